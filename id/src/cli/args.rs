@@ -1,0 +1,168 @@
+//! The command line and its help.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Parser, Subcommand};
+
+/// Make, show and use Ed25519 identities.
+///
+/// An id52 is a public key in 52 characters: the name of whoever has the secret key.
+#[derive(Debug, Parser)]
+#[command(name = "id52", version, max_term_width = 100)]
+#[command(after_help = EXIT_CODES, after_long_help = LONG_HELP)]
+pub(super) struct Args {
+    /// Print one JSON object instead of text, for errors too
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a new secret key, store it, and print its id52
+    #[command(after_help = GENERATE_EXAMPLES)]
+    Generate(Generate),
+    /// Check an id52 and print it in lower case, or print the id52 of a secret key
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(Show),
+    /// Sign a message with a secret key, and print the signature
+    #[command(after_help = SIGN_EXAMPLES)]
+    Sign(Sign),
+    /// Check that a signature was made by an id52 over exactly this message
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Verify),
+}
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(group = exactly_one("destination", &["key_file", "keyring"]))]
+pub(super) struct Generate {
+    /// Store the key in this new file, mode 0600; `-` prints the secret key to standard output
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+
+    /// Store the key in the operating system's keyring
+    #[arg(long, short = 'k')]
+    pub(super) keyring: bool,
+
+    /// Also print the secret key, to standard output
+    #[arg(long)]
+    pub(super) show_secret: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(group = exactly_one("subject", &["id52", "key_file", "env", "keyring"]))]
+pub(super) struct Show {
+    /// The id52 to check; `-` reads it from standard input
+    #[arg(value_name = "ID52")]
+    pub(super) id52: Option<String>,
+
+    #[command(flatten)]
+    pub(super) key: Source,
+
+    /// Also print the secret key, to standard output
+    #[arg(long, conflicts_with = "id52")]
+    pub(super) show_secret: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(group = exactly_one("signer", &["key_file", "env", "keyring"]))]
+pub(super) struct Sign {
+    #[command(flatten)]
+    pub(super) key: Source,
+
+    /// The message, at most 64 MiB; `-` is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(super) message: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    /// Who is said to have signed
+    #[arg(value_name = "ID52")]
+    pub(super) id52: String,
+
+    /// The signature, 128 hexadecimal digits
+    #[arg(value_name = "SIGNATURE")]
+    pub(super) signature: String,
+
+    /// The message, at most 64 MiB; `-` is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(super) message: PathBuf,
+}
+
+/// Where an existing secret key is.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Source {
+    /// Read the secret key from this file, which nobody else may read; `-` is standard input
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub(super) key_file: Option<PathBuf>,
+
+    /// Read the secret key from this environment variable
+    #[arg(long, short = 'e', value_name = "NAME")]
+    pub(super) env: Option<String>,
+
+    /// Read the secret key of this id52 from the operating system's keyring
+    #[arg(long, short = 'k', value_name = "ID52")]
+    pub(super) keyring: Option<String>,
+}
+
+fn exactly_one(name: &'static str, of: &'static [&'static str]) -> ArgGroup {
+    ArgGroup::new(name).args(of).required(true).multiple(false)
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed, and standard error says why
+  2  the command line makes no sense
+  5  the signature does not verify";
+
+const LONG_HELP: &str = "\
+Examples:
+  id52 generate --key-file me.key
+  id52 show --key-file me.key
+  id52 sign --key-file me.key letter.txt > letter.sig
+  id52 verify ha4e7nbk17opbvaircmjpeiteb56e2dv3ma146vjei403d0fdte0 \"$(cat letter.sig)\" letter.txt
+
+Results go to standard output, everything else to standard error. Secret keys are printed only for
+--show-secret, and for `generate --key-file -`.
+
+Exit codes:
+  0  done
+  1  it failed, and standard error says why
+  2  the command line makes no sense
+  5  the signature does not verify";
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  id52 generate --key-file me.key           a new file, never an existing one
+  id52 generate --keyring                   an entry in the operating system's keyring
+  id52 generate --key-file - | vault store  the secret key to another program";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  id52 show QTD9G0C2M45BFLABVR9SIP07787E2SNJRAJ269DF08D6HTO7A4D0
+  id52 show --key-file me.key
+  id52 show --env SERVICE_KEY --json";
+
+const SIGN_EXAMPLES: &str = "\
+Examples:
+  id52 sign --key-file me.key letter.txt
+  tar c src | id52 sign --key-file me.key
+  id52 sign --env SERVICE_KEY --json letter.txt
+
+A longer message is signed by its hash:
+  sha256sum film.mkv | id52 sign --key-file me.key";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  id52 verify \"$ID52\" \"$SIGNATURE\" letter.txt && echo genuine
+  tar c src | id52 verify \"$ID52\" \"$SIGNATURE\"
+
+Exit code 0 means that the signature is genuine, 5 that it is not.";

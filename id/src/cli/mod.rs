@@ -1,0 +1,44 @@
+//! What happens between the command line and the exit code.
+
+mod args;
+mod failure;
+mod generate;
+mod input;
+mod output;
+mod show;
+mod sign;
+mod source;
+mod verify;
+
+use std::{env, process::ExitCode};
+
+use clap::Parser;
+use color_eyre::{config::HookBuilder, eyre};
+
+use args::{Args, Command};
+
+pub(crate) fn main() -> ExitCode {
+    // One line for people who meet a panic, too, and nothing about their environment.
+    let hooks = HookBuilder::blank().display_env_section(false);
+    if let Err(report) = hooks.install() {
+        return failure::report(&report, false);
+    }
+
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return failure::usage(&error, env::args_os().any(|arg| arg == "--json")),
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => failure::report(&report, args.json),
+    }
+}
+
+fn run(args: &Args) -> eyre::Result<()> {
+    match &args.command {
+        Command::Generate(command) => generate::run(command, args.json),
+        Command::Show(command) => show::run(command, args.json),
+        Command::Sign(command) => sign::run(command, args.json),
+        Command::Verify(command) => verify::run(command, args.json),
+    }
+}

@@ -1,0 +1,57 @@
+//! Secret keys, from wherever the command line says that they are.
+
+use color_eyre::eyre::{self, WrapErr, eyre};
+use twolane_id::{PublicKey, SecretKey, storage};
+
+use super::{args::Source, failure::Usage, input};
+
+impl Source {
+    /// Reads the secret key. The argument parser has made sure that exactly one place is given.
+    pub(super) fn load(&self) -> eyre::Result<SecretKey> {
+        if let Some(path) = &self.key_file {
+            if input::is_stdin(path) {
+                let text = input::text_from_stdin()?;
+                return SecretKey::from_hex(&text).wrap_err("standard input is not a secret key");
+            }
+            return Ok(storage::file::load(path)?);
+        }
+        if let Some(name) = &self.env {
+            return storage::env::from_env(name)?
+                .ok_or_else(|| eyre!("there is no environment variable {name}: set it to a secret key's 64 digits"));
+        }
+        if let Some(id52) = &self.keyring {
+            return load_from_keyring(&parse_id52(id52)?);
+        }
+        Err(Usage("no secret key is given: use --key-file, --env or --keyring").into())
+    }
+
+    /// Whether the key is read from standard input.
+    pub(super) fn is_stdin(&self) -> bool {
+        self.key_file.as_deref().is_some_and(input::is_stdin)
+    }
+}
+
+/// Parses an id52 that is an argument. A wrong one is a wrong command line. The message does not
+/// repeat it, for it may be a secret key that was pasted in the wrong place.
+pub(super) fn parse_id52(text: &str) -> eyre::Result<PublicKey> {
+    text.parse().wrap_err(Usage("the argument ID52 is not an id52"))
+}
+
+#[cfg(feature = "keyring")]
+pub(super) fn open_keyring() -> eyre::Result<storage::keyring::Keyring> {
+    Ok(storage::keyring::Keyring::open("twolane")?)
+}
+
+#[cfg(feature = "keyring")]
+fn load_from_keyring(id: &PublicKey) -> eyre::Result<SecretKey> {
+    Ok(open_keyring()?.load(id)?)
+}
+
+#[cfg(not(feature = "keyring"))]
+fn load_from_keyring(_: &PublicKey) -> eyre::Result<SecretKey> {
+    Err(eyre!(NO_KEYRING))
+}
+
+#[cfg(not(feature = "keyring"))]
+pub(super) const NO_KEYRING: &str = "this id52 was built without keyring support: use \
+    --key-file, or build it with `--features keyring`";

@@ -1,0 +1,19 @@
+//! `id52 verify`
+
+use color_eyre::eyre::{self, WrapErr};
+use serde_json::json;
+use twolane_id::Signature;
+
+use super::{args::Verify, failure::Usage, input, output, source};
+
+pub(super) fn run(args: &Verify, json: bool) -> eyre::Result<()> {
+    let id = source::parse_id52(&args.id52)?;
+    let signature: Signature = args.signature.parse().wrap_err(Usage("the argument SIGNATURE is not a signature"))?;
+    id.verify(&input::message(&args.message)?, &signature)?;
+    if json {
+        output::object("verified", json!({ "id52": id, "valid": true }))
+    } else {
+        output::talk(format_args!("The signature is {id}'s for exactly this message."));
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! The three values: public key, secret key, signature; and what can be wrong with each.
+
+mod error;
+mod public;
+mod secret;
+mod signature;
+mod text;
+
+pub use error::{
+    InvalidPublicKey, ParsePublicKeyError, ParseSecretKeyError, ParseSignatureError, RandomnessError, VerifyError,
+};
+pub use public::PublicKey;
+pub use secret::SecretKey;
+pub use signature::Signature;
