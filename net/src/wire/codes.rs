@@ -1,0 +1,45 @@
+//! The application error codes of twolane, on streams (RESET_STREAM, STOP_SENDING) and on the connection (CONNECTION_CLOSE).
+
+/// Codes on a lane.
+pub(crate) mod lane {
+    /// The lane has done its work: nothing more is needed from the other side.
+    pub(crate) const DONE: u64 = 0x00;
+    /// The handle was dropped or its task cancelled: what was sent is not complete.
+    pub(crate) const CANCELLED: u64 = 0x01;
+    /// A fatal error is on the error lane.
+    pub(crate) const FAILED: u64 = 0x02;
+    /// A fatal error is on the error lane, and unread data is discarded.
+    pub(crate) const ABORTED: u64 = 0x03;
+    /// The bytes on this lane are not what the wire format allows.
+    pub(crate) const MALFORMED: u64 = 0x04;
+    /// The stream was rejected: the answer says why.
+    pub(crate) const REJECTED: u64 = 0x05;
+    /// The error lane names a data lane that is not open.
+    pub(crate) const NO_SUCH_LANE: u64 = 0x06;
+    /// The first varint of the stream names a kind that this peer does not know.
+    pub(crate) const UNKNOWN_KIND: u64 = 0x07;
+    /// What was awaited (header, answer, or the end of the bytes before an error) did not come in time.
+    pub(crate) const TIMED_OUT: u64 = 0x08;
+    /// The handler panicked or something else broke on the side that sends this.
+    pub(crate) const INTERNAL: u64 = 0x09;
+}
+
+/// Codes on the connection.
+pub(crate) mod connection {
+    /// An orderly end: both sides have drained, or the endpoint closed.
+    pub(crate) const DONE: u64 = 0x100;
+    /// Another connection between the same two peers stays.
+    pub(crate) const DUPLICATE: u64 = 0x101;
+    /// A new instance of this peer has taken over.
+    pub(crate) const REPLACED: u64 = 0x102;
+    /// The control stream is not what the wire format allows.
+    pub(crate) const PROTOCOL_VIOLATION: u64 = 0x103;
+    /// HELLO did not come in time.
+    pub(crate) const HELLO_TIMEOUT: u64 = 0x104;
+    /// The version in HELLO is not spoken here.
+    pub(crate) const VERSION: u64 = 0x105;
+    /// Too many peers.
+    pub(crate) const BUSY: u64 = 0x106;
+    /// The user of the library closed the connection.
+    pub(crate) const CLOSED: u64 = 0x107;
+}

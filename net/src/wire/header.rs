@@ -1,0 +1,86 @@
+//! The first bytes of a bidirectional stream: which kind of lane it is, and what it is for.
+
+use bytes::Bytes;
+
+use super::{Decoded, Fields, KIND_DATA, KIND_ERROR, Malformed, decode_frame, encode_frame, varint};
+use crate::protocol::Protocol;
+
+/// Metadata of a stream, in bytes: enough for a token and a request's head, too little to be a body.
+pub(crate) const MAX_METADATA: u64 = 16 * 1024;
+/// The header frame: its three fields at their bounds.
+pub(crate) const MAX_HEADER: u64 = 8 + 2 + 255 + 4 + MAX_METADATA;
+
+/// What the opener of a data lane says first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) protocol: Protocol,
+    pub(crate) metadata: Bytes,
+}
+
+/// What a bidirectional stream turns out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// A data lane.
+    Data(Header),
+    /// An error lane, paired with the data lane of this stream id.
+    Error {
+        /// QUIC stream id of the data lane.
+        data_lane: u64,
+    },
+    /// A kind from a later version: to be refused, and nothing else touched.
+    Unknown {
+        /// The kind.
+        kind: u64,
+    },
+}
+
+impl Header {
+    /// kind, length, { flags, protocol, metadata }.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let name = self.protocol.as_str().as_bytes();
+        let mut body = Vec::with_capacity(8 + name.len() + self.metadata.len());
+        // No flag has a meaning yet; a reader skips those it does not know.
+        varint::encode(&mut body, 0);
+        encode_frame(&mut body, name);
+        encode_frame(&mut body, &self.metadata);
+        varint::encode(out, KIND_DATA);
+        encode_frame(out, &body);
+    }
+
+    fn decode(frame: Bytes) -> Result<Self, Malformed> {
+        let mut fields = Fields::new(frame, "the stream header");
+        let _flags = fields.varint()?;
+        let name = fields.text("the protocol name", Protocol::MAX_LEN as u64)?;
+        let protocol = Protocol::new(name).map_err(|_| Malformed::Text { what: "the protocol name" })?;
+        let metadata = fields.block("the metadata", MAX_METADATA)?;
+        fields.end()?;
+        Ok(Self { protocol, metadata })
+    }
+}
+
+impl Opening {
+    /// kind, stream id of the data lane.
+    pub(crate) fn encode_error_lane(out: &mut Vec<u8>, data_lane: u64) {
+        varint::encode(out, KIND_ERROR);
+        varint::encode(out, data_lane);
+    }
+
+    /// Reads the opening from the bytes so far. What follows it belongs to the lane.
+    pub(crate) fn decode(input: &[u8]) -> Decoded<Self> {
+        let Some((kind, at)) = varint::decode(input) else {
+            return Ok(None);
+        };
+        let rest = &input[at..];
+        match kind {
+            KIND_DATA => {
+                let Some((start, end)) = decode_frame(rest, "the stream header", MAX_HEADER)? else {
+                    return Ok(None);
+                };
+                let header = Header::decode(Bytes::copy_from_slice(&rest[start..end]))?;
+                Ok(Some((Self::Data(header), at + end)))
+            }
+            KIND_ERROR => Ok(varint::decode(rest).map(|(data_lane, len)| (Self::Error { data_lane }, at + len))),
+            kind => Ok(Some((Self::Unknown { kind }, at))),
+        }
+    }
+}

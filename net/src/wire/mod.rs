@@ -1,0 +1,144 @@
+//! Bytes in, values out: the wire format of `net/WIRE.md`.
+//!
+//! Nothing here knows tokio, a clock or a socket. Decoders take whatever bytes have arrived and answer with a
+//! value and its length, with "not yet", or with a [`Malformed`] that carries the bound which was hit; they never
+//! allocate more than the bound allows, and never panic.
+
+pub(crate) mod codes;
+pub(crate) mod control;
+pub(crate) mod header;
+pub(crate) mod record;
+pub(crate) mod status;
+pub(crate) mod varint;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+
+/// The ALPN of this wire format. A change that an older peer cannot skip gets a new one.
+pub const ALPN: &[u8] = b"twolane/1";
+
+/// The version inside HELLO. It equals the number in the ALPN.
+pub(crate) const VERSION: u64 = 1;
+
+/// First varint on a unidirectional stream: the control stream.
+pub(crate) const KIND_CONTROL: u64 = 0;
+/// First varint on a bidirectional stream: a data lane.
+pub(crate) const KIND_DATA: u64 = 1;
+/// First varint on a bidirectional stream: an error lane.
+pub(crate) const KIND_ERROR: u64 = 2;
+
+/// Why bytes from a peer are not what WIRE.md allows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// A length prefix is over its bound.
+    #[error("{what} announces {len} bytes, and the limit is {max}")]
+    TooLong {
+        /// The field.
+        what: &'static str,
+        /// What the peer announced, in bytes.
+        len: u64,
+        /// The bound, in bytes.
+        max: u64,
+    },
+    /// A frame ends before its fields do, or goes on after them.
+    #[error("{what} does not fill its frame exactly")]
+    Length {
+        /// The field or frame.
+        what: &'static str,
+    },
+    /// A value that the format does not know.
+    #[error("{what} has the unknown value {value}")]
+    Value {
+        /// The field.
+        what: &'static str,
+        /// What was read.
+        value: u64,
+    },
+    /// A text that is not UTF-8, or a protocol name with other than visible ASCII characters.
+    #[error("{what} is not the text it has to be")]
+    Text {
+        /// The field.
+        what: &'static str,
+    },
+    /// The stream ended inside a frame.
+    #[error("the stream ended inside {what}")]
+    Truncated {
+        /// The frame.
+        what: &'static str,
+    },
+}
+
+/// What a decoder makes of the bytes so far.
+pub(crate) type Decoded<T> = Result<Option<(T, usize)>, Malformed>;
+
+/// A cursor over one frame whose bytes are all there.
+pub(crate) struct Fields {
+    rest: Bytes,
+    what: &'static str,
+}
+
+impl Fields {
+    pub(crate) fn new(frame: Bytes, what: &'static str) -> Self {
+        Self { rest: frame, what }
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        let (value, len) = varint::decode(&self.rest).ok_or_else(|| self.length())?;
+        self.rest = self.rest.slice(len..);
+        Ok(value)
+    }
+
+    /// The next `len` bytes, sharing the frame's memory.
+    pub(crate) fn take(&mut self, len: usize) -> Result<Bytes, Malformed> {
+        if self.rest.len() < len {
+            return Err(self.length());
+        }
+        Ok(self.rest.split_to(len))
+    }
+
+    /// A varint length of at most `max`, then that many bytes.
+    pub(crate) fn block(&mut self, what: &'static str, max: u64) -> Result<Bytes, Malformed> {
+        let len = self.varint()?;
+        if len > max {
+            return Err(Malformed::TooLong { what, len, max });
+        }
+        // `max` is far below `usize::MAX` on every target, so the cast keeps the value.
+        self.take(len as usize)
+    }
+
+    /// A block that is UTF-8.
+    pub(crate) fn text(&mut self, what: &'static str, max: u64) -> Result<String, Malformed> {
+        let block = self.block(what, max)?;
+        String::from_utf8(block.into()).map_err(|_| Malformed::Text { what })
+    }
+
+    /// The frame has been used up to its last byte.
+    pub(crate) fn end(&self) -> Result<(), Malformed> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.length()) }
+    }
+
+    fn length(&self) -> Malformed {
+        Malformed::Length { what: self.what }
+    }
+}
+
+/// A varint length of at most `max`, then that many bytes: the frame all messages are made of.
+pub(crate) fn decode_frame(input: &[u8], what: &'static str, max: u64) -> Result<Option<(usize, usize)>, Malformed> {
+    let Some((len, prefix)) = varint::decode(input) else {
+        return Ok(None);
+    };
+    if len > max {
+        return Err(Malformed::TooLong { what, len, max });
+    }
+    let end = prefix + len as usize;
+    Ok((input.len() >= end).then_some((prefix, end)))
+}
+
+/// Appends `body` as a frame.
+pub(crate) fn encode_frame(out: &mut Vec<u8>, body: &[u8]) {
+    varint::encode(out, body.len() as u64);
+    out.extend_from_slice(body);
+}

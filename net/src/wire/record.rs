@@ -1,0 +1,72 @@
+//! The records of an error lane.
+
+use bytes::Bytes;
+
+use super::{Decoded, Fields, Malformed, decode_frame, encode_frame, varint};
+
+/// The text of a record, in bytes of UTF-8.
+pub(crate) const MAX_TEXT: u64 = 4 * 1024;
+/// The details of a record, in bytes.
+pub(crate) const MAX_DETAILS: u64 = 60 * 1024;
+/// The frame of a record: severity, code, offset, text and details at their bounds.
+pub(crate) const MAX_RECORD: u64 = 8 * 3 + 4 + MAX_TEXT + 4 + MAX_DETAILS;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// The stream goes on.
+    Warning,
+    /// The stream ends; every byte before the offset is delivered first.
+    Fatal,
+    /// The stream ends at once; unread bytes are discarded.
+    Abort,
+}
+
+/// One record as it is on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) severity: Severity,
+    pub(crate) code: u64,
+    pub(crate) offset: u64,
+    pub(crate) text: String,
+    pub(crate) details: Bytes,
+}
+
+impl Record {
+    /// length, { severity, code, offset, text, details }.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let mut body = Vec::with_capacity(32 + self.text.len() + self.details.len());
+        let severity = match self.severity {
+            Severity::Warning => 0,
+            Severity::Fatal => 1,
+            Severity::Abort => 2,
+        };
+        varint::encode(&mut body, severity);
+        varint::encode(&mut body, self.code);
+        varint::encode(&mut body, self.offset);
+        encode_frame(&mut body, self.text.as_bytes());
+        encode_frame(&mut body, &self.details);
+        encode_frame(out, &body);
+    }
+
+    pub(crate) fn decode(input: &[u8]) -> Decoded<Self> {
+        let Some((start, end)) = decode_frame(input, "the error record", MAX_RECORD)? else {
+            return Ok(None);
+        };
+        let mut fields = Fields::new(Bytes::copy_from_slice(&input[start..end]), "the error record");
+        let severity = match fields.varint()? {
+            0 => Severity::Warning,
+            1 => Severity::Fatal,
+            2 => Severity::Abort,
+            value => {
+                return Err(Malformed::Value { what: "the severity", value });
+            }
+        };
+        let code = fields.varint()?;
+        let offset = fields.varint()?;
+        let text = fields.text("the error's text", MAX_TEXT)?;
+        let details = fields.block("the error's details", MAX_DETAILS)?;
+        fields.end()?;
+        Ok(Some((Self { severity, code, offset, text, details }, end)))
+    }
+}

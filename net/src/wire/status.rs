@@ -1,0 +1,132 @@
+//! The acceptor's answer, the first bytes of the data lane's reverse half.
+
+use bytes::Bytes;
+
+use super::{Decoded, Fields, Malformed, decode_frame, encode_frame, varint};
+
+/// The text of a rejection, in bytes of UTF-8: a sentence or two.
+pub(crate) const MAX_TEXT: u64 = 1024;
+/// The frame that holds a rejection's text.
+const MAX_BODY: u64 = MAX_TEXT + 2;
+
+/// What the acceptor says to a stream's header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Data follows.
+    Accepted,
+    /// The stream ends here.
+    Rejected(Rejection),
+}
+
+/// Why a peer did not take a stream. Only this stream ends; the connection and its other streams go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}{}{text}", if text.is_empty() { "" } else { ": " })]
+pub struct Rejection {
+    /// The kind of rejection.
+    pub reason: Reason,
+    /// The peer's words, at most 1 KiB. May be empty.
+    pub text: String,
+}
+
+/// The kinds of rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nobody there serves the protocol. Check its spelling and version on both sides.
+    #[error("the peer does not serve this protocol")]
+    UnknownProtocol,
+    /// The peer's program or its rules said no.
+    #[error("the peer refused the stream")]
+    Refused,
+    /// A limit of the peer was reached. Try again later.
+    #[error("the peer is busy")]
+    Busy,
+    /// The peer's endpoint is shutting down. Try again when it is back.
+    #[error("the peer is shutting down")]
+    ShuttingDown,
+    /// The header or the request is over a limit of the peer.
+    #[error("the peer finds the request too large")]
+    TooLarge,
+    /// The peer could not read the header: one of the two sides does not follow the wire format.
+    #[error("the peer could not read the stream header")]
+    Malformed,
+    /// A code from a later version.
+    #[error("the peer rejected the stream with the unknown code {0}")]
+    Other(u64),
+}
+
+impl Reason {
+    /// Whether the same request may succeed later, with nothing changed.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Busy | Self::ShuttingDown)
+    }
+
+    fn code(self) -> u64 {
+        match self {
+            Self::UnknownProtocol => 1,
+            Self::Refused => 2,
+            Self::Busy => 3,
+            Self::ShuttingDown => 4,
+            Self::TooLarge => 5,
+            Self::Malformed => 6,
+            Self::Other(code) => code,
+        }
+    }
+
+    fn from_code(code: u64) -> Self {
+        match code {
+            1 => Self::UnknownProtocol,
+            2 => Self::Refused,
+            3 => Self::Busy,
+            4 => Self::ShuttingDown,
+            5 => Self::TooLarge,
+            6 => Self::Malformed,
+            code => Self::Other(code),
+        }
+    }
+}
+
+impl Rejection {
+    /// A rejection with the given words; they are cut to 1 KiB at a character's boundary.
+    pub fn new(reason: Reason, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(MAX_TEXT as usize));
+        Self { reason, text }
+    }
+}
+
+impl Status {
+    /// code; when it is not 0, a frame with the text.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Accepted => varint::encode(out, 0),
+            Self::Rejected(rejection) => {
+                varint::encode(out, rejection.reason.code());
+                let mut body = Vec::with_capacity(rejection.text.len() + 2);
+                encode_frame(&mut body, rejection.text.as_bytes());
+                encode_frame(out, &body);
+            }
+        }
+    }
+
+    pub(crate) fn decode(input: &[u8]) -> Decoded<Self> {
+        let Some((code, at)) = varint::decode(input) else {
+            return Ok(None);
+        };
+        if code == 0 {
+            return Ok(Some((Self::Accepted, at)));
+        }
+        let rest = &input[at..];
+        let Some((start, end)) = decode_frame(rest, "the rejection", MAX_BODY)? else {
+            return Ok(None);
+        };
+        let mut fields = Fields::new(Bytes::copy_from_slice(&rest[start..end]), "the rejection");
+        let text = fields.text("the rejection's text", MAX_TEXT)?;
+        fields.end()?;
+        let rejection = Rejection { reason: Reason::from_code(code), text };
+        Ok(Some((Self::Rejected(rejection), at + end)))
+    }
+}
+
+/// Only used to say that a peer's answer was cut.
+pub(crate) const TRUNCATED: Malformed = Malformed::Truncated { what: "the answer to the stream header" };
