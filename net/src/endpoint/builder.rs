@@ -1,0 +1,236 @@
+//! How an endpoint is made.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use iroh::{
+    RelayConfig, RelayMap, RelayMode, RelayUrl,
+    address_lookup::memory::MemoryLookup,
+    endpoint::{IdleTimeout, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+};
+use iroh_mdns_address_lookup::MdnsAddressLookup;
+use tokio_util::sync::CancellationToken;
+use twolane_id::SecretKey;
+
+use super::{Endpoint, Inner, accept, router::Router};
+use crate::{
+    error::BindError,
+    key,
+    limits::Limits,
+    peer::{Peers, Shared},
+    tasks::Tasks,
+    ticket::Ticket,
+    wire::ALPN,
+};
+
+/// Unacknowledged bytes on one connection, all streams together. Eight streams at the full window of 2 MB; error
+/// lanes go out first but count as well, so less would let data hold them up for a round trip.
+const SEND_WINDOW: u64 = 16 * 1024 * 1024;
+/// What iroh sends by default on a silent connection; more often with a shorter idle timeout.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Unidirectional streams of the peer: its control stream, and room for kinds of later versions.
+const UNI_STREAMS: u32 = 8;
+
+/// What an [`Endpoint`] is made from; got from [`Endpoint::builder`].
+///
+/// By default it finds peers the way iroh's public infrastructure allows (n0's relays and DNS) and on the local
+/// network (mDNS), and has a key of its own that is gone with it.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use twolane::{Endpoint, storage};
+///
+/// let key = storage::file::load_or_create("mail.key")?;
+/// let endpoint = Endpoint::builder().secret_key(key).bind().await?;
+/// println!("reachable as {}", endpoint.id52());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Builder {
+    secret_key: Option<SecretKey>,
+    limits: Limits,
+    n0: bool,
+    mdns: bool,
+    relays: Vec<String>,
+    bind_addrs: Vec<SocketAddr>,
+    direct: bool,
+    peers: Vec<Ticket>,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            secret_key: None,
+            limits: Limits::default(),
+            n0: true,
+            mdns: true,
+            relays: Vec::new(),
+            bind_addrs: Vec::new(),
+            direct: true,
+            peers: Vec::new(),
+        }
+    }
+
+    /// The key that peers know this endpoint by. Without one it gets a new key, which is gone with it.
+    pub fn secret_key(mut self, key: SecretKey) -> Self {
+        self.secret_key = Some(key);
+        self
+    }
+
+    /// The bounds.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// No relay, no lookup, no multicast: peers are reached by the addresses in their tickets alone. Unless told
+    /// otherwise ([`bind_addr`](Builder::bind_addr)), the endpoint is on loopback only.
+    pub fn offline(mut self) -> Self {
+        self.n0 = false;
+        self.mdns = false;
+        if self.bind_addrs.is_empty() {
+            self.bind_addrs.push(SocketAddr::from(([127, 0, 0, 1], 0)));
+        }
+        self
+    }
+
+    /// Whether n0's public relays and DNS are used. Default: yes, unless [`relay`](Builder::relay) names others.
+    pub fn n0(mut self, on: bool) -> Self {
+        self.n0 = on;
+        self
+    }
+
+    /// Whether peers on the local network are found, and find us, by multicast. Default: yes.
+    pub fn mdns(mut self, on: bool) -> Self {
+        self.mdns = on;
+        self
+    }
+
+    /// A relay of one's own, such as `https://relay.example.org`, in place of n0's. May be called several times.
+    ///
+    /// Over plain `http` a relay cannot tell an endpoint its public address (QUIC address discovery needs a
+    /// certificate): peers behind two NATs then stay relayed.
+    pub fn relay(mut self, url: impl Into<String>) -> Self {
+        self.relays.push(url.into());
+        self.n0 = false;
+        self
+    }
+
+    /// Binds to this address, in place of any. At most one for IPv4 and one for IPv6.
+    pub fn bind_addr(mut self, addr: SocketAddr) -> Self {
+        self.bind_addrs.retain(|bound| bound.is_ipv4() != addr.is_ipv4() || !bound.ip().is_loopback());
+        self.bind_addrs.push(addr);
+        self
+    }
+
+    /// No direct paths: all data goes over relays. For tests, and for those who must not show their address.
+    pub fn relay_only(mut self) -> Self {
+        self.direct = false;
+        self
+    }
+
+    /// A peer whose addresses are known beforehand.
+    pub fn peer(mut self, peer: impl Into<Ticket>) -> Self {
+        self.peers.push(peer.into());
+        self
+    }
+
+    /// Binds the sockets. This takes milliseconds, network or not: relays and lookups are contacted afterwards, and
+    /// what cannot be reached is seen in [`Endpoint::status`].
+    ///
+    /// # Errors
+    ///
+    /// [`BindError`]: an address that cannot be bound to, or a relay that is not a URL.
+    pub async fn bind(mut self) -> Result<Endpoint, BindError> {
+        self.limits = self.limits.sane();
+        let secret_key = match self.secret_key {
+            Some(key) => key,
+            None => SecretKey::try_generate().map_err(|_| BindError::Random)?,
+        };
+        let us = secret_key.public_key();
+        let relays = parse_relays(&self.relays)?;
+        let static_addrs = MemoryLookup::new();
+        for peer in &self.peers {
+            static_addrs.add_endpoint_info(peer.to_addr());
+        }
+
+        let mut iroh =
+            if self.n0 { iroh::Endpoint::builder(presets::N0) } else { iroh::Endpoint::builder(presets::Minimal) };
+        iroh = iroh
+            .secret_key(key::secret_to_iroh(&secret_key))
+            .alpns(vec![ALPN.to_vec()])
+            .transport_config(transport(&self.limits))
+            .address_lookup(static_addrs.clone());
+        if !relays.is_empty() {
+            iroh = iroh.relay_mode(RelayMode::Custom(RelayMap::from_iter(relays)));
+        } else if !self.n0 {
+            iroh = iroh.relay_mode(RelayMode::Disabled);
+        }
+        if !self.n0 {
+            // UPnP asks the router for a port; who wants no infrastructure wants none of that either.
+            iroh = iroh.portmapper_config(PortmapperConfig::Disabled);
+        }
+        if !self.direct {
+            iroh = iroh.clear_ip_transports();
+        } else if !self.bind_addrs.is_empty() {
+            iroh = iroh.clear_ip_transports();
+            for addr in &self.bind_addrs {
+                iroh = iroh.bind_addr(*addr).map_err(|_| BindError::Address(*addr))?;
+            }
+        }
+        let iroh = iroh.bind().await.map_err(|error| BindError::Bind(Box::new(error)))?;
+        let mdns = self.mdns.then(|| start_mdns(&iroh));
+
+        let limits = Arc::new(self.limits);
+        let tasks = Tasks::here();
+        let closing = CancellationToken::new();
+        let router = Router::new(Arc::clone(&limits), tasks.clone());
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce).map_err(|_| BindError::Random)?;
+        let on_stream = {
+            let router = Arc::clone(&router);
+            Box::new(move |stream| -> n0_future::boxed::BoxFuture<()> {
+                let router = Arc::clone(&router);
+                Box::pin(async move { router.take(stream).await })
+            })
+        };
+        let shared = Arc::new(Shared { limits: Arc::clone(&limits), nonce, tasks: tasks.clone(), on_stream });
+        let peers = Peers::new(iroh.clone(), us, shared, closing.clone());
+        tasks.spawn(accept::accept_connections(iroh.clone(), Arc::clone(&peers)));
+        let inner = Inner { iroh, us, peers, router, limits, tasks, closing, static_addrs, mdns };
+        Ok(Endpoint::new(inner))
+    }
+}
+
+/// What is known of finding peers on the local network: it is tried, and its failure is a status.
+fn start_mdns(iroh: &iroh::Endpoint) -> Result<(), String> {
+    let lookup = MdnsAddressLookup::builder().build(iroh.id()).map_err(|error| error.to_string())?;
+    iroh.address_lookup().map_err(|error| error.to_string())?.add(lookup);
+    Ok(())
+}
+
+fn parse_relays(relays: &[String]) -> Result<Vec<RelayConfig>, BindError> {
+    relays.iter().map(|url| parse_relay(url).ok_or_else(|| BindError::RelayUrl(url.clone()))).collect()
+}
+
+fn parse_relay(url: &str) -> Option<RelayConfig> {
+    let url: RelayUrl = url.parse().ok()?;
+    // A relay over plain HTTP has no certificate, so no QUIC address discovery either. Probing for it holds up the
+    // choice of a relay by 3 s.
+    Some(if url.scheme() == "http" { RelayConfig::new(url, None) } else { url.into() })
+}
+
+fn transport(limits: &Limits) -> QuicTransportConfig {
+    let mut config = QuicTransportConfig::builder()
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits.transport_streams()))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .stream_receive_window(VarInt::from_u32(Limits::STREAM_WINDOW))
+        .send_window(SEND_WINDOW);
+    if let Ok(idle) = IdleTimeout::try_from(limits.idle_timeout) {
+        // Three keep-alives may be lost before a living connection is given up.
+        let keep_alive = KEEP_ALIVE.min(limits.idle_timeout / 4);
+        config = config.max_idle_timeout(Some(idle)).keep_alive_interval(keep_alive);
+    }
+    config.build()
+}

@@ -1,0 +1,387 @@
+//! The endpoint: what a program holds.
+
+mod accept;
+mod builder;
+mod connection;
+mod graceful;
+mod request;
+mod router;
+mod serve;
+mod shutdown;
+mod status;
+
+use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use iroh::address_lookup::memory::MemoryLookup;
+use tokio_util::sync::CancellationToken;
+use twolane_id::{PublicKey, SecretKey};
+
+use self::router::Router;
+pub use self::{
+    builder::Builder,
+    connection::Connection,
+    graceful::{Drained, Graceful},
+    request::Request,
+    router::AlreadyServed,
+    serve::ServeError,
+    shutdown::ShutdownReport,
+    status::{RelayStatus, Status},
+};
+use crate::{
+    error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
+    events::Events,
+    limits::Limits,
+    peer::{self, Link, OpenError, Opening, PeerInfo, Peers},
+    protocol::{InvalidProtocol, Protocol},
+    stream::XStream,
+    tasks::Tasks,
+    ticket::Ticket,
+};
+
+/// Our end: one key, one connection to each peer, any number of streams over it.
+///
+/// Cheap to clone; all clones are the same endpoint. Dropping the last one closes it at once, which cuts what is
+/// under way: call [`shutdown`](Endpoint::shutdown) before. Handlers given to [`serve`](Endpoint::serve) live as long
+/// as the endpoint, so one that holds a clone of it keeps it alive until `shutdown` or
+/// [`stop_serving`](Endpoint::stop_serving).
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use twolane::Endpoint;
+///
+/// let alice = Endpoint::builder().offline().bind().await?;
+/// let bob = Endpoint::builder().offline().bind().await?;
+///
+/// let ticket = bob.ticket();
+/// let greeting = tokio::spawn(async move {
+///     let (protocol, mut stream) = bob.accept_bi(&["greet/1", "greet/2"]).await?;
+///     let name = stream.next_string().await?;
+///     stream.send_string(&format!("hello {name}, this is {protocol}")).await?;
+///     stream.finish()?;
+///     bob.shutdown(Duration::from_secs(5)).await;
+///     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+/// });
+///
+/// let mut stream = alice.get_stream(ticket, "greet/1").await?;
+/// stream.send_string("alice").await?;
+/// assert_eq!(stream.next_string().await?, "hello alice, this is greet/1");
+/// drop(stream);
+/// greeting.await?.map_err(|error| error.to_string())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Endpoint(Arc<Owner>);
+
+/// What the endpoint is made of. Tasks hold parts of it, never the [`Owner`].
+pub(crate) struct Inner {
+    iroh: iroh::Endpoint,
+    us: PublicKey,
+    peers: Arc<Peers>,
+    router: Arc<Router>,
+    limits: Arc<Limits>,
+    tasks: Tasks,
+    closing: CancellationToken,
+    static_addrs: MemoryLookup,
+    mdns: Option<Result<(), String>>,
+}
+
+/// Closes the endpoint when the last handle is dropped.
+struct Owner(Arc<Inner>);
+
+/// What to send along when a stream is opened; see [`Endpoint::get_stream_with`].
+#[derive(Debug, Clone, Default)]
+pub struct StreamOptions {
+    /// For the acceptor, before any data; at most 16 KiB. Default: empty.
+    pub metadata: Bytes,
+    /// The first data. Up to 400 KiB of it travels with the header, and so a round trip sooner; the rest is written when
+    /// the peer has answered, within the bound on the call. Default: empty.
+    pub early_data: Bytes,
+    /// The bound on the whole call. Default: [`Limits::connect_timeout`] for the dial, [`Limits::open_timeout`] for the stream.
+    pub timeout: Option<Duration>,
+}
+
+/// An endpoint with the given key and everything else as by default: the word of fastn-net.
+///
+/// # Errors
+///
+/// As [`Builder::bind`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let endpoint = twolane::get_endpoint(twolane::SecretKey::generate()).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn get_endpoint(secret_key: SecretKey) -> Result<Endpoint, BindError> {
+    Endpoint::builder().secret_key(secret_key).bind().await
+}
+
+impl Endpoint {
+    /// An endpoint to be configured.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    fn new(inner: Inner) -> Self {
+        Self(Arc::new(Owner(Arc::new(inner))))
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        &self.0.0
+    }
+
+    /// Our public key.
+    pub fn id(&self) -> PublicKey {
+        self.inner().us
+    }
+
+    /// Our public key as text.
+    pub fn id52(&self) -> String {
+        self.id().to_string()
+    }
+
+    /// Our key with the addresses that are known now. More may become known as relays answer: see
+    /// [`online`](Endpoint::online).
+    pub fn ticket(&self) -> Ticket {
+        let inner = self.inner();
+        let mut ticket = Ticket::new(inner.us);
+        for addr in inner.iroh.addr().addrs {
+            ticket = match addr {
+                iroh::TransportAddr::Ip(addr) => ticket.with_addr(addr),
+                iroh::TransportAddr::Relay(relay) => ticket.with_relay(relay),
+                _ => ticket,
+            };
+        }
+        // Right after `bind` the addresses have not been looked at yet, but the sockets are there.
+        for addr in inner.iroh.bound_sockets() {
+            if !addr.ip().is_unspecified() {
+                ticket = ticket.with_addr(addr);
+            }
+        }
+        ticket
+    }
+
+    /// Waits until a relay knows us, at most `within`. False if none does by then, which is no failure: peers that
+    /// can reach us directly still do.
+    ///
+    /// Cancel-safe.
+    pub async fn online(&self, within: Duration) -> bool {
+        tokio::time::timeout(within, self.inner().iroh.online()).await.is_ok()
+    }
+
+    /// Remembers where a peer is, for later dials.
+    pub fn add_peer(&self, peer: impl Into<Ticket>) {
+        self.inner().learn(&peer.into());
+    }
+
+    /// Opens a stream to a peer, over the connection that exists or a new one, and waits for the peer's answer:
+    /// exactly one round trip when the peer is connected.
+    ///
+    /// A peer is a [`PublicKey`], or a [`Ticket`] that also says where it is.
+    ///
+    /// Cancel-safe: dropped, it resets the stream; a dial that others wait for goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`GetStreamError::Rejected`] if the peer does not serve the protocol or does not want the stream; the rest
+    /// says what was not reached. A connection that turns out to be dead is replaced by a new one, once.
+    pub async fn get_stream<P>(&self, peer: impl Into<Ticket>, protocol: P) -> Result<XStream, GetStreamError>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+    {
+        self.get_stream_with(peer, protocol, StreamOptions::default()).await
+    }
+
+    /// As [`get_stream`](Endpoint::get_stream), with metadata, early data and a bound of one's own.
+    ///
+    /// Cancel-safe in the same way. Early data is not sent twice: if the connection dies under it, the error says so.
+    ///
+    /// # Errors
+    ///
+    /// As `get_stream`, and [`GetStreamError::MetadataTooLarge`].
+    pub async fn get_stream_with<P>(
+        &self,
+        peer: impl Into<Ticket>,
+        protocol: P,
+        options: StreamOptions,
+    ) -> Result<XStream, GetStreamError>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+    {
+        let protocol = protocol.try_into().map_err(Into::into)?;
+        let opening = Opening { protocol, metadata: options.metadata, early: options.early_data, finish: false };
+        let (inner, peer, mut phase) = (self.inner(), peer.into(), Phase::Dial);
+        match options.timeout {
+            None => inner.open(&peer, &opening, Some(inner.limits.open_timeout), &mut phase).await,
+            Some(after) => {
+                let opening = inner.open(&peer, &opening, Some(after), &mut phase);
+                match tokio::time::timeout(after, opening).await {
+                    Ok(opened) => opened,
+                    Err(_) if phase == Phase::Dial => {
+                        Err(GetStreamError::Dial { peer: peer.peer(), source: DialError::TimedOut { after } })
+                    }
+                    Err(_) => Err(GetStreamError::TimedOut { after }),
+                }
+            }
+        }
+    }
+
+    /// The next stream that any peer opens for one of `protocols`, with the protocol it is for. Streams for other
+    /// protocols are none of this call's business: their openers are told if nobody here serves them.
+    ///
+    /// Several calls may wait at the same time, for different protocols or the same.
+    ///
+    /// Cancel-safe: a stream that arrives as the call is dropped goes to the next call.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptError::ShuttingDown`] once [`shutdown`](Endpoint::shutdown) was called. A peer cannot make this fail.
+    pub fn accept_bi<'a, P>(
+        &'a self,
+        protocols: &[P],
+    ) -> impl Future<Output = Result<(Protocol, XStream), AcceptError>> + Send + use<'a, P>
+    where
+        P: Clone + TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+    {
+        let protocols = parse(protocols);
+        async move {
+            let stream = self.inner().router.accept(None, protocols?).await?;
+            Ok((stream.protocol().clone(), stream))
+        }
+    }
+
+    /// The next peer that has connected, whoever dialled. `None` once the endpoint shuts down.
+    ///
+    /// Cancel-safe.
+    pub async fn accept(&self) -> Option<Connection> {
+        let peer = self.inner().peers.next_connected().await?;
+        Some(Connection::new(self.clone(), peer))
+    }
+
+    /// Connects to a peer, if it is not connected yet.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError`].
+    pub async fn connect(&self, peer: impl Into<Ticket>) -> Result<Connection, DialError> {
+        let peer = peer.into();
+        self.inner().learn(&peer);
+        self.inner().link(peer.peer()).await?;
+        Ok(Connection::new(self.clone(), peer.peer()))
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> Events {
+        self.inner().peers.events.subscribe()
+    }
+
+    /// The peers that are connected, ordered by key.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.inner().peers.infos()
+    }
+
+    /// One peer, if it is connected.
+    pub fn peer(&self, id: &PublicKey) -> Option<PeerInfo> {
+        self.inner().peers.info(id)
+    }
+
+    /// The bounds in force.
+    pub fn limits(&self) -> &Limits {
+        &self.inner().limits
+    }
+
+    /// The iroh endpoint below, for what this library does not cover. Closing it there closes it here.
+    pub fn iroh(&self) -> &iroh::Endpoint {
+        &self.inner().iroh
+    }
+}
+
+impl Inner {
+    /// Takes over what a ticket says about where its peer is.
+    fn learn(&self, peer: &Ticket) {
+        if peer.addrs().is_empty() {
+            return;
+        }
+        let addr = peer.to_addr();
+        let known = self.static_addrs.get_endpoint_info(addr.id);
+        let knows = |addr| known.as_ref().is_some_and(|known| known.addrs().any(|have| have == addr));
+        if !addr.addrs.iter().all(knows) {
+            self.static_addrs.add_endpoint_info(addr);
+            self.peers.forget_failures(&peer.peer());
+        }
+    }
+
+    /// The connection for a new stream to `peer`. A dial may have to wait for its backoff; together they are bounded.
+    async fn link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
+        self.peers.link(peer, self.limits.connect_timeout).await
+    }
+
+    /// Opens a stream, with one retry on a fresh connection when the first turns out to be dead and the peer cannot
+    /// have seen data. `within` bounds the stream, and nothing if it is `None`; the dial has its own bound. `phase`
+    /// is kept up to date, for whoever drops the call.
+    async fn open(
+        &self,
+        peer: &Ticket,
+        opening: &Opening,
+        within: Option<Duration>,
+        phase: &mut Phase,
+    ) -> Result<XStream, GetStreamError> {
+        self.learn(peer);
+        let id = peer.peer();
+        let mut retried = false;
+        loop {
+            *phase = Phase::Dial;
+            let link = self.link(id).await.map_err(|source| GetStreamError::Dial { peer: id, source })?;
+            let error = match peer::open(&link, opening, within, phase).await {
+                Ok(stream) => return Ok(stream),
+                Err(OpenError::Failed(error)) => error,
+                Err(OpenError::Draining) => {
+                    // The table of peers is about to learn it, if it has not yet.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            };
+            let GetStreamError::Lost(lost) = &error else { return Err(error) };
+            self.peers.evict(&link, lost);
+            // A header without data or metadata does nothing when it comes twice.
+            let harmless = opening.early.is_empty() && opening.metadata.is_empty() && !opening.finish;
+            let unseen = *phase < Phase::Answer || harmless;
+            let worthwhile = lost.is_retryable() || *lost == ConnectionLost::Closed;
+            if retried || !unseen || !worthwhile || self.closing.is_cancelled() {
+                return Err(error);
+            }
+            retried = true;
+        }
+    }
+}
+
+fn parse<P>(protocols: &[P]) -> Result<Vec<Protocol>, InvalidProtocol>
+where
+    P: Clone + TryInto<Protocol>,
+    P::Error: Into<InvalidProtocol>,
+{
+    protocols.iter().map(|protocol| protocol.clone().try_into().map_err(Into::into)).collect()
+}
+
+impl Deref for Owner {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("id", &self.id52()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,289 @@
+//! Who takes a stream: a handler, somebody who waits in `accept_bi`, or nobody.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use n0_future::boxed::BoxFuture;
+use tokio::{sync::oneshot, time::timeout};
+use tracing::Instrument;
+use twolane_id::PublicKey;
+
+use crate::{
+    error::AcceptError,
+    limits::Limits,
+    peer::IncomingStream,
+    protocol::Protocol,
+    stream::XStream,
+    tasks::Tasks,
+    wire::status::{Reason, Rejection},
+};
+
+/// Takes whole streams of one protocol. It answers the header itself.
+pub(crate) type Handler = Arc<dyn Fn(IncomingStream) -> BoxFuture<()> + Send + Sync>;
+
+/// The table of who takes what.
+pub(crate) struct Router {
+    state: Mutex<State>,
+    limits: Arc<Limits>,
+    tasks: Tasks,
+}
+
+#[derive(Default)]
+struct State {
+    handlers: HashMap<Protocol, Handler>,
+    acceptors: Vec<Acceptor>,
+    /// Named by an `accept_bi` at some time: a stream for one of these waits for the next call.
+    known: HashSet<Protocol>,
+    waiting: VecDeque<Waiting>,
+    next: u64,
+    closed: bool,
+}
+
+/// Somebody who waits in `accept_bi`.
+struct Acceptor {
+    id: u64,
+    peer: Option<PublicKey>,
+    protocols: Vec<Protocol>,
+    taker: oneshot::Sender<XStream>,
+}
+
+/// A stream that waits for somebody.
+struct Waiting {
+    id: u64,
+    peer: PublicKey,
+    protocol: Protocol,
+    decided: oneshot::Sender<Decision>,
+}
+
+enum Decision {
+    Handle(Handler),
+    Give(oneshot::Sender<XStream>),
+    ShuttingDown,
+}
+
+enum Route {
+    Decided(Decision),
+    Wait { id: u64, decision: oneshot::Receiver<Decision> },
+    Unknown,
+    Busy,
+}
+
+/// A protocol that has a handler already.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0} has a handler already: stop it first")]
+pub struct AlreadyServed(pub Protocol);
+
+impl Router {
+    pub(crate) fn new(limits: Arc<Limits>, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), limits, tasks })
+    }
+
+    /// Gives a stream to whoever takes its protocol, and answers its header accordingly.
+    pub(crate) async fn take(self: &Arc<Self>, stream: IncomingStream) {
+        let (peer, protocol) = (stream.peer(), stream.protocol.clone());
+        match self.decide(peer, &protocol).await {
+            Ok(Decision::Handle(handler)) => {
+                let span = tracing::debug_span!("stream", %peer, %protocol);
+                handler(stream).instrument(span).await;
+            }
+            Ok(Decision::Give(taker)) => match stream.accept().await {
+                Ok(stream) => {
+                    if let Err(stream) = taker.send(stream) {
+                        self.pass_on(stream).await;
+                    }
+                }
+                // The opener has given up. Whoever waits finds its sender dropped, and asks again.
+                Err(_) => drop(taker),
+            },
+            Ok(Decision::ShuttingDown) => stream.reject(Rejection::new(Reason::ShuttingDown, "")).await,
+            Err(rejection) => stream.reject(rejection).await,
+        }
+    }
+
+    /// A stream that was accepted for somebody who is gone: it goes to the next one.
+    async fn pass_on(self: &Arc<Self>, mut stream: XStream) {
+        loop {
+            match self.decide(stream.peer(), stream.protocol()).await {
+                Ok(Decision::Give(taker)) => match taker.send(stream) {
+                    Ok(()) => return,
+                    Err(unwanted) => stream = unwanted,
+                },
+                // Nobody takes it in time. Dropped, it is reset.
+                _ => return,
+            }
+        }
+    }
+
+    async fn decide(&self, peer: PublicKey, protocol: &Protocol) -> Result<Decision, Rejection> {
+        match self.route(peer, protocol) {
+            Route::Decided(decision) => Ok(decision),
+            Route::Unknown => Err(Rejection::new(Reason::UnknownProtocol, protocol.as_str())),
+            Route::Busy => {
+                let max = self.limits.streams_waiting;
+                Err(Rejection::new(Reason::Busy, format!("{max} streams wait to be accepted already")))
+            }
+            Route::Wait { id, decision } => {
+                let bound = self.limits.accept_timeout;
+                match timeout(bound, decision).await {
+                    Ok(Ok(decision)) => Ok(decision),
+                    _ => {
+                        let mut state = self.lock();
+                        state.waiting.retain(|waiting| waiting.id != id);
+                        if state.known.contains(protocol) {
+                            Err(Rejection::new(Reason::Busy, format!("nobody accepted the stream within {bound:?}")))
+                        } else {
+                            Err(Rejection::new(Reason::UnknownProtocol, protocol.as_str()))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn route(&self, peer: PublicKey, protocol: &Protocol) -> Route {
+        let mut state = self.lock();
+        if state.closed {
+            return Route::Decided(Decision::ShuttingDown);
+        }
+        if let Some(handler) = state.handlers.get(protocol) {
+            return Route::Decided(Decision::Handle(Arc::clone(handler)));
+        }
+        while let Some(at) = state.acceptors.iter().position(|acceptor| acceptor.takes(&peer, protocol)) {
+            let acceptor = state.acceptors.remove(at);
+            if !acceptor.taker.is_closed() {
+                return Route::Decided(Decision::Give(acceptor.taker));
+            }
+        }
+        // Before anything is registered a stream waits: the program may be starting.
+        let starting = state.handlers.is_empty() && state.known.is_empty();
+        if !starting && !state.known.contains(protocol) {
+            return Route::Unknown;
+        }
+        let waiting = state.waiting.iter().filter(|waiting| waiting.peer == peer).count();
+        if waiting >= self.limits.streams_waiting {
+            return Route::Busy;
+        }
+        let (decided, decision) = oneshot::channel();
+        let id = state.next_id();
+        state.waiting.push_back(Waiting { id, peer, protocol: protocol.clone(), decided });
+        Route::Wait { id, decision }
+    }
+
+    /// The next stream of one of `protocols`, from one peer or from any.
+    ///
+    /// Cancel-safe: a stream that arrives as the call is dropped goes to the next call.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        peer: Option<PublicKey>,
+        protocols: Vec<Protocol>,
+    ) -> Result<XStream, AcceptError> {
+        loop {
+            let mut call = self.wait_for(peer, protocols.clone())?;
+            match (&mut call.taken).await {
+                Ok(stream) => return Ok(stream),
+                // The opener has given up at the last moment, or the endpoint shuts down: the next turn tells.
+                Err(_) => drop(call),
+            }
+        }
+    }
+
+    fn wait_for(
+        self: &Arc<Self>,
+        peer: Option<PublicKey>,
+        protocols: Vec<Protocol>,
+    ) -> Result<AcceptCall<'_>, AcceptError> {
+        let (taker, taken) = oneshot::channel();
+        let mut state = self.lock();
+        if state.closed {
+            return Err(AcceptError::ShuttingDown);
+        }
+        state.known.extend(protocols.iter().cloned());
+        let id = state.next_id();
+        let mut acceptor = Acceptor { id, peer, protocols, taker };
+        loop {
+            let found = state.waiting.iter().position(|waiting| acceptor.takes(&waiting.peer, &waiting.protocol));
+            let Some(waiting) = found.and_then(|at| state.waiting.remove(at)) else {
+                state.acceptors.push(acceptor);
+                break;
+            };
+            let Acceptor { id, peer, protocols, taker } = acceptor;
+            match waiting.decided.send(Decision::Give(taker)) {
+                // A stream that has stopped waiting in this moment leaves the call to the next one.
+                Err(Decision::Give(taker)) => acceptor = Acceptor { id, peer, protocols, taker },
+                _ => break,
+            }
+        }
+        Ok(AcceptCall { router: self, id, taken })
+    }
+
+    pub(crate) fn serve(&self, protocol: Protocol, handler: Handler) -> Result<(), AlreadyServed> {
+        let mut state = self.lock();
+        if state.handlers.contains_key(&protocol) {
+            return Err(AlreadyServed(protocol));
+        }
+        state.handlers.insert(protocol.clone(), Arc::clone(&handler));
+        while let Some(at) = state.waiting.iter().position(|waiting| waiting.protocol == protocol) {
+            if let Some(waiting) = state.waiting.remove(at) {
+                let _ = waiting.decided.send(Decision::Handle(Arc::clone(&handler)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stop_serving(&self, protocol: &Protocol) -> bool {
+        let removed = self.lock().handlers.remove(protocol);
+        // Dropped outside the lock: a handler may own what locks it again.
+        removed.is_some()
+    }
+
+    /// Nothing is accepted any more. Handlers are let go, and with them what they hold.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let handlers = std::mem::take(&mut state.handlers);
+        state.acceptors.clear();
+        for waiting in state.waiting.drain(..) {
+            let _ = waiting.decided.send(Decision::ShuttingDown);
+        }
+        drop(state);
+        // Outside the lock: a handler may own the last handle of something that locks it.
+        drop(handlers);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that waits. Dropped, it leaves nothing behind, and a stream that was meant for it goes to the next.
+struct AcceptCall<'a> {
+    router: &'a Arc<Router>,
+    id: u64,
+    taken: oneshot::Receiver<XStream>,
+}
+
+impl Drop for AcceptCall<'_> {
+    fn drop(&mut self) {
+        self.router.lock().acceptors.retain(|acceptor| acceptor.id != self.id);
+        self.taken.close();
+        if let Ok(stream) = self.taken.try_recv() {
+            let router = Arc::clone(self.router);
+            self.router.tasks.spawn(async move { router.pass_on(stream).await });
+        }
+    }
+}
+
+impl State {
+    fn next_id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl Acceptor {
+    fn takes(&self, peer: &PublicKey, protocol: &Protocol) -> bool {
+        self.peer.is_none_or(|wanted| wanted == *peer) && self.protocols.contains(protocol)
+    }
+}

@@ -1,0 +1,188 @@
+//! Handlers: a function for every stream of a protocol.
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+use twolane_id::PublicKey;
+
+use super::{AlreadyServed, Endpoint, request::Request};
+use crate::{
+    limits::Limits,
+    peer::{ACCEPTED, IncomingStream},
+    protocol::{InvalidProtocol, Protocol},
+    stream::{StreamError, XStream},
+};
+
+/// Code of the error that a peer gets whose request is over [`Limits::request_bytes`] or never ends. (Not one of an
+/// application's codes, which handlers choose: those of this library start at 2^61.)
+const REQUEST_UNREADABLE: u64 = 1 << 61;
+
+/// A request that is longer than this is answered before it is read whole. Far under what a caller sends unanswered
+/// (`peer/open.rs`), and over what most requests have, whose answer travels with the response.
+const ANSWER_AFTER: usize = 64 * 1024;
+/// A response of at most this is copied behind the answer to the header, so that the two are one packet.
+const JOIN: usize = 1024;
+
+/// Why a protocol is not served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Its name is not valid.
+    #[error(transparent)]
+    Protocol(#[from] InvalidProtocol),
+    /// It has a handler already.
+    #[error(transparent)]
+    AlreadyServed(#[from] AlreadyServed),
+}
+
+impl Endpoint {
+    /// Calls `handler` with every stream of `protocol`, each in a task of its own. Streams are accepted before it is
+    /// called. It may come and go at run time: [`stop_serving`](Endpoint::stop_serving).
+    ///
+    /// A handler that panics costs its stream: the peer sees a reset with the code "its handler broke".
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`]: the name is not valid, or has a handler.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::Endpoint;
+    ///
+    /// let endpoint = Endpoint::builder().offline().bind().await?;
+    /// endpoint.serve("echo/1", |stream| async move {
+    ///     let (mut send, mut recv) = stream.split();
+    ///     if tokio::io::copy(&mut recv, &mut send).await.is_ok() {
+    ///         let _ = send.finish();
+    ///     }
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serve<P, F, Fut>(&self, protocol: P, handler: F) -> Result<(), ServeError>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+        F: Fn(XStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let protocol = protocol.try_into().map_err(Into::into)?;
+        let handler = Arc::new(handler);
+        let take = move |stream: IncomingStream| -> n0_future::boxed::BoxFuture<()> {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                // An opener that has given up needs no handler.
+                if let Ok(stream) = stream.accept().await {
+                    handler(stream).await;
+                }
+            })
+        };
+        Ok(self.inner().router.serve(protocol, Arc::new(take))?)
+    }
+
+    /// Calls `handler` with every request of `protocol`, as [`request`](Endpoint::request) sends it, and sends back
+    /// what it returns: a response, or an error that the caller gets from its call.
+    ///
+    /// A request, and a response, is at most [`Limits::request_bytes`] long. When the caller gives up, the handler's
+    /// future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Endpoint::serve).
+    pub fn serve_requests<P, F, Fut>(&self, protocol: P, handler: F) -> Result<(), ServeError>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+        F: Fn(Request) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Bytes, StreamError>> + Send + 'static,
+    {
+        let protocol = protocol.try_into().map_err(Into::into)?;
+        let (handler, limits) = (Arc::new(handler), Arc::clone(&self.inner().limits));
+        let take = move |stream: IncomingStream| -> n0_future::boxed::BoxFuture<()> {
+            let (handler, limits) = (Arc::clone(&handler), Arc::clone(&limits));
+            Box::pin(async move { answer(stream, &*handler, &limits).await })
+        };
+        Ok(self.inner().router.serve(protocol, Arc::new(take))?)
+    }
+
+    /// No further stream of `protocol` is taken; those that are being handled go on. False if it had no handler.
+    pub fn stop_serving<P: TryInto<Protocol>>(&self, protocol: P) -> bool {
+        protocol.try_into().is_ok_and(|protocol| self.inner().router.stop_serving(&protocol))
+    }
+}
+
+async fn answer<F, Fut>(stream: IncomingStream, handler: &F, limits: &Limits)
+where
+    F: Fn(Request) -> Fut,
+    Fut: Future<Output = Result<Bytes, StreamError>>,
+{
+    let peer: PublicKey = stream.peer();
+    let mut stream = stream.accept_later();
+    let (send, recv) = stream.raw();
+    let mut answered = false;
+    let body = loop {
+        if recv.buffer().len() > limits.request_bytes {
+            let text = format!("the request is longer than {} bytes", limits.request_bytes);
+            return refuse(&mut stream, answered, text).await;
+        }
+        // A caller may hold back what it does not want to send to somebody who does not answer.
+        if !answered && recv.buffer().len() > ANSWER_AFTER {
+            if send.write_raw(Bytes::from_static(ACCEPTED)).await.is_err() {
+                return;
+            }
+            answered = true;
+        }
+        match timeout(limits.hello_timeout, recv.fill()).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => break recv.take_buffer(recv.buffer().len()),
+            // The caller has given up.
+            Ok(Err(_)) => return,
+            Err(_) => {
+                let text = format!("nothing of the request came for {:?}", limits.hello_timeout);
+                return refuse(&mut stream, answered, text).await;
+            }
+        }
+    };
+    let request = Request { peer, protocol: stream.protocol().clone(), metadata: stream.metadata().clone(), body };
+    let response = tokio::select! {
+        biased;
+        response = handler(request) => response,
+        () = stream.raw().0.given_up() => return,
+    };
+    match response {
+        Ok(response) if response.len() > limits.request_bytes => {
+            let (len, max) = (response.len(), limits.request_bytes);
+            refuse(&mut stream, answered, format!("the response has {len} bytes, and the limit is {max}")).await;
+        }
+        Ok(response) => {
+            let (send, _) = stream.raw();
+            let sent = if answered {
+                send.write_chunk(response).await
+            } else if response.len() <= JOIN {
+                send.write_raw([ACCEPTED, &response].concat().into()).await
+            } else {
+                match send.write_raw(Bytes::from_static(ACCEPTED)).await {
+                    Ok(()) => send.write_chunk(response).await,
+                    Err(error) => Err(error),
+                }
+            };
+            if sent.is_ok() {
+                let _ = send.finish();
+            }
+        }
+        Err(error) => fail(&mut stream, answered, error).await,
+    }
+}
+
+async fn refuse(stream: &mut XStream, answered: bool, text: String) {
+    fail(stream, answered, StreamError::new(REQUEST_UNREADABLE, text)).await;
+}
+
+/// Answers yes and then fails: a rejection would say that the handler never saw the request.
+async fn fail(stream: &mut XStream, answered: bool, error: StreamError) {
+    if answered || stream.raw().0.write_raw(Bytes::from_static(ACCEPTED)).await.is_ok() {
+        let _ = stream.fail(error).await;
+    }
+}

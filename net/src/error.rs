@@ -1,0 +1,523 @@
+//! Errors, one type for each operation. Every error says whose fault it is ([`Fault`]), whether trying again can
+//! help, and which bound was hit.
+
+use std::{io, sync::Arc, time::Duration};
+
+use twolane_id::PublicKey;
+
+use crate::{
+    protocol::{InvalidProtocol, Protocol},
+    stream::StreamError,
+    wire::{
+        Malformed,
+        codes::{connection, lane},
+        status::{Reason, Rejection},
+    },
+};
+
+/// Whose fault an error is, and so who can do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The program that called.
+    Caller,
+    /// The peer, or the program behind it.
+    Peer,
+    /// The network between the two.
+    Network,
+    /// This library, its configuration, or the machine it runs on.
+    Us,
+}
+
+/// Why a connection to a peer is no more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionLost {
+    /// Nothing came from the peer for [`Limits::idle_timeout`](crate::Limits::idle_timeout): it was killed, lost
+    /// its network, or went to sleep.
+    #[error("nothing was heard from the peer any more: it was killed, or its network is gone")]
+    TimedOut,
+    /// The peer's endpoint shut down in order.
+    #[error("the peer closed the connection in order")]
+    PeerDone,
+    /// The peer's program closed the connection.
+    #[error("the peer closed the connection (code {code:#x}{}{reason})", if reason.is_empty() { "" } else { ": " })]
+    PeerClosed {
+        /// The peer's code.
+        code: u64,
+        /// The peer's words.
+        reason: String,
+    },
+    /// A new instance of the peer has taken over.
+    #[error("the peer was restarted")]
+    PeerRestarted,
+    /// Another endpoint with our own key has taken over at the peer.
+    #[error("another endpoint with the same key has connected to the peer: use a key in one place at a time")]
+    KeyUsedTwice,
+    /// The peer takes no connections now: it is shutting down, or busy with others' handshakes.
+    #[error("the peer takes no connections now: it is shutting down, or busy with others")]
+    Refused,
+    /// The peer turned the connection away because it has too many.
+    #[error("the peer is connected to as many peers as it allows")]
+    PeerBusy,
+    /// The peer broke the rules of the wire format.
+    #[error("the peer does not follow the wire format: {0}")]
+    Malformed(Malformed),
+    /// The peer speaks another version of the wire format.
+    #[error("the peer speaks version {theirs} of the wire format, and this library {}", crate::wire::VERSION)]
+    Version {
+        /// The version in the peer's HELLO.
+        theirs: u64,
+    },
+    /// The peer did not say HELLO in time.
+    #[error("the peer said nothing for {0:?} after the handshake")]
+    HelloTimedOut(Duration),
+    /// This side closed it.
+    #[error("the connection was closed here")]
+    Closed,
+    /// QUIC gave up for another reason.
+    #[error("the connection failed: {0}")]
+    Transport(String),
+}
+
+impl ConnectionLost {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::TimedOut | Self::Transport(_) => Fault::Network,
+            Self::Closed => Fault::Caller,
+            Self::KeyUsedTwice => Fault::Us,
+            _ => Fault::Peer,
+        }
+    }
+
+    /// Whether a new connection may work.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Closed | Self::Malformed(_) | Self::Version { .. } | Self::KeyUsedTwice)
+    }
+}
+
+impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
+    fn from(error: iroh::endpoint::ConnectionError) -> Self {
+        use iroh::endpoint::{ConnectionError as E, TransportErrorCode};
+        match error {
+            E::TimedOut => Self::TimedOut,
+            E::LocallyClosed => Self::Closed,
+            E::ApplicationClosed(close) => match close.error_code.into_inner() {
+                // Code 0 is what an endpoint below sends that is closed or dropped without a word.
+                0 | connection::DONE | connection::DUPLICATE => Self::PeerDone,
+                connection::REPLACED => Self::KeyUsedTwice,
+                connection::BUSY => Self::PeerBusy,
+                code => Self::PeerClosed { code, reason: String::from_utf8_lossy(&close.reason).into_owned() },
+            },
+            E::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => Self::Refused,
+            other => Self::Transport(other.to_string()),
+        }
+    }
+}
+
+/// Why a peer could not be dialled. Everybody who waits for the same dial gets the same cause.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The key is our own.
+    #[error("the peer is this endpoint itself: dial another key")]
+    OwnKey,
+    /// Nothing is known about where the peer is.
+    #[error("no address is known for the peer: use its ticket, or turn on a lookup that can find it")]
+    NoAddress(#[source] Arc<iroh::endpoint::ConnectError>),
+    /// The peer did not answer in time.
+    #[error("the peer did not answer within {after:?}: is it running, and is its network up?")]
+    TimedOut {
+        /// The bound: [`Limits::connect_timeout`](crate::Limits::connect_timeout), or what the caller set.
+        after: Duration,
+    },
+    /// The connection ended before it could be used.
+    #[error("the connection ended at once")]
+    Lost(#[from] ConnectionLost),
+    /// This endpoint is shutting down.
+    #[error("this endpoint is shutting down")]
+    ShuttingDown,
+    /// iroh gave up for another reason.
+    #[error("the peer could not be reached")]
+    Failed(#[source] Arc<iroh::endpoint::ConnectError>),
+}
+
+impl DialError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::OwnKey | Self::ShuttingDown => Fault::Caller,
+            Self::Lost(lost) => lost.fault(),
+            Self::NoAddress(_) | Self::TimedOut { .. } | Self::Failed(_) => Fault::Network,
+        }
+    }
+
+    /// Whether the same dial may work later.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::OwnKey | Self::ShuttingDown)
+    }
+}
+
+/// Why [`get_stream`](crate::Endpoint::get_stream) has no stream to give.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum GetStreamError {
+    /// The protocol's name is not valid.
+    #[error(transparent)]
+    Protocol(#[from] InvalidProtocol),
+    /// The metadata is over the limit.
+    #[error("the metadata has {len} bytes, and the peer takes {max}: send them as data")]
+    MetadataTooLarge {
+        /// Its length, in bytes.
+        len: usize,
+        /// What the peer takes, in bytes.
+        max: u64,
+    },
+    /// The peer could not be dialled.
+    #[error("no connection to {}", peer)]
+    Dial {
+        /// The peer.
+        peer: PublicKey,
+        /// Why.
+        #[source]
+        source: DialError,
+    },
+    /// The peer said no, to this stream only.
+    #[error("{protocol} was rejected by the peer")]
+    Rejected {
+        /// The protocol asked for.
+        protocol: Protocol,
+        /// The peer's answer.
+        #[source]
+        rejection: Rejection,
+    },
+    /// The peer is connected, and did not answer in time.
+    #[error("the peer did not answer the stream within {after:?}")]
+    TimedOut {
+        /// The bound: [`Limits::open_timeout`](crate::Limits::open_timeout), or what the caller set.
+        after: Duration,
+    },
+    /// As many streams to the peer are open as it allows, and none ended in time.
+    #[error("{max} streams to the peer are open, and that is its limit; none ended within {after:?}")]
+    TooManyStreams {
+        /// The limit.
+        max: u64,
+        /// The bound on the wait.
+        after: Duration,
+    },
+    /// The peer failed or aborted the stream before it was answered.
+    #[error("the peer failed the stream: {0}")]
+    Failed(Arc<StreamError>),
+    /// The peer dropped the stream without an answer, or right after one that did not arrive any more.
+    #[error("the peer dropped the stream without an answer ({})", lane_code(*code))]
+    Reset {
+        /// The code of RESET_STREAM; WIRE.md lists them.
+        code: u64,
+    },
+    /// The connection was lost while the stream was being opened.
+    #[error("the connection was lost while the stream was being opened")]
+    Lost(#[from] ConnectionLost),
+    /// The peer's answer is not what the wire format allows.
+    #[error("the peer's answer to the stream cannot be read")]
+    Malformed(#[from] Malformed),
+}
+
+impl GetStreamError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Protocol(_) | Self::MetadataTooLarge { .. } | Self::TooManyStreams { .. } => Fault::Caller,
+            Self::Dial { source, .. } => source.fault(),
+            Self::Rejected { .. }
+            | Self::TimedOut { .. }
+            | Self::Failed(_)
+            | Self::Reset { .. }
+            | Self::Malformed(_) => Fault::Peer,
+            Self::Lost(lost) => lost.fault(),
+        }
+    }
+
+    /// Whether the same call may work later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Protocol(_) | Self::MetadataTooLarge { .. } | Self::Failed(_) | Self::Malformed(_) => false,
+            Self::Dial { source, .. } => source.is_retryable(),
+            Self::Rejected { rejection, .. } => rejection.reason.is_retryable(),
+            Self::TimedOut { .. } | Self::TooManyStreams { .. } | Self::Reset { .. } => true,
+            Self::Lost(lost) => lost.is_retryable(),
+        }
+    }
+
+    /// The peer's answer, if it said no.
+    pub fn rejection(&self) -> Option<Reason> {
+        match self {
+            Self::Rejected { rejection, .. } => Some(rejection.reason),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is nothing more to accept.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// A protocol's name is not valid.
+    #[error(transparent)]
+    Protocol(#[from] InvalidProtocol),
+    /// This endpoint is shutting down.
+    #[error("this endpoint is shutting down")]
+    ShuttingDown,
+    /// The peer is not connected any more.
+    #[error("the peer is not connected any more")]
+    Disconnected,
+}
+
+/// Why data cannot be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The peer failed the stream. Every byte it wrote before that has been read.
+    #[error("the peer failed the stream: {0}")]
+    Failed(Arc<StreamError>),
+    /// The peer aborted the stream: what was not read yet is discarded.
+    #[error("the peer aborted the stream: {0}")]
+    Aborted(Arc<StreamError>),
+    /// The peer's side was dropped or cancelled: the data is not complete, and no reason was given.
+    #[error("the peer dropped the stream before its data was complete ({})", lane_code(*code))]
+    Reset {
+        /// The code of RESET_STREAM; WIRE.md lists them.
+        code: u64,
+    },
+    /// This side has failed or aborted the stream.
+    #[error("this side has ended the stream: {0}")]
+    EndedHere(Arc<StreamError>),
+    /// The connection is lost: the data is not complete.
+    #[error("the connection was lost before the data was complete")]
+    Lost(#[from] ConnectionLost),
+    /// The peer's error lane cannot be read.
+    #[error("the peer's error lane cannot be read")]
+    Malformed(#[from] Malformed),
+}
+
+/// Why data cannot be written.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The peer failed or aborted the stream.
+    #[error("the peer failed the stream: {0}")]
+    Failed(Arc<StreamError>),
+    /// The peer wants no more data, and gave no reason: its side was dropped.
+    #[error("the peer stopped reading ({})", lane_code(*code))]
+    Stopped {
+        /// The code of STOP_SENDING; WIRE.md lists them.
+        code: u64,
+    },
+    /// The data was finished, or the stream failed or aborted, on this side before.
+    #[error("this side has ended the stream: nothing more can be written")]
+    EndedHere,
+    /// The connection is lost.
+    #[error("the connection was lost")]
+    Lost(#[from] ConnectionLost),
+    /// The peer's error lane cannot be read.
+    #[error("the peer's error lane cannot be read")]
+    Malformed(#[from] Malformed),
+}
+
+impl ReadError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Failed(_) | Self::Aborted(_) | Self::Reset { .. } | Self::Malformed(_) => Fault::Peer,
+            Self::EndedHere(_) => Fault::Caller,
+            Self::Lost(lost) => lost.fault(),
+        }
+    }
+
+    /// Whether the same exchange, on a new stream, may work. What a peer's own error code means, its program knows.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Lost(lost) if lost.is_retryable()) || matches!(self, Self::Reset { .. })
+    }
+
+    /// The peer's error, if it sent one.
+    pub fn stream_error(&self) -> Option<&StreamError> {
+        match self {
+            Self::Failed(error) | Self::Aborted(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl WriteError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Failed(_) | Self::Stopped { .. } | Self::Malformed(_) => Fault::Peer,
+            Self::EndedHere => Fault::Caller,
+            Self::Lost(lost) => lost.fault(),
+        }
+    }
+
+    /// Whether the same exchange, on a new stream, may work. What a peer's own error code means, its program knows.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Lost(lost) if lost.is_retryable()) || matches!(self, Self::Stopped { .. })
+    }
+
+    /// The peer's error, if it sent one.
+    pub fn stream_error(&self) -> Option<&StreamError> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a message was not received whole.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum NextError {
+    /// The stream could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The data ended, in order, inside a message or where one was expected.
+    #[error("the data ended where a message was expected, after {read} bytes of it")]
+    Ended {
+        /// Bytes of the message that had come.
+        read: usize,
+    },
+    /// The message is over the limit.
+    #[error("the message is longer than {max} bytes")]
+    TooLong {
+        /// The bound, in bytes.
+        max: usize,
+    },
+    /// The message is not UTF-8.
+    #[error("the message is not UTF-8")]
+    Text,
+    /// The message is not the JSON that was expected.
+    #[error("the message is not the JSON that was expected: {0}")]
+    Json(#[source] Arc<serde_json::Error>),
+}
+
+/// Where a request was when it failed, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Finding the peer and connecting to it.
+    Dial,
+    /// Waiting for a free stream: the peer has seen nothing of it.
+    Send,
+    /// The request was sent, and not answered.
+    Answer,
+    /// Reading the response.
+    Response,
+}
+
+/// Why a request has no response.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the request to {protocol} failed ({phase:?})")]
+pub struct RequestError {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// How far it came.
+    pub phase: Phase,
+    /// Why.
+    #[source]
+    pub cause: RequestFailure,
+}
+
+/// The cause inside a [`RequestError`].
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestFailure {
+    /// There was no stream.
+    #[error(transparent)]
+    GetStream(#[from] GetStreamError),
+    /// The response could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The deadline passed.
+    #[error("there was no response within {0:?}")]
+    Deadline(Duration),
+    /// The response is over the limit.
+    #[error("the response is longer than {max} bytes (Limits::request_bytes)")]
+    TooLarge {
+        /// The bound, in bytes.
+        max: usize,
+    },
+}
+
+impl RequestError {
+    /// Whether the peer's program can have seen the request. If not, sending it again is safe whatever it does.
+    pub fn may_have_been_handled(&self) -> bool {
+        let rejected = matches!(self.cause, RequestFailure::GetStream(GetStreamError::Rejected { .. }));
+        self.phase >= Phase::Answer && !rejected
+    }
+
+    /// The peer's error, if its handler failed the request.
+    pub fn stream_error(&self) -> Option<&StreamError> {
+        match &self.cause {
+            RequestFailure::Read(error) => error.stream_error(),
+            RequestFailure::GetStream(GetStreamError::Failed(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why an endpoint could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// A socket could not be bound.
+    #[error("the endpoint could not be bound: is the address in use, or not one of this machine?")]
+    Bind(#[source] Box<iroh::endpoint::BindError>),
+    /// An address to bind to is not valid.
+    #[error("the address {0} cannot be bound to")]
+    Address(std::net::SocketAddr),
+    /// A relay's address is not a URL.
+    #[error("{0:?} is not the URL of a relay, such as https://relay.example.org")]
+    RelayUrl(String),
+    /// The operating system gives no random bytes.
+    #[error("the operating system gives no random bytes")]
+    Random,
+}
+
+fn lane_code(code: u64) -> String {
+    match code {
+        lane::DONE => "done".into(),
+        lane::CANCELLED => "cancelled".into(),
+        lane::FAILED | lane::ABORTED => "failed, and the reason did not arrive".into(),
+        lane::MALFORMED => "it could not read what was sent".into(),
+        lane::REJECTED => "rejected".into(),
+        lane::TIMED_OUT => "timed out".into(),
+        lane::INTERNAL => "its handler broke".into(),
+        code => format!("code {code:#x}"),
+    }
+}
+
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        let kind = match &error {
+            ReadError::Failed(_) | ReadError::Aborted(_) => io::ErrorKind::Other,
+            ReadError::Reset { .. } => io::ErrorKind::ConnectionReset,
+            ReadError::EndedHere(_) => io::ErrorKind::NotConnected,
+            ReadError::Lost(ConnectionLost::TimedOut) => io::ErrorKind::TimedOut,
+            ReadError::Lost(_) => io::ErrorKind::ConnectionAborted,
+            ReadError::Malformed(_) => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<WriteError> for io::Error {
+    fn from(error: WriteError) -> Self {
+        let kind = match &error {
+            WriteError::Failed(_) => io::ErrorKind::Other,
+            WriteError::Stopped { .. } => io::ErrorKind::BrokenPipe,
+            WriteError::EndedHere => io::ErrorKind::NotConnected,
+            WriteError::Lost(ConnectionLost::TimedOut) => io::ErrorKind::TimedOut,
+            WriteError::Lost(_) => io::ErrorKind::ConnectionAborted,
+            WriteError::Malformed(_) => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
+}

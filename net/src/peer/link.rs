@@ -1,0 +1,443 @@
+//! One QUIC connection to a peer: HELLO, the control stream, the streams that come in, and its end.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::Ordering::Acquire},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use iroh::endpoint::{Connection, Path, RecvStream, SendStream};
+use n0_future::{StreamExt, boxed::BoxFuture};
+use tokio::{sync::Semaphore, time::timeout};
+use twolane_id::PublicKey;
+
+use super::{
+    drain::{Counts, Drain},
+    incoming::{self, IncomingStream},
+    table::Generation,
+};
+use crate::{
+    error::ConnectionLost,
+    events::PathKind,
+    limits::Limits,
+    stream::{Carrier, PRIORITY_CONTROL},
+    tasks::Tasks,
+    wire::{
+        KIND_CONTROL, Malformed, VERSION,
+        codes::{connection as codes, lane},
+        control::{Frame, GoawayReason, Nonce, PeerLimits},
+        varint,
+    },
+};
+
+/// Data lanes that a dialler takes for granted until the peer's HELLO says how many there are.
+const LANES_BEFORE_HELLO: u64 = 16;
+
+/// What the links of an endpoint have in common.
+pub(crate) struct Shared {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) nonce: Nonce,
+    pub(crate) tasks: Tasks,
+    /// Takes a stream whose header has been read.
+    pub(crate) on_stream: Box<dyn Fn(IncomingStream) -> BoxFuture<()> + Send + Sync>,
+}
+
+/// What a link has to say to the table of peers.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    Hello(Nonce),
+    Goaway { duplicate: bool },
+    Path(PathKind),
+    Closed(ConnectionLost),
+}
+
+/// One connection.
+pub(crate) struct Link {
+    pub(crate) carrier: Arc<Carrier>,
+    pub(crate) generation: Generation,
+    shared: Arc<Shared>,
+    drain: Mutex<Drain>,
+    /// The way that the handshake took.
+    first_path: Option<PathKind>,
+    peer_limits: OnceLock<PeerLimits>,
+    /// Permits for data lanes before the peer's HELLO says how many there are.
+    assumed_lanes: usize,
+}
+
+/// A connection whose control streams are there, before its tasks run.
+pub(crate) struct Prepared {
+    link: Arc<Link>,
+    control: SendStream,
+    /// The peer's control stream with what was read of it, if its HELLO has come.
+    peer_control: Option<(RecvStream, BytesMut)>,
+}
+
+impl Link {
+    /// A connection that this side dialled: HELLO goes out, the peer's is read later.
+    pub(crate) async fn dialled(
+        connection: Connection,
+        peer: PublicKey,
+        generation: Generation,
+        shared: &Arc<Shared>,
+    ) -> Result<Prepared, ConnectionLost> {
+        let lanes = shared.limits.streams_per_peer.min(LANES_BEFORE_HELLO);
+        let link = Self::new(connection, peer, generation, shared, lanes);
+        let control = link.say_hello().await?;
+        Ok(Prepared { link, control, peer_control: None })
+    }
+
+    /// A connection that the peer dialled: nothing happens on it before its HELLO has come.
+    pub(crate) async fn accepted(
+        connection: Connection,
+        peer: PublicKey,
+        generation: Generation,
+        shared: &Arc<Shared>,
+    ) -> Result<(Prepared, Nonce), ConnectionLost> {
+        let link = Self::new(connection, peer, generation, shared, 0);
+        let control = link.say_hello().await?;
+        let (recv, rest, nonce) = link.await_hello().await?;
+        Ok((Prepared { link, control, peer_control: Some((recv, rest)) }, nonce))
+    }
+
+    fn new(
+        connection: Connection,
+        peer: PublicKey,
+        generation: Generation,
+        shared: &Arc<Shared>,
+        lanes: u64,
+    ) -> Arc<Self> {
+        let lanes = usize::try_from(lanes).unwrap_or(usize::MAX);
+        let first_path = handshake_path(&connection);
+        let carrier = Carrier::new(connection, peer, Arc::clone(&shared.limits), shared.tasks.clone(), lanes);
+        Arc::new(Self {
+            carrier: Arc::new(carrier),
+            first_path,
+            generation,
+            shared: Arc::clone(shared),
+            drain: Mutex::default(),
+            peer_limits: OnceLock::new(),
+            assumed_lanes: lanes,
+        })
+    }
+
+    fn connection(&self) -> &Connection {
+        &self.carrier.connection
+    }
+
+    /// Bytes of metadata that the peer takes.
+    pub(crate) fn max_metadata(&self) -> u64 {
+        self.peer_limits.get().map_or(crate::wire::header::MAX_METADATA, |limits| limits.metadata)
+    }
+
+    /// Data lanes that may be open to the peer.
+    pub(crate) fn max_lanes(&self) -> u64 {
+        let ours = self.shared.limits.streams_per_peer;
+        let theirs = self.peer_limits.get().map_or(LANES_BEFORE_HELLO, |limits| limits.data_lanes);
+        theirs.min(ours)
+    }
+
+    /// The way that data takes now, and its round trip. `None` while no path is selected.
+    pub(crate) fn path(&self) -> Option<(PathKind, Duration)> {
+        let paths = self.connection().paths();
+        paths.iter().find(|path| path.is_selected()).map(|path| (path_kind(&path), path.rtt()))
+    }
+
+    /// Asks the peer to open nothing more here, and closes the connection once nothing is cut by it.
+    pub(crate) fn start_drain(&self, reason: GoawayReason) {
+        if self.lock_drain().goaway() {
+            self.carrier.start_draining();
+            self.carrier.send(Frame::Goaway { reason });
+        }
+        self.step_drain();
+    }
+
+    /// Closes the connection at once.
+    pub(crate) fn cut(&self, because: ConnectionLost, code: u64, reason: &str) {
+        self.carrier.close(because, code, reason);
+    }
+
+    fn lock_drain(&self) -> std::sync::MutexGuard<'_, Drain> {
+        self.drain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step_drain(&self) {
+        let carrier = &self.carrier;
+        let mut drain = self.lock_drain();
+        // A stream is registered before it is counted as accepted, and nothing is opened any more: what is counted in
+        // this order is either live or ended.
+        let accepted = carrier.accepted.load(Acquire);
+        let live = carrier.live();
+        let opened = carrier.opened.load(Acquire);
+        let step = drain.step(live, Counts { opened, accepted });
+        drop(drain);
+        if let Some(counts) = step.tell {
+            carrier.send(Frame::Drained { opened: counts.opened, accepted: counts.accepted });
+        }
+        if step.close {
+            self.cut(ConnectionLost::PeerDone, codes::DONE, "drained");
+        }
+    }
+
+    async fn say_hello(&self) -> Result<SendStream, ConnectionLost> {
+        let mut control = self.connection().open_uni().await.map_err(|error| self.carrier.lost(error))?;
+        let _ = control.set_priority(PRIORITY_CONTROL);
+        let mut bytes = Vec::with_capacity(64);
+        varint::encode(&mut bytes, KIND_CONTROL);
+        let limits =
+            PeerLimits { data_lanes: self.shared.limits.streams_per_peer, metadata: crate::wire::header::MAX_METADATA };
+        Frame::Hello { version: VERSION, nonce: self.shared.nonce, limits }.encode(&mut bytes);
+        control.write_all(&bytes).await.map_err(|error| match error {
+            iroh::endpoint::WriteError::ConnectionLost(error) => self.carrier.lost(error),
+            // The peer stopped a stream that it may not stop.
+            other => ConnectionLost::Transport(other.to_string()),
+        })?;
+        Ok(control)
+    }
+
+    /// Reads the peer's control stream up to the end of its HELLO. On any fault the connection is closed.
+    async fn await_hello(&self) -> Result<(RecvStream, BytesMut, Nonce), ConnectionLost> {
+        let bound = self.shared.limits.hello_timeout;
+        let (lost, code) = match timeout(bound, self.read_hello()).await {
+            Ok(Ok(hello)) => return Ok(hello),
+            Ok(Err(lost @ ConnectionLost::Malformed(_))) => (lost, codes::PROTOCOL_VIOLATION),
+            Ok(Err(lost @ ConnectionLost::Version { .. })) => (lost, codes::VERSION),
+            Ok(Err(lost)) => return Err(lost),
+            Err(_) => (ConnectionLost::HelloTimedOut(bound), codes::HELLO_TIMEOUT),
+        };
+        self.cut(lost.clone(), code, &lost.to_string());
+        Err(lost)
+    }
+
+    async fn read_hello(&self) -> Result<(RecvStream, BytesMut, Nonce), ConnectionLost> {
+        loop {
+            let mut recv = self.connection().accept_uni().await.map_err(|error| self.carrier.lost(error))?;
+            let mut buffer = BytesMut::new();
+            let kind = loop {
+                if let Some((kind, used)) = varint::decode(&buffer) {
+                    buffer.advance(used);
+                    break kind;
+                }
+                self.read_control(&mut recv, &mut buffer).await?;
+            };
+            if kind != KIND_CONTROL {
+                // Of a later version.
+                let _ = recv.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
+                continue;
+            }
+            loop {
+                if let Some((frame, used)) = Frame::decode(&buffer).map_err(ConnectionLost::Malformed)? {
+                    let Frame::Hello { version, nonce, limits } = frame else {
+                        return Err(ConnectionLost::Malformed(Malformed::Value {
+                            what: "the first control frame",
+                            value: 1,
+                        }));
+                    };
+                    if version != VERSION {
+                        return Err(ConnectionLost::Version { theirs: version });
+                    }
+                    buffer.advance(used);
+                    self.set_peer_limits(limits);
+                    return Ok((recv, buffer, nonce));
+                }
+                self.read_control(&mut recv, &mut buffer).await?;
+            }
+        }
+    }
+
+    async fn read_control(&self, recv: &mut RecvStream, buffer: &mut BytesMut) -> Result<(), ConnectionLost> {
+        match recv.read_chunk(64 * 1024).await {
+            Ok(Some(chunk)) => {
+                buffer.extend_from_slice(&chunk);
+                Ok(())
+            }
+            Ok(None) => Err(ConnectionLost::Malformed(Malformed::Truncated { what: "the control stream" })),
+            Err(iroh::endpoint::ReadError::ConnectionLost(error)) => Err(self.carrier.lost(error)),
+            Err(_) => Err(ConnectionLost::Malformed(Malformed::Truncated { what: "the control stream" })),
+        }
+    }
+
+    fn set_peer_limits(&self, limits: PeerLimits) {
+        if self.peer_limits.set(limits).is_err() {
+            return;
+        }
+        let given = usize::try_from(self.max_lanes()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        if given >= self.assumed_lanes {
+            self.carrier.free_lanes.add_permits(given - self.assumed_lanes);
+        } else {
+            self.withdraw_lanes(self.assumed_lanes - given);
+        }
+    }
+
+    /// Takes back data lanes that were taken for granted: those that are free now, the others as they end.
+    fn withdraw_lanes(&self, lanes: usize) {
+        let left = lanes - self.carrier.free_lanes.forget_permits(lanes);
+        for _ in 0..left {
+            let free_lanes = Arc::clone(&self.carrier.free_lanes);
+            self.shared.tasks.spawn(async move {
+                if let Ok(permit) = free_lanes.acquire_owned().await {
+                    permit.forget();
+                }
+            });
+        }
+    }
+
+    fn on_frame(&self, frame: Frame, notify: &impl Fn(Notice)) -> Result<(), Malformed> {
+        let carrier = &self.carrier;
+        match frame {
+            // Said once, and read already.
+            Frame::Hello { .. } => {
+                return Err(Malformed::Value { what: "a second HELLO", value: 0 });
+            }
+            Frame::Goaway { reason } => {
+                self.lock_drain().on_goaway();
+                // Before the table of peers hears of it, so that the answer carries the peer's reason.
+                self.start_drain(reason);
+                notify(Notice::Goaway { duplicate: reason == GoawayReason::Duplicate });
+            }
+            Frame::Drained { opened, accepted } => {
+                self.lock_drain().on_drained(Counts { opened, accepted });
+                self.step_drain();
+            }
+            Frame::Watermark { lane, offset } => {
+                if let Some(lanes) = carrier.find(lane) {
+                    lanes.on_watermark(offset);
+                }
+            }
+            Frame::Consumed { lane, offset } => {
+                if let Some(lanes) = carrier.find(lane) {
+                    lanes.on_consumed(offset);
+                }
+            }
+            Frame::Unknown => {}
+        }
+        Ok(())
+    }
+}
+
+impl Prepared {
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Starts the link's tasks. They end with the connection. `notify` is called from them.
+    pub(crate) fn start(self, notify: impl Fn(Notice) + Send + Sync + 'static) {
+        let Self { link, control, peer_control } = self;
+        let tasks = link.shared.tasks.clone();
+        let notify = Arc::new(notify);
+        tasks.spawn(write_control(Arc::clone(&link), control));
+        tasks.spawn(read_control(link, peer_control, notify));
+    }
+}
+
+/// Sends the control frames that are queued, and looks whether the connection may end.
+async fn write_control(link: Arc<Link>, mut control: SendStream) {
+    let carrier = &link.carrier;
+    let mut bytes = Vec::new();
+    loop {
+        tokio::select! {
+            () = carrier.outbox_filled.notified() => {
+                carrier.take_outbox(&mut bytes);
+                // A peer that does not read its control stream gets no more of it; what waits is bounded by its lanes.
+                if control.write_all(&bytes).await.is_err() {
+                    // Stopped, it would leave writers waiting for reports that cannot be asked for.
+                    let lost = ConnectionLost::Malformed(Malformed::Truncated { what: "the control stream" });
+                    link.cut(lost, codes::PROTOCOL_VIOLATION, "the control stream was stopped");
+                    break;
+                }
+                bytes.clear();
+            }
+            () = carrier.idle.notified() => link.step_drain(),
+            _ = carrier.connection.closed() => break,
+        }
+    }
+}
+
+/// A connection starts on its first path, and by the time its handshake is known to be done it may have another.
+fn handshake_path(connection: &Connection) -> Option<PathKind> {
+    connection.paths().iter().min_by_key(|path| path.id()).map(|path| path_kind(&path))
+}
+
+fn path_kind(path: &Path<'_>) -> PathKind {
+    if path.is_relay() { PathKind::Relay } else { PathKind::Direct }
+}
+
+/// Tells the way that data takes, and every other way that it takes later. From the start: on a fast network the way
+/// over a relay has served its time before the peer's HELLO is there.
+async fn watch_paths(link: &Link, notify: &impl Fn(Notice)) -> Infallible {
+    let mut path = link.first_path;
+    path.into_iter().for_each(|kind| notify(Notice::Path(kind)));
+    let mut paths = link.connection().paths_stream();
+    while paths.next().await.is_some() {
+        let now = link.path().map(|(kind, _)| kind);
+        if now.is_some() && now != path {
+            path = now;
+            now.into_iter().for_each(|kind| notify(Notice::Path(kind)));
+        }
+    }
+    // Why the connection ended, the control stream tells better.
+    std::future::pending().await
+}
+
+/// Reads the peer's control stream and watches the paths, until the connection is gone.
+async fn read_control(
+    link: Arc<Link>,
+    peer_control: Option<(RecvStream, BytesMut)>,
+    notify: Arc<impl Fn(Notice) + Send + Sync>,
+) {
+    let ended = tokio::select! {
+        lost = run(&link, peer_control, &*notify) => lost,
+        never = watch_paths(&link, &*notify) => match never {},
+    };
+    let lost = match ended {
+        ConnectionLost::Malformed(malformed) => {
+            let lost = ConnectionLost::Malformed(malformed);
+            link.cut(lost.clone(), codes::PROTOCOL_VIOLATION, &lost.to_string());
+            lost
+        }
+        lost => lost,
+    };
+    link.carrier.on_lost();
+    notify(Notice::Closed(lost));
+}
+
+async fn run(
+    link: &Arc<Link>,
+    peer_control: Option<(RecvStream, BytesMut)>,
+    notify: &impl Fn(Notice),
+) -> ConnectionLost {
+    let (mut recv, mut buffer) = match peer_control {
+        Some(control) => control,
+        None => match link.await_hello().await {
+            Ok((recv, buffer, nonce)) => {
+                notify(Notice::Hello(nonce));
+                (recv, buffer)
+            }
+            Err(lost) => return lost,
+        },
+    };
+    link.shared.tasks.spawn(incoming::accept_streams(Arc::clone(link), Arc::clone(&link.shared)));
+    loop {
+        loop {
+            match Frame::decode(&buffer) {
+                Ok(Some((frame, used))) => {
+                    buffer.advance(used);
+                    if let Err(malformed) = link.on_frame(frame, notify) {
+                        return ConnectionLost::Malformed(malformed);
+                    }
+                }
+                Ok(None) => break,
+                Err(malformed) => return ConnectionLost::Malformed(malformed),
+            }
+        }
+        tokio::select! {
+            read = link.read_control(&mut recv, &mut buffer) => if let Err(lost) = read {
+                return lost;
+            },
+            Ok(mut unknown) = link.connection().accept_uni() => {
+                // The control stream is the only kind that this version has.
+                let _ = unknown.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Opening a stream on a connection: header out, answer in.
+
+use std::{sync::Arc, sync::atomic::Ordering::Release, time::Duration};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::link::Link;
+use crate::{
+    error::{GetStreamError, Phase, ReadError, WriteError},
+    protocol::Protocol,
+    stream::{Lanes, RawError, RecvStream, SendStream, XStream},
+    wire::{
+        header::Header,
+        status::{self, Status},
+    },
+};
+
+/// What a stream is opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    pub(crate) protocol: Protocol,
+    pub(crate) metadata: Bytes,
+    /// Data that travels with the header.
+    pub(crate) early: Bytes,
+    /// The early data is all there is.
+    pub(crate) finish: bool,
+}
+
+/// Data that travels with the header at most. What comes after the answer is counted by the ledger, and what comes
+/// before it is not: so much is safe uncounted (see `stream/ledger.rs`), and fills a round trip of 100 ms at 30 Mbit/s.
+const EARLY_BYTES: usize = 400 * 1024;
+
+/// Why there is no stream.
+pub(crate) enum OpenError {
+    /// The connection takes no new streams: there is, or will be, another one.
+    Draining,
+    /// Anything else.
+    Failed(GetStreamError),
+}
+
+/// Opens a stream and waits for the peer's answer, within a bound of its own or one of the caller's (`None`).
+/// `phase` is [`Phase::Answer`] from the moment on at which the peer can have seen something of it.
+///
+/// Cancel-safe in that a dropped call resets the stream.
+pub(crate) async fn open(
+    link: &Link,
+    opening: &Opening,
+    within: Option<Duration>,
+    phase: &mut Phase,
+) -> Result<XStream, OpenError> {
+    *phase = Phase::Send;
+    match within {
+        None => run(link, opening, None, phase).await,
+        // A little less for a free lane than for the whole, so that what was waited for is known.
+        Some(after) => timeout(after, run(link, opening, Some(after.mul_f32(0.95)), phase))
+            .await
+            .unwrap_or(Err(OpenError::Failed(GetStreamError::TimedOut { after }))),
+    }
+}
+
+async fn run(
+    link: &Link,
+    opening: &Opening,
+    patience: Option<Duration>,
+    phase: &mut Phase,
+) -> Result<XStream, OpenError> {
+    let carrier = &link.carrier;
+    let (len, max) = (opening.metadata.len(), link.max_metadata());
+    if len as u64 > max {
+        return Err(GetStreamError::MetadataTooLarge { len, max }.into());
+    }
+    let free_lane = Arc::clone(&carrier.free_lanes).acquire_owned();
+    let permit = match patience {
+        None => free_lane.await,
+        Some(after) => match timeout(after, free_lane).await {
+            Ok(permit) => permit,
+            Err(_) => return Err(GetStreamError::TooManyStreams { max: link.max_lanes(), after }.into()),
+        },
+    };
+    let permit = permit.map_err(|_| gone(link))?;
+    let slot = carrier.begin_opening().ok_or_else(|| gone(link))?;
+    let (send, recv) = carrier.connection.open_bi().await.map_err(|error| lost(link, error))?;
+    let lanes = Lanes::new(Arc::clone(carrier), send.id().into(), Some(permit));
+    carrier.opened.fetch_add(1, Release);
+    drop(slot);
+    let (send, recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
+    let mut stream = XStream::new(send, recv, opening.protocol.clone(), opening.metadata.clone());
+    let (send, recv) = stream.raw();
+
+    let mut rest = opening.early.clone();
+    let early = rest.split_to(rest.len().min(EARLY_BYTES));
+    let mut bytes = Vec::with_capacity(64 + opening.metadata.len() + early.len());
+    Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() }.encode(&mut bytes);
+    bytes.extend_from_slice(&early);
+    *phase = Phase::Answer;
+    match send.write_raw(bytes.into()).await {
+        Err(WriteError::Lost(error)) => return Err(GetStreamError::from(error).into()),
+        Ok(()) if opening.finish && rest.is_empty() => {
+            let _ = send.finish();
+        }
+        // If the peer wants nothing of it, its answer says why.
+        Ok(()) | Err(_) => {}
+    }
+    match recv.read_raw(status::TRUNCATED, Status::decode).await {
+        Ok(Status::Accepted) => {}
+        Ok(Status::Rejected(rejection)) => {
+            return Err(GetStreamError::Rejected { protocol: opening.protocol.clone(), rejection }.into());
+        }
+        Err(RawError::Malformed(malformed)) => return Err(GetStreamError::from(malformed).into()),
+        Err(RawError::Read(error)) => return Err(unanswered(error).into()),
+    }
+    // Counted only now: a watermark may not go out before the peer is known to know the lane.
+    send.count_early(early.len());
+    if !rest.is_empty() && send.write_chunk(rest).await.is_ok() && opening.finish {
+        let _ = send.finish();
+    }
+    Ok(stream)
+}
+
+fn unanswered(error: ReadError) -> GetStreamError {
+    match error {
+        ReadError::Lost(error) => error.into(),
+        ReadError::Reset { code } => GetStreamError::Reset { code },
+        ReadError::Failed(error) | ReadError::Aborted(error) | ReadError::EndedHere(error) => {
+            GetStreamError::Failed(error)
+        }
+        ReadError::Malformed(malformed) => malformed.into(),
+    }
+}
+
+fn lost(link: &Link, error: iroh::endpoint::ConnectionError) -> GetStreamError {
+    link.carrier.lost(error).into()
+}
+
+/// The connection takes no more streams: it is lost, or drains.
+fn gone(link: &Link) -> OpenError {
+    match link.carrier.connection.close_reason() {
+        Some(error) => lost(link, error).into(),
+        None => OpenError::Draining,
+    }
+}
+
+impl From<GetStreamError> for OpenError {
+    fn from(error: GetStreamError) -> Self {
+        Self::Failed(error)
+    }
+}

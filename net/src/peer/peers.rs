@@ -1,0 +1,540 @@
+//! The table of peers, and what carries out its decisions: dials, drains, announcements.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use twolane_id::PublicKey;
+
+use super::{
+    backoff,
+    link::{Link, Notice, Prepared, Shared},
+    table::{Action, Generation, Input, Phase, Row},
+};
+use crate::{
+    error::{ConnectionLost, DialError},
+    events::{Event, EventSource},
+    key,
+    wire::{
+        ALPN,
+        codes::connection as codes,
+        control::{GoawayReason, Nonce},
+    },
+};
+
+/// How long a peer that says "another connection stays" has for that connection to show up. It has been completed
+/// at the peer, so what is missing is one flight of packets; with two losses in a row that is under 2 s.
+const TWIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Rows without a connection are kept for their backoff until there are so many.
+const MAX_IDLE_ROWS: usize = 4096;
+
+/// All peers of one endpoint.
+pub(crate) struct Peers {
+    endpoint: iroh::Endpoint,
+    us: PublicKey,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) events: EventSource,
+    /// Cancelled when the endpoint shuts down: nothing is dialled or accepted any more.
+    pub(crate) closing: CancellationToken,
+    rows: Mutex<HashMap<PublicKey, Arc<Peer>>>,
+    generations: AtomicU64,
+    /// Peers that are connected and that `accept` has not returned yet.
+    /// Held while an inbound peer is counted and added, so that there is never one too many.
+    admission: Mutex<()>,
+    unannounced: Mutex<VecDeque<PublicKey>>,
+    announced: Notify,
+}
+
+/// One peer.
+pub(crate) struct Peer {
+    pub(crate) id: PublicKey,
+    state: Mutex<State>,
+    view: watch::Sender<View>,
+    /// A dial need not wait for its backoff any more.
+    hurry: Notify,
+}
+
+struct State {
+    row: Row,
+    links: HashMap<Generation, Arc<Link>>,
+    since: Option<Instant>,
+    /// When the last dial failed.
+    failed_at: Option<Instant>,
+    /// Why the last connection that ended did.
+    last_lost: Option<ConnectionLost>,
+    last_error: Option<String>,
+    /// The row was dropped from the table: look the peer up again.
+    gone: bool,
+}
+
+/// What those who wait for a peer look at.
+#[derive(Clone, Default)]
+pub(crate) struct View {
+    pub(crate) current: Option<Arc<Link>>,
+    /// How many dials have failed, ever, and why the last one did.
+    failed: u64,
+    cause: Option<DialError>,
+    /// Somebody has to ask for a connection again.
+    absent: bool,
+    /// As events say it.
+    pub(crate) connected: bool,
+    /// Connections, those that drain included.
+    connections: usize,
+}
+
+/// What is known of a connected peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerInfo {
+    /// The peer.
+    pub id: PublicKey,
+    /// The way its data takes now. `None` while that is being decided.
+    pub path: Option<crate::PathKind>,
+    /// Round trip of that way.
+    pub rtt: Option<Duration>,
+    /// Streams that are open, in both directions.
+    pub streams: usize,
+    /// QUIC connections: one, and for a moment two after both sides dialled at once.
+    pub connections: usize,
+    /// Since when the peer has been connected without a break.
+    pub since: Instant,
+    /// Bytes of UDP payload sent to the peer and received from it, on the connections that exist now.
+    pub sent: u64,
+    /// See `sent`.
+    pub received: u64,
+    /// The last thing that went wrong with this peer.
+    pub last_error: Option<String>,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        endpoint: iroh::Endpoint,
+        us: PublicKey,
+        shared: Arc<Shared>,
+        closing: CancellationToken,
+    ) -> Arc<Self> {
+        let events = EventSource::new(shared.limits.events);
+        Arc::new(Self {
+            endpoint,
+            us,
+            shared,
+            events,
+            closing,
+            rows: Mutex::default(),
+            generations: AtomicU64::new(1),
+            admission: Mutex::default(),
+            unannounced: Mutex::default(),
+            announced: Notify::new(),
+        })
+    }
+
+    /// The connection for a new stream to `id`: the one that exists, or a new one.
+    ///
+    /// Cancel-safe: a dial that others may wait for goes on.
+    pub(crate) async fn link(self: &Arc<Self>, id: PublicKey, within: Duration) -> Result<Arc<Link>, DialError> {
+        if id == self.us {
+            return Err(DialError::OwnKey);
+        }
+        if self.closing.is_cancelled() {
+            return Err(DialError::ShuttingDown);
+        }
+        if let Some(link) = self.current(&id) {
+            return Ok(link);
+        }
+        timeout(within, self.wait_for_link(id)).await.unwrap_or(Err(DialError::TimedOut { after: within }))
+    }
+
+    async fn wait_for_link(self: &Arc<Self>, id: PublicKey) -> Result<Arc<Link>, DialError> {
+        loop {
+            let peer = self.row(id);
+            let mut view = peer.view.subscribe();
+            let failed = view.borrow().failed;
+            if self.closing.is_cancelled() {
+                return Err(DialError::ShuttingDown);
+            }
+            if !self.apply(&peer, Input::Want) {
+                continue;
+            }
+            let changed = view.wait_for(|view| view.current.is_some() || view.failed > failed || view.absent);
+            let seen = tokio::select! {
+                seen = changed => seen.map(|view| view.clone()).unwrap_or_default(),
+                () = self.closing.cancelled() => return Err(DialError::ShuttingDown),
+            };
+            if let Some(link) = seen.current {
+                return Ok(link);
+            }
+            if seen.failed > failed
+                && let Some(cause) = seen.cause
+            {
+                return Err(cause);
+            }
+        }
+    }
+
+    /// The connection to `id` that carries new streams, if there is one.
+    pub(crate) fn current(&self, id: &PublicKey) -> Option<Arc<Link>> {
+        self.lock_rows().get(id)?.view.borrow().current.clone()
+    }
+
+    /// Watches one peer. The sender is gone once the peer has been forgotten.
+    pub(crate) fn watch(&self, id: &PublicKey) -> Option<watch::Receiver<View>> {
+        self.lock_rows().get(id).map(|peer| peer.view.subscribe())
+    }
+
+    /// A dial to this peer that failed before may work now: its address is known.
+    pub(crate) fn forget_failures(&self, id: &PublicKey) {
+        if let Some(peer) = self.lock_rows().get(id).cloned() {
+            peer.lock().row.forget_failures();
+            peer.hurry.notify_waiters();
+        }
+    }
+
+    /// A connection that the peer dialled, with its HELLO read.
+    pub(crate) fn accepted(self: &Arc<Self>, prepared: Prepared, nonce: Nonce) {
+        let link = Arc::clone(prepared.link());
+        let id = link.carrier.peer;
+        if self.closing.is_cancelled() {
+            return link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint is shutting down");
+        }
+        let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_full(&id) {
+            return link.cut(ConnectionLost::Closed, codes::BUSY, "as many peers as allowed are connected");
+        }
+        self.register(prepared, Input::Accepted(link.generation, nonce));
+    }
+
+    /// Whether a peer that is not connected would be one too many.
+    pub(crate) fn is_full(&self, id: &PublicKey) -> bool {
+        let rows = self.lock_rows();
+        let connected = rows.values().filter(|peer| peer.view.borrow().connected).count();
+        let known = rows.get(id).is_some_and(|peer| peer.view.borrow().connected);
+        !known && connected >= self.shared.limits.peers
+    }
+
+    pub(crate) fn next_generation(&self) -> Generation {
+        self.generations.fetch_add(1, Relaxed)
+    }
+
+    /// What is known of every connected peer.
+    pub(crate) fn infos(&self) -> Vec<PeerInfo> {
+        let rows: Vec<_> = self.lock_rows().values().cloned().collect();
+        let mut infos: Vec<_> = rows.iter().filter_map(|peer| peer.info()).collect();
+        infos.sort_by_key(|info| info.id);
+        infos
+    }
+
+    pub(crate) fn info(&self, id: &PublicKey) -> Option<PeerInfo> {
+        let peer = self.lock_rows().get(id).cloned()?;
+        peer.info()
+    }
+
+    /// A stream has found out that the connection is gone before its tasks have.
+    pub(crate) fn evict(self: &Arc<Self>, link: &Arc<Link>, lost: &ConnectionLost) {
+        let peer = self.lock_rows().get(&link.carrier.peer).cloned();
+        if let Some(peer) = peer {
+            self.on_notice(&peer, link.generation, Notice::Closed(lost.clone()));
+        }
+    }
+
+    /// Every connection there is.
+    pub(crate) fn links(&self, of: Option<&PublicKey>) -> Vec<Arc<Link>> {
+        let rows: Vec<_> =
+            self.lock_rows().values().filter(|peer| of.is_none_or(|id| *id == peer.id)).cloned().collect();
+        rows.iter().flat_map(|peer| peer.lock().links.values().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// The next peer that has connected since it was last returned here.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn next_connected(&self) -> Option<PublicKey> {
+        loop {
+            let announced = self.announced.notified();
+            if let Some(peer) = self.unannounced.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+                return Some(peer);
+            }
+            tokio::select! {
+                () = announced => {}
+                () = self.closing.cancelled() => return None,
+            }
+        }
+    }
+
+    fn lock_rows(&self) -> MutexGuard<'_, HashMap<PublicKey, Arc<Peer>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn row(&self, id: PublicKey) -> Arc<Peer> {
+        let mut rows = self.lock_rows();
+        if rows.len() >= MAX_IDLE_ROWS && !rows.contains_key(&id) {
+            rows.retain(|_, peer| !peer.leave_if_idle());
+        }
+        Arc::clone(rows.entry(id).or_insert_with(|| Arc::new(Peer::new(self.us, id))))
+    }
+
+    /// Adds a connection and starts its tasks, in this order: the first notice finds it there.
+    fn register(self: &Arc<Self>, prepared: Prepared, input: Input) {
+        let link = Arc::clone(prepared.link());
+        let id = link.carrier.peer;
+        let peer = loop {
+            let peer = self.row(id);
+            if self.apply_with(&peer, input, Some(&link)) {
+                break peer;
+            }
+        };
+        let peers = Arc::downgrade(self);
+        let generation = link.generation;
+        prepared.start(move |notice| {
+            if let Some(peers) = peers.upgrade() {
+                peers.on_notice(&peer, generation, notice);
+            }
+        });
+    }
+
+    fn on_notice(self: &Arc<Self>, peer: &Arc<Peer>, generation: Generation, notice: Notice) {
+        match notice {
+            Notice::Hello(nonce) => {
+                self.apply(peer, Input::Hello(generation, nonce));
+            }
+            Notice::Goaway { duplicate } => {
+                self.apply(peer, Input::Goaway(generation, duplicate));
+            }
+            Notice::Path(path) => self.events.emit(Event::PathChanged { peer: peer.id, path }),
+            Notice::Closed(lost) => {
+                let mut state = peer.lock();
+                state.links.remove(&generation);
+                if lost != ConnectionLost::PeerDone {
+                    state.last_error = Some(lost.to_string());
+                }
+                state.last_lost = Some(lost);
+                drop(state);
+                self.apply_with(peer, Input::Closed(generation), None);
+            }
+        }
+    }
+
+    /// Runs an input through the peer's row and carries out what follows. False if the row is gone from the table.
+    fn apply(self: &Arc<Self>, peer: &Arc<Peer>, input: Input) -> bool {
+        self.apply_with(peer, input, None)
+    }
+
+    fn apply_with(self: &Arc<Self>, peer: &Arc<Peer>, input: Input, link: Option<&Arc<Link>>) -> bool {
+        let mut state = peer.lock();
+        if state.gone {
+            return false;
+        }
+        if let Some(link) = link {
+            state.links.insert(link.generation, Arc::clone(link));
+            state.since.get_or_insert_with(Instant::now);
+        }
+        let actions = state.row.on(input);
+        for action in &actions {
+            match action {
+                Action::Drain(generation) => {
+                    if let Some(link) = state.links.get(generation) {
+                        link.start_drain(GoawayReason::Duplicate);
+                    }
+                }
+                Action::Cut(generation) => {
+                    if let Some(link) = state.links.get(generation) {
+                        link.cut(ConnectionLost::PeerRestarted, codes::REPLACED, "a newer instance has connected");
+                    }
+                }
+                Action::Dial(failures) => {
+                    self.shared.tasks.spawn(dial(Arc::clone(self), Arc::clone(peer), *failures));
+                }
+                Action::AwaitTwin => {
+                    self.shared.tasks.spawn(await_twin(Arc::clone(self), Arc::clone(peer)));
+                }
+                Action::Connected => {
+                    self.announce(peer.id);
+                    self.events.emit(Event::Connected { peer: peer.id });
+                }
+                Action::Disconnected => {
+                    state.since = None;
+                    self.retract(&peer.id);
+                    let cause = Arc::new(state.last_lost.take().unwrap_or(ConnectionLost::Closed));
+                    self.events.emit(Event::Disconnected { peer: peer.id, cause });
+                }
+                Action::FailWaiters => {}
+            }
+        }
+        peer.view.send_modify(|view| {
+            view.current = state.row.current().and_then(|generation| state.links.get(&generation).cloned());
+            view.connected = state.row.is_connected();
+            view.connections = state.links.len();
+            view.absent = state.row.phase() == Phase::Absent;
+            if actions.contains(&Action::FailWaiters) {
+                view.failed += 1;
+            }
+        });
+        // A peer that could not be reached is remembered for its backoff.
+        let forget = state.row.is_idle() && state.row.failures() == 0;
+        drop(state);
+        if forget {
+            let mut rows = self.lock_rows();
+            if rows.get(&peer.id).is_some_and(|row| Arc::ptr_eq(row, peer)) && peer.leave_if_idle() {
+                rows.remove(&peer.id);
+            }
+        }
+        true
+    }
+
+    fn dial_failed(self: &Arc<Self>, peer: &Arc<Peer>, cause: DialError) {
+        {
+            let mut state = peer.lock();
+            state.last_error = Some(cause.to_string());
+            state.failed_at = Some(Instant::now());
+        }
+        peer.view.send_modify(|view| view.cause = Some(cause.clone()));
+        self.events.emit(Event::DialFailed { peer: peer.id, cause: Arc::new(cause) });
+        self.apply(peer, Input::DialFailed);
+    }
+
+    fn announce(&self, peer: PublicKey) {
+        let mut unannounced = self.unannounced.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unannounced.contains(&peer) {
+            unannounced.push_back(peer);
+        }
+        drop(unannounced);
+        self.announced.notify_waiters();
+    }
+
+    fn retract(&self, peer: &PublicKey) {
+        self.unannounced.lock().unwrap_or_else(PoisonError::into_inner).retain(|waiting| waiting != peer);
+    }
+}
+
+impl Peer {
+    fn new(us: PublicKey, id: PublicKey) -> Self {
+        Self {
+            id,
+            state: Mutex::new(State {
+                row: Row::new(us, id),
+                links: HashMap::new(),
+                since: None,
+                failed_at: None,
+                last_lost: None,
+                last_error: None,
+                gone: false,
+            }),
+            view: watch::Sender::default(),
+            hurry: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks an idle peer as gone from the table.
+    fn leave_if_idle(&self) -> bool {
+        let mut state = self.lock();
+        state.gone = state.row.is_idle();
+        state.gone
+    }
+
+    fn info(&self) -> Option<PeerInfo> {
+        let (links, since, last_error) = {
+            let state = self.lock();
+            (state.links.values().cloned().collect::<Vec<_>>(), state.since?, state.last_error.clone())
+        };
+        let current = self.view.borrow().current.clone().or_else(|| links.first().cloned())?;
+        let path = current.path();
+        let (mut sent, mut received) = (0, 0);
+        for link in &links {
+            let stats = link.carrier.connection.stats();
+            sent += stats.udp_tx.bytes;
+            received += stats.udp_rx.bytes;
+        }
+        Some(PeerInfo {
+            id: self.id,
+            path: path.map(|(kind, _)| kind),
+            rtt: path.map(|(_, rtt)| rtt),
+            streams: links.iter().map(|link| link.carrier.live()).sum(),
+            connections: links.len(),
+            since,
+            sent,
+            received,
+            last_error,
+        })
+    }
+}
+
+/// One dial, which serves everybody who waits.
+async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
+    let since = peer.lock().failed_at.map_or(Duration::ZERO, |failed_at| failed_at.elapsed());
+    let wait = backoff::delay(failures, random()).saturating_sub(since);
+    if !wait.is_zero() {
+        let mut view = peer.view.subscribe();
+        let dropped = tokio::select! {
+            () = sleep(wait) => false,
+            () = peer.hurry.notified() => false,
+            _ = view.wait_for(|view| view.current.is_some()) => true,
+            () = peers.closing.cancelled() => true,
+        };
+        if dropped {
+            peers.apply(&peer, Input::DialDropped);
+            return;
+        }
+    }
+    tokio::select! {
+        connected = connect(&peers, peer.id) => match connected {
+            Ok(prepared) => {
+                let generation = prepared.link().generation;
+                peers.register(prepared, Input::Dialled(generation));
+            }
+            Err(cause) => peers.dial_failed(&peer, cause),
+        },
+        () = peers.closing.cancelled() => peers.dial_failed(&peer, DialError::ShuttingDown),
+    }
+}
+
+async fn connect(peers: &Arc<Peers>, id: PublicKey) -> Result<Prepared, DialError> {
+    let after = peers.shared.limits.connect_timeout;
+    let address = key::to_iroh(&id);
+    let dialling = async {
+        let connection = peers.endpoint.connect(address, ALPN).await.map_err(dial_error)?;
+        Link::dialled(connection, id, peers.next_generation(), &peers.shared).await.map_err(DialError::Lost)
+    };
+    timeout(after, dialling).await.unwrap_or(Err(DialError::TimedOut { after }))
+}
+
+fn dial_error(error: iroh::endpoint::ConnectError) -> DialError {
+    use iroh::endpoint::{ConnectError, ConnectWithOptsError, ConnectingError};
+    match error {
+        ConnectError::Connect { source: ConnectWithOptsError::SelfConnect { .. }, .. } => DialError::OwnKey,
+        ConnectError::Connect { source: ConnectWithOptsError::NoAddress { .. }, .. } => {
+            DialError::NoAddress(Arc::new(error))
+        }
+        ConnectError::Connecting { source: ConnectingError::ConnectionError { source, .. }, .. } => {
+            DialError::Lost(source.into())
+        }
+        ConnectError::Connection { source, .. } => DialError::Lost(source.into()),
+        _ => DialError::Failed(Arc::new(error)),
+    }
+}
+
+async fn await_twin(peers: Arc<Peers>, peer: Arc<Peer>) {
+    let mut view = peer.view.subscribe();
+    tokio::select! {
+        () = sleep(TWIN_TIMEOUT) => {}
+        _ = view.wait_for(|view| view.current.is_some()) => {}
+        () = peers.closing.cancelled() => {}
+    }
+    peers.apply(&peer, Input::TwinTimeout);
+}
+
+/// For the jitter. Without randomness the longest wait is the safe one.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX)
+}

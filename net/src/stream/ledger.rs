@@ -1,0 +1,277 @@
+//! How much a writer may have on its way: the count that keeps a paused reader's connection alive.
+//!
+//! The QUIC implementation below (noq 1.4) closes the whole connection once one stream holds 2,049 chunks that the
+//! application has not read, whatever their size, and on a lossy path a gap makes an attentive reader look like a
+//! paused one. Flow control counts bytes, so it does not prevent that. This ledger bounds the chunks: it estimates
+//! how many the peer can hold at most, asks the peer at intervals to say what it has consumed (WATERMARK, answered
+//! by CONSUMED), and makes the writer wait when the estimate reaches the bound. Bytes and counts in, decisions out.
+
+use std::collections::VecDeque;
+
+/// Most unconsumed chunks. The connection dies at 2,049; the rest is for what the estimate cannot see (a chunk cut
+/// in two by an acknowledgement that shares its packet, say).
+pub(crate) const MAX_CHUNKS: u64 = 1_900;
+/// Of those, most that do not fill their packet. When small chunks share packets with other streams, the implementation
+/// below finds that it holds much more memory than data, joins neighbours, and tolerates 1,024 after that. Chunks that
+/// fill at least 5/6 of their packet are never joined. The worst mix of b full ones, h small ones alone in their packets
+/// and s small ones in others' (joined between the rest to s runs) has b + h + s = 1.48 (h + s), which is 1,006.
+pub(crate) const MAX_SMALL_CHUNKS: u64 = 680;
+/// Bytes in a chunk that fills its packet: 1,200 (the smallest maximum of QUIC, RFC 9000 section 14) less 70 for
+/// the packet's and the frame's header, the tag and an acknowledgement.
+pub(crate) const FULL_CHUNK: u64 = 1_130;
+/// Chunks between two watermarks. Under 256 unconsumed chunks a stream costs nothing: no frame is ever sent.
+const MARK_EVERY: u64 = 256;
+/// Watermarks under way at most. Eight cover [`MAX_CHUNKS`].
+pub(crate) const MAX_MARKS: usize = 8;
+/// With at most this much unconsumed, other streams' traffic is not held against a lane: 360 full chunks, between
+/// every two of which there may be one small one, are 721, and the implementation below tolerates 1,024 after it
+/// has merged small neighbours.
+const FLOOR_BYTES: u64 = 400 * 1024;
+/// The same for the number of writes.
+const FLOOR_WRITES: u64 = 128;
+
+/// What the connection as a whole has sent so far. Both only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Traffic {
+    /// Writes to any stream. Each can end a chunk of its own stream, and cut one of another that shares its packet.
+    pub(crate) writes: u64,
+    /// STREAM frames of all streams that went out.
+    pub(crate) frames: u64,
+}
+
+/// A point in the lane and what was sent on the connection until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Mark {
+    offset: u64,
+    own_writes: u64,
+    traffic: Traffic,
+}
+
+/// One lane's account.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    written: u64,
+    own_writes: u64,
+    consumed: u64,
+    /// The last mark that the peer has passed.
+    base: Mark,
+    /// Marks the peer has been asked about.
+    asked: VecDeque<Mark>,
+}
+
+impl Ledger {
+    /// The account of a lane that begins when the connection has seen so many writes. The frames are not asked for:
+    /// that takes a lock, and most lanes end before they matter. Until the first mark is passed only the writes count.
+    pub(crate) fn new(writes: u64) -> Self {
+        let traffic = Traffic { writes, frames: 0 };
+        Self { base: Mark { traffic, ..Mark::default() }, ..Self::default() }
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// How many bytes may be written now; 0 is "wait for [`Ledger::consumed`]". `writes` is the connection's count,
+    /// `frames` is asked for only when that count alone would stop the writer.
+    pub(crate) fn room(&self, writes: u64, frames: impl FnOnce() -> u64) -> u64 {
+        let bytes = self.written - self.base.offset.max(self.consumed);
+        let own_writes = self.own_writes - self.base.own_writes;
+        let full = bytes.div_ceil(FULL_CHUNK);
+        // Every write may have become a chunk of its own, or have cut one in two.
+        let by_writes = writes - self.base.traffic.writes;
+        if let Some(room) = to_bytes(full, by_writes) {
+            return room;
+        }
+        if bytes < FLOOR_BYTES && own_writes < FLOOR_WRITES {
+            return FLOOR_BYTES - bytes;
+        }
+        // Writes that were joined in one packet are one chunk: the frames that went out say more. What has not gone out
+        // yet is among the full ones.
+        let by_frames = frames() - self.base.traffic.frames;
+        to_bytes(full, by_frames).unwrap_or(0)
+    }
+
+    /// `len` bytes were written, in one write. The answer is the watermark to send, if one is due.
+    pub(crate) fn wrote(&mut self, len: u64, writes: u64, frames: impl FnOnce() -> u64) -> Option<u64> {
+        self.written += len;
+        self.own_writes += 1;
+        let last = self.asked.back().unwrap_or(&self.base);
+        let since = (self.written - last.offset).div_ceil(FULL_CHUNK) + (self.own_writes - last.own_writes);
+        if since < MARK_EVERY || self.asked.len() == MAX_MARKS {
+            return None;
+        }
+        Some(self.ask(writes, frames()))
+    }
+
+    /// The writer is about to wait: without a mark under way it would wait for ever.
+    pub(crate) fn waits(&mut self, writes: u64, frames: u64) -> Option<u64> {
+        let asked = self.asked.back().map_or(self.base.offset, |mark| mark.offset);
+        (self.asked.is_empty() && self.written > asked).then(|| self.ask(writes, frames))
+    }
+
+    /// The peer has consumed everything before `offset`.
+    pub(crate) fn consumed(&mut self, offset: u64) {
+        // What a peer says about bytes that were never written is not believed.
+        self.consumed = self.consumed.max(offset.min(self.written));
+        while let Some(mark) = self.asked.front()
+            && mark.offset <= self.consumed
+        {
+            self.base = *mark;
+            self.asked.pop_front();
+        }
+    }
+
+    fn ask(&mut self, writes: u64, frames: u64) -> u64 {
+        let mark = Mark { offset: self.written, own_writes: self.own_writes, traffic: Traffic { writes, frames } };
+        self.asked.push_back(mark);
+        mark.offset
+    }
+}
+
+/// The bytes that fit beside so many chunks, the next write's boundary included.
+fn to_bytes(full: u64, small: u64) -> Option<u64> {
+    if small >= MAX_SMALL_CHUNKS {
+        return None;
+    }
+    let left = MAX_CHUNKS.saturating_sub(full + small + 1);
+    (left > 0).then_some(left * FULL_CHUNK)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A connection on which nothing is joined: every write goes out as full chunks and a rest.
+    #[derive(Default)]
+    struct Peer {
+        traffic: Traffic,
+        /// End offset of each chunk that the peer holds.
+        held: VecDeque<u64>,
+        marks: VecDeque<u64>,
+    }
+
+    impl Peer {
+        fn write(&mut self, ledger: &mut Ledger, len: u64) -> bool {
+            let room = ledger.room(self.traffic.writes, || self.traffic.frames);
+            let len = len.min(room);
+            if len == 0 {
+                self.marks.extend(ledger.waits(self.traffic.writes, self.traffic.frames));
+                return false;
+            }
+            let mut at = ledger.written();
+            let end = at + len;
+            while at < end {
+                at = end.min(at + FULL_CHUNK);
+                self.held.push_back(at);
+                self.traffic.frames += 1;
+            }
+            self.traffic.writes += 1;
+            self.marks.extend(ledger.wrote(len, self.traffic.writes, || self.traffic.frames));
+            true
+        }
+
+        /// Reads up to `chunks`, and answers the watermarks that are reached.
+        fn read(&mut self, ledger: &mut Ledger, chunks: usize) {
+            for _ in 0..chunks {
+                let Some(end) = self.held.pop_front() else {
+                    break;
+                };
+                while self.marks.front().is_some_and(|mark| *mark <= end) {
+                    self.marks.pop_front();
+                    ledger.consumed(end);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn small_messages_to_a_paused_reader_stop_before_the_connection_would_die() {
+        let (mut peer, mut ledger) = (Peer::default(), Ledger::default());
+        while peer.write(&mut ledger, 100) {}
+        assert_eq!(peer.held.len() as u64, MAX_SMALL_CHUNKS);
+    }
+
+    #[test]
+    fn a_window_of_two_megabytes_of_bulk_is_not_slowed() {
+        let (mut peer, mut ledger) = (Peer::default(), Ledger::default());
+        for _ in 0..30 {
+            assert!(peer.write(&mut ledger, 64 * 1024));
+        }
+        assert_eq!(ledger.written(), 30 * 64 * 1024);
+        assert!(peer.held.len() <= 2_000);
+    }
+
+    #[test]
+    fn a_new_lane_on_an_old_connection_is_not_held_to_what_others_sent_before() {
+        let mut ledger = Ledger::new(1_000_000);
+        for writes in 1..=500 {
+            assert!(ledger.room(1_000_000 + writes, || panic!("the writes say enough")) > 0);
+            ledger.wrote(64, 1_000_000 + writes, || 3_000_000);
+        }
+    }
+
+    #[test]
+    fn a_handful_of_messages_never_costs_a_frame() {
+        let (mut peer, mut ledger) = (Peer::default(), Ledger::default());
+        for _ in 0..200 {
+            assert!(peer.write(&mut ledger, 64));
+        }
+        assert!(peer.marks.is_empty());
+    }
+
+    #[test]
+    fn writes_that_travelled_joined_count_as_the_chunks_they_became() {
+        let (mut ledger, mut writes) = (Ledger::default(), 0);
+        // 12,000 messages of 50 bytes in 600 packets.
+        for written in 1..=12_000u64 {
+            if ledger.room(writes, || written / 20) == 0 {
+                panic!("stopped after {written}");
+            }
+            writes += 1;
+            ledger.wrote(50, writes, || written / 20);
+        }
+    }
+
+    #[test]
+    fn other_streams_cannot_starve_a_lane() {
+        let mut ledger = Ledger::default();
+        let busy = || 1_000_000;
+        assert!(ledger.room(1_000_000, busy) >= FLOOR_BYTES);
+        ledger.wrote(FLOOR_BYTES, 1_000_001, busy);
+        assert_eq!(ledger.room(2_000_000, || 2_000_000), 0);
+        ledger.consumed(FLOOR_BYTES);
+        assert!(ledger.room(3_000_000, || 3_000_000) > 0);
+    }
+
+    #[test]
+    fn a_peer_that_reports_more_than_was_written_is_not_believed() {
+        let mut ledger = Ledger::default();
+        ledger.wrote(10, 1, || 1);
+        ledger.consumed(u64::MAX);
+        assert_eq!(ledger.consumed, 10);
+    }
+
+    proptest! {
+        #[test]
+        fn no_mix_of_writes_and_reads_overfills_the_peer_or_deadlocks(
+            steps in prop::collection::vec((1..200_000u64, 0..400usize), 1..400),
+        ) {
+            let (mut peer, mut ledger) = (Peer::default(), Ledger::default());
+            for (len, chunks) in steps {
+                // Sizes from single bytes to 200 kB.
+                peer.write(&mut ledger, if chunks % 2 == 0 { len } else { len % 300 + 1 });
+                prop_assert!(peer.held.len() <= 2_000, "{} chunks", peer.held.len());
+                prop_assert!(peer.marks.len() <= MAX_MARKS + 1);
+                peer.read(&mut ledger, chunks);
+            }
+            // A reader that reads everything frees the writer, always.
+            if !peer.write(&mut ledger, 1) {
+                peer.read(&mut ledger, usize::MAX);
+                prop_assert!(peer.write(&mut ledger, 1));
+            }
+        }
+    }
+}

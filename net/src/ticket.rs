@@ -1,0 +1,173 @@
+//! A peer with its addresses, in one string.
+
+use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr};
+
+use iroh::{EndpointAddr, RelayUrl, TransportAddr};
+use iroh_tickets::{Ticket as _, endpoint::EndpointTicket};
+use twolane_id::{ParsePublicKeyError, PublicKey};
+
+use crate::key;
+
+/// A peer's key with addresses that were known when it was made: what one machine shows and the other takes.
+///
+/// The text form is iroh's endpoint ticket. A bare id52 is read too, as a ticket without addresses: the peer is then
+/// found by lookup. A ticket says nothing secret, and grants nothing.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use twolane::Ticket;
+///
+/// let ticket: Ticket = "qtd9g0c2m45bflabvr9sip07787e2snjraj269df08d6hto7a4d0".parse()?;
+/// let ticket = ticket.with_addr("192.0.2.7:4433".parse()?);
+/// assert_eq!(ticket.to_string().parse::<Ticket>()?, ticket);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    peer: PublicKey,
+    addrs: BTreeSet<TransportAddr>,
+}
+
+/// Text that is neither a ticket nor an id52.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseTicketError {
+    /// The text starts like a ticket and is not one.
+    #[error("the ticket is damaged: copy all of it again, in one piece ({0})")]
+    Damaged(String),
+    /// The ticket's key cannot be a peer's.
+    #[error("the ticket's key is not one that a peer can have")]
+    Key,
+    /// The text does not start like a ticket, and is not an id52.
+    #[error("neither a ticket (endpoint...) nor an id52: {0}")]
+    Id52(#[source] ParsePublicKeyError),
+}
+
+impl Ticket {
+    /// A ticket without addresses.
+    pub fn new(peer: PublicKey) -> Self {
+        Self { peer, addrs: BTreeSet::new() }
+    }
+
+    /// Adds an address of the peer.
+    #[must_use]
+    pub fn with_addr(mut self, addr: SocketAddr) -> Self {
+        self.addrs.insert(TransportAddr::Ip(addr));
+        self
+    }
+
+    /// Adds a relay of the peer.
+    #[must_use]
+    pub fn with_relay(mut self, relay: RelayUrl) -> Self {
+        self.addrs.insert(TransportAddr::Relay(relay));
+        self
+    }
+
+    /// The peer.
+    pub fn peer(&self) -> PublicKey {
+        self.peer
+    }
+
+    /// The peer's addresses and relays.
+    pub fn addrs(&self) -> &BTreeSet<TransportAddr> {
+        &self.addrs
+    }
+
+    /// The whole in iroh's terms.
+    pub fn to_addr(&self) -> EndpointAddr {
+        EndpointAddr::from_parts(key::to_iroh(&self.peer), self.addrs.iter().cloned())
+    }
+
+    /// Without direct addresses: the peer is to be reached over its relay first.
+    #[must_use]
+    pub fn relay_only(mut self) -> Self {
+        self.addrs.retain(TransportAddr::is_relay);
+        self
+    }
+
+    /// `None` for a key that is of small order.
+    pub fn from_addr(addr: EndpointAddr) -> Option<Self> {
+        key::from_iroh(&addr.id).map(|peer| Self { peer, addrs: addr.addrs })
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&EndpointTicket::new(self.to_addr()), f)
+    }
+}
+
+impl FromStr for Ticket {
+    type Err = ParseTicketError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTicketError> {
+        let text = text.trim();
+        if text.starts_with(EndpointTicket::KIND) {
+            let ticket: EndpointTicket = text.parse().map_err(|error| ParseTicketError::Damaged(format!("{error}")))?;
+            return Self::from_addr(ticket.endpoint_addr().clone()).ok_or(ParseTicketError::Key);
+        }
+        text.parse().map(Self::new).map_err(ParseTicketError::Id52)
+    }
+}
+
+impl From<PublicKey> for Ticket {
+    fn from(peer: PublicKey) -> Self {
+        Self::new(peer)
+    }
+}
+
+impl From<&PublicKey> for Ticket {
+    fn from(peer: &PublicKey) -> Self {
+        Self::new(*peer)
+    }
+}
+
+impl From<&Self> for Ticket {
+    fn from(ticket: &Self) -> Self {
+        ticket.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID52: &str = "qtd9g0c2m45bflabvr9sip07787e2snjraj269df08d6hto7a4d0";
+
+    #[test]
+    fn a_ticket_keeps_its_addresses_and_relays() {
+        let ticket: Ticket = ID52.parse().expect("an id52");
+        let ticket = ticket
+            .with_addr("[2001:db8::1]:9".parse().expect("an address"))
+            .with_relay("https://relay.example".parse().expect("a relay"));
+        let text = ticket.to_string();
+        assert!(text.starts_with("endpoint"));
+        assert_eq!(text.parse::<Ticket>(), Ok(ticket.clone()));
+        assert_eq!(ticket.relay_only().addrs().len(), 1);
+    }
+
+    #[test]
+    fn each_kind_of_wrong_ticket_says_what_is_wrong() {
+        let ticket = ID52.parse::<Ticket>().expect("an id52").to_string();
+        assert!(matches!(ticket[..ticket.len() - 3].parse::<Ticket>(), Err(ParseTicketError::Damaged(_))));
+        assert!(matches!("endpoint".parse::<Ticket>(), Err(ParseTicketError::Damaged(_))));
+        assert!(matches!("".parse::<Ticket>(), Err(ParseTicketError::Id52(_))));
+        assert!(matches!(ID52[1..].parse::<Ticket>(), Err(ParseTicketError::Id52(_))));
+        assert!(matches!(ID52.replace('q', "z").parse::<Ticket>(), Err(ParseTicketError::Id52(_))));
+    }
+
+    #[test]
+    fn white_space_around_a_pasted_ticket_does_no_harm() {
+        assert!(format!("  {ID52}\n").parse::<Ticket>().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "(endpoint)?[a-z0-9 ]{0,200}|\\PC{0,50}") {
+            let _ = text.parse::<Ticket>();
+        }
+    }
+}
