@@ -1,0 +1,145 @@
+//! Bad input of any kind is a clear error; nothing is lost, and nobody else is disturbed.
+
+use std::time::Duration;
+
+use twolane::{GetStreamError, InvalidProtocol, Limits, NextError, Reason, SecretKey, StreamOptions};
+
+use crate::stage::{CHAT, echo, endpoint, endpoint_with, pair, raw, raw_ticket, say_hello, serve_echo, soon, stream};
+
+#[tokio::test]
+async fn a_protocol_name_that_is_none_is_found_before_anything_is_dialled() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    for name in ["", "with space", "caf\u{e9}"] {
+        let error = soon(client.get_stream(server.ticket(), name)).await.unwrap_err();
+        assert!(matches!(error, GetStreamError::Protocol(_)), "{name:?}: {error:?}");
+    }
+    assert!(matches!(
+        soon(client.get_stream(server.ticket(), "x".repeat(256))).await,
+        Err(GetStreamError::Protocol(InvalidProtocol::TooLong { len: 256 }))
+    ));
+    assert!(client.peers().is_empty());
+}
+
+#[tokio::test]
+async fn metadata_over_the_limit_is_named_with_the_limit() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&server);
+    let with = |len| StreamOptions { metadata: vec![0; len].into(), ..StreamOptions::default() };
+    let error = soon(client.get_stream_with(server.ticket(), "echo/1", with(16 * 1024 + 1))).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::MetadataTooLarge { len: 16_385, max: 16_384 }), "{error:?}");
+    soon(client.get_stream_with(server.ticket(), "echo/1", with(16 * 1024))).await.unwrap();
+}
+
+#[tokio::test]
+async fn garbage_in_place_of_a_header_costs_that_stream_alone() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&server);
+    echo(&client, &server, b"before").await;
+    // A peer of its own that speaks raw iroh: HELLO, then garbage.
+    let raw = raw(&SecretKey::generate()).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let cases: [(&[u8], u8); 3] = [
+        // A header frame of 2^62 - 1 bytes: too large (5).
+        (&[1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 5),
+        // A protocol name with a space: malformed (6).
+        (&[1, 6, 0, 3, b'a', b' ', b'b', 0], 6),
+        // A frame with bytes left over: malformed (6).
+        (&[1, 5, 0, 1, b'a', 0, 0], 6),
+    ];
+    for (bytes, code) in cases {
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(bytes).await.unwrap();
+        let answer = soon(recv.read_to_end(10_000)).await.unwrap();
+        assert_eq!(answer[0], code, "{bytes:?}");
+    }
+    // The same connection, and the other peer, go on.
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"\x01\x09\x00\x06echo/1\x00still fine").await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon(recv.read_to_end(100)).await.unwrap(), b"\x00still fine");
+    echo(&client, &server, b"after").await;
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_no_header_blocks_nobody() {
+    let limits = Limits { hello_timeout: Duration::from_millis(300), ..Limits::default() };
+    let (client, server) = (endpoint().await, endpoint_with(limits).await);
+    serve_echo(&server);
+    let raw = raw(&SecretKey::generate()).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let (mut silent, mut answer) = connection.open_bi().await.unwrap();
+    silent.write_all(&[1]).await.unwrap();
+    // Meanwhile, on the same connection and on another.
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"\x01\x09\x00\x06echo/1\x00quick").await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon(recv.read_to_end(100)).await.unwrap(), b"\x00quick");
+    echo(&client, &server, b"quick too").await;
+    // The silent one is reset with "timed out" (8).
+    let error = soon(answer.read_to_end(100)).await.unwrap_err();
+    assert!(format!("{error:?}").contains("Reset(8)"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_never_says_hello_is_let_go() {
+    let limits = Limits { hello_timeout: Duration::from_millis(200), ..Limits::default() };
+    let server = endpoint_with(limits).await;
+    let raw = raw(&SecretKey::generate()).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let closed = soon(connection.closed()).await;
+    let iroh::endpoint::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
+    assert_eq!(close.error_code.into_inner(), 0x104);
+    assert!(server.peers().is_empty());
+}
+
+#[tokio::test]
+async fn a_peer_that_accepts_connections_and_never_answers_is_an_error_within_the_bound() {
+    let limits = Limits { open_timeout: Duration::from_millis(300), ..Limits::default() };
+    let client = endpoint_with(limits).await;
+    // It takes the handshake, says HELLO and nothing else.
+    let silent = endpoint().await;
+    let (_first, _accepted) = stream(&client, &silent).await;
+    let error = soon(client.get_stream(silent.ticket(), CHAT)).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::TimedOut { after } if after == Duration::from_millis(300)), "{error:?}");
+}
+
+#[tokio::test]
+async fn lines_are_bounded_and_what_is_wrong_with_them_is_said() {
+    let (_client, _server, mut opened, accepted) = pair().await;
+    let (_send, mut recv) = accepted.split();
+    opened.send_string("short").await.unwrap();
+    opened.write_all(&[b'x'; 1000]).await.unwrap();
+    opened.write_all(b"\n\xff\xfe\n{\"a\":}\n{\"a\":1}\nrest").await.unwrap();
+    opened.finish().unwrap();
+    assert_eq!(soon(recv.next_line(100)).await.unwrap(), "short");
+    assert!(matches!(soon(recv.next_line(100)).await, Err(NextError::TooLong { max: 100 })));
+    assert_eq!(soon(recv.next_string()).await.unwrap().len(), 1000);
+    assert!(matches!(soon(recv.next_string()).await, Err(NextError::Text)));
+    assert!(matches!(soon(recv.next_json::<serde_json::Value>()).await, Err(NextError::Json(_))));
+    assert_eq!(soon(recv.next_json::<serde_json::Value>()).await.unwrap()["a"], 1);
+    assert!(matches!(soon(recv.next_string()).await, Err(NextError::Ended { read: 4 })));
+    assert_eq!(soon(recv.read_to_end(100)).await.unwrap(), "rest");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_garbage_is_the_peers_fault() {
+    let client = endpoint().await;
+    let raw = raw(&SecretKey::generate()).await;
+    let ticket = raw_ticket(&raw);
+    let peer = tokio::spawn(async move {
+        let connection = raw.accept().await.unwrap().await.unwrap();
+        let (mut send, _recv) = connection.accept_bi().await.unwrap();
+        // Rejected, with a text of 2^62 - 1 bytes.
+        send.write_all(&[2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).await.unwrap();
+        connection.closed().await;
+        raw.close().await;
+    });
+    let error = soon(client.get_stream(ticket, CHAT)).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::Malformed(_)), "{error:?}");
+    assert_eq!(error.fault(), twolane::Fault::Peer);
+    assert_eq!(error.rejection(), None::<Reason>);
+    client.shutdown(Duration::ZERO).await;
+    soon(peer).await.unwrap();
+}

@@ -1,0 +1,431 @@
+//! One connection for each peer (invariants 6 to 9), and the end of an endpoint (12).
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::Barrier;
+use twolane::{
+    ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, ReadError, Reason, SecretKey, StreamError,
+    Ticket,
+};
+
+use crate::stage::{
+    CHAT, ECHO, PATIENCE, connect, echo, endpoint, endpoint_with, ordered_keys, raw, raw_ticket, say_hello, serve_echo,
+    soon, stream, until, with_key,
+};
+
+#[tokio::test]
+async fn every_protocol_and_both_directions_share_one_connection() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&client);
+    serve_echo(&server);
+    echo(&client, &server, b"there").await;
+    echo(&server, &client, b"and back").await;
+    let (_opened, _accepted) = stream(&client, &server).await;
+    assert_eq!(client.peers()[0].connections, 1);
+    assert_eq!(server.peers()[0].connections, 1);
+}
+
+#[tokio::test]
+async fn one_dial_serves_everybody_who_asks_at_the_same_time() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&server);
+    let mut events = server.events();
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let (client, ticket) = (client.clone(), server.ticket());
+            tokio::spawn(async move { client.get_stream(ticket, ECHO).await })
+        })
+        .collect();
+    for call in calls {
+        soon(call).await.unwrap().unwrap();
+    }
+    assert_eq!(client.peers()[0].connections, 1);
+    assert!(matches!(soon(events.next()).await, Some(Event::Connected { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_simultaneous_dial_ends_with_one_connection_and_no_stream_fails() {
+    // `TWOLANE_GLARE_ROUNDS=1000` for the long form.
+    let rounds = std::env::var("TWOLANE_GLARE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(50);
+    for round in 0..rounds {
+        let (a, b) = (endpoint().await, endpoint().await);
+        let mut events = a.events();
+        serve_echo(&a);
+        serve_echo(&b);
+        let start = std::sync::Arc::new(Barrier::new(2));
+        let go = |from: Endpoint, to: Ticket| {
+            let start = std::sync::Arc::clone(&start);
+            tokio::spawn(async move {
+                start.wait().await;
+                let mut stream = from.get_stream(to, ECHO).await?;
+                stream.write_all(b"both at once").await.unwrap();
+                stream.finish().unwrap();
+                assert_eq!(stream.read_to_end(100).await.unwrap(), "both at once");
+                Ok::<_, GetStreamError>(())
+            })
+        };
+        let (one, other) = (go(a.clone(), b.ticket()), go(b.clone(), a.ticket()));
+        soon(one).await.unwrap().unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+        soon(other).await.unwrap().unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+        echo(&a, &b, b"after").await;
+        echo(&b, &a, b"after").await;
+        // A dial that came in second may still be on its way in; it drains, and one connection is left.
+        let connections = |at: &Endpoint, to: &Endpoint| at.peer(&to.id()).map_or(0, |info| info.connections);
+        until(|| (connections(&a, &b), connections(&b, &a)) == (1, 1)).await;
+        let report = soon(a.shutdown(PATIENCE)).await;
+        assert_eq!((report.drained, report.cut), (1, 0), "round {round}");
+        let report = soon(b.shutdown(PATIENCE)).await;
+        assert_eq!(report.cut, 0, "round {round}");
+        // One of the two stayed: nobody had to dial a third time.
+        drop(a);
+        let mut disconnected = 0;
+        while let Some(event) = soon(events.next()).await {
+            disconnected += usize::from(matches!(event, Event::Disconnected { .. }));
+        }
+        assert_eq!(disconnected, 1, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn streams_on_the_losing_connection_run_to_their_end() {
+    let (small, large) = ordered_keys();
+    let (raw, endpoint) = (raw(&small).await, with_key(&large).await);
+    // The library dials, and has a stream open on that connection.
+    let opening = tokio::spawn({
+        let (endpoint, ticket) = (endpoint.clone(), raw_ticket(&raw));
+        async move { endpoint.get_stream(ticket, CHAT).await.unwrap() }
+    });
+    let first = soon(async { raw.accept().await.unwrap().await.unwrap() }).await;
+    let mut first_control = say_hello(&first, 7).await;
+    let (mut send, mut recv) = soon(first.accept_bi()).await.unwrap();
+    send.write_all(&[0]).await.unwrap();
+    let mut opened = soon(opening).await.unwrap();
+    let mut theirs = soon(first.accept_uni()).await.unwrap();
+
+    // The same instance of the smaller key dials too: its connection stays.
+    let second = soon(raw.connect(endpoint.ticket().to_addr(), twolane::ALPN)).await.unwrap();
+    let _second_control = say_hello(&second, 7).await;
+    // GOAWAY (1) with the reason duplicate (0), after kind and HELLO.
+    let mut control = Vec::new();
+    soon(async {
+        while !control.ends_with(&[1, 1, 0]) {
+            control.extend_from_slice(&theirs.read_chunk(1000).await.unwrap().unwrap());
+        }
+    })
+    .await;
+
+    // The stream on the first goes on, and ends as it wants.
+    opened.write_all(b"to its end").await.unwrap();
+    opened.finish().unwrap();
+    let header = 1 + 1 + 1 + 7 + 1;
+    let data = soon(recv.read_to_end(1000)).await.unwrap();
+    assert_eq!(&data[header..], b"to its end");
+    send.write_all(b"as it wants").await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon(opened.read_to_end(100)).await.unwrap(), "as it wants");
+    assert!(first.close_reason().is_none(), "it was closed before its peer had drained");
+    drop(opened);
+    // DRAINED (2): one opened there, none accepted. Ours: GOAWAY, and none opened, one accepted.
+    first_control.write_all(&[1, 1, 0]).await.unwrap();
+    soon(async {
+        while !control.ends_with(&[2, 2, 1, 0]) {
+            control.extend_from_slice(&theirs.read_chunk(1000).await.unwrap().unwrap());
+        }
+    })
+    .await;
+    first_control.write_all(&[2, 2, 0, 1]).await.unwrap();
+    let closed = soon(first.closed()).await;
+    let iroh::endpoint::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
+    assert_eq!(close.error_code.into_inner(), 0x100);
+    assert!(second.close_reason().is_none());
+    until(|| endpoint.peers()[0].connections == 1).await;
+    raw.close().await;
+}
+
+#[tokio::test]
+async fn a_restarted_peer_replaces_its_old_connection_at_once() {
+    let (server, key) = (endpoint().await, SecretKey::generate());
+    serve_echo(&server);
+    let first = Mortal::new(&key);
+    let mut to_first = soon(server.get_stream(first.ticket.clone(), CHAT)).await.unwrap();
+    // Killed without a word: nothing tells the server.
+    first.kill();
+    let second = with_key(&key).await;
+    let start = Instant::now();
+    echo(&second, &server, b"back again").await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let error = soon(to_first.read(&mut [0; 1])).await.unwrap_err();
+    assert!(matches!(error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error}");
+    until(|| server.peers()[0].connections == 1).await;
+}
+
+#[tokio::test]
+async fn the_older_of_two_endpoints_with_one_key_is_told_so() {
+    let (server, key) = (endpoint().await, SecretKey::generate());
+    let (first, second) = (with_key(&key).await, with_key(&key).await);
+    let (mut opened, _accepted) = stream(&first, &server).await;
+    let (_opened, _accepted) = stream(&second, &server).await;
+    let error = soon(opened.read(&mut [0; 1])).await.unwrap_err();
+    assert!(matches!(error, ReadError::Lost(ConnectionLost::KeyUsedTwice)), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_that_vanished_is_found_within_the_idle_timeout() {
+    let limits = Limits { idle_timeout: Duration::from_secs(1), ..Limits::default() };
+    let (client, server) = (endpoint_with(limits.clone()).await, endpoint().await);
+    let (mut opened, _accepted) = stream(&client, &server).await;
+    let mut events = client.events();
+    let mortal = Mortal::new(&SecretKey::generate());
+    let mut to_mortal = soon(client.get_stream(mortal.ticket.clone(), CHAT)).await.unwrap();
+    mortal.kill();
+    let start = Instant::now();
+    let error = soon(to_mortal.read(&mut [0; 1])).await.unwrap_err();
+    assert!(matches!(error, ReadError::Lost(ConnectionLost::TimedOut)), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    soon(async {
+        loop {
+            if let Some(Event::Disconnected { cause, .. }) = events.next().await {
+                assert_eq!(*cause, ConnectionLost::TimedOut);
+                break;
+            }
+        }
+    })
+    .await;
+    // The other peer is not disturbed.
+    opened.write_all(b"x").await.unwrap();
+}
+
+/// An endpoint on a runtime of its own. A peer that is killed says nothing, and neither does one whose runtime is gone.
+struct Mortal {
+    ticket: Ticket,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Mortal {
+    fn new(key: &SecretKey) -> Self {
+        let key = key.clone();
+        let (tell, told) = std::sync::mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let endpoint = with_key(&key).await;
+            tell.send(endpoint.ticket()).unwrap();
+            let accepted = endpoint.accept_bi(&[CHAT]).await;
+            std::future::pending::<()>().await;
+            drop(accepted);
+        });
+        Self { ticket: told.recv().unwrap(), runtime }
+    }
+
+    fn kill(self) {
+        self.runtime.shutdown_background();
+    }
+}
+
+#[tokio::test]
+async fn a_dead_connection_is_replaced_once_without_the_caller_noticing() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&server);
+    echo(&client, &server, b"first").await;
+    // Closed at this moment: the table of peers has not been told yet.
+    for _ in 0..20 {
+        connect(&client, &server).await.close("cut");
+        echo(&client, &server, b"second").await;
+    }
+}
+
+#[tokio::test]
+async fn every_waiter_gets_the_cause_of_a_dial_that_failed() {
+    let limits = Limits { connect_timeout: Duration::from_millis(300), ..Limits::default() };
+    let client = endpoint_with(limits).await;
+    // A socket that is bound and never answers.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ticket = Ticket::new(SecretKey::generate().public_key()).with_addr(silent.local_addr().unwrap());
+    let calls: Vec<_> = (0..10)
+        .map(|_| {
+            let (client, ticket) = (client.clone(), ticket.clone());
+            tokio::spawn(async move { client.get_stream(ticket, CHAT).await.map(drop) })
+        })
+        .collect();
+    for call in calls {
+        let error = soon(call).await.unwrap().unwrap_err();
+        let GetStreamError::Dial { source: DialError::TimedOut { after }, .. } = error else { panic!("{error:?}") };
+        assert_eq!(after, Duration::from_millis(300));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_without_any_address_is_said_to_be_unknown() {
+    let client = endpoint().await;
+    let nobody = SecretKey::generate().public_key();
+    let error = soon(client.get_stream(nobody, CHAT)).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::Dial { source: DialError::NoAddress(_), .. }), "{error:?}");
+    assert!(error.to_string().contains(&nobody.to_string()));
+}
+
+#[tokio::test]
+async fn dialling_oneself_is_the_callers_error() {
+    let endpoint = endpoint().await;
+    let error = soon(endpoint.get_stream(endpoint.ticket(), CHAT)).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::Dial { source: DialError::OwnKey, .. }), "{error:?}");
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn one_peer_too_many_is_told_busy_and_the_others_stay() {
+    let limits = Limits { peers: 1, ..Limits::default() };
+    let (one, other, server) = (endpoint().await, endpoint().await, endpoint_with(limits).await);
+    serve_echo(&server);
+    echo(&one, &server, b"first come").await;
+    let error = soon(other.get_stream(server.ticket(), ECHO)).await.unwrap_err();
+    let busy = match &error {
+        GetStreamError::Lost(lost) | GetStreamError::Dial { source: DialError::Lost(lost), .. } => {
+            *lost == ConnectionLost::PeerBusy
+        }
+        _ => false,
+    };
+    assert!(busy, "{error:?}");
+    echo(&one, &server, b"still served").await;
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_streams_that_are_open() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let (mut opened, mut accepted) = stream(&client, &server).await;
+    let mut shutting_down = tokio::spawn({
+        let server = server.clone();
+        async move { server.shutdown(PATIENCE).await }
+    });
+    // Nothing new is taken, and the opener is told why.
+    let error = soon(client.get_stream(server.ticket(), CHAT)).await.unwrap_err();
+    assert!(error.rejection() == Some(Reason::ShuttingDown) || error.is_retryable(), "{error:?}");
+    accepted.write_all(&[1; 500_000]).await.unwrap();
+    accepted.finish().unwrap();
+    drop(accepted);
+    assert!(futures_pending(&mut shutting_down).await, "the shutdown did not wait");
+    assert_eq!(soon(opened.read_to_end(500_000)).await.unwrap().len(), 500_000);
+    drop(opened);
+    let report = soon(shutting_down).await.unwrap();
+    assert_eq!((report.cut, report.streams_cut), (0, 0), "{report:?}");
+    assert_eq!(report.drained, 1);
+}
+
+async fn futures_pending<T>(task: &mut tokio::task::JoinHandle<T>) -> bool {
+    tokio::task::yield_now().await;
+    !task.is_finished()
+}
+
+#[tokio::test]
+async fn a_shutdown_cuts_what_is_left_at_the_deadline_and_says_so() {
+    let (_client, server) = {
+        let (client, server) = (endpoint().await, endpoint().await);
+        (client, server)
+    };
+    let (mut opened, accepted) = stream(&_client, &server).await;
+    let report = soon(server.shutdown(Duration::from_millis(100))).await;
+    assert_eq!((report.cut, report.streams_cut), (1, 1), "{report:?}");
+    assert!(matches!(soon(opened.read(&mut [0; 1])).await, Err(ReadError::Lost(ConnectionLost::PeerDone))));
+    drop(accepted);
+    assert!(soon(server.accept_bi(&[CHAT])).await.is_err());
+}
+
+#[tokio::test]
+async fn a_shutdown_endpoint_leaves_no_task_behind() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for _ in 0..3 {
+        let (client, server) = (endpoint().await, endpoint().await);
+        serve_echo(&server);
+        echo(&client, &server, b"hello").await;
+        let (mut opened, mut accepted) = stream(&client, &server).await;
+        accepted.warn(StreamError::new(1, "")).await.unwrap();
+        opened.fail(StreamError::new(2, "")).await.unwrap();
+        drop((opened, accepted));
+        client.shutdown(PATIENCE).await;
+        server.shutdown(PATIENCE).await;
+        drop((client, server));
+        // Those of iroh end a moment after its `close`.
+        until(|| tasks() <= before).await;
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_closes_the_endpoint() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let connection = connect(&client, &server).await;
+    let socket = server.status().sockets[0];
+    drop(server);
+    soon(connection.closed()).await;
+    // The socket is free again.
+    soon(async {
+        while std::net::UdpSocket::bind(socket).is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn handles_may_be_dropped_on_a_thread_without_a_runtime() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let (mut opened, mut accepted) = stream(&client, &server).await;
+    accepted.write_all(b"before").await.unwrap();
+    accepted.fail(StreamError::new(1, "")).await.unwrap();
+    let connection = connect(&server, &client).await;
+    drop(connection);
+    std::thread::spawn(move || drop((accepted, server))).join().unwrap();
+    // The endpoint closes, on the runtime on which it was bound.
+    let end = soon(async {
+        loop {
+            match opened.read(&mut [0; 100]).await {
+                Ok(0) => panic!("an end of data"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        }
+    })
+    .await;
+    assert!(matches!(end, ReadError::Failed(_) | ReadError::Lost(_)), "{end}");
+    until(|| client.peers().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_twin_that_does_not_show_up_is_replaced_by_a_dial() {
+    let limits = Limits { open_timeout: Duration::from_millis(500), ..Limits::default() };
+    let (raw, client) = (raw(&SecretKey::generate()).await, endpoint_with(limits).await);
+    let ticket = raw_ticket(&raw);
+    let accept = || async {
+        let connection = raw.accept().await.unwrap().await.unwrap();
+        let control = say_hello(&connection, 1).await;
+        let (mut send, recv) = connection.accept_bi().await.unwrap();
+        send.write_all(&[0]).await.unwrap();
+        (connection, control, send, recv)
+    };
+    let (held, mut first) = soon(async { tokio::join!(client.get_stream(&ticket, CHAT), accept()) }).await;
+    let held = held.unwrap();
+    // "Another connection stays", with a stream open on this one, and no other comes.
+    first.1.write_all(&[1, 1, 0]).await.unwrap();
+    let start = Instant::now();
+    let other = async {
+        loop {
+            match client.get_stream(&ticket, CHAT).await {
+                // Until the GOAWAY is there the first connection takes streams, which nobody accepts.
+                Err(GetStreamError::TimedOut { .. }) => {}
+                other => break other,
+            }
+        }
+    };
+    let (second, _held) = soon(async { tokio::join!(other, accept()) }).await;
+    second.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    drop(held);
+}
+
+#[tokio::test]
+async fn binding_takes_well_under_a_second_without_a_network() {
+    let start = Instant::now();
+    let endpoint = Endpoint::builder().relay("https://relay.invalid").mdns(false).bind().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(!endpoint.online(Duration::from_millis(50)).await);
+    assert!(endpoint.status().relays.iter().all(|relay| !relay.connected));
+    endpoint.shutdown(Duration::ZERO).await;
+}

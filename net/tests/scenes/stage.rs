@@ -1,0 +1,116 @@
+//! What the scenes have in common: endpoints on loopback, and a bound on every wait.
+
+use std::{future::Future, time::Duration};
+
+use twolane::{Connection, Endpoint, Limits, Protocol, SecretKey, Ticket, XStream};
+
+pub(crate) const ECHO: Protocol = Protocol::from_static("echo/1");
+pub(crate) const CHAT: Protocol = Protocol::from_static("chat/1");
+
+/// No scene waits longer than this for anything: a scene that does has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, what).await.expect("it took longer than any scene may")
+}
+
+pub(crate) async fn endpoint() -> Endpoint {
+    endpoint_with(Limits::default()).await
+}
+
+pub(crate) async fn endpoint_with(limits: Limits) -> Endpoint {
+    Endpoint::builder().offline().limits(limits).bind().await.unwrap()
+}
+
+/// Two keys in order.
+pub(crate) fn ordered_keys() -> (SecretKey, SecretKey) {
+    let (a, b) = (SecretKey::generate(), SecretKey::generate());
+    if a.public_key() < b.public_key() { (a, b) } else { (b, a) }
+}
+
+pub(crate) async fn with_key(key: &SecretKey) -> Endpoint {
+    Endpoint::builder().offline().secret_key(key.clone()).bind().await.unwrap()
+}
+
+/// A stream from `client` to `server`, both ends.
+pub(crate) async fn stream(client: &Endpoint, server: &Endpoint) -> (XStream, XStream) {
+    let opening = client.get_stream(server.ticket(), CHAT);
+    let accepting = server.accept_bi(&[CHAT]);
+    let (opened, accepted) = soon(async { tokio::join!(opening, accepting) }).await;
+    (opened.unwrap(), accepted.unwrap().1)
+}
+
+/// Two endpoints and a stream between them.
+pub(crate) async fn pair() -> (Endpoint, Endpoint, XStream, XStream) {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let (opened, accepted) = stream(&client, &server).await;
+    (client, server, opened, accepted)
+}
+
+pub(crate) fn serve_echo(endpoint: &Endpoint) {
+    endpoint
+        .serve(ECHO, |mut stream| async move {
+            while let Ok(chunk) = stream.read_chunk(usize::MAX).await {
+                let Some(chunk) = chunk else {
+                    return drop(stream.finish());
+                };
+                if stream.write_chunk(chunk).await.is_err() {
+                    return;
+                }
+            }
+        })
+        .unwrap();
+}
+
+/// One message there and back on a stream of its own.
+pub(crate) async fn echo(client: &Endpoint, server: &Endpoint, message: &[u8]) {
+    let mut stream = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap();
+    stream.write_all(message).await.unwrap();
+    stream.finish().unwrap();
+    assert_eq!(soon(stream.read_to_end(message.len())).await.unwrap(), message);
+}
+
+/// Both sides know each other and nothing is under way.
+pub(crate) async fn connect(client: &Endpoint, server: &Endpoint) -> Connection {
+    soon(client.connect(server.ticket())).await.unwrap()
+}
+
+/// Waits until `what` holds, which an event of the endpoint announces.
+pub(crate) async fn until(what: impl Fn() -> bool) {
+    soon(async {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// A peer that speaks raw iroh, to do what the library never would.
+pub(crate) async fn raw(key: &SecretKey) -> iroh::Endpoint {
+    iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
+        .secret_key(iroh::SecretKey::from_bytes(&key.to_bytes()))
+        .relay_mode(iroh::RelayMode::Disabled)
+        .portmapper_config(iroh::endpoint::PortmapperConfig::Disabled)
+        .clear_ip_transports()
+        .bind_addr("127.0.0.1:0")
+        .unwrap()
+        .alpns(vec![twolane::ALPN.to_vec()])
+        .bind()
+        .await
+        .unwrap()
+}
+
+pub(crate) fn raw_ticket(raw: &iroh::Endpoint) -> Ticket {
+    let addrs = raw.bound_sockets().into_iter().map(iroh::TransportAddr::Ip);
+    Ticket::from_addr(iroh::EndpointAddr::from_parts(raw.id(), addrs)).unwrap()
+}
+
+/// Opens the control stream and says HELLO: kind 0, frame 0, version 1, a nonce, nine data lanes, 100 bytes of metadata.
+pub(crate) async fn say_hello(connection: &iroh::endpoint::Connection, nonce: u8) -> iroh::endpoint::SendStream {
+    let mut control = connection.open_uni().await.unwrap();
+    let mut hello = vec![0, 0, 22, 1];
+    hello.extend_from_slice(&[nonce; 16]);
+    hello.extend_from_slice(&[1, 9, 2, 0x40, 100]);
+    control.write_all(&hello).await.unwrap();
+    control
+}
