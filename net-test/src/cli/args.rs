@@ -1,0 +1,92 @@
+//! Options that the sender and the receiver share.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use twolane::{Builder, Endpoint, storage};
+
+use super::Problem;
+use crate::exit::Exit;
+
+/// Who we are, and how we find and reach the other side.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Net {
+    /// Keep our key in this file: made at the first run, mode 0600. Default: a new key each time
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// No relay, no lookup, no multicast: by the addresses in the ticket alone, on this machine
+    #[arg(long)]
+    pub offline: bool,
+
+    /// Use this relay in place of the public ones (may be repeated)
+    #[arg(long, value_name = "URL")]
+    pub relay: Vec<String>,
+
+    /// Bind to this address, such as 192.0.2.7:0, in place of any (at most one IPv4 and one IPv6)
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Vec<SocketAddr>,
+}
+
+impl Net {
+    /// An endpoint as the options say. A key that is in the environment variable `env` counts if no file is named.
+    ///
+    /// # Errors
+    ///
+    /// The key cannot be used.
+    pub(super) fn builder(&self, env: &str) -> Result<Builder, Problem> {
+        let mut builder = Endpoint::builder();
+        let key = match &self.key_file {
+            Some(path) => storage::file::load_or_create(path)
+                .map(Some)
+                .map_err(|error| Problem::because(Exit::Usage, "the key cannot be used", &error))?,
+            None => storage::env::from_env(env)
+                .map_err(|error| Problem::because(Exit::Usage, "the key cannot be used", &error))?,
+        };
+        if let Some(key) = key {
+            builder = builder.secret_key(key);
+        }
+        if self.offline {
+            builder = builder.offline();
+        }
+        for relay in &self.relay {
+            builder = builder.relay(relay.as_str());
+        }
+        for addr in &self.bind {
+            builder = builder.bind_addr(*addr);
+        }
+        Ok(builder)
+    }
+
+    /// Whether a relay is to be waited for.
+    pub(super) fn has_relay(&self) -> bool {
+        !self.offline || !self.relay.is_empty()
+    }
+
+    /// What the other side has to be told to reach us.
+    pub(super) fn for_the_other_side(&self) -> String {
+        let mut options = String::new();
+        if self.offline {
+            options.push_str(" --offline");
+        }
+        for relay in &self.relay {
+            options.push_str(&format!(" --relay {}", quoted(relay)));
+        }
+        options
+    }
+}
+
+/// For a shell.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_gets_out_of_the_quotes() {
+        assert_eq!(quoted("endpointabc"), "'endpointabc'");
+        assert_eq!(quoted("a'; rm -rf ~; '"), r"'a'\''; rm -rf ~; '\'''");
+    }
+}

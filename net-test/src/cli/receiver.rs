@@ -1,0 +1,254 @@
+//! `receiver`: takes files from senders.
+
+use std::{ffi::OsString, path::PathBuf, pin::pin, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use tokio::{task::JoinSet, time::timeout};
+use twolane::{Endpoint, Ticket, XStream};
+
+use super::{Net, Problem, Tally, args::quoted, arrival::Transfer, parse_size};
+use crate::{
+    exit::{self, Exit},
+    output::{Event, Output, nanos},
+    signals::Signals,
+    transfer::{Inbox, Meter, PROTOCOL, Rehearsal},
+};
+
+/// How long the ticket waits for a relay. Without a network nobody waits longer than this; with one, a relay answers in
+/// 0.2 s, and one that answers later is told of when it does.
+const RELAY_WAIT: Duration = Duration::from_millis(500);
+/// When it is time to say that no relay answers.
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
+/// Files that arrive at the same time. Further senders wait, and are told "busy" if that takes too long.
+const TRANSFERS: usize = 16;
+/// How long the end may take: senders hear why, and read what was confirmed.
+const SHUTDOWN: Duration = Duration::from_secs(3);
+
+const EXAMPLES: &str = "\
+Examples:
+  receiver --dir incoming
+  receiver --once --key-file ~/.config/receiver.key
+  receiver --offline --json
+
+The last line that it prints is the command for the other machine. A ticket says nothing secret, but
+whoever has it can send. With a key file the ticket's id52 stays the same.
+A key can also be in the environment variable RECEIVER_KEY (64 hexadecimal digits).
+RUST_LOG=twolane=debug shows what goes on inside.
+";
+
+/// Receive files into a directory: complete or not at all, and never over one that is there
+#[derive(Debug, Parser)]
+#[command(name = "receiver", version, max_term_width = 100)]
+#[command(after_help = format!("{EXAMPLES}\n{}", exit::HELP))]
+pub struct Args {
+    /// Where files go; made if it is not there
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+
+    /// Take one file, stored or not, and exit with the code for it
+    #[arg(long)]
+    once: bool,
+
+    /// Print one JSON object a line to standard output
+    #[arg(long)]
+    json: bool,
+
+    /// Say nothing but errors
+    #[arg(long, short)]
+    quiet: bool,
+
+    #[command(flatten)]
+    net: Net,
+
+    /// For trying out the error lane: refuse every file after so many bytes, such as 4MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    refuse_after: Option<u64>,
+
+    /// With --refuse-after: the code that the sender is told
+    #[arg(long, value_name = "CODE", default_value_t = 4242, requires = "refuse_after",
+          value_parser = clap::value_parser!(u64).range(..1 << 62))]
+    refuse_code: u64,
+
+    /// With --refuse-after: read nothing for so long before refusing, so that the data lane fills up
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "refuse_after")]
+    refuse_stall: u64,
+}
+
+/// The program, with its arguments, the first of which is its name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Args = match super::parse(args.into_iter().collect()) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    let output = Output::new(args.json, args.quiet);
+    super::run(output, |signals| run(args, output, signals))
+}
+
+async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Problem> {
+    let what = format!("{} cannot be received into", args.dir.display());
+    let inbox = Inbox::open(&args.dir).map_err(|error| Problem::because(Exit::Usage, &what, &error))?;
+    let cleaned = inbox.clean();
+    if cleaned > 0 {
+        let message = format!("removed what a receiver that was killed had left unfinished: {cleaned}");
+        output.warn(message);
+    }
+    let endpoint = args
+        .net
+        .builder("RECEIVER_KEY")?
+        .bind()
+        .await
+        .map_err(|error| Problem::because(Exit::from(&error), "no endpoint", &error))?;
+    let receiver = Receiver {
+        rehearsal: args.refuse_after.map(|after| Rehearsal {
+            after,
+            code: args.refuse_code,
+            stall: Duration::from_millis(args.refuse_stall),
+        }),
+        endpoint: endpoint.clone(),
+        inbox,
+        output,
+        signals,
+        args,
+    };
+    let result = receiver.serve().await;
+    endpoint.shutdown(SHUTDOWN).await;
+    result
+}
+
+struct Receiver {
+    endpoint: Endpoint,
+    inbox: Inbox,
+    rehearsal: Option<Rehearsal>,
+    output: Output,
+    signals: Signals,
+    args: Args,
+}
+
+impl Receiver {
+    async fn serve(&self) -> Result<Tally, Problem> {
+        let mut events = self.endpoint.events();
+        let mut waits = self.args.net.has_relay() && !self.endpoint.online(RELAY_WAIT).await;
+        let mut ticket = self.endpoint.ticket();
+        self.announce(&ticket, true);
+
+        let mut patience = RELAY_PATIENCE - RELAY_WAIT;
+        let mut online = pin!(self.endpoint.online(patience));
+        let mut transfers = JoinSet::new();
+        let (mut number, mut tally) = (0, Tally::default());
+        loop {
+            let free = if self.args.once { number == 0 } else { transfers.len() < TRANSFERS };
+            tokio::select! {
+                exit = self.signals.asked() => {
+                    // The transfers hear it too, tell their senders, and end.
+                    let ending = async {
+                        while let Some(done) = transfers.join_next().await {
+                            tally.files += u64::from(matches!(done, Ok(Ok(_))));
+                        }
+                    };
+                    let _ = timeout(SHUTDOWN, ending).await;
+                    let files = tally.files;
+                    return Err(Problem::new(exit, format!("{}; files received: {files}", exit.kind())));
+                }
+                accepted = self.endpoint.accept_bi(&[PROTOCOL]), if free => {
+                    let (_, stream) = accepted.map_err(|error| {
+                        Problem::because(Exit::Failure, "nothing more can be received", &error)
+                    })?;
+                    number += 1;
+                    transfers.spawn(self.transfer(number, stream).run());
+                }
+                Some(done) = transfers.join_next() => {
+                    let done = done.unwrap_or_else(|error| {
+                        Err(Problem::because(Exit::Failure, "a transfer broke", &error))
+                    });
+                    match done {
+                        Ok(bytes) => {
+                            tally.files += 1;
+                            tally.bytes += bytes;
+                            if self.args.once {
+                                return Ok(tally);
+                            }
+                        }
+                        Err(problem) if self.args.once => return Err(problem),
+                        Err(problem) => self.output.say(format_args!("{}", problem.message)),
+                    }
+                }
+                known = &mut online, if waits => {
+                    if known {
+                        waits = false;
+                        let now = self.endpoint.ticket();
+                        if now != ticket {
+                            ticket = now;
+                            self.announce(&ticket, false);
+                        }
+                    } else {
+                        // Said once; what comes later is told of when it comes.
+                        if patience < RELAY_PATIENCE {
+                            self.output.warn("no relay can be reached: senders must reach this machine directly".into());
+                        }
+                        patience = Duration::from_secs(24 * 3600);
+                        online.set(self.endpoint.online(patience));
+                    }
+                }
+                Some(event) = events.next() => self.on_event(&event),
+            }
+        }
+    }
+
+    fn announce(&self, ticket: &Ticket, first: bool) {
+        let options = self.args.net.for_the_other_side();
+        let ticket = ticket.to_string();
+        // Who runs a checkout has no `sender` in the path, and neither has the other side.
+        let sender = if std::env::var_os("CARGO").is_some() { "cargo sender --" } else { "sender" };
+        let command = format!("{sender}{options} {} FILE", quoted(&ticket));
+        let dir = self.inbox.dir().display().to_string();
+        let id52 = self.endpoint.id52();
+        if first {
+            self.output.say(format_args!("receiving into {dir} as {id52}"));
+            self.output.say(format_args!("Ctrl-C ends it; on the other machine, run:"));
+        } else {
+            self.output.say(format_args!("a relay was found; from anywhere, run:"));
+        }
+        self.output.say(format_args!("{command}"));
+        self.output.event(if first {
+            Event::Ready { id52, ticket, command, dir }
+        } else {
+            Event::Ticket { ticket, command }
+        });
+    }
+
+    fn on_event(&self, event: &twolane::Event) {
+        match event {
+            twolane::Event::Connected { peer } => {
+                let info = self.endpoint.peer(peer);
+                self.output.event(Event::Connected {
+                    peer: peer.to_string(),
+                    path: info.as_ref().and_then(|info| info.path).map(|path| path.to_string()),
+                    rtt_ns: info.and_then(|info| info.rtt).map(nanos),
+                });
+            }
+            twolane::Event::PathChanged { peer, path } => {
+                let rtt = self.endpoint.peer(peer).and_then(|info| info.rtt);
+                self.output.event(Event::Path {
+                    peer: peer.to_string(),
+                    path: path.to_string(),
+                    rtt_ns: rtt.map(nanos),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn transfer(&self, number: u64, stream: XStream) -> Transfer {
+        Transfer {
+            number,
+            peer: stream.get_remote_id52(),
+            stream,
+            meter: Meter::default(),
+            inbox: self.inbox.clone(),
+            rehearsal: self.rehearsal,
+            endpoint: self.endpoint.clone(),
+            output: self.output,
+            signals: self.signals.clone(),
+        }
+    }
+}

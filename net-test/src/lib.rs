@@ -1,0 +1,17 @@
+//! The programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver) and [`demo`].
+//!
+//! - [`transfer`]: the protocol `file/1`, one file over one stream;
+//! - [`cli`]: what the programs have in common, and the two that send and receive;
+//! - [`demo`]: both of them on one machine, over a relay of its own;
+//! - [`output`], [`progress`]: what programs say, to programs and to people;
+//! - [`exit`], [`signals`]: how they end.
+//!
+//! Not a library for others: the API is [`twolane`].
+
+pub mod cli;
+pub mod demo;
+pub mod exit;
+pub mod output;
+pub mod progress;
+pub mod signals;
+pub mod transfer;

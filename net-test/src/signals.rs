@@ -1,0 +1,79 @@
+//! Ctrl-C and SIGTERM: the first asks, the second ends.
+
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+
+/// What was asked from outside. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Signals {
+    token: CancellationToken,
+    first: Arc<OnceLock<Exit>>,
+}
+
+impl Signals {
+    /// Listens from now on. A second signal ends the process at once.
+    ///
+    /// # Errors
+    ///
+    /// The system gives no signals.
+    pub fn listen() -> io::Result<Self> {
+        let signals = Self { token: CancellationToken::new(), first: Arc::default() };
+        let mut source = Source::new()?;
+        let seen = signals.clone();
+        tokio::spawn(async move {
+            let _ = seen.first.set(source.next().await);
+            seen.token.cancel();
+            let second = source.next().await;
+            std::process::exit(second.code().into());
+        });
+        Ok(signals)
+    }
+
+    /// Waits for the first signal, and returns how the program is to end. Cancel-safe.
+    pub async fn asked(&self) -> Exit {
+        self.token.cancelled().await;
+        self.first.get().copied().unwrap_or(Exit::Interrupted)
+    }
+}
+
+#[cfg(unix)]
+struct Source {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Source {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Source;
+
+#[cfg(not(unix))]
+impl Source {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Exit {
+        let _ = tokio::signal::ctrl_c().await;
+        Exit::Interrupted
+    }
+}

@@ -1,0 +1,92 @@
+//! The codes on the error lane of `file/1`.
+
+/// Why a side fails a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The offer, or what follows the file, is not what the protocol says.
+    Protocol,
+    /// The file's name cannot be one.
+    Name,
+    /// There is a file of this name, and nothing is overwritten.
+    Exists,
+    /// The receiver's disk, quota or file size limit is reached.
+    StorageFull,
+    /// The receiver cannot write.
+    Storage,
+    /// What arrived is not what was sent.
+    Hash,
+    /// More or less than offered was sent.
+    Size,
+    /// The sender cannot read its file any further.
+    Source,
+    /// The program was interrupted.
+    Interrupted,
+    /// The other side did nothing for too long.
+    Silent,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Protocol,
+        Self::Name,
+        Self::Exists,
+        Self::StorageFull,
+        Self::Storage,
+        Self::Hash,
+        Self::Size,
+        Self::Source,
+        Self::Interrupted,
+        Self::Silent,
+    ];
+
+    /// The number on the wire.
+    pub fn code(self) -> u64 {
+        match self {
+            Self::Protocol => 1,
+            Self::Name => 2,
+            Self::Exists => 3,
+            Self::StorageFull => 4,
+            Self::Storage => 5,
+            Self::Hash => 6,
+            Self::Size => 7,
+            Self::Source => 8,
+            Self::Interrupted => 9,
+            Self::Silent => 10,
+        }
+    }
+
+    /// From the number on the wire. `None` for the receiver's own codes, and those of later versions.
+    pub fn from_code(code: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+
+    /// What the sender's user may do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Protocol => "use programs of the same version on both sides",
+            Self::Name | Self::Exists => "send it under another name with --name",
+            Self::StorageFull => "make room there, or receive into another directory",
+            Self::Storage => "look at the receiver's directory",
+            Self::Hash => "send it again",
+            Self::Size => "send it again once nothing changes the file any more",
+            Self::Source | Self::Silent => "try again",
+            Self::Interrupted => "start the receiver again",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_one_reason() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_code(reason.code()), Some(reason));
+        }
+        assert_eq!(Reason::from_code(0), None);
+        assert_eq!(Reason::from_code(4242), None);
+    }
+}

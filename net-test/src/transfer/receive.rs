@@ -1,0 +1,309 @@
+//! The receiver's side of a transfer.
+
+use std::{future::Future, io, time::Duration};
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use twolane::{ConnectionLost, ReadError, StreamError, WriteError, XStream};
+
+use super::{
+    CHUNK, FileName, Inbox, Meter, NameError, Offer, PATIENCE, QUEUE, Reason, Receipt, RefusalDetails, StoreError,
+    store::Part,
+};
+
+/// The length of a BLAKE3 hash.
+const HASH: usize = blake3::OUT_LEN;
+
+/// A refusal half-way, to try out the error lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// How many bytes of the file are taken before.
+    pub after: u64,
+    /// The code that the sender is told.
+    pub code: u64,
+    /// How long nothing is read before the refusal, so that the data lane fills up.
+    pub stall: Duration,
+}
+
+/// Why a file was not received.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The offer cannot be read.
+    #[error("the offer cannot be read")]
+    Offer(#[source] serde_json::Error),
+    /// The data is too short for a hash.
+    #[error("the data ended without a hash")]
+    NoHash,
+    /// The name cannot be a file's.
+    #[error("the file cannot have this name: {0}")]
+    Name(#[from] NameError),
+    /// It cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// More or less than offered arrived.
+    #[error("{offered} bytes were offered, and {} arrived", if *.more { "more" } else { "less" })]
+    Size {
+        /// The length offered.
+        offered: u64,
+        /// Whether there was more.
+        more: bool,
+    },
+    /// The receiver was told to refuse.
+    #[error("refused after {after} bytes, as the receiver was told to")]
+    Rehearsed {
+        /// The bytes taken.
+        after: u64,
+        /// The code.
+        code: u64,
+    },
+    /// The sender failed the transfer.
+    #[error("the sender gave up: {:?}", .0.text())]
+    Failed(std::sync::Arc<StreamError>),
+    /// The sender went away without a reason.
+    #[error("the sender dropped the transfer before the file was complete")]
+    Dropped,
+    /// The connection is gone.
+    #[error("the connection was lost before the file was complete")]
+    Lost(#[from] ConnectionLost),
+    /// The sender is connected and sends nothing.
+    #[error("the sender sent nothing for {0:?}")]
+    Silent(Duration),
+    /// The receiver was asked to stop.
+    #[error("the receiver was stopped")]
+    Stopped,
+    /// The stream cannot be read for another reason.
+    #[error("the stream cannot be read")]
+    Read(#[source] ReadError),
+}
+
+/// Takes a file from a stream and stores it, unless `stop` resolves before all of it has come.
+///
+/// The `Result` inside says whether the sender could be told that the file is stored: it is, either way.
+///
+/// Not cancel-safe: dropped half-way, nothing is stored, and the sender is told nothing but that.
+///
+/// # Errors
+///
+/// [`ReceiveError`]. Nothing is left of the file then; the sender is to be told with
+/// [`to_stream_error`](ReceiveError::to_stream_error), if that is not `None`.
+pub async fn receive(
+    stream: &mut XStream,
+    inbox: &Inbox,
+    rehearsal: Option<Rehearsal>,
+    meter: &Meter,
+    stop: impl Future<Output = ()>,
+) -> Result<(Receipt, Result<(), WriteError>), ReceiveError> {
+    let offer = Offer::from_bytes(stream.metadata()).map_err(ReceiveError::Offer)?;
+    let name = FileName::from_offer(&offer.name)?;
+    let inbox = inbox.clone();
+    let part = tokio::task::spawn_blocking(move || inbox.begin(name)).await.map_err(broken)??;
+
+    let mut disk = Disk::start(part);
+    let received = tokio::select! {
+        biased;
+        () = stop => Err(ReceiveError::Stopped),
+        received = take(stream, &offer, rehearsal, &mut disk, meter) => received,
+    };
+    let receipt = match received {
+        Ok(hash) => disk.store(hash).await?,
+        Err(error) => {
+            disk.discard().await;
+            return Err(error);
+        }
+    };
+    let told = confirm(stream, &receipt).await;
+    Ok((receipt, told))
+}
+
+impl ReceiveError {
+    /// What to tell the sender. `None` if it has said so itself, or is gone.
+    pub fn to_stream_error(&self, received: u64) -> Option<StreamError> {
+        let code = match self {
+            Self::Rehearsed { code, .. } => *code,
+            _ => self.reason()?.code(),
+        };
+        Some(refusal(code, &self.words(), received))
+    }
+
+    /// The kind of error, if the sender is to be told.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Offer(_) | Self::NoHash => Some(Reason::Protocol),
+            Self::Name(_) => Some(Reason::Name),
+            Self::Store(error) => Some(error.reason()),
+            Self::Size { .. } => Some(Reason::Size),
+            Self::Silent(_) => Some(Reason::Silent),
+            Self::Stopped => Some(Reason::Interrupted),
+            Self::Rehearsed { .. } | Self::Failed(_) | Self::Dropped | Self::Lost(_) | Self::Read(_) => None,
+        }
+    }
+
+    /// With the causes. Of the system's words only those about room are the sender's business: others may name paths.
+    fn words(&self) -> String {
+        match self {
+            Self::Store(StoreError::Full(source)) => format!("{self}: {source}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// An error of the receiver, with the bytes it had taken.
+fn refusal(code: u64, text: &str, received: u64) -> StreamError {
+    let error = StreamError::new(code, text);
+    let details = serde_json::to_vec(&RefusalDetails { received }).unwrap_or_default();
+    match error.clone().with_details(details) {
+        Ok(detailed) => detailed,
+        Err(_) => error,
+    }
+}
+
+/// The file, up to its hash, which is returned.
+async fn take(
+    stream: &mut XStream,
+    offer: &Offer,
+    rehearsal: Option<Rehearsal>,
+    disk: &mut Disk,
+    meter: &Meter,
+) -> Result<blake3::Hash, ReceiveError> {
+    let mut chunk = vec![0; CHUNK];
+    let mut filled = 0;
+    // All that was read; the last 32 bytes of it may be the hash.
+    let mut total: u64 = 0;
+    loop {
+        if let Some(rehearsal) = rehearsal
+            && meter.bytes() >= rehearsal.after
+        {
+            tokio::time::sleep(rehearsal.stall).await;
+            return Err(ReceiveError::Rehearsed { after: meter.bytes(), code: rehearsal.code });
+        }
+        let mut room = chunk.len() - filled;
+        if let Some(rehearsal) = rehearsal {
+            let wanted = (rehearsal.after + HASH as u64).saturating_sub(total);
+            room = room.min(usize::try_from(wanted).unwrap_or(usize::MAX).max(1));
+        }
+        let len = tokio::select! {
+            read = timeout(PATIENCE, stream.read(&mut chunk[filled..filled + room])) => {
+                read.map_err(|_| ReceiveError::Silent(PATIENCE))??
+            }
+            failed = disk.failed() => return Err(failed.into()),
+        };
+        filled += len;
+        total += len as u64;
+        let taken = total.saturating_sub(HASH as u64);
+        meter.add(usize::try_from(taken - meter.bytes()).unwrap_or(usize::MAX));
+        if let Some(offered) = offer.size
+            && taken > offered
+        {
+            return Err(ReceiveError::Size { offered, more: true });
+        }
+        if len > 0 && filled < chunk.len() {
+            continue;
+        }
+        let Some(end) = filled.checked_sub(HASH) else {
+            return Err(ReceiveError::NoHash);
+        };
+        let mut hash = [0; HASH];
+        hash.copy_from_slice(&chunk[end..filled]);
+        chunk.truncate(end);
+        disk.write(chunk.into()).await?;
+        if len == 0 {
+            return match offer.size {
+                Some(offered) if taken < offered => Err(ReceiveError::Size { offered, more: false }),
+                _ => Ok(blake3::Hash::from_bytes(hash)),
+            };
+        }
+        chunk = vec![0; CHUNK];
+        chunk[..HASH].copy_from_slice(&hash);
+        filled = HASH;
+    }
+}
+
+async fn confirm(stream: &mut XStream, receipt: &Receipt) -> Result<(), WriteError> {
+    let line = serde_json::to_string(receipt).unwrap_or_default();
+    stream.send_string(&line).await?;
+    stream.finish()?;
+    stream.delivered().await
+}
+
+/// A thread that hashes and writes, a few chunks behind the network.
+struct Disk {
+    /// `None` once there is nothing more to write.
+    jobs: Option<mpsc::Sender<Job>>,
+    worker: JoinHandle<Result<Option<Receipt>, StoreError>>,
+}
+
+enum Job {
+    Write(Bytes),
+    Store(blake3::Hash),
+}
+
+impl Disk {
+    fn start(mut part: Part) -> Self {
+        let (jobs, mut queue) = mpsc::channel(QUEUE);
+        let worker = tokio::task::spawn_blocking(move || {
+            while let Some(job) = queue.blocking_recv() {
+                match job {
+                    Job::Write(data) => part.write(&data)?,
+                    Job::Store(hash) => return part.store(hash).map(Some),
+                }
+            }
+            Ok(None)
+        });
+        Self { jobs: Some(jobs), worker }
+    }
+
+    async fn write(&mut self, data: Bytes) -> Result<(), StoreError> {
+        self.give(Job::Write(data)).await
+    }
+
+    async fn store(&mut self, hash: blake3::Hash) -> Result<Receipt, StoreError> {
+        self.give(Job::Store(hash)).await?;
+        match (&mut self.worker).await.map_err(broken)?? {
+            Some(receipt) => Ok(receipt),
+            None => Err(StoreError::Io(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Resolves when the disk has failed. Cancel-safe.
+    async fn failed(&mut self) -> StoreError {
+        match (&mut self.worker).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(_)) => StoreError::Io(io::ErrorKind::BrokenPipe.into()),
+            Err(error) => broken(error),
+        }
+    }
+
+    /// Returns when nothing is left of the file.
+    async fn discard(mut self) {
+        self.jobs = None;
+        if !self.worker.is_finished() {
+            let _ = self.worker.await;
+        }
+    }
+
+    async fn give(&mut self, job: Job) -> Result<(), StoreError> {
+        if let Some(jobs) = &self.jobs
+            && jobs.send(job).await.is_ok()
+        {
+            return Ok(());
+        }
+        // The worker ends before its queue does only if it has failed.
+        Err(self.failed().await)
+    }
+}
+
+fn broken(error: tokio::task::JoinError) -> StoreError {
+    StoreError::Io(io::Error::other(error))
+}
+
+impl From<ReadError> for ReceiveError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Failed(error) | ReadError::Aborted(error) => Self::Failed(error),
+            ReadError::Reset { .. } => Self::Dropped,
+            ReadError::Lost(lost) => Self::Lost(lost),
+            other => Self::Read(other),
+        }
+    }
+}

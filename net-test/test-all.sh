@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Everything that has to hold, in the order in which it fails soonest. Needs Rust and Python; installs the rest.
+#
+#   bash net-test/test-all.sh          all of it
+#   TWOLANE_SKIP_DENY=1 bash ...       without cargo-deny, which takes minutes to install the first time
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Tests are full of errors that are expected: a backtrace for each takes longer than the test.
+export RUST_BACKTRACE=0 RUST_LIB_BACKTRACE=0
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+started=$SECONDS
+step() {
+    echo "== $1 ($((SECONDS - started)) s)"
+    shift
+    "$@"
+}
+
+components() {
+    # Toolchains of rustup's minimal profile come without them.
+    for tool in fmt clippy; do
+        cargo "$tool" --version >/dev/null 2>&1 || rustup component add "${tool/fmt/rustfmt}"
+    done
+}
+
+# What may come in with the dependencies. Built without optimisation: it runs for a second and takes minutes to build.
+deny() {
+    if [ -n "${TWOLANE_SKIP_DENY:-}" ]; then
+        echo "cargo-deny: skipped, since TWOLANE_SKIP_DENY is set"
+        return
+    fi
+    local bin
+    if bin=$(command -v cargo-deny); then
+        :
+    else
+        bin=target/tools/bin/cargo-deny
+        if [ ! -x "$bin" ]; then
+            if ! CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+                CARGO_TARGET_DIR=target/tools/build \
+                cargo install --quiet --locked --root target/tools cargo-deny@0.20.2; then
+                echo "cargo-deny: skipped, since it cannot be installed here"
+                return
+            fi
+            rm -rf target/tools/build
+        fi
+    fi
+    "$bin" --all-features check bans licenses sources
+}
+
+# The advisory database is on the internet. Where that is out of reach the check is skipped, and says so.
+advisories() {
+    local bin
+    bin=$(command -v cargo-deny || echo target/tools/bin/cargo-deny)
+    if [ -n "${TWOLANE_SKIP_DENY:-}" ] || [ ! -x "$bin" ]; then
+        echo "advisories: skipped, since cargo-deny is not there"
+    elif ! timeout 60 "$bin" --all-features fetch db >/dev/null 2>&1; then
+        echo "advisories: skipped, since the database cannot be fetched here"
+    else
+        "$bin" --all-features check advisories
+    fi
+}
+
+docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --all-features --no-deps
+}
+
+step "tools" components
+step "format" cargo fmt --all --check
+step "clippy" cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
+step "clippy, the library of keys without its features" \
+    cargo clippy --quiet -p twolane-id --no-default-features --all-targets -- -D warnings
+step "docs" docs
+step "dependencies" deny
+step "advisories" advisories
+step "unit, integration and program tests" cargo test --quiet --workspace --all-features --lib --bins --tests
+step "documentation tests" cargo test --quiet --workspace --all-features --doc
+TWOLANE_GLARE_ROUNDS=1000 step "1,000 simultaneous dials" \
+    cargo test --quiet -p twolane --test scenes -- peers::a_simultaneous_dial
+step "the demo, as the README has it" cargo demo -- --json --size 64MiB
+echo "== all of it held ($((SECONDS - started)) s)"

@@ -1,0 +1,126 @@
+//! Programs that are killed, interrupted, or never found.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use twolane::{SecretKey, Ticket};
+use twolane_test::{output::Event, transfer::Reason};
+
+use crate::support::{Program, bytes, file, names, receiver, sender, sent};
+
+const HALF: usize = 1 << 20;
+/// A connection is given up 20 s after its peer was last heard.
+const FOUND_DEAD: Duration = Duration::from_secs(35);
+
+/// Starts to send what never ends, and waits until the receiver has half of it. The pipe stays open as long as it is
+/// held.
+fn half_way(receiver: &mut Program, ticket: &str) -> (Program, std::process::ChildStdin) {
+    let mut sender = sender(ticket, ["-", "--name", "data"]);
+    let mut stdin = sender.stdin();
+    stdin.write_all(&bytes(HALF)).unwrap();
+    // The last 32 bytes might be the hash.
+    receiver.wait_for_bytes(HALF as u64 - 32);
+    (sender, stdin)
+}
+
+#[test]
+fn a_sender_that_waits_for_its_input_finds_out_that_the_receiver_was_killed() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (mut killed, ticket) = receiver(inbox.path(), &[]);
+    let (sender, _stdin) = half_way(&mut killed, &ticket);
+    killed.signal("-KILL");
+    let at = Instant::now();
+    let ended = sender.ended();
+    assert!(at.elapsed() < FOUND_DEAD, "{:?}", at.elapsed());
+    let failure = ended.failed(3);
+    assert!(failure.message.contains("killed"), "{}", failure.message);
+
+    // What it left is not under the file's name, and the next receiver clears it away.
+    let left = names(inbox.path());
+    assert!(left.len() == 1 && left[0] != "data", "{left:?}");
+    let (_next, _) = receiver(inbox.path(), &[]);
+    assert!(names(inbox.path()).is_empty());
+}
+
+#[test]
+fn a_sender_whose_lane_is_full_finds_out_that_the_receiver_was_killed() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (mut killed, ticket) = receiver(inbox.path(), &["--refuse-after", "1MiB", "--refuse-stall", "600000"]);
+    let (_guard, path, _) = file("data", 8 << 20);
+    let sender = sender(&ticket, [&path]);
+    killed.wait_for_bytes(HALF as u64);
+    killed.signal("-KILL");
+    let at = Instant::now();
+    let ended = sender.ended();
+    assert!(at.elapsed() < FOUND_DEAD, "{:?}", at.elapsed());
+    ended.failed(3);
+    assert!(!names(inbox.path()).contains(&"data".to_owned()));
+}
+
+#[test]
+fn an_interrupted_sender_leaves_nothing_at_the_receiver() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let inbox = tempfile::tempdir().unwrap();
+        let (mut receiver, ticket) = receiver(inbox.path(), &["--once"]);
+        let (sender, _stdin) = half_way(&mut receiver, &ticket);
+        sender.signal(signal);
+        sender.ended().failed(code);
+        let receiver = receiver.ended();
+        let failure = receiver.failed(5);
+        assert!(failure.message.contains("interrupted"), "{}", failure.message);
+        assert!(names(inbox.path()).is_empty());
+    }
+}
+
+#[test]
+fn an_interrupted_receiver_tells_its_sender_and_keeps_nothing() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (mut receiver, ticket) = receiver(inbox.path(), &[]);
+    let (sender, _stdin) = half_way(&mut receiver, &ticket);
+    receiver.signal("-INT");
+    let sender = sender.ended();
+    let lane = sender.failed(3).error_lane.as_ref().unwrap();
+    assert_eq!(lane.code, Reason::Interrupted.code());
+    receiver.ended().failed(130);
+    assert!(names(inbox.path()).is_empty());
+}
+
+#[test]
+fn a_sender_that_is_killed_leaves_nothing_at_the_receiver() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (mut receiver, ticket) = receiver(inbox.path(), &[]);
+    let (sender, _stdin) = half_way(&mut receiver, &ticket);
+    sender.signal("-KILL");
+    let code = receiver.wait_for(|event| match event {
+        Event::Failed { code, .. } => Some(*code),
+        _ => None,
+    });
+    assert_eq!(code, None, "there is nobody to tell");
+    assert!(names(inbox.path()).is_empty());
+}
+
+#[test]
+fn a_peer_that_is_not_there_is_3_within_the_timeout() {
+    let (_guard, path, _) = file("data", 10);
+    let nobody = SecretKey::generate().public_key();
+    // A socket that nobody reads: no answer, not even that nobody is there.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ticket = Ticket::new(nobody).with_addr(silent.local_addr().unwrap());
+    let at = Instant::now();
+    let sender = sent(&ticket.to_string(), [path.as_os_str(), "--timeout".as_ref(), "1".as_ref()]);
+    assert!(at.elapsed() < Duration::from_secs(5), "{:?}", at.elapsed());
+    let failure = sender.failed(3);
+    assert!(failure.message.contains(&nobody.to_string()), "{}", failure.message);
+    assert!(failure.message.contains("1s"), "{}", failure.message);
+}
+
+#[test]
+fn a_peer_of_which_no_address_is_known_is_3() {
+    let (_guard, path, _) = file("data", 10);
+    let nobody = SecretKey::generate().public_key().to_string();
+    let sender = sent(&nobody, [path.as_os_str(), "--timeout".as_ref(), "5".as_ref()]);
+    let failure = sender.failed(3);
+    assert!(failure.message.contains("ticket"), "{}", failure.message);
+}

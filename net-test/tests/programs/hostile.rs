@@ -1,0 +1,120 @@
+//! The other side of a program played by the library: strangers, and peers that do not keep to the protocol.
+
+use std::time::Duration;
+
+use twolane::{Endpoint, GetStreamError, NextError, ReadError, StreamOptions, Ticket, XStream};
+use twolane_test::transfer::{PROTOCOL, Reason, Receipt};
+
+use crate::support::{file, names, receiver, sender, sent};
+
+async fn endpoint() -> Endpoint {
+    Endpoint::builder().offline().bind().await.unwrap()
+}
+
+async fn open(endpoint: &Endpoint, ticket: &str, offer: &str) -> XStream {
+    let options = StreamOptions { metadata: offer.as_bytes().to_vec().into(), ..StreamOptions::default() };
+    endpoint.get_stream_with(ticket.parse::<Ticket>().unwrap(), PROTOCOL, options).await.unwrap()
+}
+
+/// The code with which the receiver fails a transfer.
+async fn code(mut stream: XStream) -> u64 {
+    match stream.next_string().await {
+        Err(NextError::Read(ReadError::Failed(error))) => error.code(),
+        other => panic!("the receiver answered {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_with_another_protocol_is_told_so() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    let stranger = endpoint().await;
+    let refused = stranger.get_stream(ticket.parse::<Ticket>().unwrap(), "mail/1").await.unwrap_err();
+    assert_eq!(refused.rejection(), Some(twolane::Reason::UnknownProtocol));
+    assert!(matches!(refused, GetStreamError::Rejected { .. }));
+    stranger.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_its_offer_or_hash_says_is_not_stored() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    let peer = endpoint().await;
+    let hash = blake3::hash(b"data");
+    let damaged = blake3::hash(b"date");
+    for (offer, data, hash, reason) in [
+        (r#"{"name":"a","size":4}"#, &b"data"[..], &damaged.as_bytes()[..], Reason::Hash),
+        (r#"{"name":"a","size":null}"#, b"data", damaged.as_bytes(), Reason::Hash),
+        (r#"{"name":"a","size":3}"#, b"data", hash.as_bytes(), Reason::Size),
+        (r#"{"name":"a","size":5}"#, b"data", hash.as_bytes(), Reason::Size),
+        (r#"{"name":"a","size":4}"#, b"", &hash.as_bytes()[..31], Reason::Protocol),
+        (r#"{"name":"a","size":4}"#, b"", b"", Reason::Protocol),
+        (r#"{"name":"\u0000"}"#, b"data", hash.as_bytes(), Reason::Name),
+        (r#"{"name":7}"#, b"data", hash.as_bytes(), Reason::Protocol),
+        ("", b"data", hash.as_bytes(), Reason::Protocol),
+    ] {
+        let mut stream = open(&peer, &ticket, offer).await;
+        // The receiver may have said no before everything is written.
+        if stream.write_all(data).await.is_ok() && stream.write_all(hash).await.is_ok() {
+            let _ = stream.finish();
+        }
+        assert_eq!(code(stream).await, reason.code(), "{offer}");
+    }
+    assert!(names(inbox.path()).is_empty());
+    peer.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_sender_that_drops_its_stream_leaves_nothing() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (receiver, ticket) = receiver(inbox.path(), &["--once"]);
+    let peer = endpoint().await;
+    let mut stream = open(&peer, &ticket, r#"{"name":"a"}"#).await;
+    stream.write_all(b"data").await.unwrap();
+    drop(stream);
+    let ended = tokio::task::spawn_blocking(|| receiver.ended()).await.unwrap();
+    ended.failed(5);
+    assert!(names(inbox.path()).is_empty());
+    peer.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_sender_believes_no_receipt_for_something_else() {
+    let (_guard, path, data) = file("data", 1000);
+    let right = blake3::hash(&data).to_hex().to_string();
+    let wrong = blake3::hash(b"").to_hex().to_string();
+    let receipt = |bytes, blake3: &String| {
+        serde_json::to_string(&Receipt { stored: "data".into(), bytes, blake3: blake3.clone() }).unwrap()
+    };
+    for (answer, exit) in [
+        (receipt(1000, &right), 0),
+        (receipt(1000, &wrong), 5),
+        (receipt(999, &right), 5),
+        ("stored".to_owned(), 1),
+        (String::new(), 1),
+    ] {
+        let liar = endpoint().await;
+        let ticket = liar.ticket().to_string();
+        let sender = sender(&ticket, [&path]);
+        let (_, mut stream) = liar.accept_bi(&[PROTOCOL]).await.unwrap();
+        stream.read_to_end(2000).await.unwrap();
+        stream.send_string(&answer).await.unwrap();
+        stream.finish().unwrap();
+        let ended = tokio::task::spawn_blocking(|| sender.ended()).await.unwrap();
+        assert_eq!(ended.status.code(), Some(exit), "{answer}: {}", ended.stderr);
+        drop(stream);
+        liar.shutdown(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_is_no_receiver_is_4() {
+    let (_guard, path, _) = file("data", 10);
+    let other = endpoint().await;
+    other.serve("mail/1", async |_| {}).unwrap();
+    let ticket = other.ticket().to_string();
+    let ended = tokio::task::spawn_blocking(move || sent(&ticket, [path])).await.unwrap();
+    let failure = ended.failed(4);
+    assert!(failure.message.contains("file/1"), "{}", failure.message);
+    other.shutdown(Duration::from_secs(5)).await;
+}

@@ -1,0 +1,204 @@
+//! A program as a process, and its events.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use twolane_test::output::{Event, Failure, Line, SCHEMA};
+
+/// Longer than anything here takes, the 20 s in which a connection is found dead included.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const SENDER: &str = env!("CARGO_BIN_EXE_sender");
+pub(crate) const RECEIVER: &str = env!("CARGO_BIN_EXE_receiver");
+pub(crate) const DEMO: &str = env!("CARGO_BIN_EXE_demo");
+
+/// A running program. Dropped, it is killed.
+pub(crate) struct Program {
+    child: Child,
+    events: Receiver<Event>,
+    seen: Vec<Event>,
+    reader: Option<JoinHandle<()>>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+/// How a program ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) events: Vec<Event>,
+    pub(crate) stderr: String,
+}
+
+impl Program {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (sender, events) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                // Nobody listens to a program that was killed.
+                let _ = sender.send(parse(&line.unwrap()));
+            }
+        });
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        Self { child, events, seen: Vec::new(), reader: Some(reader), stderr: Some(stderr) }
+    }
+
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("standard input is a pipe")
+    }
+
+    /// The next event for which `pick` has a value.
+    pub(crate) fn wait_for<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
+        loop {
+            match self.events.recv_timeout(PATIENCE) {
+                Ok(event) => {
+                    let picked = pick(&event);
+                    self.seen.push(event);
+                    if let Some(picked) = picked {
+                        return picked;
+                    }
+                }
+                Err(error) => panic!("{error}: the event did not come; these did: {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Waits until so many bytes of a file have come.
+    pub(crate) fn wait_for_bytes(&mut self, wanted: u64) {
+        self.wait_for(|event| match event {
+            Event::Progress { bytes, .. } if *bytes >= wanted => Some(()),
+            _ => None,
+        });
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for the end. Everything that was written must be events, and the last of them tell how it went.
+    pub(crate) fn ended(mut self) -> Ended {
+        while let Ok(event) = self.events.recv_timeout(PATIENCE) {
+            self.seen.push(event);
+        }
+        let closed = matches!(self.events.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+        assert!(closed, "the program goes on; these events came: {:#?}", self.seen);
+        self.reader.take().unwrap().join().expect("every line is an event");
+        let status = self.child.wait().unwrap();
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        Ended { status, events: std::mem::take(&mut self.seen), stderr }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// The program did what it was asked to.
+    #[track_caller]
+    pub(crate) fn done(&self) -> &Self {
+        assert_eq!(self.status.code(), Some(0), "{}", self.stderr);
+        assert!(matches!(self.events.last(), Some(Event::End { .. })), "{:#?}", self.events);
+        self
+    }
+
+    /// The program ended with this exit code, an error as its last event, and one line for people.
+    #[track_caller]
+    pub(crate) fn failed(&self, code: i32) -> &Failure {
+        assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
+        let Some(Event::Error(failure)) = self.events.last() else {
+            panic!("the last event is no error: {:#?}", self.events)
+        };
+        assert_eq!(i32::from(failure.exit_code), code);
+        // Who has interrupted a program is not told that it was an error.
+        let error = if matches!(code, 130 | 143) { "" } else { "error: " };
+        assert_eq!(self.stderr, format!("{error}{}\n", failure.message));
+        assert!(!failure.message.contains('\n'));
+        failure
+    }
+
+    pub(crate) fn picked<T>(&self, pick: impl Fn(&Event) -> Option<T>) -> Vec<T> {
+        self.events.iter().filter_map(pick).collect()
+    }
+}
+
+/// A receiver that is ready, and its ticket.
+pub(crate) fn receiver(dir: &Path, options: &[&str]) -> (Program, String) {
+    ready(command(RECEIVER, &["--offline", "--dir"]).arg(dir).args(options))
+}
+
+pub(crate) fn ready(command: &mut Command) -> (Program, String) {
+    let mut receiver = Program::start(command);
+    let ticket = receiver.wait_for(|event| match event {
+        Event::Ready { ticket, .. } => Some(ticket.clone()),
+        _ => None,
+    });
+    (receiver, ticket)
+}
+
+pub(crate) fn sender(ticket: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Program {
+    let mut command = command(SENDER, &["--offline", ticket]);
+    command.args(args.into_iter().map(|arg| OsString::from(arg.as_ref())));
+    Program::start(command.stdin(Stdio::piped()))
+}
+
+/// Sends and waits for the end.
+pub(crate) fn sent(ticket: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
+    sender(ticket, args).ended()
+}
+
+pub(crate) fn command(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--json").args(args);
+    command.env_remove("SENDER_KEY").env_remove("RECEIVER_KEY").env_remove("RUST_LOG");
+    // Started by cargo, a receiver prints a command for cargo.
+    command.env_remove("CARGO");
+    command
+}
+
+/// A directory with one file of so many bytes.
+pub(crate) fn file(name: &str, len: usize) -> (TempDir, std::path::PathBuf, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    let data = bytes(len);
+    fs::write(&path, &data).unwrap();
+    (dir, path, data)
+}
+
+pub(crate) fn bytes(len: usize) -> Vec<u8> {
+    let mut data = vec![0; len];
+    blake3::Hasher::new().update(b"a file").finalize_xof().fill(&mut data);
+    data
+}
+
+/// The names in a directory, hidden ones included.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn parse(line: &str) -> Event {
+    let value: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+    assert!(value["event"].is_string() && value["ts"].is_u64(), "{line}");
+    assert_eq!(value["schema"], SCHEMA, "{line}");
+    serde_json::from_value::<Line>(value).expect("a line is an event").event
+}

@@ -1,0 +1,143 @@
+//! Files that arrive.
+
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use twolane_test::output::Event;
+
+use crate::support::{Program, RECEIVER, SENDER, bytes, command, file, names, receiver, sender, sent};
+
+fn stored(event: &Event) -> Option<(String, u64, String)> {
+    match event {
+        Event::Stored { name, bytes, blake3, .. } => Some((name.clone(), *bytes, blake3.clone())),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_file_arrives_as_it_is_and_is_confirmed() {
+    let (_guard, path, data) = file("a file.bin", 3_000_001);
+    let inbox = tempfile::tempdir().unwrap();
+    let (receiver, ticket) = receiver(inbox.path(), &["--once"]);
+
+    let sender = sent(&ticket, [&path]);
+    let hash = blake3::hash(&data).to_hex().to_string();
+    let expected = [("a file.bin".to_owned(), data.len() as u64, hash)];
+    assert_eq!(sender.done().picked(stored), expected);
+    assert_eq!(receiver.ended().done().picked(stored), expected);
+    assert_eq!(fs::read(inbox.path().join("a file.bin")).unwrap(), data);
+    assert_eq!(names(inbox.path()), ["a file.bin"]);
+
+    let connected = |event: &Event| matches!(event, Event::Connected { .. }).then_some(());
+    let path = |event: &Event| match event {
+        Event::Path { path, .. } => Some(path.clone()),
+        _ => None,
+    };
+    assert!(matches!(sender.events[0], Event::Start { files: 1, .. }));
+    assert_eq!(sender.picked(connected).len(), 1);
+    assert_eq!(sender.picked(path), ["direct"]);
+}
+
+#[test]
+fn standard_input_arrives_under_the_name_given() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (receiver, ticket) = receiver(inbox.path(), &["--once"]);
+    let mut sender = sender(&ticket, ["-", "--name", "words.txt"]);
+    let data = bytes(300_000);
+    sender.stdin().write_all(&data).unwrap();
+    sender.ended().done();
+    receiver.ended().done();
+    assert_eq!(fs::read(inbox.path().join("words.txt")).unwrap(), data);
+}
+
+#[test]
+fn files_of_every_size_around_a_chunk_arrive() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    let outbox = tempfile::tempdir().unwrap();
+    const CHUNK: usize = 512 * 1024;
+    let sizes = [0, 1, 31, 32, 33, CHUNK - 33, CHUNK - 32, CHUNK - 31, CHUNK, 2 * CHUNK - 64, 2 * CHUNK - 63];
+    let paths = sizes.map(|size| {
+        let path = outbox.path().join(size.to_string());
+        fs::write(&path, bytes(size)).unwrap();
+        path
+    });
+    let sender = sent(&ticket, &paths);
+    assert_eq!(sender.done().picked(stored).len(), sizes.len());
+    for size in sizes {
+        assert_eq!(fs::read(inbox.path().join(size.to_string())).unwrap(), bytes(size), "{size}");
+    }
+}
+
+#[test]
+fn several_senders_at_once_do_not_disturb_each_other() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    let (_guard, path, data) = file("data", 1_000_000);
+    let one_by_one =
+        ["a", "b", "c", "d"].map(|name| (name, sender(&ticket, [path.as_os_str(), "--name".as_ref(), name.as_ref()])));
+    for (name, sender) in one_by_one {
+        sender.ended().done();
+        assert_eq!(fs::read(inbox.path().join(name)).unwrap(), data);
+    }
+    assert_eq!(names(inbox.path()), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn names_with_directories_in_them_land_in_the_receivers_directory() {
+    let outer = tempfile::tempdir().unwrap();
+    let inbox = outer.path().join("inbox");
+    let (_receiver, ticket) = receiver(&inbox, &[]);
+    let (_guard, path, _) = file("data", 10);
+    let outside = outer.path().join("absolute").display().to_string();
+    for (offered, landed) in
+        [("../up", "up"), ("../../../../up2", "up2"), (outside.as_str(), "absolute"), ("..\\back", "back")]
+    {
+        let sender = sent(&ticket, [path.as_os_str(), "--name".as_ref(), offered.as_ref()]);
+        assert_eq!(sender.done().picked(stored)[0].0, landed);
+    }
+    assert_eq!(names(outer.path()), ["inbox"]);
+    assert_eq!(names(&inbox), ["absolute", "back", "up", "up2"]);
+}
+
+#[test]
+fn a_key_file_keeps_the_receivers_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key").display().to_string();
+    let id = || {
+        let (receiver, ticket) = receiver(dir.path(), &["--key-file", &key]);
+        receiver.signal("-TERM");
+        receiver.ended().failed(143);
+        ticket.parse::<twolane::Ticket>().unwrap().peer()
+    };
+    assert_eq!(id(), id());
+}
+
+#[test]
+fn the_command_that_a_receiver_prints_works_in_a_shell() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_guard, path, data) = file("data", 1000);
+    let mut receiver = Program::start(command(RECEIVER, &["--offline", "--once", "--dir"]).arg(inbox.path()));
+    let line = receiver.wait_for(|event| match event {
+        Event::Ready { command, .. } => Some(command.clone()),
+        _ => None,
+    });
+    let line = line.replace("FILE", "\"$1\"");
+    let programs = Path::new(SENDER).parent().unwrap();
+    let shell = Command::new("sh")
+        .args(["-c", &format!("PATH={}:$PATH; {line}", programs.display()), "sh"])
+        .arg(&path)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(shell.status.success(), "{line}: {shell:?}");
+    let told = String::from_utf8(shell.stderr).unwrap();
+    assert!(told.contains("confirmed"), "{told}");
+    assert!(shell.stdout.is_empty(), "words for people are not data");
+    receiver.ended().done();
+    assert_eq!(fs::read(inbox.path().join("data")).unwrap(), data);
+}

@@ -1,0 +1,166 @@
+//! The control stream: HELLO first, what is skipped, what closes the connection, and reports of consumption.
+
+use std::time::Duration;
+
+use twolane::{Endpoint, Limits};
+
+use crate::{
+    errors::stream,
+    peer::{NONCE, Socket, Stranger, close_code, endpoint, greeting, say_first, write},
+    reader::{Reader, soon, stop_code},
+    wire::{self, Out, bound, close, control_frame, frame, header, hello, kind, lane, limit, numbers},
+};
+
+#[tokio::test]
+async fn the_endpoint_says_who_it_is_and_what_it_allows() {
+    let endpoint = Endpoint::builder().offline().limits(Limits { streams_per_peer: 40, ..Limits::default() });
+    let endpoint = endpoint.bind().await.expect("an endpoint on loopback");
+    let one = Stranger::of(&endpoint).await;
+    let two = Socket::new(8).dial(&endpoint, NONCE).await;
+    let limits = [(limit::DATA_LANES, 40), (limit::METADATA, bound::METADATA)];
+    assert_eq!((one.hello.version, &one.hello.limits[..]), (wire::VERSION, &limits[..]));
+    // The nonce is the endpoint's, not the connection's.
+    assert_eq!(one.hello, two.hello);
+}
+
+#[tokio::test]
+async fn what_breaks_the_rules_before_hello_closes_the_connection() {
+    let endpoint = endpoint().await;
+    let control = || Out::default().varint(kind::CONTROL);
+    let cases = [
+        ("another frame first", control().raw(&numbers(frame::GOAWAY, &[1])).0, close::PROTOCOL_VIOLATION),
+        ("an unknown frame first", control().raw(&control_frame(63, b"x")).0, close::PROTOCOL_VIOLATION),
+        ("a nonce that is cut", control().raw(&control_frame(frame::HELLO, &[1; 16])).0, close::PROTOCOL_VIOLATION),
+        (
+            "half a limit",
+            control().raw(&hello(1, NONCE, &[])[..1]).block(&[&[1][..], &NONCE, &[1]].concat()).0,
+            close::PROTOCOL_VIOLATION,
+        ),
+        (
+            "a frame over its bound",
+            control().varint(frame::HELLO).varint(bound::CONTROL_FRAME + 1).0,
+            close::PROTOCOL_VIOLATION,
+        ),
+        ("noise", control().raw(&[0xff; 64]).0, close::PROTOCOL_VIOLATION),
+        ("another version", control().raw(&hello(2, NONCE, &[])).0, close::VERSION),
+        ("version 0", control().raw(&hello(0, NONCE, &[])).0, close::VERSION),
+    ];
+    for (what, bytes, code) in cases {
+        let connection = Socket::new(7).connect(&endpoint).await;
+        let _control = say_first(&connection, &bytes).await;
+        assert_eq!(close_code(&connection).await, code, "{what}");
+    }
+    // A control stream that ends.
+    let connection = Socket::new(7).connect(&endpoint).await;
+    let mut control = say_first(&connection, &greeting(NONCE)[..9]).await;
+    control.finish().expect("the stream is open");
+    assert_eq!(close_code(&connection).await, close::PROTOCOL_VIOLATION);
+    // Nobody of these was ever connected.
+    assert!(endpoint.peers().is_empty());
+}
+
+#[tokio::test]
+async fn what_breaks_the_rules_after_hello_closes_the_connection() {
+    let cases = [
+        ("a second HELLO", hello(1, NONCE, &[])),
+        ("a field that is missing", numbers(frame::DRAINED, &[1])),
+        ("a byte after the last field", numbers(frame::GOAWAY, &[1, 0])),
+        ("a frame over its bound", Out::default().varint(63).varint(bound::CONTROL_FRAME + 1).0),
+    ];
+    for (what, bytes) in cases {
+        let endpoint = endpoint().await;
+        let mut stranger = Stranger::of(&endpoint).await;
+        stranger.say(&bytes).await;
+        let code = close_code(&stranger.connection).await;
+        assert_eq!(code, close::PROTOCOL_VIOLATION, "{what}");
+    }
+    let endpoint = endpoint().await;
+    let mut stranger = Stranger::of(&endpoint).await;
+    stranger.control.finish().expect("the stream is open");
+    let code = close_code(&stranger.connection).await;
+    assert_eq!(code, close::PROTOCOL_VIOLATION, "the control stream stays open");
+}
+
+#[tokio::test]
+async fn silence_is_not_waited_for_longer_than_its_bound() {
+    let limits = Limits { hello_timeout: Duration::from_millis(300), ..Limits::default() };
+    let endpoint = Endpoint::builder().offline().limits(limits);
+    let endpoint = endpoint.bind().await.expect("an endpoint on loopback");
+    let connection = Socket::new(7).connect(&endpoint).await;
+    assert_eq!(close_code(&connection).await, close::HELLO_TIMEOUT);
+
+    let mut stranger = Stranger::of(&endpoint).await;
+    let (send, mut recv) = stranger.open(&header("work/1", b"")[..3]).await;
+    assert_eq!(recv.reset_code().await, lane::TIMED_OUT);
+    assert_eq!(stop_code(&send).await, lane::TIMED_OUT);
+    stranger.round_trip().await;
+}
+
+#[tokio::test]
+async fn frames_limits_and_streams_of_a_later_version_are_skipped() {
+    let endpoint = endpoint().await;
+    // Unknown limits in HELLO, in front of the known ones and behind them, and frames in the same packet.
+    let limits = [(0, 5), (limit::METADATA, 100), (1_000_000, (1 << 62) - 1)];
+    let bytes = Out::default()
+        .varint_in(kind::CONTROL, 2)
+        .raw(&hello(wire::VERSION, NONCE, &limits))
+        .raw(&control_frame(63, b""))
+        .raw(&control_frame((1 << 62) - 1, &[0; bound::CONTROL_FRAME as usize]));
+    let mut stranger = Socket::new(7).dial_with(&endpoint, &bytes.0).await;
+    stranger.say(&control_frame(5, b"\x01\x02\x03")).await;
+    // A reason and a lane that mean nothing here.
+    stranger.say(&numbers(frame::CONSUMED, &[400, 7])).await;
+    stranger.say(&numbers(frame::WATERMARK, &[400, 7])).await;
+
+    // A second control stream is none.
+    for kind in [kind::CONTROL, kind::DATA, kind::ERROR, 3, (1 << 62) - 1] {
+        let first = Out::default().varint(kind).raw(b"something new").0;
+        let unknown = say_first(&stranger.connection, &first).await;
+        assert_eq!(stop_code(&unknown).await, lane::UNKNOWN_KIND, "{kind}");
+    }
+
+    let (mut stream, mut send, mut recv) = stream(&endpoint, &mut stranger).await;
+    write(&mut send, b"ping").await;
+    let chunk = soon("the data", stream.read_chunk(100)).await;
+    assert_eq!(chunk.expect("data").expect("data"), "ping");
+    // More than was ever written.
+    stranger.say(&numbers(frame::CONSUMED, &[send.id().into(), (1 << 62) - 1])).await;
+    soon("a write", stream.write_all(b"pong")).await.expect("the lane is open");
+    assert_eq!(recv.bytes(4).await, b"pong");
+}
+
+#[tokio::test]
+async fn a_unidirectional_stream_of_an_unknown_kind_may_come_before_the_control_stream() {
+    let endpoint = endpoint().await;
+    let socket = Socket::new(7);
+    let connection = socket.connect(&endpoint).await;
+    let first = Out::default().varint(4).raw(b"something new").0;
+    let unknown = say_first(&connection, &first).await;
+    let _control = say_first(&connection, &greeting(NONCE)).await;
+    assert_eq!(stop_code(&unknown).await, lane::UNKNOWN_KIND);
+    let control = soon("a control stream", connection.accept_uni()).await;
+    let mut control = Reader(control.expect("a control stream"));
+    assert_eq!(control.hello().await.version, wire::VERSION);
+}
+
+#[tokio::test]
+async fn the_endpoint_reports_what_its_user_has_read_and_not_what_has_arrived() {
+    let endpoint = endpoint().await;
+    let mut stranger = Stranger::of(&endpoint).await;
+    let (mut stream, mut send, _recv) = stream(&endpoint, &mut stranger).await;
+    let id = u64::from(send.id());
+    write(&mut send, &[0; 1_000]).await;
+    stranger.say(&numbers(frame::WATERMARK, &[id, 1_000])).await;
+    let mut buf = [0; 600];
+    let read = soon("the data", stream.read(&mut buf)).await.expect("data");
+    assert_eq!(read, 600);
+    stranger.round_trip().await;
+    stranger.frames.nothing_has_come().await;
+
+    let rest = soon("the data", stream.read(&mut buf)).await.expect("data");
+    assert_eq!(read + rest, 1_000);
+    assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 1_000]));
+    // A mark that was passed before it came is answered at once.
+    stranger.say(&numbers(frame::WATERMARK, &[id, 1])).await;
+    assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 1_000]));
+}

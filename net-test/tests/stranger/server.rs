@@ -1,0 +1,220 @@
+//! The stranger as a server: an endpoint dials it.
+
+use std::time::Duration;
+
+use twolane::{Endpoint, GetStreamError, ReadError, Reason, StreamError, StreamOptions, XStream};
+
+use crate::{
+    peer::{NONCE, Socket, Stranger, endpoint, write},
+    reader::{Reader, code, soon, stop_code},
+    wire::{self, Header, Out, Record, accepted, answer, bound, frame, hello, kind, lane, limit, rejected, severity},
+};
+
+/// What an endpoint gets that asks the stranger for a stream, and what the stranger does meanwhile.
+fn ask(
+    endpoint: &Endpoint,
+    socket: &Socket,
+    protocol: &'static str,
+    options: StreamOptions,
+) -> tokio::task::JoinHandle<Result<XStream, GetStreamError>> {
+    let (endpoint, ticket) = (endpoint.clone(), socket.ticket());
+    tokio::spawn(async move { endpoint.get_stream_with(ticket, protocol, options).await })
+}
+
+type Asked = tokio::task::JoinHandle<Result<XStream, GetStreamError>>;
+
+async fn outcome(asked: Asked) -> Result<XStream, GetStreamError> {
+    soon("get_stream", asked).await.expect("no panic")
+}
+
+/// A stream that the endpoint opened and the stranger accepted.
+async fn stream(endpoint: &Endpoint, socket: &Socket, stranger: &mut Stranger) -> (XStream, quinn::SendStream, Reader) {
+    let asked = ask(endpoint, socket, "work/1", StreamOptions::default());
+    let (mut send, mut recv) = stranger.accept().await;
+    recv.header().await;
+    write(&mut send, &accepted()).await;
+    let stream = outcome(asked).await.expect("a stream");
+    (stream, send, recv)
+}
+
+#[tokio::test]
+async fn an_endpoint_dials_the_stranger_which_takes_one_stream_and_rejects_another() {
+    let (endpoint, socket) = (endpoint().await, Socket::new(7));
+    let options = StreamOptions { metadata: "a token".into(), early_data: "early".into(), ..StreamOptions::default() };
+    let asked = ask(&endpoint, &socket, "greet/1", options);
+    let mut stranger = socket.accept(NONCE).await;
+    assert_eq!(stranger.hello.version, wire::VERSION);
+    assert_eq!(crate::tls::peer_of(&stranger.connection), endpoint.id().to_bytes());
+
+    let (mut send, mut recv) = stranger.accept().await;
+    let header = Header { protocol: "greet/1".into(), metadata: b"a token".to_vec() };
+    assert_eq!(recv.header().await, header);
+    assert_eq!(recv.bytes(5).await, b"early");
+    // The answer and the first data may share a packet.
+    write(&mut send, &Out(accepted()).raw(b"welcome").0).await;
+    let mut stream = outcome(asked).await.expect("a stream");
+    assert_eq!((stream.peer(), stream.id()), (socket.id(), u64::from(send.id())));
+
+    let asked = ask(&endpoint, &socket, "other/1", StreamOptions::default());
+    let (mut refusal, mut other) = stranger.accept().await;
+    assert_eq!(other.header().await.protocol, "other/1");
+    write(&mut refusal, &rejected(answer::REFUSED, "not you")).await;
+    refusal.finish().expect("the lane is open");
+    other.0.stop(code(lane::REJECTED)).expect("the lane is open");
+    let Err(GetStreamError::Rejected { rejection, .. }) = outcome(asked).await else {
+        panic!("not rejected");
+    };
+    assert_eq!((rejection.reason, &rejection.text[..]), (Reason::Refused, "not you"));
+
+    // The first goes on, to its end in both directions.
+    send.finish().expect("the lane is open");
+    let data = soon("the data", stream.read_to_end(100)).await;
+    assert_eq!(data.expect("complete data"), "welcome");
+    soon("a write", stream.write_all(b" and late")).await.expect("the lane is open");
+    stream.finish().expect("the lane is open");
+    assert_eq!(recv.rest().await, b" and late");
+}
+
+#[tokio::test]
+async fn every_code_of_a_rejection_is_understood_and_a_later_one_told_as_it_is() {
+    let (endpoint, socket) = (endpoint().await, Socket::new(7));
+    let first = ask(&endpoint, &socket, "ask/1", StreamOptions::default());
+    let mut stranger = socket.accept(NONCE).await;
+    let mut asked = Some(first);
+    let longest = "t".repeat(usize::try_from(bound::REJECTION_TEXT).expect("small"));
+    for (code, reason) in [
+        (answer::UNKNOWN_PROTOCOL, Reason::UnknownProtocol),
+        (answer::REFUSED, Reason::Refused),
+        (answer::BUSY, Reason::Busy),
+        (answer::SHUTTING_DOWN, Reason::ShuttingDown),
+        (answer::TOO_LARGE, Reason::TooLarge),
+        (answer::MALFORMED, Reason::Malformed),
+        (7, Reason::Other(7)),
+        ((1 << 62) - 1, Reason::Other((1 << 62) - 1)),
+    ] {
+        let asked = asked.take().unwrap_or_else(|| ask(&endpoint, &socket, "ask/1", StreamOptions::default()));
+        let (mut send, _recv) = stranger.accept().await;
+        write(&mut send, &rejected(code, &longest)).await;
+        send.finish().expect("the lane is open");
+        let Err(GetStreamError::Rejected { rejection, .. }) = outcome(asked).await else {
+            panic!("{code} is no rejection");
+        };
+        assert_eq!((rejection.reason, &rejection.text), (reason, &longest));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_a_rule_costs_its_stream_only() {
+    let (endpoint, socket) = (endpoint().await, Socket::new(7));
+    let first = ask(&endpoint, &socket, "work/1", StreamOptions::default());
+    let mut stranger = socket.accept(NONCE).await;
+    let (mut send, mut recv) = stranger.accept().await;
+    recv.header().await;
+    write(&mut send, &accepted()).await;
+    let mut unharmed = outcome(first).await.expect("a stream");
+
+    let over = bound::REJECTION_TEXT + 3;
+    for (what, bytes) in [
+        ("a frame over its bound", Out::default().varint(answer::BUSY).varint(over).0),
+        ("a text that is not UTF-8", Out::default().varint(answer::BUSY).block(&[1, 0xff]).0),
+        ("a byte after the text", Out::default().varint(answer::BUSY).block(&[1, b'x', 0]).0),
+        ("an empty frame", Out::default().varint(answer::BUSY).block(b"").0),
+        ("half an answer", rejected(answer::BUSY, "busy")[..3].to_vec()),
+        ("no answer", Vec::new()),
+    ] {
+        let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());
+        let (mut bad, _recv) = stranger.accept().await;
+        write(&mut bad, &bytes).await;
+        bad.finish().expect("the lane is open");
+        let got = outcome(asked).await;
+        assert!(matches!(got, Err(GetStreamError::Malformed(_))), "{what}: {got:?}");
+    }
+
+    write(&mut send, b"unharmed").await;
+    send.finish().expect("the lane is open");
+    let data = soon("the data", unharmed.read_to_end(100)).await;
+    assert_eq!(data.expect("complete data"), "unharmed");
+}
+
+#[tokio::test]
+async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
+    // What is not announced is one lane and no metadata.
+    for (limits, allowed) in [(&[(limit::DATA_LANES, 1), (limit::METADATA, 10)][..], 10), (&[], 0)] {
+        let (endpoint, socket) = (endpoint().await, Socket::new(7));
+        let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());
+        let greeting = hello(wire::VERSION, NONCE, limits);
+        let greeting = Out::default().varint(kind::CONTROL).raw(&greeting).0;
+        let mut stranger = socket.accept_with(&greeting).await;
+        let (mut send, mut recv) = stranger.accept().await;
+        recv.header().await;
+        write(&mut send, &accepted()).await;
+        let only = outcome(asked).await.expect("a stream");
+        // A stream is taken only from a peer whose HELLO has been read.
+        stranger.round_trip().await;
+
+        let options = StreamOptions { metadata: vec![0; allowed + 1].into(), ..StreamOptions::default() };
+        let too_much = outcome(ask(&endpoint, &socket, "work/1", options)).await;
+        let Err(GetStreamError::MetadataTooLarge { max, .. }) = too_much else {
+            panic!("{too_much:?}");
+        };
+        assert_eq!(max, allowed as u64);
+        let options = StreamOptions { timeout: Some(Duration::from_millis(300)), ..StreamOptions::default() };
+        let too_many = outcome(ask(&endpoint, &socket, "work/1", options)).await;
+        assert!(matches!(too_many, Err(GetStreamError::TooManyStreams { max: 1, .. })), "{too_many:?}");
+        // Its end makes room for the next.
+        drop(only);
+        assert_eq!(recv.reset_code().await, lane::CANCELLED);
+        stream(&endpoint, &socket, &mut stranger).await;
+    }
+}
+
+#[tokio::test]
+async fn consumption_is_asked_about_only_after_the_lane_was_accepted() {
+    const EARLY: usize = 400_000;
+    let (endpoint, socket) = (endpoint().await, Socket::new(7));
+    let options = StreamOptions { early_data: vec![0x2a; EARLY].into(), ..StreamOptions::default() };
+    let asked = ask(&endpoint, &socket, "bulk/1", options);
+    let mut stranger = socket.accept(NONCE).await;
+    let (mut send, mut recv) = stranger.accept().await;
+    recv.header().await;
+    assert_eq!(recv.bytes(EARLY).await, vec![0x2a; EARLY]);
+    stranger.round_trip().await;
+    stranger.frames.nothing_has_come().await;
+
+    write(&mut send, &accepted()).await;
+    let _stream = outcome(asked).await.expect("a stream");
+    let watermark = vec![send.id().into(), EARLY as u64];
+    assert_eq!(stranger.frames.frame().await, (frame::WATERMARK, watermark));
+}
+
+#[tokio::test]
+async fn both_sides_fail_streams_that_the_endpoint_opened() {
+    let (endpoint, socket) = (endpoint().await, Socket::new(7));
+    let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());
+    let mut stranger = socket.accept(NONCE).await;
+    let (mut send, mut recv) = stranger.accept().await;
+    recv.header().await;
+    write(&mut send, &Out(accepted()).raw(b"12345").0).await;
+    let mut stream_a = outcome(asked).await.expect("a stream");
+    // The offset counts data bytes: neither the answer nor the header.
+    let first = Out(wire::error_lane(send.id().into())).raw(&Record::new(severity::FATAL, 5, 5, "").encode());
+    let (_errors, _reverse) = stranger.open(&first.0).await;
+    let mut data = vec![0; 5];
+    let mut read = 0;
+    while read < 5 {
+        read += soon("data", stream_a.read(&mut data[read..])).await.expect("data before the error");
+    }
+    assert_eq!(data, b"12345");
+    let end = soon("an end", stream_a.read(&mut data)).await;
+    assert!(matches!(&end, Err(ReadError::Failed(error)) if error.code() == 5), "{end:?}");
+    assert_eq!(stop_code(&send).await, lane::DONE);
+
+    let (mut stream_b, send, mut recv) = stream(&endpoint, &socket, &mut stranger).await;
+    soon("a write", stream_b.write_all(b"123")).await.expect("the lane is open");
+    soon("an error", stream_b.fail(StreamError::new(6, "no"))).await.expect("the record is on its way");
+    let (_, mut errors) = stranger.accept().await;
+    assert_eq!(errors.error_lane().await, u64::from(send.id()));
+    assert_eq!(errors.record().await, Record::new(severity::FATAL, 6, 3, "no"));
+    assert_eq!(recv.bytes(3).await, b"123");
+    assert_eq!(stop_code(&send).await, lane::FAILED);
+}
