@@ -2,9 +2,10 @@
 //!
 //! A [`PublicKey`] is what a peer is known by. Its text form is the *id52*: 52 characters of
 //! base32hex in lower case, short enough for a DNS label and safe to double-click. A [`SecretKey`]
-//! proves that one is that peer, and a [`Signature`] is such a proof over some bytes. [`storage`]
-//! keeps secret keys where they outlive the program: in a file, in an environment variable, in the
-//! operating system's keyring.
+//! proves that one is that peer, and a [`Signature`] is such a proof over some bytes. A
+//! [`Delegation`] lets one key act for another, within bounds: [`delegation`] has its rules and its
+//! bytes. [`storage`] keeps secret keys where they outlive the program: in a file, in an environment
+//! variable, in the operating system's keyring.
 //!
 //! ```
 //! use twolane_id::{PublicKey, SecretKey};
@@ -28,8 +29,8 @@
 //!
 //! # Non-goals
 //!
-//! No networking, no encryption, no certificates, no names (an id52 *is* the name), no passphrase
-//! around a stored key, and no protection of a key from other programs of the same user: that is
+//! No networking, no encryption, no certificates but delegations (and no chains of those), no names
+//! (an id52 *is* the name), no distribution of revocations, no passphrase around a stored key, and no protection of a key from other programs of the same user: that is
 //! the keyring's work.
 //!
 //! # Features
@@ -37,9 +38,13 @@
 //! - `cli` (default): the program `id52`. The library does not need it.
 //! - `keyring`: `storage::keyring`, on the store that the operating system provides.
 
+pub mod delegation;
 mod key;
 pub mod storage;
 
+pub use delegation::{
+    Delegation, DelegationBuilder, DelegationError, IssueError, Pattern, Presented, RevocationList, Serial,
+};
 pub use key::{
     InvalidPublicKey, ParsePublicKeyError, ParseSecretKeyError, ParseSignatureError, PublicKey, RandomnessError,
     SecretKey, Signature, VerifyError,

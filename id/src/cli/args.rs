@@ -33,6 +33,12 @@ pub(super) enum Command {
     /// Check that a signature was made by an id52 over exactly this message
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Verify),
+    /// State with a secret key that another key, a node, acts for it, and print the certificate
+    #[command(after_help = DELEGATE_EXAMPLES)]
+    Delegate(Delegate),
+    /// Check a delegation, print what it says, and whether it would be accepted
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(Inspect),
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,6 +101,62 @@ pub(super) struct Verify {
     pub(super) message: PathBuf,
 }
 
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(group = exactly_one("owner", &["key_file", "env", "keyring"]))]
+#[command(group = exactly_one("end", &["duration", "expires"]))]
+pub(super) struct Delegate {
+    /// The id52 of the node, which is to act for the owner of the secret key
+    #[arg(value_name = "NODE")]
+    pub(super) node: String,
+
+    #[command(flatten)]
+    pub(super) key: Source,
+
+    /// A protocol: `chat/1`, all that begin alike: `chat/*`, or all: `*`; up to 16 times
+    #[arg(long, short = 's', required = true, value_name = "PATTERN")]
+    pub(super) scope: Vec<String>,
+
+    /// A peer towards whom it is good, up to 16 times; without any, towards everybody
+    #[arg(long, short = 'a', value_name = "ID52")]
+    pub(super) audience: Vec<String>,
+
+    /// When it begins, in UTC: 2030-05-01T00:00:00Z; otherwise now
+    #[arg(long, value_name = "TIME")]
+    pub(super) not_before: Option<String>,
+
+    /// When it ends, counted from its beginning: 30d, 12h, 1h30m
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(super) duration: Option<String>,
+
+    /// When it ends, in UTC: 2031-05-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(super) expires: Option<String>,
+
+    /// Its serial, 32 hexadecimal digits, by which it can be revoked; otherwise a random one
+    #[arg(long, value_name = "HEX")]
+    pub(super) serial: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Inspect {
+    /// The delegation; `-` reads it from standard input
+    #[arg(value_name = "DELEGATION")]
+    pub(super) delegation: String,
+
+    /// Would it be accepted from this node?
+    #[arg(long, value_name = "ID52")]
+    pub(super) node: Option<String>,
+
+    /// Would this peer accept it?
+    #[arg(long, value_name = "ID52")]
+    pub(super) audience: Option<String>,
+
+    /// Would it be accepted for this protocol?
+    #[arg(long, value_name = "NAME")]
+    pub(super) protocol: Option<String>,
+}
+
 /// Where an existing secret key is.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
@@ -121,6 +183,7 @@ Exit codes:
   0  done
   1  it failed, and standard error says why
   2  the command line makes no sense
+  4  the delegation is genuine, but would not be accepted: expired, for another node, ...
   5  the signature does not verify";
 
 const LONG_HELP: &str = "\
@@ -129,6 +192,8 @@ Examples:
   id52 show --key-file me.key
   id52 sign --key-file me.key letter.txt > letter.sig
   id52 verify ha4e7nbk17opbvaircmjpeiteb56e2dv3ma146vjei403d0fdte0 \"$(cat letter.sig)\" letter.txt
+  id52 delegate --key-file me.key \"$NODE\" --scope 'chat/*' --for 30d > node.delegation
+  id52 inspect - < node.delegation
 
 Results go to standard output, everything else to standard error. Secret keys are printed only for
 --show-secret, and for `generate --key-file -`.
@@ -137,6 +202,7 @@ Exit codes:
   0  done
   1  it failed, and standard error says why
   2  the command line makes no sense
+  4  the delegation is genuine, but would not be accepted: expired, for another node, ...
   5  the signature does not verify";
 
 const GENERATE_EXAMPLES: &str = "\
@@ -166,3 +232,22 @@ Examples:
   tar c src | id52 verify \"$ID52\" \"$SIGNATURE\"
 
 Exit code 0 means that the signature is genuine, 5 that it is not.";
+
+const DELEGATE_EXAMPLES: &str = "\
+Examples:
+  id52 delegate --key-file me.key \"$NODE\" --scope 'chat/*' --for 30d
+  id52 delegate --key-file me.key \"$NODE\" -s mail/1 -s backup/1 --audience \"$SERVER\" --for 12h
+  id52 delegate --env OWNER_KEY \"$NODE\" --scope '*' --expires 2031-05-01T00:00:00Z --json
+
+A delegation is no secret: only the node that it names can use it. Keep its serial: it is revoked
+by that.";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  id52 inspect \"$DELEGATION\"
+  id52 inspect \"$DELEGATION\" --node \"$NODE\" --protocol chat/1 && echo accepted
+  id52 inspect - --json < node.delegation
+
+Exit code 0 means that it is signed by its owner, holds now by this machine's clock, without any
+allowance for skewed ones, and would be accepted for whatever the options name; 4 that it is signed
+and would not; 5 that it is not signed by the owner that it names. Revocations are not looked at.";

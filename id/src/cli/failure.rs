@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use color_eyre::eyre::Report;
 use serde_json::json;
 use thiserror::Error;
-use twolane_id::VerifyError;
+use twolane_id::{DelegationError, IssueError, VerifyError};
 
 use super::output;
 
@@ -19,6 +19,9 @@ pub(super) struct Usage(pub(super) &'static str);
 pub(super) fn report(report: &Report, json: bool) -> ExitCode {
     tell(&in_one_line(report), exit_code(report), json)
 }
+
+/// The exit code for a delegation that is genuine, and would not be accepted.
+pub(super) const NOT_ACCEPTED: u8 = 4;
 
 /// Ends with what the argument parser has to say: help, a version, or how the arguments are wrong.
 pub(super) fn usage(error: &clap::Error, json: bool) -> ExitCode {
@@ -61,11 +64,17 @@ fn in_one_line(report: &Report) -> String {
 }
 
 fn exit_code(report: &Report) -> u8 {
-    if report.downcast_ref::<Usage>().is_some() {
-        2
-    } else if report.downcast_ref::<VerifyError>().is_some() {
-        5
-    } else {
-        1
+    // A forged delegation is that before it is a wrong argument.
+    if let Some(DelegationError::BadSignature { .. }) = report.downcast_ref() {
+        return 5;
     }
+    if report.downcast_ref::<Usage>().is_some() {
+        return 2;
+    }
+    match report.downcast_ref() {
+        Some(IssueError::Randomness(_)) => return 1,
+        Some(_) => return 2,
+        None => {}
+    }
+    if report.downcast_ref::<VerifyError>().is_some() { 5 } else { 1 }
 }

@@ -1,22 +1,35 @@
 //! What is read: messages, and keys from standard input. All of it bounded.
 
 use std::{
+    error::Error,
     fs::File,
     io::{self, Read},
     path::Path,
+    str::FromStr,
 };
 
 use color_eyre::eyre::{self, WrapErr, eyre};
 use zeroize::Zeroizing;
 
+use super::failure::Usage;
+
 /// Ed25519 goes over the message twice, so all of it has to be in memory.
 const MESSAGE_LIMIT: u64 = 64 << 20;
 
-/// Keys and id52s have 64 characters or fewer; the rest is for white space.
-const TEXT_LIMIT: usize = 1024;
+/// Keys and id52s have 64 characters or fewer, and a delegation at most 3287; the rest is for white space.
+const TEXT_LIMIT: usize = 4096;
 
 pub(super) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+/// Parses an argument. A wrong one is a wrong command line, as `wrong` says. The message does not repeat it, for it may
+/// be a secret key that was pasted in the wrong place.
+pub(super) fn argument<T>(text: &str, wrong: &'static str) -> eyre::Result<T>
+where
+    T: FromStr<Err: Error + Send + Sync + 'static>,
+{
+    text.parse().wrap_err(Usage(wrong))
 }
 
 /// Reads the message at `path`, or standard input for `-`.
@@ -41,7 +54,7 @@ pub(super) fn text_from_stdin() -> eyre::Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(TEXT_LIMIT + 1));
     io::stdin().lock().take(TEXT_LIMIT as u64 + 1).read_to_string(&mut text).wrap_err("cannot read standard input")?;
     if text.len() > TEXT_LIMIT {
-        return Err(eyre!("standard input is longer than {TEXT_LIMIT} bytes: it is not a key"));
+        return Err(eyre!("standard input is longer than {TEXT_LIMIT} bytes: it is neither a key nor a delegation"));
     }
     Ok(Zeroizing::new(text.trim_ascii().to_owned()))
 }

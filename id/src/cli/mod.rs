@@ -1,9 +1,11 @@
 //! What happens between the command line and the exit code.
 
 mod args;
+mod delegate;
 mod failure;
 mod generate;
 mod input;
+mod inspect;
 mod output;
 mod show;
 mod sign;
@@ -29,16 +31,19 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return failure::usage(&error, env::args_os().any(|arg| arg == "--json")),
     };
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(report) => failure::report(&report, args.json),
     }
 }
 
-fn run(args: &Args) -> eyre::Result<()> {
-    match &args.command {
+fn run(args: &Args) -> eyre::Result<ExitCode> {
+    let done = match &args.command {
         Command::Generate(command) => generate::run(command, args.json),
         Command::Show(command) => show::run(command, args.json),
         Command::Sign(command) => sign::run(command, args.json),
         Command::Verify(command) => verify::run(command, args.json),
-    }
+        Command::Delegate(command) => delegate::run(command, args.json),
+        Command::Inspect(command) => return inspect::run(command, args.json),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

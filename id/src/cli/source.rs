@@ -31,10 +31,9 @@ impl Source {
     }
 }
 
-/// Parses an id52 that is an argument. A wrong one is a wrong command line. The message does not
-/// repeat it, for it may be a secret key that was pasted in the wrong place.
+/// Parses an id52 that is an argument.
 pub(super) fn parse_id52(text: &str) -> eyre::Result<PublicKey> {
-    text.parse().wrap_err(Usage("the argument ID52 is not an id52"))
+    input::argument(text, "the argument ID52 is not an id52")
 }
 
 #[cfg(feature = "keyring")]

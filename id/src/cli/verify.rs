@@ -1,14 +1,14 @@
 //! `id52 verify`
 
-use color_eyre::eyre::{self, WrapErr};
+use color_eyre::eyre;
 use serde_json::json;
 use twolane_id::Signature;
 
-use super::{args::Verify, failure::Usage, input, output, source};
+use super::{args::Verify, input, output, source};
 
 pub(super) fn run(args: &Verify, json: bool) -> eyre::Result<()> {
     let id = source::parse_id52(&args.id52)?;
-    let signature: Signature = args.signature.parse().wrap_err(Usage("the argument SIGNATURE is not a signature"))?;
+    let signature: Signature = input::argument(&args.signature, "the argument SIGNATURE is not a signature")?;
     id.verify(&input::message(&args.message)?, &signature)?;
     if json {
         output::object("verified", json!({ "id52": id, "valid": true }))

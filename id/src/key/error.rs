@@ -123,7 +123,7 @@ impl VerifyError {
     }
 }
 
-/// The operating system has no random numbers to give, so no key can be generated.
+/// The operating system has no random numbers to give, so no key or serial can be chosen.
 #[derive(Debug, Clone, Copy, Error)]
-#[error("the operating system's random number generator does not work, so no key was generated")]
+#[error("the operating system's random number generator does not work, so nothing was generated")]
 pub struct RandomnessError(#[from] getrandom::Error);

@@ -4,7 +4,7 @@ mod error;
 mod public;
 mod secret;
 mod signature;
-mod text;
+pub(crate) mod text;
 
 pub use error::{
     InvalidPublicKey, ParsePublicKeyError, ParseSecretKeyError, ParseSignatureError, RandomnessError, VerifyError,

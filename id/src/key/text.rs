@@ -1,4 +1,4 @@
-//! Texts of a fixed length over a fixed alphabet, which is what all three values have.
+//! Texts over a fixed alphabet, which is what every value here has.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -9,7 +9,7 @@ use serde::{
 
 /// Why a text cannot be decoded, before its meaning is looked at.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(crate) enum Flaw {
     Length { found: usize },
     Character { found: char, position: usize },
 }
@@ -17,7 +17,7 @@ pub(super) enum Flaw {
 /// Checks that `text` is `length` characters of an ASCII alphabet. Afterwards its bytes are its
 /// characters, so a decoder, which counts bytes, and a person, who counts characters, mean the
 /// same.
-pub(super) fn check(text: &str, length: usize, is_symbol: fn(char) -> bool) -> Result<(), Flaw> {
+pub(crate) fn check(text: &str, length: usize, is_symbol: fn(char) -> bool) -> Result<(), Flaw> {
     let found = text.chars().count();
     if found != length {
         return Err(Flaw::Length { found });
@@ -29,17 +29,17 @@ pub(super) fn check(text: &str, length: usize, is_symbol: fn(char) -> bool) -> R
 }
 
 /// A digit of base32hex (RFC 4648, section 7) in either case.
-pub(super) fn is_base32hex(character: char) -> bool {
+pub(crate) fn is_base32hex(character: char) -> bool {
     matches!(character, '0'..='9' | 'a'..='v' | 'A'..='V')
 }
 
 /// A lower-case hexadecimal digit.
-pub(super) fn is_hex(character: char) -> bool {
+pub(crate) fn is_hex(character: char) -> bool {
     matches!(character, '0'..='9' | 'a'..='f')
 }
 
 /// Deserializes whatever is parsed from a string, borrowed or not.
-pub(super) fn deserialize<'de, D, T>(deserializer: D, expecting: &'static str) -> Result<T, D::Error>
+pub(crate) fn deserialize<'de, D, T>(deserializer: D, expecting: &'static str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: fmt::Display>,

@@ -1,6 +1,8 @@
 //! The program `id52` as its users meet it: arguments in, two streams and an exit code out.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
 
+mod delegations;
+
 use std::{
     fs,
     io::Write,
@@ -8,6 +10,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use delegations::{GENUINE, NODE};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
@@ -378,10 +381,16 @@ fn help_documents_the_exit_codes_with_examples_and_goes_to_standard_output() {
     let scene = Scene::new();
     let run = scene.run(&["--help"]);
     assert_eq!((run.code, run.err.as_str()), (0, ""));
-    for part in ["Examples:", "Exit codes:", "  5  the signature does not verify", "--show-secret"] {
+    for part in [
+        "Examples:",
+        "Exit codes:",
+        "  4  the delegation is genuine",
+        "  5  the signature does not verify",
+        "--show-secret",
+    ] {
         assert!(run.out.contains(part), "{part}");
     }
-    for command in ["generate", "show", "sign", "verify"] {
+    for command in ["generate", "show", "sign", "verify", "delegate", "inspect"] {
         let run = scene.run(&[command, "--help"]);
         assert_eq!((run.code, run.err.as_str()), (0, ""));
         assert!(run.out.contains("Examples:") && run.out.contains(&format!("id52 {command}")));
@@ -407,10 +416,19 @@ fn arguments_of_every_kind_end_with_a_documented_exit_code() {
             &["verify", ID52, odd],
             &["verify", ID52, SIGNATURE, odd],
             &["generate", "-f", odd],
+            &["delegate", "-f", "key", odd, "-s", "*", "--for", "1h"],
+            &["delegate", "-f", "key", NODE, "-s", odd, "--for", odd],
+            &["delegate", "-f", "key", NODE, "-s", "*", "-a", odd, "--expires", odd],
+            &["delegate", "-f", "key", NODE, "-s", "*", "--for", "1h", "--not-before", odd],
+            &["delegate", "-f", "key", NODE, "-s", "*", "--for", "1h", "--serial", odd],
+            &["inspect", odd],
+            &["inspect", GENUINE, "--node", odd],
+            &["inspect", GENUINE, "--audience", odd],
+            &["inspect", GENUINE, "--protocol", odd],
             &[odd],
         ] {
             let run = scene.run(args);
-            assert!([0, 1, 2, 5].contains(&run.code), "{args:?}: {}", run.code);
+            assert!([0, 1, 2, 4, 5].contains(&run.code), "{args:?}: {}", run.code);
             assert!(!run.err.contains("panicked"), "{args:?}: {}", run.err);
         }
     }

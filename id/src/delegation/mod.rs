@@ -1,0 +1,95 @@
+//! Delegation: an owner's signed statement that a node acts for it.
+//!
+//! A person or a company has one key, the *owner*, kept where it is safe. Each of its machines has a key of its own,
+//! the *node*, which is what others meet on the network. A [`Delegation`] is the certificate between the two: "node N
+//! acts for me, for these protocols, towards these peers, from then until then". Whoever is shown one knows the owner
+//! behind the connection, and the owner's key never has to be on the machine.
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use twolane_id::{Delegation, Presented, SecretKey};
+//!
+//! // At the owner, once. The node has told its id52.
+//! let owner = SecretKey::generate();
+//! # let (laptop, me) = (SecretKey::generate().public_key(), SecretKey::generate().public_key());
+//! let month = Duration::from_secs(30 * 24 * 60 * 60);
+//! let delegation = Delegation::build(laptop)
+//!     .scope("chat/*".parse()?)
+//!     .expires(SystemTime::now() + month)
+//!     .sign(&owner)?;
+//! let text = delegation.to_string();
+//!
+//! // At a peer, which got the text from a connection that was opened by the key `laptop`.
+//! let delegation: Delegation = text.parse()?;
+//! delegation.verify(&Presented {
+//!     now: SystemTime::now(),
+//!     skew: Duration::from_secs(60),
+//!     node: laptop,
+//!     audience: me,
+//! })?;
+//! assert!(delegation.permits("chat/1"));
+//! assert_eq!(delegation.owner(), owner.public_key());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What has to be checked
+//!
+//! A certificate is no secret: every peer that it was shown to has a copy. What makes it worth something is who shows
+//! it, and that only the connection's handshake can tell. So a peer decides in five steps:
+//!
+//! 1. [`Delegation::from_bytes`] or [`FromStr`](std::str::FromStr): well-formed, and signed by the owner that it names.
+//!    A value of the type has passed this.
+//! 2. [`Delegation::verify`]: shown by the node that it names, to a peer that it is meant for, at a time when it holds.
+//! 3. [`RevocationList::check`]: not taken back.
+//! 4. [`Delegation::permits`]: the protocol that the node asks for is in the scope.
+//! 5. [`Delegation::owner`] is somebody to whom the peer grants what is asked. A valid certificate from a stranger is a
+//!    stranger's.
+//!
+//! Expiry is not enforced by itself: whatever is granted because of a certificate ends at [`Delegation::expires`] if
+//! the one who granted it sees to that.
+//!
+//! # The bytes, version 1
+//!
+//! Integers are big-endian. There is one encoding for each certificate, and nothing else is read.
+//!
+//! | offset | bytes | what |
+//! | ---: | ---: | --- |
+//! | 0 | 1 | the version, 1 |
+//! | 1 | 32 | the owner's public key |
+//! | 33 | 32 | the node's public key, which is another one |
+//! | 65 | 8 | not before: seconds since 1970-01-01T00:00:00Z, without leap seconds |
+//! | 73 | 8 | expires: likewise, later than not before, at most 253402300799 (9999-12-31T23:59:59Z) |
+//! | 81 | 16 | the serial |
+//! | 97 | 1 | the number of patterns, 1 to 16 |
+//! | 98 | | each pattern: one byte for its length, 1 to 255, then its characters |
+//! | | 1 | the number of audience keys, 0 to 16 |
+//! | | 32 each | the audience keys; none means that the certificate is good towards anybody |
+//! | | 64 | the owner's Ed25519 signature (RFC 8032) over [`CONTEXT`] and everything before the signature |
+//!
+//! Patterns are strictly ascending, compared byte by byte (a text before its own continuations), and so are audience
+//! keys. No certificate is longer than 2048 bytes. Each public key is a sound one, as [`PublicKey`] defines it.
+//!
+//! The text form is `delegation`, then the bytes in base32hex (RFC 4648, section 7) without padding; written in lower
+//! case, read in either.
+//!
+//! [`PublicKey`]: crate::PublicKey
+
+mod builder;
+mod certificate;
+mod error;
+mod format;
+mod pattern;
+mod revocation;
+#[cfg(test)]
+mod sample;
+mod serial;
+mod text;
+mod time;
+
+pub use builder::DelegationBuilder;
+pub use certificate::{Delegation, Presented};
+pub use error::{DelegationError, IssueError, ParsePatternError, ParseSerialError, TextFlaw};
+pub use format::CONTEXT;
+pub use pattern::Pattern;
+pub use revocation::RevocationList;
+pub use serial::Serial;

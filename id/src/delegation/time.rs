@@ -1,0 +1,71 @@
+//! Unix seconds and `SystemTime`, without a value that overflows.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The last second that a certificate can name, 9999-12-31T23:59:59Z: the last that RFC 3339 can write, and one that
+/// the clock of every platform can hold.
+pub(super) const MAX: u64 = 253_402_300_799;
+
+/// Whole seconds since 1970, rounded down, kept between 0 and [`MAX`].
+pub(super) fn to_seconds(time: SystemTime) -> u64 {
+    since_1970(time).as_secs().min(MAX)
+}
+
+/// The moment that many seconds after 1970. `seconds` is at most [`MAX`].
+pub(super) fn to_system(seconds: u64) -> SystemTime {
+    // No platform that std knows is without a year 9999; where one was, what is unknown would have expired.
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+}
+
+/// What a clock says. Before 1970 it counts as 1970.
+pub(super) fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A moment as RFC 3339 writes it, in UTC and whole seconds, within the years 1970 to 9999.
+pub(super) struct Utc(pub(super) SystemTime);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_seconds(to_system(to_seconds(self.0))).fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_time_is_rounded_down_and_kept_within_the_years_1970_to_9999() {
+        for (time, expected) in [
+            (UNIX_EPOCH, 0),
+            (UNIX_EPOCH - Duration::from_secs(1), 0),
+            (seconds(7) + Duration::from_millis(999), 7),
+            (seconds(MAX), MAX),
+            (seconds(MAX + 1), MAX),
+            (seconds(1 << 40), MAX),
+        ] {
+            assert_eq!(to_seconds(time), expected, "{time:?}");
+        }
+        assert_eq!(to_system(MAX), seconds(MAX));
+    }
+
+    #[test]
+    fn a_time_of_whatever_year_can_be_shown() {
+        for (time, expected) in [
+            (UNIX_EPOCH - Duration::from_secs(1), "1970-01-01T00:00:00Z"),
+            (seconds(1_903_867_200), "2030-05-01T12:00:00Z"),
+            (seconds(MAX), "9999-12-31T23:59:59Z"),
+            (seconds(1 << 50), "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(Utc(time).to_string(), expected);
+        }
+    }
+}
