@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use twolane_id::PublicKey;
+use twolane_id::{PublicKey, delegation::DelegationError};
 
 use crate::{
     protocol::{InvalidProtocol, Protocol},
@@ -59,6 +59,27 @@ pub enum ConnectionLost {
     /// The peer turned the connection away because it has too many.
     #[error("the peer is connected to as many peers as it allows")]
     PeerBusy,
+    /// The peer's rules do not allow this endpoint, or do not any more.
+    #[error("the peer does not allow this endpoint: {reason}")]
+    Forbidden {
+        /// The peer's words.
+        reason: String,
+    },
+    /// The rules of this endpoint do not allow the peer, or do not any more.
+    #[error("the rules of this endpoint do not allow the peer: {reason}")]
+    NotAllowed {
+        /// The words of the rule.
+        reason: String,
+    },
+    /// The peer does not take the certificate that this endpoint presented.
+    #[error("the peer does not take our certificate: {reason}")]
+    DelegationRefused {
+        /// The peer's words.
+        reason: String,
+    },
+    /// The certificate that the peer presented does not hold.
+    #[error("the peer's certificate does not hold: {0}")]
+    BadDelegation(DelegationError),
     /// The peer broke the rules of the wire format.
     #[error("the peer does not follow the wire format: {0}")]
     Malformed(Malformed),
@@ -84,15 +105,25 @@ impl ConnectionLost {
     pub fn fault(&self) -> Fault {
         match self {
             Self::TimedOut | Self::Transport(_) => Fault::Network,
-            Self::Closed => Fault::Caller,
+            Self::Closed | Self::NotAllowed { .. } | Self::DelegationRefused { .. } => Fault::Caller,
             Self::KeyUsedTwice => Fault::Us,
             _ => Fault::Peer,
         }
     }
 
-    /// Whether a new connection may work.
+    /// Whether a new connection may work, with nothing changed on either side.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Closed | Self::Malformed(_) | Self::Version { .. } | Self::KeyUsedTwice)
+        !matches!(
+            self,
+            Self::Closed
+                | Self::Malformed(_)
+                | Self::Version { .. }
+                | Self::KeyUsedTwice
+                | Self::Forbidden { .. }
+                | Self::NotAllowed { .. }
+                | Self::DelegationRefused { .. }
+                | Self::BadDelegation(_)
+        )
     }
 }
 
@@ -107,7 +138,14 @@ impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
                 0 | connection::DONE | connection::DUPLICATE => Self::PeerDone,
                 connection::REPLACED => Self::KeyUsedTwice,
                 connection::BUSY => Self::PeerBusy,
-                code => Self::PeerClosed { code, reason: String::from_utf8_lossy(&close.reason).into_owned() },
+                code => {
+                    let reason = String::from_utf8_lossy(&close.reason).into_owned();
+                    match code {
+                        connection::FORBIDDEN => Self::Forbidden { reason },
+                        connection::BAD_DELEGATION => Self::DelegationRefused { reason },
+                        code => Self::PeerClosed { code, reason },
+                    }
+                }
             },
             E::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => Self::Refused,
             other => Self::Transport(other.to_string()),
@@ -137,6 +175,12 @@ pub enum DialError {
     /// This endpoint is shutting down.
     #[error("this endpoint is shutting down")]
     ShuttingDown,
+    /// A hook of this endpoint ([`Hooks::before_dial`](crate::Hooks::before_dial)) said no.
+    #[error("a hook of this endpoint does not allow the dial: {reason}")]
+    NotAllowed {
+        /// The hook's words.
+        reason: String,
+    },
     /// iroh gave up for another reason.
     #[error("the peer could not be reached")]
     Failed(#[source] Arc<iroh::endpoint::ConnectError>),
@@ -146,7 +190,7 @@ impl DialError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::OwnKey | Self::ShuttingDown => Fault::Caller,
+            Self::OwnKey | Self::ShuttingDown | Self::NotAllowed { .. } => Fault::Caller,
             Self::Lost(lost) => lost.fault(),
             Self::NoAddress(_) | Self::TimedOut { .. } | Self::Failed(_) => Fault::Network,
         }
@@ -154,7 +198,11 @@ impl DialError {
 
     /// Whether the same dial may work later.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::OwnKey | Self::ShuttingDown)
+        match self {
+            Self::OwnKey | Self::ShuttingDown | Self::NotAllowed { .. } => false,
+            Self::Lost(lost) => lost.is_retryable(),
+            Self::NoAddress(_) | Self::TimedOut { .. } | Self::Failed(_) => true,
+        }
     }
 }
 
@@ -476,6 +524,14 @@ pub enum BindError {
     /// A relay's address is not a URL.
     #[error("{0:?} is not the URL of a relay, such as https://relay.example.org")]
     RelayUrl(String),
+    /// A certificate is for another key than the endpoint's.
+    #[error("the certificate is for the node {node}, and this endpoint is {us}: have one issued for this key")]
+    Delegation {
+        /// The node that it is for.
+        node: PublicKey,
+        /// This endpoint.
+        us: PublicKey,
+    },
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes")]
     Random,

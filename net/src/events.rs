@@ -28,6 +28,16 @@ pub enum Event {
         /// Why its last connection ended.
         cause: Arc<crate::ConnectionLost>,
     },
+    /// The peer acted for an owner, and does not any more: the certificate has expired or was revoked. It stays
+    /// connected if the rules allow it.
+    StandingEnded {
+        /// The peer.
+        peer: PublicKey,
+        /// The key it acted for.
+        owner: PublicKey,
+        /// Why it does not any more.
+        cause: twolane_id::delegation::DelegationError,
+    },
     /// A dial failed.
     DialFailed {
         /// The peer.

@@ -71,11 +71,13 @@
 //! or socket: `stream/state.rs`, `stream/ledger.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs` and
 //! `peer/drain.rs`.
 
+mod access;
 mod endpoint;
 mod error;
 mod events;
 pub mod key;
 mod limits;
+mod metrics;
 mod peer;
 mod protocol;
 mod stream;
@@ -83,12 +85,13 @@ mod tasks;
 mod ticket;
 mod wire;
 
-pub use twolane_id::{PublicKey, SecretKey, Signature, storage};
+pub use twolane_id::{PublicKey, SecretKey, Signature, delegation, storage};
 
 pub use self::{
+    access::{Access, AccessList, Hooks, Identity, StreamRequest, Verdict},
     endpoint::{
-        AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, RelayStatus, Request, ServeError,
-        ShutdownReport, Status, StreamOptions, get_endpoint,
+        AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, RelayStatus, Request,
+        ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
     },
     error::{
         AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, ReadError,
@@ -96,7 +99,8 @@ pub use self::{
     },
     events::{Event, Events, PathKind},
     limits::Limits,
-    peer::PeerInfo,
+    metrics::Metrics,
+    peer::{PathInfo, PeerInfo},
     protocol::{InvalidProtocol, Protocol},
     stream::{DetailsTooLarge, Errors, MAX_LINE, RecvStream, Report, SendJsonError, SendStream, StreamError, XStream},
     ticket::{ParseTicketError, Ticket},

@@ -16,38 +16,74 @@ pub struct Limits {
     /// Peers that may be connected at a time. Default 1,024. One more is turned away with the code BUSY; those
     /// that are there are not disturbed. Too low: peers report "busy". Too high: memory, some 60 kB a peer.
     pub peers: usize,
-    /// Inbound handshakes under way at a time. Default 256. Further ones are refused until some have ended.
+    /// Inbound handshakes under way at a time. Default 256. Further ones are refused until some have ended. From half
+    /// of it on, an address has to prove that packets reach it (QUIC Retry, RFC 9000 section 8.1.2), which costs its
+    /// handshake a round trip. Too low: peers that come back all at once are refused, and dial again later. Too
+    /// high: a flood of handshakes takes the processor, some 0.3 ms each.
     pub handshakes: usize,
+    /// Of those, from one address (for IPv6 one /64), or from one peer through a relay. Default 32. Too low: peers
+    /// behind one NAT are refused when they come back all at once. Too high: one machine can take every slot.
+    pub handshakes_per_address: usize,
     /// Data lanes that one side may have open to the other at a time. Default 256. The opener waits for a free
-    /// one within [`Limits::open_timeout`]. From 1 to 2^20. Each may hold [`Limits::STREAM_WINDOW`] unread bytes.
+    /// one within [`Limits::open_timeout`]. From 1 to 2^20. Too low: calls wait for each other, and report
+    /// `TooManyStreams`. Too high: memory, some 3 kB a stream that a peer keeps open and silent.
     pub streams_per_peer: u64,
     /// Time for a dial, from looking the peer up to the end of the handshake. Default 15 s. A peer behind a NAT
-    /// takes a relay round trip more than one that is near; under 3 s such peers are reported as unreachable.
+    /// takes a relay round trip more than one that is near. Under 3 s such peers are reported as unreachable. Too
+    /// high: a caller waits that long for a peer that is not there.
     pub connect_timeout: Duration,
-    /// Time for the peer's first words on a new connection (HELLO), for a stream's header, and between two pieces of a
-    /// request's body. Default 10 s.
+    /// Time for an inbound handshake, and for the peer's first words on a new connection (HELLO). Default 10 s. Too low:
+    /// peers on bad links are let go. Too high: silent ones hold their slots for longer.
     pub hello_timeout: Duration,
-    /// Time for a stream to be opened: a free lane, and the peer's answer. Default 10 s.
+    /// Time for a stream's header, and between two pieces of a request's body. Default 10 s. Too low: streams on bad
+    /// links are reset. Too high: streams without a header hold their places for longer.
+    pub header_timeout: Duration,
+    /// Time for an [`Access`](crate::Access) rule or a deciding hook to answer. Default 5 s. No answer in time is a
+    /// refusal. Too low: a rule that asks a database refuses those whom it would allow. Too high: peers wait for it.
+    pub access_timeout: Duration,
+    /// How far the clocks of two machines may differ: a certificate counts so much before and after its time. Default
+    /// 1 min. Too low: fresh certificates are refused. Too high: expired ones count for longer.
+    pub clock_skew: Duration,
+    /// Time for a stream to be opened: a free lane, and the peer's answer. Default 10 s. Too low: peers that are busy
+    /// for a moment are given up. Too high: callers wait for peers that do not answer.
     pub open_timeout: Duration,
     /// How long a stream whose protocol is known waits for an `accept_bi`, before its opener is told "busy".
-    /// Default 5 s: under the opener's default [`Limits::open_timeout`], so that it hears why.
+    /// Default 5 s: under the opener's default [`Limits::open_timeout`], so that it hears why. Too low: streams are
+    /// turned away while the program is between two calls. Too high: openers give up first, and do not hear why.
     pub accept_timeout: Duration,
     /// How long a stream that its own side failed waits for the peer to read the bytes before the error.
-    /// Default 10 min. After that they are discarded, and the reader gets the error without them.
+    /// Default 10 min. After that they are discarded, and the reader gets the error without them. Too low: slow
+    /// readers lose data. Too high: streams that nobody reads are kept.
     pub linger: Duration,
-    /// How long the end of a lane waits for the record that explains it. Default 5 s.
+    /// How long the end of a lane waits for the record that explains it. Default 5 s. Too low: on bad links errors
+    /// come without their reason. Too high: where no reason comes, the error takes longer.
     pub error_timeout: Duration,
     /// A connection over which nothing at all arrives is given up after this. Default 20 s; keep-alives go out
-    /// every 5 s. Both sides have a say, and the smaller value holds. From 100 ms to a day.
+    /// every 5 s. Both sides have a say, and the smaller value holds. From 100 ms to a day. Too low: connections break
+    /// in every short outage. Too high: a peer that vanished is noticed late.
     pub idle_timeout: Duration,
-    /// Streams of one connection that wait, with a header or without, for somebody to take them. Default 256.
+    /// Streams of one connection whose header has not come. Default 512. Of more, the newest are told "busy". Too low:
+    /// one lost packet can hold the headers of many streams, which are then turned away. Too high: some 3 kB each.
+    pub streams_without_header: usize,
+    /// Streams of one peer that wait, with a header, for somebody to take them. Default 256. Too low: openers are told
+    /// "busy" in a burst. Too high: they wait for a program that cannot keep up.
     pub streams_waiting: usize,
-    /// Warnings that wait to be read on one stream. Default 64. Of more the oldest are dropped, and counted.
+    /// Bytes of metadata that a stream's header may have. Default and maximum 16 KiB. Peers are told, and keep to it.
+    pub metadata: usize,
+    /// Bytes that one peer may have sent and nobody read, all its streams together. Default 64 MiB, at least 1 MiB.
+    /// Peers are told, and divide it among their streams so that paused ones leave room for the others; a peer that
+    /// does not comes to a halt, and no other does. Too low: slow transfers where many streams share a long path.
+    /// Too high: memory that one peer can take.
+    pub unread_bytes: u64,
+    /// Warnings that wait to be read on one stream. Default 64. Of more the oldest are dropped, and counted. Too low:
+    /// warnings are missed. Too high: up to 64 kB each.
     pub warnings: usize,
     /// Bytes of a request, or of a response, that [`Endpoint::request`](crate::Endpoint::request) and
-    /// [`Endpoint::serve_requests`](crate::Endpoint::serve_requests) take. Default 16 MiB.
+    /// [`Endpoint::serve_requests`](crate::Endpoint::serve_requests) take. Default 16 MiB. Too low: they fail, and say
+    /// so. Too high: memory, for each request under way.
     pub request_bytes: usize,
-    /// Events that wait for a slow subscriber. Default 256. Of more the oldest are dropped, and counted.
+    /// Events that wait for a slow subscriber. Default 256. Of more the oldest are dropped, and counted. Too low:
+    /// subscribers miss some in a burst. Too high: 64 bytes each, set aside when the endpoint is bound.
     pub events: usize,
 }
 
@@ -56,7 +92,7 @@ impl Limits {
     /// connection at the first loss or pause: the QUIC implementation below tolerates 2,048 unread packets of one
     /// stream, and at 1,130 bytes in each 2 MB are 1,770.
     pub const STREAM_WINDOW: u32 = 2_000_000;
-    /// Metadata of a stream, in bytes.
+    /// Metadata of a stream, in bytes, at most.
     pub const METADATA: usize = crate::wire::header::MAX_METADATA as usize;
     /// The text of a [`StreamError`](crate::StreamError), in bytes.
     pub const ERROR_TEXT: usize = crate::wire::record::MAX_TEXT as usize;
@@ -67,6 +103,9 @@ impl Limits {
     /// without a pause.)
     pub(crate) fn sane(mut self) -> Self {
         self.streams_per_peer = self.streams_per_peer.clamp(1, 1 << 20);
+        self.metadata = self.metadata.min(Self::METADATA);
+        // Less than a stream's window would stop a lane in front of a reader that reads.
+        self.unread_bytes = self.unread_bytes.clamp(1 << 20, 1 << 40);
         self.idle_timeout = self.idle_timeout.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
         self
     }
@@ -83,15 +122,22 @@ impl Default for Limits {
         Self {
             peers: 1024,
             handshakes: 256,
+            handshakes_per_address: 32,
             streams_per_peer: 256,
             connect_timeout: Duration::from_secs(15),
             hello_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            access_timeout: Duration::from_secs(5),
+            clock_skew: Duration::from_secs(60),
             open_timeout: Duration::from_secs(10),
             accept_timeout: Duration::from_secs(5),
             linger: Duration::from_secs(600),
             error_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),
+            streams_without_header: 512,
             streams_waiting: 256,
+            metadata: Self::METADATA,
+            unread_bytes: 64 << 20,
             warnings: 64,
             request_bytes: 16 * 1024 * 1024,
             events: 256,

@@ -9,14 +9,19 @@ use iroh::{
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio_util::sync::CancellationToken;
-use twolane_id::SecretKey;
+use twolane_id::{
+    PublicKey, SecretKey,
+    delegation::{Delegation, RevocationList},
+};
 
 use super::{Endpoint, Inner, accept, router::Router};
 use crate::{
+    access::{Access, Gate, GateConfig, Hooks},
     error::BindError,
     key,
     limits::Limits,
-    peer::{Peers, Shared},
+    metrics::Metrics,
+    peer::{Peers, Shared, guard},
     tasks::Tasks,
     ticket::Ticket,
     wire::ALPN,
@@ -56,6 +61,7 @@ pub struct Builder {
     bind_addrs: Vec<SocketAddr>,
     direct: bool,
     peers: Vec<Ticket>,
+    gate: GateConfig,
 }
 
 impl Builder {
@@ -69,6 +75,7 @@ impl Builder {
             bind_addrs: Vec::new(),
             direct: true,
             peers: Vec::new(),
+            gate: GateConfig::default(),
         }
     }
 
@@ -136,6 +143,32 @@ impl Builder {
         self
     }
 
+    /// Who may connect, and open which stream. Default: everybody. Called twice, the second one counts. With rules, a
+    /// connection that this endpoint dials is used a round trip later, when the peer has said whom it acts for.
+    pub fn access(mut self, access: impl Access) -> Self {
+        self.gate.set_access(access);
+        self
+    }
+
+    /// What is called at the turns of a connection's life. May be called several times: they are called in this order.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.gate.add_hooks(hooks);
+        self
+    }
+
+    /// A certificate that this endpoint shows to peers, so that it counts there as acting for its owner. May be called
+    /// several times: of those whose audience has the peer and that hold at the time, it is shown the first.
+    pub fn delegation(mut self, delegation: Delegation) -> Self {
+        self.gate.delegations.push(delegation);
+        self
+    }
+
+    /// Certificates that are not taken, though they have not expired.
+    pub fn revocations(mut self, revoked: RevocationList) -> Self {
+        self.gate.revoked = revoked;
+        self
+    }
+
     /// Binds the sockets. This takes milliseconds, network or not: relays and lookups are contacted afterwards, and
     /// what cannot be reached is seen in [`Endpoint::status`].
     ///
@@ -149,6 +182,7 @@ impl Builder {
             None => SecretKey::try_generate().map_err(|_| BindError::Random)?,
         };
         let us = secret_key.public_key();
+        check_delegations(&self.gate.delegations, us)?;
         let relays = parse_relays(&self.relays)?;
         let static_addrs = MemoryLookup::new();
         for peer in &self.peers {
@@ -195,10 +229,30 @@ impl Builder {
                 Box::pin(async move { router.take(stream).await })
             })
         };
-        let shared = Arc::new(Shared { limits: Arc::clone(&limits), nonce, tasks: tasks.clone(), on_stream });
+        let shared = Arc::new(Shared {
+            limits: Arc::clone(&limits),
+            gate: Gate::new(us, self.gate, Arc::clone(&limits)),
+            metrics: Arc::new(Metrics::default()),
+            nonce,
+            tasks: tasks.clone(),
+            on_stream,
+        });
         let peers = Peers::new(iroh.clone(), us, shared, closing.clone());
         tasks.spawn(accept::accept_connections(iroh.clone(), Arc::clone(&peers)));
-        let inner = Inner { iroh, us, peers, router, limits, tasks, closing, static_addrs, mdns };
+        tasks.spawn(guard::run(Arc::clone(&peers)));
+        let inner = Inner {
+            iroh,
+            us,
+            peers,
+            router,
+            limits,
+            tasks,
+            closing,
+            static_addrs,
+            mdns,
+            #[cfg(feature = "metrics")]
+            metrics_server: tokio::sync::Mutex::new(None),
+        };
         Ok(Endpoint::new(inner))
     }
 }
@@ -208,6 +262,14 @@ fn start_mdns(iroh: &iroh::Endpoint) -> Result<(), String> {
     let lookup = MdnsAddressLookup::builder().build(iroh.id()).map_err(|error| error.to_string())?;
     iroh.address_lookup().map_err(|error| error.to_string())?.add(lookup);
     Ok(())
+}
+
+/// A certificate for another node would be shown in vain.
+pub(super) fn check_delegations(delegations: &[Delegation], us: PublicKey) -> Result<(), BindError> {
+    match delegations.iter().find(|delegation| delegation.node() != us) {
+        Some(other) => Err(BindError::Delegation { node: other.node(), us }),
+        None => Ok(()),
+    }
 }
 
 fn parse_relays(relays: &[String]) -> Result<Vec<RelayConfig>, BindError> {
@@ -225,6 +287,7 @@ fn transport(limits: &Limits) -> QuicTransportConfig {
     let mut config = QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.transport_streams()))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .receive_window(VarInt::from_u64(limits.unread_bytes).unwrap_or(VarInt::MAX))
         .stream_receive_window(VarInt::from_u32(Limits::STREAM_WINDOW))
         .send_window(SEND_WINDOW);
     if let Ok(idle) = IdleTimeout::try_from(limits.idle_timeout) {

@@ -91,7 +91,6 @@ impl Connection {
     /// Closes every connection to the peer at once, with words that it can read (at most 1,000 bytes; more is cut).
     /// Streams that are open are cut.
     pub fn close(&self, reason: &str) {
-        let reason = &reason[..reason.floor_char_boundary(1000)];
         for link in self.endpoint.inner().peers.links(Some(&self.peer)) {
             link.cut(ConnectionLost::Closed, codes::CLOSED, reason);
         }

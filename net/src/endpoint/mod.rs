@@ -1,13 +1,16 @@
 //! The endpoint: what a program holds.
 
 mod accept;
+mod admission;
 mod builder;
 mod connection;
 mod graceful;
+mod keep;
 mod request;
 mod router;
 mod serve;
 mod shutdown;
+mod standing;
 mod status;
 
 use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
@@ -22,6 +25,7 @@ pub use self::{
     builder::Builder,
     connection::Connection,
     graceful::{Drained, Graceful},
+    keep::{Keep, KeepState},
     request::Request,
     router::AlreadyServed,
     serve::ServeError,
@@ -80,13 +84,15 @@ pub struct Endpoint(Arc<Owner>);
 pub(crate) struct Inner {
     iroh: iroh::Endpoint,
     us: PublicKey,
-    peers: Arc<Peers>,
+    pub(crate) peers: Arc<Peers>,
     router: Arc<Router>,
     limits: Arc<Limits>,
     tasks: Tasks,
-    closing: CancellationToken,
+    pub(crate) closing: CancellationToken,
     static_addrs: MemoryLookup,
     mdns: Option<Result<(), String>>,
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics_server: tokio::sync::Mutex<Option<iroh_metrics::service::MetricsServer>>,
 }
 
 /// Closes the endpoint when the last handle is dropped.
@@ -130,7 +136,7 @@ impl Endpoint {
         Self(Arc::new(Owner(Arc::new(inner))))
     }
 
-    fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.0.0
     }
 

@@ -8,6 +8,7 @@ use twolane_id::PublicKey;
 
 use super::Endpoint;
 use crate::{
+    access::Identity,
     error::{GetStreamError, NextError, Phase, ReadError, RequestError, RequestFailure},
     peer::Opening,
     protocol::{InvalidProtocol, Protocol},
@@ -20,6 +21,8 @@ use crate::{
 pub struct Request {
     /// Who asks, as the handshake proved it.
     pub peer: PublicKey,
+    /// The same, with the owner that it acted for when the request had come.
+    pub identity: Identity,
     /// What for.
     pub protocol: Protocol,
     /// What came in the header.

@@ -1,6 +1,6 @@
 //! Handlers: a function for every stream of a protocol.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -8,10 +8,12 @@ use twolane_id::PublicKey;
 
 use super::{AlreadyServed, Endpoint, request::Request};
 use crate::{
+    error::WriteError,
     limits::Limits,
     peer::{ACCEPTED, IncomingStream},
     protocol::{InvalidProtocol, Protocol},
-    stream::{StreamError, XStream},
+    stream::{SendStream, StreamError, XStream},
+    wire::codes::lane,
 };
 
 /// Code of the error that a peer gets whose request is over [`Limits::request_bytes`] or never ends. (Not one of an
@@ -21,6 +23,8 @@ const REQUEST_UNREADABLE: u64 = 1 << 61;
 /// A request that is longer than this is answered before it is read whole. Far under what a caller sends unanswered
 /// (`peer/open.rs`), and over what most requests have, whose answer travels with the response.
 const ANSWER_AFTER: usize = 64 * 1024;
+/// A response is written in pieces of this length, each of which has a bound on its time.
+const PIECE: usize = 256 * 1024;
 /// A response of at most this is copied behind the answer to the header, so that the two are one packet.
 const JOIN: usize = 1024;
 
@@ -125,27 +129,30 @@ where
     let body = loop {
         if recv.buffer().len() > limits.request_bytes {
             let text = format!("the request is longer than {} bytes", limits.request_bytes);
-            return refuse(&mut stream, answered, text).await;
+            return refuse(&mut stream, answered, text, limits).await;
         }
         // A caller may hold back what it does not want to send to somebody who does not answer.
         if !answered && recv.buffer().len() > ANSWER_AFTER {
-            if send.write_raw(Bytes::from_static(ACCEPTED)).await.is_err() {
+            let answer = send.write_raw(Bytes::from_static(ACCEPTED));
+            if !matches!(timeout(limits.header_timeout, answer).await, Ok(Ok(()))) {
                 return;
             }
             answered = true;
         }
-        match timeout(limits.hello_timeout, recv.fill()).await {
+        match timeout(limits.header_timeout, recv.fill()).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => break recv.take_buffer(recv.buffer().len()),
             // The caller has given up.
             Ok(Err(_)) => return,
             Err(_) => {
-                let text = format!("nothing of the request came for {:?}", limits.hello_timeout);
-                return refuse(&mut stream, answered, text).await;
+                let text = format!("nothing of the request came for {:?}", limits.header_timeout);
+                return refuse(&mut stream, answered, text, limits).await;
             }
         }
     };
-    let request = Request { peer, protocol: stream.protocol().clone(), metadata: stream.metadata().clone(), body };
+    let identity = stream.identity();
+    let (protocol, metadata) = (stream.protocol().clone(), stream.metadata().clone());
+    let request = Request { peer, identity, protocol, metadata, body };
     let response = tokio::select! {
         biased;
         response = handler(request) => response,
@@ -154,35 +161,49 @@ where
     match response {
         Ok(response) if response.len() > limits.request_bytes => {
             let (len, max) = (response.len(), limits.request_bytes);
-            refuse(&mut stream, answered, format!("the response has {len} bytes, and the limit is {max}")).await;
+            let text = format!("the response has {len} bytes, and the limit is {max}");
+            refuse(&mut stream, answered, text, limits).await;
         }
         Ok(response) => {
             let (send, _) = stream.raw();
-            let sent = if answered {
-                send.write_chunk(response).await
-            } else if response.len() <= JOIN {
-                send.write_raw([ACCEPTED, &response].concat().into()).await
-            } else {
-                match send.write_raw(Bytes::from_static(ACCEPTED)).await {
-                    Ok(()) => send.write_chunk(response).await,
-                    Err(error) => Err(error),
-                }
-            };
-            if sent.is_ok() {
+            if respond(send, answered, response, limits.header_timeout).await.is_ok() {
                 let _ = send.finish();
+            } else {
+                send.reset_with(lane::TIMED_OUT);
             }
         }
-        Err(error) => fail(&mut stream, answered, error).await,
+        Err(error) => fail(&mut stream, answered, error, limits).await,
     }
 }
 
-async fn refuse(stream: &mut XStream, answered: bool, text: String) {
-    fail(stream, answered, StreamError::new(REQUEST_UNREADABLE, text)).await;
+/// Writes a response. A caller that takes nothing of it for `patience` gets no more: it would hold the response, and the
+/// task, for as long as it stays connected.
+async fn respond(send: &mut SendStream, answered: bool, response: Bytes, patience: Duration) -> Result<(), WriteError> {
+    let stuck = |_| WriteError::Stopped { code: lane::TIMED_OUT };
+    let mut rest = response;
+    if !answered {
+        let first = if rest.len() <= JOIN {
+            [ACCEPTED, &std::mem::take(&mut rest)].concat().into()
+        } else {
+            Bytes::from_static(ACCEPTED)
+        };
+        timeout(patience, send.write_raw(first)).await.map_err(stuck)??;
+    }
+    while !rest.is_empty() {
+        let piece = rest.split_to(rest.len().min(PIECE));
+        timeout(patience, send.write_chunk(piece)).await.map_err(stuck)??;
+    }
+    Ok(())
+}
+
+async fn refuse(stream: &mut XStream, answered: bool, text: String, limits: &Limits) {
+    fail(stream, answered, StreamError::new(REQUEST_UNREADABLE, text), limits).await;
 }
 
 /// Answers yes and then fails: a rejection would say that the handler never saw the request.
-async fn fail(stream: &mut XStream, answered: bool, error: StreamError) {
-    if answered || stream.raw().0.write_raw(Bytes::from_static(ACCEPTED)).await.is_ok() {
+async fn fail(stream: &mut XStream, answered: bool, error: StreamError, limits: &Limits) {
+    let answer = async { answered || stream.raw().0.write_raw(Bytes::from_static(ACCEPTED)).await.is_ok() };
+    if timeout(limits.header_timeout, answer).await.unwrap_or(false) {
         let _ = stream.fail(error).await;
     }
 }

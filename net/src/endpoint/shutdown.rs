@@ -80,6 +80,8 @@ impl Inner {
     async fn close(&self) -> usize {
         self.closing.cancel();
         self.router.close();
+        #[cfg(feature = "metrics")]
+        drop(self.metrics_server.lock().await.take());
         if timeout(CLOSE_TIMEOUT, self.iroh.close()).await.is_err() {
             tracing::debug!("the sockets did not close within {CLOSE_TIMEOUT:?}");
         }

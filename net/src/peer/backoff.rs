@@ -18,6 +18,11 @@ pub(crate) fn delay(failures: u32, random: u32) -> Duration {
     bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
+/// For the jitter. Without randomness the longest wait is the safe one.
+pub(crate) fn random() -> u32 {
+    getrandom::u32().unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,11 +3,13 @@
 use std::sync::{Arc, atomic::Ordering::Release};
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
+use tracing::Instrument;
 use twolane_id::PublicKey;
 
 use super::link::{Link, Shared};
 use crate::{
+    access::{Refused, StreamRequest},
     error::WriteError,
     protocol::Protocol,
     stream::{Carrier, Lanes, RawError, RecvStream, SendStream, XStream, accept_error_lane},
@@ -39,13 +41,23 @@ impl IncomingStream {
 
     /// Answers yes.
     pub(crate) async fn accept(mut self) -> Result<XStream, WriteError> {
-        self.send.write_raw(encode(&Status::Accepted)).await?;
+        let bound = self.carrier().limits.header_timeout;
+        // A peer that gives the answer no room would keep the task for ever. Dropped, the stream is reset.
+        let answered = timeout(bound, self.send.write_raw(encode(&Status::Accepted))).await;
+        answered.unwrap_or(Err(WriteError::Stopped { code: lane::TIMED_OUT }))?;
+        self.count();
         Ok(XStream::new(self.send, self.recv, self.protocol, self.metadata))
     }
 
     /// The answer is the caller's to write: [`ACCEPTED`], in front of the first data.
     pub(crate) fn accept_later(self) -> XStream {
+        self.count();
         XStream::new(self.send, self.recv, self.protocol, self.metadata)
+    }
+
+    fn count(&self) {
+        self.send.lanes().agree();
+        self.carrier().metrics.streams_accepted.inc();
     }
 
     /// Answers no. Only this stream ends.
@@ -58,26 +70,65 @@ impl IncomingStream {
 pub(crate) const ACCEPTED: &[u8] = &[0];
 
 /// Accepts streams until the connection is gone. Each gets a task of its own, so that a silent or slow one holds up
-/// no other; their number is bounded by the transport.
+/// no other; their number is bounded by the transport, and that of those without a header by the limits.
 pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
+    let without_header = Arc::new(Semaphore::new(shared.limits.streams_without_header.min(Semaphore::MAX_PERMITS)));
     while let Ok((send, recv)) = link.carrier.connection.accept_bi().await {
         let carrier = Arc::clone(&link.carrier);
         // Registered before anything is read: an error lane finds it however the packets were reordered.
         let lanes = Lanes::new(Arc::clone(&carrier), send.id().into(), None);
         carrier.accepted.fetch_add(1, Release);
-        let (send, recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
+        let (mut send, mut recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
+        let place = Arc::clone(&without_header).try_acquire_owned();
         let shared = Arc::clone(&shared);
-        carrier.tasks.clone().spawn(async move {
-            if let Some(stream) = read_opening(&carrier, send, recv).await {
+        let task = async move {
+            let Ok(place) = place else {
+                let max = shared.limits.streams_without_header;
+                let busy = Rejection::new(Reason::Busy, format!("{max} streams wait for their header already"));
+                return reject(&mut send, &mut recv, busy).await;
+            };
+            let opened = read_opening(&carrier, send, recv).await;
+            drop(place);
+            if let Some(stream) = opened
+                && let Some(stream) = ask(stream, &shared).await
+            {
                 (shared.on_stream)(stream).await;
             }
-        });
+        };
+        link.carrier.tasks.spawn(task.in_current_span());
+    }
+}
+
+/// Asks the rules about a stream; one that they refuse is rejected.
+async fn ask(stream: IncomingStream, shared: &Shared) -> Option<IncomingStream> {
+    let gate = &shared.gate;
+    if !gate.decides_streams() {
+        return Some(stream);
+    }
+    let lanes = stream.send.lanes();
+    // From now on a change of the rules looks at this stream as well.
+    let _ = lanes.admitted.set((stream.protocol.clone(), stream.metadata.clone()));
+    loop {
+        let version = gate.version();
+        let request = StreamRequest {
+            identity: stream.carrier().identity(),
+            protocol: stream.protocol.clone(),
+            metadata: stream.metadata.clone(),
+        };
+        let answer = gate.stream(request).await;
+        if let Err(Refused(reason)) = answer {
+            stream.reject(Rejection::new(Reason::Refused, reason)).await;
+            return None;
+        }
+        if version == gate.version() {
+            return Some(stream);
+        }
     }
 }
 
 async fn read_opening(carrier: &Arc<Carrier>, mut send: SendStream, mut recv: RecvStream) -> Option<IncomingStream> {
     const TRUNCATED: Malformed = Malformed::Truncated { what: "the stream header" };
-    let bound = carrier.limits.hello_timeout;
+    let bound = carrier.limits.header_timeout;
     let opening = match timeout(bound, recv.read_raw(TRUNCATED, Opening::decode)).await {
         Ok(Ok(opening)) => opening,
         Ok(Err(RawError::Malformed(malformed))) => {
@@ -95,6 +146,12 @@ async fn read_opening(carrier: &Arc<Carrier>, mut send: SendStream, mut recv: Re
         }
     };
     match opening {
+        Opening::Data(Header { metadata, .. }) if metadata.len() > carrier.limits.metadata => {
+            let (len, max) = (metadata.len(), carrier.limits.metadata);
+            let text = format!("the metadata has {len} bytes, and the limit is {max}");
+            reject(&mut send, &mut recv, Rejection::new(Reason::TooLarge, text)).await;
+            None
+        }
         Opening::Data(Header { protocol, metadata }) => Some(IncomingStream { protocol, metadata, send, recv }),
         Opening::Error { data_lane } => {
             if let (Some(send), Some((recv, rest))) = (send.into_quic(), recv.into_quic()) {
@@ -111,9 +168,13 @@ async fn read_opening(carrier: &Arc<Carrier>, mut send: SendStream, mut recv: Re
 }
 
 async fn reject(send: &mut SendStream, recv: &mut RecvStream, rejection: Rejection) {
-    // An opener that has given up needs no answer.
-    let _ = send.write_raw(encode(&Status::Rejected(rejection))).await;
-    let _ = send.finish();
+    send.carrier().metrics.streams_rejected.inc();
+    // An opener that has given up needs no answer, and one that gives it no room gets none.
+    let bound = send.carrier().limits.header_timeout;
+    match timeout(bound, send.write_raw(encode(&Status::Rejected(rejection)))).await {
+        Ok(_) => drop(send.finish()),
+        Err(_) => send.reset_with(lane::TIMED_OUT),
+    }
     recv.stop_with(lane::REJECTED);
 }
 

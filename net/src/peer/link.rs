@@ -10,6 +10,7 @@ use bytes::{Buf, BytesMut};
 use iroh::endpoint::{Connection, Path, RecvStream, SendStream};
 use n0_future::{StreamExt, boxed::BoxFuture};
 use tokio::{sync::Semaphore, time::timeout};
+use tracing::Instrument;
 use twolane_id::PublicKey;
 
 use super::{
@@ -18,9 +19,11 @@ use super::{
     table::Generation,
 };
 use crate::{
+    access::{Gate, Refused},
     error::ConnectionLost,
     events::PathKind,
     limits::Limits,
+    metrics::Metrics,
     stream::{Carrier, PRIORITY_CONTROL},
     tasks::Tasks,
     wire::{
@@ -37,6 +40,8 @@ const LANES_BEFORE_HELLO: u64 = 16;
 /// What the links of an endpoint have in common.
 pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) nonce: Nonce,
     pub(crate) tasks: Tasks,
     /// Takes a stream whose header has been read.
@@ -47,8 +52,12 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) enum Notice {
     Hello(Nonce),
-    Goaway { duplicate: bool },
+    Goaway {
+        duplicate: bool,
+    },
     Path(PathKind),
+    /// The peer has shown whom it acts for.
+    Delegated,
     Closed(ConnectionLost),
 }
 
@@ -69,12 +78,13 @@ pub(crate) struct Link {
 pub(crate) struct Prepared {
     link: Arc<Link>,
     control: SendStream,
-    /// The peer's control stream with what was read of it, if its HELLO has come.
-    peer_control: Option<(RecvStream, BytesMut)>,
+    /// If the peer has been admitted already: its instance, and its control stream with what was read of it.
+    admitted: Option<(Nonce, RecvStream, BytesMut)>,
 }
 
 impl Link {
-    /// A connection that this side dialled: HELLO goes out, the peer's is read later.
+    /// A connection that this side dialled: HELLO goes out. The peer's is read later, unless there are rules that may
+    /// refuse the peer: then nothing is opened before they have been asked.
     pub(crate) async fn dialled(
         connection: Connection,
         peer: PublicKey,
@@ -84,20 +94,21 @@ impl Link {
         let lanes = shared.limits.streams_per_peer.min(LANES_BEFORE_HELLO);
         let link = Self::new(connection, peer, generation, shared, lanes);
         let control = link.say_hello().await?;
-        Ok(Prepared { link, control, peer_control: None })
+        let admitted = if shared.gate.decides() { Some(link.await_hello().await?) } else { None };
+        Ok(Prepared { link, control, admitted })
     }
 
-    /// A connection that the peer dialled: nothing happens on it before its HELLO has come.
+    /// A connection that the peer dialled: nothing is said on it before its HELLO has come and the rules allow it.
     pub(crate) async fn accepted(
         connection: Connection,
         peer: PublicKey,
         generation: Generation,
         shared: &Arc<Shared>,
-    ) -> Result<(Prepared, Nonce), ConnectionLost> {
+    ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, 0);
+        let admitted = link.await_hello().await?;
         let control = link.say_hello().await?;
-        let (recv, rest, nonce) = link.await_hello().await?;
-        Ok((Prepared { link, control, peer_control: Some((recv, rest)) }, nonce))
+        Ok(Prepared { link, control, admitted: Some(admitted) })
     }
 
     fn new(
@@ -109,7 +120,8 @@ impl Link {
     ) -> Arc<Self> {
         let lanes = usize::try_from(lanes).unwrap_or(usize::MAX);
         let first_path = handshake_path(&connection);
-        let carrier = Carrier::new(connection, peer, Arc::clone(&shared.limits), shared.tasks.clone(), lanes);
+        let (limits, tasks, metrics) = (Arc::clone(&shared.limits), shared.tasks.clone(), Arc::clone(&shared.metrics));
+        let carrier = Carrier::new(connection, peer, limits, tasks, metrics, lanes);
         Arc::new(Self {
             carrier: Arc::new(carrier),
             first_path,
@@ -154,7 +166,8 @@ impl Link {
 
     /// Closes the connection at once.
     pub(crate) fn cut(&self, because: ConnectionLost, code: u64, reason: &str) {
-        self.carrier.close(because, code, reason);
+        // What a CONNECTION_CLOSE frame has room for in one packet, with what goes along.
+        self.carrier.close(because, code, &reason[..reason.floor_char_boundary(1000)]);
     }
 
     fn lock_drain(&self) -> std::sync::MutexGuard<'_, Drain> {
@@ -184,9 +197,18 @@ impl Link {
         let _ = control.set_priority(PRIORITY_CONTROL);
         let mut bytes = Vec::with_capacity(64);
         varint::encode(&mut bytes, KIND_CONTROL);
-        let limits =
-            PeerLimits { data_lanes: self.shared.limits.streams_per_peer, metadata: crate::wire::header::MAX_METADATA };
-        Frame::Hello { version: VERSION, nonce: self.shared.nonce, limits }.encode(&mut bytes);
+        let ours = &self.shared.limits;
+        let limits = PeerLimits {
+            data_lanes: ours.streams_per_peer,
+            metadata: ours.metadata as u64,
+            unread_bytes: ours.unread_bytes,
+        };
+        let delegation = self.shared.gate.to_present(self.carrier.peer);
+        let delegated = delegation.is_some();
+        Frame::Hello { version: VERSION, nonce: self.shared.nonce, limits, delegated }.encode(&mut bytes);
+        if let Some(delegation) = delegation {
+            Frame::Delegation(delegation.to_bytes().into()).encode(&mut bytes);
+        }
         control.write_all(&bytes).await.map_err(|error| match error {
             iroh::endpoint::WriteError::ConnectionLost(error) => self.carrier.lost(error),
             // The peer stopped a stream that it may not stop.
@@ -195,21 +217,47 @@ impl Link {
         Ok(control)
     }
 
-    /// Reads the peer's control stream up to the end of its HELLO. On any fault the connection is closed.
-    async fn await_hello(&self) -> Result<(RecvStream, BytesMut, Nonce), ConnectionLost> {
+    /// Reads the peer's control stream up to the end of its HELLO, and asks whether the peer may be connected. On any
+    /// fault the connection is closed.
+    async fn await_hello(&self) -> Result<(Nonce, RecvStream, BytesMut), ConnectionLost> {
         let bound = self.shared.limits.hello_timeout;
-        let (lost, code) = match timeout(bound, self.read_hello()).await {
-            Ok(Ok(hello)) => return Ok(hello),
-            Ok(Err(lost @ ConnectionLost::Malformed(_))) => (lost, codes::PROTOCOL_VIOLATION),
-            Ok(Err(lost @ ConnectionLost::Version { .. })) => (lost, codes::VERSION),
-            Ok(Err(lost)) => return Err(lost),
-            Err(_) => (ConnectionLost::HelloTimedOut(bound), codes::HELLO_TIMEOUT),
+        let hello = match timeout(bound, self.read_hello()).await {
+            Ok(hello) => hello,
+            Err(_) => Err(ConnectionLost::HelloTimedOut(bound)),
         };
-        self.cut(lost.clone(), code, &lost.to_string());
-        Err(lost)
+        let admitted = match hello {
+            Ok(hello) => match self.shared.gate.admit(&self.carrier.identity()).await {
+                Ok(()) => Ok(hello),
+                Err(Refused(reason)) => Err(ConnectionLost::NotAllowed { reason: reason.into() }),
+            },
+            Err(lost) => Err(lost),
+        };
+        admitted.inspect_err(|lost| self.cut_for(lost))
     }
 
-    async fn read_hello(&self) -> Result<(RecvStream, BytesMut, Nonce), ConnectionLost> {
+    /// Closes the connection for a fault of the peer, with a code and words that it can read.
+    pub(crate) fn cut_for(&self, lost: &ConnectionLost) {
+        let (code, reason) = match lost {
+            ConnectionLost::Malformed(_) => (codes::PROTOCOL_VIOLATION, lost.to_string()),
+            ConnectionLost::Version { .. } => (codes::VERSION, lost.to_string()),
+            ConnectionLost::HelloTimedOut(_) => (codes::HELLO_TIMEOUT, lost.to_string()),
+            ConnectionLost::NotAllowed { reason } => (codes::FORBIDDEN, reason.clone()),
+            ConnectionLost::BadDelegation(error) => (codes::BAD_DELEGATION, error.to_string()),
+            // It is gone already.
+            _ => return,
+        };
+        if self.connection().close_reason().is_none() {
+            let metrics = &self.shared.metrics;
+            match lost {
+                ConnectionLost::NotAllowed { .. } => metrics.connections_refused.inc(),
+                ConnectionLost::BadDelegation(_) => metrics.delegations_refused.inc(),
+                _ => 0,
+            };
+        }
+        self.cut(lost.clone(), code, &reason);
+    }
+
+    async fn read_hello(&self) -> Result<(Nonce, RecvStream, BytesMut), ConnectionLost> {
         loop {
             let mut recv = self.connection().accept_uni().await.map_err(|error| self.carrier.lost(error))?;
             let mut buffer = BytesMut::new();
@@ -225,23 +273,48 @@ impl Link {
                 let _ = recv.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
                 continue;
             }
-            loop {
-                if let Some((frame, used)) = Frame::decode(&buffer).map_err(ConnectionLost::Malformed)? {
-                    let Frame::Hello { version, nonce, limits } = frame else {
-                        return Err(ConnectionLost::Malformed(Malformed::Value {
-                            what: "the first control frame",
-                            value: 1,
-                        }));
-                    };
-                    if version != VERSION {
-                        return Err(ConnectionLost::Version { theirs: version });
-                    }
-                    buffer.advance(used);
-                    self.set_peer_limits(limits);
-                    return Ok((recv, buffer, nonce));
-                }
-                self.read_control(&mut recv, &mut buffer).await?;
+            let Frame::Hello { version, nonce, limits, delegated } = self.read_frame(&mut recv, &mut buffer).await?
+            else {
+                let malformed = Malformed::Value { what: "the first control frame", value: 1 };
+                return Err(ConnectionLost::Malformed(malformed));
+            };
+            if version != VERSION {
+                return Err(ConnectionLost::Version { theirs: version });
             }
+            if delegated {
+                let Frame::Delegation(certificate) = self.read_frame(&mut recv, &mut buffer).await? else {
+                    let malformed = Malformed::Value { what: "the control frame after HELLO", value: 1 };
+                    return Err(ConnectionLost::Malformed(malformed));
+                };
+                self.take_delegation(&certificate)?;
+            }
+            self.set_peer_limits(limits);
+            return Ok((nonce, recv, buffer));
+        }
+    }
+
+    async fn read_frame(&self, recv: &mut RecvStream, buffer: &mut BytesMut) -> Result<Frame, ConnectionLost> {
+        loop {
+            if let Some((frame, used)) = Frame::decode(buffer).map_err(ConnectionLost::Malformed)? {
+                buffer.advance(used);
+                return Ok(frame);
+            }
+            self.read_control(recv, buffer).await?;
+        }
+    }
+
+    /// The peer shows whom it acts for.
+    fn take_delegation(&self, certificate: &[u8]) -> Result<(), ConnectionLost> {
+        let delegation =
+            self.shared.gate.check_bytes(self.carrier.peer, certificate).map_err(ConnectionLost::BadDelegation)?;
+        self.carrier.set_delegation(Some(delegation));
+        Ok(())
+    }
+
+    /// Shows the peer whom this endpoint acts for now.
+    pub(crate) fn present_delegation(&self) {
+        if let Some(delegation) = self.shared.gate.to_present(self.carrier.peer) {
+            self.carrier.send(Frame::Delegation(delegation.to_bytes().into()));
         }
     }
 
@@ -261,6 +334,7 @@ impl Link {
         if self.peer_limits.set(limits).is_err() {
             return;
         }
+        self.carrier.set_peer_unread_bytes(limits.unread_bytes);
         let given = usize::try_from(self.max_lanes()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         if given >= self.assumed_lanes {
             self.carrier.free_lanes.add_permits(given - self.assumed_lanes);
@@ -282,12 +356,12 @@ impl Link {
         }
     }
 
-    fn on_frame(&self, frame: Frame, notify: &impl Fn(Notice)) -> Result<(), Malformed> {
+    fn on_frame(&self, frame: Frame, notify: &impl Fn(Notice)) -> Result<(), ConnectionLost> {
         let carrier = &self.carrier;
         match frame {
             // Said once, and read already.
             Frame::Hello { .. } => {
-                return Err(Malformed::Value { what: "a second HELLO", value: 0 });
+                return Err(ConnectionLost::Malformed(Malformed::Value { what: "a second HELLO", value: 0 }));
             }
             Frame::Goaway { reason } => {
                 self.lock_drain().on_goaway();
@@ -299,15 +373,11 @@ impl Link {
                 self.lock_drain().on_drained(Counts { opened, accepted });
                 self.step_drain();
             }
-            Frame::Watermark { lane, offset } => {
-                if let Some(lanes) = carrier.find(lane) {
-                    lanes.on_watermark(offset);
-                }
-            }
-            Frame::Consumed { lane, offset } => {
-                if let Some(lanes) = carrier.find(lane) {
-                    lanes.on_consumed(offset);
-                }
+            Frame::Watermark { lane, offset } => carrier.on_watermark(lane, offset),
+            Frame::Consumed { lane, offset } => carrier.on_consumed(lane, offset),
+            Frame::Delegation(certificate) => {
+                self.take_delegation(&certificate)?;
+                notify(Notice::Delegated);
             }
             Frame::Unknown => {}
         }
@@ -320,13 +390,19 @@ impl Prepared {
         &self.link
     }
 
+    /// The peer's instance, if its HELLO has come.
+    pub(crate) fn nonce(&self) -> Option<Nonce> {
+        self.admitted.as_ref().map(|(nonce, ..)| *nonce)
+    }
+
     /// Starts the link's tasks. They end with the connection. `notify` is called from them.
     pub(crate) fn start(self, notify: impl Fn(Notice) + Send + Sync + 'static) {
-        let Self { link, control, peer_control } = self;
+        let Self { link, control, admitted } = self;
         let tasks = link.shared.tasks.clone();
         let notify = Arc::new(notify);
-        tasks.spawn(write_control(Arc::clone(&link), control));
-        tasks.spawn(read_control(link, peer_control, notify));
+        let span = tracing::debug_span!("peer", peer = %link.carrier.peer, connection = link.generation);
+        tasks.spawn(write_control(Arc::clone(&link), control).instrument(span.clone()));
+        tasks.spawn(read_control(link, admitted, notify).instrument(span));
     }
 }
 
@@ -358,7 +434,7 @@ fn handshake_path(connection: &Connection) -> Option<PathKind> {
     connection.paths().iter().min_by_key(|path| path.id()).map(|path| path_kind(&path))
 }
 
-fn path_kind(path: &Path<'_>) -> PathKind {
+pub(super) fn path_kind(path: &Path<'_>) -> PathKind {
     if path.is_relay() { PathKind::Relay } else { PathKind::Direct }
 }
 
@@ -382,48 +458,42 @@ async fn watch_paths(link: &Link, notify: &impl Fn(Notice)) -> Infallible {
 /// Reads the peer's control stream and watches the paths, until the connection is gone.
 async fn read_control(
     link: Arc<Link>,
-    peer_control: Option<(RecvStream, BytesMut)>,
+    admitted: Option<(Nonce, RecvStream, BytesMut)>,
     notify: Arc<impl Fn(Notice) + Send + Sync>,
 ) {
-    let ended = tokio::select! {
-        lost = run(&link, peer_control, &*notify) => lost,
+    let lost = tokio::select! {
+        lost = run(&link, admitted, &*notify) => lost,
         never = watch_paths(&link, &*notify) => match never {},
     };
-    let lost = match ended {
-        ConnectionLost::Malformed(malformed) => {
-            let lost = ConnectionLost::Malformed(malformed);
-            link.cut(lost.clone(), codes::PROTOCOL_VIOLATION, &lost.to_string());
-            lost
-        }
-        lost => lost,
-    };
+    link.cut_for(&lost);
     link.carrier.on_lost();
     notify(Notice::Closed(lost));
 }
 
 async fn run(
     link: &Arc<Link>,
-    peer_control: Option<(RecvStream, BytesMut)>,
+    admitted: Option<(Nonce, RecvStream, BytesMut)>,
     notify: &impl Fn(Notice),
 ) -> ConnectionLost {
-    let (mut recv, mut buffer) = match peer_control {
-        Some(control) => control,
+    let (mut recv, mut buffer) = match admitted {
+        Some((_, recv, buffer)) => (recv, buffer),
         None => match link.await_hello().await {
-            Ok((recv, buffer, nonce)) => {
+            Ok((nonce, recv, buffer)) => {
                 notify(Notice::Hello(nonce));
                 (recv, buffer)
             }
             Err(lost) => return lost,
         },
     };
-    link.shared.tasks.spawn(incoming::accept_streams(Arc::clone(link), Arc::clone(&link.shared)));
+    let streams = incoming::accept_streams(Arc::clone(link), Arc::clone(&link.shared));
+    link.shared.tasks.spawn(streams.in_current_span());
     loop {
         loop {
             match Frame::decode(&buffer) {
                 Ok(Some((frame, used))) => {
                     buffer.advance(used);
-                    if let Err(malformed) = link.on_frame(frame, notify) {
-                        return ConnectionLost::Malformed(malformed);
+                    if let Err(lost) = link.on_frame(frame, notify) {
+                        return lost;
                     }
                 }
                 Ok(None) => break,

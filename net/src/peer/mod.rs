@@ -1,15 +1,17 @@
 //! One connection for each peer: the rules (table, glare, backoff, drain) are pure, the rest carries them out.
 
-mod backoff;
+pub(crate) mod backoff;
 mod drain;
 mod glare;
+pub(crate) mod guard;
 mod incoming;
+mod info;
 mod link;
 mod open;
 mod peers;
 mod table;
 
-pub use self::peers::PeerInfo;
+pub use self::info::{PathInfo, PeerInfo};
 pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},

@@ -50,13 +50,18 @@ pub(crate) async fn open(
     phase: &mut Phase,
 ) -> Result<XStream, OpenError> {
     *phase = Phase::Send;
-    match within {
+    let opened = match within {
         None => run(link, opening, None, phase).await,
         // A little less for a free lane than for the whole, so that what was waited for is known.
         Some(after) => timeout(after, run(link, opening, Some(after.mul_f32(0.95)), phase))
             .await
             .unwrap_or(Err(OpenError::Failed(GetStreamError::TimedOut { after }))),
+    };
+    match &opened {
+        Ok(_) | Err(OpenError::Draining | OpenError::Failed(GetStreamError::Rejected { .. })) => {}
+        Err(OpenError::Failed(_)) => drop(link.carrier.metrics.streams_failed.inc()),
     }
+    opened
 }
 
 async fn run(
@@ -89,7 +94,8 @@ async fn run(
     let (send, recv) = stream.raw();
 
     let mut rest = opening.early.clone();
-    let early = rest.split_to(rest.len().min(EARLY_BYTES));
+    let share = usize::try_from(carrier.share()).unwrap_or(usize::MAX);
+    let early = rest.split_to(rest.len().min(EARLY_BYTES).min(share));
     let mut bytes = Vec::with_capacity(64 + opening.metadata.len() + early.len());
     Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() }.encode(&mut bytes);
     bytes.extend_from_slice(&early);
@@ -103,8 +109,12 @@ async fn run(
         Ok(()) | Err(_) => {}
     }
     match recv.read_raw(status::TRUNCATED, Status::decode).await {
-        Ok(Status::Accepted) => {}
+        Ok(Status::Accepted) => {
+            send.lanes().agree();
+            carrier.metrics.streams_opened.inc();
+        }
         Ok(Status::Rejected(rejection)) => {
+            carrier.metrics.streams_rejected_by_peer.inc();
             return Err(GetStreamError::Rejected { protocol: opening.protocol.clone(), rejection }.into());
         }
         Err(RawError::Malformed(malformed)) => return Err(GetStreamError::from(malformed).into()),

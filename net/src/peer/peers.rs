@@ -18,18 +18,16 @@ use twolane_id::PublicKey;
 
 use super::{
     backoff,
+    info::{self, PeerInfo},
     link::{Link, Notice, Prepared, Shared},
     table::{Action, Generation, Input, Phase, Row},
 };
 use crate::{
+    access::{Call, Identity, Pairing, Refused},
     error::{ConnectionLost, DialError},
     events::{Event, EventSource},
     key,
-    wire::{
-        ALPN,
-        codes::connection as codes,
-        control::{GoawayReason, Nonce},
-    },
+    wire::{ALPN, codes::connection as codes, control::GoawayReason},
 };
 
 /// How long a peer that says "another connection stays" has for that connection to show up. It has been completed
@@ -53,6 +51,8 @@ pub(crate) struct Peers {
     admission: Mutex<()>,
     unannounced: Mutex<VecDeque<PublicKey>>,
     announced: Notify,
+    /// A certificate came into use, or a connection was admitted by rules that have changed since.
+    pub(super) standing: Notify,
 }
 
 /// One peer.
@@ -73,6 +73,10 @@ struct State {
     /// Why the last connection that ended did.
     last_lost: Option<ConnectionLost>,
     last_error: Option<String>,
+    /// What the hooks have been told, and what to tell them.
+    pairing: Pairing,
+    identity: Identity,
+    ended: Arc<ConnectionLost>,
     /// The row was dropped from the table: look the peer up again.
     gone: bool,
 }
@@ -88,32 +92,10 @@ pub(crate) struct View {
     absent: bool,
     /// As events say it.
     pub(crate) connected: bool,
+    /// Why it is not.
+    pub(crate) lost: Option<ConnectionLost>,
     /// Connections, those that drain included.
     connections: usize,
-}
-
-/// What is known of a connected peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PeerInfo {
-    /// The peer.
-    pub id: PublicKey,
-    /// The way its data takes now. `None` while that is being decided.
-    pub path: Option<crate::PathKind>,
-    /// Round trip of that way.
-    pub rtt: Option<Duration>,
-    /// Streams that are open, in both directions.
-    pub streams: usize,
-    /// QUIC connections: one, and for a moment two after both sides dialled at once.
-    pub connections: usize,
-    /// Since when the peer has been connected without a break.
-    pub since: Instant,
-    /// Bytes of UDP payload sent to the peer and received from it, on the connections that exist now.
-    pub sent: u64,
-    /// See `sent`.
-    pub received: u64,
-    /// The last thing that went wrong with this peer.
-    pub last_error: Option<String>,
 }
 
 impl Peers {
@@ -135,6 +117,7 @@ impl Peers {
             admission: Mutex::default(),
             unannounced: Mutex::default(),
             announced: Notify::new(),
+            standing: Notify::new(),
         })
     }
 
@@ -199,8 +182,8 @@ impl Peers {
         }
     }
 
-    /// A connection that the peer dialled, with its HELLO read.
-    pub(crate) fn accepted(self: &Arc<Self>, prepared: Prepared, nonce: Nonce) {
+    /// A connection that the peer dialled, with its HELLO read. `version` is that of the rules that it was admitted by.
+    pub(crate) fn accepted(self: &Arc<Self>, prepared: Prepared, version: (u64, u64)) {
         let link = Arc::clone(prepared.link());
         let id = link.carrier.peer;
         if self.closing.is_cancelled() {
@@ -210,7 +193,17 @@ impl Peers {
         if self.is_full(&id) {
             return link.cut(ConnectionLost::Closed, codes::BUSY, "as many peers as allowed are connected");
         }
-        self.register(prepared, Input::Accepted(link.generation, nonce));
+        if let Some(nonce) = prepared.nonce() {
+            self.register(prepared, Input::Accepted(link.generation, nonce));
+            self.look_again(&link, version);
+        }
+    }
+
+    /// A connection was admitted while the rules changed, or for a time only.
+    fn look_again(&self, link: &Link, version: (u64, u64)) {
+        if version != self.shared.gate.version() || link.carrier.identity().delegation.is_some() {
+            self.standing.notify_one();
+        }
     }
 
     /// Whether a peer that is not connected would be one too many.
@@ -285,6 +278,11 @@ impl Peers {
     fn register(self: &Arc<Self>, prepared: Prepared, input: Input) {
         let link = Arc::clone(prepared.link());
         let id = link.carrier.peer;
+        let metrics = &self.shared.metrics;
+        match input {
+            Input::Dialled(_) => metrics.connections_dialled.inc(),
+            _ => metrics.connections_accepted.inc(),
+        };
         let peer = loop {
             let peer = self.row(id);
             if self.apply_with(&peer, input, Some(&link)) {
@@ -304,14 +302,19 @@ impl Peers {
         match notice {
             Notice::Hello(nonce) => {
                 self.apply(peer, Input::Hello(generation, nonce));
+                // It may have shown whom it acts for.
+                self.standing.notify_one();
             }
+            Notice::Delegated => self.standing.notify_one(),
             Notice::Goaway { duplicate } => {
                 self.apply(peer, Input::Goaway(generation, duplicate));
             }
             Notice::Path(path) => self.events.emit(Event::PathChanged { peer: peer.id, path }),
             Notice::Closed(lost) => {
                 let mut state = peer.lock();
-                state.links.remove(&generation);
+                if state.links.remove(&generation).is_some() {
+                    self.shared.metrics.connections_closed.inc();
+                }
                 if lost != ConnectionLost::PeerDone {
                     state.last_error = Some(lost.to_string());
                 }
@@ -357,13 +360,19 @@ impl Peers {
                 }
                 Action::Connected => {
                     self.announce(peer.id);
+                    self.shared.metrics.peers_connected.inc();
+                    state.identity = link.map_or_else(|| Identity::new(peer.id), |link| link.carrier.identity());
                     self.events.emit(Event::Connected { peer: peer.id });
+                    self.call_hooks(peer, &mut state, true);
                 }
                 Action::Disconnected => {
                     state.since = None;
                     self.retract(&peer.id);
+                    self.shared.metrics.peers_disconnected.inc();
                     let cause = Arc::new(state.last_lost.take().unwrap_or(ConnectionLost::Closed));
+                    state.ended = Arc::clone(&cause);
                     self.events.emit(Event::Disconnected { peer: peer.id, cause });
+                    self.call_hooks(peer, &mut state, false);
                 }
                 Action::FailWaiters => {}
             }
@@ -372,6 +381,9 @@ impl Peers {
             view.current = state.row.current().and_then(|generation| state.links.get(&generation).cloned());
             view.connected = state.row.is_connected();
             view.connections = state.links.len();
+            if actions.contains(&Action::Disconnected) {
+                view.lost = Some(ConnectionLost::clone(&state.ended));
+            }
             view.absent = state.row.phase() == Phase::Absent;
             if actions.contains(&Action::FailWaiters) {
                 view.failed += 1;
@@ -381,12 +393,24 @@ impl Peers {
         let forget = state.row.is_idle() && state.row.failures() == 0;
         drop(state);
         if forget {
-            let mut rows = self.lock_rows();
-            if rows.get(&peer.id).is_some_and(|row| Arc::ptr_eq(row, peer)) && peer.leave_if_idle() {
-                rows.remove(&peer.id);
-            }
+            self.forget(peer);
         }
         true
+    }
+
+    /// Drops a row that nothing is left to remember about.
+    fn forget(&self, peer: &Arc<Peer>) {
+        let mut rows = self.lock_rows();
+        if rows.get(&peer.id).is_some_and(|row| Arc::ptr_eq(row, peer)) && peer.leave_if_idle() {
+            rows.remove(&peer.id);
+        }
+    }
+
+    /// Has the hooks told, by a task of the peer's that makes one call after the other.
+    fn call_hooks(self: &Arc<Self>, peer: &Arc<Peer>, state: &mut State, connected: bool) {
+        if self.shared.gate.has_hooks() && state.pairing.set(connected) {
+            self.shared.tasks.spawn(run_hooks(Arc::clone(self), Arc::clone(peer)));
+        }
     }
 
     fn dial_failed(self: &Arc<Self>, peer: &Arc<Peer>, cause: DialError) {
@@ -395,6 +419,7 @@ impl Peers {
             state.last_error = Some(cause.to_string());
             state.failed_at = Some(Instant::now());
         }
+        self.shared.metrics.dials_failed.inc();
         peer.view.send_modify(|view| view.cause = Some(cause.clone()));
         self.events.emit(Event::DialFailed { peer: peer.id, cause: Arc::new(cause) });
         self.apply(peer, Input::DialFailed);
@@ -425,6 +450,9 @@ impl Peer {
                 failed_at: None,
                 last_lost: None,
                 last_error: None,
+                pairing: Pairing::default(),
+                identity: Identity::new(id),
+                ended: Arc::new(ConnectionLost::Closed),
                 gone: false,
             }),
             view: watch::Sender::default(),
@@ -439,7 +467,8 @@ impl Peer {
     /// Marks an idle peer as gone from the table.
     fn leave_if_idle(&self) -> bool {
         let mut state = self.lock();
-        state.gone = state.row.is_idle();
+        // One that still has hooks to call stays: a second row would call them at the same time.
+        state.gone = state.row.is_idle() && state.pairing.is_quiet();
         state.gone
     }
 
@@ -449,6 +478,7 @@ impl Peer {
             (state.links.values().cloned().collect::<Vec<_>>(), state.since?, state.last_error.clone())
         };
         let current = self.view.borrow().current.clone().or_else(|| links.first().cloned())?;
+        let paths = info::paths(&current);
         let path = current.path();
         let (mut sent, mut received) = (0, 0);
         for link in &links {
@@ -458,6 +488,8 @@ impl Peer {
         }
         Some(PeerInfo {
             id: self.id,
+            owner: current.carrier.identity().owner(),
+            paths,
             path: path.map(|(kind, _)| kind),
             rtt: path.map(|(_, rtt)| rtt),
             streams: links.iter().map(|link| link.carrier.live()).sum(),
@@ -473,7 +505,7 @@ impl Peer {
 /// One dial, which serves everybody who waits.
 async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
     let since = peer.lock().failed_at.map_or(Duration::ZERO, |failed_at| failed_at.elapsed());
-    let wait = backoff::delay(failures, random()).saturating_sub(since);
+    let wait = backoff::delay(failures, backoff::random()).saturating_sub(since);
     if !wait.is_zero() {
         let mut view = peer.view.subscribe();
         let dropped = tokio::select! {
@@ -487,11 +519,16 @@ async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
             return;
         }
     }
+    let version = peers.shared.gate.version();
     tokio::select! {
         connected = connect(&peers, peer.id) => match connected {
             Ok(prepared) => {
-                let generation = prepared.link().generation;
-                peers.register(prepared, Input::Dialled(generation));
+                let (link, nonce) = (Arc::clone(prepared.link()), prepared.nonce());
+                peers.register(prepared, Input::Dialled(link.generation));
+                if let Some(nonce) = nonce {
+                    peers.apply(&peer, Input::Hello(link.generation, nonce));
+                }
+                peers.look_again(&link, version);
             }
             Err(cause) => peers.dial_failed(&peer, cause),
         },
@@ -503,6 +540,8 @@ async fn connect(peers: &Arc<Peers>, id: PublicKey) -> Result<Prepared, DialErro
     let after = peers.shared.limits.connect_timeout;
     let address = key::to_iroh(&id);
     let dialling = async {
+        let allowed = peers.shared.gate.before_dial(id).await;
+        allowed.map_err(|Refused(reason)| DialError::NotAllowed { reason: reason.into() })?;
         let connection = peers.endpoint.connect(address, ALPN).await.map_err(dial_error)?;
         Link::dialled(connection, id, peers.next_generation(), &peers.shared).await.map_err(DialError::Lost)
     };
@@ -524,6 +563,30 @@ fn dial_error(error: iroh::endpoint::ConnectError) -> DialError {
     }
 }
 
+/// Calls the hooks until they have been told how things stand.
+async fn run_hooks(peers: Arc<Peers>, peer: Arc<Peer>) {
+    loop {
+        let (call, identity, ended) = {
+            let mut state = peer.lock();
+            let Some(call) = state.pairing.next() else {
+                break;
+            };
+            (call, state.identity.clone(), Arc::clone(&state.ended))
+        };
+        match call {
+            Call::Connect => peers.shared.gate.connected(&identity).await,
+            Call::Disconnect => peers.shared.gate.disconnected(peer.id, &ended).await,
+        }
+    }
+    let idle = {
+        let state = peer.lock();
+        state.row.is_idle() && state.row.failures() == 0
+    };
+    if idle {
+        peers.forget(&peer);
+    }
+}
+
 async fn await_twin(peers: Arc<Peers>, peer: Arc<Peer>) {
     let mut view = peer.view.subscribe();
     tokio::select! {
@@ -532,9 +595,4 @@ async fn await_twin(peers: Arc<Peers>, peer: Arc<Peer>) {
         () = peers.closing.cancelled() => {}
     }
     peers.apply(&peer, Input::TwinTimeout);
-}
-
-/// For the jitter. Without randomness the longest wait is the safe one.
-fn random() -> u32 {
-    getrandom::u32().unwrap_or(u32::MAX)
 }

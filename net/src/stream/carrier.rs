@@ -4,20 +4,26 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use iroh::endpoint::{Connection, ConnectionError, VarInt};
-use tokio::sync::{Notify, Semaphore};
-use twolane_id::PublicKey;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use twolane_id::{PublicKey, delegation::Delegation};
 
-use super::lanes::Lanes;
+use super::{lanes::Lanes, share};
 use crate::{
+    access::Identity,
     error::ConnectionLost,
     limits::Limits,
+    metrics::Metrics,
     tasks::Tasks,
-    wire::{control::Frame, record::Severity, varint},
+    wire::{
+        control::{DEFAULT_UNREAD_BYTES, Frame},
+        record::Severity,
+        varint,
+    },
 };
 
 /// Data lanes have the priorities of an `i16`; what is about them goes first.
@@ -30,9 +36,11 @@ pub(crate) const PRIORITY_CONTROL: i32 = PRIORITY_ERRORS + 1;
 pub(crate) struct Carrier {
     pub(crate) connection: Connection,
     pub(crate) peer: PublicKey,
+    identity: Mutex<Identity>,
     pub(crate) limits: Arc<Limits>,
     /// Owns every task that outlives a call.
     pub(crate) tasks: Tasks,
+    pub(crate) metrics: Arc<Metrics>,
     /// One permit for each data lane that may be opened.
     pub(crate) free_lanes: Arc<Semaphore>,
     /// Bidirectional streams opened, and accepted, on this connection.
@@ -41,6 +49,10 @@ pub(crate) struct Carrier {
     /// Writes to any lane.
     writes: AtomicU64,
     lanes: Mutex<LaneTable>,
+    /// Lanes that share what the peer may hold unread.
+    sharing: AtomicUsize,
+    /// What the peer may hold unread, in bytes, all lanes together.
+    peer_unread_bytes: AtomicU64,
     /// Told when the last lane of a draining connection is gone.
     pub(crate) idle: Notify,
     outbox: Mutex<Outbox>,
@@ -55,18 +67,23 @@ impl Carrier {
         peer: PublicKey,
         limits: Arc<Limits>,
         tasks: Tasks,
+        metrics: Arc<Metrics>,
         free_lanes: usize,
     ) -> Self {
         Self {
             connection,
             peer,
+            identity: Mutex::new(Identity::new(peer)),
             limits,
             tasks,
+            metrics,
             free_lanes: Arc::new(Semaphore::new(free_lanes)),
             opened: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             lanes: Mutex::default(),
+            sharing: AtomicUsize::new(0),
+            peer_unread_bytes: AtomicU64::new(DEFAULT_UNREAD_BYTES),
             idle: Notify::new(),
             outbox: Mutex::default(),
             outbox_filled: Notify::new(),
@@ -74,19 +91,42 @@ impl Carrier {
         }
     }
 
-    /// Makes a lane known, so that its error lane and the reports about it find it.
-    pub(crate) fn register(&self, lanes: &Arc<Lanes>) {
-        self.lock_lanes().lanes.insert(lanes.id(), Arc::downgrade(lanes));
+    /// Who the peer is, and whom it acts for now.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Called when the last handle of a lane is gone.
-    pub(crate) fn forget(&self, id: u64) {
+    /// Says whom the peer acts for. The answer is whom it acted for before.
+    pub(crate) fn set_delegation(&self, delegation: Option<Arc<Delegation>>) -> Option<Arc<Delegation>> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut identity.delegation, delegation)
+    }
+
+    /// The peer's streams that the rules were asked about, and that are open.
+    pub(crate) fn admitted(&self) -> Vec<Arc<Lanes>> {
+        let lanes: Vec<_> = self.lock_lanes().lanes.values().filter_map(Weak::upgrade).collect();
+        lanes.into_iter().filter(|lanes| lanes.admitted.get().is_some()).collect()
+    }
+
+    /// Makes a lane known, so that its error lane and the reports about it find it.
+    pub(crate) fn register(&self, lanes: &Arc<Lanes>) {
+        let mut table = self.lock_lanes();
+        table.lanes.insert(lanes.id(), Arc::downgrade(lanes));
+        self.sharing.store(table.sharing(), Relaxed);
+    }
+
+    /// Called when the last handle of a lane is gone. `consumed` answers a watermark that had not been reached.
+    pub(crate) fn forget(&self, id: u64, consumed: Option<u64>) {
         let idle = {
             let mut table = self.lock_lanes();
             table.lanes.remove(&id);
+            self.sharing.store(table.sharing(), Relaxed);
             table.is_drained()
         };
         self.lock_outbox().forget(id);
+        if let Some(offset) = consumed {
+            self.report_gone(id, offset);
+        }
         if idle {
             self.idle.notify_one();
         }
@@ -116,6 +156,68 @@ impl Carrier {
     pub(crate) fn start_draining(&self) {
         self.lock_lanes().draining = true;
         self.free_lanes.close();
+    }
+
+    /// Bytes that one lane may have unread at the peer now.
+    pub(crate) fn share(&self) -> u64 {
+        share::of(self.peer_unread_bytes.load(Relaxed), self.sharing.load(Relaxed))
+    }
+
+    /// The peer's HELLO says what it may hold.
+    pub(crate) fn set_peer_unread_bytes(&self, bytes: u64) {
+        self.peer_unread_bytes.store(bytes, Relaxed);
+    }
+
+    /// Whether a lane that ends with so much unread has to be kept in mind.
+    pub(crate) fn is_much(&self, unread: u64) -> bool {
+        unread > share::least(self.peer_unread_bytes.load(Relaxed))
+    }
+
+    /// A lane was finished and let go of, with data that the peer has yet to read: it keeps its share, and the right
+    /// to be open, until the peer says that the data was read.
+    pub(crate) fn keep_unread(&self, id: u64, end: u64, permit: Option<OwnedSemaphorePermit>) {
+        let mut table = self.lock_lanes();
+        if table.lost {
+            return;
+        }
+        table.unread.insert(id, Unread { end, _permit: permit });
+        drop(table);
+        self.send(Frame::Watermark { lane: id, offset: end });
+    }
+
+    /// The peer has read a lane up to `offset`.
+    pub(crate) fn on_consumed(&self, id: u64, offset: u64) {
+        let (lanes, read) = {
+            let mut table = self.lock_lanes();
+            let whole = table.unread.get(&id).is_some_and(|unread| unread.end <= offset);
+            let read = if whole { table.unread.remove(&id) } else { None };
+            self.sharing.store(table.sharing(), Relaxed);
+            (table.lanes.get(&id).and_then(Weak::upgrade), read)
+        };
+        // Dropped outside the lock: the permit wakes whoever waits for a lane.
+        drop(read);
+        if let Some(lanes) = lanes {
+            lanes.on_consumed(offset);
+        }
+    }
+
+    /// The peer wants to hear when a lane has been read up to `offset`. One that is gone holds nothing.
+    pub(crate) fn on_watermark(&self, id: u64, offset: u64) {
+        match self.find(id) {
+            Some(lanes) => lanes.on_watermark(offset),
+            None => self.report_gone(id, offset),
+        }
+    }
+
+    fn report_gone(&self, id: u64, offset: u64) {
+        // Twice what an honest peer can have under way: its lanes, and as many that have just ended.
+        let max = self.limits.transport_streams() as usize * 2;
+        let mut outbox = self.lock_outbox();
+        if outbox.gone.len() < max || outbox.gone.contains_key(&id) {
+            outbox.gone.insert(id, offset);
+        }
+        drop(outbox);
+        self.outbox_filled.notify_one();
     }
 
     fn lock_lanes(&self) -> std::sync::MutexGuard<'_, LaneTable> {
@@ -167,7 +269,12 @@ impl Carrier {
     /// The connection is gone: everybody who waits for something that only it can bring is told.
     pub(crate) fn on_lost(&self) {
         self.free_lanes.close();
-        let lanes: Vec<_> = self.lock_lanes().lanes.values().filter_map(Weak::upgrade).collect();
+        let (lanes, unread) = {
+            let mut table = self.lock_lanes();
+            table.lost = true;
+            (table.lanes.values().filter_map(Weak::upgrade).collect::<Vec<_>>(), std::mem::take(&mut table.unread))
+        };
+        drop(unread);
         for lanes in lanes {
             lanes.on_lost();
         }
@@ -185,10 +292,23 @@ struct LaneTable {
     lanes: HashMap<u64, Weak<Lanes>>,
     /// Data lanes that are being opened and are not among `lanes` yet.
     opening: usize,
+    /// Lanes that have ended here, and whose data the peer has yet to read.
+    unread: HashMap<u64, Unread>,
     draining: bool,
+    lost: bool,
+}
+
+#[derive(Debug)]
+struct Unread {
+    end: u64,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl LaneTable {
+    fn sharing(&self) -> usize {
+        self.lanes.len() + self.unread.len()
+    }
+
     fn is_drained(&self) -> bool {
         self.draining && self.lanes.is_empty() && self.opening == 0
     }
@@ -217,10 +337,14 @@ impl Drop for Opening<'_> {
 struct Outbox {
     goaway: Option<Frame>,
     drained: Option<Frame>,
+    /// Only the last one counts.
+    delegation: Option<Frame>,
     /// The ledger has at most eight under way for a lane.
     watermarks: BTreeMap<u64, Vec<u64>>,
     /// Only the last report for a lane counts.
     consumed: BTreeMap<u64, u64>,
+    /// The same for lanes that have ended here.
+    gone: BTreeMap<u64, u64>,
 }
 
 impl Outbox {
@@ -230,6 +354,7 @@ impl Outbox {
             Frame::Drained { .. } => self.drained = Some(frame),
             Frame::Watermark { lane, offset } => self.watermarks.entry(lane).or_default().push(offset),
             Frame::Consumed { lane, offset } => drop(self.consumed.insert(lane, offset)),
+            Frame::Delegation(_) => self.delegation = Some(frame),
             // HELLO is written when the control stream is opened.
             Frame::Hello { .. } | Frame::Unknown => {}
         }
@@ -241,7 +366,10 @@ impl Outbox {
     }
 
     fn encode(self, out: &mut Vec<u8>) {
-        for (lane, offset) in self.consumed {
+        if let Some(delegation) = self.delegation {
+            delegation.encode(out);
+        }
+        for (lane, offset) in self.consumed.into_iter().chain(self.gone) {
             Frame::Consumed { lane, offset }.encode(out);
         }
         for (lane, offsets) in self.watermarks {

@@ -70,6 +70,7 @@ async fn send_unbounded(lanes: &Arc<Lanes>, record: Record) -> Result<(), WriteE
         iroh::endpoint::WriteError::Stopped(code) => WriteError::Stopped { code: code.into_inner() },
         _ => WriteError::Lost(ConnectionLost::Closed),
     })?;
+    carrier.metrics.records_sent.inc();
     if fatal {
         let _ = send.finish();
         *out = ErrorOut::Finished;

@@ -12,6 +12,7 @@ use std::{
     task::Waker,
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
     task::AbortHandle,
@@ -20,16 +21,22 @@ use tokio::{
 use super::{
     Report, StreamError,
     carrier::Carrier,
-    error_lane::ErrorOut,
+    error_lane::{self, ErrorOut},
     inbox::Inbox,
     ledger::MAX_MARKS,
     state::{Recv, RecvAction, RecvEvent, Send, SendAction, SendEvent},
 };
-use crate::wire::{
-    Malformed,
-    control::Frame,
-    record::{Record, Severity},
+use crate::{
+    protocol::Protocol,
+    wire::{
+        Malformed,
+        control::Frame,
+        record::{Record, Severity},
+    },
 };
+
+/// Code of the error that ends a stream which the rules do not allow any more. (Those of this library start at 2^61.)
+pub(crate) const REVOKED: u64 = (1 << 61) + 1;
 
 /// Why a stream ended before its time.
 #[derive(Debug, Clone)]
@@ -64,8 +71,12 @@ pub(crate) struct Lanes {
     /// Told when a fatal record could not be sent: there is nothing to linger for.
     pub(super) undeliverable: Notify,
     inbox: OnceLock<Arc<Inbox>>,
+    /// Both sides agreed on the stream: it is counted when it ends.
+    agreed: AtomicBool,
+    /// What the rules were asked about when the peer opened the stream.
+    pub(crate) admitted: OnceLock<(Protocol, Bytes)>,
     /// The right to have this data lane open, if this side opened it.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -108,7 +119,9 @@ impl Lanes {
             error_out: tokio::sync::Mutex::new(ErrorOut::Closed),
             undeliverable: Notify::new(),
             inbox: OnceLock::new(),
-            _permit: permit,
+            agreed: AtomicBool::new(false),
+            admitted: OnceLock::new(),
+            permit,
             carrier,
         });
         lanes.carrier.register(&lanes);
@@ -118,6 +131,11 @@ impl Lanes {
     /// The QUIC stream id of the data lane.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Both sides have agreed on the stream.
+    pub(crate) fn agree(&self) {
+        self.agreed.store(true, Release);
     }
 
     pub(crate) fn needs_attention(&self) -> bool {
@@ -154,6 +172,14 @@ impl Lanes {
         Ok((record, action))
     }
 
+    /// Ends the stream because the rules do not allow it any more: both sides' reading and writing fail at once.
+    pub(crate) async fn revoke(self: &Arc<Self>, reason: &str) {
+        if let Ok((record, _)) = self.end_here(StreamError::new(REVOKED, reason), Severity::Abort) {
+            // A peer that cannot be told finds out when this side's handle is dropped.
+            let _ = error_lane::send(self, record).await;
+        }
+    }
+
     /// Runs an event through the sending direction; the half that holds the QUIC stream carries out the action.
     pub(super) fn on_send(&self, event: SendEvent) -> SendAction {
         let mut shared = self.lock();
@@ -172,6 +198,7 @@ impl Lanes {
 
     /// A record came on an error lane. The answer is whether more may follow.
     pub(crate) fn on_record(&self, record: Record) -> bool {
+        self.carrier.metrics.records_received.inc();
         let severity = record.severity;
         let error = Arc::new(StreamError::from(record));
         let report = Report { severity, error: Arc::clone(&error), missed: 0 };
@@ -288,12 +315,27 @@ impl Lanes {
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        for reader in self.lock().readers.drain(..) {
+        let shared = self.shared.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for reader in shared.readers.drain(..) {
             reader.abort();
         }
+        // Data that is not read any more counts as read: its writer may be waiting to hear of it.
+        let consumed = shared.marks.back().copied();
+        let finished = shared.send == Send::Finished && shared.cause.is_none() && !shared.lost;
         if let Some(inbox) = self.inbox.get() {
             inbox.close();
         }
-        self.carrier.forget(self.id);
+        let written = *self.written.get_mut();
+        if *self.agreed.get_mut() {
+            let metrics = &self.carrier.metrics;
+            metrics.streams_ended.inc();
+            metrics.data_bytes_sent.inc_by(written);
+            metrics.data_bytes_received.inc_by(*self.read.get_mut());
+        }
+        let unread = written.saturating_sub(*self.consumed.get_mut());
+        if finished && self.carrier.is_much(unread) {
+            self.carrier.keep_unread(self.id, written, self.permit.take());
+        }
+        self.carrier.forget(self.id, consumed);
     }
 }

@@ -72,10 +72,15 @@ impl Ledger {
         self.written
     }
 
+    /// Bytes that the peer may hold unread.
+    pub(crate) fn unconsumed(&self) -> u64 {
+        self.written - self.base.offset.max(self.consumed)
+    }
+
     /// How many bytes may be written now; 0 is "wait for [`Ledger::consumed`]". `writes` is the connection's count,
     /// `frames` is asked for only when that count alone would stop the writer.
     pub(crate) fn room(&self, writes: u64, frames: impl FnOnce() -> u64) -> u64 {
-        let bytes = self.written - self.base.offset.max(self.consumed);
+        let bytes = self.unconsumed();
         let own_writes = self.own_writes - self.base.own_writes;
         let full = bytes.div_ceil(FULL_CHUNK);
         // Every write may have become a chunk of its own, or have cut one in two.

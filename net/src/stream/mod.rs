@@ -9,6 +9,7 @@ mod ledger;
 mod next;
 mod recv;
 mod send;
+mod share;
 mod state;
 
 use std::{
@@ -36,6 +37,7 @@ pub use self::{
     send::SendStream,
 };
 use crate::{
+    access::Identity,
     error::{NextError, ReadError, WriteError},
     protocol::Protocol,
 };
@@ -92,6 +94,11 @@ impl XStream {
     /// The peer, as the handshake proved it.
     pub fn peer(&self) -> PublicKey {
         self.send.lanes().carrier.peer
+    }
+
+    /// Who the peer is, and the owner that it acts for at this moment.
+    pub fn identity(&self) -> Identity {
+        self.send.lanes().carrier.identity()
     }
 
     /// The peer's id52.

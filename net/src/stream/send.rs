@@ -219,7 +219,7 @@ impl SendStream {
         send_in_background(&self.lanes, record).await
     }
 
-    pub(super) fn lanes(&self) -> &Arc<Lanes> {
+    pub(crate) fn lanes(&self) -> &Arc<Lanes> {
         &self.lanes
     }
 
@@ -321,7 +321,8 @@ impl SendStream {
             let consumed = self.lanes.consumed.load(Acquire);
             self.ledger.consumed(consumed);
             let carrier = &self.lanes.carrier;
-            let room = self.ledger.room(carrier.writes(), || carrier.frames());
+            let share = carrier.share().saturating_sub(self.ledger.unconsumed());
+            let room = if share == 0 { 0 } else { self.ledger.room(carrier.writes(), || carrier.frames()).min(share) };
             if room > 0 {
                 self.stopped = None;
                 return Poll::Ready(Ok(usize::try_from(room).unwrap_or(usize::MAX)));

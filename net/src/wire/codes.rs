@@ -42,4 +42,8 @@ pub(crate) mod connection {
     pub(crate) const BUSY: u64 = 0x106;
     /// The user of the library closed the connection.
     pub(crate) const CLOSED: u64 = 0x107;
+    /// The rules of the endpoint do not allow the peer, or do not any more. The reason says why.
+    pub(crate) const FORBIDDEN: u64 = 0x108;
+    /// The certificate that the peer presented does not hold. The reason says why.
+    pub(crate) const BAD_DELEGATION: u64 = 0x109;
 }

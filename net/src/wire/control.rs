@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Decoded, Fields, Malformed, VERSION, decode_frame, encode_frame, varint};
 
-/// A control frame's body, in bytes. HELLO is the largest that exists and takes under 100; the rest is room for
+/// A control frame's body, in bytes. A certificate has up to 2,048; the rest is room for
 /// frames of later versions, which are skipped.
 pub(crate) const MAX_FRAME: u64 = 4 * 1024;
 
@@ -18,10 +18,17 @@ pub(crate) struct PeerLimits {
     pub(crate) data_lanes: u64,
     /// Bytes of metadata that are taken in a stream header.
     pub(crate) metadata: u64,
+    /// Bytes that the sender of this HELLO holds unread, all lanes together.
+    pub(crate) unread_bytes: u64,
 }
 
-const LIMIT_DATA_LANES: u64 = 1;
-const LIMIT_METADATA: u64 = 2;
+const DATA_LANES: u64 = 1;
+const METADATA: u64 = 2;
+const UNREAD_BYTES: u64 = 3;
+const DELEGATED: u64 = 4;
+
+/// What a peer that does not say how much it holds is taken to hold.
+pub(crate) const DEFAULT_UNREAD_BYTES: u64 = 8 << 20;
 
 /// Why a side wants no more streams on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,7 +44,13 @@ pub(crate) enum GoawayReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// First on every control stream.
-    Hello { version: u64, nonce: Nonce, limits: PeerLimits },
+    Hello {
+        version: u64,
+        nonce: Nonce,
+        limits: PeerLimits,
+        /// The next frame is a DELEGATION.
+        delegated: bool,
+    },
     /// The sender opens no more data lanes here, and asks the same of the receiver.
     Goaway { reason: GoawayReason },
     /// The sender has no live stream on this connection, having opened and accepted so many bidirectional streams.
@@ -46,6 +59,8 @@ pub(crate) enum Frame {
     Watermark { lane: u64, offset: u64 },
     /// The sender has consumed `lane` up to `offset`.
     Consumed { lane: u64, offset: u64 },
+    /// The sender acts for an owner: the certificate that says so. It takes the place of an earlier one.
+    Delegation(Bytes),
     /// A frame of a later version.
     Unknown,
 }
@@ -55,16 +70,19 @@ const GOAWAY: u64 = 1;
 const DRAINED: u64 = 2;
 const WATERMARK: u64 = 3;
 const CONSUMED: u64 = 4;
+const DELEGATION: u64 = 5;
 
 impl Frame {
     /// type, length, body.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut body = Vec::with_capacity(32);
         let kind = match self {
-            Self::Hello { version, nonce, limits } => {
+            Self::Hello { version, nonce, limits, delegated } => {
                 varint::encode(&mut body, *version);
                 body.extend_from_slice(nonce);
-                for (id, value) in [(LIMIT_DATA_LANES, limits.data_lanes), (LIMIT_METADATA, limits.metadata)] {
+                let limits =
+                    [(DATA_LANES, limits.data_lanes), (METADATA, limits.metadata), (UNREAD_BYTES, limits.unread_bytes)];
+                for (id, value) in limits.into_iter().chain(delegated.then_some((DELEGATED, 1))) {
                     varint::encode(&mut body, id);
                     varint::encode(&mut body, value);
                 }
@@ -84,6 +102,10 @@ impl Frame {
             Self::Drained { opened: first, accepted: second } => pair(&mut body, *first, *second, DRAINED),
             Self::Watermark { lane, offset } => pair(&mut body, *lane, *offset, WATERMARK),
             Self::Consumed { lane, offset } => pair(&mut body, *lane, *offset, CONSUMED),
+            Self::Delegation(certificate) => {
+                body.extend_from_slice(certificate);
+                DELEGATION
+            }
             // Received only.
             Self::Unknown => return,
         };
@@ -112,6 +134,7 @@ impl Frame {
             DRAINED => Self::Drained { opened: fields.varint()?, accepted: fields.varint()? },
             WATERMARK => Self::Watermark { lane: fields.varint()?, offset: fields.varint()? },
             CONSUMED => Self::Consumed { lane: fields.varint()?, offset: fields.varint()? },
+            DELEGATION => Self::Delegation(fields.rest()),
             _ => return Ok(Some((Self::Unknown, at + end))),
         };
         fields.end()?;
@@ -130,15 +153,18 @@ fn hello(mut fields: Fields) -> Result<Frame, Malformed> {
     let mut nonce = Nonce::default();
     nonce.copy_from_slice(&fields.take(16)?);
     // A peer that announces nothing is taken to allow nothing special: one lane, no metadata.
-    let mut limits = PeerLimits { data_lanes: 1, metadata: 0 };
+    let mut limits = PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
+    let mut delegated = false;
     // Another version has its own fields after the nonce.
     while version == VERSION && fields.end().is_err() {
         let (id, value) = (fields.varint()?, fields.varint()?);
         match id {
-            LIMIT_DATA_LANES => limits.data_lanes = value,
-            LIMIT_METADATA => limits.metadata = value,
+            DATA_LANES => limits.data_lanes = value,
+            METADATA => limits.metadata = value,
+            UNREAD_BYTES => limits.unread_bytes = value,
+            DELEGATED => delegated = value == 1,
             _ => {}
         }
     }
-    Ok(Frame::Hello { version, nonce, limits })
+    Ok(Frame::Hello { version, nonce, limits, delegated })
 }

@@ -99,6 +99,11 @@ impl Fields {
         Ok(self.rest.split_to(len))
     }
 
+    /// Everything that is left.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.rest)
+    }
+
     /// A varint length of at most `max`, then that many bytes.
     pub(crate) fn block(&mut self, what: &'static str, max: u64) -> Result<Bytes, Malformed> {
         let len = self.varint()?;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     Decoded, Malformed,
-    control::{Frame, GoawayReason, PeerLimits},
+    control::{DEFAULT_UNREAD_BYTES, Frame, GoawayReason, PeerLimits},
     header::{Header, MAX_METADATA, Opening},
     record::{MAX_DETAILS, MAX_TEXT, Record, Severity},
     status::{Reason, Rejection, Status},
@@ -62,7 +62,8 @@ fn unknown_limits_in_hello_are_skipped() {
     let mut bytes = vec![0, 23, 1];
     bytes.extend_from_slice(&[7; 16]);
     bytes.extend_from_slice(&[60, 9, 1, 5, 61, 1]);
-    let hello = Frame::Hello { version: 1, nonce: [7; 16], limits: PeerLimits { data_lanes: 5, metadata: 0 } };
+    let limits = PeerLimits { data_lanes: 5, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
+    let hello = Frame::Hello { version: 1, nonce: [7; 16], limits, delegated: false };
     assert_eq!(Frame::decode(&bytes), Ok(Some((hello, 25))));
 }
 
@@ -72,7 +73,8 @@ fn of_another_versions_hello_only_the_version_and_the_nonce_are_read() {
     let mut bytes = vec![0, 18, 2];
     bytes.extend_from_slice(&[7; 16]);
     bytes.push(0xff);
-    let hello = Frame::Hello { version: 2, nonce: [7; 16], limits: PeerLimits { data_lanes: 1, metadata: 0 } };
+    let limits = PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
+    let hello = Frame::Hello { version: 2, nonce: [7; 16], limits, delegated: false };
     assert_eq!(Frame::decode(&bytes), Ok(Some((hello, 20))));
 }
 
@@ -128,9 +130,13 @@ fn varints() -> impl Strategy<Value = u64> {
 
 fn frames() -> impl Strategy<Value = Frame> {
     prop_oneof![
-        (any::<[u8; 16]>(), varints(), varints()).prop_map(|(nonce, data_lanes, metadata)| {
-            Frame::Hello { version: 1, nonce, limits: PeerLimits { data_lanes, metadata } }
-        }),
+        (any::<[u8; 16]>(), varints(), varints(), varints(), any::<bool>()).prop_map(
+            |(nonce, data_lanes, metadata, unread_bytes, delegated)| {
+                let limits = PeerLimits { data_lanes, metadata, unread_bytes };
+                Frame::Hello { version: 1, nonce, limits, delegated }
+            }
+        ),
+        prop::collection::vec(any::<u8>(), 0..2048).prop_map(|bytes| Frame::Delegation(bytes.into())),
         prop_oneof![
             Just(GoawayReason::Duplicate),
             Just(GoawayReason::ShuttingDown),

@@ -63,7 +63,7 @@ async fn garbage_in_place_of_a_header_costs_that_stream_alone() {
 
 #[tokio::test]
 async fn a_peer_that_sends_no_header_blocks_nobody() {
-    let limits = Limits { hello_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { header_timeout: Duration::from_millis(300), ..Limits::default() };
     let (client, server) = (endpoint().await, endpoint_with(limits).await);
     serve_echo(&server);
     let raw = raw(&SecretKey::generate()).await;

@@ -1,11 +1,18 @@
 //! Scenes with two or more endpoints on loopback: each rule of `INVARIANTS.md` that needs more than one side.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by failing")]
 
+mod access;
 mod bad_input;
+mod delegation;
 mod ends;
 mod errors;
+mod hooks;
+mod keep;
+mod limits;
 mod negotiation;
+mod numbers;
 mod paused_reader;
 mod peers;
 mod requests;
+mod sharing;
 mod stage;

@@ -1,0 +1,247 @@
+//! Asks the rules and the hooks: each with a bound, and with nothing lost when one panics.
+
+use std::{
+    borrow::Cow,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+
+use n0_future::{FutureExt, boxed::BoxFuture};
+use tokio::{sync::watch, time::timeout};
+use twolane_id::{
+    PublicKey,
+    delegation::{Delegation, DelegationError, Presented, RevocationList, Serial},
+};
+
+use super::{
+    Access, Hooks, Identity, StreamRequest, Verdict,
+    hooks::{DynAccess, DynHooks},
+};
+use crate::{error::ConnectionLost, limits::Limits};
+
+/// Somebody may not, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) Cow<'static, str>);
+
+/// Who may, and as whom: the rules, the hooks and the certificates of one endpoint.
+pub(crate) struct Gate {
+    us: PublicKey,
+    access: Option<Arc<dyn DynAccess>>,
+    access_changes: Option<watch::Receiver<u64>>,
+    hooks: Vec<Arc<dyn DynHooks>>,
+    revoked: RwLock<RevocationList>,
+    revocations: watch::Sender<u64>,
+    /// The certificates that this endpoint can present.
+    own: Mutex<Vec<Delegation>>,
+    limits: Arc<Limits>,
+}
+
+/// What a gate is made from.
+#[derive(Default)]
+pub(crate) struct GateConfig {
+    access: Option<Arc<dyn DynAccess>>,
+    access_changes: Option<watch::Receiver<u64>>,
+    hooks: Vec<Arc<dyn DynHooks>>,
+    pub(crate) revoked: RevocationList,
+    pub(crate) delegations: Vec<Delegation>,
+}
+
+impl GateConfig {
+    pub(crate) fn set_access(&mut self, access: impl Access) {
+        self.access_changes = access.changes();
+        self.access = Some(Arc::new(access));
+    }
+
+    pub(crate) fn add_hooks(&mut self, hooks: impl Hooks) {
+        self.hooks.push(Arc::new(hooks));
+    }
+}
+
+impl std::fmt::Debug for GateConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GateConfig").field("hooks", &self.hooks.len()).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(us: PublicKey, config: GateConfig, limits: Arc<Limits>) -> Arc<Self> {
+        let GateConfig { access, access_changes, hooks, revoked, delegations } = config;
+        Arc::new(Self {
+            us,
+            access,
+            access_changes,
+            hooks,
+            revoked: RwLock::new(revoked),
+            revocations: watch::Sender::new(0),
+            own: Mutex::new(delegations),
+            limits,
+        })
+    }
+
+    /// Whether somebody may refuse a connection: then the peer has to have said who it is before it is used.
+    pub(crate) fn decides(&self) -> bool {
+        self.access.is_some() || !self.hooks.is_empty()
+    }
+
+    /// Whether streams are asked about.
+    pub(crate) fn decides_streams(&self) -> bool {
+        self.access.is_some()
+    }
+
+    pub(crate) fn has_hooks(&self) -> bool {
+        !self.hooks.is_empty()
+    }
+
+    pub(crate) async fn before_dial(&self, peer: PublicKey) -> Result<(), Refused> {
+        for hooks in &self.hooks {
+            self.ask("before_dial", Arc::clone(hooks).before_dial(peer)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a new connection may be.
+    pub(crate) async fn admit(&self, identity: &Identity) -> Result<(), Refused> {
+        self.connection(identity).await?;
+        for hooks in &self.hooks {
+            self.ask("after_handshake", Arc::clone(hooks).after_handshake(identity.clone())).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a connection may be, or may go on.
+    pub(crate) async fn connection(&self, identity: &Identity) -> Result<(), Refused> {
+        match &self.access {
+            Some(access) => self.ask("the access rule", Arc::clone(access).connection(identity.clone())).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a stream may be opened, or may go on.
+    pub(crate) async fn stream(&self, request: StreamRequest) -> Result<(), Refused> {
+        match &self.access {
+            Some(access) => self.ask("the access rule", Arc::clone(access).stream(request)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Calls every `on_connect`, one after the other.
+    pub(crate) async fn connected(&self, identity: &Identity) {
+        for hooks in &self.hooks {
+            self.tell("on_connect", Arc::clone(hooks).on_connect(identity.clone())).await;
+        }
+    }
+
+    /// Calls every `on_disconnect`, one after the other.
+    pub(crate) async fn disconnected(&self, peer: PublicKey, cause: &Arc<ConnectionLost>) {
+        for hooks in &self.hooks {
+            self.tell("on_disconnect", Arc::clone(hooks).on_disconnect(peer, Arc::clone(cause))).await;
+        }
+    }
+
+    /// Whether the certificate that `peer` has presented holds.
+    pub(crate) fn check_bytes(&self, peer: PublicKey, certificate: &[u8]) -> Result<Arc<Delegation>, DelegationError> {
+        let delegation = Delegation::from_bytes(certificate)?;
+        self.check(peer, &delegation)?;
+        Ok(Arc::new(delegation))
+    }
+
+    /// Whether it holds now: time passes, and certificates are revoked.
+    pub(crate) fn check(&self, peer: PublicKey, delegation: &Delegation) -> Result<(), DelegationError> {
+        let (now, skew) = (SystemTime::now(), self.limits.clock_skew);
+        delegation.verify(&Presented { now, skew, node: peer, audience: self.us })?;
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).check(delegation)
+    }
+
+    /// How long it holds from now on, at most.
+    pub(crate) fn holds_for(&self, delegation: &Delegation) -> Duration {
+        let end = delegation.expires().checked_add(self.limits.clock_skew).unwrap_or(delegation.expires());
+        end.duration_since(SystemTime::now()).unwrap_or_default()
+    }
+
+    /// The certificate to show to `peer`, if there is one for it that holds.
+    pub(crate) fn to_present(&self, peer: PublicKey) -> Option<Delegation> {
+        let presented = Presented { now: SystemTime::now(), skew: Duration::ZERO, node: self.us, audience: peer };
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.iter().find(|delegation| delegation.verify(&presented).is_ok()).cloned()
+    }
+
+    /// Replaces the certificates that this endpoint can present.
+    pub(crate) fn set_own(&self, delegations: Vec<Delegation>) {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = delegations;
+    }
+
+    /// Changes what is revoked, and has every certificate in use looked at again.
+    pub(crate) fn change_revoked<T>(&self, change: impl FnOnce(&mut RevocationList) -> T) -> T {
+        let changed = change(&mut self.revoked.write().unwrap_or_else(PoisonError::into_inner));
+        self.revocations.send_modify(|version| *version += 1);
+        changed
+    }
+
+    pub(crate) fn revoke(&self, owner: PublicKey, serial: Serial) -> bool {
+        self.change_revoked(|revoked| revoked.insert(owner, serial))
+    }
+
+    /// The version of the rules and of the list of what is revoked: another one is a reason to ask again.
+    pub(crate) fn version(&self) -> (u64, u64) {
+        (self.access_changes.as_ref().map_or(0, |changes| *changes.borrow()), *self.revocations.borrow())
+    }
+
+    /// Watches [`Gate::version`].
+    pub(crate) fn watch(&self) -> Changes {
+        Changes { access: self.access_changes.clone(), revocations: self.revocations.subscribe() }
+    }
+
+    async fn ask(&self, what: &'static str, question: BoxFuture<Verdict>) -> Result<(), Refused> {
+        let bound = self.limits.access_timeout;
+        match timeout(bound, AssertUnwindSafe(question).catch_unwind()).await {
+            Ok(Ok(Verdict::Allow)) => Ok(()),
+            Ok(Ok(Verdict::Refuse(reason))) => Err(Refused(reason)),
+            Ok(Err(_)) => {
+                tracing::error!("{what} panicked: that counts as a refusal");
+                Err(Refused(Cow::Borrowed("the rules of the endpoint broke over it")))
+            }
+            Err(_) => {
+                tracing::warn!("{what} gave no answer within {bound:?}: that counts as a refusal");
+                Err(Refused(format!("the rules of the endpoint gave no answer within {bound:?}").into()))
+            }
+        }
+    }
+
+    async fn tell(&self, what: &'static str, call: BoxFuture<()>) {
+        let bound = self.limits.access_timeout;
+        match timeout(bound, AssertUnwindSafe(call).catch_unwind()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("{what} panicked"),
+            Err(_) => tracing::warn!("{what} took longer than {bound:?}, and was dropped"),
+        }
+    }
+}
+
+/// Tells when answers may have changed.
+pub(crate) struct Changes {
+    access: Option<watch::Receiver<u64>>,
+    revocations: watch::Receiver<u64>,
+}
+
+impl Changes {
+    /// Cancel-safe.
+    pub(crate) async fn next(&mut self) {
+        let access = async {
+            match &mut self.access {
+                Some(access) => {
+                    if access.changed().await.is_err() {
+                        // The rules are gone, or never change again.
+                        std::future::pending::<()>().await;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = access => {}
+            // The sender is the gate's own.
+            changed = self.revocations.changed() => if changed.is_err() { std::future::pending().await },
+        }
+    }
+}

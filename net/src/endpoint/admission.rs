@@ -1,0 +1,161 @@
+//! Which inbound handshakes are taken: so many at a time, so many from one place, and under pressure only from those
+//! that packets reach. Pure.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use iroh::EndpointId;
+
+/// Where a handshake comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Source {
+    /// An address; of an IPv6 address the network, since whoever has one address has its whole /64.
+    Ip(IpAddr),
+    /// A peer that the relay has authenticated.
+    Relayed(EndpointId),
+    /// A transport of another kind, all of it.
+    Other,
+}
+
+impl Source {
+    pub(super) fn ip(addr: IpAddr) -> Self {
+        Self::Ip(match addr.to_canonical() {
+            IpAddr::V6(addr) => {
+                let network = u128::from(addr) & !u128::from(u64::MAX);
+                IpAddr::V6(Ipv6Addr::from(network))
+            }
+            v4 => v4,
+        })
+    }
+}
+
+/// What to do with a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Take it. It is counted until [`Admission::ended`].
+    Take,
+    /// Have it prove its address first, and come again.
+    Retry,
+    /// Refuse it.
+    Refuse,
+}
+
+/// The handshakes that are under way.
+#[derive(Debug)]
+pub(super) struct Admission {
+    max: usize,
+    max_per_source: usize,
+    under_way: usize,
+    by_source: HashMap<Source, usize>,
+}
+
+impl Admission {
+    pub(super) fn new(max: usize, max_per_source: usize) -> Self {
+        Self { max: max.max(1), max_per_source: max_per_source.max(1), under_way: 0, by_source: HashMap::new() }
+    }
+
+    /// A handshake comes in. `validated` is whether packets are known to reach its source.
+    pub(super) fn decide(&mut self, source: Source, validated: bool) -> Decision {
+        if self.under_way >= self.max {
+            return Decision::Refuse;
+        }
+        let of_source = self.by_source.get(&source).copied().unwrap_or_default();
+        // Whoever forges its address can fill up the count of any other: such a one is not refused unheard.
+        let pressure = self.under_way >= self.max.div_ceil(2) || of_source >= self.max_per_source.div_ceil(2);
+        if pressure && !validated {
+            return Decision::Retry;
+        }
+        if of_source >= self.max_per_source {
+            return Decision::Refuse;
+        }
+        self.under_way += 1;
+        self.by_source.insert(source, of_source + 1);
+        Decision::Take
+    }
+
+    /// A handshake that was taken has ended, well or not.
+    pub(super) fn ended(&mut self, source: Source) {
+        self.under_way = self.under_way.saturating_sub(1);
+        if let Some(count) = self.by_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&source);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(n: u8) -> Source {
+        Source::ip(IpAddr::from([10, 0, 0, n]))
+    }
+
+    #[test]
+    fn handshakes_are_taken_up_to_the_limit_and_again_when_one_has_ended() {
+        let mut admission = Admission::new(4, 4);
+        for n in 0..4 {
+            assert_eq!(admission.decide(source(n), true), Decision::Take);
+        }
+        assert_eq!(admission.decide(source(9), true), Decision::Refuse);
+        admission.ended(source(0));
+        assert_eq!(admission.decide(source(9), true), Decision::Take);
+    }
+
+    #[test]
+    fn one_address_cannot_take_every_place() {
+        let mut admission = Admission::new(100, 3);
+        for _ in 0..3 {
+            assert_eq!(admission.decide(source(1), true), Decision::Take);
+        }
+        assert_eq!(admission.decide(source(1), true), Decision::Refuse);
+        assert_eq!(admission.decide(source(2), true), Decision::Take);
+    }
+
+    #[test]
+    fn from_half_of_a_limit_on_an_address_has_to_prove_that_packets_reach_it() {
+        let mut admission = Admission::new(4, 100);
+        assert_eq!(admission.decide(source(1), false), Decision::Take);
+        assert_eq!(admission.decide(source(2), false), Decision::Take);
+        assert_eq!(admission.decide(source(3), false), Decision::Retry);
+        assert_eq!(admission.decide(source(3), true), Decision::Take);
+        let mut admission = Admission::new(100, 4);
+        assert_eq!(admission.decide(source(1), false), Decision::Take);
+        assert_eq!(admission.decide(source(1), false), Decision::Take);
+        assert_eq!(admission.decide(source(1), false), Decision::Retry);
+        assert_eq!(admission.decide(source(2), false), Decision::Take);
+    }
+
+    #[test]
+    fn a_forged_address_does_not_lock_out_the_one_who_has_it() {
+        let mut admission = Admission::new(100, 4);
+        for _ in 0..50 {
+            admission.decide(source(1), false);
+        }
+        assert_eq!(admission.decide(source(1), true), Decision::Take);
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_and_a_mapped_address_as_ipv4() {
+        let in_network = |last: u16| Source::ip(IpAddr::from([0x2001, 0xdb8, 1, 2, 3, 4, 5, last]));
+        assert_eq!(in_network(1), in_network(2));
+        assert_ne!(in_network(1), Source::ip(IpAddr::from([0x2001, 0xdb8, 1, 3, 3, 4, 5, 1])));
+        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x0a00, 0x0001]);
+        assert_eq!(Source::ip(mapped), source(1));
+    }
+
+    #[test]
+    fn what_has_ended_leaves_nothing_behind() {
+        let mut admission = Admission::new(4, 4);
+        for n in 0..4 {
+            admission.decide(source(n), true);
+            admission.ended(source(n));
+        }
+        assert!(admission.by_source.is_empty());
+        assert_eq!(admission.under_way, 0);
+    }
+}

@@ -1,0 +1,225 @@
+//! Who may connect and open what, and what happens when that changes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use twolane::{
+    Access, AccessList, ConnectionLost, DialError, Endpoint, GetStreamError, Identity, Limits, ReadError, Reason,
+    StreamOptions, StreamRequest, Verdict, delegation::Pattern,
+};
+
+use crate::stage::{CHAT, ECHO, connect, echo, endpoint, serve_echo, soon, stream, until};
+
+pub(crate) async fn guarded(access: impl Access) -> Endpoint {
+    Endpoint::builder().offline().access(access).bind().await.unwrap()
+}
+
+/// What a peer hears that the rules do not allow.
+fn forbidden(error: &GetStreamError) -> Option<&str> {
+    match error {
+        GetStreamError::Lost(ConnectionLost::Forbidden { reason })
+        | GetStreamError::Dial { source: DialError::Lost(ConnectionLost::Forbidden { reason }), .. } => Some(reason),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_on_the_list_is_told_so_and_reaches_no_handler() {
+    let list = AccessList::nobody();
+    let (friend, stranger, server) = (endpoint().await, endpoint().await, guarded(list.clone()).await);
+    list.allow(friend.id());
+    let handled = Arc::new(AtomicUsize::new(0));
+    server
+        .serve("count/1", {
+            let handled = Arc::clone(&handled);
+            move |mut stream| {
+                handled.fetch_add(1, SeqCst);
+                async move { stream.finish().unwrap() }
+            }
+        })
+        .unwrap();
+    let error = soon(stranger.get_stream(server.ticket(), "count/1")).await.unwrap_err();
+    assert_eq!(forbidden(&error), Some("the key is not on the list of those who may connect"), "{error:?}");
+    assert!(!error.is_retryable());
+    assert_eq!(handled.load(SeqCst), 0);
+    soon(friend.get_stream(server.ticket(), "count/1")).await.unwrap();
+    assert_eq!(server.peers().len(), 1);
+    assert_eq!(server.metrics().connections_refused.get(), 1);
+}
+
+#[tokio::test]
+async fn revoking_closes_the_connection_at_once_with_words_that_the_peer_reads() {
+    let list = AccessList::everybody();
+    let (client, other, server) = (endpoint().await, endpoint().await, guarded(list.clone()).await);
+    serve_echo(&server);
+    let (mut opened, mut accepted) = stream(&client, &server).await;
+    echo(&other, &server, b"hello").await;
+    list.deny(client.id());
+    let error = soon(opened.read(&mut [0])).await.unwrap_err();
+    assert!(matches!(&error, ReadError::Lost(ConnectionLost::Forbidden { .. })), "{error:?}");
+    let error = soon(accepted.read(&mut [0])).await.unwrap_err();
+    assert!(matches!(&error, ReadError::Lost(ConnectionLost::NotAllowed { .. })), "{error:?}");
+    // It does not get back in, and nobody else noticed.
+    let error = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap_err();
+    assert!(forbidden(&error).is_some(), "{error:?}");
+    assert_eq!(soon(other.get_stream(server.ticket(), ECHO)).await.unwrap().peer(), server.id());
+    assert_eq!(other.metrics().connections_dialled.get(), 1);
+    list.forget(&client.id());
+    echo(&client, &server, b"welcome back").await;
+}
+
+#[tokio::test]
+async fn a_protocol_with_a_list_of_its_own_is_for_those_on_it() {
+    let list = AccessList::everybody();
+    let admin: Pattern = "admin/*".parse().unwrap();
+    let (one, other, server) = (endpoint().await, endpoint().await, guarded(list.clone()).await);
+    list.allow_for(&admin, one.id());
+    serve_echo(&server);
+    server.serve("admin/1", |mut stream| async move { stream.finish().unwrap() }).unwrap();
+    let error = soon(other.get_stream(server.ticket(), "admin/1")).await.unwrap_err();
+    assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
+    soon(one.get_stream(server.ticket(), "admin/1")).await.unwrap();
+    // The refusal was of that stream alone.
+    echo(&other, &server, b"still friends").await;
+    assert_eq!(other.metrics().connections_dialled.get(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_allowed_any_more_is_aborted_and_others_go_on() {
+    let list = AccessList::everybody();
+    let pattern: Pattern = CHAT.as_str().parse().unwrap();
+    let (client, server) = (endpoint().await, guarded(list.clone()).await);
+    serve_echo(&server);
+    list.allow_for(&pattern, client.id());
+    let (mut opened, mut accepted) = stream(&client, &server).await;
+    let mut beside = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap();
+    list.revoke_for(&pattern, &client.id());
+    let error = soon(opened.read(&mut [0])).await.unwrap_err();
+    let ReadError::Aborted(error) = &error else { panic!("{error:?}") };
+    assert!(error.text().contains("chat/1"), "{error}");
+    assert!(matches!(soon(accepted.read(&mut [0])).await, Err(ReadError::EndedHere(_))));
+    beside.write_all(b"on").await.unwrap();
+    beside.finish().unwrap();
+    assert_eq!(soon(beside.read_to_end(2)).await.unwrap(), "on");
+}
+
+#[tokio::test]
+async fn a_list_holds_for_dials_of_this_side_too() {
+    let list = AccessList::everybody();
+    let (server, client) = (endpoint().await, guarded(list.clone()).await);
+    list.deny(server.id());
+    let error = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap_err();
+    let GetStreamError::Dial { source: DialError::Lost(ConnectionLost::NotAllowed { .. }), .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_rule_sees_the_protocol_and_the_metadata_before_anything_is_answered() {
+    struct Word;
+    impl Access for Word {
+        async fn stream(&self, request: &StreamRequest) -> Verdict {
+            if request.metadata == "open sesame" { Verdict::Allow } else { Verdict::refuse("say the word") }
+        }
+    }
+    let (client, server) = (endpoint().await, guarded(Word).await);
+    serve_echo(&server);
+    let error = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap_err();
+    let GetStreamError::Rejected { rejection, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((rejection.reason, &rejection.text[..]), (Reason::Refused, "say the word"));
+    let options = StreamOptions { metadata: "open sesame".into(), ..StreamOptions::default() };
+    soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap();
+}
+
+/// Does what the metadata of a stream says: never answers, or breaks.
+struct Moody;
+
+impl Access for Moody {
+    async fn stream(&self, request: &StreamRequest) -> Verdict {
+        match &request.metadata[..] {
+            b"silent" => std::future::pending().await,
+            b"broken" => panic!("the rule breaks on purpose"),
+            _ => Verdict::Allow,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_breaks_or_does_not_answer_refuses_that_stream_alone() {
+    let limits = Limits { access_timeout: Duration::from_millis(200), ..Limits::default() };
+    let server = Endpoint::builder().offline().limits(limits).access(Moody).bind().await.unwrap();
+    let client = endpoint().await;
+    serve_echo(&server);
+    for mood in ["silent", "broken", "silent"] {
+        let options = StreamOptions { metadata: mood.into(), ..StreamOptions::default() };
+        let error = soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap_err();
+        assert_eq!(error.rejection(), Some(Reason::Refused), "{mood}: {error:?}");
+        echo(&client, &server, b"fine").await;
+    }
+    assert_eq!(client.metrics().connections_dialled.get(), 1);
+}
+
+/// Waits for permission to answer about connections.
+struct Slow(Arc<Notify>, Arc<AtomicUsize>);
+
+impl Access for Slow {
+    async fn connection(&self, _: &Identity) -> Verdict {
+        self.1.fetch_add(1, SeqCst);
+        self.0.notified().await;
+        Verdict::Allow
+    }
+}
+
+#[tokio::test]
+async fn no_stream_of_a_peer_is_looked_at_before_the_rules_have_answered() {
+    let (go, asked) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let server = guarded(Slow(Arc::clone(&go), Arc::clone(&asked))).await;
+    serve_echo(&server);
+    let client = endpoint().await;
+    let ticket = server.ticket();
+    let opening = tokio::spawn({
+        let client = client.clone();
+        async move { client.get_stream(ticket, ECHO).await }
+    });
+    until(|| asked.load(SeqCst) == 1).await;
+    assert!(server.peers().is_empty());
+    assert_eq!(server.metrics().streams_accepted.get(), 0);
+    go.notify_one();
+    soon(opening).await.unwrap().unwrap();
+    assert_eq!(asked.load(SeqCst), 1, "once for each connection");
+}
+
+#[tokio::test]
+async fn rules_that_change_while_a_peer_is_being_admitted_hold_for_it() {
+    /// A list, and a rule in front of it that lets the scene change it at the worst moment.
+    struct Both(AccessList, Arc<Notify>, Arc<AtomicUsize>);
+    impl Access for Both {
+        async fn connection(&self, identity: &Identity) -> Verdict {
+            let verdict = self.0.connection(identity).await;
+            if self.2.fetch_add(1, SeqCst) == 0 {
+                self.1.notified().await;
+            }
+            verdict
+        }
+
+        fn changes(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+            self.0.changes()
+        }
+    }
+    let (list, go, asked) = (AccessList::everybody(), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let server = guarded(Both(list.clone(), Arc::clone(&go), Arc::clone(&asked))).await;
+    let client = endpoint().await;
+    let connection = connect(&client, &server).await;
+    until(|| asked.load(SeqCst) == 1).await;
+    list.deny(client.id());
+    go.notify_one();
+    soon(connection.closed()).await;
+    until(|| server.peers().is_empty()).await;
+}

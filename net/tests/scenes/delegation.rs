@@ -1,0 +1,217 @@
+//! A node that acts for an owner: what it takes to be believed, and how that ends.
+
+use std::time::{Duration, SystemTime};
+
+use twolane::{
+    AccessList, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, PublicKey, Reason, SecretKey,
+    delegation::{Delegation, Pattern, RevocationList, Serial},
+};
+
+use crate::stage::{ECHO, connect, echo, endpoint, raw, serve_echo, soon, until, with_key};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const SERIAL: [u8; 16] = [7; 16];
+
+fn pattern(text: &str) -> Pattern {
+    text.parse().unwrap()
+}
+
+/// A certificate that holds for a day.
+fn certificate(owner: &SecretKey, node: PublicKey, scope: &str) -> Delegation {
+    let now = SystemTime::now();
+    let built = Delegation::build(node).scope(pattern(scope)).not_before(now - DAY).expires(now + DAY);
+    built.serial(SERIAL).sign(owner).unwrap()
+}
+
+async fn node_with(key: &SecretKey, delegation: Delegation) -> Endpoint {
+    Endpoint::builder().offline().secret_key(key.clone()).delegation(delegation).bind().await.unwrap()
+}
+
+struct Cast {
+    owner: SecretKey,
+    node_key: SecretKey,
+    list: AccessList,
+    server: Endpoint,
+}
+
+/// A server that lets the owner in, and nobody else. A certificate counts to the second.
+async fn cast() -> Cast {
+    let (owner, node_key, list) = (SecretKey::generate(), SecretKey::generate(), AccessList::nobody());
+    list.allow(owner.public_key());
+    let limits = Limits { clock_skew: Duration::ZERO, ..Limits::default() };
+    let server = Endpoint::builder().offline().limits(limits).access(list.clone()).bind().await.unwrap();
+    serve_echo(&server);
+    server
+        .serve_requests("whose/1", |request| async move {
+            Ok(request.identity.owner_for(&request.protocol).map_or_else(String::new, |owner| owner.to_string()).into())
+        })
+        .unwrap();
+    Cast { owner, node_key, list, server }
+}
+
+#[tokio::test]
+async fn a_node_with_its_owners_certificate_is_let_in_as_the_owner() {
+    let Cast { owner, node_key, server, .. } = cast().await;
+    let without = with_key(&node_key).await;
+    assert!(soon(without.get_stream(server.ticket(), ECHO)).await.is_err());
+    without.shutdown(Duration::ZERO).await;
+
+    let node = node_with(&node_key, certificate(&owner, node_key.public_key(), "*")).await;
+    echo(&node, &server, b"for my owner").await;
+    assert_eq!(server.peer(&node.id()).unwrap().owner, Some(owner.public_key()));
+    let whose = soon(node.request(server.ticket(), "whose/1", "", Duration::from_secs(30))).await.unwrap();
+    assert_eq!(whose, owner.public_key().to_string());
+    // The server has shown nothing, so it acts for nobody.
+    assert_eq!(node.peer(&server.id()).unwrap().owner, None);
+}
+
+#[tokio::test]
+async fn both_sides_may_show_whom_they_act_for() {
+    let (owner, keys) = (SecretKey::generate(), [SecretKey::generate(), SecretKey::generate()]);
+    let [one, other] = &keys;
+    let one = node_with(one, certificate(&owner, one.public_key(), "*")).await;
+    let other = node_with(other, certificate(&owner, other.public_key(), "*")).await;
+    connect(&one, &other).await;
+    until(|| one.peer(&other.id()).and_then(|peer| peer.owner) == Some(owner.public_key())).await;
+    until(|| other.peer(&one.id()).and_then(|peer| peer.owner) == Some(owner.public_key())).await;
+}
+
+#[tokio::test]
+async fn a_node_acts_for_its_owner_within_the_scope_only() {
+    let Cast { owner, node_key, server, .. } = cast().await;
+    let node = node_with(&node_key, certificate(&owner, node_key.public_key(), "echo/*")).await;
+    echo(&node, &server, b"in scope").await;
+    let error = soon(node.get_stream(server.ticket(), "whose/1")).await.unwrap_err();
+    assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
+}
+
+/// Shows bytes as a certificate, whatever they are, and tells how the connection ended.
+async fn show(key: &SecretKey, server: &Endpoint, bytes: &[u8]) -> (u64, String) {
+    let raw = raw(key).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let mut control = connection.open_uni().await.unwrap();
+    // HELLO with "a certificate follows" (4: 1), then DELEGATION (5).
+    let mut hello = vec![0, 0, 21, 1];
+    hello.extend_from_slice(&[9; 16]);
+    hello.extend_from_slice(&[1, 9, 4, 1]);
+    hello.push(5);
+    hello.extend_from_slice(&(0x4000 | u16::try_from(bytes.len()).unwrap()).to_be_bytes());
+    hello.extend_from_slice(bytes);
+    control.write_all(&hello).await.unwrap();
+    match soon(connection.closed()).await {
+        iroh::endpoint::ConnectionError::ApplicationClosed(close) => {
+            (close.error_code.into_inner(), String::from_utf8_lossy(&close.reason).into_owned())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Each way in which a certificate can be wrong closes the connection with one code, and with words of its own.
+#[tokio::test]
+async fn a_certificate_that_does_not_hold_closes_the_connection_and_says_why() {
+    let Cast { owner, node_key, server, .. } = cast().await;
+    let (node, thief, now) = (node_key.public_key(), SecretKey::generate(), SystemTime::now());
+    let good = certificate(&owner, node, "*");
+    let built = |from: SystemTime, to: SystemTime| {
+        Delegation::build(node).scope(pattern("*")).not_before(from).expires(to).sign(&owner).unwrap().to_bytes()
+    };
+    let mut forged = good.to_bytes();
+    *forged.last_mut().unwrap() ^= 1;
+    let mut swapped = good.to_bytes();
+    let (first, second) = swapped[1..65].split_at_mut(32);
+    first.swap_with_slice(second);
+    let elsewhere = Delegation::build(node).scope(pattern("*")).audience(thief.public_key()).expires(now + DAY);
+    server.revoke(owner.public_key(), Serial::from_bytes([8; 16]));
+    let revoked = Delegation::build(node).scope(pattern("*")).expires(now + DAY).serial([8; 16]).sign(&owner).unwrap();
+    let cases: [(&str, &SecretKey, Vec<u8>); 8] = [
+        ("forged", &node_key, forged),
+        ("swapped", &node_key, swapped),
+        ("truncated", &node_key, good.to_bytes()[..100].to_vec()),
+        ("replayed", &thief, good.to_bytes()),
+        ("expired", &node_key, built(now - 2 * DAY, now - DAY)),
+        ("not yet valid", &node_key, built(now + DAY, now + 2 * DAY)),
+        ("for somebody else", &node_key, elsewhere.sign(&owner).unwrap().to_bytes()),
+        ("revoked", &node_key, revoked.to_bytes()),
+    ];
+    let mut seen = Vec::new();
+    for (what, key, bytes) in cases {
+        let (code, reason) = show(key, &server, &bytes).await;
+        assert_eq!(code, 0x109, "{what}: {reason}");
+        assert!(!seen.contains(&reason) && !reason.is_empty(), "{what}: {reason}");
+        seen.push(reason);
+    }
+    assert!(server.peers().is_empty());
+    assert_eq!(server.metrics().delegations_refused.get(), 8);
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_peer_has_revoked_is_said_to_be_so_to_the_caller() {
+    let Cast { owner, node_key, server, .. } = cast().await;
+    server.revoke(owner.public_key(), Serial::from_bytes(SERIAL));
+    let node = node_with(&node_key, certificate(&owner, node_key.public_key(), "*")).await;
+    let error = soon(node.get_stream(server.ticket(), ECHO)).await.unwrap_err();
+    let (GetStreamError::Lost(lost) | GetStreamError::Dial { source: DialError::Lost(lost), .. }) = &error else {
+        panic!("{error:?}")
+    };
+    assert!(matches!(lost, ConnectionLost::DelegationRefused { .. }), "{error:?}");
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn revoking_a_certificate_ends_the_standing_while_connected() {
+    let Cast { owner, node_key, server, .. } = cast().await;
+    let node = node_with(&node_key, certificate(&owner, node_key.public_key(), "*")).await;
+    echo(&node, &server, b"hello").await;
+    let mut events = server.events();
+    let connection = connect(&node, &server).await;
+    server.set_revocations({
+        let mut list = RevocationList::new();
+        list.insert(owner.public_key(), Serial::from_bytes(SERIAL));
+        list
+    });
+    let ended = soon(async {
+        loop {
+            match events.next().await.unwrap() {
+                Event::StandingEnded { peer, owner, .. } => break (peer, owner),
+                Event::Missed(_) => panic!("missed it"),
+                _ => {}
+            }
+        }
+    })
+    .await;
+    assert_eq!(ended, (node.id(), owner.public_key()));
+    // The rules let nobody in but the owner.
+    soon(connection.closed()).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_does_not() {
+    let Cast { owner, node_key, list, server } = cast().await;
+    // The rules let the node in as itself, so that it stays.
+    list.allow(node_key.public_key());
+    let build = |lasts: Duration| {
+        let delegation = Delegation::build(node_key.public_key()).scope(pattern("*"));
+        delegation.expires(SystemTime::now() + lasts).sign(&owner).unwrap()
+    };
+    let node = node_with(&node_key, build(Duration::from_secs(3))).await;
+    let mut events = server.events();
+    echo(&node, &server, b"hello").await;
+    assert_eq!(server.peer(&node.id()).unwrap().owner, Some(owner.public_key()));
+    node.set_delegations(vec![build(Duration::from_secs(5))]).unwrap();
+    let begun = tokio::time::Instant::now();
+    soon(async { while !matches!(events.next().await.unwrap(), Event::StandingEnded { .. }) {} }).await;
+    // The first one's 3 s were over without a word: certificates count in whole seconds.
+    assert!(begun.elapsed() > Duration::from_millis(3500), "{:?}", begun.elapsed());
+    assert_eq!(server.peer(&node.id()).unwrap().owner, None);
+    echo(&node, &server, b"still here").await;
+    assert_eq!(node.metrics().connections_dialled.get(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_does_not_take_a_certificate_for_another_key() {
+    let (owner, other) = (SecretKey::generate(), SecretKey::generate());
+    let wrong = certificate(&owner, other.public_key(), "*");
+    let bound = Endpoint::builder().offline().delegation(wrong.clone()).bind().await;
+    assert!(matches!(bound, Err(twolane::BindError::Delegation { .. })));
+    assert!(endpoint().await.set_delegations(vec![wrong]).is_err());
+}

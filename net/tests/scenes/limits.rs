@@ -1,0 +1,137 @@
+//! Over a limit there is a typed answer, and nobody else waits.
+
+use std::time::Duration;
+
+use twolane::{GetStreamError, Limits, Reason, SecretKey, StreamOptions};
+
+use crate::stage::{ECHO, PATIENCE, echo, endpoint, endpoint_with, raw, say_hello, serve_echo, soon, until};
+
+#[tokio::test]
+async fn metadata_over_the_peers_own_limit_is_found_here_and_refused_there() {
+    let server = endpoint_with(Limits { metadata: 10, ..Limits::default() }).await;
+    let client = endpoint().await;
+    serve_echo(&server);
+    echo(&client, &server, b"hello").await;
+    let options = StreamOptions { metadata: vec![0; 11].into(), ..StreamOptions::default() };
+    let error = soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::MetadataTooLarge { len: 11, max: 10 }), "{error:?}");
+    // A peer that does not ask hears it in the answer: 5, too large.
+    let raw = raw(&SecretKey::generate()).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"\x01\x14\x00\x06echo/1\x0b01234567890").await.unwrap();
+    let answer = soon(recv.read_to_end(1000)).await.unwrap();
+    assert_eq!(answer[0], 5, "{answer:?}");
+    assert!(String::from_utf8_lossy(&answer).contains("11 bytes, and the limit is 10"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn streams_without_a_header_over_the_limit_are_told_busy_at_once() {
+    let limits = Limits { streams_without_header: 4, header_timeout: PATIENCE * 2, ..Limits::default() };
+    let server = endpoint_with(limits).await;
+    let client = endpoint().await;
+    serve_echo(&server);
+    let raw = raw(&SecretKey::generate()).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        send.write_all(&[1]).await.unwrap();
+        streams.push((send, recv));
+    }
+    let (_, fifth) = &mut streams[4];
+    let answer = soon(fifth.read_to_end(1000)).await.unwrap();
+    assert_eq!(answer[0], 3, "busy: {answer:?}");
+    echo(&client, &server, b"nobody else noticed").await;
+    // A header frees a place.
+    let (send, recv) = &mut streams[0];
+    send.write_all(b"\x09\x00\x06echo/1\x00quick").await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon(recv.read_to_end(100)).await.unwrap(), b"\x00quick");
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"\x01\x09\x00\x06echo/1\x00again").await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon(recv.read_to_end(100)).await.unwrap(), b"\x00again");
+}
+
+#[tokio::test]
+async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_are_not_disturbed() {
+    let limits = Limits { handshakes_per_address: 2, hello_timeout: PATIENCE * 2, ..Limits::default() };
+    let server = endpoint_with(limits).await;
+    let client = endpoint().await;
+    serve_echo(&server);
+    echo(&client, &server, b"first").await;
+    // Two that never say HELLO hold the places of this address.
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        let raw = raw(&SecretKey::generate()).await;
+        let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+        silent.push((raw, connection));
+    }
+    let late = endpoint().await;
+    let error = soon(late.connect(server.ticket())).await.unwrap_err();
+    assert!(matches!(&error, twolane::DialError::Lost(twolane::ConnectionLost::Refused)), "{error:?}");
+    assert!(error.is_retryable());
+    assert!(server.metrics().handshakes_refused.get() >= 1);
+    assert!(server.metrics().handshakes_retried.get() >= 1, "the address had to prove itself first");
+    echo(&client, &server, b"not disturbed").await;
+    drop(silent);
+    // With the places free again, the same dial works.
+    soon(async { while late.connect(server.ticket()).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn an_address_proves_itself_under_pressure_and_is_let_in() {
+    // Half of two is one: the second handshake is asked for a proof.
+    let limits = Limits { handshakes: 2, ..Limits::default() };
+    let server = endpoint_with(limits).await;
+    serve_echo(&server);
+    let raw = raw(&SecretKey::generate()).await;
+    let _silent = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let client = endpoint().await;
+    echo(&client, &server, b"I am where I say").await;
+    assert_eq!(server.metrics().handshakes_retried.get(), 1);
+    assert_eq!(server.metrics().handshakes_refused.get(), 0);
+}
+
+#[tokio::test]
+async fn a_response_that_its_caller_does_not_take_is_given_up_in_time() {
+    let limits = Limits { header_timeout: Duration::from_millis(300), ..Limits::default() };
+    let server = endpoint_with(limits).await;
+    server.serve_requests("big/1", |_| async { Ok(vec![0; 8_000_000].into()) }).unwrap();
+    let raw = raw(&SecretKey::generate()).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"\x01\x08\x00\x05big/1\x00").await.unwrap();
+    send.finish().unwrap();
+    // It has ended there, whatever is read here: what comes after a pause is a reset with "timed out" (8).
+    until(|| server.metrics().streams_ended.get() == 1).await;
+    let error = soon(recv.read_to_end(8_000_001)).await.unwrap_err();
+    assert!(format!("{error:?}").contains("Reset(8)"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stream_without_an_answer_is_retryable_and_one_that_is_refused_says_busy() {
+    let limits = Limits { streams_waiting: 1, accept_timeout: PATIENCE * 2, ..Limits::default() };
+    let (client, server) = (endpoint().await, endpoint_with(limits).await);
+    // Nobody accepts: the first stream waits, the second one is over the limit.
+    let ticket = server.ticket();
+    let first = tokio::spawn({
+        let (client, ticket) = (client.clone(), ticket.clone());
+        async move { client.get_stream(ticket, ECHO).await }
+    });
+    let error = soon(async {
+        loop {
+            if let Err(error @ GetStreamError::Rejected { .. }) = client.get_stream(&ticket, ECHO).await {
+                break error;
+            }
+        }
+    })
+    .await;
+    assert_eq!(error.rejection(), Some(Reason::Busy));
+    assert!(error.is_retryable());
+    first.abort();
+}

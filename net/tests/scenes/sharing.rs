@@ -1,0 +1,92 @@
+//! What a peer may hold unread is bounded for all its streams together, and paused ones leave room for the others.
+
+use std::time::Duration;
+
+use twolane::{Endpoint, Limits, XStream};
+
+use crate::stage::{CHAT, PATIENCE, endpoint_with, soon};
+
+const UNREAD: u64 = 4 << 20;
+
+async fn cast() -> (Endpoint, Endpoint) {
+    let limits =
+        || Limits { unread_bytes: UNREAD, open_timeout: PATIENCE, accept_timeout: PATIENCE, ..Limits::default() };
+    let (client, server) = (endpoint_with(limits()).await, endpoint_with(limits()).await);
+    server.serve_requests("rpc/1", |request| async move { Ok(request.body) }).unwrap();
+    (client, server)
+}
+
+/// Writes until nothing more is taken for a while, and tells how much that was.
+async fn fill(stream: &mut XStream) -> u64 {
+    let mut sum = 0;
+    let piece = vec![7; 16 * 1024];
+    while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), stream.write(&piece)).await {
+        sum += written.unwrap() as u64;
+    }
+    sum
+}
+
+async fn open(client: &Endpoint, server: &Endpoint) -> (XStream, XStream) {
+    let (ticket, protocols) = (server.ticket(), [CHAT]);
+    let (opened, accepted) =
+        soon(async { tokio::join!(client.get_stream(ticket, CHAT), server.accept_bi(&protocols)) }).await;
+    (opened.unwrap(), accepted.unwrap().1)
+}
+
+#[tokio::test]
+async fn any_number_of_paused_streams_leaves_room_for_requests_and_error_lanes() {
+    let (client, server) = cast().await;
+    let mut paused = Vec::new();
+    let mut sum = 0;
+    for _ in 0..24 {
+        let (mut opened, accepted) = open(&client, &server).await;
+        sum += fill(&mut opened).await;
+        paused.push((opened, accepted));
+    }
+    assert!(sum < UNREAD, "{sum} unread bytes");
+    // More than one of them alone may have: the bound is for all of them together.
+    assert!(sum > UNREAD / 5, "{sum} unread bytes");
+    for _ in 0..50 {
+        let body = vec![1; 10_000];
+        assert_eq!(soon(client.request(server.ticket(), "rpc/1", body.clone(), PATIENCE)).await.unwrap(), body);
+    }
+    let (mut opened, accepted) = paused.pop().unwrap();
+    soon(opened.warn(twolane::StreamError::new(1, "still there"))).await.unwrap();
+    assert_eq!(soon(accepted.errors().next()).await.unwrap().error.text(), "still there");
+    assert_eq!(client.metrics().connections_dialled.get(), 1);
+}
+
+#[tokio::test]
+async fn streams_that_were_finished_and_not_read_count_until_they_are() {
+    let (client, server) = cast().await;
+    let mut unread = Vec::new();
+    let mut sum = 0;
+    for _ in 0..24 {
+        let (mut opened, accepted) = open(&client, &server).await;
+        sum += fill(&mut opened).await;
+        opened.finish().unwrap();
+        unread.push(accepted);
+        drop(opened);
+    }
+    assert!(sum < UNREAD, "{sum} unread bytes");
+    let body = vec![1; 10_000];
+    assert_eq!(soon(client.request(server.ticket(), "rpc/1", body.clone(), PATIENCE)).await.unwrap(), body);
+    // Read, or not wanted any more, they give their room back.
+    let mut read = 0;
+    for (n, mut stream) in unread.into_iter().enumerate() {
+        if n % 2 == 0 {
+            read += soon(stream.read_to_end(UNREAD as usize)).await.unwrap().len();
+        }
+    }
+    assert!(read > 0);
+    let (mut opened, mut accepted) = open(&client, &server).await;
+    const LEN: usize = 8 << 20;
+    let writing = tokio::spawn(async move {
+        opened.write_all(&vec![1; LEN]).await.unwrap();
+        opened.finish().unwrap();
+        // Held until the last byte has arrived.
+        opened.delivered().await.unwrap();
+    });
+    assert_eq!(soon(accepted.read_to_end(LEN)).await.unwrap().len(), LEN);
+    soon(writing).await.unwrap();
+}
