@@ -75,6 +75,9 @@ mod access;
 mod endpoint;
 mod error;
 mod events;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod key;
 mod limits;
 mod metrics;

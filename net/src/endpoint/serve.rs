@@ -20,9 +20,6 @@ use crate::{
 /// application's codes, which handlers choose: those of this library start at 2^61.)
 const REQUEST_UNREADABLE: u64 = 1 << 61;
 
-/// A request that is longer than this is answered before it is read whole. Far under what a caller sends unanswered
-/// (`peer/open.rs`), and over what most requests have, whose answer travels with the response.
-const ANSWER_AFTER: usize = 64 * 1024;
 /// A response is written in pieces of this length, each of which has a bound on its time.
 const PIECE: usize = 256 * 1024;
 /// A response of at most this is copied behind the answer to the header, so that the two are one packet.
@@ -131,15 +128,25 @@ where
             let text = format!("the request is longer than {} bytes", limits.request_bytes);
             return refuse(&mut stream, answered, text, limits).await;
         }
-        // A caller may hold back what it does not want to send to somebody who does not answer.
-        if !answered && recv.buffer().len() > ANSWER_AFTER {
+        let at_once = tokio::select! {
+            biased;
+            filled = recv.fill() => Some(filled),
+            () = std::future::ready(()) => None,
+        };
+        // A caller may hold back what it does not want to send to somebody who does not answer. A request that is all
+        // here is answered with the response, in one packet.
+        if at_once.is_none() && !answered {
             let answer = send.write_raw(Bytes::from_static(ACCEPTED));
             if !matches!(timeout(limits.header_timeout, answer).await, Ok(Ok(()))) {
                 return;
             }
             answered = true;
         }
-        match timeout(limits.header_timeout, recv.fill()).await {
+        let filled = match at_once {
+            Some(filled) => Ok(filled),
+            None => timeout(limits.header_timeout, recv.fill()).await,
+        };
+        match filled {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => break recv.take_buffer(recv.buffer().len()),
             // The caller has given up.

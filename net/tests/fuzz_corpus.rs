@@ -1,0 +1,1 @@
+//! Every input of the fuzz targets' corpus, run as a plain test.
