@@ -14,10 +14,10 @@ use twolane::{
     StreamOptions, StreamRequest, Verdict, delegation::Pattern,
 };
 
-use crate::stage::{CHAT, ECHO, connect, echo, endpoint, serve_echo, soon, stream, until};
+use crate::stage::{CHAT, ECHO, connect, echo, endpoint, limits, serve_echo, soon, stream, until};
 
 pub(crate) async fn guarded(access: impl Access) -> Endpoint {
-    Endpoint::builder().offline().access(access).bind().await.unwrap()
+    Endpoint::builder().offline().limits(limits()).access(access).bind().await.unwrap()
 }
 
 /// What a peer hears that the rules do not allow.
@@ -153,7 +153,7 @@ impl Access for Moody {
 
 #[tokio::test]
 async fn a_rule_that_breaks_or_does_not_answer_refuses_that_stream_alone() {
-    let limits = Limits { access_timeout: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { access_timeout: Duration::from_millis(200), ..limits() };
     let server = Endpoint::builder().offline().limits(limits).access(Moody).bind().await.unwrap();
     let client = endpoint().await;
     serve_echo(&server);

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use twolane::{GetStreamError, InvalidProtocol, Limits, NextError, Reason, SecretKey, StreamOptions};
 
-use crate::stage::{CHAT, echo, endpoint, endpoint_with, pair, raw, raw_ticket, say_hello, serve_echo, soon, stream};
+use crate::stage::{
+    BRIEF, CHAT, PATIENCE, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, say_hello, serve_echo, soon,
+};
 
 #[tokio::test]
 async fn a_protocol_name_that_is_none_is_found_before_anything_is_dialled() {
@@ -63,13 +65,13 @@ async fn garbage_in_place_of_a_header_costs_that_stream_alone() {
 
 #[tokio::test]
 async fn a_peer_that_sends_no_header_blocks_nobody() {
-    let limits = Limits { header_timeout: Duration::from_millis(300), ..Limits::default() };
-    let (client, server) = (endpoint().await, endpoint_with(limits).await);
+    // No bound frees anybody here: who waits for the silent one waits for ever.
+    let (client, server) = (endpoint().await, endpoint().await);
     serve_echo(&server);
     let raw = raw(&SecretKey::generate()).await;
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
-    let (mut silent, mut answer) = connection.open_bi().await.unwrap();
+    let (mut silent, _answer) = connection.open_bi().await.unwrap();
     silent.write_all(&[1]).await.unwrap();
     // Meanwhile, on the same connection and on another.
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
@@ -77,14 +79,19 @@ async fn a_peer_that_sends_no_header_blocks_nobody() {
     send.finish().unwrap();
     assert_eq!(soon(recv.read_to_end(100)).await.unwrap(), b"\x00quick");
     echo(&client, &server, b"quick too").await;
-    // The silent one is reset with "timed out" (8).
+    // Where there is a bound, the silent one is reset with "timed out" (8).
+    let server = endpoint_with(Limits { header_timeout: BRIEF, ..limits() }).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let (mut silent, mut answer) = connection.open_bi().await.unwrap();
+    silent.write_all(&[1]).await.unwrap();
     let error = soon(answer.read_to_end(100)).await.unwrap_err();
     assert!(format!("{error:?}").contains("Reset(8)"), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_peer_that_never_says_hello_is_let_go() {
-    let limits = Limits { hello_timeout: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { hello_timeout: BRIEF, ..limits() };
     let server = endpoint_with(limits).await;
     let raw = raw(&SecretKey::generate()).await;
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
@@ -96,11 +103,14 @@ async fn a_peer_that_never_says_hello_is_let_go() {
 
 #[tokio::test]
 async fn a_peer_that_accepts_connections_and_never_answers_is_an_error_within_the_bound() {
-    let limits = Limits { open_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { open_timeout: Duration::from_millis(300), ..limits() };
     let client = endpoint_with(limits).await;
     // It takes the handshake, says HELLO and nothing else.
     let silent = endpoint().await;
-    let (_first, _accepted) = stream(&client, &silent).await;
+    let options = StreamOptions { timeout: Some(PATIENCE), ..StreamOptions::default() };
+    let opening = client.get_stream_with(silent.ticket(), CHAT, options);
+    let (first, _accepted) = soon(async { tokio::join!(opening, silent.accept_bi(&[CHAT])) }).await;
+    let _first = first.unwrap();
     let error = soon(client.get_stream(silent.ticket(), CHAT)).await.unwrap_err();
     assert!(matches!(error, GetStreamError::TimedOut { after } if after == Duration::from_millis(300)), "{error:?}");
 }

@@ -3,9 +3,11 @@
 use std::{future::Future, time::Duration};
 
 use tokio::io::AsyncReadExt;
-use twolane::{GetStreamError, Limits, ReadError, SecretKey, Severity, StreamError, WriteError, XStream};
+use twolane::{
+    GetStreamError, Limits, ReadError, SecretKey, Severity, StreamError, StreamOptions, WriteError, XStream,
+};
 
-use crate::stage::{endpoint_with, pair, raw, raw_ticket, say_hello, soon, stream};
+use crate::stage::{BRIEF, endpoint_with, limits, pair, raw, raw_ticket, say_hello, soon, stream, until};
 
 fn full() -> StreamError {
     StreamError::new(28, "the disk is full").with_details(b"/srv".as_slice()).unwrap()
@@ -233,7 +235,7 @@ async fn a_dropped_read_has_taken_nothing() {
 
 #[tokio::test]
 async fn an_error_lane_finds_room_when_every_data_lane_is_open() {
-    let limits = Limits { streams_per_peer: 4, open_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { streams_per_peer: 4, ..limits() };
     let (one, other) = (endpoint_with(limits.clone()).await, endpoint_with(limits).await);
     let mut streams = Vec::new();
     for _ in 0..4 {
@@ -241,7 +243,8 @@ async fn an_error_lane_finds_room_when_every_data_lane_is_open() {
         streams.push(stream(&other, &one).await);
     }
     // There is no room for a fifth, and that is said with the bound.
-    let error = soon(one.get_stream(other.ticket(), "chat/1")).await.unwrap_err();
+    let options = StreamOptions { timeout: Some(BRIEF), ..StreamOptions::default() };
+    let error = soon(one.get_stream_with(other.ticket(), "chat/1", options)).await.unwrap_err();
     assert!(matches!(error, GetStreamError::TooManyStreams { max: 4, .. }), "{error:?}");
     // One side speaks on all eight, and the other answers on lanes of its own where it can.
     for (opened, accepted) in &mut streams {
@@ -266,7 +269,7 @@ async fn an_error_lane_finds_room_when_every_data_lane_is_open() {
 #[tokio::test]
 async fn a_reset_that_nothing_explains_is_an_error_and_never_an_end() {
     for code in [2u32, 3] {
-        let limits = Limits { error_timeout: Duration::from_millis(100), ..Limits::default() };
+        let limits = Limits { error_timeout: Duration::from_millis(100), ..limits() };
         let (raw, client) = (raw(&SecretKey::generate()).await, endpoint_with(limits).await);
         let opening = client.get_stream(raw_ticket(&raw), "chat/1");
         let peer = async {
@@ -319,7 +322,7 @@ async fn a_warning_can_be_sent_after_the_data_is_finished() {
 async fn errors_that_are_asked_for_after_the_loss_end_at_once() {
     let (client, server, opened, _accepted) = pair().await;
     server.shutdown(Duration::ZERO).await;
-    soon(client.connect(server.ticket())).await.unwrap_err();
+    until(|| client.peers().is_empty()).await;
     assert_eq!(soon(opened.errors().next()).await, None);
 }
 

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Notify;
 use twolane::{ConnectionLost, DialError, Endpoint, Hooks, Identity, Limits, PublicKey, Verdict};
 
-use crate::stage::{connect, echo, endpoint, serve_echo, soon, until};
+use crate::stage::{connect, echo, endpoint, limits, serve_echo, soon, until};
 
 #[derive(Clone, Default)]
 struct Diary(Arc<Mutex<Vec<(PublicKey, &'static str)>>>);
@@ -44,7 +44,7 @@ impl Hooks for Diary {
 }
 
 async fn with_hooks(hooks: impl Hooks) -> Endpoint {
-    Endpoint::builder().offline().hooks(hooks).bind().await.unwrap()
+    Endpoint::builder().offline().limits(limits()).hooks(hooks).bind().await.unwrap()
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ impl Hooks for Stuck {
 #[tokio::test]
 async fn a_hook_that_hangs_holds_up_its_own_next_call_alone_and_for_a_bounded_time() {
     let diary = Diary::default();
-    let limits = Limits { access_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { access_timeout: Duration::from_millis(300), ..limits() };
     let server = Endpoint::builder().offline().limits(limits).hooks(Stuck(diary.clone())).bind().await.unwrap();
     serve_echo(&server);
     let client = endpoint().await;

@@ -6,7 +6,7 @@ use twolane::{AccessList, ConnectionLost, DialError, KeepState, Limits, SecretKe
 
 use crate::{
     access::guarded,
-    stage::{connect, endpoint, endpoint_with, soon, until, with_key},
+    stage::{BRIEF, connect, endpoint, endpoint_with, limits, soon, until, with_key},
 };
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn a_kept_peer_is_connected_again_after_every_loss() {
 
 #[tokio::test]
 async fn a_peer_that_comes_back_with_a_new_process_is_found_again() {
-    let limits = Limits { connect_timeout: Duration::from_millis(500), ..Limits::default() };
+    let limits = Limits { connect_timeout: BRIEF, ..limits() };
     let (key, client) = (SecretKey::generate(), endpoint_with(limits).await);
     let server = with_key(&key).await;
     let mut keep = client.keep(server.ticket());

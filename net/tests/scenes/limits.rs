@@ -1,14 +1,12 @@
 //! Over a limit there is a typed answer, and nobody else waits.
 
-use std::time::Duration;
-
 use twolane::{GetStreamError, Limits, Reason, SecretKey, StreamOptions};
 
-use crate::stage::{ECHO, PATIENCE, echo, endpoint, endpoint_with, raw, say_hello, serve_echo, soon, until};
+use crate::stage::{BRIEF, ECHO, echo, endpoint, endpoint_with, limits, raw, say_hello, serve_echo, soon, until};
 
 #[tokio::test]
 async fn metadata_over_the_peers_own_limit_is_found_here_and_refused_there() {
-    let server = endpoint_with(Limits { metadata: 10, ..Limits::default() }).await;
+    let server = endpoint_with(Limits { metadata: 10, ..limits() }).await;
     let client = endpoint().await;
     serve_echo(&server);
     echo(&client, &server, b"hello").await;
@@ -28,7 +26,7 @@ async fn metadata_over_the_peers_own_limit_is_found_here_and_refused_there() {
 
 #[tokio::test]
 async fn streams_without_a_header_over_the_limit_are_told_busy_at_once() {
-    let limits = Limits { streams_without_header: 4, header_timeout: PATIENCE * 2, ..Limits::default() };
+    let limits = Limits { streams_without_header: 4, ..limits() };
     let server = endpoint_with(limits).await;
     let client = endpoint().await;
     serve_echo(&server);
@@ -58,7 +56,7 @@ async fn streams_without_a_header_over_the_limit_are_told_busy_at_once() {
 
 #[tokio::test]
 async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_are_not_disturbed() {
-    let limits = Limits { handshakes_per_address: 2, hello_timeout: PATIENCE * 2, ..Limits::default() };
+    let limits = Limits { handshakes_per_address: 2, ..limits() };
     let server = endpoint_with(limits).await;
     let client = endpoint().await;
     serve_echo(&server);
@@ -77,7 +75,10 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
     assert!(server.metrics().handshakes_refused.get() >= 1);
     assert!(server.metrics().handshakes_retried.get() >= 1, "the address had to prove itself first");
     echo(&client, &server, b"not disturbed").await;
-    drop(silent);
+    for (raw, connection) in silent {
+        connection.close(0u32.into(), b"enough");
+        soon(raw.close()).await;
+    }
     // With the places free again, the same dial works.
     soon(async { while late.connect(server.ticket()).await.is_err() {} }).await;
 }
@@ -85,7 +86,7 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
 #[tokio::test]
 async fn an_address_proves_itself_under_pressure_and_is_let_in() {
     // Half of two is one: the second handshake is asked for a proof.
-    let limits = Limits { handshakes: 2, ..Limits::default() };
+    let limits = Limits { handshakes: 2, ..limits() };
     let server = endpoint_with(limits).await;
     serve_echo(&server);
     let raw = raw(&SecretKey::generate()).await;
@@ -98,7 +99,7 @@ async fn an_address_proves_itself_under_pressure_and_is_let_in() {
 
 #[tokio::test]
 async fn a_response_that_its_caller_does_not_take_is_given_up_in_time() {
-    let limits = Limits { header_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { header_timeout: BRIEF, ..limits() };
     let server = endpoint_with(limits).await;
     server.serve_requests("big/1", |_| async { Ok(vec![0; 8_000_000].into()) }).unwrap();
     let raw = raw(&SecretKey::generate()).await;
@@ -115,7 +116,7 @@ async fn a_response_that_its_caller_does_not_take_is_given_up_in_time() {
 
 #[tokio::test]
 async fn a_stream_without_an_answer_is_retryable_and_one_that_is_refused_says_busy() {
-    let limits = Limits { streams_waiting: 1, accept_timeout: PATIENCE * 2, ..Limits::default() };
+    let limits = Limits { streams_waiting: 1, ..limits() };
     let (client, server) = (endpoint().await, endpoint_with(limits).await);
     // Nobody accepts: the first stream waits, the second one is over the limit.
     let ticket = server.ticket();

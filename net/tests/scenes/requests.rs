@@ -6,13 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
 };
 
 use tokio::sync::Notify;
 use twolane::{Event, GetStreamError, Limits, Phase, Reason, RequestFailure, SecretKey, StreamError};
 
-use crate::stage::{PATIENCE, endpoint, endpoint_with, raw, raw_ticket, say_hello, soon};
+use crate::stage::{BRIEF, PATIENCE, endpoint, endpoint_with, limits, raw, raw_ticket, say_hello, soon};
 
 #[tokio::test]
 async fn a_request_gets_its_response() {
@@ -74,7 +73,7 @@ async fn the_deadline_covers_a_handler_that_never_answers_and_drops_it() {
         })
         .unwrap();
     client.connect(server.ticket()).await.unwrap();
-    let deadline = Duration::from_millis(200);
+    let deadline = BRIEF;
     let error = client.request(server.ticket(), "slow/1", "", deadline).await.unwrap_err();
     assert!(matches!(error.cause, RequestFailure::Deadline(bound) if bound == deadline));
     assert_eq!(error.phase, Phase::Answer);
@@ -83,7 +82,7 @@ async fn the_deadline_covers_a_handler_that_never_answers_and_drops_it() {
 
 #[tokio::test]
 async fn a_request_over_the_limit_is_refused_with_the_limit_in_the_words() {
-    let limits = Limits { request_bytes: 1000, ..Limits::default() };
+    let limits = Limits { request_bytes: 1000, ..limits() };
     let (client, server) = (endpoint().await, endpoint_with(limits).await);
     server.serve_requests("rpc/1", |_| async { Ok("".into()) }).unwrap();
     let error = client.request(server.ticket(), "rpc/1", vec![0; 1001], PATIENCE).await.unwrap_err();
@@ -93,7 +92,7 @@ async fn a_request_over_the_limit_is_refused_with_the_limit_in_the_words() {
 
 #[tokio::test]
 async fn a_response_over_the_callers_limit_is_its_error() {
-    let limits = Limits { request_bytes: 1000, ..Limits::default() };
+    let limits = Limits { request_bytes: 1000, ..limits() };
     let (client, server) = (endpoint_with(limits).await, endpoint().await);
     server.serve_requests("rpc/1", |_| async { Ok(vec![0; 100_000].into()) }).unwrap();
     let error = client.request(server.ticket(), "rpc/1", "", PATIENCE).await.unwrap_err();
@@ -125,7 +124,7 @@ async fn a_panic_in_a_handler_costs_its_stream_alone() {
 
 #[tokio::test]
 async fn many_requests_at_once_share_one_connection() {
-    let limits = Limits { streams_per_peer: 16, ..Limits::default() };
+    let limits = Limits { streams_per_peer: 16, ..limits() };
     let (client, server) = (endpoint_with(limits.clone()).await, endpoint_with(limits).await);
     server.serve_requests("rpc/1", |request| async move { Ok(request.body) }).unwrap();
     let requests = (0..200u32).map(|n| {
@@ -143,7 +142,7 @@ async fn many_requests_at_once_share_one_connection() {
 
 #[tokio::test]
 async fn a_large_request_that_is_refused_gets_the_reason_and_keeps_the_connection() {
-    let limits = Limits { request_bytes: 100_000, ..Limits::default() };
+    let limits = Limits { request_bytes: 100_000, ..limits() };
     let (client, server) = (endpoint().await, endpoint_with(limits).await);
     server.serve_requests("rpc/1", |request| async move { Ok(request.body) }).unwrap();
     let mut events = client.events();

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use twolane::{Endpoint, Limits, XStream};
 
-use crate::stage::{CHAT, PATIENCE, endpoint_with, soon};
+use crate::stage::{CHAT, PATIENCE, endpoint_with, limits, soon};
 
 const UNREAD: u64 = 4 << 20;
 
 async fn cast() -> (Endpoint, Endpoint) {
-    let limits =
-        || Limits { unread_bytes: UNREAD, open_timeout: PATIENCE, accept_timeout: PATIENCE, ..Limits::default() };
+    let limits = || Limits { unread_bytes: UNREAD, ..limits() };
     let (client, server) = (endpoint_with(limits()).await, endpoint_with(limits()).await);
     server.serve_requests("rpc/1", |request| async move { Ok(request.body) }).unwrap();
     (client, server)

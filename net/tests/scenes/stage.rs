@@ -7,15 +7,37 @@ use twolane::{Connection, Endpoint, Limits, Protocol, SecretKey, Ticket, XStream
 pub(crate) const ECHO: Protocol = Protocol::from_static("echo/1");
 pub(crate) const CHAT: Protocol = Protocol::from_static("chat/1");
 
-/// No scene waits longer than this for anything: a scene that does has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// No scene waits longer than this for anything: a scene that does has failed. With all scenes on one core, and four
+/// busy processes beside them, the longest wait takes more than 30 s.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A bound that a scene waits out. What has to come before it takes milliseconds, and on that core more than 0.3 s.
+pub(crate) const BRIEF: Duration = Duration::from_secs(3);
+
+/// The bounds of a scene's endpoints. None is reached before [`PATIENCE`]: whatever happens in a scene happens for another
+/// reason, however slow the machine is. A scene about one of the bounds sets that one.
+pub(crate) fn limits() -> Limits {
+    let never = Duration::from_secs(3600);
+    Limits {
+        connect_timeout: never,
+        hello_timeout: never,
+        header_timeout: never,
+        access_timeout: never,
+        open_timeout: never,
+        accept_timeout: never,
+        linger: never,
+        error_timeout: never,
+        idle_timeout: never,
+        ..Limits::default()
+    }
+}
 
 pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(PATIENCE, what).await.expect("it took longer than any scene may")
 }
 
 pub(crate) async fn endpoint() -> Endpoint {
-    endpoint_with(Limits::default()).await
+    endpoint_with(limits()).await
 }
 
 pub(crate) async fn endpoint_with(limits: Limits) -> Endpoint {
@@ -29,7 +51,7 @@ pub(crate) fn ordered_keys() -> (SecretKey, SecretKey) {
 }
 
 pub(crate) async fn with_key(key: &SecretKey) -> Endpoint {
-    Endpoint::builder().offline().secret_key(key.clone()).bind().await.unwrap()
+    Endpoint::builder().offline().limits(limits()).secret_key(key.clone()).bind().await.unwrap()
 }
 
 /// A stream from `client` to `server`, both ends.
