@@ -1,13 +1,11 @@
 //! The control stream: HELLO first, what is skipped, what closes the connection, and reports of consumption.
 
-use std::time::Duration;
-
 use twolane::{Endpoint, Limits};
 
 use crate::{
     errors::stream,
     peer::{NONCE, Socket, Stranger, close_code, endpoint, greeting, say_first, write},
-    reader::{Reader, soon, stop_code},
+    reader::{BRIEF, Reader, soon, stop_code},
     wire::{self, Out, bound, close, control_frame, frame, header, hello, kind, lane, limit, numbers},
 };
 
@@ -83,7 +81,7 @@ async fn what_breaks_the_rules_after_hello_closes_the_connection() {
 
 #[tokio::test]
 async fn silence_is_not_waited_for_longer_than_its_bound() {
-    let limits = Limits { hello_timeout: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { hello_timeout: BRIEF, ..Limits::default() };
     let endpoint = Endpoint::builder().offline().limits(limits);
     let endpoint = endpoint.bind().await.expect("an endpoint on loopback");
     let connection = Socket::new(7).connect(&endpoint).await;

@@ -16,14 +16,16 @@ use crate::{
 };
 
 const MESSAGES: u64 = 5_000;
+/// Of a message. All of them are more than the window takes: even if they share packets, the writer comes to a stop.
+const SIZE: usize = 500;
 
-/// Writes 5,000 messages of 100 bytes, each in a packet of its own as far as the scheduler allows, and counts them.
+/// Writes small messages, each in a packet of its own as far as the scheduler allows, and counts them.
 fn write_small(mut stream: XStream) -> (Arc<AtomicU64>, JoinHandle<Result<(), WriteError>>) {
     let written = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&written);
     let writer = tokio::spawn(async move {
         for _ in 0..MESSAGES {
-            stream.write_all(&[0x2a; 100]).await?;
+            stream.write_all(&[0x2a; SIZE]).await?;
             count.fetch_add(1, SeqCst);
             tokio::task::yield_now().await;
         }
@@ -65,7 +67,7 @@ async fn a_reader_that_pauses_slows_the_writer_down_and_the_connection_lives() {
     // Late, but read: every mark is answered once it is passed.
     let (mut control, mut frames) = stranger.frames_in_background();
     let (mut read, mut marks) = (0, asked.len());
-    while read < MESSAGES * 100 {
+    while read < MESSAGES * SIZE as u64 {
         tokio::select! {
             chunk = soon("data", recv.0.read_chunk(usize::MAX, true)) => {
                 let chunk = chunk.expect("no reset").expect("no FIN before the end");

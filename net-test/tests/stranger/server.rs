@@ -1,12 +1,10 @@
 //! The stranger as a server: an endpoint dials it.
 
-use std::time::Duration;
-
 use twolane::{Endpoint, GetStreamError, ReadError, Reason, StreamError, StreamOptions, XStream};
 
 use crate::{
     peer::{NONCE, Socket, Stranger, endpoint, write},
-    reader::{Reader, code, soon, stop_code},
+    reader::{BRIEF, Reader, code, soon, stop_code},
     wire::{self, Header, Out, Record, accepted, answer, bound, frame, hello, kind, lane, limit, rejected, severity},
 };
 
@@ -158,7 +156,7 @@ async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
             panic!("{too_much:?}");
         };
         assert_eq!(max, allowed as u64);
-        let options = StreamOptions { timeout: Some(Duration::from_millis(300)), ..StreamOptions::default() };
+        let options = StreamOptions { timeout: Some(BRIEF), ..StreamOptions::default() };
         let too_many = outcome(ask(&endpoint, &socket, "work/1", options)).await;
         assert!(matches!(too_many, Err(GetStreamError::TooManyStreams { max: 1, .. })), "{too_many:?}");
         // Its end makes room for the next.
