@@ -40,7 +40,8 @@ fn a_name_that_is_none_is_refused() {
 #[test]
 fn a_refusal_half_way_comes_with_its_code_while_the_data_lane_is_full() {
     let inbox = tempfile::tempdir().unwrap();
-    let options = ["--once", "--refuse-after", "1MiB", "--refuse-code", "77", "--refuse-stall", "300"];
+    // The sender fills the lane within 0.1 s, if it has a turn.
+    let options = ["--once", "--refuse-after", "1MiB", "--refuse-code", "77", "--refuse-stall", "3000"];
     let (receiver, ticket) = receiver(inbox.path(), &options);
     let (_guard, path, _) = file("data", 8 << 20);
     let sender = sent(&ticket, [&path]);
