@@ -3,15 +3,17 @@
 //! It needs a peer that serves `mail/1` and `upper/1`, and is here to be compiled and read.
 
 use std::time::Duration;
-use twolane::{Endpoint, Event, ReadError, StreamError, Ticket, storage};
+use twolane::{AccessList, Endpoint, Event, ReadError, SecretKey, StreamError, Ticket, storage};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut buf = [0; 1024];
+    let stranger = SecretKey::generate().public_key();
     // README begins
     // An endpoint has a key. It is ready in milliseconds, network or not.
     let key = storage::file::load_or_create("mail.key")?;
-    let endpoint = Endpoint::builder().secret_key(key).bind().await?;
+    let list = AccessList::everybody();
+    let endpoint = Endpoint::builder().secret_key(key).access(list.clone()).bind().await?;
     println!("id52 {}, ticket {}", endpoint.id52(), endpoint.ticket());
 
     // Serve: a handler for every stream of a protocol, ...
@@ -57,9 +59,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{peer} is {path}");
     }
 
+    // Who may: lists of keys, or rules of your own. Who is not allowed any more is cut off at once, and told why.
+    list.allow_for(&"admin/*".parse()?, peer.peer());
+    list.deny(stranger);
+    let keep = endpoint.keep(&peer); // connected again whenever the connection is lost, until this is dropped
+
     // The end: nothing new, everything that is open to its end, within a bound.
     let report = endpoint.shutdown(Duration::from_secs(10)).await;
     // README ends
-    drop((protocol, accepted, response, line, said, report));
+    drop((protocol, accepted, response, line, said, keep, report));
     Ok(())
 }

@@ -13,7 +13,9 @@
 //! - A fatal error arrives after exactly the bytes that were written before it.
 //! - One stream's failure, slowness or garbage touches no other stream.
 //! - Every wait for a peer has a bound, and every buffer a limit ([`Limits`]). A reader that pauses slows its writer
-//!   down, and nothing else.
+//!   down, and nothing else. A hostile peer gets a typed answer, and costs others nothing but the machine's time.
+//! - Who may connect, and open what, is asked before any stream ([`Access`], [`AccessList`]); who is not allowed any more
+//!   is cut off at once.
 //!
 //! [`INVARIANTS.md`](https://github.com/twolane/twolane/blob/main/net/INVARIANTS.md) has the whole list, with where
 //! each rule is enforced and which test fails when it is broken;
@@ -66,10 +68,10 @@
 //!
 //! # Where things are
 //!
-//! `wire` turns bytes into values, `stream` is the two-lane stream, `peer` keeps one connection to each peer, and
-//! `endpoint` is what a program holds; each uses those before it alone. The rules are in files without tokio, clock
-//! or socket: `stream/state.rs`, `stream/ledger.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs` and
-//! `peer/drain.rs`.
+//! `wire` turns bytes into values, `access` asks who may, `stream` is the two-lane stream, `peer` keeps one connection
+//! to each peer, and `endpoint` is what a program holds; each uses those before it alone. The rules are in files
+//! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/state.rs`, `stream/ledger.rs`,
+//! `stream/share.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs`, `peer/drain.rs` and `endpoint/admission.rs`.
 
 mod access;
 mod endpoint;

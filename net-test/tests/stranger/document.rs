@@ -51,7 +51,7 @@ fn the_examples_are_what_the_stranger_says() {
     let nonce: [u8; 16] = std::array::from_fn(|at| u8::try_from(at).expect("small"));
     let fatal = Record { details: b"/srv".to_vec(), ..Record::new(severity::FATAL, 28, 100_000, "the disk is full") };
     let warning = Record::new(severity::WARNING, 28, 100_000, "the disk is full");
-    let limits = [(limit::DATA_LANES, 256), (limit::METADATA, 16_384)];
+    let limits = [(limit::DATA_LANES, 256), (limit::METADATA, 16_384), (limit::UNREAD_BYTES, 64 << 20)];
     let hello = Out::default().varint(kind::CONTROL).raw(&wire::hello(wire::VERSION, nonce, &limits)).0;
     let said = BTreeMap::from([
         ("hello", hello),
@@ -78,7 +78,7 @@ fn the_examples_are_what_the_stranger_reads() {
     let mut fields = Fields(&examples["hello"]);
     assert_eq!((fields.varint(), fields.varint()), (kind::CONTROL, frame::HELLO));
     let hello = Hello::decode(&fields.block());
-    assert_eq!((hello.version, hello.limits), (wire::VERSION, vec![(1, 256), (2, 16_384)]));
+    assert_eq!((hello.version, hello.limits), (wire::VERSION, vec![(1, 256), (2, 16_384), (3, 64 << 20)]));
 
     let mut fields = Fields(&examples["data-lane"]);
     assert_eq!(fields.varint(), kind::DATA);
@@ -98,7 +98,7 @@ fn the_examples_are_what_the_stranger_reads() {
 fn the_tables_are_what_the_stranger_knows() {
     for (line, known) in [
         ("Control frames:", frame::ALL),
-        ("Limits:", limit::ALL),
+        ("Limits, and what else", limit::ALL),
         ("Reasons of GOAWAY:", goaway::ALL),
         ("Codes of an answer:", answer::ALL),
         ("Severities of a record:", severity::ALL),

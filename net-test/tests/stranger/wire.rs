@@ -20,12 +20,12 @@ pub(crate) mod kind {
 
 /// Types of control frames.
 pub(crate) mod frame {
-    codes! { HELLO = 0, GOAWAY = 1, DRAINED = 2, WATERMARK = 3, CONSUMED = 4 }
+    codes! { HELLO = 0, GOAWAY = 1, DRAINED = 2, WATERMARK = 3, CONSUMED = 4, DELEGATION = 5 }
 }
 
 /// Ids of the limits in HELLO.
 pub(crate) mod limit {
-    codes! { DATA_LANES = 1, METADATA = 2 }
+    codes! { DATA_LANES = 1, METADATA = 2, UNREAD_BYTES = 3, DELEGATED = 4 }
 }
 
 /// Reasons in GOAWAY.
@@ -57,7 +57,7 @@ pub(crate) mod lane {
 pub(crate) mod close {
     codes! {
         DONE = 0x100, DUPLICATE = 0x101, REPLACED = 0x102, PROTOCOL_VIOLATION = 0x103, HELLO_TIMEOUT = 0x104,
-        VERSION = 0x105, BUSY = 0x106, CLOSED = 0x107,
+        VERSION = 0x105, BUSY = 0x106, CLOSED = 0x107, FORBIDDEN = 0x108, BAD_DELEGATION = 0x109,
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) mod close {
 pub(crate) mod bound {
     codes! {
         CONTROL_FRAME = 4096, HEADER = 16653, PROTOCOL = 255, METADATA = 16384, REJECTION_TEXT = 1024,
-        RECORD = 65568, RECORD_TEXT = 4096, RECORD_DETAILS = 61440, WATERMARKS = 8,
+        RECORD = 65568, RECORD_TEXT = 4096, RECORD_DETAILS = 61440, DELEGATION = 2048, WATERMARKS = 8,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One connection for each peer: the rules (table, glare, backoff, drain) are pure, the rest carries them out.
 
 pub(crate) mod backoff;
-mod drain;
+pub(crate) mod drain;
 mod glare;
 pub(crate) mod guard;
 mod incoming;
@@ -9,7 +9,7 @@ mod info;
 mod link;
 mod open;
 mod peers;
-mod table;
+pub(crate) mod table;
 
 pub use self::info::{PathInfo, PeerInfo};
 pub(crate) use self::{

@@ -5,12 +5,12 @@ mod error;
 mod error_lane;
 mod inbox;
 mod lanes;
-mod ledger;
+pub(crate) mod ledger;
 mod next;
 mod recv;
 mod send;
 mod share;
-mod state;
+pub(crate) mod state;
 
 use std::{
     pin::Pin,

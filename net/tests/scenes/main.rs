@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod cancellation;
 mod delegation;
 mod ends;
 mod errors;

@@ -1,0 +1,247 @@
+//! What every codec of the wire promises about any bytes, and streams of messages that arrive in pieces.
+
+use std::fmt::Debug;
+
+use crate::{
+    protocol::Protocol,
+    wire::{
+        Decoded, Malformed,
+        control::{Frame, GoawayReason, MAX_FRAME},
+        header::{MAX_METADATA, Opening},
+        record::{MAX_DETAILS, MAX_TEXT, Record},
+        status::{self, Rejection, Status},
+        varint,
+    },
+};
+
+/// The bytes as each of the things that a data lane or an error lane can begin with, and as a whole error lane.
+pub fn wire(data: &[u8]) {
+    message::<u64>(data);
+    message::<Opening>(data);
+    message::<Status>(data);
+    message::<Record>(data);
+    if let Ok(Some((Opening::Error { .. }, used))) = Opening::decode(data) {
+        stream::<Record>(&data[used..]);
+    }
+}
+
+/// The bytes as a control stream, from its first frame on.
+pub fn control(data: &[u8]) {
+    message::<Frame>(data);
+    stream::<Frame>(data);
+}
+
+/// How many bytes after a decoder has decided it is asked again: it has to stay with what it said. Enough for a length
+/// to be taken for one that the following bytes change.
+const AFTERWARDS: usize = 16;
+
+/// What is decoded, with what it has to obey.
+trait Message: Debug + PartialEq + Sized {
+    /// Whether the encoder writes nothing that the decoder did not see, so that it never needs more bytes.
+    const NEVER_LONGER: bool = true;
+
+    fn decode(input: &[u8]) -> Decoded<Self>;
+
+    fn encode(&self) -> Option<Vec<u8>>;
+
+    fn check_bounds(&self);
+}
+
+/// One message at the start of any bytes.
+fn message<T: Message>(data: &[u8]) {
+    let whole = T::decode(data);
+    arrives_byte_by_byte(data, &whole);
+    let (value, used) = match whole {
+        Ok(Some(decoded)) => decoded,
+        Ok(None) => return,
+        Err(malformed) => return check_error(&malformed),
+    };
+    assert!(0 < used && used <= data.len(), "{used} bytes of {} are used", data.len());
+    value.check_bounds();
+    let Some(encoded) = value.encode() else {
+        return;
+    };
+    assert!(!T::NEVER_LONGER || encoded.len() <= used, "{value:?} came in {used} bytes and goes in {}", encoded.len());
+    assert_eq!(T::decode(&encoded[..encoded.len() - 1]), Ok(None), "cut before the last byte");
+    let (again, len) = T::decode(&encoded).expect("what is encoded is well-formed").expect("and whole");
+    assert_eq!(len, encoded.len());
+    assert_eq!(again, value);
+    assert_eq!(again.encode(), Some(encoded), "one value has one encoding");
+}
+
+/// Nothing until the message is complete or wrong; then, at once, what it is, whatever follows.
+fn arrives_byte_by_byte<T: Message>(data: &[u8], whole: &Decoded<T>) {
+    let decided = (0..=data.len()).find(|len| T::decode(&data[..*len]) != Ok(None));
+    let Some(decided) = decided else {
+        assert_eq!(*whole, Ok(None), "the whole is more than its parts");
+        return;
+    };
+    if let Ok(Some((_, used))) = whole {
+        assert_eq!(*used, decided, "a message is complete with its last byte");
+    }
+    for len in decided..=data.len().min(decided + AFTERWARDS) {
+        assert_eq!(T::decode(&data[..len]), *whole, "after {len} bytes, decided after {decided}");
+    }
+}
+
+fn check_error(malformed: &Malformed) {
+    assert!(!malformed.to_string().is_empty());
+    if let Malformed::TooLong { len, max, .. } = malformed {
+        assert!(len > max, "{malformed}");
+    }
+}
+
+/// A stream of messages is the same whether it comes in one piece, in small ones or byte by byte.
+fn stream<T: Message>(data: &[u8]) {
+    let whole = read_pieces::<T>([data]);
+    assert_eq!(read_pieces::<T>(data.chunks(1)), whole);
+    // Of a few bytes each, cut where the bytes themselves say.
+    let cuts = data.iter().enumerate().filter(|(_, byte)| *byte % 5 == 0).map(|(at, _)| at);
+    let mut last = 0;
+    let pieces = cuts.chain([data.len()]).map(|at| &data[std::mem::replace(&mut last, at)..at]);
+    assert_eq!(read_pieces::<T>(pieces), whole);
+}
+
+/// How a stream ended: the messages, the bytes that are no whole message yet, or why it cannot go on.
+#[derive(Debug, PartialEq)]
+struct Read<T> {
+    messages: Vec<T>,
+    rest: Result<usize, Malformed>,
+}
+
+/// As the driver does it: bytes are appended, whole messages are taken from the front.
+fn read_pieces<'a, T: Message>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Read<T> {
+    let (mut buffer, mut messages) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        loop {
+            match T::decode(&buffer) {
+                Ok(Some((message, used))) => {
+                    messages.push(message);
+                    buffer.drain(..used);
+                }
+                Ok(None) => break,
+                Err(malformed) => return Read { messages, rest: Err(malformed) },
+            }
+        }
+    }
+    Read { messages, rest: Ok(buffer.len()) }
+}
+
+/// Every number comes in a varint, and has to fit one again.
+fn check_numbers<const N: usize>(numbers: [u64; N]) {
+    for number in numbers {
+        assert!(number <= varint::MAX, "{number} fits no varint");
+    }
+}
+
+impl Message for u64 {
+    fn decode(input: &[u8]) -> Decoded<Self> {
+        Ok(varint::decode(input))
+    }
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        varint::encode(&mut out, *self);
+        Some(out)
+    }
+
+    fn check_bounds(&self) {
+        check_numbers([*self]);
+    }
+}
+
+impl Message for Opening {
+    fn decode(input: &[u8]) -> Decoded<Self> {
+        Self::decode(input)
+    }
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        match self {
+            Self::Data(header) => header.encode(&mut out),
+            Self::Error { data_lane } => Self::encode_error_lane(&mut out, *data_lane),
+            Self::Unknown { .. } => return None,
+        }
+        Some(out)
+    }
+
+    fn check_bounds(&self) {
+        match self {
+            Self::Data(header) => {
+                assert_eq!(Protocol::new(header.protocol.as_str()), Ok(header.protocol.clone()));
+                assert!(header.metadata.len() as u64 <= MAX_METADATA);
+            }
+            Self::Error { data_lane } => check_numbers([*data_lane]),
+            Self::Unknown { kind } => check_numbers([*kind]),
+        }
+    }
+}
+
+impl Message for Status {
+    fn decode(input: &[u8]) -> Decoded<Self> {
+        Self::decode(input)
+    }
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        Some(out)
+    }
+
+    fn check_bounds(&self) {
+        if let Self::Rejected(rejection) = self {
+            assert!(rejection.text.len() as u64 <= status::MAX_TEXT);
+            assert_eq!(Rejection::new(rejection.reason, rejection.text.clone()), *rejection, "nothing is cut again");
+            assert!(rejection.to_string().ends_with(&rejection.text));
+        }
+    }
+}
+
+impl Message for Record {
+    fn decode(input: &[u8]) -> Decoded<Self> {
+        Self::decode(input)
+    }
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        Some(out)
+    }
+
+    fn check_bounds(&self) {
+        check_numbers([self.code, self.offset]);
+        assert!(self.text.len() as u64 <= MAX_TEXT);
+        assert!(self.details.len() as u64 <= MAX_DETAILS);
+    }
+}
+
+impl Message for Frame {
+    // A HELLO that leaves a limit out is read as one that names its default.
+    const NEVER_LONGER: bool = false;
+
+    fn decode(input: &[u8]) -> Decoded<Self> {
+        Self::decode(input)
+    }
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        // A frame of a later version is received only.
+        (*self != Self::Unknown).then_some(out)
+    }
+
+    fn check_bounds(&self) {
+        match self {
+            Self::Hello { version, limits, .. } => {
+                check_numbers([*version, limits.data_lanes, limits.metadata, limits.unread_bytes]);
+            }
+            Self::Goaway { reason: GoawayReason::Other(reason) } => check_numbers([*reason]),
+            Self::Drained { opened: first, accepted: second }
+            | Self::Watermark { lane: first, offset: second }
+            | Self::Consumed { lane: first, offset: second } => check_numbers([*first, *second]),
+            Self::Delegation(certificate) => assert!(certificate.len() as u64 <= MAX_FRAME),
+            Self::Goaway { .. } | Self::Unknown => {}
+        }
+    }
+}

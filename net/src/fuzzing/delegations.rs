@@ -1,0 +1,117 @@
+//! Certificates: as they come, and as they would be if their owner had signed whatever the bytes say.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime},
+};
+
+use twolane_id::{Delegation, DelegationError, PublicKey, RevocationList, SecretKey, delegation::CONTEXT};
+
+/// Signs what the fuzzer makes up: nobody finds a signature by trying.
+static OWNER: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_bytes(&[1; 32]));
+
+/// The version and the owner's key stand before all the rest.
+const OWNER_AT: usize = 1;
+const OWNER_END: usize = OWNER_AT + PublicKey::LENGTH;
+
+/// The bytes as a certificate, as the text of one, and as a certificate that its owner is made to sign.
+pub fn delegation(data: &[u8]) {
+    check(data);
+    if let Ok(text) = str::from_utf8(data)
+        && let Ok(delegation) = text.parse::<Delegation>()
+    {
+        assert_eq!(delegation.to_string(), text.to_ascii_lowercase(), "a certificate has one text");
+        check(delegation.as_bytes());
+    }
+    check(&signed(data));
+}
+
+/// `body` as the owner would have signed it: everything but the owner's key and the signature is as it was.
+pub(super) fn signed(body: &[u8]) -> Vec<u8> {
+    let mut signed = [CONTEXT, body].concat();
+    if let Some(owner) = signed.get_mut(CONTEXT.len() + OWNER_AT..CONTEXT.len() + OWNER_END) {
+        owner.copy_from_slice(OWNER.public_key().as_bytes());
+    }
+    let signature = OWNER.sign(&signed);
+    let mut bytes = signed.split_off(CONTEXT.len());
+    bytes.extend(signature.to_bytes());
+    bytes
+}
+
+fn check(bytes: &[u8]) {
+    let delegation = match Delegation::from_bytes(bytes) {
+        Ok(delegation) => delegation,
+        Err(error) => return check_error(bytes, &error),
+    };
+    assert_eq!(delegation.as_bytes(), bytes);
+    assert!(bytes.len() <= Delegation::MAX_LEN);
+    assert!((1..=Delegation::MAX_SCOPE).contains(&delegation.scope().len()));
+    assert!(delegation.audience().len() <= Delegation::MAX_AUDIENCE);
+    assert_ne!(delegation.owner(), delegation.node());
+    assert_eq!(delegation.to_string().parse::<Delegation>().as_ref(), Ok(&delegation));
+    check_canonical(&delegation);
+    check_circumstances(&delegation);
+    // Whoever cuts or adds a byte has no certificate.
+    assert!(Delegation::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+    assert!(Delegation::from_bytes(&[bytes, &[0]].concat()).is_err());
+}
+
+fn check_error(bytes: &[u8], error: &DelegationError) {
+    assert!(!error.to_string().is_empty());
+    match error {
+        DelegationError::TooLong { len, max } => assert!(*len == bytes.len() && len > max),
+        DelegationError::Truncated { found, .. } => assert_eq!(*found, bytes.len()),
+        DelegationError::Version { found } => assert_eq!(bytes.first(), Some(found)),
+        DelegationError::NotCanonical { .. }
+        | DelegationError::BadKey { .. }
+        | DelegationError::OwnerIsNode { .. }
+        | DelegationError::BadSignature { .. } => {}
+        other => panic!("no error of reading: {other}"),
+    }
+}
+
+/// The same claims, signed again, are the same bytes: there is one encoding, and nothing in it that the claims are not.
+fn check_canonical(delegation: &Delegation) {
+    if delegation.owner() != OWNER.public_key() {
+        return;
+    }
+    let builder = Delegation::build(delegation.node())
+        .scopes(delegation.scope().iter().cloned())
+        .not_before(delegation.not_before())
+        .expires(delegation.expires())
+        .serial(delegation.serial());
+    let builder = delegation.audience().iter().fold(builder, |builder, peer| builder.audience(*peer));
+    let again = builder.sign(&OWNER).expect("what was read can be issued");
+    assert_eq!(again.as_bytes(), delegation.as_bytes());
+}
+
+/// It holds from its first second to its last, for its node, towards its audience, for what its patterns cover.
+fn check_circumstances(delegation: &Delegation) {
+    let (begin, end, second) = (delegation.not_before(), delegation.expires(), Duration::from_secs(1));
+    let audience = delegation.audience().first().copied().unwrap_or(delegation.owner());
+    let at = |now| twolane_id::Presented { now, skew: Duration::ZERO, node: delegation.node(), audience };
+    assert_eq!(delegation.verify(&at(begin)), Ok(()));
+    assert_eq!(delegation.verify(&at(end - second)), Ok(()));
+    assert!(matches!(delegation.verify(&at(end)), Err(DelegationError::Expired { .. })));
+    if begin > SystemTime::UNIX_EPOCH {
+        let early = delegation.verify(&at(begin - second));
+        assert!(matches!(early, Err(DelegationError::NotYetValid { .. })), "{early:?}");
+    }
+    let stranger = twolane_id::Presented { node: delegation.owner(), ..at(begin) };
+    assert!(matches!(delegation.verify(&stranger), Err(DelegationError::WrongNode { .. })));
+    if !delegation.audience().is_empty() && !delegation.audience().contains(&delegation.node()) {
+        let elsewhere = twolane_id::Presented { audience: delegation.node(), ..at(begin) };
+        assert!(matches!(delegation.verify(&elsewhere), Err(DelegationError::WrongAudience { .. })));
+    }
+    for pattern in delegation.scope() {
+        let beginning = pattern.as_str().trim_end_matches('*');
+        assert!(delegation.permits(beginning));
+        if pattern.as_str().ends_with('*') {
+            assert!(delegation.permits(&format!("{beginning}anything/1")));
+        }
+    }
+    let mut revoked = RevocationList::new();
+    assert_eq!(revoked.check(delegation), Ok(()));
+    revoked.insert(delegation.owner(), delegation.serial());
+    assert!(revoked.check(delegation).is_err());
+}

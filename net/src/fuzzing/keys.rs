@@ -1,0 +1,91 @@
+//! What people paste: tickets, id52s, signatures, and the bytes behind them.
+
+use iroh_tickets::{Ticket as _, endpoint::EndpointTicket};
+use twolane_id::{ParsePublicKeyError, PublicKey, SecretKey, Signature};
+
+use crate::ticket::{ParseTicketError, Ticket};
+
+/// The bytes as the text of a ticket, and as what the text of a ticket encodes.
+pub fn ticket(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data) {
+        let parsed = text.parse::<Ticket>();
+        assert_eq!(format!("  {text}\n").parse::<Ticket>(), parsed, "white space around it does no harm");
+        match parsed {
+            Ok(ticket) => check_ticket(&ticket),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    if let Ok(inner) = EndpointTicket::decode_bytes(data) {
+        match inner.encode_string().parse::<Ticket>() {
+            Ok(ticket) => {
+                assert_eq!(Some(&ticket), Ticket::from_addr(inner.endpoint_addr().clone()).as_ref());
+                check_ticket(&ticket);
+            }
+            Err(error) => assert_eq!(error, ParseTicketError::Key, "only our stricter rule for keys turns it away"),
+        }
+    }
+}
+
+/// There is more than one text for a ticket, as base32 is read in either case and bytes after the end are not looked
+/// at. What is written is one of them, and always the same.
+fn check_ticket(ticket: &Ticket) {
+    check_key(&ticket.peer());
+    let text = ticket.to_string();
+    assert!(text.starts_with("endpoint"));
+    assert_eq!(text.parse::<Ticket>(), Ok(ticket.clone()), "what is shown is what is read");
+    assert_eq!(Ticket::from_addr(ticket.to_addr()).as_ref(), Some(ticket));
+    let relays = ticket.clone().relay_only();
+    assert!(relays.addrs().iter().all(|addr| addr.is_relay()) && relays.addrs().is_subset(ticket.addrs()));
+}
+
+/// The bytes as each text that `twolane-id` reads, and as a key, a signature and a message.
+pub fn id52(data: &[u8]) {
+    if let Ok(text) = str::from_utf8(data) {
+        match text.parse::<PublicKey>() {
+            Ok(key) => {
+                assert_eq!(key.to_string(), text.to_ascii_lowercase(), "a key has one id52");
+                assert_eq!(text.parse::<Ticket>(), Ok(Ticket::new(key)), "an id52 is a ticket");
+                check_key(&key);
+            }
+            Err(ParsePublicKeyError::Length { found }) => assert_eq!(found, text.chars().count()),
+            Err(error) => {
+                assert_eq!(text.chars().count(), PublicKey::ID52_LENGTH);
+                assert!(!error.to_string().is_empty());
+            }
+        }
+        if let Ok(key) = text.parse::<SecretKey>() {
+            assert_eq!(key.to_hex().as_str(), text);
+            check_key(&key.public_key());
+        }
+        if let Ok(signature) = text.parse::<Signature>() {
+            assert_eq!(signature.to_string(), text);
+        }
+    }
+    let Some((key, rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let Ok(key) = PublicKey::from_bytes(key) else {
+        return;
+    };
+    check_key(&key);
+    let Some((signature, message)) = rest.split_first_chunk() else {
+        return;
+    };
+    let signature = Signature::from_bytes(signature);
+    if key.verify(message, &signature).is_ok() {
+        // A signature is for one message, by one key, and there is no second spelling of it.
+        assert!(key.verify(&[message, &[0]].concat(), &signature).is_err());
+        let mut other = signature.to_bytes();
+        other[Signature::LENGTH - 1] ^= 0x80;
+        assert!(key.verify(message, &Signature::from_bytes(&other)).is_err());
+    }
+}
+
+/// A key that exists is a sound one, here and for iroh, and has one text and one spelling in bytes.
+fn check_key(key: &PublicKey) {
+    assert_eq!(PublicKey::from_bytes(key.as_bytes()), Ok(*key));
+    let id52 = key.to_string();
+    assert_eq!(id52.len(), PublicKey::ID52_LENGTH);
+    assert_eq!(id52.parse::<PublicKey>(), Ok(*key));
+    assert_eq!(crate::key::from_iroh(&crate::key::to_iroh(key)), Some(*key));
+}

@@ -1,0 +1,164 @@
+//! One peer's row in the table of peers (`peer/table.rs`), against a model of its connections.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use twolane_id::{PublicKey, SecretKey};
+
+use super::{Events, MAX_EVENTS};
+use crate::peer::{
+    backoff,
+    table::{Action, Generation, Input, Phase, Row},
+};
+
+/// Made once: a key takes longer than all the rest.
+static KEYS: LazyLock<[PublicKey; 2]> =
+    LazyLock::new(|| [1, 2].map(|seed| SecretKey::from_bytes(&[seed; 32]).public_key()));
+
+pub(super) fn run(mut events: Events<'_>) {
+    // Who has the smaller key decides some things.
+    let swapped = events.next().is_some_and(|(first, _)| first % 2 == 1);
+    let (us, peer) = if swapped { (KEYS[1], KEYS[0]) } else { (KEYS[0], KEYS[1]) };
+    let mut model = Model::new(Row::new(us, peer));
+    for (what, which) in events.take(MAX_EVENTS) {
+        if let Some(input) = model.input(what, which) {
+            model.on(input);
+        }
+        if what == 0xff {
+            model.row.forget_failures();
+        }
+    }
+}
+
+/// A connection that is there, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    nonce: Option<[u8; 16]>,
+    /// New streams may be opened on it.
+    live: bool,
+}
+
+#[derive(Debug)]
+struct Model {
+    row: Row,
+    connections: BTreeMap<Generation, Known>,
+    last: Generation,
+    dialling: bool,
+    connected: bool,
+}
+
+impl Model {
+    fn new(row: Row) -> Self {
+        Self { row, connections: BTreeMap::new(), last: 0, dialling: false, connected: false }
+    }
+
+    /// What the driver can say at this point: a generation comes once, by our dial or by the peer's, and only a dial
+    /// that is under way ends. About a connection that is gone, or never was, it may say anything.
+    fn input(&self, what: u8, which: u8) -> Option<Input> {
+        let next = self.last + 1;
+        let some = u64::from(which) % (next + 1);
+        let nonce = [which % 3; 16];
+        Some(match what % 9 {
+            0 => Input::Want,
+            1 => Input::Accepted(next, nonce),
+            2 => Input::Hello(some, nonce),
+            3 => Input::Goaway(some, which >= 128),
+            4 => Input::TwinTimeout,
+            5 => Input::Closed(some),
+            _ if !self.dialling => return None,
+            6 => Input::Dialled(next),
+            7 => Input::DialFailed,
+            _ => Input::DialDropped,
+        })
+    }
+
+    fn on(&mut self, input: Input) {
+        self.before(input);
+        let absent = self.row.phase() == Phase::Absent;
+        for action in self.row.on(input) {
+            self.act(action, input, absent);
+        }
+        self.check();
+        // Whoever wants a stream now has a connection, or one is on its way.
+        for action in self.row.on(Input::Want) {
+            assert!(matches!(action, Action::Dial(_)), "{action:?}");
+            self.act(action, Input::Want, true);
+        }
+        assert_ne!(self.row.phase(), Phase::Absent);
+        self.check();
+    }
+
+    fn before(&mut self, input: Input) {
+        match input {
+            Input::Dialled(generation) => {
+                self.dialling = false;
+                self.last = generation;
+                self.connections.insert(generation, Known { nonce: None, live: true });
+            }
+            Input::Accepted(generation, nonce) => {
+                self.last = generation;
+                self.connections.insert(generation, Known { nonce: Some(nonce), live: true });
+            }
+            Input::Hello(generation, nonce) => {
+                if let Some(known) = self.connections.get_mut(&generation) {
+                    known.nonce = Some(nonce);
+                }
+            }
+            Input::Closed(generation) => drop(self.connections.remove(&generation)),
+            Input::DialFailed | Input::DialDropped => self.dialling = false,
+            Input::Want | Input::Goaway(..) | Input::TwinTimeout => {}
+        }
+    }
+
+    fn act(&mut self, action: Action, input: Input, absent: bool) {
+        match action {
+            Action::Dial(failures) => {
+                assert!(input == Input::Want && absent && !self.dialling, "one dial serves everybody who waits");
+                assert!(backoff::delay(failures, u32::MAX) <= backoff::CAP);
+                self.dialling = true;
+            }
+            Action::FailWaiters => assert_eq!(input, Input::DialFailed),
+            Action::Drain(generation) => self.give_up(generation),
+            Action::Cut(generation) => {
+                let gone = self.connections.get(&generation).and_then(|known| known.nonce);
+                self.give_up(generation);
+                let others =
+                    self.connections.values().any(|known| known.live && known.nonce.is_some() && known.nonce != gone);
+                assert!(others, "{generation} is cut, and no other instance is there: {self:?}");
+            }
+            Action::AwaitTwin => assert!(matches!(input, Input::Goaway(_, true)) && !self.dialling),
+            Action::Connected => assert!(!std::mem::replace(&mut self.connected, true), "said twice"),
+            Action::Disconnected => assert!(std::mem::replace(&mut self.connected, false), "said twice"),
+        }
+    }
+
+    fn give_up(&mut self, generation: Generation) {
+        let known = self.connections.get_mut(&generation).expect("a connection that is there");
+        assert!(std::mem::replace(&mut known.live, false), "{generation} is given up twice");
+    }
+
+    fn check(&self) {
+        let Self { row, connections, dialling, connected, .. } = self;
+        assert_eq!(row.is_connected(), *connected);
+        assert!(*connected || connections.is_empty());
+        let live = || connections.iter().filter(|(_, known)| known.live);
+        let settled = || live().filter(|(_, known)| known.nonce.is_some());
+        assert!(settled().count() <= 1, "two connections stay: {self:?}");
+        match row.current() {
+            // Of two, that whose HELLO has come.
+            Some(current) => {
+                assert!(connections[&current].live);
+                assert!(settled().all(|(generation, _)| *generation == current), "{self:?}");
+            }
+            None => assert_eq!(live().count(), 0),
+        }
+        match row.phase() {
+            Phase::Connected => assert!(row.current().is_some()),
+            Phase::Dialling => assert!(*dialling),
+            Phase::AwaitingTwin => assert!(!*dialling && *connected),
+            Phase::Absent => assert!(!*dialling),
+        }
+        let idle = connections.is_empty() && matches!(row.phase(), Phase::Absent);
+        assert_eq!(row.is_idle(), idle, "{self:?}");
+        assert!(!idle || !*connected, "nothing is left, and the peer counts as connected");
+    }
+}

@@ -1,0 +1,40 @@
+//! Events for the machines, as `fuzzing/machines` reads them.
+
+use super::Named;
+
+const LANE: u8 = 0;
+const HONEST: u8 = 1;
+const LYING: u8 = 2;
+const ROW: u8 = 3;
+const DRAIN: u8 = 4;
+
+/// Set for the direction that is read, and for the second side of a connection.
+const OTHER: u8 = 0x80;
+
+pub(super) fn machines() -> Vec<Named> {
+    let seed = |machine, events: &[u8]| [&[machine], events].concat();
+    // Many small writes, with a reader that comes now and then.
+    let small: Vec<u8> = [2, 200, 2, 200, 4, 90, 6, 1].repeat(12);
+    let bulk: Vec<u8> = [1, 255, 1, 255, 4, 40, 7, 0].repeat(12);
+    vec![
+        ("lane-finished-and-dropped", seed(LANE, &[0, 3, OTHER, OTHER | 6])),
+        ("lane-failed-and-dropped", seed(LANE, &[1, 3, 4, OTHER | 1, OTHER | 4])),
+        ("lane-aborted-after-its-end", seed(LANE, &[0, 2, OTHER | 1, OTHER | 2])),
+        ("lane-dropped-at-once", seed(LANE, &[3, OTHER | 6])),
+        ("lane-lost-then-finished", seed(LANE, &[6, 0, 3, OTHER | 7, OTHER])),
+        ("ledger-small-writes", seed(HONEST, &small)),
+        ("ledger-bulk", seed(HONEST, &bulk)),
+        ("ledger-a-paused-reader", seed(HONEST, &[2, 255].repeat(8))),
+        ("ledger-beside-busy-streams", seed(HONEST, &[3, 255, 2, 100, 1, 200].repeat(6))),
+        ("ledger-of-a-peer-that-claims-too-much", seed(LYING, &[2, 200, 7, 2, 1, 255, 7, 0, 2, 255, 2, 255])),
+        ("row-one-dial", seed(ROW, &[0, 0, 0, 0, 6, 0, 2, 1, 5, 1])),
+        ("row-dials-that-fail", seed(ROW, &[0, 0, 0, 0, 7, 0, 7, 0, 0xff, 0, 8, 0])),
+        ("row-both-dial-at-once", seed(ROW, &[0, 0, 0, 0, 1, 0, 6, 0, 2, 2])),
+        ("row-both-dial-at-once-seen-from-the-other-side", seed(ROW, &[1, 0, 0, 0, 6, 0, 1, 0, 2, 1])),
+        ("row-of-a-peer-that-restarts", seed(ROW, &[0, 0, 1, 0, 1, 1, 5, 1])),
+        ("row-that-awaits-a-twin", seed(ROW, &[0, 0, 0, 0, 6, 0, 3, 129, 4, 0])),
+        ("drain-of-an-idle-connection", seed(DRAIN, &[0, OTHER | 4, 4, 4, OTHER | 4, OTHER | 4])),
+        ("drain-with-a-stream-that-is-not-seen-yet", seed(DRAIN, &[1, 0, OTHER | 4, OTHER | 2, 3, OTHER | 3, 4, 4])),
+        ("drain-with-streams-both-ways", seed(DRAIN, &[1, OTHER | 1, 2, OTHER | 2, 0, OTHER, 4, OTHER | 4, 3, 3])),
+    ]
+}
