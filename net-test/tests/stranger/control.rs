@@ -6,7 +6,7 @@ use crate::{
     errors::stream,
     peer::{NONCE, Socket, Stranger, close_code, endpoint, greeting, say_first, write},
     reader::{BRIEF, Reader, soon, stop_code},
-    wire::{self, Out, bound, close, control_frame, frame, header, hello, kind, lane, limit, numbers},
+    wire::{self, Out, bound, close, control_frame, frame, goaway, header, hello, kind, lane, limit, numbers},
 };
 
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn the_endpoint_says_who_it_is_and_what_it_allows() {
     let endpoint = endpoint.bind().await.expect("an endpoint on loopback");
     let one = Stranger::of(&endpoint).await;
     let two = Socket::new(8).dial(&endpoint, NONCE).await;
-    let limits = [(limit::DATA_LANES, 40), (limit::METADATA, bound::METADATA)];
+    let limits = [(limit::DATA_LANES, 40), (limit::METADATA, bound::METADATA), (limit::UNREAD_BYTES, 64 << 20)];
     assert_eq!((one.hello.version, &one.hello.limits[..]), (wire::VERSION, &limits[..]));
     // The nonce is the endpoint's, not the connection's.
     assert_eq!(one.hello, two.hello);
@@ -105,7 +105,7 @@ async fn frames_limits_and_streams_of_a_later_version_are_skipped() {
         .raw(&control_frame(63, b""))
         .raw(&control_frame((1 << 62) - 1, &[0; bound::CONTROL_FRAME as usize]));
     let mut stranger = Socket::new(7).dial_with(&endpoint, &bytes.0).await;
-    stranger.say(&control_frame(5, b"\x01\x02\x03")).await;
+    stranger.say(&control_frame(6, b"\x01\x02\x03")).await;
     // A reason and a lane that mean nothing here.
     stranger.say(&numbers(frame::CONSUMED, &[400, 7])).await;
     stranger.say(&numbers(frame::WATERMARK, &[400, 7])).await;
@@ -161,4 +161,31 @@ async fn the_endpoint_reports_what_its_user_has_read_and_not_what_has_arrived() 
     // A mark that was passed before it came is answered at once.
     stranger.say(&numbers(frame::WATERMARK, &[id, 1])).await;
     assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 1_000]));
+    // Of a stream that is not read any more, nothing is left to be read: also after it is gone.
+    write(&mut send, &[0; 1_000]).await;
+    stranger.say(&numbers(frame::WATERMARK, &[id, 2_000])).await;
+    stranger.round_trip().await;
+    drop(stream);
+    assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 2_000]));
+    stranger.say(&numbers(frame::WATERMARK, &[id, 2_000])).await;
+    assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 2_000]));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_none_closes_the_connection() {
+    for (what, bytes) in [("three bytes", vec![1, 2, 3]), ("too many", vec![1; bound::DELEGATION as usize + 1])] {
+        let endpoint = endpoint().await;
+        let mut stranger = Socket::new(7).dial(&endpoint, NONCE).await;
+        stranger.say(&control_frame(frame::DELEGATION, &bytes)).await;
+        assert_eq!(close_code(&stranger.connection).await, close::BAD_DELEGATION, "{what}");
+    }
+    // What is announced in HELLO has to follow it.
+    let endpoint = endpoint().await;
+    let bytes = Out::default()
+        .varint(kind::CONTROL)
+        .raw(&hello(wire::VERSION, NONCE, &[(limit::DELEGATED, 1)]))
+        .raw(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN]));
+    let connection = Socket::new(7).connect(&endpoint).await;
+    let _control = say_first(&connection, &bytes.0).await;
+    assert_eq!(close_code(&connection).await, close::PROTOCOL_VIOLATION);
 }
