@@ -103,11 +103,13 @@ impl FromStr for Ticket {
 
     fn from_str(text: &str) -> Result<Self, ParseTicketError> {
         let text = text.trim();
-        if text.starts_with(EndpointTicket::KIND) {
+        let id52 = text.parse::<PublicKey>();
+        // Looked at first: an id52 can begin with the word, and no ticket is as short.
+        if id52.is_err() && text.starts_with(EndpointTicket::KIND) {
             let ticket: EndpointTicket = text.parse().map_err(|error| ParseTicketError::Damaged(format!("{error}")))?;
             return Self::from_addr(ticket.endpoint_addr().clone()).ok_or(ParseTicketError::Key);
         }
-        text.parse().map(Self::new).map_err(ParseTicketError::Id52)
+        id52.map(Self::new).map_err(ParseTicketError::Id52)
     }
 }
 

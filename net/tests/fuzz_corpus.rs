@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
     panic::catch_unwind,
     path::{Path, PathBuf},
 };
@@ -11,6 +11,8 @@ use twolane::fuzzing::{TARGETS, seeds};
 
 /// When it is set, the seeds are written to the corpus instead of compared with it.
 const WRITE: &str = "TWOLANE_WRITE_SEEDS";
+/// How the names of inputs begin that no seed is.
+const FOUND: &str = "found-";
 
 #[test]
 fn every_input_of_the_corpus_holds_what_its_target_asserts() {
@@ -30,7 +32,8 @@ fn every_input_of_the_corpus_holds_what_its_target_asserts() {
 
 #[test]
 fn the_seeds_in_the_corpus_are_what_the_encoders_write() {
-    let write = std::env::var_os(WRITE).is_some();
+    let write = env::var_os(WRITE).is_some();
+    let mut paths = BTreeSet::new();
     for seed in seeds() {
         let path = corpus(seed.target).join(seed.name);
         if write {
@@ -39,6 +42,11 @@ fn the_seeds_in_the_corpus_are_what_the_encoders_write() {
         }
         let there = fs::read(&path).unwrap_or_default();
         assert_eq!(there, seed.bytes, "{} is another: {WRITE}=1 writes all of them anew", path.display());
+        paths.insert(path);
+    }
+    let found = |path: &Path| path.file_name().unwrap().to_str().unwrap().starts_with(FOUND);
+    for path in TARGETS.iter().flat_map(|(target, _)| inputs(target)) {
+        assert!(found(&path) || paths.contains(&path), "{} is no seed: name it {FOUND}...", path.display());
     }
 }
 

@@ -13,7 +13,12 @@ mod shutdown;
 mod standing;
 mod status;
 
-use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use iroh::address_lookup::memory::MemoryLookup;
@@ -36,7 +41,7 @@ use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
     events::Events,
     limits::Limits,
-    peer::{self, Link, OpenError, Opening, PeerInfo, Peers},
+    peer::{self, Link, OpenError, Opening, PeerInfo, Peers, Within},
     protocol::{InvalidProtocol, Protocol},
     stream::XStream,
     tasks::Tasks,
@@ -224,9 +229,16 @@ impl Endpoint {
         let opening = Opening { protocol, metadata: options.metadata, early: options.early_data, finish: false };
         let (inner, peer, mut phase) = (self.inner(), peer.into(), Phase::Dial);
         match options.timeout {
-            None => inner.open(&peer, &opening, Some(inner.limits.open_timeout), &mut phase).await,
+            None => {
+                let bound = inner.limits.open_timeout;
+                inner.open(&peer, &opening, |_| Some(Within { left: bound, after: bound }), &mut phase).await
+            }
             Some(after) => {
-                let opening = inner.open(&peer, &opening, Some(after), &mut phase);
+                // The dial counts: what it took is not left for the stream.
+                let begun = Instant::now();
+                let left = move |now: Instant| after.saturating_sub(now - begun);
+                let within = move |now| Some(Within { left: left(now), after });
+                let opening = inner.open(&peer, &opening, within, &mut phase);
                 match tokio::time::timeout(after, opening).await {
                     Ok(opened) => opened,
                     Err(_) if phase == Phase::Dial => {
@@ -332,13 +344,13 @@ impl Inner {
     }
 
     /// Opens a stream, with one retry on a fresh connection when the first turns out to be dead and the peer cannot
-    /// have seen data. `within` bounds the stream, and nothing if it is `None`; the dial has its own bound. `phase`
+    /// have seen data. `within` bounds the stream, from the moment it is asked about; the dial has its own bound. `phase`
     /// is kept up to date, for whoever drops the call.
     async fn open(
         &self,
         peer: &Ticket,
         opening: &Opening,
-        within: Option<Duration>,
+        within: impl Fn(Instant) -> Option<Within>,
         phase: &mut Phase,
     ) -> Result<XStream, GetStreamError> {
         self.learn(peer);
@@ -347,7 +359,7 @@ impl Inner {
         loop {
             *phase = Phase::Dial;
             let link = self.link(id).await.map_err(|source| GetStreamError::Dial { peer: id, source })?;
-            let error = match peer::open(&link, opening, within, phase).await {
+            let error = match peer::open(&link, opening, within(Instant::now()), phase).await {
                 Ok(stream) => return Ok(stream),
                 Err(OpenError::Failed(error)) => error,
                 Err(OpenError::Draining) => {

@@ -90,7 +90,7 @@ impl Endpoint {
     async fn exchange(&self, peer: &Ticket, opening: &Opening, phase: &mut Phase) -> Result<Bytes, RequestFailure> {
         let inner = self.inner();
         // The deadline bounds the stream, since a handler may take its time with the answer.
-        let mut stream = inner.open(peer, opening, None, phase).await?;
+        let mut stream = inner.open(peer, opening, |_| None, phase).await?;
         *phase = Phase::Response;
         stream.read_to_end(inner.limits.request_bytes).await.map_err(|error| match error {
             NextError::Read(error) => RequestFailure::Read(error),

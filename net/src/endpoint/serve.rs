@@ -189,12 +189,10 @@ async fn respond(send: &mut SendStream, answered: bool, response: Bytes, patienc
     let stuck = |_| WriteError::Stopped { code: lane::TIMED_OUT };
     let mut rest = response;
     if !answered {
-        let first = if rest.len() <= JOIN {
-            [ACCEPTED, &std::mem::take(&mut rest)].concat().into()
-        } else {
-            Bytes::from_static(ACCEPTED)
-        };
+        let joined = if rest.len() <= JOIN { std::mem::take(&mut rest) } else { Bytes::new() };
+        let first = [ACCEPTED, &joined].concat().into();
         timeout(patience, send.write_raw(first)).await.map_err(stuck)??;
+        send.count_early(joined.len());
     }
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(PIECE));

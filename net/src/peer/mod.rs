@@ -15,6 +15,6 @@ pub use self::info::{PathInfo, PeerInfo};
 pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
-    open::{OpenError, Opening, open},
+    open::{OpenError, Opening, Within, open},
     peers::Peers,
 };

@@ -31,6 +31,13 @@ pub(crate) struct Opening {
 /// before it is not: so much is safe uncounted (see `stream/ledger.rs`), and fills a round trip of 100 ms at 30 Mbit/s.
 const EARLY_BYTES: usize = 400 * 1024;
 
+/// A bound on a stream's opening: what is left of it, and what it was, for the error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Within {
+    pub(crate) left: Duration,
+    pub(crate) after: Duration,
+}
+
 /// Why there is no stream.
 pub(crate) enum OpenError {
     /// The connection takes no new streams: there is, or will be, another one.
@@ -46,16 +53,19 @@ pub(crate) enum OpenError {
 pub(crate) async fn open(
     link: &Link,
     opening: &Opening,
-    within: Option<Duration>,
+    within: Option<Within>,
     phase: &mut Phase,
 ) -> Result<XStream, OpenError> {
     *phase = Phase::Send;
     let opened = match within {
         None => run(link, opening, None, phase).await,
         // A little less for a free lane than for the whole, so that what was waited for is known.
-        Some(after) => timeout(after, run(link, opening, Some(after.mul_f32(0.95)), phase))
-            .await
-            .unwrap_or(Err(OpenError::Failed(GetStreamError::TimedOut { after }))),
+        Some(Within { left, after }) => {
+            let for_lane = Within { left: left.mul_f32(0.95), after };
+            timeout(left, run(link, opening, Some(for_lane), phase))
+                .await
+                .unwrap_or(Err(OpenError::Failed(GetStreamError::TimedOut { after })))
+        }
     };
     match &opened {
         Ok(_) | Err(OpenError::Draining | OpenError::Failed(GetStreamError::Rejected { .. })) => {}
@@ -67,7 +77,7 @@ pub(crate) async fn open(
 async fn run(
     link: &Link,
     opening: &Opening,
-    patience: Option<Duration>,
+    patience: Option<Within>,
     phase: &mut Phase,
 ) -> Result<XStream, OpenError> {
     let carrier = &link.carrier;
@@ -78,7 +88,7 @@ async fn run(
     let free_lane = Arc::clone(&carrier.free_lanes).acquire_owned();
     let permit = match patience {
         None => free_lane.await,
-        Some(after) => match timeout(after, free_lane).await {
+        Some(Within { left, after }) => match timeout(left, free_lane).await {
             Ok(permit) => permit,
             Err(_) => return Err(GetStreamError::TooManyStreams { max: link.max_lanes(), after }.into()),
         },

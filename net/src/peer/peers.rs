@@ -520,19 +520,26 @@ async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
         }
     }
     let version = peers.shared.gate.version();
-    tokio::select! {
-        connected = connect(&peers, peer.id) => match connected {
-            Ok(prepared) => {
-                let (link, nonce) = (Arc::clone(prepared.link()), prepared.nonce());
-                peers.register(prepared, Input::Dialled(link.generation));
-                if let Some(nonce) = nonce {
-                    peers.apply(&peer, Input::Hello(link.generation, nonce));
-                }
-                peers.look_again(&link, version);
+    let connected = loop {
+        // From before the addresses are looked up.
+        let moved = peer.hurry.notified();
+        tokio::select! {
+            connected = connect(&peers, peer.id) => break connected,
+            // An address has become known that the dial under way does not try.
+            () = moved => {}
+            () = peers.closing.cancelled() => break Err(DialError::ShuttingDown),
+        }
+    };
+    match connected {
+        Ok(prepared) => {
+            let (link, nonce) = (Arc::clone(prepared.link()), prepared.nonce());
+            peers.register(prepared, Input::Dialled(link.generation));
+            if let Some(nonce) = nonce {
+                peers.apply(&peer, Input::Hello(link.generation, nonce));
             }
-            Err(cause) => peers.dial_failed(&peer, cause),
-        },
-        () = peers.closing.cancelled() => peers.dial_failed(&peer, DialError::ShuttingDown),
+            peers.look_again(&link, version);
+        }
+        Err(cause) => peers.dial_failed(&peer, cause),
     }
 }
 

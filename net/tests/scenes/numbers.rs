@@ -59,6 +59,7 @@ async fn what_begins_and_what_ends_is_counted_alike() {
     assert_eq!(client.metrics().records_sent.get(), 1);
     assert_eq!(client.metrics().data_bytes_sent.get(), 25);
     assert_eq!(client.metrics().data_bytes_received.get(), 25);
+    assert_eq!((server.metrics().data_bytes_sent.get(), server.metrics().data_bytes_received.get()), (25, 25));
     let text = client.openmetrics();
     assert!(text.contains("twolane_streams_opened_total 6\n"), "{text}");
     assert!(text.contains("iroh_"), "iroh's own counters are there as well: {text}");

@@ -429,3 +429,21 @@ async fn binding_takes_well_under_a_second_without_a_network() {
     }
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
 }
+
+#[tokio::test]
+async fn a_dial_to_an_old_address_does_not_hold_up_a_call_that_knows_the_new_one() {
+    let (key, client) = (SecretKey::generate(), endpoint().await);
+    let old = with_key(&key).await;
+    let stale = old.ticket();
+    soon(old.shutdown(Duration::ZERO)).await;
+    let dialling = tokio::spawn({
+        let client = client.clone();
+        async move { client.connect(stale).await.map(drop) }
+    });
+    // Nothing answers there: the dial goes on, and has no bound in these scenes.
+    let new = with_key(&key).await;
+    soon(client.connect(new.ticket())).await.unwrap();
+    // It was the same dial: whoever waited for it is served too.
+    soon(dialling).await.unwrap().unwrap();
+    assert_eq!(client.metrics().connections_dialled.get(), 1);
+}
