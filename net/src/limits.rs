@@ -70,7 +70,9 @@ pub struct Limits {
     pub streams_waiting: usize,
     /// Bytes of metadata that a stream's header may have. Default and maximum 16 KiB. Peers are told, and keep to it.
     pub metadata: usize,
-    /// Bytes that one peer may have sent and nobody read, all its streams together. Default 64 MiB, at least 1 MiB.
+    /// Bytes that one peer may have sent and nobody read, all its streams together; and as many of its requests that
+    /// have been read for a handler of [`Endpoint::serve_requests`](crate::Endpoint::serve_requests) and are not answered.
+    /// Default 64 MiB, at least 1 MiB.
     /// Peers are told, and divide it among their streams so that paused ones leave room for the others; a peer that
     /// does not comes to a halt, and no other does. Too low: slow transfers where many streams share a long path.
     /// Too high: memory that one peer can take.

@@ -1,5 +1,7 @@
 //! Every input of the fuzz targets' corpus, run as a plain test.
 
+#![expect(clippy::unwrap_used, reason = "tests say what they expect by failing")]
+
 use std::{
     collections::BTreeSet,
     env, fs,

@@ -3,7 +3,13 @@
 use std::{
     borrow::Cow,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
+    },
     time::{Duration, SystemTime},
 };
 
@@ -34,6 +40,7 @@ pub(crate) struct Gate {
     revocations: watch::Sender<u64>,
     /// The certificates that this endpoint can present.
     own: Mutex<Vec<Delegation>>,
+    own_version: AtomicU64,
     limits: Arc<Limits>,
 }
 
@@ -75,6 +82,7 @@ impl Gate {
             revoked: RwLock::new(revoked),
             revocations: watch::Sender::new(0),
             own: Mutex::new(delegations),
+            own_version: AtomicU64::new(1),
             limits,
         })
     }
@@ -169,6 +177,12 @@ impl Gate {
     /// Replaces the certificates that this endpoint can present.
     pub(crate) fn set_own(&self, delegations: Vec<Delegation>) {
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = delegations;
+        self.own_version.fetch_add(1, Release);
+    }
+
+    /// Which certificates this endpoint can present: another number, other ones.
+    pub(crate) fn own_version(&self) -> u64 {
+        self.own_version.load(Acquire)
     }
 
     /// Changes what is revoked, and has every certificate in use looked at again.

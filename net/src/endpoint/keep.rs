@@ -12,7 +12,7 @@ use twolane_id::PublicKey;
 use super::Endpoint;
 use crate::{
     error::{ConnectionLost, DialError},
-    peer::{Peers, backoff},
+    peer::{Peers, View, backoff},
     ticket::Ticket,
 };
 
@@ -38,6 +38,12 @@ pub enum KeepState {
         /// other at the same moment do not dial at the same moment.
         wait: Duration,
         /// What went wrong last.
+        cause: Arc<DialError>,
+    },
+    /// It is not dialled any more, since that could only do harm: it is this endpoint itself, or another endpoint with
+    /// the same key has connected to it, and each would push the other out over and over.
+    GivenUp {
+        /// Which of the two.
         cause: Arc<DialError>,
     },
     /// The endpoint has shut down.
@@ -101,21 +107,20 @@ impl Keep {
         self.state.borrow().clone()
     }
 
-    /// Waits until it stands differently, and tells how; [`KeepState::Ended`] over and over once the endpoint has shut down.
+    /// Waits until it stands differently, and tells how. Once nothing can change any more, it tells that over and over.
     ///
     /// Cancel-safe. States that come and go between two calls are not seen.
     pub async fn changed(&mut self) -> KeepState {
-        match self.state.changed().await {
-            Ok(()) => self.state.borrow_and_update().clone(),
-            Err(_) => KeepState::Ended,
-        }
+        // An error means that the task has ended: what it said last holds.
+        let _ = self.state.changed().await;
+        self.state.borrow_and_update().clone()
     }
 
-    /// Waits until the peer is connected. False once the endpoint has shut down.
+    /// Waits until the peer is connected. False once it is not dialled any more.
     ///
     /// Cancel-safe.
     pub async fn connected(&mut self) -> bool {
-        let over = |state: &KeepState| matches!(state, KeepState::Connected | KeepState::Ended);
+        let over = |state: &KeepState| !matches!(state, KeepState::Dialling { .. } | KeepState::Waiting { .. });
         match self.state.wait_for(over).await {
             Ok(state) => matches!(*state, KeepState::Connected),
             Err(_) => false,
@@ -130,8 +135,12 @@ async fn run(peers: &Arc<Peers>, peer: PublicKey, state: &watch::Sender<KeepStat
         let cause = match peers.link(peer, peers.shared.limits.connect_timeout).await {
             Ok(_) => {
                 let since = Instant::now();
-                state.send_replace(KeepState::Connected);
-                let lost = disconnected(peers, peer).await;
+                // Before its HELLO a peer may still turn us away.
+                wait(peers, peer, |view| view.current.as_ref().is_some_and(|link| link.is_known())).await;
+                if peers.current(&peer).is_some() {
+                    state.send_replace(KeepState::Connected);
+                }
+                let lost = wait(peers, peer, |_| false).await;
                 if since.elapsed() >= LASTED {
                     failures = 0;
                 }
@@ -140,19 +149,22 @@ async fn run(peers: &Arc<Peers>, peer: PublicKey, state: &watch::Sender<KeepStat
             Err(DialError::ShuttingDown) => return drop(state.send_replace(KeepState::Ended)),
             Err(cause) => cause,
         };
+        if matches!(cause, DialError::OwnKey | DialError::Lost(ConnectionLost::KeyUsedTwice)) {
+            return drop(state.send_replace(KeepState::GivenUp { cause: Arc::new(cause) }));
+        }
         // The table of peers waits between dials that fail, but not after a connection that was made and lost.
         failures = failures.saturating_add(1);
-        let wait = backoff::delay(failures, backoff::random());
-        state.send_replace(KeepState::Waiting { failures, wait, cause: Arc::new(cause) });
-        sleep(wait).await;
+        let pause = backoff::delay(failures, backoff::random());
+        state.send_replace(KeepState::Waiting { failures, wait: pause, cause: Arc::new(cause) });
+        sleep(pause).await;
     }
 }
 
-/// Waits until the peer is not connected any more.
-async fn disconnected(peers: &Peers, peer: PublicKey) -> ConnectionLost {
+/// Waits until `enough`, or until the peer is not connected any more, and then tells why.
+async fn wait(peers: &Peers, peer: PublicKey, enough: impl Fn(&View) -> bool) -> ConnectionLost {
     match peers.watch(&peer) {
         // An error means that the peer has been forgotten, which comes after its last connection.
-        Some(mut view) => match view.wait_for(|view| !view.connected).await {
+        Some(mut view) => match view.wait_for(|view| !view.connected || enough(view)).await {
             Ok(view) => view.lost.clone().unwrap_or(ConnectionLost::Closed),
             Err(_) => ConnectionLost::Closed,
         },

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -59,7 +60,7 @@ struct Waiting {
 
 enum Decision {
     Handle(Handler),
-    Give(oneshot::Sender<XStream>),
+    Give(Acceptor),
     ShuttingDown,
 }
 
@@ -88,15 +89,29 @@ impl Router {
                 let span = tracing::debug_span!("stream", %peer, %protocol);
                 handler(stream).instrument(span).await;
             }
-            Ok(Decision::Give(taker)) => match stream.accept().await {
-                Ok(stream) => {
-                    if let Err(stream) = taker.send(stream) {
-                        self.pass_on(stream).await;
+            Ok(Decision::Give(acceptor)) => {
+                let mut answering = pin!(stream.accept());
+                let mut waiting = Some(acceptor);
+                let answered = tokio::select! {
+                    biased;
+                    answered = &mut answering => answered,
+                    // An opener that leaves no room for the answer holds up nobody who waits for a stream.
+                    () = std::future::ready(()) => {
+                        waiting.take().into_iter().for_each(|acceptor| self.offer(acceptor));
+                        answering.await
                     }
+                };
+                match (answered, waiting) {
+                    (Ok(stream), Some(acceptor)) => {
+                        if let Err(stream) = acceptor.taker.send(stream) {
+                            self.pass_on(stream).await;
+                        }
+                    }
+                    (Ok(stream), None) => self.pass_on(stream).await,
+                    // The opener has given up.
+                    (Err(_), waiting) => waiting.into_iter().for_each(|acceptor| self.offer(acceptor)),
                 }
-                // The opener has given up. Whoever waits finds its sender dropped, and asks again.
-                Err(_) => drop(taker),
-            },
+            }
             Ok(Decision::ShuttingDown) => stream.reject(Rejection::new(Reason::ShuttingDown, "")).await,
             Err(rejection) => stream.reject(rejection).await,
         }
@@ -106,7 +121,7 @@ impl Router {
     async fn pass_on(self: &Arc<Self>, mut stream: XStream) {
         loop {
             match self.decide(stream.peer(), stream.protocol()).await {
-                Ok(Decision::Give(taker)) => match taker.send(stream) {
+                Ok(Decision::Give(acceptor)) => match acceptor.taker.send(stream) {
                     Ok(()) => return,
                     Err(unwanted) => stream = unwanted,
                 },
@@ -153,7 +168,7 @@ impl Router {
         while let Some(at) = state.acceptors.iter().position(|acceptor| acceptor.takes(&peer, protocol)) {
             let acceptor = state.acceptors.remove(at);
             if !acceptor.taker.is_closed() {
-                return Route::Decided(Decision::Give(acceptor.taker));
+                return Route::Decided(Decision::Give(acceptor));
             }
         }
         // Before anything is registered a stream waits: the program may be starting.
@@ -201,21 +216,17 @@ impl Router {
         }
         state.known.extend(protocols.iter().cloned());
         let id = state.next_id();
-        let mut acceptor = Acceptor { id, peer, protocols, taker };
-        loop {
-            let found = state.waiting.iter().position(|waiting| acceptor.takes(&waiting.peer, &waiting.protocol));
-            let Some(waiting) = found.and_then(|at| state.waiting.remove(at)) else {
-                state.acceptors.push(acceptor);
-                break;
-            };
-            let Acceptor { id, peer, protocols, taker } = acceptor;
-            match waiting.decided.send(Decision::Give(taker)) {
-                // A stream that has stopped waiting in this moment leaves the call to the next one.
-                Err(Decision::Give(taker)) => acceptor = Acceptor { id, peer, protocols, taker },
-                _ => break,
-            }
-        }
+        state.offer(Acceptor { id, peer, protocols, taker });
         Ok(AcceptCall { router: self, id, taken })
+    }
+
+    /// Gives a call to a stream that waits, or has it wait for one.
+    fn offer(&self, acceptor: Acceptor) {
+        let mut state = self.lock();
+        // Dropped while it was out: its call is gone, and so is its place among those that wait.
+        if !state.closed && !acceptor.taker.is_closed() {
+            state.offer(acceptor);
+        }
     }
 
     pub(crate) fn serve(&self, protocol: Protocol, handler: Handler) -> Result<(), AlreadyServed> {
@@ -266,8 +277,9 @@ struct AcceptCall<'a> {
 
 impl Drop for AcceptCall<'_> {
     fn drop(&mut self) {
-        self.router.lock().acceptors.retain(|acceptor| acceptor.id != self.id);
+        // Closed first: a call that is out is not put back after this.
         self.taken.close();
+        self.router.lock().acceptors.retain(|acceptor| acceptor.id != self.id);
         if let Ok(stream) = self.taken.try_recv() {
             let router = Arc::clone(self.router);
             self.router.tasks.spawn(async move { router.pass_on(stream).await });
@@ -276,6 +288,20 @@ impl Drop for AcceptCall<'_> {
 }
 
 impl State {
+    fn offer(&mut self, mut acceptor: Acceptor) {
+        loop {
+            let found = self.waiting.iter().position(|waiting| acceptor.takes(&waiting.peer, &waiting.protocol));
+            let Some(waiting) = found.and_then(|at| self.waiting.remove(at)) else {
+                return self.acceptors.push(acceptor);
+            };
+            match waiting.decided.send(Decision::Give(acceptor)) {
+                // A stream that has stopped waiting in this moment leaves the call to the next one.
+                Err(Decision::Give(unwanted)) => acceptor = unwanted,
+                _ => return,
+            }
+        }
+    }
+
     fn next_id(&mut self) -> u64 {
         self.next += 1;
         self.next

@@ -1,6 +1,10 @@
 //! Handlers: a function for every stream of a protocol.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -12,7 +16,7 @@ use crate::{
     limits::Limits,
     peer::{ACCEPTED, IncomingStream},
     protocol::{InvalidProtocol, Protocol},
-    stream::{SendStream, StreamError, XStream},
+    stream::{Carrier, SendStream, StreamError, XStream},
     wire::codes::lane,
 };
 
@@ -123,7 +127,12 @@ where
     let mut stream = stream.accept_later();
     let (send, recv) = stream.raw();
     let mut answered = false;
+    let mut held = Held { carrier: Arc::clone(send.carrier()), bytes: 0 };
     let body = loop {
+        if !held.now(recv.buffer().len() as u64, limits.unread_bytes) {
+            let text = format!("more than {} bytes of requests are being handled: try again", limits.unread_bytes);
+            return refuse(&mut stream, answered, text, limits).await;
+        }
         if recv.buffer().len() > limits.request_bytes {
             let text = format!("the request is longer than {} bytes", limits.request_bytes);
             return refuse(&mut stream, answered, text, limits).await;
@@ -180,6 +189,29 @@ where
             }
         }
         Err(error) => fail(&mut stream, answered, error, limits).await,
+    }
+}
+
+/// What a request holds of the bytes that those of one peer may hold together: until it is answered.
+struct Held {
+    carrier: Arc<Carrier>,
+    bytes: u64,
+}
+
+impl Held {
+    /// So many it is now. False if that is too many.
+    fn now(&mut self, bytes: u64, max: u64) -> bool {
+        let more = bytes - self.bytes;
+        self.bytes = bytes;
+        more == 0 || self.carrier.request_bytes.fetch_add(more, Relaxed) + more <= max
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.carrier.request_bytes.fetch_sub(self.bytes, Relaxed);
+        }
     }
 }
 

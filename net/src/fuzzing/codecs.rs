@@ -7,8 +7,8 @@ use crate::{
     wire::{
         Decoded, Malformed,
         control::{Frame, GoawayReason, MAX_FRAME},
-        header::{MAX_METADATA, Opening},
-        record::{MAX_DETAILS, MAX_TEXT, Record},
+        header::{MAX_HEADER, MAX_METADATA, Opening},
+        record::{MAX_DETAILS, MAX_RECORD, MAX_TEXT, Record},
         status::{self, Rejection, Status},
         varint,
     },
@@ -40,6 +40,9 @@ trait Message: Debug + PartialEq + Sized {
     /// Whether the encoder writes nothing that the decoder did not see, so that it never needs more bytes.
     const NEVER_LONGER: bool = true;
 
+    /// With so many bytes it is complete or wrong: no peer makes us hold more.
+    const LONGEST: u64;
+
     fn decode(input: &[u8]) -> Decoded<Self>;
 
     fn encode(&self) -> Option<Vec<u8>>;
@@ -53,7 +56,7 @@ fn message<T: Message>(data: &[u8]) {
     arrives_byte_by_byte(data, &whole);
     let (value, used) = match whole {
         Ok(Some(decoded)) => decoded,
-        Ok(None) => return,
+        Ok(None) => return assert!((data.len() as u64) < T::LONGEST, "{} bytes, and still not whole", data.len()),
         Err(malformed) => return check_error(&malformed),
     };
     assert!(0 < used && used <= data.len(), "{used} bytes of {} are used", data.len());
@@ -135,7 +138,12 @@ fn check_numbers<const N: usize>(numbers: [u64; N]) {
     }
 }
 
+/// A kind and a length, at their longest.
+const PREFIXES: u64 = 8 + 8;
+
 impl Message for u64 {
+    const LONGEST: u64 = 8;
+
     fn decode(input: &[u8]) -> Decoded<Self> {
         Ok(varint::decode(input))
     }
@@ -152,6 +160,8 @@ impl Message for u64 {
 }
 
 impl Message for Opening {
+    const LONGEST: u64 = PREFIXES + MAX_HEADER;
+
     fn decode(input: &[u8]) -> Decoded<Self> {
         Self::decode(input)
     }
@@ -179,6 +189,9 @@ impl Message for Opening {
 }
 
 impl Message for Status {
+    // The text, and its length in the two bytes that this takes at most.
+    const LONGEST: u64 = PREFIXES + 2 + status::MAX_TEXT;
+
     fn decode(input: &[u8]) -> Decoded<Self> {
         Self::decode(input)
     }
@@ -199,6 +212,8 @@ impl Message for Status {
 }
 
 impl Message for Record {
+    const LONGEST: u64 = PREFIXES + MAX_RECORD;
+
     fn decode(input: &[u8]) -> Decoded<Self> {
         Self::decode(input)
     }
@@ -219,6 +234,7 @@ impl Message for Record {
 impl Message for Frame {
     // A HELLO that leaves a limit out is read as one that names its default.
     const NEVER_LONGER: bool = false;
+    const LONGEST: u64 = PREFIXES + MAX_FRAME;
 
     fn decode(input: &[u8]) -> Decoded<Self> {
         Self::decode(input)

@@ -88,7 +88,7 @@ fn check_canonical(delegation: &Delegation) {
 /// It holds from its first second to its last, for its node, towards its audience, for what its patterns cover.
 fn check_circumstances(delegation: &Delegation) {
     let (begin, end, second) = (delegation.not_before(), delegation.expires(), Duration::from_secs(1));
-    let audience = delegation.audience().first().copied().unwrap_or(delegation.owner());
+    let audience = delegation.audience().first().copied().unwrap_or_else(|| delegation.owner());
     let at = |now| twolane_id::Presented { now, skew: Duration::ZERO, node: delegation.node(), audience };
     assert_eq!(delegation.verify(&at(begin)), Ok(()));
     assert_eq!(delegation.verify(&at(end - second)), Ok(()));

@@ -3,7 +3,7 @@
 //! For fuzz targets, and with no promise of stability. The inputs in `fuzz/corpus` also run as a plain test,
 //! `tests/fuzz_corpus.rs`.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a finding is a panic")]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a finding is a panic")]
 
 mod codecs;
 mod delegations;

@@ -1,7 +1,14 @@
-//! Looks again at every connection when the rules change, a certificate expires or one is revoked.
+//! Looks again at connections when the rules change, and when a certificate is shown, expires or is revoked.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, Acquire, Release},
+    },
+    time::Duration,
+};
 
+use n0_future::join_all;
 use tokio::time::sleep;
 
 use super::{link::Link, peers::Peers};
@@ -25,16 +32,17 @@ pub(crate) async fn run(peers: Arc<Peers>) {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = changes.next() => {}
-            () = peers.standing.notified() => {}
-            () = expired => {}
+        let all = tokio::select! {
+            () = changes.next() => true,
+            () = peers.standing.notified() => false,
+            () = expired => false,
             () = peers.closing.cancelled() => return,
-        }
+        };
         for link in peers.links(None) {
-            end_standing(&peers, &link);
-            if peers.shared.gate.decides() {
-                peers.shared.tasks.spawn(look_again(Arc::clone(&peers), link));
+            let doubtful = link.doubtful.swap(false, AcqRel);
+            // Only those whose standing has changed are asked about, unless the answers may have.
+            if (end_standing(&peers, &link) || doubtful || all) && peers.shared.gate.decides() {
+                ask(&peers, link);
             }
         }
     }
@@ -47,32 +55,56 @@ fn next_expiry(peers: &Peers) -> Option<Duration> {
 }
 
 /// A peer whose certificate does not hold any more acts for nobody but itself.
-fn end_standing(peers: &Peers, link: &Link) {
+fn end_standing(peers: &Peers, link: &Link) -> bool {
     let peer = link.carrier.peer;
     let Some(delegation) = link.carrier.identity().delegation else {
-        return;
+        return false;
     };
-    if let Err(cause) = peers.shared.gate.check(peer, &delegation) {
-        link.carrier.set_delegation(None);
-        peers.shared.metrics.delegations_refused.inc();
-        peers.events.emit(Event::StandingEnded { peer, owner: delegation.owner(), cause });
+    let Err(cause) = peers.shared.gate.check(peer, &delegation) else {
+        return false;
+    };
+    link.carrier.end_delegation(&delegation);
+    peers.shared.metrics.delegations_refused.inc();
+    peers.events.emit(Event::StandingEnded { peer, owner: delegation.owner(), cause });
+    true
+}
+
+/// Has the rules asked about a connection, by one task at a time however often they change.
+fn ask(peers: &Arc<Peers>, link: Arc<Link>) {
+    link.doubtful.store(true, Release);
+    if link.being_asked.swap(true, AcqRel) {
+        return;
     }
+    let peers = Arc::clone(peers);
+    peers.shared.tasks.clone().spawn(async move {
+        loop {
+            while link.doubtful.swap(false, AcqRel) {
+                look_again(&peers, &link).await;
+            }
+            link.being_asked.store(false, Release);
+            // It may have become doubtful in this very moment.
+            if !link.doubtful.load(Acquire) || link.being_asked.swap(true, AcqRel) {
+                return;
+            }
+        }
+    });
 }
 
 /// Asks the rules about the connection, and about each of its streams that they were asked about before.
-async fn look_again(peers: Arc<Peers>, link: Arc<Link>) {
+async fn look_again(peers: &Peers, link: &Link) {
     let gate = &peers.shared.gate;
     if let Err(Refused(reason)) = gate.connection(&link.carrier.identity()).await {
         return link.cut_for(&ConnectionLost::NotAllowed { reason: reason.into() });
     }
-    for lanes in link.carrier.admitted() {
-        let Some((protocol, metadata)) = lanes.admitted.get() else {
-            continue;
-        };
-        let (protocol, metadata) = (protocol.clone(), metadata.clone());
+    let asking = link.carrier.admitted().into_iter().filter_map(|lanes| {
+        let (protocol, metadata) = lanes.admitted.get()?.clone();
         let request = StreamRequest { identity: link.carrier.identity(), protocol, metadata };
-        if let Err(Refused(reason)) = gate.stream(request).await {
-            lanes.revoke(&reason).await;
-        }
-    }
+        Some(async move {
+            if let Err(Refused(reason)) = gate.stream(request).await {
+                lanes.revoke(&reason);
+            }
+        })
+    });
+    // All at the same time: one that the rules are slow about holds up no other.
+    join_all(asking).await;
 }

@@ -2,8 +2,14 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::Ordering::Acquire},
-    time::Duration,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, BytesMut};
@@ -36,6 +42,9 @@ use crate::{
 
 /// Data lanes that a dialler takes for granted until the peer's HELLO says how many there are.
 const LANES_BEFORE_HELLO: u64 = 16;
+
+/// DELEGATION frames that a peer may send in a row; after that one a second. Each costs a signature check, some 0.1 ms.
+const SHOWN_AT_ONCE: u64 = 8;
 
 /// What the links of an endpoint have in common.
 pub(crate) struct Shared {
@@ -72,6 +81,15 @@ pub(crate) struct Link {
     peer_limits: OnceLock<PeerLimits>,
     /// Permits for data lanes before the peer's HELLO says how many there are.
     assumed_lanes: usize,
+    since: Instant,
+    /// DELEGATION frames of the peer.
+    shown: AtomicU64,
+    /// Which of our certificates the peer was shown.
+    presented: AtomicU64,
+    /// The rules have to be asked about this connection again.
+    pub(super) doubtful: AtomicBool,
+    /// They are being asked.
+    pub(super) being_asked: AtomicBool,
 }
 
 /// A connection whose control streams are there, before its tasks run.
@@ -107,7 +125,10 @@ impl Link {
     ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, 0);
         let admitted = link.await_hello().await?;
-        let control = link.say_hello().await?;
+        // A peer that leaves no room for it would be waited for without end.
+        let bound = shared.limits.hello_timeout;
+        let said = timeout(bound, link.say_hello()).await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
+        let control = said.inspect_err(|lost| link.cut_for(lost))?;
         Ok(Prepared { link, control, admitted: Some(admitted) })
     }
 
@@ -130,6 +151,11 @@ impl Link {
             drain: Mutex::default(),
             peer_limits: OnceLock::new(),
             assumed_lanes: lanes,
+            since: Instant::now(),
+            shown: AtomicU64::new(0),
+            presented: AtomicU64::new(0),
+            doubtful: AtomicBool::new(false),
+            being_asked: AtomicBool::new(false),
         })
     }
 
@@ -147,6 +173,11 @@ impl Link {
         let ours = self.shared.limits.streams_per_peer;
         let theirs = self.peer_limits.get().map_or(LANES_BEFORE_HELLO, |limits| limits.data_lanes);
         theirs.min(ours)
+    }
+
+    /// Whether the peer's HELLO has come.
+    pub(crate) fn is_known(&self) -> bool {
+        self.peer_limits.get().is_some()
     }
 
     /// The way that data takes now, and its round trip. `None` while no path is selected.
@@ -203,6 +234,7 @@ impl Link {
             metadata: ours.metadata as u64,
             unread_bytes: ours.unread_bytes,
         };
+        self.presented.store(self.shared.gate.own_version(), Release);
         let delegation = self.shared.gate.to_present(self.carrier.peer);
         let delegated = delegation.is_some();
         Frame::Hello { version: VERSION, nonce: self.shared.nonce, limits, delegated }.encode(&mut bytes);
@@ -305,14 +337,24 @@ impl Link {
 
     /// The peer shows whom it acts for.
     fn take_delegation(&self, certificate: &[u8]) -> Result<(), ConnectionLost> {
+        let shown = self.shown.fetch_add(1, Relaxed);
+        let max = SHOWN_AT_ONCE + self.since.elapsed().as_secs();
+        if shown >= max {
+            let malformed = Malformed::TooLong { what: "the series of DELEGATION frames", len: shown + 1, max };
+            return Err(ConnectionLost::Malformed(malformed));
+        }
         let delegation =
             self.shared.gate.check_bytes(self.carrier.peer, certificate).map_err(ConnectionLost::BadDelegation)?;
-        self.carrier.set_delegation(Some(delegation));
+        self.carrier.set_delegation(delegation);
         Ok(())
     }
 
-    /// Shows the peer whom this endpoint acts for now.
+    /// Shows the peer whom this endpoint acts for now, if that has changed since it was last shown.
     pub(crate) fn present_delegation(&self) {
+        let version = self.shared.gate.own_version();
+        if self.presented.swap(version, AcqRel) == version {
+            return;
+        }
         if let Some(delegation) = self.shared.gate.to_present(self.carrier.peer) {
             self.carrier.send(Frame::Delegation(delegation.to_bytes().into()));
         }
@@ -334,7 +376,7 @@ impl Link {
         if self.peer_limits.set(limits).is_err() {
             return;
         }
-        self.carrier.set_peer_unread_bytes(limits.unread_bytes);
+        self.carrier.set_peer_limits(&limits);
         let given = usize::try_from(self.max_lanes()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         if given >= self.assumed_lanes {
             self.carrier.free_lanes.add_permits(given - self.assumed_lanes);

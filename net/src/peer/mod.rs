@@ -16,5 +16,5 @@ pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
     open::{OpenError, Opening, Within, open},
-    peers::Peers,
+    peers::{Peers, View},
 };

@@ -4,7 +4,10 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Relaxed, Release},
+        },
     },
     time::{Duration, Instant},
 };
@@ -191,19 +194,23 @@ impl Peers {
         }
         let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_full(&id) {
+            self.shared.metrics.peers_busy.inc();
             return link.cut(ConnectionLost::Closed, codes::BUSY, "as many peers as allowed are connected");
         }
         if let Some(nonce) = prepared.nonce() {
-            self.register(prepared, Input::Accepted(link.generation, nonce));
+            self.register(prepared, &[Input::Accepted(link.generation, nonce)]);
             self.look_again(&link, version);
         }
     }
 
     /// A connection was admitted while the rules changed, or for a time only.
     fn look_again(&self, link: &Link, version: (u64, u64)) {
-        if version != self.shared.gate.version() || link.carrier.identity().delegation.is_some() {
-            self.standing.notify_one();
+        if version != self.shared.gate.version() {
+            link.doubtful.store(true, Release);
+        } else if link.carrier.identity().delegation.is_none() {
+            return;
         }
+        self.standing.notify_one();
     }
 
     /// Whether a peer that is not connected would be one too many.
@@ -275,20 +282,25 @@ impl Peers {
     }
 
     /// Adds a connection and starts its tasks, in this order: the first notice finds it there.
-    fn register(self: &Arc<Self>, prepared: Prepared, input: Input) {
+    fn register(self: &Arc<Self>, prepared: Prepared, inputs: &[Input]) {
         let link = Arc::clone(prepared.link());
         let id = link.carrier.peer;
         let metrics = &self.shared.metrics;
-        match input {
-            Input::Dialled(_) => metrics.connections_dialled.inc(),
+        match inputs.first() {
+            Some(Input::Dialled(_)) => metrics.connections_dialled.inc(),
             _ => metrics.connections_accepted.inc(),
         };
         let peer = loop {
             let peer = self.row(id);
-            if self.apply_with(&peer, input, Some(&link)) {
+            // With the first one the row holds a connection, and stays.
+            let mut applied = inputs.iter().map(|input| self.apply_with(&peer, *input, Some(&link)));
+            if applied.next().unwrap_or(true) {
+                applied.for_each(drop);
                 break peer;
             }
         };
+        // What it was shown may have been replaced before it could be found here.
+        link.present_delegation();
         let peers = Arc::downgrade(self);
         let generation = link.generation;
         prepared.start(move |notice| {
@@ -302,10 +314,15 @@ impl Peers {
         match notice {
             Notice::Hello(nonce) => {
                 self.apply(peer, Input::Hello(generation, nonce));
-                // It may have shown whom it acts for.
+                // It may have shown whom it acts for, until some time.
                 self.standing.notify_one();
             }
-            Notice::Delegated => self.standing.notify_one(),
+            Notice::Delegated => {
+                if let Some(link) = peer.lock().links.get(&generation) {
+                    link.doubtful.store(true, Release);
+                }
+                self.standing.notify_one();
+            }
             Notice::Goaway { duplicate } => {
                 self.apply(peer, Input::Goaway(generation, duplicate));
             }
@@ -350,6 +367,11 @@ impl Peers {
                 Action::Cut(generation) => {
                     if let Some(link) = state.links.get(generation) {
                         link.cut(ConnectionLost::PeerRestarted, codes::REPLACED, "a newer instance has connected");
+                    }
+                }
+                Action::Shed(generation) => {
+                    if let Some(link) = state.links.get(generation) {
+                        link.cut(ConnectionLost::Closed, codes::BUSY, "too many connections of one peer");
                     }
                 }
                 Action::Dial(failures) => {
@@ -533,10 +555,9 @@ async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
     match connected {
         Ok(prepared) => {
             let (link, nonce) = (Arc::clone(prepared.link()), prepared.nonce());
-            peers.register(prepared, Input::Dialled(link.generation));
-            if let Some(nonce) = nonce {
-                peers.apply(&peer, Input::Hello(link.generation, nonce));
-            }
+            let hello = nonce.map(|nonce| Input::Hello(link.generation, nonce));
+            let inputs: Vec<_> = [Input::Dialled(link.generation)].into_iter().chain(hello).collect();
+            peers.register(prepared, &inputs);
             peers.look_again(&link, version);
         }
         Err(cause) => peers.dial_failed(&peer, cause),

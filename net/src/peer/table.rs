@@ -35,6 +35,11 @@ pub(crate) enum Phase {
     AwaitingTwin,
 }
 
+/// Connections to one peer at most, those that drain included. Both sides dialling at once makes two, and a restart in
+/// the middle of that a third. A peer that connects again and again while it keeps streams open on what it leaves
+/// behind would have any number.
+const MAX_CONNECTIONS: usize = 4;
+
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
@@ -69,6 +74,8 @@ pub(crate) enum Action {
     Drain(Generation),
     /// Close it now: its peer's instance is gone.
     Cut(Generation),
+    /// Close it now: it drains, and there are too many that do.
+    Shed(Generation),
     /// Come back with [`Input::TwinTimeout`] if the twin does not show up.
     AwaitTwin,
     /// The peer is connected, and was not.
@@ -167,6 +174,7 @@ impl Row {
             Input::Accepted(generation, nonce) => {
                 self.add(generation, self.peer, Some(nonce));
                 self.judge(&mut actions);
+                self.shed(&mut actions);
             }
             Input::Hello(generation, nonce) => {
                 if let Some(connection) = self.find(generation) {
@@ -227,6 +235,13 @@ impl Row {
         }
         self.awaiting_twin = false;
         self.connections.push(Connection { generation, dialler, nonce, live: true });
+    }
+
+    /// Of too many connections those that have drained for longest go.
+    fn shed(&self, actions: &mut Vec<Action>) {
+        let too_many = self.connections.len().saturating_sub(MAX_CONNECTIONS);
+        let draining = self.connections.iter().filter(|connection| !connection.live);
+        actions.extend(draining.take(too_many).map(|connection| Action::Shed(connection.generation)));
     }
 
     /// Compares the live connections whose peer's instance is known, until one is left.
@@ -398,6 +413,20 @@ mod tests {
         assert_eq!(row.current(), Some(2));
         assert_eq!(row.on(Input::Closed(1)), []);
         assert_eq!(row.phase(), Phase::Connected);
+    }
+
+    #[test]
+    fn a_peer_that_leaves_its_old_connections_open_has_a_bounded_number_of_them() {
+        let mut row = row();
+        for generation in 1..=10 {
+            for action in row.on(Input::Accepted(generation, OLD)) {
+                if let Action::Shed(shed) = action {
+                    row.on(Input::Closed(shed));
+                }
+            }
+            assert_eq!(row.current(), Some(generation));
+            assert!(row.connections.len() <= MAX_CONNECTIONS);
+        }
     }
 
     fn inputs() -> impl Strategy<Value = Input> {

@@ -20,7 +20,7 @@ use crate::{
     metrics::Metrics,
     tasks::Tasks,
     wire::{
-        control::{DEFAULT_UNREAD_BYTES, Frame},
+        control::{DEFAULT_UNREAD_BYTES, Frame, PeerLimits},
         record::Severity,
         varint,
     },
@@ -49,10 +49,14 @@ pub(crate) struct Carrier {
     /// Writes to any lane.
     writes: AtomicU64,
     lanes: Mutex<LaneTable>,
+    /// Bytes of requests that have been read and are not answered yet.
+    pub(crate) request_bytes: AtomicU64,
     /// Lanes that share what the peer may hold unread.
     sharing: AtomicUsize,
     /// What the peer may hold unread, in bytes, all lanes together.
     peer_unread_bytes: AtomicU64,
+    /// What a lane that has ended may leave unread without being kept in mind.
+    little: AtomicU64,
     /// Told when the last lane of a draining connection is gone.
     pub(crate) idle: Notify,
     outbox: Mutex<Outbox>,
@@ -82,8 +86,10 @@ impl Carrier {
             accepted: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             lanes: Mutex::default(),
+            request_bytes: AtomicU64::new(0),
             sharing: AtomicUsize::new(0),
             peer_unread_bytes: AtomicU64::new(DEFAULT_UNREAD_BYTES),
+            little: AtomicU64::new(share::little(DEFAULT_UNREAD_BYTES, 1)),
             idle: Notify::new(),
             outbox: Mutex::default(),
             outbox_filled: Notify::new(),
@@ -96,10 +102,17 @@ impl Carrier {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says whom the peer acts for. The answer is whom it acted for before.
-    pub(crate) fn set_delegation(&self, delegation: Option<Arc<Delegation>>) -> Option<Arc<Delegation>> {
+    /// Says whom the peer acts for.
+    pub(crate) fn set_delegation(&self, delegation: Arc<Delegation>) {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).delegation = Some(delegation);
+    }
+
+    /// The peer acts for nobody by this certificate any more. It may have shown another one in the meantime.
+    pub(crate) fn end_delegation(&self, ended: &Arc<Delegation>) {
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut identity.delegation, delegation)
+        if identity.delegation.as_ref().is_some_and(|delegation| Arc::ptr_eq(delegation, ended)) {
+            identity.delegation = None;
+        }
     }
 
     /// The peer's streams that the rules were asked about, and that are open.
@@ -115,21 +128,32 @@ impl Carrier {
         self.sharing.store(table.sharing(), Relaxed);
     }
 
-    /// Called when the last handle of a lane is gone. `consumed` answers a watermark that had not been reached.
-    pub(crate) fn forget(&self, id: u64, consumed: Option<u64>) {
-        let idle = {
+    /// Called when the last handle of a lane is gone. `consumed` answers a watermark that had not been reached. `unread`
+    /// is the end of a lane that was finished with data that the peer has yet to read: it keeps its share, and the
+    /// right to be open, until the peer says that the data was read.
+    pub(crate) fn forget(&self, id: u64, consumed: Option<u64>, unread: Option<(u64, Option<OwnedSemaphorePermit>)>) {
+        let queued = self.lock_outbox().forget(id);
+        let (idle, ask) = {
             let mut table = self.lock_lanes();
             table.lanes.remove(&id);
+            let ask = unread.and_then(|(end, permit)| table.keep(id, end, permit, self.max_unread()));
             self.sharing.store(table.sharing(), Relaxed);
-            table.is_drained()
+            (table.is_drained(), ask)
         };
-        self.lock_outbox().forget(id);
-        if let Some(offset) = consumed {
+        if let Some(offset) = ask {
+            self.send(Frame::Watermark { lane: id, offset });
+        }
+        if let Some(offset) = consumed.max(queued) {
             self.report_gone(id, offset);
         }
         if idle {
             self.idle.notify_one();
         }
+    }
+
+    /// Lanes of the peer's, which have no permits, that are kept in mind: as many as it can have, twice.
+    fn max_unread(&self) -> usize {
+        self.limits.transport_streams() as usize * 2
     }
 
     pub(crate) fn find(&self, id: u64) -> Option<Arc<Lanes>> {
@@ -164,25 +188,14 @@ impl Carrier {
     }
 
     /// The peer's HELLO says what it may hold.
-    pub(crate) fn set_peer_unread_bytes(&self, bytes: u64) {
-        self.peer_unread_bytes.store(bytes, Relaxed);
+    pub(crate) fn set_peer_limits(&self, limits: &PeerLimits) {
+        self.peer_unread_bytes.store(limits.unread_bytes, Relaxed);
+        self.little.store(share::little(limits.unread_bytes, limits.data_lanes), Relaxed);
     }
 
     /// Whether a lane that ends with so much unread has to be kept in mind.
     pub(crate) fn is_much(&self, unread: u64) -> bool {
-        unread > share::least(self.peer_unread_bytes.load(Relaxed))
-    }
-
-    /// A lane was finished and let go of, with data that the peer has yet to read: it keeps its share, and the right
-    /// to be open, until the peer says that the data was read.
-    pub(crate) fn keep_unread(&self, id: u64, end: u64, permit: Option<OwnedSemaphorePermit>) {
-        let mut table = self.lock_lanes();
-        if table.lost {
-            return;
-        }
-        table.unread.insert(id, Unread { end, _permit: permit });
-        drop(table);
-        self.send(Frame::Watermark { lane: id, offset: end });
+        unread > self.little.load(Relaxed)
     }
 
     /// The peer has read a lane up to `offset`.
@@ -214,7 +227,7 @@ impl Carrier {
         let max = self.limits.transport_streams() as usize * 2;
         let mut outbox = self.lock_outbox();
         if outbox.gone.len() < max || outbox.gone.contains_key(&id) {
-            outbox.gone.insert(id, offset);
+            raise(&mut outbox.gone, id, offset);
         }
         drop(outbox);
         self.outbox_filled.notify_one();
@@ -309,6 +322,16 @@ impl LaneTable {
         self.lanes.len() + self.unread.len()
     }
 
+    /// Keeps a lane in mind whose data is unread. The answer is what to ask the peer about.
+    fn keep(&mut self, id: u64, end: u64, permit: Option<OwnedSemaphorePermit>, max: usize) -> Option<u64> {
+        // A peer that never says what it has read could have us keep more and more of its own lanes in mind.
+        if self.lost || (permit.is_none() && self.unread.len() >= max) {
+            return None;
+        }
+        self.unread.insert(id, Unread { end, _permit: permit });
+        Some(end)
+    }
+
     fn is_drained(&self) -> bool {
         self.draining && self.lanes.is_empty() && self.opening == 0
     }
@@ -353,16 +376,17 @@ impl Outbox {
             Frame::Goaway { .. } => self.goaway = Some(frame),
             Frame::Drained { .. } => self.drained = Some(frame),
             Frame::Watermark { lane, offset } => self.watermarks.entry(lane).or_default().push(offset),
-            Frame::Consumed { lane, offset } => drop(self.consumed.insert(lane, offset)),
+            Frame::Consumed { lane, offset } => raise(&mut self.consumed, lane, offset),
             Frame::Delegation(_) => self.delegation = Some(frame),
             // HELLO is written when the control stream is opened.
             Frame::Hello { .. } | Frame::Unknown => {}
         }
     }
 
-    fn forget(&mut self, lane: u64) {
+    /// The answer is a report that has yet to go out.
+    fn forget(&mut self, lane: u64) -> Option<u64> {
         self.watermarks.remove(&lane);
-        self.consumed.remove(&lane);
+        self.consumed.remove(&lane)
     }
 
     fn encode(self, out: &mut Vec<u8>) {
@@ -382,6 +406,12 @@ impl Outbox {
             frame.encode(out);
         }
     }
+}
+
+/// Two tasks can report about a lane at the same time: the larger offset counts.
+fn raise(reports: &mut BTreeMap<u64, u64>, lane: u64, offset: u64) {
+    let reported = reports.entry(lane).or_insert(offset);
+    *reported = (*reported).max(offset);
 }
 
 /// Codes are constants or were checked where they entered; a larger one would be a bug, and becomes the largest.

@@ -172,11 +172,13 @@ impl Lanes {
         Ok((record, action))
     }
 
-    /// Ends the stream because the rules do not allow it any more: both sides' reading and writing fail at once.
-    pub(crate) async fn revoke(self: &Arc<Self>, reason: &str) {
+    /// Ends the stream because the rules do not allow it any more: both sides' reading and writing fail at once. The
+    /// data lane itself is reset when its handle is dropped.
+    pub(crate) fn revoke(self: &Arc<Self>, reason: &str) {
         if let Ok((record, _)) = self.end_here(StreamError::new(REVOKED, reason), Severity::Abort) {
-            // A peer that cannot be told finds out when this side's handle is dropped.
-            let _ = error_lane::send(self, record).await;
+            let lanes = Arc::clone(self);
+            // A peer that takes no record finds out by the reset.
+            self.carrier.tasks.spawn(async move { drop(error_lane::send(&lanes, record).await) });
         }
     }
 
@@ -201,7 +203,8 @@ impl Lanes {
         self.carrier.metrics.records_received.inc();
         let severity = record.severity;
         let error = Arc::new(StreamError::from(record));
-        let report = Report { severity, error: Arc::clone(&error), missed: 0 };
+        // First, so that whoever is woken by the end of the stream finds the report there.
+        self.inbox().push(Report { severity, error: Arc::clone(&error), missed: 0 });
         let mut shared = self.lock();
         let fatal = Carrier::is_fatal(severity);
         if fatal && shared.cause.is_none() {
@@ -212,10 +215,7 @@ impl Lanes {
                 shared.cause = Some(Cause::PeerAborted(error));
             }
             self.wake(shared);
-        } else {
-            drop(shared);
         }
-        self.inbox().push(report);
         !fatal
     }
 
@@ -333,9 +333,8 @@ impl Drop for Lanes {
             metrics.data_bytes_received.inc_by(*self.read.get_mut());
         }
         let unread = written.saturating_sub(*self.consumed.get_mut());
-        if finished && self.carrier.is_much(unread) {
-            self.carrier.keep_unread(self.id, written, self.permit.take());
-        }
-        self.carrier.forget(self.id, consumed);
+        let kept = finished && self.carrier.is_much(unread);
+        let unread = kept.then(|| (written, self.permit.take()));
+        self.carrier.forget(self.id, consumed, unread);
     }
 }

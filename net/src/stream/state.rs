@@ -93,7 +93,9 @@ impl Send {
             (Self::Failing, E::Fail) | (Self::Lingering | Self::Reset | Self::Ended, E::Fail | E::Abort) => {
                 (self, Refuse)
             }
-            (Self::Lingering | Self::Reset, E::Drop) => (self, Nothing),
+            // It may have been aborted by somebody who does not hold the stream: then it was not reset yet.
+            (Self::Reset, E::Drop) => (Self::Reset, Reset(lane::ABORTED)),
+            (Self::Lingering, E::Drop) => (self, Nothing),
             (Self::Reset | Self::Ended, E::PeerStopped | E::PeerFailed | E::Lost) => (self, Nothing),
         }
     }

@@ -11,10 +11,10 @@ use std::{
 use tokio::sync::Notify;
 use twolane::{
     Access, AccessList, ConnectionLost, DialError, Endpoint, GetStreamError, Identity, Limits, ReadError, Reason,
-    StreamOptions, StreamRequest, Verdict, delegation::Pattern,
+    SecretKey, StreamOptions, StreamRequest, Verdict, delegation::Pattern,
 };
 
-use crate::stage::{CHAT, ECHO, connect, echo, endpoint, limits, serve_echo, soon, stream, until};
+use crate::stage::{CHAT, ECHO, connect, echo, endpoint, limits, raw, say_hello, serve_echo, soon, stream, until};
 
 pub(crate) async fn guarded(access: impl Access) -> Endpoint {
     Endpoint::builder().offline().limits(limits()).access(access).bind().await.unwrap()
@@ -222,4 +222,25 @@ async fn rules_that_change_while_a_peer_is_being_admitted_hold_for_it() {
     go.notify_one();
     soon(connection.closed()).await;
     until(|| server.peers().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_was_cut_off_is_never_taken_for_complete_even_if_the_reason_does_not_arrive() {
+    let list = AccessList::everybody();
+    let server = guarded(list.clone()).await;
+    let key = SecretKey::generate();
+    list.allow_for(&CHAT.as_str().parse().unwrap(), key.public_key());
+    let raw = raw(&key).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"\x01\x09\x00\x06chat/1\x00").await.unwrap();
+    let mut accepted = soon(server.accept_bi(&[CHAT])).await.unwrap().1;
+    accepted.write_all(b"half of it").await.unwrap();
+    list.revoke_for(&CHAT.as_str().parse().unwrap(), &key.public_key());
+    assert!(soon(accepted.read(&mut [0])).await.is_err());
+    drop(accepted);
+    // Nobody reads the error lane here.
+    let error = soon(recv.read_to_end(100)).await.unwrap_err();
+    assert!(format!("{error:?}").contains("Reset"), "{error:?}");
 }

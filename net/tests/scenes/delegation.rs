@@ -193,11 +193,11 @@ async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_do
         let delegation = Delegation::build(node_key.public_key()).scope(pattern("*"));
         delegation.expires(SystemTime::now() + lasts).sign(&owner).unwrap()
     };
-    let node = node_with(&node_key, build(Duration::from_secs(10))).await;
+    let node = node_with(&node_key, build(Duration::from_secs(30))).await;
     let mut events = server.events();
     echo(&node, &server, b"hello").await;
     assert_eq!(server.peer(&node.id()).unwrap().owner, Some(owner.public_key()));
-    let renewed = build(Duration::from_secs(13));
+    let renewed = build(Duration::from_secs(34));
     node.set_delegations(vec![renewed.clone()]).unwrap();
     soon(async { while !matches!(events.next().await.unwrap(), Event::StandingEnded { .. }) {} }).await;
     // The first one's time was over without a word.

@@ -2,7 +2,9 @@
 
 use twolane::{GetStreamError, Limits, Reason, SecretKey, StreamOptions};
 
-use crate::stage::{BRIEF, ECHO, echo, endpoint, endpoint_with, limits, raw, say_hello, serve_echo, soon, until};
+use crate::stage::{
+    BRIEF, ECHO, PATIENCE, echo, endpoint, endpoint_with, limits, raw, say_hello, serve_echo, soon, until,
+};
 
 #[tokio::test]
 async fn metadata_over_the_peers_own_limit_is_found_here_and_refused_there() {
@@ -135,4 +137,65 @@ async fn a_stream_without_an_answer_is_retryable_and_one_that_is_refused_says_bu
     assert_eq!(error.rejection(), Some(Reason::Busy));
     assert!(error.is_retryable());
     first.abort();
+}
+
+#[tokio::test]
+async fn an_opener_that_leaves_no_room_for_the_answer_holds_up_nobody_who_accepts() {
+    let server = endpoint().await;
+    let client = endpoint().await;
+    // It takes the 33 bytes that the server's control stream begins with, and no other byte on any stream.
+    let narrow = iroh::endpoint::QuicTransportConfig::builder().receive_window(33u32.into()).build();
+    let raw = raw(&SecretKey::generate()).await;
+    let options = iroh::endpoint::ConnectOptions::new().with_transport_config(narrow);
+    let connecting = raw.connect_with_opts(server.ticket().to_addr(), twolane::ALPN, options).await.unwrap();
+    let connection = soon(connecting).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let mut streams = Vec::new();
+    let accepting = tokio::spawn({
+        let server = server.clone();
+        async move { server.accept_bi(&[ECHO]).await.unwrap().1 }
+    });
+    for _ in 0..3 {
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        send.write_all(b"\x01\x09\x00\x06echo/1\x00").await.unwrap();
+        streams.push((send, recv));
+    }
+    let _opened = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap();
+    assert_eq!(soon(accepting).await.unwrap().peer(), client.id());
+}
+
+#[tokio::test]
+async fn requests_of_one_peer_that_are_being_handled_are_bounded_all_together() {
+    let limits = Limits { unread_bytes: 4 << 20, request_bytes: 2 << 20, ..limits() };
+    let server = endpoint_with(limits).await;
+    let client = endpoint().await;
+    let go = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    server
+        .serve_requests("slow/1", {
+            let go = std::sync::Arc::clone(&go);
+            move |request| {
+                let go = std::sync::Arc::clone(&go);
+                async move {
+                    let _ = go.acquire().await;
+                    Ok(request.body.len().to_string().into())
+                }
+            }
+        })
+        .unwrap();
+    let ticket = server.ticket();
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let (client, ticket) = (client.clone(), ticket.clone());
+        requests.spawn(async move { client.request(ticket, "slow/1", vec![1; 1_500_000], PATIENCE).await });
+    }
+    // Two fit, and wait for their handler; the third one is told so while they do.
+    let refused = soon(requests.join_next()).await.unwrap().unwrap().unwrap_err();
+    assert!(refused.stream_error().unwrap().text().contains("try again"), "{refused:?}");
+    go.add_permits(2);
+    while let Some(answered) = soon(requests.join_next()).await {
+        assert_eq!(answered.unwrap().unwrap(), "1500000");
+    }
+    // What was answered gives its room back.
+    go.add_permits(1);
+    assert_eq!(soon(client.request(&ticket, "slow/1", vec![1; 1_500_000], PATIENCE)).await.unwrap(), "1500000");
 }

@@ -89,3 +89,30 @@ async fn streams_that_were_finished_and_not_read_count_until_they_are() {
     assert_eq!(soon(accepted.read_to_end(LEN)).await.unwrap().len(), LEN);
     soon(writing).await.unwrap();
 }
+
+#[tokio::test]
+async fn streams_that_were_read_give_back_their_right_to_be_open() {
+    // More than the peer allows at a time, each with too much for nobody to care, and too little to be asked about before.
+    let limits = Limits { streams_per_peer: 8, ..limits() };
+    let (client, server) = (endpoint_with(limits.clone()).await, endpoint_with(limits).await);
+    server.serve_requests("count/1", |request| async move { Ok(request.body.len().to_string().into()) }).unwrap();
+    for n in 0..40 {
+        let body = vec![1; 250_000];
+        let response = soon(client.request(server.ticket(), "count/1", body, PATIENCE)).await;
+        assert_eq!(response.unwrap(), "250000", "request {n}");
+    }
+    for _ in 0..40 {
+        let (mut opened, mut accepted) = open(&client, &server).await;
+        opened.write_all(&[1; 100_000]).await.unwrap();
+        opened.finish().unwrap();
+        drop(opened);
+        assert_eq!(soon(accepted.read_to_end(100_000)).await.unwrap().len(), 100_000);
+    }
+    // And those that nobody reads, when nobody will any more.
+    for _ in 0..40 {
+        let (mut opened, accepted) = open(&client, &server).await;
+        opened.write_all(&[1; 100_000]).await.unwrap();
+        opened.finish().unwrap();
+        drop((opened, accepted));
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Events, MAX_EVENTS};
-use crate::stream::ledger::{FULL_CHUNK, Ledger, MAX_MARKS, Traffic};
+use crate::stream::ledger::{FULL_CHUNK, Ledger, MAX_MARKS, MAX_SMALL_CHUNKS, Traffic};
 
 /// Chunks that the peer may hold at a time: the connection dies at 2,049.
 const DEADLY: usize = 2_000;
@@ -43,8 +43,10 @@ struct Lane {
     ledger: Ledger,
     traffic: Traffic,
     written: u64,
-    /// End of each chunk that the peer holds unread.
-    held: VecDeque<u64>,
+    /// End of each chunk that the peer holds unread, and whether it fills its packet.
+    held: VecDeque<(u64, bool)>,
+    /// Of those, how many do not.
+    small: u64,
     consumed: u64,
     /// Watermarks that the peer has not reached.
     marks: VecDeque<u64>,
@@ -64,8 +66,10 @@ impl Lane {
         }
         let end = self.written + len;
         while self.written < end {
+            let full = end - self.written >= FULL_CHUNK;
             self.written = end.min(self.written + FULL_CHUNK);
-            self.held.push_back(self.written);
+            self.held.push_back((self.written, full));
+            self.small += u64::from(!full);
             self.traffic.frames += 1;
         }
         self.traffic.writes += 1;
@@ -97,8 +101,9 @@ impl Lane {
     }
 
     fn read(&mut self, chunks: usize) {
-        for end in self.held.drain(..chunks.min(self.held.len())) {
+        for (end, full) in self.held.drain(..chunks.min(self.held.len())) {
             self.consumed = end;
+            self.small -= u64::from(!full);
         }
         self.answer();
     }
@@ -134,6 +139,7 @@ impl Lane {
         assert!(self.ledger.unconsumed() <= self.written);
         if peer == Peer::Honest {
             assert!(self.held.len() <= DEADLY, "the peer holds {} chunks", self.held.len());
+            assert!(self.small <= MAX_SMALL_CHUNKS, "{} of them are small", self.small);
             assert!(self.ledger.unconsumed() >= self.written - self.consumed, "what is unread counts");
             assert!(self.marks.len() + self.reports.len() <= MAX_MARKS + 1, "{} marks", self.marks.len());
         }

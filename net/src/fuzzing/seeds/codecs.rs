@@ -41,7 +41,7 @@ pub(super) fn control() -> Vec<Named> {
         ("hello", hello(1, false)),
         ("hello-with-limits-nobody-knows", unknown_limits),
         ("hello-of-a-later-version", later_version),
-        ("hello-cut-in-a-limit", vec![&[0, 18, 1][..], &[7; 16], &[1]].concat()),
+        ("hello-cut-in-a-limit", [&[0, 18, 1][..], &[7; 16], &[1]].concat()),
         ("hello-without-a-nonce", vec![0, 2, 1, 7]),
         ("hello-then-delegation", [hello(1, true), delegation.clone()].concat()),
         ("goaway-duplicate", goaway(GoawayReason::Duplicate)),
@@ -128,6 +128,7 @@ fn statuses() -> Vec<Named> {
         ("status-with-a-code-of-a-later-version", rejected(Reason::Other(1000), "later")),
         ("status-whose-text-is-over-its-bound", vec![2, 3, 0x44, 1, 0]),
         ("status-whose-frame-is-over-its-bound", over(&[2], 1026)),
+        ("status-with-more-bytes-than-any-has", [over(&[2], 1026), vec![0; 1050]].concat()),
     ]
 }
 

@@ -57,7 +57,7 @@ pub(super) fn id52() -> Vec<Named> {
     vec![
         ("id52", id52.clone().into_bytes()),
         ("id52-in-upper-case", id52.to_ascii_uppercase().into_bytes()),
-        ("id52-one-character-short", id52[1..].as_bytes().to_vec()),
+        ("id52-one-character-short", id52.as_bytes()[1..].to_vec()),
         ("id52-with-a-letter-outside-the-alphabet", id52.replacen(|c: char| c.is_ascii(), "z", 1).into_bytes()),
         ("id52-of-small-order", "0".repeat(PublicKey::ID52_LENGTH).into_bytes()),
         ("id52-with-bits-after-the-end", another_last.into_bytes()),
@@ -87,7 +87,7 @@ pub(super) fn delegation() -> Vec<Named> {
         ("certificate-that-is-too-long", vec![1; Delegation::MAX_LEN + 1]),
         ("text", text.clone().into_bytes()),
         ("text-in-upper-case", upper.into_bytes()),
-        ("text-cut", text[..text.len() - 1].as_bytes().to_vec()),
+        ("text-cut", text.as_bytes()[..text.len() - 1].to_vec()),
         ("text-of-the-word-alone", b"delegation".to_vec()),
         ("claims", claims.clone()),
         ("claims-of-a-later-version", with(claims.clone(), 0, &[2])),

@@ -19,6 +19,7 @@ pub(super) fn machines() -> Vec<Named> {
     vec![
         ("lane-finished-and-dropped", seed(LANE, &[0, 3, OTHER, OTHER | 6])),
         ("lane-failed-and-dropped", seed(LANE, &[1, 3, 4, OTHER | 1, OTHER | 4])),
+        ("lane-failed-and-then-its-end", seed(LANE, &[OTHER | 1, OTHER, OTHER | 4])),
         ("lane-aborted-after-its-end", seed(LANE, &[0, 2, OTHER | 1, OTHER | 2])),
         ("lane-dropped-at-once", seed(LANE, &[3, OTHER | 6])),
         ("lane-lost-then-finished", seed(LANE, &[6, 0, 3, OTHER | 7, OTHER])),
@@ -26,6 +27,10 @@ pub(super) fn machines() -> Vec<Named> {
         ("ledger-bulk", seed(HONEST, &bulk)),
         ("ledger-a-paused-reader", seed(HONEST, &[2, 255].repeat(8))),
         ("ledger-beside-busy-streams", seed(HONEST, &[3, 255, 2, 100, 1, 200].repeat(6))),
+        (
+            "ledger-that-asks-only-when-it-waits",
+            seed(HONEST, &[3, 255, 3, 255, 3, 255, 2, 150, 2, 150, 4, 255, 6, 255]),
+        ),
         ("ledger-of-a-peer-that-claims-too-much", seed(LYING, &[2, 200, 7, 2, 1, 255, 7, 0, 2, 255, 2, 255])),
         ("row-one-dial", seed(ROW, &[0, 0, 0, 0, 6, 0, 2, 1, 5, 1])),
         ("row-dials-that-fail", seed(ROW, &[0, 0, 0, 0, 7, 0, 7, 0, 0xff, 0, 8, 0])),
@@ -34,7 +39,8 @@ pub(super) fn machines() -> Vec<Named> {
         ("row-of-a-peer-that-restarts", seed(ROW, &[0, 0, 1, 0, 1, 1, 5, 1])),
         ("row-that-awaits-a-twin", seed(ROW, &[0, 0, 0, 0, 6, 0, 3, 130, 4, 0])),
         ("drain-of-an-idle-connection", seed(DRAIN, &[0, OTHER | 4, 4, 4, OTHER | 4, OTHER | 4])),
-        ("drain-with-a-stream-that-is-not-seen-yet", seed(DRAIN, &[1, 0, OTHER | 4, OTHER | 2, 3, OTHER | 3, 4, 4])),
+        ("drain-with-a-stream-that-is-seen-late", seed(DRAIN, &[1, 0, OTHER | 4, OTHER | 2, 3, OTHER | 3, 4, 4])),
+        ("drain-with-a-stream-that-is-never-seen", seed(DRAIN, &[1, 3, 0, OTHER | 4, 4, 4])),
         ("drain-with-streams-both-ways", seed(DRAIN, &[1, OTHER | 1, 2, OTHER | 2, 0, OTHER, 4, OTHER | 4, 3, 3])),
     ]
 }
