@@ -1,8 +1,9 @@
-//! The programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver) and [`demo`].
+//! The programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver), [`demo`] and [`stream_tester`].
 //!
 //! - [`transfer`]: the protocol `file/1`, one file over one stream;
 //! - [`cli`]: what the programs have in common, and the two that send and receive;
 //! - [`demo`]: both of them on one machine, over a relay of its own;
+//! - [`stream_tester`]: every behaviour of the two lanes, driven and checked;
 //! - [`output`], [`progress`]: what programs say, to programs and to people;
 //! - [`exit`], [`signals`]: how they end.
 //!
@@ -14,4 +15,5 @@ pub mod exit;
 pub mod output;
 pub mod progress;
 pub mod signals;
+pub mod stream_tester;
 pub mod transfer;

@@ -4,9 +4,13 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may, their helpers too")]
 
 mod arguments;
+mod chaos;
 mod demo;
 mod endings;
 mod hostile;
+mod hostile_scenes;
 mod refusals;
+mod scale;
+mod stream_tester;
 mod support;
 mod transfers;

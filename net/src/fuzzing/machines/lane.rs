@@ -44,15 +44,21 @@ struct Sending {
     fins: u32,
     lingers: u32,
     failed: bool,
+    aborted: bool,
     dropped: bool,
 }
 
 impl Sending {
     fn new() -> Self {
-        Self { state: Send::Open, fins: 0, lingers: 0, failed: false, dropped: false }
+        Self { state: Send::Open, fins: 0, lingers: 0, failed: false, aborted: false, dropped: false }
     }
 
     fn on(&mut self, event: SendEvent) {
+        // A handle goes once.
+        if self.dropped && event == SendEvent::Drop {
+            return;
+        }
+        self.aborted |= event == SendEvent::Abort;
         let (next, action) = self.state.on(event);
         match action {
             SendAction::Finish => {
@@ -60,7 +66,7 @@ impl Sending {
                 assert!(!self.failed && !self.dropped, "what failed or was dropped never looks complete");
                 self.fins += 1;
             }
-            SendAction::Reset(lane::ABORTED) => assert_eq!(event, SendEvent::Abort),
+            SendAction::Reset(lane::ABORTED) => assert!(self.aborted && next == Send::Reset, "{event:?}"),
             SendAction::Reset(lane::CANCELLED) => assert_eq!((self.state, event), (Send::Open, SendEvent::Drop)),
             SendAction::Reset(code) => assert_eq!(code, lane::DONE),
             SendAction::Linger => {

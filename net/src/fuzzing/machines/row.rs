@@ -22,12 +22,19 @@ pub(super) fn run(mut events: Events<'_>) {
     for (what, which) in events.take(MAX_EVENTS) {
         if let Some(input) = model.input(what, which) {
             model.on(input);
+            if let Input::Accepted(..) = input {
+                assert!(model.connections.len() < FAR_TOO_MANY, "{model:?}");
+            }
         }
         if what == 0xff {
             model.row.forget_failures();
         }
     }
 }
+
+/// A peer that dials again and again does not have more connections than this. How many it may have is the row's matter;
+/// that there is a bound is not.
+const FAR_TOO_MANY: usize = 16;
 
 /// A connection that is there, and what is known of it.
 #[derive(Debug, Clone, Copy)]
@@ -44,11 +51,13 @@ struct Model {
     last: Generation,
     dialling: bool,
     connected: bool,
+    /// To be closed, which the driver does at once.
+    shed: Vec<Generation>,
 }
 
 impl Model {
     fn new(row: Row) -> Self {
-        Self { row, connections: BTreeMap::new(), last: 0, dialling: false, connected: false }
+        Self { row, connections: BTreeMap::new(), last: 0, dialling: false, connected: false, shed: Vec::new() }
     }
 
     /// What the driver can say at this point: a generation comes once, by our dial or by the peer's, and only a dial
@@ -76,6 +85,9 @@ impl Model {
         let absent = self.row.phase() == Phase::Absent;
         for action in self.row.on(input) {
             self.act(action, input, absent);
+        }
+        for generation in std::mem::take(&mut self.shed) {
+            self.on(Input::Closed(generation));
         }
         self.check();
         // Whoever wants a stream now has a connection, or one is on its way.
@@ -124,6 +136,10 @@ impl Model {
                 let others =
                     self.connections.values().any(|known| known.live && known.nonce.is_some() && known.nonce != gone);
                 assert!(others, "{generation} is cut, and no other instance is there: {self:?}");
+            }
+            Action::Shed(generation) => {
+                assert!(!self.connections[&generation].live, "{generation} is shed, and does not drain");
+                self.shed.push(generation);
             }
             Action::AwaitTwin => assert!(matches!(input, Input::Goaway(_, true)) && !self.dialling),
             Action::Connected => assert!(!std::mem::replace(&mut self.connected, true), "said twice"),

@@ -1,0 +1,146 @@
+//! The other side of all cases.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+use twolane::{Endpoint, Limits, PublicKey, Request, ServeError, StreamError, XStream};
+
+use super::{
+    ask::{ACCEPTOR_TAKES, Ask, NOBODY, REQUESTS},
+    board::Board,
+    pattern,
+    player::{Part, play},
+    role::{PROTOCOL, Role, Script, Side},
+    seen::Seen,
+};
+use crate::output::in_one_line;
+
+/// The bound on one stream. The longest case has 120 s on the opener's side, which ends it first.
+const PLAY: Duration = Duration::from_secs(180);
+/// How long a report waits for its stream to end here.
+const REPORT: Duration = Duration::from_secs(30);
+/// Peers at a time: a tester is for a few.
+const PEERS: usize = 16;
+/// How long a stream that nobody accepts waits. One case does, and learns nothing more from the usual 5 s.
+const ACCEPT: Duration = Duration::from_millis(300);
+
+/// The code with which a role that cannot be played is failed.
+pub const NO_ROLE: u64 = 1;
+/// The code with which a report that is not there is failed.
+pub const NO_REPORT: u64 = 2;
+
+/// What an endpoint needs that serves.
+pub fn limits() -> Limits {
+    Limits { peers: PEERS, accept_timeout: ACCEPT, request_bytes: ACCEPTOR_TAKES, ..Limits::default() }
+}
+
+/// What has been served.
+#[derive(Debug, Default)]
+pub struct Served {
+    board: Board,
+    streams: AtomicU64,
+}
+
+impl Served {
+    /// Streams and requests so far, reports not counted.
+    pub fn streams(&self) -> u64 {
+        self.streams.load(Relaxed)
+    }
+}
+
+/// Takes every stream and request of the cases, from now on.
+///
+/// # Errors
+///
+/// [`ServeError`]: somebody serves these protocols already.
+pub async fn serve(endpoint: &Endpoint) -> Result<Arc<Served>, ServeError> {
+    let served = Arc::new(Served::default());
+    endpoint.serve(PROTOCOL, {
+        let served = Arc::clone(&served);
+        move |stream| {
+            let served = Arc::clone(&served);
+            async move { served.take(stream).await }
+        }
+    })?;
+    endpoint.serve_requests(REQUESTS, {
+        let served = Arc::clone(&served);
+        move |request| {
+            let served = Arc::clone(&served);
+            async move { served.answer(request).await }
+        }
+    })?;
+    // A call that does not wait makes the protocol known, and takes nothing.
+    let _ = timeout(Duration::ZERO, endpoint.accept_bi(&[NOBODY])).await;
+    Ok(served)
+}
+
+impl Served {
+    async fn take(&self, mut stream: XStream) {
+        let peer = stream.peer();
+        match Role::from_bytes(stream.metadata()) {
+            Ok(Role::Play(script)) => self.play(peer, stream, &script).await,
+            Ok(Role::Report { id }) => self.report(stream, id).await,
+            Err(error) => drop(stream.fail(StreamError::new(NO_ROLE, in_one_line(&error))).await),
+        }
+    }
+
+    async fn play(&self, peer: PublicKey, stream: XStream, script: &Script) {
+        self.streams.fetch_add(1, Relaxed);
+        let seed = Script::seed(script.id, Side::Acceptor);
+        let part = Part { seed, early: 0, within: PLAY, meter: &AtomicU64::new(0) };
+        let seen = Box::pin(play(stream, &script.steps, part)).await;
+        if script.report {
+            self.board.keep((peer, script.id), seen);
+        }
+    }
+
+    async fn report(&self, mut stream: XStream, id: u64) {
+        let Some(seen) = self.board.take((stream.peer(), id), REPORT).await else {
+            let text = format!("stream {id} has not ended within {REPORT:?}, or was not to be reported");
+            return drop(stream.fail(StreamError::new(NO_REPORT, text)).await);
+        };
+        // An opener that has given up needs no report.
+        if stream.send_json(&seen).await.is_ok() {
+            let _ = stream.finish();
+        }
+    }
+
+    async fn answer(self: Arc<Self>, request: Request) -> Result<Bytes, StreamError> {
+        self.streams.fetch_add(1, Relaxed);
+        match Ask::from_body(&request.body) {
+            Some((Ask::Echo, bytes)) => Ok(bytes),
+            Some((Ask::Fail(words), _)) => Err(words.to_error()),
+            Some((Ask::Size(len), _)) => {
+                // One more than may be given is enough to be refused.
+                let len = (len as usize).min(ACCEPTOR_TAKES + 1);
+                Ok(pattern::bytes(0, len).into())
+            }
+            Some((Ask::Never(id), _)) => {
+                let key = (request.peer, id);
+                self.board.keep(key, Seen::default());
+                let _gone = Gone { served: self, key };
+                std::future::pending().await
+            }
+            None => Err(StreamError::new(NO_ROLE, "this is not what stream-tester asks for")),
+        }
+    }
+}
+
+/// Reports that its request was given up, after a first report that it had come.
+struct Gone {
+    served: Arc<Served>,
+    key: (PublicKey, u64),
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.served.board.keep(self.key, Seen { finished: true, ..Seen::default() });
+    }
+}

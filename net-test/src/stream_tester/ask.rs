@@ -1,0 +1,65 @@
+//! What a request asks of the acceptor: one line of JSON, then bytes.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::role::Words;
+
+/// The protocol of requests.
+pub const REQUESTS: &str = "stream-tester-request/1";
+/// A protocol that is known and never accepted.
+pub const NOBODY: &str = "stream-tester-nobody/1";
+/// What the acceptor takes as a request, and gives as a response. More than the opener takes, so that a response can
+/// be over either bound.
+pub const ACCEPTOR_TAKES: usize = 1024 * 1024;
+/// What the opener takes as a response.
+pub const OPENER_TAKES: usize = 512 * 1024;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ask {
+    /// The bytes back.
+    Echo,
+    /// An error.
+    Fail(Words),
+    /// So many bytes of the pattern with the seed 0, at most some more than the acceptor may give.
+    Size(u32),
+    /// Nothing. That it came, and then that it was given up, is reported as for a stream with this number: `finished`
+    /// tells the two apart.
+    Never(u64),
+}
+
+impl Ask {
+    /// As a request with `bytes`.
+    pub fn to_body(&self, bytes: &[u8]) -> Bytes {
+        // Names and numbers always have a form in JSON.
+        let mut body = serde_json::to_vec(self).unwrap_or_default();
+        body.push(b'\n');
+        body.extend_from_slice(bytes);
+        body.into()
+    }
+
+    /// From a request, with the bytes after it. `None` if it is no such request.
+    pub fn from_body(body: &Bytes) -> Option<(Self, Bytes)> {
+        let end = body.iter().position(|byte| *byte == b'\n')?;
+        let ask = serde_json::from_slice(&body[..end]).ok()?;
+        Some((ask, body.slice(end + 1..)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_arrives_as_it_was_made() {
+        for ask in [Ask::Echo, Ask::Fail(Words::new(404)), Ask::Size(7), Ask::Never(u64::MAX)] {
+            let body = ask.to_body(b"a\nb");
+            assert_eq!(Ask::from_body(&body), Some((ask, Bytes::from_static(b"a\nb"))));
+        }
+        for body in ["", "\n", "{}", "{}\n", "\"echo\""] {
+            assert_eq!(Ask::from_body(&Bytes::from_static(body.as_bytes())), None);
+        }
+    }
+}

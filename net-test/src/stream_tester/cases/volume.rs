@@ -1,0 +1,79 @@
+//! Many streams.
+
+use std::sync::Arc;
+
+use super::{Case, Fault, Running, repeat};
+use crate::stream_tester::{
+    role::{Side::Opener, Step},
+    tester::{Along, Tester},
+};
+
+const STREAMS: usize = 10_000;
+/// Streams at a time. A peer allows 256.
+const AT_ONCE: usize = 64;
+/// What the streams carry back, all together.
+pub(super) const MANY_BYTES: u64 = {
+    let (mut sum, mut n) = (0, 0);
+    while n < STREAMS {
+        sum += len(n);
+        n += 1;
+    }
+    sum
+};
+
+/// Each a case by itself that is over quickly and has an outcome of its own.
+const MIXED: [&str; 14] = [
+    "zero-bytes",
+    "half-close-by-acceptor",
+    "unknown-protocol",
+    "role-refused",
+    "error-at-start-by-acceptor",
+    "error-known-early-by-opener",
+    "error-half-closed-by-acceptor",
+    "abort-by-opener",
+    "abort-by-acceptor",
+    "warnings-by-acceptor",
+    "reset-by-opener",
+    "dropped-writing-half",
+    "wrong-messages",
+    "request-cancelled",
+];
+const ROUNDS: usize = 10;
+/// Cases at a time. One has two streams open at most, and its reports.
+const CASES_AT_ONCE: usize = 48;
+/// What they read, roughly: half of it is read by the cases that close half of a stream.
+pub(super) const MIXED_BYTES: u64 = 6_000_000;
+
+/// From nothing to more than a packet.
+const fn len(n: usize) -> u64 {
+    (n as u64 * 37) % 2000
+}
+
+pub(super) async fn many(t: Arc<Tester>) -> Result<String, Fault> {
+    repeat(STREAMS, AT_ONCE, |n| {
+        let t = Arc::clone(&t);
+        async move {
+            let along = Along { unreported: true, ..Along::default() };
+            let exchange = vec![Step::Exchange { len: len(n) }];
+            let played = t.play_along(Opener, exchange, vec![Step::Echo], along).await?;
+            Ok(played.active_read_back(len(n))?)
+        }
+    })
+    .await?;
+    Ok(format!("{STREAMS} streams, {MANY_BYTES} bytes"))
+}
+
+pub(super) async fn mixed(t: Arc<Tester>) -> Result<String, Fault> {
+    let cases: Vec<&Case> = super::CASES.iter().filter(|case| MIXED.contains(&case.name)).collect();
+    if cases.len() != MIXED.len() {
+        return Err(Fault::Broke("a case of the mixture is not there".into()));
+    }
+    repeat(ROUNDS * cases.len(), CASES_AT_ONCE, |n| {
+        // Neighbours have other outcomes.
+        let case = cases[n % cases.len()];
+        let running: Running = (case.run)(Arc::clone(&t));
+        async move { running.await.map(drop).map_err(|fault| Fault::In(case.name, Box::new(fault))) }
+    })
+    .await?;
+    Ok(format!("{} cases, {ROUNDS} times each, {CASES_AT_ONCE} at a time", cases.len()))
+}

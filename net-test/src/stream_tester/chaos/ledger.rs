@@ -1,0 +1,122 @@
+//! Brings together what the two sides of a stream saw, and how often a request was handled.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    judge,
+    plan::Plan,
+    play::{ReadEnd, Seen},
+};
+use crate::stream_tester::role::Side;
+
+/// Streams and requests by their numbers.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    streams: HashMap<u64, Entry>,
+    handled: HashSet<u64>,
+    unhandled: HashSet<u64>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Opener(Box<Half>),
+    Acceptor(Box<Half>),
+    Both,
+}
+
+#[derive(Debug)]
+struct Half {
+    plan: Plan,
+    seen: Seen,
+    undisturbed: bool,
+}
+
+/// What a stream's second side made of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Matched {
+    /// What is wrong.
+    pub wrong: Vec<String>,
+    /// Bytes that were planned for the directions that both sides saw end.
+    pub planned_bytes: u64,
+}
+
+impl Ledger {
+    /// One side of a stream has ended.
+    pub fn ended(&self, plan: &Plan, side: Side, seen: Seen, undisturbed: bool) -> Matched {
+        let mut state = self.lock();
+        let (opener, acceptor) = match (state.streams.remove(&plan.id), side) {
+            (Some(Entry::Opener(opener)), Side::Acceptor) => (opener.seen, seen),
+            (Some(Entry::Acceptor(acceptor)), Side::Opener) => (seen, acceptor.seen),
+            (None, side) => {
+                let half = Box::new(Half { plan: plan.clone(), seen, undisturbed });
+                let entry = if side == Side::Opener { Entry::Opener(half) } else { Entry::Acceptor(half) };
+                state.streams.insert(plan.id, entry);
+                return Matched::default();
+            }
+            (Some(entry), _) => {
+                state.streams.insert(plan.id, entry);
+                let wrong = vec![format!("the stream came out twice at the {side:?}")];
+                return Matched { wrong, planned_bytes: 0 };
+            }
+        };
+        state.streams.insert(plan.id, Entry::Both);
+        drop(state);
+        let mut planned_bytes = 0;
+        for (reader, part) in [(&acceptor, &plan.opener), (&opener, &plan.acceptor)] {
+            if reader.read_end == ReadEnd::End {
+                planned_bytes += part.len;
+            }
+        }
+        Matched { wrong: judge::both(plan, &opener, &acceptor), planned_bytes }
+    }
+
+    /// A handler got a request. False if it has had it before.
+    pub fn handled(&self, id: u64) -> bool {
+        self.lock().handled.insert(id)
+    }
+
+    /// A caller was told that no handler can have seen its request.
+    pub fn not_handled(&self, id: u64) {
+        self.lock().unhandled.insert(id);
+    }
+
+    /// A caller was told that its request was handled.
+    pub fn was_handled(&self, id: u64) -> bool {
+        self.lock().handled.contains(&id)
+    }
+
+    /// What is wrong with what is left at the end: the plan, and the words.
+    pub fn rest(&self) -> Vec<(Option<Plan>, String)> {
+        let state = self.lock();
+        let mut wrong = Vec::new();
+        for entry in state.streams.values() {
+            match entry {
+                Entry::Opener(half) if half.undisturbed => {
+                    wrong.push((
+                        Some(half.plan.clone()),
+                        "the stream was opened, and nobody had it at the other side".into(),
+                    ));
+                }
+                Entry::Acceptor(half) => {
+                    let words = judge::unopened(&half.plan, &half.seen);
+                    wrong.extend(words.map(|words| (Some(half.plan.clone()), words)));
+                }
+                Entry::Opener(_) | Entry::Both => {}
+            }
+        }
+        for id in state.unhandled.intersection(&state.handled) {
+            wrong.push((None, format!("request {id} was said not to have been handled, and was")));
+        }
+        wrong
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,176 @@
+//! `stream-tester chaos`: many endpoints, everything at once, and a model that says what each stream may see.
+//!
+//! - [`orders`]: what actors do, a function of the seed; [`plan`] travels in each stream and request;
+//! - [`talk`], [`fate`]: the actors; [`serve`] is the other side; [`play`] performs a plan on either;
+//! - [`pairs`]: what has disturbed whom, the machine ([`lag`]) included; [`judge`]: what is legal; [`ledger`]: what both sides saw;
+//! - [`books`]: an endpoint's counters and hooks; [`tally`]: how often what was done;
+//! - [`world`]: where endpoints live; [`settle`]: how all of it ends.
+
+pub mod books;
+pub mod fate;
+pub mod judge;
+pub mod lag;
+pub mod ledger;
+pub mod orders;
+pub mod pairs;
+pub mod plan;
+pub mod play;
+pub mod report;
+pub mod serve;
+pub mod settle;
+pub mod talk;
+pub mod tally;
+#[cfg(test)]
+mod tests;
+pub mod world;
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tokio::time::interval;
+
+use self::{report::Summary, world::World};
+use super::{
+    report::milliseconds,
+    scale::{
+        footprint::{Footprint, Panics},
+        say::{Gauge, Last, announce},
+    },
+};
+use crate::{
+    cli::{self, Problem},
+    exit::Exit,
+    output::Output,
+    signals::Signals,
+};
+
+/// No call that the library bounds takes longer than this: the longest bound is 25 s, and a connection that is gone is
+/// found within 20 s. What takes longer hangs.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// One fate for so many places: each strikes every so many milliseconds, so a pair is disturbed every few seconds, and most streams
+/// are not.
+const PLACES_OF_A_FATE: usize = 8;
+const FATE_PAUSE: Duration = Duration::from_millis(700);
+/// Time for tasks and sockets to be gone after everything has ended: iroh closes sockets in the background.
+const AFTERWARDS: Duration = Duration::from_secs(30);
+
+const EXAMPLES: &str = "\
+Examples:
+  stream-tester chaos --seed 7 --seconds 60
+  stream-tester chaos --seed 7 --seconds 600 --endpoints 48 --rate 800 --json
+
+The same seed makes the same plans; the order in which they meet is the scheduler's.
+With --json the last line is the summary: {\"event\":\"summary\",\"ok\":…,\"violations\":[…],…}.
+
+Exit codes:
+    0  all of it held
+    1  something did not, or something failed on this side
+    2  the command line
+  130  interrupted (SIGINT); 143 terminated (SIGTERM)";
+
+/// Let many endpoints do everything at once, and check every stream against its plan
+#[derive(Debug, Clone, clap::Args)]
+#[command(max_term_width = 100, after_help = EXAMPLES)]
+pub struct Args {
+    /// What all plans come from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// How long actors act, in seconds
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+
+    /// Endpoints at a time
+    #[arg(long, value_name = "K", default_value_t = 24, value_parser = clap::value_parser!(u16).range(2..=500))]
+    endpoints: u16,
+
+    /// Streams, requests and the like a second, in all
+    #[arg(long, value_name = "R", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+
+    /// Print one JSON object a line to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(args: Args) -> ExitCode {
+    let output = Output::new(args.json, false);
+    let summary = cli::drive(|signals| run(args, output, signals));
+    announce(output, summary)
+}
+
+async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summary>, Problem> {
+    let (started, panics) = (Instant::now(), Panics::watch());
+    let before = Footprint::now();
+    let places = usize::from(args.endpoints);
+    let world = World::new(args.seed, places)
+        .await
+        .map_err(|error| Problem::because(Exit::Failure, "the endpoints cannot be bound", &error))?;
+    let fates = places.div_ceil(PLACES_OF_A_FATE);
+    start(&world, fates, args.rate);
+    let acting = watch(&args, &world, output);
+    tokio::select! {
+        exit = signals.asked() => return Err(Problem::new(exit, format!("{} with seed {}", exit.kind(), args.seed))),
+        () = acting => {}
+    }
+    settle::settle(&world).await;
+
+    let seconds = args.seconds as f64;
+    let floors = tally::floors(seconds * f64::from(args.rate), seconds * fates as f64 / FATE_PAUSE.as_secs_f64());
+    let actions = world.tally.actions();
+    let (violations, violations_found) = world.tally.violations();
+    let mut summary = Summary {
+        seed: args.seed,
+        seconds: args.seconds,
+        endpoints: places,
+        lives: world.books().len(),
+        missing: tally::too_few(&floors, &actions),
+        actions,
+        floors,
+        strict: world.tally.strict.load(Relaxed),
+        disturbed: world.tally.disturbed.load(Relaxed),
+        bytes: world.tally.read_bytes.load(Relaxed),
+        violations,
+        violations_found,
+        worst_lag_ms: world.worst_lag_ms.load(Relaxed),
+        ..Summary::default()
+    };
+    drop(world);
+    summary.left = before.returns(AFTERWARDS).await;
+    let after = Footprint::now();
+    summary.tasks = [before.tasks, after.tasks];
+    summary.files = before.files.zip(after.files).map(|(before, after)| [before, after]);
+    summary.panics = panics.count();
+    summary.ms = milliseconds(started.elapsed());
+    summary.ok = summary.holds();
+    Ok(Last { ok: summary.ok, table: summary.table(), event: summary })
+}
+
+fn start(world: &Arc<World>, fates: usize, rate: u32) {
+    let places = world.len();
+    let mean_us = 1_000_000 * places as u64 / u64::from(rate);
+    for me in 0..places {
+        world.tasks.spawn(talk::talk(Arc::clone(world), me, mean_us));
+    }
+    world.tasks.spawn(lag::watch(Arc::clone(world)));
+    let pause_us = u64::try_from(FATE_PAUSE.as_micros()).unwrap_or(u64::MAX);
+    for fate in 0..fates {
+        world.tasks.spawn(fate::rule(Arc::clone(world), places + fate, pause_us));
+    }
+}
+
+/// Waits until the time is over, and shows how it goes.
+async fn watch(args: &Args, world: &World, output: Output) {
+    let gauge = Gauge::new(output, "chaos", args.seconds);
+    let mut second = interval(Duration::from_secs(1));
+    for passed in 0..=args.seconds {
+        second.tick().await;
+        let (_, wrong) = world.tally.violations();
+        let streams = world.tally.strict.load(Relaxed) + world.tally.disturbed.load(Relaxed);
+        gauge.show(passed, &format!("{streams} sides of streams, {wrong} violations"));
+    }
+    gauge.clear();
+}

@@ -1,0 +1,338 @@
+//! What an actor does next: drawn from a deck, and so a function of its seed alone.
+
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+use super::plan::{Answer, End, Part};
+
+/// Places stand in a ring, and have to do with so many on either side: a restart costs each of them a handshake, and a pair
+/// sees enough streams between two disturbances to get calm.
+const NEAR: usize = 4;
+
+/// What a talker does, and how often in a deck.
+const TALK: &[(Card, usize)] = &[
+    (Card::Finish, 9),
+    (Card::Echo, 3),
+    (Card::Warn, 3),
+    (Card::End(End::Fail), 4),
+    (Card::End(End::Abort), 3),
+    (Card::End(End::Drop), 3),
+    (Card::End(End::CancelWrite), 2),
+    (Card::CancelOpen, 2),
+    (Card::Unknown, 1),
+    (Card::Request, 4),
+    (Card::RequestError, 2),
+    (Card::CancelRequest, 1),
+    (Card::RequestDeadline, 1),
+    (Card::Connect, 1),
+    (Card::Keep, 1),
+];
+
+/// What a fate does, each as often as the others.
+const FATE: &[Fate] = &[Fate::ShutDownInTime, Fate::ShutDownNow, Fate::DropEndpoint, Fate::Ban, Fate::Close];
+
+/// A card of a talker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Card {
+    Finish,
+    Echo,
+    Warn,
+    End(End),
+    CancelOpen,
+    Unknown,
+    Request,
+    RequestError,
+    CancelRequest,
+    RequestDeadline,
+    Connect,
+    Keep,
+}
+
+/// What a talker is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// A stream.
+    Stream(Draft),
+    /// A stream whose opening is dropped after so many microseconds.
+    CancelOpen(Draft, u64),
+    /// A stream of a protocol that nobody serves.
+    Unknown {
+        /// With whom.
+        to: usize,
+    },
+    /// A request.
+    Request {
+        /// With whom.
+        to: usize,
+        /// Bytes in it.
+        len: usize,
+        /// What the handler does.
+        answer: Answer,
+        /// When the caller drops it.
+        drop_after_ms: Option<u64>,
+        /// A deadline that is to pass.
+        deadline_ms: Option<u64>,
+    },
+    /// A connection.
+    Connect {
+        /// With whom.
+        to: usize,
+    },
+    /// A peer that is kept for so many milliseconds.
+    Keep {
+        /// Whom.
+        to: usize,
+        /// How long.
+        hold_ms: u64,
+    },
+}
+
+impl Order {
+    /// With whom.
+    pub fn to(&self) -> usize {
+        match self {
+            Self::Stream(draft) | Self::CancelOpen(draft, _) => draft.to,
+            Self::Unknown { to } | Self::Request { to, .. } | Self::Connect { to } | Self::Keep { to, .. } => *to,
+        }
+    }
+}
+
+/// What a stream is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// With whom.
+    pub to: usize,
+    /// Taken by `accept_bi` there, in place of a handler.
+    pub accepted: bool,
+    /// As in the plan.
+    pub opener: Part,
+    /// As in the plan.
+    pub acceptor: Part,
+    /// As in the plan.
+    pub echo: bool,
+    /// As in the plan.
+    pub early: u64,
+    /// As in the plan.
+    pub cancel_reads: bool,
+    /// As in the plan.
+    pub pause_ms: u64,
+}
+
+/// What a fate is to do, to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blow {
+    /// What.
+    pub fate: Fate,
+    /// To whom.
+    pub place: usize,
+    /// With regard to whom, where that matters.
+    pub other: usize,
+    /// How long, where that matters, in milliseconds.
+    pub hold_ms: u64,
+}
+
+/// What disturbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// A shutdown with time for what is under way, and a new endpoint with the same key.
+    ShutDownInTime,
+    /// A shutdown without.
+    ShutDownNow,
+    /// The last handle of an endpoint is dropped.
+    DropEndpoint,
+    /// A peer is denied, and forgotten later.
+    Ban,
+    /// A connection is closed.
+    Close,
+}
+
+/// Draws for one actor.
+#[derive(Debug)]
+pub struct Dealer {
+    rng: StdRng,
+    me: usize,
+    places: usize,
+    talk: Vec<Card>,
+    fate: Vec<Fate>,
+}
+
+impl Dealer {
+    /// For the actor with this number. Talkers have the number of their place, fates come after them.
+    pub fn new(seed: u64, actor: usize, places: usize) -> Self {
+        let mut bytes = [0; 32];
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes()).update(&(actor as u64).to_le_bytes());
+        hasher.finalize_xof().fill(&mut bytes);
+        Self { rng: StdRng::from_seed(bytes), me: actor, places, talk: Vec::new(), fate: Vec::new() }
+    }
+
+    /// The next order of a talker.
+    pub fn order(&mut self) -> Order {
+        if self.talk.is_empty() {
+            self.talk = TALK.iter().flat_map(|(card, count)| vec![*card; *count]).collect();
+            self.talk.shuffle(&mut self.rng);
+        }
+        let card = self.talk.pop().unwrap_or(Card::Finish);
+        let to = self.other_than(self.me);
+        match card {
+            Card::Finish => Order::Stream(self.draft(to)),
+            Card::Echo => {
+                let mut draft = self.draft(to);
+                (draft.echo, draft.acceptor) = (true, draft.opener);
+                Order::Stream(draft)
+            }
+            Card::Warn => {
+                let mut draft = self.draft(to);
+                draft.opener.warnings = self.rng.random_range(0..=7);
+                draft.acceptor.warnings = self.rng.random_range(1..=7);
+                Order::Stream(draft)
+            }
+            Card::End(end) => {
+                let mut draft = self.draft(to);
+                let (opener, acceptor) = [(true, false), (false, true), (true, true)][self.rng.random_range(0..3)];
+                if opener {
+                    draft.opener.end = end;
+                }
+                if acceptor {
+                    draft.acceptor.end = end;
+                }
+                Order::Stream(draft)
+            }
+            Card::CancelOpen => {
+                let draft = self.draft(to);
+                Order::CancelOpen(draft, self.rng.random_range(0..2_000))
+            }
+            Card::Unknown => Order::Unknown { to },
+            Card::Request => {
+                let len = self.rng.random_range(0..200_000);
+                self.request(to, Answer::Data(len))
+            }
+            Card::RequestError => self.request(to, Answer::Error),
+            Card::CancelRequest => {
+                let after = self.rng.random_range(0..20);
+                with(self.request(to, Answer::Never), Some(after), None)
+            }
+            Card::RequestDeadline => {
+                let after = self.rng.random_range(1..50);
+                with(self.request(to, Answer::Never), None, Some(after))
+            }
+            Card::Connect => Order::Connect { to },
+            Card::Keep => Order::Keep { to, hold_ms: self.rng.random_range(50..500) },
+        }
+    }
+
+    /// The next blow of a fate.
+    pub fn blow(&mut self) -> Blow {
+        if self.fate.is_empty() {
+            self.fate = FATE.to_vec();
+            self.fate.shuffle(&mut self.rng);
+        }
+        let fate = self.fate.pop().unwrap_or(Fate::Close);
+        let place = self.rng.random_range(0..self.places);
+        let other = self.other_than(place);
+        Blow { fate, place, other, hold_ms: self.rng.random_range(50..500) }
+    }
+
+    /// How long an actor waits before it acts: up to twice the mean, drawn with the rest.
+    pub fn wait_us(&mut self, mean_us: u64) -> u64 {
+        self.rng.random_range(0..=mean_us * 2)
+    }
+
+    fn other_than(&mut self, place: usize) -> usize {
+        let step = self.rng.random_range(1..=NEAR.min(self.places / 2));
+        let step = if self.rng.random() { step } else { self.places - step };
+        (place + step) % self.places
+    }
+
+    fn request(&mut self, to: usize, answer: Answer) -> Order {
+        Order::Request { to, len: self.rng.random_range(0..20_000), answer, drop_after_ms: None, deadline_ms: None }
+    }
+
+    fn draft(&mut self, to: usize) -> Draft {
+        let (opener, acceptor) = (self.part(), self.part());
+        let early = if self.rng.random_ratio(1, 4) { opener.len.min(4_096) } else { 0 };
+        Draft {
+            to,
+            accepted: self.rng.random(),
+            opener,
+            acceptor,
+            echo: false,
+            early,
+            cancel_reads: self.rng.random_ratio(1, 4),
+            pause_ms: if self.rng.random_ratio(1, 10) { self.rng.random_range(1..30) } else { 0 },
+        }
+    }
+
+    /// Mostly short; now and then more than a stream's window.
+    fn part(&mut self) -> Part {
+        let len = match self.rng.random_range(0..400) {
+            0..160 => self.rng.random_range(0..100),
+            160..340 => self.rng.random_range(0..8_000),
+            340..398 => self.rng.random_range(0..64_000),
+            _ => self.rng.random_range(0..3_000_000),
+        };
+        let pieces = self.rng.random_range(1..32);
+        let piece = usize::try_from(len / pieces).unwrap_or_default().max(1);
+        Part { len, piece, warnings: 0, end: End::Finish }
+    }
+}
+
+fn with(order: Order, after: Option<u64>, deadline: Option<u64>) -> Order {
+    match order {
+        Order::Request { to, len, answer, .. } => {
+            Order::Request { to, len, answer, drop_after_ms: after, deadline_ms: deadline }
+        }
+        other => other,
+    }
+}
+
+/// Cards in a talker's deck, and those for which `wanted` holds.
+pub fn share(wanted: impl Fn(&Order) -> bool) -> f64 {
+    // What a card becomes depends on it alone: one deck has them all.
+    let mut dealer = Dealer::new(0, 0, 2);
+    let cards: usize = TALK.iter().map(|(_, count)| count).sum();
+    let found = (0..cards).filter(|_| wanted(&dealer.order())).count();
+    found as f64 / cards as f64
+}
+
+/// How many kinds of blows there are: a fate deals them in equal shares.
+pub fn fates() -> usize {
+    FATE.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn orders(seed: u64, actor: usize) -> Vec<Order> {
+        let mut dealer = Dealer::new(seed, actor, 5);
+        (0..200).map(|_| dealer.order()).collect()
+    }
+
+    #[test]
+    fn what_an_actor_does_is_a_function_of_its_seed() {
+        assert_eq!(orders(7, 1), orders(7, 1));
+        assert_ne!(orders(7, 1), orders(8, 1));
+        assert_ne!(orders(7, 1), orders(7, 2));
+    }
+
+    #[test]
+    fn nobody_talks_to_itself_and_every_neighbour_is_talked_to() {
+        for (places, me, expected) in [(2, 0, vec![1]), (3, 2, vec![0, 1]), (12, 1, vec![0, 2, 3, 4, 5, 9, 10, 11])] {
+            let mut dealer = Dealer::new(1, me, places);
+            let met: std::collections::BTreeSet<_> = (0..200).map(|_| dealer.other_than(me)).collect();
+            assert_eq!(met, expected.into_iter().collect());
+        }
+        let mut dealer = Dealer::new(1, 2, 3);
+        for _ in 0..100 {
+            let Blow { place, other, .. } = dealer.blow();
+            assert_ne!(place, other);
+        }
+    }
+
+    #[test]
+    fn a_fate_deals_every_blow_before_one_comes_again() {
+        let mut dealer = Dealer::new(1, 9, 3);
+        let dealt: std::collections::HashSet<_> = (0..FATE.len()).map(|_| dealer.blow().fate).collect();
+        assert_eq!(dealt.len(), FATE.len());
+    }
+}

@@ -1,0 +1,304 @@
+//! Performs one side of a plan on a stream, and keeps what it saw.
+
+use std::{
+    future::{Future, ready},
+    pin::pin,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::{sleep, timeout};
+use twolane::{Errors, ReadError, RecvStream, SendStream, Severity, StreamError, WriteError, XStream};
+
+use super::{
+    PATIENCE,
+    plan::{End, Plan, is_pattern, other},
+};
+use crate::stream_tester::{pattern, role::Side};
+
+/// What a read takes at most: several of them for all but the shortest data.
+const READ: usize = 16 * 1024;
+
+/// What one side of a stream saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Bytes that it wrote.
+    pub wrote: u64,
+    /// How its writing ended.
+    pub write_end: WriteEnd,
+    /// Bytes that it read.
+    pub read: u64,
+    /// They were those of the pattern.
+    pub intact: bool,
+    /// How its reading ended.
+    pub read_end: ReadEnd,
+    /// The codes of the warnings that it heard.
+    pub warnings: Vec<u64>,
+}
+
+/// How writing ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteEnd {
+    /// As planned.
+    Planned,
+    /// The peer failed or aborted the stream.
+    PeerFailed {
+        /// Its code.
+        code: u64,
+    },
+    /// The peer stopped reading.
+    Stopped {
+        /// The code of STOP_SENDING.
+        code: u64,
+    },
+    /// The connection was lost.
+    Lost(String),
+    /// An echo whose reading did not come to an end.
+    Unfinished,
+    /// It took longer than anything may.
+    Hung,
+    /// Something that is never right.
+    Other(String),
+}
+
+/// How reading ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadEnd {
+    /// The end of the data.
+    End,
+    /// The peer failed the stream.
+    Failed {
+        /// Its code.
+        code: u64,
+        /// Its words.
+        text: String,
+        /// How much it says that it had written.
+        offset: u64,
+    },
+    /// The peer aborted the stream.
+    Aborted {
+        /// Its code.
+        code: u64,
+        /// Its words.
+        text: String,
+    },
+    /// The peer dropped the stream.
+    Reset {
+        /// The code of RESET_STREAM.
+        code: u64,
+    },
+    /// This side failed or aborted the stream, and was told so.
+    EndedHere,
+    /// This side ended before there was anything to see.
+    Unread,
+    /// The connection was lost.
+    Lost(String),
+    /// It took longer than anything may.
+    Hung,
+    /// Something that is never right.
+    Other(String),
+}
+
+/// Performs one side of a plan. The opener's early data counts as written.
+pub async fn play(stream: XStream, plan: &Plan, side: Side) -> Seen {
+    let errors = stream.errors();
+    let (mut send, mut recv) = stream.split();
+    let early = if side == Side::Opener { plan.early } else { 0 };
+    let (mut writing, mut reading) =
+        (Writing { wrote: early, end: None }, Reading { read: 0, intact: true, end: None });
+    if plan.echo && side == Side::Acceptor {
+        echo(&mut send, &mut recv, plan, &mut writing, &mut reading).await;
+    } else {
+        let mut write = pin!(write(&mut send, plan, side, &mut writing));
+        let mut read = pin!(read(&mut recv, plan, side, &mut reading));
+        let (mut written, mut all_read) = (false, false);
+        while !(written && all_read) {
+            tokio::select! {
+                goes_on = &mut write, if !written => {
+                    written = true;
+                    if !goes_on {
+                        break;
+                    }
+                }
+                () = &mut read, if !all_read => all_read = true,
+            }
+        }
+    }
+    let (write_end, read_end) = (writing.end.unwrap_or(WriteEnd::Unfinished), reading.end.unwrap_or(ReadEnd::Unread));
+    let whole = write_end == WriteEnd::Planned && read_end == ReadEnd::End;
+    let warnings = if whole { hear(&errors, plan.part(other(side)).warnings).await } else { Vec::new() };
+    Seen { wrote: writing.wrote, write_end, read: reading.read, intact: reading.intact, read_end, warnings }
+}
+
+struct Writing {
+    wrote: u64,
+    end: Option<WriteEnd>,
+}
+
+struct Reading {
+    read: u64,
+    intact: bool,
+    end: Option<ReadEnd>,
+}
+
+/// False if the stream is to be dropped now.
+async fn write(send: &mut SendStream, plan: &Plan, side: Side, writing: &mut Writing) -> bool {
+    let end = run_writer(send, plan, side, &mut writing.wrote).await;
+    let goes_on = !(end == WriteEnd::Planned && plan.part(side).end.drops());
+    writing.end = Some(end);
+    goes_on
+}
+
+async fn run_writer(send: &mut SendStream, plan: &Plan, side: Side, wrote: &mut u64) -> WriteEnd {
+    let part = plan.part(side);
+    for code in plan.warnings(side) {
+        match bounded(send.warn(StreamError::new(code, "a warning"))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error.into(),
+            Err(Hung) => return WriteEnd::Hung,
+        }
+    }
+    while *wrote < part.len {
+        let left = usize::try_from(part.len - *wrote).unwrap_or(usize::MAX);
+        let piece = pattern::slice(plan.pattern(side), *wrote, left.min(part.piece));
+        if part.end == End::CancelWrite && piece.len() == left {
+            // The last one is dropped if it has to wait.
+            match once(send.write(&piece)).await {
+                Some(Ok(len)) => *wrote += len as u64,
+                Some(Err(error)) => return error.into(),
+                None => {}
+            }
+            return WriteEnd::Planned;
+        }
+        match bounded(send.write(&piece)).await {
+            Ok(Ok(len)) => *wrote += len as u64,
+            Ok(Err(error)) => return error.into(),
+            Err(Hung) => return WriteEnd::Hung,
+        }
+    }
+    let ended = match part.end {
+        End::Finish => Ok(send.finish()),
+        End::Fail => bounded(send.fail(plan.error(side))).await,
+        End::Abort => bounded(send.abort(plan.error(side))).await,
+        End::Drop | End::CancelWrite => return WriteEnd::Planned,
+    };
+    match ended {
+        Ok(Ok(())) => WriteEnd::Planned,
+        Ok(Err(error)) => error.into(),
+        Err(Hung) => WriteEnd::Hung,
+    }
+}
+
+async fn read(recv: &mut RecvStream, plan: &Plan, side: Side, reading: &mut Reading) {
+    sleep(Duration::from_millis(plan.pause_ms)).await;
+    let mut buf = vec![0; READ];
+    loop {
+        match next(recv, plan.cancel_reads, &mut buf).await {
+            Ok(Ok(Some(data))) => take(&data, plan, side, reading),
+            Ok(Ok(None)) => return reading.end = Some(ReadEnd::End),
+            Ok(Err(error)) => return reading.end = Some(error.into()),
+            Err(Hung) => return reading.end = Some(ReadEnd::Hung),
+        }
+    }
+}
+
+async fn echo(send: &mut SendStream, recv: &mut RecvStream, plan: &Plan, writing: &mut Writing, reading: &mut Reading) {
+    let mut buf = vec![0; READ];
+    let end = loop {
+        let mut data = match next(recv, plan.cancel_reads, &mut buf).await {
+            Ok(Ok(Some(data))) => data,
+            Ok(Ok(None)) => break ReadEnd::End,
+            Ok(Err(error)) => break error.into(),
+            Err(Hung) => break ReadEnd::Hung,
+        };
+        take(&data, plan, Side::Acceptor, reading);
+        while !data.is_empty() {
+            match bounded(send.write(&data)).await {
+                Ok(Ok(len)) => {
+                    writing.wrote += len as u64;
+                    let _ = data.split_to(len);
+                }
+                Ok(Err(error)) => return writing.end = Some(error.into()),
+                Err(Hung) => return writing.end = Some(WriteEnd::Hung),
+            }
+        }
+    };
+    if end == ReadEnd::End {
+        writing.end = Some(send.finish().map_or_else(WriteEnd::from, |()| WriteEnd::Planned));
+    }
+    reading.end = Some(end);
+}
+
+fn take(data: &[u8], plan: &Plan, side: Side, reading: &mut Reading) {
+    reading.intact &= is_pattern(plan.pattern(other(side)), reading.read, data);
+    reading.read += data.len() as u64;
+}
+
+/// The next data; by turns with `read` and with `read_chunk` if reads are cancelled.
+async fn next(recv: &mut RecvStream, cancel: bool, buf: &mut [u8]) -> Result<Result<Option<Bytes>, ReadError>, Hung> {
+    if cancel {
+        if let Some(read) = once(recv.read(buf)).await {
+            return Ok(read.map(|len| (len > 0).then(|| Bytes::copy_from_slice(&buf[..len]))));
+        }
+        if let Some(read) = once(recv.read_chunk(READ)).await {
+            return Ok(read);
+        }
+    }
+    bounded(recv.read_chunk(READ)).await
+}
+
+/// The warnings that the peer sent, however late they come.
+async fn hear(errors: &Errors, wanted: u64) -> Vec<u64> {
+    let mut heard = Vec::new();
+    while (heard.len() as u64) < wanted {
+        match bounded(errors.next()).await {
+            Ok(Some(report)) if report.severity == Severity::Warning => heard.push(report.error.code()),
+            _ => break,
+        }
+    }
+    heard
+}
+
+/// It took longer than [`PATIENCE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hung;
+
+/// Waits for something that the library bounds itself.
+pub async fn bounded<T>(what: impl Future<Output = T>) -> Result<T, Hung> {
+    timeout(PATIENCE, what).await.map_err(|_| Hung)
+}
+
+/// Polls once, and drops what is not ready.
+async fn once<T>(what: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = what => Some(done),
+        () = ready(()) => None,
+    }
+}
+
+impl From<WriteError> for WriteEnd {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Failed(error) => Self::PeerFailed { code: error.code() },
+            WriteError::Stopped { code } => Self::Stopped { code },
+            WriteError::Lost(lost) => Self::Lost(lost.to_string()),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for ReadEnd {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Failed(error) => {
+                Self::Failed { code: error.code(), text: error.text().to_owned(), offset: error.offset() }
+            }
+            ReadError::Aborted(error) => Self::Aborted { code: error.code(), text: error.text().to_owned() },
+            ReadError::Reset { code } => Self::Reset { code },
+            ReadError::EndedHere(_) => Self::EndedHere,
+            ReadError::Lost(lost) => Self::Lost(lost.to_string()),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}

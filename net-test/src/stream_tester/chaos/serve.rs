@@ -1,0 +1,166 @@
+//! What a place does with what others open: it plays its side of the plan.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use twolane::{Endpoint, Protocol, Request, StreamError, XStream};
+
+use super::{
+    books::Books,
+    plan::{Answer, Ask, Plan},
+    play::{ReadEnd, Seen, play},
+    tally::Action,
+    world::{Held, World},
+};
+use crate::stream_tester::role::Side;
+
+/// Taken by a handler.
+pub const HANDLED: Protocol = Protocol::from_static("chaos-handled/1");
+/// Taken by `accept_bi`.
+pub const ACCEPTED: Protocol = Protocol::from_static("chaos-accepted/1");
+/// Requests.
+pub const ASKED: Protocol = Protocol::from_static("chaos-asked/1");
+/// Taken by nobody.
+pub const NOBODY: Protocol = Protocol::from_static("chaos-nobody/1");
+
+/// Serves everything that does not need an `accept_bi`.
+pub fn install(world: &Arc<World>, me: usize, endpoint: &Endpoint, books: &Arc<Books>) {
+    let shared = (Arc::clone(world), Arc::clone(books));
+    let streams = endpoint.serve(HANDLED, move |stream| {
+        let (world, books) = shared.clone();
+        async move { take(&world, me, &books, stream, Action::Serve).await }
+    });
+    let shared = (Arc::clone(world), Arc::clone(books));
+    let requests = endpoint.serve_requests(ASKED, move |request| {
+        let (world, books) = shared.clone();
+        async move { asked(&world, me, &books, &request).await }
+    });
+    for error in [streams.err(), requests.err()].into_iter().flatten() {
+        world.tally.wrong(Some(me), "a new endpoint", error.to_string());
+    }
+}
+
+/// Takes what comes by `accept_bi`, until the endpoint goes.
+pub async fn accept(world: Arc<World>, me: usize, held: Held) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = held.endpoint.accept_bi(&[ACCEPTED]) => accepted,
+            () = held.left() => return,
+        };
+        let Ok((_, stream)) = accepted else {
+            return;
+        };
+        let (taker, books) = (Arc::clone(&world), Arc::clone(&held.books));
+        world.tasks.spawn(async move { take(&taker, me, &books, stream, Action::Accept).await });
+    }
+}
+
+async fn take(world: &World, me: usize, books: &Books, stream: XStream, how: Action) {
+    let _handling = Handling::new(&world.tally.handling);
+    let Some(plan) = Plan::decode(stream.metadata()) else {
+        return world.tally.wrong(None, format!("a stream at {me}"), "its metadata is no plan");
+    };
+    if plan.to != me || plan.from >= world.len() || stream.peer() != world.place(plan.from).id {
+        return world.wrong(
+            plan.from.min(world.len() - 1),
+            me,
+            &plan,
+            format!("it came to {me} from {}", stream.peer()),
+        );
+    }
+    if plan.ban.is_some() && plan.ban == world.banned(me, plan.from) {
+        world.wrong(plan.from, me, &plan, "a stream of a peer that was denied all the while was accepted");
+    }
+    world.tally.done(how);
+    let seen = play(stream, &plan, Side::Acceptor).await;
+    close(world, books, &plan, Side::Acceptor, seen);
+}
+
+/// Writes down what one side of a stream saw, and judges it. True if only what was planned was legal, and was seen.
+pub fn close(world: &World, books: &Books, plan: &Plan, side: Side, seen: Seen) -> bool {
+    // Looked at after everything was seen: what begins only now disturbed nothing.
+    let undisturbed = world.pairs.undisturbed(plan.from, plan.to, plan.sight);
+    let tally = &world.tally;
+    if undisturbed { &tally.strict } else { &tally.disturbed }.fetch_add(1, Relaxed);
+    let mut bounds = books.bounds();
+    bounds.sent.add(seen.wrote);
+    match seen.read_end {
+        ReadEnd::End | ReadEnd::Failed { .. } => bounds.received.add(seen.read),
+        // What came together with the header or the answer counts as read.
+        _ => bounds.received.add_between(seen.read, plan.part(super::plan::other(side)).len),
+    }
+    drop(bounds);
+    if seen.read_end == ReadEnd::End {
+        tally.read_bytes.fetch_add(seen.read, Relaxed);
+    }
+    let mut wrong = super::judge::side(plan, side, &seen, undisturbed);
+    let words = format!("{seen:?}");
+    let matched = world.ledger.ended(plan, side, seen, undisturbed);
+    tally.planned_bytes.fetch_add(matched.planned_bytes, Relaxed);
+    wrong.extend(matched.wrong);
+    let legal = wrong.is_empty();
+    for wrong in wrong {
+        let calm = if undisturbed { "undisturbed" } else { "disturbed" };
+        world.wrong(plan.from, plan.to, plan, format!("the {side:?}, {calm}: {wrong}; it saw {words}"));
+    }
+    legal && undisturbed
+}
+
+async fn asked(world: &World, me: usize, books: &Books, request: &Request) -> Result<Bytes, StreamError> {
+    let _handling = Handling::new(&world.tally.handling);
+    let Some((ask, intact)) = Ask::decode(&request.body) else {
+        world.tally.wrong(None, format!("a request at {me}"), "it carries no plan");
+        return Err(StreamError::new(0, "no plan"));
+    };
+    let mut wrong = Vec::new();
+    if ask.to != me || ask.from >= world.len() || request.peer != world.place(ask.from).id {
+        wrong.push(format!("it came to {me} from {}", request.peer));
+    }
+    if !intact {
+        wrong.push("its data is not what was sent".into());
+    }
+    if !world.ledger.handled(ask.id) {
+        wrong.push("it was handled twice".into());
+    }
+    if ask.ban.is_some() && ask.ban == world.banned(me, ask.from) {
+        wrong.push("it is of a peer that was denied all the while".into());
+    }
+    for wrong in wrong {
+        world.wrong(ask.from.min(world.len() - 1), me, &ask, wrong);
+    }
+    books.bounds().received.add(request.body.len() as u64);
+    match ask.answer {
+        Answer::Data(len) => {
+            // A caller may give up before all of it is written.
+            books.bounds().sent.add_between(0, len as u64);
+            Ok(ask.response(len))
+        }
+        Answer::Error => {
+            let (code, text) = ask.error_words();
+            Err(StreamError::new(code, text))
+        }
+        Answer::Never => pending().await,
+    }
+}
+
+/// A handler that runs: one that is dropped ends as well.
+struct Handling<'a>(&'a AtomicU64);
+
+impl<'a> Handling<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Handling<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

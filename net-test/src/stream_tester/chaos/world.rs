@@ -1,0 +1,310 @@
+//! The places, and the endpoint that lives at each of them now.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+use twolane::{AccessList, BindError, Endpoint, Limits, PublicKey, SecretKey, Ticket};
+
+use super::{
+    books::{Books, HookBook},
+    ledger::Ledger,
+    pairs::Pairs,
+    play::bounded,
+    serve,
+    tally::Tally,
+};
+
+/// Orders that may wait for one disturbed pair: one finds out that it is calm again, and others are there at that moment.
+const WAITING: u64 = 2;
+
+/// Everything that actors share.
+#[derive(Debug)]
+pub struct World {
+    /// What all plans come from.
+    pub seed: u64,
+    /// What disturbed whom.
+    pub pairs: Pairs,
+    /// What both sides saw.
+    pub ledger: Ledger,
+    /// What was done.
+    pub tally: Tally,
+    /// By how much a timer was late at worst, in milliseconds.
+    pub worst_lag_ms: AtomicU64,
+    /// Told when actors are to end.
+    pub stop: CancellationToken,
+    /// Told when calls that are under way are to be dropped: after every pair was disturbed.
+    pub give_up: CancellationToken,
+    /// Every task of actors.
+    pub tasks: TaskTracker,
+    /// Those that wait in `accept_bi`: they end with their endpoint.
+    pub acceptors: TaskTracker,
+    places: Vec<Place>,
+    /// The books of every endpoint that there was.
+    shelf: Mutex<Vec<Arc<Books>>>,
+    bans: Mutex<HashMap<(usize, usize), u64>>,
+    /// Orders of a place that have to do with another.
+    under_way: Vec<AtomicU64>,
+    next_ban: AtomicU64,
+}
+
+/// Where one endpoint after the other lives, with one key.
+#[derive(Debug)]
+pub struct Place {
+    key: SecretKey,
+    /// Its key's public half.
+    pub id: PublicKey,
+    /// Who may connect to it.
+    pub list: AccessList,
+    /// Held by whoever restarts it.
+    pub restart: tokio::sync::Mutex<()>,
+    /// Bytes of requests that its endpoints may have read, and its handlers never got.
+    pub unsure: AtomicU64,
+    ticket: Mutex<Ticket>,
+    life: Mutex<Option<Life>>,
+    lives: AtomicU64,
+}
+
+/// An endpoint, and who holds it.
+#[derive(Debug)]
+pub struct Life {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Its books.
+    pub books: Arc<Books>,
+    /// Those who hold it are to let go of it.
+    pub leave: CancellationToken,
+    /// Those who hold it.
+    pub holders: TaskTracker,
+}
+
+/// A turn of one place with another, until it is dropped.
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub struct Turn<'a>(&'a AtomicU64);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A handle to the endpoint of a place, for one call.
+#[derive(Debug)]
+pub struct Held {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Its books.
+    pub books: Arc<Books>,
+    leave: CancellationToken,
+    give_up: CancellationToken,
+    // Dropped after the endpoint.
+    _token: TaskTrackerToken,
+}
+
+/// How a call on an endpoint ended.
+#[derive(Debug)]
+pub enum Ended<T> {
+    /// It returned.
+    With(T),
+    /// It was dropped, since its endpoint is to be, or all is over.
+    Left,
+    /// It took longer than anything may.
+    Hung,
+}
+
+/// Everything runs on one address, and everybody may come back at once.
+fn limits() -> Limits {
+    Limits { handshakes: 4_096, handshakes_per_address: 4_096, ..Limits::default() }
+}
+
+impl World {
+    /// So many places, each with an endpoint.
+    ///
+    /// # Errors
+    ///
+    /// An endpoint cannot be bound.
+    pub async fn new(seed: u64, places: usize) -> Result<Arc<Self>, BindError> {
+        let world = Arc::new(Self {
+            seed,
+            pairs: Pairs::new(places),
+            ledger: Ledger::default(),
+            tally: Tally::default(),
+            worst_lag_ms: AtomicU64::default(),
+            stop: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            acceptors: TaskTracker::new(),
+            places: (0..places).map(|n| Place::new(seed, n)).collect(),
+            shelf: Mutex::default(),
+            bans: Mutex::default(),
+            under_way: (0..places * places).map(|_| AtomicU64::new(0)).collect(),
+            next_ban: AtomicU64::new(1),
+        });
+        for place in 0..places {
+            world.revive(place).await?;
+        }
+        Ok(world)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// One of them.
+    pub fn place(&self, n: usize) -> &Place {
+        &self.places[n]
+    }
+
+    /// The endpoint of a place, if there is one now.
+    pub fn hold(&self, n: usize) -> Option<Held> {
+        let life = self.place(n).lock_life();
+        let life = life.as_ref()?;
+        Some(Held {
+            endpoint: life.endpoint.clone(),
+            books: Arc::clone(&life.books),
+            leave: life.leave.clone(),
+            give_up: self.give_up.clone(),
+            _token: life.holders.token(),
+        })
+    }
+
+    /// Gives a place a new endpoint.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be bound.
+    pub async fn revive(self: &Arc<Self>, n: usize) -> Result<(), BindError> {
+        let place = self.place(n);
+        let hooks = HookBook::default();
+        let builder = Endpoint::builder().offline().secret_key(place.key.clone()).limits(limits());
+        let endpoint = builder.access(place.list.clone()).hooks(hooks.clone()).bind().await?;
+        let name = (n, place.lives.fetch_add(1, Relaxed));
+        let books = Arc::new(Books::new(name, Arc::clone(endpoint.metrics()), hooks));
+        lock(&self.shelf).push(Arc::clone(&books));
+        serve::install(self, n, &endpoint, &books);
+        *lock(&place.ticket) = endpoint.ticket();
+        let (leave, holders) = (CancellationToken::new(), TaskTracker::new());
+        holders.close();
+        *place.lock_life() = Some(Life { endpoint, books, leave, holders });
+        if let Some(held) = self.hold(n) {
+            self.acceptors.spawn(serve::accept(Arc::clone(self), n, held));
+        }
+        Ok(())
+    }
+
+    /// The books of every endpoint that there was.
+    pub fn books(&self) -> Vec<Arc<Books>> {
+        lock(&self.shelf).clone()
+    }
+
+    /// A ban is in force from now on: called after the list says so.
+    pub fn ban(&self, at: usize, of: usize) {
+        lock(&self.bans).insert((at, of), self.next_ban.fetch_add(1, Relaxed));
+    }
+
+    /// It is not any more: called before the list says so.
+    pub fn lift(&self, at: usize, of: usize) {
+        lock(&self.bans).remove(&(at, of));
+    }
+
+    /// The ban at one place of another.
+    pub fn banned(&self, at: usize, of: usize) -> Option<u64> {
+        lock(&self.bans).get(&(at, of)).copied()
+    }
+
+    /// A turn of one place with another. None if so many others are waiting for a disturbed pair already: a peer that moved
+    /// away is waited for as long as a dial may take, and not by everybody.
+    pub fn turn(&self, from: usize, to: usize) -> Option<Turn<'_>> {
+        let count = &self.under_way[from * self.len() + to];
+        let waiting = count.fetch_add(1, Relaxed) >= WAITING && !self.pairs.sight(from, to).calm;
+        let turn = Turn(count);
+        (!waiting).then_some(turn)
+    }
+
+    /// Something is wrong with what happened between two places.
+    pub fn wrong(&self, actor: usize, with: usize, plan: &impl std::fmt::Debug, seen: impl Into<String>) {
+        let plan = format!("{plan:?}; between {actor} and {with}: {}", self.pairs.past(actor, with));
+        self.tally.wrong(Some(actor), plan, seen);
+    }
+}
+
+impl Place {
+    fn new(seed: u64, n: usize) -> Self {
+        // Keys decide which of two simultaneous dials stays: they belong to what the seed decides.
+        let mut bytes = [0; 32];
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"key").update(&seed.to_le_bytes()).update(&(n as u64).to_le_bytes());
+        hasher.finalize_xof().fill(&mut bytes);
+        let key = SecretKey::from_bytes(&bytes);
+        let id = key.public_key();
+        Self {
+            key,
+            id,
+            list: AccessList::everybody(),
+            restart: tokio::sync::Mutex::default(),
+            unsure: AtomicU64::default(),
+            ticket: Mutex::new(Ticket::new(id)),
+            life: Mutex::default(),
+            lives: AtomicU64::default(),
+        }
+    }
+
+    /// Where its endpoint is, or was.
+    pub fn ticket(&self) -> Ticket {
+        lock(&self.ticket).clone()
+    }
+
+    /// Takes its endpoint away.
+    pub fn take(&self) -> Option<Life> {
+        self.lock_life().take()
+    }
+
+    fn lock_life(&self) -> MutexGuard<'_, Option<Life>> {
+        lock(&self.life)
+    }
+}
+
+impl Held {
+    /// Runs a call that the library bounds itself.
+    pub async fn call<T>(&self, what: impl Future<Output = T>) -> Ended<T> {
+        tokio::select! {
+            done = bounded(what) => done.map_or(Ended::Hung, Ended::With),
+            () = self.leave.cancelled() => Ended::Left,
+            () = self.give_up.cancelled() => Ended::Left,
+        }
+    }
+
+    /// Waits until the endpoint is to be let go of.
+    pub async fn left(&self) {
+        self.leave.cancelled().await;
+    }
+}
+
+impl Life {
+    /// Drops the endpoint, with nobody else holding it. False if somebody does not let go.
+    pub async fn end(self, within: Duration) -> bool {
+        self.leave.cancel();
+        tokio::time::timeout(within, self.holders.wait()).await.is_ok()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,133 @@
+//! The endpoint under attack, and what it serves.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::{
+    task::AbortHandle,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use twolane::{Endpoint, GetStreamError, Limits, Metrics, PublicKey, ServeError, Ticket, XStream};
+
+use super::tally::{Counts, Tally};
+use crate::{cli::Problem, exit::Exit};
+
+/// Requests that come back as they are: the honest peer's.
+pub(super) const REQUESTS: &str = "requests/1";
+/// Requests that are answered with [`LARGE`] bytes.
+pub(super) const LARGE_RESPONSES: &str = "large/1";
+/// Streams whose data comes back.
+pub(super) const ECHO: &str = "echo/1";
+/// Streams that are taken and not read.
+pub(super) const UNREAD: &str = "unread/1";
+/// Streams that the program takes with `accept_bi`, and it is busy.
+pub(super) const WAITING: &str = "waiting/1";
+/// What the endpoint opens to whoever has connected, if the scene says so.
+pub(super) const BAIT: &str = "bait/1";
+
+/// A large response's length.
+pub(super) const LARGE: usize = 256 * 1024;
+/// How often a stream is opened to each peer that is not the honest one.
+const BAIT_EVERY: Duration = Duration::from_millis(10);
+/// How long such a peer has for its answer.
+const BAIT_FOR: Duration = Duration::from_millis(500);
+
+/// The endpoint under attack. Dropped, it closes.
+pub(super) struct Victim {
+    pub(super) endpoint: Endpoint,
+    before: Counts,
+    tally: Tally,
+    baiting: Option<AbortHandle>,
+}
+
+impl Victim {
+    pub(super) async fn start(limits: Limits) -> Result<Self, Problem> {
+        let endpoint = Endpoint::builder().offline().limits(limits).bind().await;
+        let endpoint = endpoint.map_err(|error| Problem::because(Exit::Failure, "no endpoint to attack", &error))?;
+        serve(&endpoint).map_err(|error| Problem::because(Exit::Failure, "nothing can be served", &error))?;
+        // The call is given up at once, and the protocol known from then on.
+        let _ = timeout(Duration::ZERO, endpoint.accept_bi(&[WAITING])).await;
+        let before = counted(endpoint.metrics());
+        Ok(Self { endpoint, before, tally: Tally::default(), baiting: None })
+    }
+
+    /// Opens streams to whoever connects, other than `honest`.
+    pub(super) fn bait(&mut self, honest: PublicKey) {
+        let (endpoint, tally) = (self.endpoint.clone(), self.tally.clone());
+        let task = tokio::spawn(async move {
+            let mut tick = interval(BAIT_EVERY);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tick.tick().await;
+                for peer in endpoint.peers().into_iter().filter(|peer| peer.id != honest) {
+                    let opened = timeout(BAIT_FOR, endpoint.get_stream(Ticket::new(peer.id), BAIT)).await;
+                    tally.one(match opened {
+                        Ok(Ok(_)) => "bait_accepted",
+                        Ok(Err(GetStreamError::Malformed(_))) => "bait_malformed",
+                        Ok(Err(GetStreamError::Rejected { .. })) => "bait_rejected",
+                        // It has left, or says nothing.
+                        Ok(Err(_)) | Err(_) => "bait_lost",
+                    });
+                }
+            }
+        });
+        self.baiting = Some(task.abort_handle());
+    }
+
+    /// What the endpoint counted since the start.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = counted(self.endpoint.metrics());
+        for (name, count) in &mut counts {
+            *count -= self.before.get(name).copied().unwrap_or_default();
+        }
+        counts.extend(self.tally.counts());
+        counts
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        if let Some(baiting) = &self.baiting {
+            baiting.abort();
+        }
+    }
+}
+
+fn serve(endpoint: &Endpoint) -> Result<(), ServeError> {
+    endpoint.serve_requests(REQUESTS, |request| async move { Ok(request.body) })?;
+    // Made anew for each: what is shared would not show in memory.
+    endpoint.serve_requests(LARGE_RESPONSES, |_| async { Ok(Bytes::from(vec![0x61; LARGE])) })?;
+    endpoint.serve(ECHO, echo)?;
+    endpoint.serve(UNREAD, |stream| async move {
+        let errors = stream.errors();
+        // Until the stream, or the connection, is over.
+        while errors.next().await.is_some() {}
+    })
+}
+
+async fn echo(mut stream: XStream) {
+    while let Ok(chunk) = stream.read_chunk(usize::MAX).await {
+        let Some(chunk) = chunk else {
+            return drop(stream.finish());
+        };
+        if stream.write_chunk(chunk).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The counters that scenes look at.
+fn counted(metrics: &Arc<Metrics>) -> Counts {
+    let counters = [
+        ("connections_accepted", metrics.connections_accepted.get()),
+        ("connections_closed", metrics.connections_closed.get()),
+        ("delegations_refused", metrics.delegations_refused.get()),
+        ("handshakes_failed", metrics.handshakes_failed.get()),
+        ("handshakes_refused", metrics.handshakes_refused.get()),
+        ("handshakes_retried", metrics.handshakes_retried.get()),
+        ("peers_busy", metrics.peers_busy.get()),
+        ("records_received", metrics.records_received.get()),
+        ("streams_rejected", metrics.streams_rejected.get()),
+    ];
+    counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}

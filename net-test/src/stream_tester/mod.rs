@@ -1,0 +1,100 @@
+//! `stream-tester`: every behaviour of the two lanes, driven and checked.
+//!
+//! A case is two scripts ([`role`]), one for each side, and what each side must then have seen ([`seen`]). One
+//! [`player`] performs them on both sides. The acceptor's script travels in its stream's metadata, and what it saw
+//! comes back on a stream of its own, so a case is the same whether the acceptor is in this process or on another
+//! machine. The opener compares ([`check`]).
+//!
+//! - [`cases`]: what is tested;
+//! - [`tester`]: the opener's side of a case;
+//! - [`acceptor`]: the other side of all of them;
+//! - [`run`], [`serve`]: the subcommands; [`report`] is what they say;
+//! - [`chaos`], [`scale`]: subcommands with models of their own: everything at once, and very much of it;
+//! - [`hostile`]: a subcommand with scenes of its own: peers that keep to nothing.
+
+pub mod acceptor;
+pub mod ask;
+pub mod board;
+pub mod cases;
+pub mod chaos;
+pub mod check;
+pub mod hostile;
+mod network;
+pub mod pattern;
+pub mod player;
+pub mod report;
+pub mod role;
+pub mod run;
+pub mod scale;
+pub mod seen;
+pub mod serve;
+pub mod tester;
+#[cfg(test)]
+mod tests;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::cli;
+
+const EXAMPLES: &str = "\
+Examples:
+  stream-tester run
+  stream-tester run --list
+  stream-tester run --only lines json --json
+  stream-tester serve --offline
+  stream-tester hostile
+  stream-tester chaos --seed 7 --seconds 60
+  stream-tester leaks
+  stream-tester scale
+  stream-tester run --offline --against 'endpointab…'
+
+Without --against, both sides are in this process, on loopback. With --json the last line is the summary.
+RUST_LOG=twolane=debug shows what goes on inside.
+";
+
+/// The codes, for the help of each subcommand.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+    0  every case held
+    1  a case did not, or something failed on this side
+    2  the command line: a wrong ticket, a case that is not there, a key that cannot be used
+    3  the peer was not found, did not answer in time, or was lost before the first case
+    4  the peer is no stream-tester that serves
+  130  interrupted (SIGINT); 143 terminated (SIGTERM)";
+
+/// Drive every behaviour of the two lanes, and check what each side sees
+#[derive(Debug, Parser)]
+#[command(name = "stream-tester", version, max_term_width = 100, subcommand_required = true)]
+#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Serve(serve::Args),
+    Hostile(hostile::Args),
+    Chaos(chaos::Args),
+    Leaks(scale::leaks::Args),
+    Scale(scale::crowd::Args),
+}
+
+/// The program, with its arguments, the first of which is its name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Args = match cli::parse(args.into_iter().collect()) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    match args.command {
+        Command::Run(args) => run::main(args),
+        Command::Serve(args) => serve::main(args),
+        Command::Hostile(args) => hostile::main(args),
+        Command::Chaos(args) => chaos::main(args),
+        Command::Leaks(args) => scale::leaks::main(args),
+        Command::Scale(args) => scale::crowd::main(args),
+    }
+}

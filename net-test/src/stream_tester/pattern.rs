@@ -1,0 +1,73 @@
+//! The data that cases write: any length of it, known at both sides from a number alone.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+/// After how many bytes the data repeats. A prime, so that no buffer, window or packet size divides it: data that is
+/// moved by one of those does not look the same.
+const PERIOD: usize = 1_048_573;
+/// How far apart two seeds start.
+const STRIDE: u64 = 7_919;
+
+/// The data from `offset` on: at least one byte and at most `max` of them, without a copy. (None if `max` is 0.)
+pub fn slice(seed: u64, offset: u64, max: usize) -> Bytes {
+    let period = PERIOD as u64;
+    let start = (offset % period + (seed % period) * STRIDE % period) % period;
+    // Less than PERIOD, which is a usize.
+    let start = usize::try_from(start).unwrap_or_default();
+    base().slice(start..start + max.min(PERIOD - start))
+}
+
+/// The first `len` bytes, copied.
+pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut data = Vec::with_capacity(len);
+    while data.len() < len {
+        data.extend_from_slice(&slice(seed, data.len() as u64, len - data.len()));
+    }
+    data
+}
+
+/// The hash of the first `len` bytes.
+pub fn hash(seed: u64, len: u64) -> blake3::Hash {
+    let (mut hasher, mut offset) = (blake3::Hasher::new(), 0);
+    while offset < len {
+        let piece = slice(seed, offset, usize::try_from(len - offset).unwrap_or(PERIOD));
+        hasher.update(&piece);
+        offset += piece.len() as u64;
+    }
+    hasher.finalize()
+}
+
+fn base() -> &'static Bytes {
+    static BASE: OnceLock<Bytes> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let mut data = vec![0; PERIOD];
+        blake3::Hasher::new().update(b"stream-tester/1").finalize_xof().fill(&mut data);
+        data.into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_is_the_same_however_it_is_cut() {
+        let whole = bytes(7, 3_000_000);
+        assert_eq!(blake3::hash(&whole), hash(7, 3_000_000));
+        for offset in [0, 1, PERIOD - 1, PERIOD, 2 * PERIOD + 17] {
+            let piece = slice(7, offset as u64, 1000);
+            assert_eq!(piece, whole[offset..offset + piece.len()]);
+        }
+    }
+
+    #[test]
+    fn seeds_and_lengths_differ() {
+        assert_ne!(hash(1, 1), hash(1, 2));
+        assert_ne!(hash(1, 1000), hash(2, 1000));
+        assert_ne!(slice(1, 0, 64), slice(1, 1, 64));
+        assert!(slice(1, 0, 0).is_empty());
+        assert!(!slice(u64::MAX, u64::MAX, 1).is_empty());
+    }
+}

@@ -1,0 +1,137 @@
+//! What a process holds: tasks, open files, memory. Read before and after, it shows what was left behind.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use peak_alloc::PeakAlloc;
+use tokio::{
+    runtime::Handle,
+    time::{interval, timeout},
+};
+
+/// How often a condition is looked at for which nothing can be awaited: counters of the runtime and of the system.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What the process holds at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Tasks of the runtime that have not ended.
+    pub tasks: usize,
+    /// Open files and sockets, where the system lists them.
+    pub files: Option<usize>,
+    /// Bytes that were allocated and not freed; 0 in a program without the counting allocator.
+    pub heap: u64,
+    /// Resident memory in bytes, where the system tells.
+    pub resident: Option<u64>,
+}
+
+impl Footprint {
+    /// What it holds now. To be called on a runtime.
+    pub fn now() -> Self {
+        Self {
+            tasks: Handle::current().metrics().num_alive_tasks(),
+            files: open_files(),
+            heap: PeakAlloc.current_usage() as u64,
+            resident: resident(),
+        }
+    }
+
+    /// Waits until there are no more tasks and files than here. The answer is what is left otherwise.
+    pub async fn returns(&self, within: Duration) -> Vec<String> {
+        until(within, || left(self, &Self::now()).is_empty()).await;
+        left(self, &Self::now())
+    }
+}
+
+/// What there is more of: in words.
+pub fn left(before: &Footprint, after: &Footprint) -> Vec<String> {
+    let mut left = Vec::new();
+    if after.tasks > before.tasks {
+        left.push(format!("{} tasks run, and {} did before", after.tasks, before.tasks));
+    }
+    if let (Some(before), Some(after)) = (before.files, after.files)
+        && after > before
+    {
+        left.push(format!("{after} files and sockets are open, and {before} were before"));
+    }
+    left
+}
+
+/// Waits until something holds that nobody announces. False if it does not within the bound.
+pub async fn until(within: Duration, holds: impl Fn() -> bool) -> bool {
+    let waiting = async {
+        let mut look = interval(LOOK);
+        while !holds() {
+            look.tick().await;
+        }
+    };
+    timeout(within, waiting).await.is_ok()
+}
+
+fn open_files() -> Option<usize> {
+    // The listing itself is an open file, each time.
+    std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count)
+}
+
+fn resident() -> Option<u64> {
+    memory_stats::memory_stats().map(|memory| memory.physical_mem as u64)
+}
+
+/// Counts panics, wherever they are caught: those in tasks end nothing by themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Panics(u64);
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+impl Panics {
+    /// Counts from now on. What happens at a panic otherwise goes on to.
+    pub fn watch() -> Self {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.fetch_add(1, Relaxed);
+            before(panic);
+        }));
+        Self(PANICS.load(Relaxed))
+    }
+
+    /// How many there were since.
+    pub fn count(&self) -> u64 {
+        PANICS.load(Relaxed) - self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_goes_on_is_left_and_one_that_ends_is_not() {
+        let before = Footprint::now();
+        let task = tokio::spawn(std::future::pending::<()>());
+        let left = before.returns(Duration::from_millis(50)).await;
+        assert!(left.len() == 1 && left[0].contains("tasks"), "{left:?}");
+        task.abort();
+        assert!(before.returns(Duration::from_secs(30)).await.is_empty());
+    }
+
+    #[test]
+    fn more_open_files_are_named() {
+        let before = Footprint { files: Some(10), ..Footprint::default() };
+        assert!(left(&before, &before).is_empty());
+        let after = Footprint { files: Some(11), ..before };
+        assert!(left(&before, &after)[0].contains("11 files"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_open_socket_and_resident_memory_are_counted() {
+        let before = open_files().unwrap();
+        let _socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        // Other tests open and close files meanwhile; that it is counted at all shows over some of them.
+        let sockets: Vec<_> = (0..64).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        assert!(open_files().unwrap() > before, "{} sockets are open", sockets.len());
+        assert!(resident().unwrap() > 1 << 20);
+    }
+}

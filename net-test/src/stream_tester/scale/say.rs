@@ -1,0 +1,86 @@
+//! How `chaos`, `leaks` and `scale` say how it goes, and how it went.
+
+use std::{process::ExitCode, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::{
+    cli::Problem,
+    exit::Exit,
+    output::{Output, SCHEMA, now_ns},
+    stream_tester::report::print,
+};
+
+/// How far something is, for people. Hidden if nobody watches.
+#[derive(Debug)]
+pub struct Gauge(ProgressBar);
+
+impl Gauge {
+    /// Of so many steps.
+    pub fn new(output: Output, name: &str, steps: u64) -> Self {
+        if !output.wants_bar() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new(steps);
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len}, {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Self(bar)
+    }
+
+    /// Shows how far it is.
+    pub fn show(&self, step: u64, words: &str) {
+        self.0.set_position(step);
+        self.0.set_message(words.to_owned());
+    }
+
+    /// Takes it away.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// The last words.
+#[derive(Debug)]
+pub struct Last<T> {
+    /// It held.
+    pub ok: bool,
+    /// For people.
+    pub table: String,
+    /// For programs.
+    pub event: T,
+}
+
+#[derive(Serialize)]
+struct Line<'a, T> {
+    event: &'static str,
+    #[serde(flatten)]
+    summary: &'a T,
+    ts: u64,
+    schema: u32,
+}
+
+/// Says how it went, and with which code the program ends.
+pub fn announce<T: Serialize>(output: Output, last: Result<Last<T>, Problem>) -> ExitCode {
+    match last {
+        Ok(last) => {
+            output.say(format_args!("{}", last.table));
+            let line = Line { event: "summary", summary: &last.event, ts: now_ns() / 1_000_000, schema: SCHEMA };
+            if output.is_json()
+                && let Ok(text) = serde_json::to_string(&line)
+            {
+                print(&text);
+            }
+            if last.ok { Exit::Done } else { Exit::Failure }.into()
+        }
+        Err(problem) => {
+            let exit = problem.exit;
+            output.fail(&problem.into_failure());
+            exit.into()
+        }
+    }
+}

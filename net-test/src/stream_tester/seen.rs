@@ -1,0 +1,210 @@
+//! What one side saw of a stream: what the acceptor reports and the opener compares.
+
+use serde::{Deserialize, Serialize};
+use twolane::{NextError, ReadError, Report, Severity, StreamError, WriteError};
+
+/// Reports that are kept of one stream. The library holds 64 that nobody reads.
+pub const MAX_REPORTS: usize = 256;
+
+/// The severity of a report that ends nothing.
+pub const WARNING: &str = "warning";
+
+/// Everything that one side saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Every step was taken, within the bound.
+    pub finished: bool,
+    /// What came with the stream. Of the acceptor's side only.
+    pub metadata: Sum,
+    /// The data that was read, and how that ended.
+    pub read: Lane,
+    /// The data that was written, whose hash is not kept, and how that ended.
+    pub written: Lane,
+    /// How the first call that said something on the error lane and failed did.
+    pub said: Ending,
+    /// What came on the error lane, in its order. Of more than [`MAX_REPORTS`] the rest is left out.
+    pub reports: Vec<Heard>,
+}
+
+/// One direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// The bytes.
+    pub sum: Sum,
+    /// The last that was seen of it.
+    pub end: Ending,
+}
+
+/// Bytes, by number and hash.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// How many.
+    pub bytes: u64,
+    /// Their BLAKE3 hash in hexadecimal digits; empty if it is not kept.
+    pub blake3: String,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It did not.
+    #[default]
+    Open,
+    /// In order.
+    End,
+    /// The peer failed the stream.
+    Failed(Told),
+    /// The peer aborted the stream.
+    Aborted(Told),
+    /// The peer dropped what it wrote.
+    Reset(u64),
+    /// The peer dropped its reading half.
+    Stopped(u64),
+    /// This side had ended the stream.
+    EndedHere,
+    /// A message was cut by the end.
+    Cut(u64),
+    /// A message is too long.
+    TooLong,
+    /// A message is no text.
+    NotText,
+    /// A message is not JSON.
+    NotJson,
+    /// In a way that no case asks for, in words.
+    Other(String),
+}
+
+/// What was said on the error lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The code.
+    pub code: u64,
+    /// The text.
+    pub text: String,
+    /// The details.
+    pub details: Sum,
+    /// How many bytes its sender had written.
+    pub offset: u64,
+}
+
+/// One report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// `warning`, `fatal` or `abort`.
+    pub severity: String,
+    /// What it says.
+    pub told: Told,
+    /// Reports that were dropped before it.
+    pub missed: u64,
+}
+
+impl Heard {
+    /// A report before which none was dropped.
+    pub fn new(severity: &str, told: Told) -> Self {
+        Self { severity: severity.into(), told, missed: 0 }
+    }
+}
+
+impl Sum {
+    /// Of bytes that are there.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+    }
+}
+
+impl Ending {
+    /// Takes over news: the last that was seen of a lane is what counts, but for an end that is repeated.
+    pub fn becomes(&mut self, news: Self) {
+        if matches!(self, Self::Open | Self::End) {
+            *self = news;
+        }
+    }
+}
+
+impl From<&StreamError> for Told {
+    fn from(error: &StreamError) -> Self {
+        Self {
+            code: error.code(),
+            text: error.text().to_owned(),
+            details: Sum::of(error.details()),
+            offset: error.offset(),
+        }
+    }
+}
+
+impl From<&Report> for Heard {
+    fn from(report: &Report) -> Self {
+        let severity = match report.severity {
+            Severity::Warning => WARNING,
+            Severity::Fatal => "fatal",
+            Severity::Abort => "abort",
+        };
+        Self { severity: severity.into(), told: (&*report.error).into(), missed: report.missed }
+    }
+}
+
+impl From<ReadError> for Ending {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Failed(error) => Self::Failed((&*error).into()),
+            ReadError::Aborted(error) => Self::Aborted((&*error).into()),
+            ReadError::Reset { code } => Self::Reset(code),
+            ReadError::EndedHere(_) => Self::EndedHere,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<WriteError> for Ending {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Failed(error) => Self::Failed((&*error).into()),
+            WriteError::Stopped { code } => Self::Stopped(code),
+            WriteError::EndedHere => Self::EndedHere,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<NextError> for Ending {
+    fn from(error: NextError) -> Self {
+        match error {
+            NextError::Read(error) => error.into(),
+            NextError::Ended { read } => Self::Cut(read as u64),
+            NextError::TooLong { .. } => Self::TooLong,
+            NextError::Text => Self::NotText,
+            NextError::Json(_) => Self::NotJson,
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_arrives_as_it_was_seen() {
+        let told = Told { code: 7, text: "zu\n voll".into(), details: Sum::of(b"/srv"), offset: 12 };
+        let seen = Seen {
+            finished: true,
+            read: Lane { sum: Sum::of(b"data"), end: Ending::Failed(told.clone()) },
+            said: Ending::Cut(3),
+            reports: vec![Heard { severity: "fatal".into(), told, missed: 2 }],
+            ..Seen::default()
+        };
+        let text = serde_json::to_string(&seen).unwrap();
+        assert_eq!(serde_json::from_str::<Seen>(&text).unwrap(), seen);
+    }
+
+    #[test]
+    fn an_error_after_the_end_is_news_and_an_end_after_an_error_is_not() {
+        let mut ending = Ending::Open;
+        ending.becomes(Ending::End);
+        ending.becomes(Ending::Reset(1));
+        assert_eq!(ending, Ending::Reset(1));
+        ending.becomes(Ending::End);
+        assert_eq!(ending, Ending::Reset(1));
+    }
+}

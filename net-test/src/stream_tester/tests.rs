@@ -1,0 +1,191 @@
+//! That the cases can fail: against an acceptor that does something else than it was asked to, and by themselves.
+
+use std::{sync::Arc, time::Duration};
+
+use twolane::{Connection, Endpoint, XStream};
+
+use super::{
+    acceptor,
+    board::Board,
+    cases::{CASES, Case},
+    player::{Part, play},
+    report::Report,
+    role::{PROTOCOL, Role, Script, Side, Step, Words},
+    run::Runner,
+    tester::{Fault, Tester},
+};
+use crate::{output::Output, signals::Signals};
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(30);
+
+/// What a faulty acceptor does in place of a step. (The peer's library is the one under test in every other case; here
+/// its misbehaviour is played.)
+type Fake = fn(Step) -> Step;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acceptor_that_does_something_else_is_found_out() {
+    let faults: [(&str, &str, Fake); 15] = [
+        ("data-to-opener", "one byte too few", |step| match step {
+            Step::Write { len, piece } => Step::Write { len: len - 1, piece },
+            step => step,
+        }),
+        ("data-to-opener", "one byte too many", |step| match step {
+            Step::Write { len, piece } => Step::Write { len: len + 1, piece },
+            step => step,
+        }),
+        ("data-to-opener", "no end", |step| if step == Step::Finish { Step::DropSend } else { step }),
+        ("data-to-acceptor", "an error in place of an end", |step| match step {
+            Step::Finish => Step::Fail(Words::new(1)),
+            step => step,
+        }),
+        ("half-close-by-opener", "other data", |step| match step {
+            Step::Write { .. } => Step::Raw(vec![7; 1000]),
+            step => step,
+        }),
+        ("error-in-middle-by-acceptor", "an end in place of the error", |step| match step {
+            Step::Fail(_) => Step::Finish,
+            step => step,
+        }),
+        ("error-while-idle-by-acceptor", "an abort in place of the error", |step| match step {
+            Step::Fail(words) => Step::Abort(words),
+            step => step,
+        }),
+        ("error-at-start-by-acceptor", "another code", |step| match step {
+            Step::Fail(words) => Step::Fail(words.nth(1)),
+            step => step,
+        }),
+        ("error-after-last-by-acceptor", "another text", |step| match step {
+            Step::Fail(words) => Step::Fail(Words { text: words.text - 1, ..words }),
+            step => step,
+        }),
+        ("error-lengths", "other details", |step| match step {
+            Step::Fail(words) if words.details > 0 => Step::Fail(Words { details: words.details - 1, ..words }),
+            step => step,
+        }),
+        ("error-known-early-by-acceptor", "another offset", |step| match step {
+            Step::Write { len, piece } => Step::Write { len: len + 1, piece },
+            step => step,
+        }),
+        ("abort-by-acceptor", "an error in place of the abort", |step| match step {
+            Step::Abort(words) => Step::Fail(words),
+            step => step,
+        }),
+        ("warnings-by-acceptor", "one warning too many", |step| match step {
+            Step::Warn { words, count: 20 } => Step::Warn { words, count: 21 },
+            step => step,
+        }),
+        ("reset-by-acceptor", "an end in place of the reset", |step| match step {
+            Step::Hear(_) => Step::Finish,
+            step => step,
+        }),
+        ("lines", "one line too few", |step| match step {
+            Step::WriteLines(count) => Step::WriteLines(count - 1),
+            step => step,
+        }),
+    ];
+    for (name, what, fake) in faults {
+        let case = CASES.iter().find(|case| case.name == name).unwrap();
+        let (tester, other) = pair().await;
+        let board = Arc::new(Board::default());
+        let handler = Arc::clone(&board);
+        other.serve(PROTOCOL, move |stream| faulty(stream, Arc::clone(&handler), fake)).unwrap();
+        let found = tokio::time::timeout(SOON, (case.run)(tester)).await;
+        assert!(matches!(found, Ok(Err(Fault::Mismatch(_)))), "{name}, {what}: {found:?}");
+
+        // And the same acceptor without the fault passes.
+        let (tester, other) = pair().await;
+        other.serve(PROTOCOL, move |stream| faulty(stream, Arc::clone(&board), |step| step)).unwrap();
+        let found = tokio::time::timeout(SOON, (case.run)(tester)).await;
+        assert!(matches!(found, Ok(Ok(_))), "{name} without a fault: {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_case_that_fails_hangs_or_breaks_does_not_stop_the_others() {
+    static ODD: [Case; 5] = [
+        Case {
+            name: "fails",
+            sentence: "",
+            bound: SOON,
+            bytes: None,
+            run: |_| Box::pin(async { Err(Fault::Broke("on purpose".into())) }),
+        },
+        Case {
+            name: "hangs",
+            sentence: "",
+            bound: Duration::from_millis(50),
+            bytes: Some(1),
+            run: |_| Box::pin(std::future::pending()),
+        },
+        Case {
+            name: "breaks",
+            sentence: "",
+            bound: SOON,
+            bytes: None,
+            run: |t| {
+                Box::pin(async move {
+                    assert!(t.number() == 0, "this panic is part of the test");
+                    Ok(String::new())
+                })
+            },
+        },
+        Case {
+            name: "loses",
+            sentence: "",
+            bound: SOON,
+            bytes: None,
+            run: |t| {
+                Box::pin(async move {
+                    let connection: Connection = t.endpoint.connect(&t.peer).await.unwrap();
+                    connection.close("on purpose");
+                    connection.closed().await;
+                    Ok(String::new())
+                })
+            },
+        },
+        Case {
+            name: "holds",
+            sentence: "",
+            bound: SOON,
+            bytes: None,
+            run: |t| Box::pin(async move { t.still_there().await.map(|()| "a note".into()) }),
+        },
+    ];
+    let (tester, other) = pair().await;
+    let served = acceptor::serve(&other).await.unwrap();
+    let runner = Runner::new(tester, Report::new(Output::new(false, true), 0), Signals::listen().unwrap());
+    let verdicts = runner.all(&ODD.each_ref()).await.unwrap();
+    let errors: Vec<_> = verdicts.iter().map(|verdict| verdict.error.as_deref().unwrap_or_default()).collect();
+    assert!(errors[0].contains("on purpose"), "{errors:?}");
+    assert!(errors[1].contains("50ms"), "{errors:?}");
+    assert!(errors[2].contains("part of the test"), "{errors:?}");
+    assert!(errors[3].contains("connection was lost"), "{errors:?}");
+    // It finds no connection, and makes one: that is not its fault.
+    assert_eq!(verdicts.iter().map(|verdict| verdict.ok).collect::<Vec<_>>(), [false, false, false, false, true]);
+    assert_eq!(verdicts[4].note.as_deref(), Some("a note"));
+    assert!(served.streams() >= 2, "{}", served.streams());
+}
+
+async fn pair() -> (Arc<Tester>, Endpoint) {
+    let opener = Endpoint::builder().offline().limits(Tester::limits(SOON)).bind().await.unwrap();
+    let other = Endpoint::builder().offline().limits(acceptor::limits()).bind().await.unwrap();
+    (Arc::new(Tester::new(opener, other.ticket())), other)
+}
+
+async fn faulty(mut stream: XStream, board: Arc<Board>, fake: Fake) {
+    let peer = stream.peer();
+    match Role::from_bytes(stream.metadata()).unwrap() {
+        Role::Play(Script { id, steps, .. }) => {
+            let meter = std::sync::atomic::AtomicU64::new(0);
+            let part = Part { seed: Script::seed(id, Side::Acceptor), early: 0, within: SOON, meter: &meter };
+            let steps: Vec<_> = steps.into_iter().map(fake).collect();
+            board.keep((peer, id), Box::pin(play(stream, &steps, part)).await);
+        }
+        Role::Report { id } => {
+            let seen = board.take((peer, id), SOON).await.unwrap();
+            stream.send_json(&seen).await.unwrap();
+            stream.finish().unwrap();
+        }
+    }
+}

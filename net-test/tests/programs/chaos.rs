@@ -1,0 +1,59 @@
+//! The chaos, small: few places and few seconds, in debug. (That its model can fail is tested beside it, in
+//! `stream_tester/chaos/tests.rs`.)
+
+use std::process::{Command, Output};
+
+use serde::de::DeserializeOwned;
+use twolane_test::{
+    output::{Event, Line, SCHEMA},
+    stream_tester::chaos::{report::Summary, tally::Action},
+};
+
+/// Runs a subcommand to its end.
+pub(crate) fn ran(subcommand: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stream-tester"));
+    command.args([subcommand, "--json"]).args(args).env_remove("RUST_LOG").env_remove("CARGO");
+    command.output().unwrap()
+}
+
+/// The last line of a run: its summary.
+#[track_caller]
+pub(crate) fn summary<T: DeserializeOwned>(ended: &Output) -> T {
+    let text = std::str::from_utf8(&ended.stdout).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().last().expect("a summary")).unwrap();
+    assert_eq!((&line["event"], &line["schema"]), (&"summary".into(), &SCHEMA.into()), "{line}");
+    serde_json::from_value(line).unwrap()
+}
+
+/// A run that could not begin: its only line is an error.
+#[track_caller]
+pub(crate) fn failed(ended: &Output, code: u8) {
+    assert_eq!(ended.status.code(), Some(code.into()), "{ended:?}");
+    match serde_json::from_slice::<Line>(&ended.stdout).map(|line| line.event) {
+        Ok(Event::Error(failure)) => assert_eq!(failure.exit_code, code),
+        other => panic!("{other:?} in place of an error"),
+    }
+}
+
+#[test]
+fn a_few_seconds_of_chaos_hold_and_show_every_action() {
+    let ended = ran("chaos", &["--seed", "7", "--seconds", "6", "--endpoints", "6", "--rate", "60"]);
+    let summary: Summary = summary(&ended);
+    assert!(summary.ok && summary.violations.is_empty(), "{summary:#?}");
+    assert_eq!(ended.status.code(), Some(0));
+    assert_eq!((summary.seed, summary.seconds, summary.endpoints), (7, 6, 6));
+    for action in Action::ALL {
+        let (done, floor) = (summary.actions[&action], summary.floors[&action]);
+        assert!(floor > 0 && done >= floor, "{action:?}: {done} of {floor}");
+    }
+    // Most streams meet no disturbance: what they show is what was planned and nothing else.
+    assert!(summary.strict > summary.disturbed && summary.bytes > 0, "{summary:#?}");
+    assert!(summary.lives > summary.endpoints);
+}
+
+#[test]
+fn a_chaos_that_makes_no_sense_is_2() {
+    for args in [&["--endpoints", "1"][..], &["--seconds", "0"], &["--rate", "0"], &["--seed", "x"]] {
+        failed(&ran("chaos", args), 2);
+    }
+}

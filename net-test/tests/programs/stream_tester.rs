@@ -1,0 +1,217 @@
+//! The stream-tester: every case against itself and against another process, and how it ends when it cannot begin.
+//! (That its comparisons can fail is tested beside them, in `stream_tester/check.rs`.)
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+};
+
+use twolane::{Endpoint, SecretKey, Ticket};
+use twolane_test::{
+    output::{self, SCHEMA},
+    stream_tester::{
+        cases::CASES,
+        report::{Event, Line, Verdict},
+    },
+};
+
+const STREAM_TESTER: &str = env!("CARGO_BIN_EXE_stream-tester");
+
+#[test]
+fn every_case_holds_in_one_process() {
+    all_held(&run(&[]));
+}
+
+#[test]
+fn every_case_holds_against_another_process_which_ends_when_it_is_interrupted() {
+    let mut server = Server::start();
+    let ticket = server.ticket();
+    all_held(&run(&["--offline", "--against", &ticket]));
+    // The next one finds it as the first did.
+    let verdicts = held(&run(&["--offline", "--against", &ticket, "--only", "one-byte", "lines"]));
+    assert_eq!(names(&verdicts), BTreeSet::from(["one-byte", "lines"]));
+    let failure = server.interrupted();
+    assert_eq!((failure.exit_code, failure.kind.as_str()), (130, "interrupted"));
+}
+
+#[test]
+fn a_ticket_of_nobody_is_3() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nobody = SecretKey::generate().public_key();
+    let ticket = Ticket::new(nobody).with_addr(socket.local_addr().unwrap()).to_string();
+    let failure = failed(&run(&["--offline", "--timeout", "1", "--against", &ticket]), 3);
+    assert!(failure.message.contains(&nobody.to_string()), "{}", failure.message);
+    assert!(failure.message.contains("1s"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_no_tester_is_4_and_said_to_be_none() {
+    let other = Endpoint::builder().offline().bind().await.unwrap();
+    other.serve("echo/1", |_| async {}).unwrap();
+    let ticket = other.ticket().to_string();
+    let ended = tokio::task::spawn_blocking(move || run(&["--offline", "--against", &ticket])).await.unwrap();
+    assert!(failed(&ended, 4).message.contains("stream-tester serve"));
+    other.shutdown(std::time::Duration::from_secs(5)).await;
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_2() {
+    for args in [
+        &["--against", "hello"][..],
+        &["--only", "no-such-case"],
+        &["--timeout", "0"],
+        &["--timeout", "soon"],
+        &["--frob"],
+    ] {
+        failed(&run(args), 2);
+    }
+}
+
+#[test]
+fn the_list_has_every_case_and_its_sentence() {
+    let listed: Vec<_> = events(&run(&["--list"]))
+        .into_iter()
+        .map(|event| match event {
+            Event::Listed { name, sentence } => (name, sentence),
+            other => panic!("{other:?} in a list"),
+        })
+        .collect();
+    let expected: Vec<_> = CASES.iter().map(|case| (case.name.to_owned(), case.sentence.to_owned())).collect();
+    assert_eq!(listed, expected);
+}
+
+#[test]
+fn help_names_examples_and_exit_codes_of_each_subcommand() {
+    for args in [&["--help"][..], &["run", "--help"], &["serve", "--help"]] {
+        let help = Command::new(STREAM_TESTER).args(args).output().unwrap();
+        let text = String::from_utf8(help.stdout).unwrap();
+        assert!(help.status.success() && text.contains("Examples:") && text.contains("Exit codes:"), "{text}");
+    }
+}
+
+#[test]
+fn people_get_a_table() {
+    let ended = Command::new(STREAM_TESTER).args(["run", "--only", "one-byte"]).output().unwrap();
+    let text = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success() && ended.stdout.is_empty(), "{text}");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[1].starts_with("one-byte") && lines[1].contains(" ok "), "{text}");
+    assert!(lines[2].starts_with("1 held, 0 failed"), "{text}");
+}
+
+fn run(args: &[&str]) -> Output {
+    command("run").args(args).output().unwrap()
+}
+
+fn command(subcommand: &str) -> Command {
+    let mut command = Command::new(STREAM_TESTER);
+    command.args([subcommand, "--json"]).env_remove("STREAM_TESTER_KEY").env_remove("RUST_LOG").env_remove("CARGO");
+    command
+}
+
+fn events(ended: &Output) -> Vec<Event> {
+    let text = std::str::from_utf8(&ended.stdout).unwrap();
+    text.lines().map(event).collect()
+}
+
+fn event(line: &str) -> Event {
+    let line: Line = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+    assert!(line.schema == SCHEMA && line.ts > 0);
+    line.event
+}
+
+#[track_caller]
+fn all_held(ended: &Output) {
+    assert_eq!(names(&held(ended)), CASES.iter().map(|case| case.name).collect());
+}
+
+/// The verdicts of a run that ended well. The summary has counted them.
+#[track_caller]
+fn held(ended: &Output) -> Vec<Verdict> {
+    let events = events(ended);
+    let verdicts: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Case(verdict) => Some(verdict.clone()),
+            _ => None,
+        })
+        .collect();
+    let failed: Vec<_> = verdicts.iter().filter(|verdict| !verdict.ok).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(matches!(events.first(), Some(Event::Start { cases, .. }) if *cases == verdicts.len()), "{events:#?}");
+    let Some(Event::Summary { passed, failed, .. }) = events.last() else {
+        panic!("the last line is no summary: {events:#?}")
+    };
+    assert_eq!((*passed, *failed), (verdicts.len(), 0));
+    verdicts
+}
+
+fn names(verdicts: &[Verdict]) -> BTreeSet<&str> {
+    verdicts.iter().map(|verdict| verdict.name.as_str()).collect()
+}
+
+/// The only line of a run that could not begin: an error.
+#[track_caller]
+fn failed(ended: &Output, code: i32) -> output::Failure {
+    assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+    let failure = failure(std::str::from_utf8(&ended.stdout).unwrap());
+    assert_eq!(i32::from(failure.exit_code), code);
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), format!("error: {}\n", failure.message));
+    failure
+}
+
+#[track_caller]
+fn failure(line: &str) -> output::Failure {
+    match serde_json::from_str::<output::Line>(line).map(|line| line.event) {
+        Ok(output::Event::Error(failure)) => failure,
+        other => panic!("{other:?} from {line}"),
+    }
+}
+
+/// A `serve`. Dropped, it is killed.
+struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut child = command("serve").arg("--offline").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    fn ticket(&mut self) -> String {
+        match event(&self.line()) {
+            Event::Ready { ticket, command, .. } => {
+                assert!(command.contains(&ticket) && command.contains("--offline"), "{command}");
+                ticket
+            }
+            other => panic!("{other:?} in place of a ticket"),
+        }
+    }
+
+    fn interrupted(&mut self) -> output::Failure {
+        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+        let failure = failure(&self.line());
+        assert_eq!(self.child.wait().unwrap().code(), Some(130));
+        failure
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
