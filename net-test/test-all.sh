@@ -67,6 +67,7 @@ docs() {
 
 step "tools" components
 step "format" cargo fmt --all --check
+step "format of the fuzz targets" cargo fmt --manifest-path net/fuzz/Cargo.toml --check
 step "clippy" cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
 step "clippy, the library of keys without its features" \
     cargo clippy --quiet -p twolane-id --no-default-features --all-targets -- -D warnings
@@ -78,4 +79,7 @@ step "documentation tests" cargo test --quiet --workspace --all-features --doc
 TWOLANE_GLARE_ROUNDS=1000 step "1,000 simultaneous dials" \
     cargo test --quiet -p twolane --test scenes -- peers::a_simultaneous_dial
 step "the demo, as the README has it" cargo demo -- --json --size 64MiB
+step "every behaviour of the two lanes" cargo stream-tester -- run --json
+# What happens when is the scheduler's: another seed is another plan, the same seed not quite the same run.
+step "60 s of chaos, seed ${TWOLANE_CHAOS_SEED:=7}" cargo stream-tester -- chaos --seed "$TWOLANE_CHAOS_SEED" --seconds 60 --json
 echo "== all of it held ($((SECONDS - started)) s)"
