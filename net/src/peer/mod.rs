@@ -1,6 +1,7 @@
 //! One connection for each peer: the rules (table, glare, backoff, drain) are pure, the rest carries them out.
 
 pub(crate) mod backoff;
+mod dial;
 pub(crate) mod drain;
 mod glare;
 pub(crate) mod guard;

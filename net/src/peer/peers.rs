@@ -20,17 +20,16 @@ use tokio_util::sync::CancellationToken;
 use twolane_id::PublicKey;
 
 use super::{
-    backoff,
+    dial::dial,
     info::{self, PeerInfo},
     link::{Link, Notice, Prepared, Shared},
     table::{Action, Generation, Input, Phase, Row},
 };
 use crate::{
-    access::{Call, Identity, Pairing, Refused},
+    access::{Call, Identity, Pairing},
     error::{ConnectionLost, DialError},
     events::{Event, EventSource},
-    key,
-    wire::{ALPN, codes::connection as codes, control::GoawayReason},
+    wire::{codes::connection as codes, control::GoawayReason},
 };
 
 /// How long a peer that says "another connection stays" has for that connection to show up. It has been completed
@@ -41,7 +40,7 @@ const MAX_IDLE_ROWS: usize = 4096;
 
 /// All peers of one endpoint.
 pub(crate) struct Peers {
-    endpoint: iroh::Endpoint,
+    pub(super) endpoint: iroh::Endpoint,
     us: PublicKey,
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: EventSource,
@@ -62,9 +61,9 @@ pub(crate) struct Peers {
 pub(crate) struct Peer {
     pub(crate) id: PublicKey,
     state: Mutex<State>,
-    view: watch::Sender<View>,
-    /// A dial need not wait for its backoff any more.
-    hurry: Notify,
+    pub(super) view: watch::Sender<View>,
+    /// An address has become known: a dial need not wait for its backoff any more, and one under way begins anew.
+    pub(super) hurry: Notify,
 }
 
 struct State {
@@ -204,7 +203,7 @@ impl Peers {
     }
 
     /// A connection was admitted while the rules changed, or for a time only.
-    fn look_again(&self, link: &Link, version: (u64, u64)) {
+    pub(super) fn look_again(&self, link: &Link, version: (u64, u64)) {
         if version != self.shared.gate.version() {
             link.doubtful.store(true, Release);
         } else if link.carrier.identity().delegation.is_none() {
@@ -282,7 +281,7 @@ impl Peers {
     }
 
     /// Adds a connection and starts its tasks, in this order: the first notice finds it there.
-    fn register(self: &Arc<Self>, prepared: Prepared, inputs: &[Input]) {
+    pub(super) fn register(self: &Arc<Self>, prepared: Prepared, inputs: &[Input]) {
         let link = Arc::clone(prepared.link());
         let id = link.carrier.peer;
         let metrics = &self.shared.metrics;
@@ -343,7 +342,7 @@ impl Peers {
     }
 
     /// Runs an input through the peer's row and carries out what follows. False if the row is gone from the table.
-    fn apply(self: &Arc<Self>, peer: &Arc<Peer>, input: Input) -> bool {
+    pub(super) fn apply(self: &Arc<Self>, peer: &Arc<Peer>, input: Input) -> bool {
         self.apply_with(peer, input, None)
     }
 
@@ -435,7 +434,7 @@ impl Peers {
         }
     }
 
-    fn dial_failed(self: &Arc<Self>, peer: &Arc<Peer>, cause: DialError) {
+    pub(super) fn dial_failed(self: &Arc<Self>, peer: &Arc<Peer>, cause: DialError) {
         {
             let mut state = peer.lock();
             state.last_error = Some(cause.to_string());
@@ -486,6 +485,11 @@ impl Peer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How long ago the last dial failed.
+    pub(super) fn failed_for(&self) -> Option<Duration> {
+        self.lock().failed_at.map(|failed_at| failed_at.elapsed())
+    }
+
     /// Marks an idle peer as gone from the table.
     fn leave_if_idle(&self) -> bool {
         let mut state = self.lock();
@@ -521,73 +525,6 @@ impl Peer {
             received,
             last_error,
         })
-    }
-}
-
-/// One dial, which serves everybody who waits.
-async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
-    let since = peer.lock().failed_at.map_or(Duration::ZERO, |failed_at| failed_at.elapsed());
-    let wait = backoff::delay(failures, backoff::random()).saturating_sub(since);
-    if !wait.is_zero() {
-        let mut view = peer.view.subscribe();
-        let dropped = tokio::select! {
-            () = sleep(wait) => false,
-            () = peer.hurry.notified() => false,
-            _ = view.wait_for(|view| view.current.is_some()) => true,
-            () = peers.closing.cancelled() => true,
-        };
-        if dropped {
-            peers.apply(&peer, Input::DialDropped);
-            return;
-        }
-    }
-    let version = peers.shared.gate.version();
-    let connected = loop {
-        // From before the addresses are looked up.
-        let moved = peer.hurry.notified();
-        tokio::select! {
-            connected = connect(&peers, peer.id) => break connected,
-            // An address has become known that the dial under way does not try.
-            () = moved => {}
-            () = peers.closing.cancelled() => break Err(DialError::ShuttingDown),
-        }
-    };
-    match connected {
-        Ok(prepared) => {
-            let (link, nonce) = (Arc::clone(prepared.link()), prepared.nonce());
-            let hello = nonce.map(|nonce| Input::Hello(link.generation, nonce));
-            let inputs: Vec<_> = [Input::Dialled(link.generation)].into_iter().chain(hello).collect();
-            peers.register(prepared, &inputs);
-            peers.look_again(&link, version);
-        }
-        Err(cause) => peers.dial_failed(&peer, cause),
-    }
-}
-
-async fn connect(peers: &Arc<Peers>, id: PublicKey) -> Result<Prepared, DialError> {
-    let after = peers.shared.limits.connect_timeout;
-    let address = key::to_iroh(&id);
-    let dialling = async {
-        let allowed = peers.shared.gate.before_dial(id).await;
-        allowed.map_err(|Refused(reason)| DialError::NotAllowed { reason: reason.into() })?;
-        let connection = peers.endpoint.connect(address, ALPN).await.map_err(dial_error)?;
-        Link::dialled(connection, id, peers.next_generation(), &peers.shared).await.map_err(DialError::Lost)
-    };
-    timeout(after, dialling).await.unwrap_or(Err(DialError::TimedOut { after }))
-}
-
-fn dial_error(error: iroh::endpoint::ConnectError) -> DialError {
-    use iroh::endpoint::{ConnectError, ConnectWithOptsError, ConnectingError};
-    match error {
-        ConnectError::Connect { source: ConnectWithOptsError::SelfConnect { .. }, .. } => DialError::OwnKey,
-        ConnectError::Connect { source: ConnectWithOptsError::NoAddress { .. }, .. } => {
-            DialError::NoAddress(Arc::new(error))
-        }
-        ConnectError::Connecting { source: ConnectingError::ConnectionError { source, .. }, .. } => {
-            DialError::Lost(source.into())
-        }
-        ConnectError::Connection { source, .. } => DialError::Lost(source.into()),
-        _ => DialError::Failed(Arc::new(error)),
     }
 }
 

@@ -83,6 +83,9 @@ fn headers() -> Vec<Named> {
         ("stream-of-a-kind-of-a-later-version", vec![9, 1, 2]),
         ("varint-of-eight-bytes", vec![0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c]),
         ("varint-of-four-bytes", vec![0x9d, 0x7f, 0x3e, 0x7d]),
+        ("varint-that-just-fits-one-byte", vec![0x3f]),
+        ("varint-that-just-fits-two-bytes", vec![0x7f, 0xff]),
+        ("varint-that-just-fits-four-bytes", vec![0xbf, 0xff, 0xff, 0xff]),
         ("varint-of-two-bytes-where-one-would-do", vec![0x40, 0x25]),
     ]
 }
@@ -107,7 +110,8 @@ fn error_lanes() -> Vec<Named> {
         ("record-fatal-with-details", fatal),
         ("record-abort", abort),
         ("record-of-unknown-severity", vec![5, 3, 7, 0, 0, 0]),
-        ("record-with-bytes-left-over", vec![6, 0, 7, 0, 0, 0, 0]),
+        ("record-with-a-byte-left-over", vec![6, 0, 7, 0, 0, 0, 0]),
+        ("record-with-many-bytes-left-over", [&[0x40, 69, 0, 7, 0, 0, 0][..], &[0; 64]].concat()),
         ("record-whose-text-is-not-utf-8", vec![6, 0, 7, 0, 1, 0xff, 0]),
         ("record-over-its-bound", over(&[], MAX_RECORD)),
     ]
@@ -128,7 +132,7 @@ fn statuses() -> Vec<Named> {
         ("status-with-a-code-of-a-later-version", rejected(Reason::Other(1000), "later")),
         ("status-whose-text-is-over-its-bound", vec![2, 3, 0x44, 1, 0]),
         ("status-whose-frame-is-over-its-bound", over(&[2], 1026)),
-        ("status-with-more-bytes-than-any-has", [over(&[2], 1026), vec![0; 1050]].concat()),
+        ("status-that-announces-all-there-can-be", [&[2][..], &[0xff; 8], &[0; 1050]].concat()),
     ]
 }
 
