@@ -79,7 +79,7 @@ pub enum ConnectionLost {
     },
     /// The certificate that the peer presented does not hold.
     #[error("the peer's certificate does not hold: {0}")]
-    BadDelegation(DelegationError),
+    BadDelegation(Arc<DelegationError>),
     /// The peer broke the rules of the wire format.
     #[error("the peer does not follow the wire format: {0}")]
     Malformed(Malformed),

@@ -1,4 +1,5 @@
 //! What is never logged. A process of its own, since it listens to everything that is.
+#![expect(clippy::unwrap_used, reason = "tests say what they expect by failing")]
 
 use std::{
     io::Write,

@@ -163,7 +163,7 @@ impl Gate {
 
     /// How long it holds from now on, at most.
     pub(crate) fn holds_for(&self, delegation: &Delegation) -> Duration {
-        let end = delegation.expires().checked_add(self.limits.clock_skew).unwrap_or(delegation.expires());
+        let end = delegation.expires().checked_add(self.limits.clock_skew).unwrap_or_else(|| delegation.expires());
         end.duration_since(SystemTime::now()).unwrap_or_default()
     }
 

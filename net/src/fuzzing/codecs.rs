@@ -146,7 +146,7 @@ fn check_numbers<const N: usize>(numbers: [u64; N]) {
 const PREFIXES: u64 = 8 + 8;
 
 impl Message for u64 {
-    const LONGEST: u64 = 8;
+    const LONGEST: Self = 8;
 
     fn decode(input: &[u8]) -> Decoded<Self> {
         Ok(varint::decode(input))

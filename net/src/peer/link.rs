@@ -343,8 +343,11 @@ impl Link {
             let malformed = Malformed::TooLong { what: "the series of DELEGATION frames", len: shown + 1, max };
             return Err(ConnectionLost::Malformed(malformed));
         }
-        let delegation =
-            self.shared.gate.check_bytes(self.carrier.peer, certificate).map_err(ConnectionLost::BadDelegation)?;
+        let delegation = self
+            .shared
+            .gate
+            .check_bytes(self.carrier.peer, certificate)
+            .map_err(|error| ConnectionLost::BadDelegation(Arc::new(error)))?;
         self.carrier.set_delegation(delegation);
         Ok(())
     }

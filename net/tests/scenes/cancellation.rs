@@ -29,7 +29,7 @@ async fn dropped_after<F: Future>(pauses: usize, future: F) -> Option<F::Output>
 /// Runs `scene` with a number of pauses that grows until the call in it was ready before it was dropped.
 async fn at_every_await_point<Fut: Future<Output = bool>>(scene: impl Fn(usize) -> Fut) {
     for pauses in 0.. {
-        if soon(scene(pauses)).await {
+        if soon(Box::pin(scene(pauses))).await {
             assert!(pauses > 0, "the call never waited: it was not dropped anywhere");
             return;
         }

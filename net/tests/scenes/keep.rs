@@ -16,9 +16,7 @@ async fn a_kept_peer_is_connected_again_after_every_loss() {
     assert!(soon(keep.connected()).await);
     for n in 1..=3 {
         until(|| server.peer(&client.id()).is_some()).await;
-        for connection in [connect(&server, &client).await] {
-            connection.close("go away");
-        }
+        connect(&server, &client).await.close("go away");
         until(|| client.metrics().peers_disconnected.get() == n).await;
         assert!(soon(keep.connected()).await);
         until(|| client.metrics().peers_connected.get() == n + 1).await;

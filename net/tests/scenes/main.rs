@@ -1,5 +1,5 @@
 //! Scenes with two or more endpoints on loopback: each rule of `INVARIANTS.md` that needs more than one side.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by failing")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect by failing")]
 
 mod access;
 mod bad_input;

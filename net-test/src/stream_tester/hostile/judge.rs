@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn each_bound_that_is_broken_is_named_alone() {
-        let bad: [(&str, fn(&mut Measured)); 13] = [
+        type Spoil = fn(&mut Measured);
+        let bad: [(&str, Spoil); 13] = [
             ("honest share is 0.49", |it| it.attacked = vec![49.0; 3]),
             ("got nothing done", |it| it.undisturbed = vec![0.0; 3]),
             ("got nothing done", |it| it.attacked.clear()),
@@ -143,8 +144,12 @@ mod tests {
                 it.first_failure = Some("no luck".into());
             }),
             ("connection was replaced", |it| it.reconnected = true),
-            ("lane_timed_out was seen 2 times of 3", |it| drop(it.seen.insert("lane_timed_out".into(), 2))),
-            ("handshakes_refused was seen 0 times of 1", |it| drop(it.seen.remove("handshakes_refused"))),
+            ("lane_timed_out was seen 2 times of 3", |it| {
+                it.seen.insert("lane_timed_out".into(), 2);
+            }),
+            ("handshakes_refused was seen 0 times of 1", |it| {
+                it.seen.remove("handshakes_refused");
+            }),
             ("closed_protocol_violation was seen 1 times", |it| {
                 it.seen.insert("closed_protocol_violation".into(), 1);
             }),

@@ -1,13 +1,13 @@
 //! `stream-tester hostile`: an endpoint under attack, and what an honest peer notices of that.
 //!
 //! A scene is a process of its own, so that its memory is its own: the endpoint under attack and an honest peer are in
-//! it ([`stage`]). The hostile peers are in another one ([`attacker`]), on raw iroh, and attack in turns: a window
-//! without an attack, a window with one, and so on. What was measured is judged here ([`judge`]).
+//! it (`stage`). The hostile peers are in another one (`attacker`), on raw iroh, and attack in turns: a window
+//! without an attack, a window with one, and so on. What was measured is judged here (`judge`).
 //!
-//! - [`scenes`]: what is attacked how, and the bounds;
-//! - [`attacks`]: what hostile peers do, with [`raid`] and [`wire`];
-//! - [`victim`], [`honest`], [`memory`], [`tally`]: what is measured;
-//! - [`report`]: what is said.
+//! - `scenes`: what is attacked how, and the bounds;
+//! - `attacks`: what hostile peers do, with `raid` and `wire`;
+//! - `victim`, `honest`, `memory`, `tally`: what is measured;
+//! - `report`: what is said.
 
 mod attacker;
 mod attacks;
@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long)]
     list: bool,
 
-    /// Seconds to measure in each scene. A share under its bound is measured for twice as long
+    /// Seconds to measure in each scene. A share under its bound is measured for up to twice as long
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
 

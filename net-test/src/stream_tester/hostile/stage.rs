@@ -45,7 +45,7 @@ pub(super) async fn play(scene: &'static Scene, seconds: f64) -> Result<Measured
         watch(&honest, window, &mut measured.attacked).await;
         note(&mut measured, answer.broke);
         let enough = turn + 1 >= TURNS && measured.honest_share().is_some_and(|share| share >= scene.share);
-        // A share under its bound is measured for twice as long before it is believed; all windows count.
+        // A share under its bound is measured for up to twice as long before it is believed; all windows count.
         let last = enough || turn + 1 == 2 * TURNS || measured.broke.is_some();
         if last {
             until_seen(scene, &mut attacker, &victim, &mut measured).await?;

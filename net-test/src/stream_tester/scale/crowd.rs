@@ -106,7 +106,7 @@ pub(in crate::stream_tester) fn main(args: Args) -> ExitCode {
 }
 
 async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summary>, Problem> {
-    if args.peers % 2 != 0 || args.peers >= args.endpoints {
+    if !args.peers.is_multiple_of(2) || args.peers >= args.endpoints {
         return Err(Problem::new(Exit::Usage, "--peers takes an even number below that of endpoints"));
     }
     room_for(u64::from(args.endpoints) * FILES_EACH + FILES_BESIDE)?;

@@ -139,7 +139,7 @@ async fn measure(cycles: u64, output: Output) -> Result<(Summary, Footprint), St
             client = endpoint(Some(&key)).await?;
             restarts += 1;
         }
-        if cycle == warm_up || cycle == cycles || (cycle > warm_up && (cycle - warm_up) % every == 0) {
+        if cycle == warm_up || cycle == cycles || (cycle > warm_up && (cycle - warm_up).is_multiple_of(every)) {
             // The client of this cycle has met the server, as at every other sample.
             one(&client, &ticket).await.map_err(|error| format!("cycle {cycle}: {error}"))?;
             let base = *warm.get_or_insert(settled().await);

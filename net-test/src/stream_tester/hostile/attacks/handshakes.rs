@@ -22,9 +22,9 @@ use crate::stream_tester::hostile::{
 /// Keys in the flood.
 const KEYS: usize = 8;
 /// Handshakes a second in the flood.
-const HANDSHAKES: u32 = 200;
-/// How long each stays, without a word: 200 a second, for 200 ms, would be 40 at a time, and one address may have 32.
-const STAY: Duration = Duration::from_millis(200);
+const HANDSHAKES: u32 = 100;
+/// How long each stays, without a word: 100 a second, for 400 ms, would be 40 at a time, and one address may have 32.
+const STAY: Duration = Duration::from_millis(400);
 /// Handshakes a second that stop half-way.
 const HALF: u32 = 100;
 /// How long those hold on.

@@ -21,6 +21,8 @@ const ECHOES: usize = 32;
 /// Streams at a time that are filled. At 2 MB each they would be 96 MB: more than the 64 MiB that a peer may have
 /// unread.
 const FULL: usize = 48;
+/// A connection has come to a halt when each of its streams has stalled so often in a row: for a second.
+const HALT: usize = 3;
 /// A write of which each is to be a chunk of its own.
 const SMALL: usize = 100;
 
@@ -86,8 +88,10 @@ fn filled(raid: Arc<Raid>, protocol: &'static str, lanes: usize) -> Running {
             let (raid, all) = (Arc::clone(&raid), Arc::clone(&all));
             filling.spawn(async move {
                 let filled: Going<()> = async {
-                    raid.tally.add("bytes_taken", raid.fill(&mut send).await?);
-                    all.wait().await;
+                    for _ in 0..HALT {
+                        raid.tally.add("bytes_taken", raid.fill(&mut send).await?);
+                        all.wait().await;
+                    }
                     raid.ready.cancel();
                     loop {
                         raid.tally.add("bytes_taken", raid.fill(&mut send).await?);
