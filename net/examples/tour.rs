@@ -3,12 +3,12 @@
 //! It needs a peer that serves `mail/1` and `upper/1`, and is here to be compiled and read.
 
 use std::time::Duration;
-use twolane::{AccessList, Endpoint, Event, ReadError, SecretKey, StreamError, Ticket, storage};
+use twolane::{AccessList, Endpoint, Event, ReadError, StreamError, Ticket, storage};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut buf = [0; 1024];
-    let stranger = SecretKey::generate().public_key();
+    let stranger = twolane::SecretKey::generate().public_key();
     // README begins
     // An endpoint has a key. It is ready in milliseconds, network or not.
     let key = storage::file::load_or_create("mail.key")?;

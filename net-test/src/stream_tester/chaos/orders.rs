@@ -52,7 +52,7 @@ enum Card {
 pub enum Order {
     /// A stream.
     Stream(Draft),
-    /// A stream whose opening is dropped after so many microseconds.
+    /// A stream whose opening is dropped after so many turns of the scheduler.
     CancelOpen(Draft, u64),
     /// A stream of a protocol that nobody serves.
     Unknown {
@@ -199,7 +199,7 @@ impl Dealer {
             }
             Card::CancelOpen => {
                 let draft = self.draft(to);
-                Order::CancelOpen(draft, self.rng.random_range(0..2_000))
+                Order::CancelOpen(draft, self.rng.random_range(0..64))
             }
             Card::Unknown => Order::Unknown { to },
             Card::Request => {

@@ -1,12 +1,14 @@
 //! Talkers: one at each place, which opens streams, sends requests, connects and keeps.
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use tokio::{
     sync::Semaphore,
+    task::yield_now,
     time::{sleep, timeout},
 };
 use twolane::{GetStreamError, StreamOptions};
@@ -62,7 +64,7 @@ async fn carry_out(world: &World, me: usize, id: u64, order: Order) {
     };
     match order {
         Order::Stream(draft) => stream(world, me, id, &draft, held).await,
-        Order::CancelOpen(draft, after_us) => cancel_open(world, me, id, draft, after_us, &held).await,
+        Order::CancelOpen(draft, turns) => cancel_open(world, me, id, draft, turns, &held).await,
         Order::Unknown { to } => unknown(world, me, to, &held).await,
         Order::Request { to, len, answer, drop_after_ms, deadline_ms } => {
             let (sight, ban) = (world.pairs.sight(me, to), world.banned(to, me));
@@ -148,16 +150,22 @@ fn actions(plan: &Plan) -> Vec<Action> {
     all.into_iter().filter(|(shown, _)| *shown).map(|(_, action)| action).collect()
 }
 
-async fn cancel_open(world: &World, me: usize, id: u64, mut draft: Draft, after_us: u64, held: &Held) {
+async fn cancel_open(world: &World, me: usize, id: u64, mut draft: Draft, turns: u64, held: &Held) {
     // All that can go out is what travels with the header.
     draft.opener = Part { len: draft.early, warnings: 0, end: End::Drop, ..draft.opener };
     let plan = plan(world, me, id, &draft);
     let opening = held.endpoint.get_stream_with(world.place(draft.to).ticket(), HANDLED, options(&plan));
     // Whether it is dropped before it is ready or after, nobody plays its side.
     not_opened(held, &plan);
-    if timeout(Duration::from_micros(after_us), opening).await.is_err() {
-        world.tally.done(Action::CancelOpen);
+    let mut opening = pin!(opening);
+    for _ in 0..turns {
+        tokio::select! {
+            biased;
+            _ = &mut opening => return,
+            () = yield_now() => {}
+        }
     }
+    world.tally.done(Action::CancelOpen);
 }
 
 async fn unknown(world: &World, me: usize, to: usize, held: &Held) {

@@ -29,7 +29,7 @@ const AT_ONCE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Time for the last tasks and sockets to be gone.
 const AFTERWARDS: Duration = Duration::from_secs(30);
-/// Open files of an endpoint: measured, it is the UDP socket and one by which the system tells of its networks.
+/// Open files of an endpoint. Measured are two: the UDP socket, and one by which the system tells of its networks.
 const FILES_EACH: u64 = 4;
 /// Open files of the rest of the process.
 const FILES_BESIDE: u64 = 64;

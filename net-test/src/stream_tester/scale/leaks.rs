@@ -25,8 +25,6 @@ use crate::{
 
 /// What is sent there and back in a cycle: more than one packet.
 const MESSAGE: usize = 5_000;
-/// Every so many cycles the client is shut down, and starts again with its key: its peer keeps what it knows of the key.
-const RESTART: u64 = 20;
 /// The first part of the cycles, in which tables and pools reach their size.
 const WARM_UP: f64 = 0.2;
 /// How often the heap is looked at, after the warm-up: enough for a line through them.
@@ -55,6 +53,10 @@ pub struct Args {
     /// How often
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(20..))]
     cycles: u64,
+
+    /// Restart the client in one cycle of so many, with its key: the server keeps what it knows of the key
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    restart_every: u64,
 
     /// Print one JSON object a line to standard output
     #[arg(long)]
@@ -93,7 +95,7 @@ pub(in crate::stream_tester) fn main(args: Args) -> ExitCode {
 
 async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summary>, Problem> {
     let (started, panics, before) = (Instant::now(), Panics::watch(), Footprint::now());
-    let measuring = Box::pin(measure(args.cycles, output));
+    let measuring = Box::pin(measure(args.cycles, args.restart_every, output));
     let (mut summary, warm) = tokio::select! {
         exit = signals.asked() => return Err(Problem::new(exit, exit.kind())),
         measured = measuring => measured.map_err(|error| Problem::new(Exit::Failure, error))?,
@@ -113,7 +115,7 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
 }
 
 /// Runs the cycles. The footprint is that after the warm-up.
-async fn measure(cycles: u64, output: Output) -> Result<(Summary, Footprint), String> {
+async fn measure(cycles: u64, restart_every: u64, output: Output) -> Result<(Summary, Footprint), String> {
     let server = endpoint(None).await?;
     server
         .serve(PROTOCOL, |mut stream| async move {
@@ -134,7 +136,7 @@ async fn measure(cycles: u64, output: Output) -> Result<(Summary, Footprint), St
     let (mut samples, mut failures) = (Vec::new(), Vec::new());
     for cycle in 1..=cycles {
         one(&client, &ticket).await.map_err(|error| format!("cycle {cycle}: {error}"))?;
-        if cycle % RESTART == 0 {
+        if cycle % restart_every == 0 {
             bounded("a shutdown", client.shutdown(PATIENCE)).await?;
             client = endpoint(Some(&key)).await?;
             restarts += 1;
@@ -152,7 +154,7 @@ async fn measure(cycles: u64, output: Output) -> Result<(Summary, Footprint), St
     gauge.clear();
     let warm = warm.unwrap_or_default();
     failures.extend(warm.returns(QUIET).await);
-    failures.extend(slope::grows(&samples));
+    failures.extend(slope::grows(&samples, restart_every));
     for endpoint in [client, server] {
         bounded("the last shutdown", endpoint.shutdown(PATIENCE)).await?;
     }

@@ -1,9 +1,11 @@
 //! Whether memory grows with what is done. Pure.
 
-/// Bytes of heap that a cycle may leave behind on average. The smallest thing that is kept for a connection (a peer's row
-/// in the table) has some 500 bytes, a stream some 3 kB, a connection some 60 kB: what leaks one of them in every eighth
-/// cycle is found.
-pub const PER_CYCLE: f64 = 64.0;
+/// Bytes of heap that a cycle may leave behind on average; measured are 0.3. The smallest thing that is kept for a
+/// connection (a peer's row in the table) has some 500 bytes, a stream some 3 kB, a connection some 60 kB.
+pub const PER_CYCLE: f64 = 8.0;
+/// Bytes that iroh keeps at a peer for each address at which a key has been: measured on raw iroh 1.4.1 are 430 to 450 for a
+/// client that comes back with its key from another port, as a restarted one does.
+pub const PER_RESTART: f64 = 512.0;
 /// Bytes by which the heap moves without growing, whatever the number of cycles: the packets, timers and tables of
 /// connections that QUIC keeps for a moment after they were closed. It matters in short runs only.
 pub const NOISE: f64 = 256.0 * 1024.0;
@@ -23,8 +25,8 @@ pub fn slope(samples: &[(u64, u64)]) -> f64 {
     if variance > 0.0 { covariance / variance } else { 0.0 }
 }
 
-/// What is wrong with the heap over so many cycles, if it is.
-pub fn grows(samples: &[(u64, u64)]) -> Option<String> {
+/// What is wrong with the heap over so many cycles, if it is. The client is restarted in one of so many.
+pub fn grows(samples: &[(u64, u64)], restart_every: u64) -> Option<String> {
     let (Some((first, _)), Some((last, _))) = (samples.first(), samples.last()) else {
         return Some("the heap was not measured".into());
     };
@@ -32,9 +34,11 @@ pub fn grows(samples: &[(u64, u64)]) -> Option<String> {
         return Some("the heap is not counted: the program has no counting allocator".into());
     }
     let (slope, cycles) = (slope(samples), (last - first) as f64);
-    let allowed = PER_CYCLE + NOISE / cycles.max(1.0);
+    let allowed = PER_CYCLE + PER_RESTART / restart_every.max(1) as f64 + NOISE / cycles.max(1.0);
     (slope > allowed).then(|| {
-        format!("the heap grew by {slope:.0} bytes a cycle over {cycles:.0} cycles, and at most {allowed:.0} are noise")
+        format!(
+            "the heap grew by {slope:.0} bytes a cycle over {cycles:.0} cycles, and at most {allowed:.0} are explained"
+        )
     })
 }
 
@@ -50,19 +54,21 @@ mod tests {
     fn what_moves_up_and_down_does_not_grow() {
         let level = samples(0, [0, 200_000]);
         assert!(slope(&level).abs() < 20.0, "{}", slope(&level));
-        assert_eq!(grows(&level), None);
-        assert_eq!(grows(&[(1, 7)]), None);
+        assert_eq!(grows(&level, 20), None);
+        assert_eq!(grows(&[(1, 7)], 20), None);
     }
 
     #[test]
     fn what_leaks_in_every_fourth_cycle_grows() {
         let leak = samples(500 / 4, [0, 50_000]);
-        assert!(grows(&leak).unwrap().contains("over 7800 cycles"), "{:?}", grows(&leak));
+        assert!(grows(&leak, 20).unwrap().contains("over 7800 cycles"), "{:?}", grows(&leak, 20));
+        // As much for an address that is new each time is iroh's.
+        assert_eq!(grows(&leak, 4), None);
     }
 
     #[test]
     fn a_heap_that_was_not_measured_is_no_proof() {
-        assert!(grows(&[]).is_some());
-        assert!(grows(&[(1, 5), (2, 0)]).is_some());
+        assert!(grows(&[], 20).is_some());
+        assert!(grows(&[(1, 5), (2, 0)], 20).is_some());
     }
 }
