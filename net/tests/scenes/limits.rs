@@ -170,10 +170,12 @@ async fn requests_of_one_peer_that_are_being_handled_are_bounded_all_together() 
     let server = endpoint_with(limits).await;
     let client = endpoint().await;
     let go = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let handled = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     server
         .serve_requests("slow/1", {
-            let go = std::sync::Arc::clone(&go);
+            let (go, handled) = (std::sync::Arc::clone(&go), std::sync::Arc::clone(&handled));
             move |request| {
+                handled.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 let go = std::sync::Arc::clone(&go);
                 async move {
                     let _ = go.acquire().await;
@@ -184,12 +186,13 @@ async fn requests_of_one_peer_that_are_being_handled_are_bounded_all_together() 
         .unwrap();
     let ticket = server.ticket();
     let mut requests = tokio::task::JoinSet::new();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let (client, ticket) = (client.clone(), ticket.clone());
         requests.spawn(async move { client.request(ticket, "slow/1", vec![1; 1_500_000], PATIENCE).await });
     }
-    // Two fit, and wait for their handler; the third one is told so while they do.
-    let refused = soon(requests.join_next()).await.unwrap().unwrap().unwrap_err();
+    // Two fit, and wait for their handler; a third one is told so while they do.
+    until(|| handled.load(std::sync::atomic::Ordering::SeqCst) == 2).await;
+    let refused = soon(client.request(&ticket, "slow/1", vec![1; 1_500_000], PATIENCE)).await.unwrap_err();
     assert!(refused.stream_error().unwrap().text().contains("try again"), "{refused:?}");
     go.add_permits(2);
     while let Some(answered) = soon(requests.join_next()).await {
