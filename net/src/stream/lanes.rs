@@ -203,17 +203,23 @@ impl Lanes {
         self.carrier.metrics.records_received.inc();
         let severity = record.severity;
         let error = Arc::new(StreamError::from(record));
-        // First, so that whoever is woken by the end of the stream finds the report there.
-        self.inbox().push(Report { severity, error: Arc::clone(&error), missed: 0 });
-        let mut shared = self.lock();
+        let report = Report { severity, error: Arc::clone(&error), missed: 0 };
+        let inbox = self.inbox();
         let fatal = Carrier::is_fatal(severity);
-        if fatal && shared.cause.is_none() {
+        let mut shared = self.lock();
+        let ends = fatal && shared.cause.is_none();
+        if ends {
             if severity == Severity::Fatal {
                 shared.end = error.offset();
                 shared.cause = Some(Cause::PeerFailed(error));
             } else {
                 shared.cause = Some(Cause::PeerAborted(error));
             }
+            self.attention.store(true, Release);
+        }
+        // Whoever hears of the end finds the stream ended, and whoever finds it ended finds the report.
+        inbox.push(report);
+        if ends {
             self.wake(shared);
         }
         !fatal
