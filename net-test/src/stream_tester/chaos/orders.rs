@@ -199,7 +199,7 @@ impl Dealer {
             }
             Card::CancelOpen => {
                 let draft = self.draft(to);
-                Order::CancelOpen(draft, self.rng.random_range(0..64))
+                Order::CancelOpen(draft, self.rng.random_range(0..8))
             }
             Card::Unknown => Order::Unknown { to },
             Card::Request => {
