@@ -460,10 +460,13 @@ async fn write_control(link: Arc<Link>, mut control: SendStream) {
             () = carrier.outbox_filled.notified() => {
                 carrier.take_outbox(&mut bytes);
                 // A peer that does not read its control stream gets no more of it; what waits is bounded by its lanes.
-                if control.write_all(&bytes).await.is_err() {
-                    // Stopped, it would leave writers waiting for reports that cannot be asked for.
-                    let lost = ConnectionLost::Malformed(Malformed::Truncated { what: "the control stream" });
-                    link.cut(lost, codes::PROTOCOL_VIOLATION, "the control stream was stopped");
+                if let Err(error) = control.write_all(&bytes).await {
+                    // Stopped, it would leave writers waiting for reports that cannot be asked for. A connection that
+                    // is lost has a cause of its own, which whoever reads from it tells.
+                    if matches!(error, iroh::endpoint::WriteError::Stopped(_)) {
+                        let lost = ConnectionLost::Malformed(Malformed::Truncated { what: "the control stream" });
+                        link.cut(lost, codes::PROTOCOL_VIOLATION, "the control stream was stopped");
+                    }
                     break;
                 }
                 bytes.clear();
