@@ -10,6 +10,7 @@ mod errors;
 mod hooks;
 mod keep;
 mod limits;
+mod lost;
 mod negotiation;
 mod numbers;
 mod paused_reader;

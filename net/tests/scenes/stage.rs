@@ -109,6 +109,10 @@ pub(crate) async fn until(what: impl Fn() -> bool) {
 
 /// A peer that speaks raw iroh, to do what the library never would.
 pub(crate) async fn raw(key: &SecretKey) -> iroh::Endpoint {
+    raw_with(key, iroh::endpoint::QuicTransportConfig::builder().build()).await
+}
+
+pub(crate) async fn raw_with(key: &SecretKey, transport: iroh::endpoint::QuicTransportConfig) -> iroh::Endpoint {
     iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
         .secret_key(iroh::SecretKey::from_bytes(&key.to_bytes()))
         .relay_mode(iroh::RelayMode::Disabled)
@@ -117,6 +121,7 @@ pub(crate) async fn raw(key: &SecretKey) -> iroh::Endpoint {
         .bind_addr("127.0.0.1:0")
         .unwrap()
         .alpns(vec![twolane::ALPN.to_vec()])
+        .transport_config(transport)
         .bind()
         .await
         .unwrap()
