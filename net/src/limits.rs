@@ -14,7 +14,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Peers that may be connected at a time. Default 1,024. One more is turned away with the code BUSY; those
-    /// that are there are not disturbed. Too low: peers report "busy". Too high: memory, some 60 kB a peer.
+    /// that are there are not disturbed. Too low: peers report "busy". Too high: memory, some 120 kB a peer.
     pub peers: usize,
     /// Inbound handshakes under way at a time. Default 256. Further ones are refused until some have ended. From half
     /// of it on, an address has to prove that packets reach it (QUIC Retry, RFC 9000 section 8.1.2), which costs its
@@ -113,9 +113,10 @@ impl Limits {
     }
 
     /// What the transport has to allow the peer, so that an error lane always finds room: the data lanes it may
-    /// open, an error lane for each, and one for each that we may open.
+    /// open, an error lane for each, and one for each that we may open. And a seventh more: noq tells the peer of
+    /// streams that have ended only when these are an eighth of what it allows.
     pub(crate) fn transport_streams(&self) -> u32 {
-        u32::try_from(self.streams_per_peer.saturating_mul(3)).unwrap_or(u32::MAX)
+        u32::try_from(self.streams_per_peer.saturating_mul(3 * 8).div_ceil(7)).unwrap_or(u32::MAX)
     }
 }
 
@@ -143,6 +144,19 @@ impl Default for Limits {
             warnings: 64,
             request_bytes: 16 * 1024 * 1024,
             events: 256,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lane_finds_room_while_an_eighth_of_the_streams_is_not_announced_again() {
+        for streams_per_peer in (1..3_000).chain([1 << 20]) {
+            let allowed = u64::from(Limits { streams_per_peer, ..Limits::default() }.transport_streams());
+            assert!(allowed - allowed / 8 >= streams_per_peer * 3, "{allowed} for {streams_per_peer}");
         }
     }
 }

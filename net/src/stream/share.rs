@@ -11,7 +11,7 @@
 //! with little unread are not counted: 0.1 L for as many as there can be. What is left is for error lanes and the
 //! control stream.
 
-/// Lanes up to which the share falls with their number, and not with its square. More than the 768 of default limits.
+/// Lanes up to which the share falls with their number, and not with its square. More than the 878 of default limits.
 const LINEAR: u64 = 1024;
 
 /// The share of one of `lanes`, in bytes, where the peer holds at most `limit`.
@@ -22,9 +22,9 @@ pub(crate) fn of(limit: u64, lanes: usize) -> u64 {
 }
 
 /// What a lane may leave unread without being counted once it has ended, where the peer allows so many data lanes. Its
-/// transport allows three streams for each (`Limits::transport_streams`).
+/// transport allows fewer than four streams for each (`Limits::transport_streams`).
 pub(crate) fn little(limit: u64, data_lanes: u64) -> u64 {
-    limit / 10 / data_lanes.max(1).saturating_mul(3)
+    limit / 10 / data_lanes.max(1).saturating_mul(4)
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
             data_lanes in 1u64..10_000,
             paused in 0usize..30_000,
         ) {
-            let streams = data_lanes * 3;
+            let streams = data_lanes * 4;
             let counted = (paused as u64).min(streams);
             let counted_bytes: u64 = (1..=counted).map(|lanes| of(limit, lanes as usize)).sum();
             // The others ended with so little unread that nobody counts it.
