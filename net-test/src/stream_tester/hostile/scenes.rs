@@ -187,8 +187,8 @@ pub static SCENES: &[Scene] = &[
     },
     Scene {
         name: "streams-over-limit",
-        sentence: "a peer that opens all streams there are gets no more than the transport allows, 768",
-        needs: &[("answer_accepted", 768), ("transport_blocked", 1), ("served", 10)],
+        sentence: "a peer that opens all streams there are gets no more than the transport allows, 878",
+        needs: &[("answer_accepted", 878), ("transport_blocked", 1), ("served", 10)],
         rss_mb: 32.0,
         attack: streams::over_the_limit,
         ..FLOOD

@@ -21,10 +21,10 @@ use crate::stream_tester::hostile::{
 
 /// Keys in the flood.
 const KEYS: usize = 8;
-/// Handshakes a second in the flood.
-const HANDSHAKES: u32 = 100;
-/// How long each stays, without a word: 100 a second, for 400 ms, would be 40 at a time, and one address may have 32.
-const STAY: Duration = Duration::from_millis(400);
+/// Handshakes a second in the flood; see `control::CONNECTIONS`.
+const HANDSHAKES: u32 = 50;
+/// How long each stays, without a word: 50 a second, for 800 ms, would be 40 at a time, and one address may have 32.
+const STAY: Duration = Duration::from_millis(800);
 /// Handshakes a second that stop half-way.
 const HALF: u32 = 100;
 /// How long those hold on.
@@ -33,8 +33,8 @@ const HALF_STAY: Duration = Duration::from_millis(1_500);
 const NOISE: u32 = 4_000;
 /// The smallest packet that may begin a connection (RFC 9000, section 14.1).
 const INITIAL: usize = 1_200;
-/// Connections a second by one key.
-const CHURN: u32 = 200;
+/// Connections a second by one key; see `control::CONNECTIONS`.
+const CHURN: u32 = 50;
 
 type Running = std::pin::Pin<Box<dyn Future<Output = Trouble> + Send>>;
 

@@ -8,7 +8,7 @@ use twolane::SecretKey;
 
 use super::{attack, first_trouble};
 use crate::stream_tester::hostile::{
-    raid::{Going, PATIENCE, Raid, Trouble, soon},
+    raid::{Going, PATIENCE, Pace, Raid, Trouble, soon},
     tally,
     victim::{ECHO, LARGE_RESPONSES, UNREAD},
     wire,
@@ -25,6 +25,9 @@ const FULL: usize = 48;
 const HALT: usize = 3;
 /// A write of which each is to be a chunk of its own.
 const SMALL: usize = 100;
+/// Such writes a second: the transport holds 2,048, so a connection is over in 1 s. Faster, the hostile peer would take a
+/// processor for itself.
+const SMALL_WRITES: u32 = 2_000;
 
 type Running = std::pin::Pin<Box<dyn Future<Output = Trouble> + Send>>;
 
@@ -116,7 +119,9 @@ pub(in super::super) fn small_chunks(raid: Arc<Raid>) -> Running {
             let writing: Going<()> = async {
                 let (mut send, _recv) = connection.open_bi().await?;
                 send.write_all(&wire::header(UNREAD)).await?;
+                let mut pace = Pace::per_second(SMALL_WRITES);
                 loop {
+                    pace.turn().await;
                     let sent = connection.stats().frame_tx.stream;
                     send.write_all(&[0x61; SMALL]).await?;
                     // One to a packet.
