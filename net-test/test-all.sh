@@ -3,6 +3,7 @@
 #
 #   bash net-test/test-all.sh          all of it
 #   TWOLANE_SKIP_DENY=1 bash ...       without cargo-deny, which takes minutes to install the first time
+#   TWOLANE_CHAOS_SEED=N bash ...      the minute of chaos with another seed
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -80,4 +81,6 @@ TWOLANE_GLARE_ROUNDS=1000 step "1,000 simultaneous dials" \
     cargo test --quiet -p twolane --test scenes -- peers::a_simultaneous_dial
 step "the demo, as the README has it" cargo demo -- --json --size 64MiB
 step "every behaviour of the two lanes" cargo stream-tester -- run --json
+seed=${TWOLANE_CHAOS_SEED:-7}
+step "a minute of chaos, seed $seed" cargo stream-tester -- chaos --seed "$seed" --seconds 60 --json
 echo "== all of it held ($((SECONDS - started)) s)"
