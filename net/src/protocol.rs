@@ -1,6 +1,6 @@
 //! Protocol names.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{cmp::Ordering, fmt, hash, str::FromStr, sync::Arc};
 
 /// The name of a protocol, such as `chat/1`: 1 to 255 visible ASCII characters.
 ///
@@ -14,8 +14,15 @@ use std::{borrow::Cow, fmt, str::FromStr};
 /// assert!(Protocol::new("mail 1").is_err());
 /// # Ok::<(), twolane::InvalidProtocol>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Protocol(Cow<'static, str>);
+#[derive(Clone)]
+pub struct Protocol(Name);
+
+/// Cloned several times for each stream, on both sides.
+#[derive(Clone)]
+enum Name {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
 
 /// A name that cannot be a protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +68,7 @@ impl Protocol {
             !name.is_empty() && name.len() <= Self::MAX_LEN,
             "a protocol name is 1 to 255 visible ASCII characters"
         );
-        Self(Cow::Borrowed(name))
+        Self(Name::Static(name))
     }
 
     /// A name that is only known at run time.
@@ -69,8 +76,8 @@ impl Protocol {
     /// # Errors
     ///
     /// [`InvalidProtocol`] says which rule the name breaks.
-    pub fn new(name: impl Into<String>) -> Result<Self, InvalidProtocol> {
-        let name = name.into();
+    pub fn new(name: impl AsRef<str>) -> Result<Self, InvalidProtocol> {
+        let name = name.as_ref();
         if name.is_empty() {
             return Err(InvalidProtocol::Empty);
         }
@@ -78,14 +85,43 @@ impl Protocol {
             return Err(InvalidProtocol::TooLong { len: name.len() });
         }
         match invalid_at(name.as_bytes()) {
-            Some(at) => Err(InvalidProtocol::Character { name, at }),
-            None => Ok(Self(Cow::Owned(name))),
+            Some(at) => Err(InvalidProtocol::Character { name: name.to_owned(), at }),
+            None => Ok(Self(Name::Shared(name.into()))),
         }
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Name::Static(name) => name,
+            Name::Shared(name) => name,
+        }
+    }
+}
+
+impl PartialEq for Protocol {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Protocol {}
+
+impl PartialOrd for Protocol {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Protocol {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl hash::Hash for Protocol {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
@@ -103,13 +139,13 @@ const fn invalid_at(name: &[u8]) -> Option<usize> {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

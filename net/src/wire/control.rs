@@ -121,7 +121,7 @@ impl Frame {
         let Some((start, end)) = decode_frame(rest, "the control frame", MAX_FRAME)? else {
             return Ok(None);
         };
-        let mut fields = Fields::new(Bytes::copy_from_slice(&rest[start..end]), "the control frame");
+        let mut fields = Fields::new(&rest[start..end], "the control frame");
         let frame = match kind {
             HELLO => return Ok(Some((hello(fields)?, at + end))),
             GOAWAY => Self::Goaway {
@@ -134,7 +134,7 @@ impl Frame {
             DRAINED => Self::Drained { opened: fields.varint()?, accepted: fields.varint()? },
             WATERMARK => Self::Watermark { lane: fields.varint()?, offset: fields.varint()? },
             CONSUMED => Self::Consumed { lane: fields.varint()?, offset: fields.varint()? },
-            DELEGATION => Self::Delegation(fields.rest()),
+            DELEGATION => Self::Delegation(Bytes::copy_from_slice(fields.rest())),
             _ => return Ok(Some((Self::Unknown, at + end))),
         };
         fields.end()?;
@@ -148,10 +148,10 @@ fn pair(body: &mut Vec<u8>, first: u64, second: u64, kind: u64) -> u64 {
     kind
 }
 
-fn hello(mut fields: Fields) -> Result<Frame, Malformed> {
+fn hello(mut fields: Fields<'_>) -> Result<Frame, Malformed> {
     let version = fields.varint()?;
     let mut nonce = Nonce::default();
-    nonce.copy_from_slice(&fields.take(16)?);
+    nonce.copy_from_slice(fields.take(16)?);
     // A peer that announces nothing is taken to allow nothing special: one lane, no metadata.
     let mut limits = PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
     let mut delegated = false;

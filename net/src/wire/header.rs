@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Decoded, Fields, KIND_DATA, KIND_ERROR, Malformed, decode_frame, encode_frame, varint};
+use super::{Decoded, Fields, KIND_DATA, KIND_ERROR, Malformed, decode_frame, encode_frame, framed_len, varint};
 use crate::protocol::Protocol;
 
 /// Metadata of a stream, in bytes: enough for a token and a request's head, too little to be a body.
@@ -38,23 +38,23 @@ impl Header {
     /// kind, length, { flags, protocol, metadata }.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let name = self.protocol.as_str().as_bytes();
-        let mut body = Vec::with_capacity(8 + name.len() + self.metadata.len());
-        // No flag has a meaning yet; a reader skips those it does not know.
-        varint::encode(&mut body, 0);
-        encode_frame(&mut body, name);
-        encode_frame(&mut body, &self.metadata);
         varint::encode(out, KIND_DATA);
-        encode_frame(out, &body);
+        let len = 1 + framed_len(name) + framed_len(&self.metadata);
+        varint::encode(out, len as u64);
+        // No flag has a meaning yet; a reader skips those it does not know.
+        varint::encode(out, 0);
+        encode_frame(out, name);
+        encode_frame(out, &self.metadata);
     }
 
-    fn decode(frame: Bytes) -> Result<Self, Malformed> {
+    fn decode(frame: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Fields::new(frame, "the stream header");
         let _flags = fields.varint()?;
         let name = fields.text("the protocol name", Protocol::MAX_LEN as u64)?;
         let protocol = Protocol::new(name).map_err(|_| Malformed::Text { what: "the protocol name" })?;
         let metadata = fields.block("the metadata", MAX_METADATA)?;
         fields.end()?;
-        Ok(Self { protocol, metadata })
+        Ok(Self { protocol, metadata: Bytes::copy_from_slice(metadata) })
     }
 }
 
@@ -76,7 +76,7 @@ impl Opening {
                 let Some((start, end)) = decode_frame(rest, "the stream header", MAX_HEADER)? else {
                     return Ok(None);
                 };
-                let header = Header::decode(Bytes::copy_from_slice(&rest[start..end]))?;
+                let header = Header::decode(&rest[start..end])?;
                 Ok(Some((Self::Data(header), at + end)))
             }
             KIND_ERROR => Ok(varint::decode(rest).map(|(data_lane, len)| (Self::Error { data_lane }, at + len))),

@@ -14,8 +14,6 @@ pub(crate) mod varint;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
-
 /// The ALPN of this wire format. A change that an older peer cannot skip gets a new one.
 pub const ALPN: &[u8] = b"twolane/1";
 
@@ -74,38 +72,37 @@ pub enum Malformed {
 /// What a decoder makes of the bytes so far.
 pub(crate) type Decoded<T> = Result<Option<(T, usize)>, Malformed>;
 
-/// A cursor over one frame whose bytes are all there.
-pub(crate) struct Fields {
-    rest: Bytes,
+/// A cursor over one frame whose bytes are all there. What is kept of it is copied by whoever keeps it.
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
     what: &'static str,
 }
 
-impl Fields {
-    pub(crate) fn new(frame: Bytes, what: &'static str) -> Self {
+impl<'a> Fields<'a> {
+    pub(crate) fn new(frame: &'a [u8], what: &'static str) -> Self {
         Self { rest: frame, what }
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
-        let (value, len) = varint::decode(&self.rest).ok_or_else(|| self.length())?;
-        self.rest = self.rest.slice(len..);
+        let (value, len) = varint::decode(self.rest).ok_or_else(|| self.length())?;
+        self.rest = &self.rest[len..];
         Ok(value)
     }
 
-    /// The next `len` bytes, sharing the frame's memory.
-    pub(crate) fn take(&mut self, len: usize) -> Result<Bytes, Malformed> {
-        if self.rest.len() < len {
-            return Err(self.length());
-        }
-        Ok(self.rest.split_to(len))
+    /// The next `len` bytes.
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(|| self.length())?;
+        self.rest = rest;
+        Ok(taken)
     }
 
     /// Everything that is left.
-    pub(crate) fn rest(&mut self) -> Bytes {
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
     /// A varint length of at most `max`, then that many bytes.
-    pub(crate) fn block(&mut self, what: &'static str, max: u64) -> Result<Bytes, Malformed> {
+    pub(crate) fn block(&mut self, what: &'static str, max: u64) -> Result<&'a [u8], Malformed> {
         let len = self.varint()?;
         if len > max {
             return Err(Malformed::TooLong { what, len, max });
@@ -115,9 +112,8 @@ impl Fields {
     }
 
     /// A block that is UTF-8.
-    pub(crate) fn text(&mut self, what: &'static str, max: u64) -> Result<String, Malformed> {
-        let block = self.block(what, max)?;
-        String::from_utf8(block.into()).map_err(|_| Malformed::Text { what })
+    pub(crate) fn text(&mut self, what: &'static str, max: u64) -> Result<&'a str, Malformed> {
+        str::from_utf8(self.block(what, max)?).map_err(|_| Malformed::Text { what })
     }
 
     /// The frame has been used up to its last byte.
@@ -140,6 +136,11 @@ pub(crate) fn decode_frame(input: &[u8], what: &'static str, max: u64) -> Result
     }
     let end = prefix + len as usize;
     Ok((input.len() >= end).then_some((prefix, end)))
+}
+
+/// How long `body` is as a frame.
+pub(crate) fn framed_len(body: &[u8]) -> usize {
+    varint::len(body.len() as u64) + body.len()
 }
 
 /// Appends `body` as a frame.

@@ -53,7 +53,7 @@ impl Record {
         let Some((start, end)) = decode_frame(input, "the error record", MAX_RECORD)? else {
             return Ok(None);
         };
-        let mut fields = Fields::new(Bytes::copy_from_slice(&input[start..end]), "the error record");
+        let mut fields = Fields::new(&input[start..end], "the error record");
         let severity = match fields.varint()? {
             0 => Severity::Warning,
             1 => Severity::Fatal,
@@ -64,8 +64,8 @@ impl Record {
         };
         let code = fields.varint()?;
         let offset = fields.varint()?;
-        let text = fields.text("the error's text", MAX_TEXT)?;
-        let details = fields.block("the error's details", MAX_DETAILS)?;
+        let text = fields.text("the error's text", MAX_TEXT)?.to_owned();
+        let details = Bytes::copy_from_slice(fields.block("the error's details", MAX_DETAILS)?);
         fields.end()?;
         Ok(Some((Self { severity, code, offset, text, details }, end)))
     }

@@ -1,7 +1,5 @@
 //! The acceptor's answer, the first bytes of the data lane's reverse half.
 
-use bytes::Bytes;
-
 use super::{Decoded, Fields, Malformed, decode_frame, encode_frame, varint};
 
 /// The text of a rejection, in bytes of UTF-8: a sentence or two.
@@ -120,8 +118,8 @@ impl Status {
         let Some((start, end)) = decode_frame(rest, "the rejection", MAX_BODY)? else {
             return Ok(None);
         };
-        let mut fields = Fields::new(Bytes::copy_from_slice(&rest[start..end]), "the rejection");
-        let text = fields.text("the rejection's text", MAX_TEXT)?;
+        let mut fields = Fields::new(&rest[start..end], "the rejection");
+        let text = fields.text("the rejection's text", MAX_TEXT)?.to_owned();
         fields.end()?;
         let rejection = Rejection { reason: Reason::from_code(code), text };
         Ok(Some((Self::Rejected(rejection), at + end)))

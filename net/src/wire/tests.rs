@@ -171,6 +171,7 @@ proptest! {
     fn varints_round_trip(value in varints()) {
         let mut bytes = Vec::new();
         varint::encode(&mut bytes, value);
+        prop_assert_eq!(bytes.len(), varint::len(value));
         round_trip(&value, &bytes, |input| Ok(varint::decode(input)));
     }
 

@@ -16,6 +16,16 @@ pub(crate) fn encode(out: &mut Vec<u8>, value: u64) {
     }
 }
 
+/// How many bytes [`encode`] appends for `value`.
+pub(crate) fn len(value: u64) -> usize {
+    match value {
+        0..=0x3f => 1,
+        0x40..=0x3fff => 2,
+        0x4000..=0x3fff_ffff => 4,
+        _ => 8,
+    }
+}
+
 /// The value at the start of `input` and how many bytes it takes; `None` while bytes are missing.
 /// Longer forms than needed are read too, as RFC 9000 does.
 pub(crate) fn decode(input: &[u8]) -> Option<(u64, usize)> {
