@@ -5,5 +5,5 @@
 static HEAP: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
 
 fn main() -> std::process::ExitCode {
-    twolane_test::stream_tester::main(std::env::args_os())
+    twolane_test::stream_tester::main(std::env::args_os().collect())
 }

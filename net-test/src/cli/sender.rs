@@ -73,8 +73,8 @@ pub struct Args {
 }
 
 /// The program, with its arguments, the first of which is its name.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Args = match super::parse(args.into_iter().collect()) {
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let args: Args = match super::parse(args) {
         Ok(args) => args,
         Err(code) => return code,
     };

@@ -65,11 +65,10 @@ pub struct Args {
 
 /// The program, with its arguments, the first of which is its name. It plays the two others too, in processes of their
 /// own, so that one program is all that has to be built: see `child.rs`.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
+pub fn main(args: Vec<OsString>) -> ExitCode {
     match args.get(1).and_then(|part| part.to_str()) {
-        Some(child::SENDER) => return cli::sender::main(args.into_iter().skip(1)),
-        Some(child::RECEIVER) => return cli::receiver::main(args.into_iter().skip(1)),
+        Some(child::SENDER) => return cli::sender::main(args[1..].to_vec()),
+        Some(child::RECEIVER) => return cli::receiver::main(args[1..].to_vec()),
         _ => {}
     }
     let args: Args = match cli::parse(args) {

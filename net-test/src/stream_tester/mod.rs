@@ -84,8 +84,8 @@ enum Command {
 }
 
 /// The program, with its arguments, the first of which is its name.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Args = match cli::parse(args.into_iter().collect()) {
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let args: Args = match cli::parse(args) {
         Ok(args) => args,
         Err(code) => return code,
     };
