@@ -77,8 +77,9 @@ step "dependencies" deny
 step "advisories" advisories
 step "unit, integration and program tests" cargo test --quiet --workspace --all-features --lib --bins --tests
 step "documentation tests" cargo test --quiet --workspace --all-features --doc
+# Of the whole workspace, as above: for one package alone its dependencies would be built anew.
 TWOLANE_GLARE_ROUNDS=1000 step "1,000 simultaneous dials" \
-    cargo test --quiet -p twolane --test scenes -- peers::a_simultaneous_dial
+    cargo test --quiet --workspace --all-features --test scenes -- peers::a_simultaneous_dial
 step "the demo, as the README has it" cargo demo -- --json --size 64MiB
 step "every behaviour of the two lanes" cargo stream-tester -- run --json
 seed=${TWOLANE_CHAOS_SEED:-7}
