@@ -1,9 +1,10 @@
-//! The programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver), [`demo`] and [`stream_tester`].
+//! The programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver), [`demo`], [`stream_tester`] and [`speed`].
 //!
 //! - [`transfer`]: the protocol `file/1`, one file over one stream;
 //! - [`cli`]: what the programs have in common, and the two that send and receive;
 //! - [`demo`]: both of them on one machine, over a relay of its own;
 //! - [`stream_tester`]: every behaviour of the two lanes, driven and checked;
+//! - [`speed`]: what the layer costs, beside raw iroh in one run;
 //! - [`output`], [`progress`]: what programs say, to programs and to people;
 //! - [`exit`], [`signals`]: how they end.
 //!
@@ -15,5 +16,6 @@ pub mod exit;
 pub mod output;
 pub mod progress;
 pub mod signals;
+pub mod speed;
 pub mod stream_tester;
 pub mod transfer;

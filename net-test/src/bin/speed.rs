@@ -1,0 +1,5 @@
+//! Measures twolane beside raw iroh.
+
+fn main() -> std::process::ExitCode {
+    twolane_test::speed::main(std::env::args_os().collect())
+}

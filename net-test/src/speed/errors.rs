@@ -1,0 +1,128 @@
+//! What an error costs, and how long it takes while the data lane is full.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use twolane::{ReadError, RecvStream, SendStream, Severity, StreamError, XStream};
+
+use super::{
+    Broken,
+    compare::{Better, Pair, Row, Values, in_turns},
+    ours::Ours,
+    raw::Raw,
+    side::{Service, Side},
+    stats::median,
+};
+
+/// What a client asks of [`Service::Refuse`]: an error at once, or one when it asks again, with the lane full.
+const AT_ONCE: u8 = b'i';
+const WHEN_FULL: u8 = b'f';
+/// A write that makes no progress for so long is held up by flow control: on loopback a packet takes under 1 ms.
+const FULL: Duration = Duration::from_millis(50);
+/// The code and the words of the error.
+const CODE: u64 = 507;
+const WORDS: &str = "no space left";
+/// Errors in a round.
+const ERRORS: u32 = 200;
+
+/// Rows of both sides, and of twolane alone.
+pub async fn rows(pair: &Pair<Ours, Raw>, rounds: usize, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
+    pair.theirs.connect(Service::Refuse).await?;
+    let (ours, theirs) = in_turns(rounds, async || idle(&pair.ours).await, async || reset(&pair.theirs).await).await?;
+    let in_order = Values { ours: ours.clone(), theirs };
+    row(Row::new("error-against-reset", "us", Better::Lower, Raw::NAME, &in_order));
+    let mut full = Vec::new();
+    for _ in 0..rounds {
+        full.push(behind_data(&pair.ours).await?);
+    }
+    let values = Values { ours: full, theirs: vec![median(&ours)] };
+    row(Row::new("error-behind-a-full-lane", "us", Better::Lower, "twolane, lane idle", &values));
+    Ok(())
+}
+
+/// A stream that is opened and fails: microseconds, the median.
+async fn idle(ours: &Ours) -> Result<f64, Broken> {
+    let mut took = Vec::new();
+    for _ in 0..ERRORS {
+        let began = Instant::now();
+        let (mut send, mut recv) = ours.open(Service::Refuse).await?;
+        send.write_all(&[AT_ONCE]).await?;
+        match recv.read(&mut [0; 8]).await {
+            Err(ReadError::Failed(error)) if error.code() == CODE && error.text() == WORDS => {}
+            other => return Err(Broken::msg(format!("in place of an error came {other:?}"))),
+        }
+        took.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(&took))
+}
+
+/// The same of raw iroh, which has a reset for it: a code, no words, and data that is lost.
+async fn reset(theirs: &Raw) -> Result<f64, Broken> {
+    let mut took = Vec::new();
+    for _ in 0..ERRORS {
+        let began = Instant::now();
+        let (mut send, mut recv) = theirs.open(Service::Refuse).await?;
+        send.write_all(&[AT_ONCE]).await?;
+        match recv.read(&mut [0; 8]).await {
+            Err(iroh::endpoint::ReadError::Reset(code)) if code.into_inner() == CODE => {}
+            other => return Err(Broken::msg(format!("in place of a reset came {other:?}"))),
+        }
+        took.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(median(&took))
+}
+
+/// From asking for the error to having it, with a data lane that takes no more: microseconds.
+async fn behind_data(ours: &Ours) -> Result<f64, Broken> {
+    let (mut send, recv) = ours.open(Service::Refuse).await?;
+    let errors = recv.errors();
+    send.write_all(&[WHEN_FULL]).await?;
+    match errors.next().await {
+        Some(report) if report.severity == Severity::Warning => {}
+        other => return Err(Broken::msg(format!("the lane did not fill up: {other:?}"))),
+    }
+    let began = Instant::now();
+    send.write_all(&[AT_ONCE]).await?;
+    match errors.next().await {
+        Some(report) if report.severity == Severity::Fatal => Ok(began.elapsed().as_secs_f64() * 1e6),
+        other => Err(Broken::msg(format!("in place of an error came {other:?}"))),
+    }
+}
+
+/// twolane's part of the server.
+pub async fn refuse(stream: XStream) -> Result<(), Broken> {
+    let (mut send, mut recv) = stream.split();
+    if asked(&mut recv).await? == WHEN_FULL {
+        fill(&mut send).await?;
+        send.warn(StreamError::new(CODE, "the lane is full")).await?;
+        asked(&mut recv).await?;
+    }
+    Ok(send.fail(StreamError::new(CODE, WORDS)).await?)
+}
+
+/// Raw iroh's.
+pub async fn reset_back(
+    mut send: iroh::endpoint::SendStream,
+    mut recv: iroh::endpoint::RecvStream,
+) -> Result<(), Broken> {
+    recv.read_exact(&mut [0]).await?;
+    Ok(send.reset(iroh::endpoint::VarInt::from_u64(CODE)?)?)
+}
+
+async fn asked(recv: &mut RecvStream) -> Result<u8, Broken> {
+    let mut word = [0];
+    match recv.read(&mut word).await? {
+        1 => Ok(word[0]),
+        _ => Err(Broken::msg("the client asked for nothing")),
+    }
+}
+
+async fn fill(send: &mut SendStream) -> Result<(), Broken> {
+    static PIECE: [u8; 16 * 1024] = [0; 16 * 1024];
+    loop {
+        match timeout(FULL, send.write(&PIECE)).await {
+            Ok(written) => drop(written?),
+            Err(_) => return Ok(()),
+        }
+    }
+}

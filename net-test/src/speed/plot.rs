@@ -1,0 +1,97 @@
+//! The ratios as a picture: one bar a row, of how much better twolane is.
+
+use plotters::{
+    prelude::{ChartBuilder, Color, IntoDrawingArea, IntoFont, PathElement, Rectangle, SVGBackend, Text},
+    style::{RGBColor, WHITE, text_anchor},
+};
+
+use super::{
+    Broken,
+    compare::{Better, Row},
+};
+
+/// Pixels.
+const WIDTH: u32 = 900;
+const BAR: u32 = 20;
+const MARGIN: u32 = 60;
+/// Bars end here: what is ten times better says so in a number.
+const MOST: f64 = 2.0;
+
+const GOOD: RGBColor = RGBColor(0x2a, 0x78, 0x8e);
+const SHORT: RGBColor = RGBColor(0xc8, 0x5a, 0x3c);
+const INK: RGBColor = RGBColor(0x30, 0x30, 0x30);
+
+/// How much better twolane is: 1 is as good, whichever values are the good ones.
+pub fn advantage(row: &Row) -> f64 {
+    match row.better {
+        Better::Higher => row.ratio,
+        Better::Lower if row.ratio > 0.0 => 1.0 / row.ratio,
+        Better::Lower => 0.0,
+    }
+}
+
+/// The picture, as SVG.
+///
+/// # Errors
+///
+/// If it cannot be drawn.
+pub fn draw(rows: &[Row]) -> Result<String, Broken> {
+    let mut svg = String::new();
+    {
+        let height = MARGIN + BAR * u32::try_from(rows.len())?;
+        let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+        area.fill(&WHITE).map_err(broken)?;
+        let mut chart = ChartBuilder::on(&area)
+            .caption("times as good as the other side (1 is as good)", ("sans-serif", 15))
+            .margin(8)
+            .x_label_area_size(24)
+            .build_cartesian_2d(-1.1..MOST, 0.0..rows.len() as f64)
+            .map_err(broken)?;
+        for (n, row) in rows.iter().enumerate() {
+            let (top, value) = ((rows.len() - n) as f64, advantage(row));
+            let color = if value >= 0.97 { GOOD } else { SHORT };
+            let bar = Rectangle::new([(0.0, top - 0.2), (value.min(MOST), top - 0.8)], color.filled());
+            let small = ("sans-serif", 12).into_font().color(&INK);
+            let right = text_anchor::Pos::new(text_anchor::HPos::Right, text_anchor::VPos::Center);
+            let left = text_anchor::Pos::new(text_anchor::HPos::Left, text_anchor::VPos::Center);
+            let name = Text::new(row.name.clone(), (-0.02, top - 0.5), small.clone().pos(right));
+            let beside = (value + 0.02).min(MOST - 0.16);
+            let number = Text::new(format!("{value:.2}"), (beside, top - 0.5), small.pos(left));
+            chart.draw_series([bar]).map_err(broken)?;
+            chart.draw_series([name, number]).map_err(broken)?;
+        }
+        let one = PathElement::new([(1.0, 0.0), (1.0, rows.len() as f64)], INK.mix(0.5));
+        chart.draw_series([one]).map_err(broken)?;
+        area.present().map_err(broken)?;
+    }
+    Ok(svg)
+}
+
+fn broken(error: impl std::fmt::Display) -> Broken {
+    Broken::msg(format!("the picture cannot be drawn: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::speed::compare::Values;
+
+    fn row(name: &str, better: Better, ours: f64) -> Row {
+        Row::new(name, "x", better, "raw iroh", &Values { ours: vec![ours], theirs: vec![10.0] })
+    }
+
+    #[test]
+    fn less_is_better_where_it_is() {
+        assert_eq!(advantage(&row("rate", Better::Higher, 20.0)), 2.0);
+        assert_eq!(advantage(&row("latency", Better::Lower, 5.0)), 2.0);
+    }
+
+    #[test]
+    fn the_picture_has_every_row_and_its_number() {
+        let svg = draw(&[row("rate", Better::Higher, 9.5), row("latency", Better::Lower, 1.0)]).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+        for text in ["rate", "latency", "0.95", "10.00"] {
+            assert!(svg.contains(text), "{text} in {svg}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Raw iroh, with its defaults.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use iroh::{
+    Endpoint, EndpointAddr, RelayMode, TransportAddr,
+    endpoint::{Connection, PortmapperConfig, RecvStream, SendStream, presets},
+};
+use tokio::task::JoinHandle;
+use twolane::Ticket;
+
+use super::{
+    Broken, bulk, errors,
+    ours::MAX_MESSAGE,
+    side::{Rx, Service, Side, Tx},
+};
+
+/// A client. It keeps a connection for each service.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    endpoint: Endpoint,
+    server: EndpointAddr,
+    connections: Arc<Mutex<HashMap<Service, Connection>>>,
+}
+
+/// A server. Dropped, it ends.
+#[derive(Debug)]
+pub struct RawServer(JoinHandle<()>);
+
+impl Drop for RawServer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn bind() -> Result<Endpoint, Broken> {
+    Ok(Endpoint::builder(presets::Minimal)
+        .relay_mode(RelayMode::Disabled)
+        .portmapper_config(PortmapperConfig::Disabled)
+        .clear_ip_transports()
+        .bind_addr("127.0.0.1:0")?
+        .alpns(Service::ALL.map(|service| service.name().into()).to_vec())
+        .bind()
+        .await?)
+}
+
+impl Raw {
+    fn connection(&self, service: Service) -> Result<Connection, Broken> {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.get(&service).cloned().ok_or_else(|| Broken::msg("raw iroh is not connected"))
+    }
+}
+
+impl Side for Raw {
+    type Tx = SendStream;
+    type Rx = RecvStream;
+    type Server = RawServer;
+
+    const NAME: &'static str = "raw iroh";
+
+    async fn serve() -> Result<(RawServer, String), Broken> {
+        let endpoint = bind().await?;
+        let addrs = endpoint.bound_sockets().into_iter().map(TransportAddr::Ip);
+        let addr = EndpointAddr::from_parts(endpoint.id(), addrs);
+        let server = tokio::spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                tokio::spawn(async move {
+                    if let Ok(connection) = incoming.await {
+                        accept_streams(connection).await;
+                    }
+                });
+            }
+        });
+        let ticket = Ticket::from_addr(addr).ok_or_else(|| Broken::msg("iroh has a key that is none"))?;
+        Ok((RawServer(server), ticket.to_string()))
+    }
+
+    async fn client(server: &str) -> Result<Self, Broken> {
+        let server: Ticket = server.parse()?;
+        Ok(Self { endpoint: bind().await?, server: server.to_addr(), connections: Arc::default() })
+    }
+
+    async fn connect(&self, service: Service) -> Result<(), Broken> {
+        let connection = self.endpoint.connect(self.server.clone(), service.name().as_bytes()).await?;
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(service, connection);
+        Ok(())
+    }
+
+    async fn open(&self, service: Service) -> Result<(SendStream, RecvStream), Broken> {
+        Ok(self.connection(service)?.open_bi().await?)
+    }
+
+    async fn request(&self, message: Bytes) -> Result<Bytes, Broken> {
+        let (mut send, mut recv) = self.connection(Service::Echo)?.open_bi().await?;
+        send.write_chunk(message).await?;
+        send.finish()?;
+        Ok(recv.read_to_end(MAX_MESSAGE).await?.into())
+    }
+
+    async fn close(self) {
+        self.endpoint.close().await;
+    }
+}
+
+/// A task for each stream, as iroh's examples have it.
+async fn accept_streams(connection: Connection) {
+    let (alpn, is) = (connection.alpn().to_vec(), |service: Service, alpn: &[u8]| service.name().as_bytes() == alpn);
+    let (bulk, refuse) = (is(Service::Bulk, &alpn), is(Service::Refuse, &alpn));
+    while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+        tokio::spawn(async move {
+            if bulk {
+                // A stream that breaks is the client's to tell.
+                let _ = bulk::serve(send, recv).await;
+            } else if refuse {
+                let _ = errors::reset_back(send, recv).await;
+            } else if let Ok(message) = recv.read_to_end(MAX_MESSAGE).await
+                && send.write_chunk(message.into()).await.is_ok()
+            {
+                let _ = send.finish();
+            }
+        });
+    }
+}
+
+impl Tx for SendStream {
+    async fn write_all(&mut self, data: &[u8]) -> Result<(), Broken> {
+        Ok(self.write_all(data).await?)
+    }
+
+    async fn write_chunk(&mut self, data: Bytes) -> Result<(), Broken> {
+        Ok(self.write_chunk(data).await?)
+    }
+
+    fn finish(&mut self) -> Result<(), Broken> {
+        Ok(self.finish()?)
+    }
+}
+
+impl Rx for RecvStream {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+        Ok(self.read_chunk(usize::MAX).await?)
+    }
+
+    async fn to_end(&mut self, max: usize) -> Result<Bytes, Broken> {
+        Ok(self.read_to_end(max).await?.into())
+    }
+}

@@ -1,0 +1,83 @@
+//! The two sides of every comparison behind one trait: twolane, and raw iroh.
+//!
+//! Raw iroh is used as its documentation has it: an ALPN and a connection for each protocol, `open_bi` for a stream, the
+//! default transport configuration.
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+use super::Broken;
+
+/// What a server does with a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Sends back what comes, all of it at once.
+    Echo,
+    /// The same under another name: a second protocol.
+    Second,
+    /// Moves data: see [`super::bulk`].
+    Bulk,
+    /// Ends streams with an error: see [`super::errors`].
+    Refuse,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Echo, Self::Second, Self::Bulk, Self::Refuse];
+
+    /// The protocol, and the ALPN of raw iroh.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "speed-echo/1",
+            Self::Second => "speed-second/1",
+            Self::Bulk => "speed-bulk/1",
+            Self::Refuse => "speed-refuse/1",
+        }
+    }
+}
+
+/// What writes.
+pub trait Tx: Send + 'static {
+    /// Writes all of it.
+    fn write_all(&mut self, data: &[u8]) -> impl Future<Output = Result<(), Broken>> + Send;
+    /// Writes all of it, without a copy.
+    fn write_chunk(&mut self, data: Bytes) -> impl Future<Output = Result<(), Broken>> + Send;
+    /// No more follows.
+    fn finish(&mut self) -> Result<(), Broken>;
+}
+
+/// What reads.
+pub trait Rx: Send + 'static {
+    /// What has come; `None` at the end.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Broken>> + Send;
+    /// All there is.
+    fn to_end(&mut self, max: usize) -> impl Future<Output = Result<Bytes, Broken>> + Send;
+}
+
+/// A client endpoint, and the server that it talks to.
+pub trait Side: Clone + Send + Sync + 'static {
+    /// Its writing half of a stream.
+    type Tx: Tx;
+    /// Its reading half.
+    type Rx: Rx;
+
+    /// What it is called in the rows.
+    const NAME: &'static str;
+
+    /// Starts a server. It runs until the answer is dropped; the text is where it is.
+    fn serve() -> impl Future<Output = Result<(Self::Server, String), Broken>> + Send;
+    /// A running server.
+    type Server: Send;
+
+    /// A client endpoint for a server, not connected to it.
+    fn client(server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
+    /// Connects, for a service.
+    fn connect(&self, service: Service) -> impl Future<Output = Result<(), Broken>> + Send;
+    /// Opens a stream on the connection that is there.
+    fn open(&self, service: Service) -> impl Future<Output = Result<(Self::Tx, Self::Rx), Broken>> + Send;
+    /// Sends a message on a stream of its own, and returns the answer.
+    fn request(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send;
+    /// Closes everything.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,175 @@
+//! What is measured: each a function that does some work on one side and says how it went.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::{
+    Broken,
+    bulk::{self, Load},
+    ours::MAX_MESSAGE,
+    side::{Rx, Service, Side, Tx},
+    stats::percentile,
+};
+
+/// How a number of requests went.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pace {
+    /// A second.
+    pub rate: f64,
+    /// Microseconds that half of them took at most.
+    pub p50: f64,
+    /// The same of 99 in 100.
+    pub p99: f64,
+    /// The same of 999 in 1,000.
+    pub p999: f64,
+}
+
+/// Moves data over so many streams at a time. The answer is 10^6 bytes a second, both ways together.
+pub async fn bulk<S: Side>(side: &S, streams: u64, load: Load) -> Result<f64, Broken> {
+    let share = |all: u64| all / streams;
+    let load = Load { up: share(load.up), down: share(load.down), check: load.check };
+    let started = Instant::now();
+    let mut moving = JoinSet::new();
+    for _ in 0..streams {
+        let side = side.clone();
+        moving.spawn(async move {
+            let (send, recv) = side.open(Service::Bulk).await?;
+            bulk::run(send, recv, load).await
+        });
+    }
+    while let Some(moved) = moving.join_next().await {
+        moved??;
+    }
+    Ok((streams * (load.up + load.down)) as f64 / 1e6 / started.elapsed().as_secs_f64())
+}
+
+/// Sends requests for some time, so many at a time, each compared with its answer.
+pub async fn requests<S: Side>(side: &S, size: usize, in_flight: usize, time: Duration) -> Result<Pace, Broken> {
+    let message: Bytes = (0..size).map(|n| n as u8).collect();
+    let until = Instant::now() + time;
+    let side = side.clone();
+    repeat(in_flight, until, move || {
+        let (side, message) = (side.clone(), message.clone());
+        async move {
+            if side.request(message.clone()).await? != message {
+                return Err(Broken::msg("an answer is not what was sent"));
+            }
+            Ok(())
+        }
+    })
+    .await
+}
+
+/// Opens streams for some time: with what the peer has to say before one is open.
+pub async fn opens<S: Side>(side: &S, time: Duration) -> Result<Pace, Broken> {
+    let side = side.clone();
+    repeat(1, Instant::now() + time, move || {
+        let side = side.clone();
+        async move {
+            let (mut send, mut recv) = side.open(Service::Echo).await?;
+            send.finish()?;
+            recv.to_end(MAX_MESSAGE).await.map(drop)
+        }
+    })
+    .await
+}
+
+/// Connects so many new endpoints, one after the other. The answer is connections a second.
+pub async fn connects<S: Side>(server: &str, count: usize) -> Result<f64, Broken> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        clients.push(S::client(server).await?);
+    }
+    let started = Instant::now();
+    for client in &clients {
+        client.connect(Service::Echo).await?;
+    }
+    let rate = count as f64 / started.elapsed().as_secs_f64();
+    close(clients).await?;
+    Ok(rate)
+}
+
+/// From nothing to the first byte on another protocol, with a peer that is connected. The answer is microseconds.
+pub async fn second_protocol<S: Side>(server: &str) -> Result<f64, Broken> {
+    let client = S::client(server).await?;
+    client.connect(Service::Echo).await?;
+    client.request(Bytes::from_static(b"first")).await?;
+    let started = Instant::now();
+    client.connect(Service::Second).await?;
+    let (mut send, mut recv) = client.open(Service::Second).await?;
+    send.write_all(b"!").await?;
+    send.finish()?;
+    let answer = recv.to_end(MAX_MESSAGE).await?;
+    let took = started.elapsed();
+    if answer != "!" {
+        return Err(Broken::msg("an answer is not what was sent"));
+    }
+    client.close().await;
+    Ok(took.as_secs_f64() * 1e6)
+}
+
+/// So many endpoints, each connected to the server and idle.
+pub async fn crowd<S: Side>(server: &str, count: usize) -> Result<Vec<S>, Broken> {
+    let mut clients = Vec::new();
+    while clients.len() < count {
+        // A few at a time: what one address may have under way is bounded.
+        let mut connecting = JoinSet::new();
+        for _ in 0..(count - clients.len()).min(8) {
+            let server = server.to_owned();
+            connecting.spawn(async move {
+                let client = S::client(&server).await?;
+                client.connect(Service::Echo).await?;
+                // Both sides know it when it has answered.
+                client.request(Bytes::from_static(b"here")).await?;
+                Ok::<_, Broken>(client)
+            });
+        }
+        while let Some(connected) = connecting.join_next().await {
+            clients.push(connected??);
+        }
+    }
+    Ok(clients)
+}
+
+/// Closes all of them.
+pub async fn close<S: Side>(clients: Vec<S>) -> Result<(), Broken> {
+    let mut closing: JoinSet<()> = clients.into_iter().map(Side::close).collect();
+    while let Some(closed) = closing.join_next().await {
+        closed?;
+    }
+    Ok(())
+}
+
+/// Does something over and over until the time is over, so often at a time.
+async fn repeat<F, Fut>(at_a_time: usize, until: Instant, one: F) -> Result<Pace, Broken>
+where
+    F: Fn() -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<(), Broken>> + Send,
+{
+    let started = Instant::now();
+    let mut workers = JoinSet::new();
+    for _ in 0..at_a_time {
+        let one = one.clone();
+        workers.spawn(async move {
+            let mut took = Vec::new();
+            loop {
+                let began = Instant::now();
+                if began >= until {
+                    return Ok::<_, Broken>(took);
+                }
+                one().await?;
+                took.push(began.elapsed().as_secs_f64() * 1e6);
+            }
+        });
+    }
+    let mut took = Vec::new();
+    while let Some(worker) = workers.join_next().await {
+        took.extend(worker??);
+    }
+    let rate = took.len() as f64 / started.elapsed().as_secs_f64();
+    took.sort_by(f64::total_cmp);
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|part| percentile(&took, part));
+    Ok(Pace { rate, p50, p99, p999 })
+}
