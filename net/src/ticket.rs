@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr};
 
-use iroh::{EndpointAddr, RelayUrl, TransportAddr};
+use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
 use iroh_tickets::{Ticket as _, endpoint::EndpointTicket};
 use twolane_id::{ParsePublicKeyError, PublicKey};
 
@@ -23,11 +23,21 @@ use crate::key;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Ticket {
     peer: PublicKey,
     addrs: BTreeSet<TransportAddr>,
+    /// The peer in iroh's terms, once there are addresses: making it takes 10 µs, and a ticket is used for each stream.
+    id: Option<EndpointId>,
 }
+
+impl PartialEq for Ticket {
+    fn eq(&self, other: &Self) -> bool {
+        self.peer == other.peer && self.addrs == other.addrs
+    }
+}
+
+impl Eq for Ticket {}
 
 /// Text that is neither a ticket nor an id52.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,21 +57,29 @@ pub enum ParseTicketError {
 impl Ticket {
     /// A ticket without addresses.
     pub fn new(peer: PublicKey) -> Self {
-        Self { peer, addrs: BTreeSet::new() }
+        Self { peer, addrs: BTreeSet::new(), id: None }
     }
 
     /// Adds an address of the peer.
     #[must_use]
-    pub fn with_addr(mut self, addr: SocketAddr) -> Self {
-        self.addrs.insert(TransportAddr::Ip(addr));
-        self
+    pub fn with_addr(self, addr: SocketAddr) -> Self {
+        self.with(TransportAddr::Ip(addr))
     }
 
     /// Adds a relay of the peer.
     #[must_use]
-    pub fn with_relay(mut self, relay: RelayUrl) -> Self {
-        self.addrs.insert(TransportAddr::Relay(relay));
+    pub fn with_relay(self, relay: RelayUrl) -> Self {
+        self.with(TransportAddr::Relay(relay))
+    }
+
+    fn with(mut self, addr: TransportAddr) -> Self {
+        self.addrs.insert(addr);
+        self.id = Some(self.id());
         self
+    }
+
+    pub(crate) fn id(&self) -> EndpointId {
+        self.id.unwrap_or_else(|| key::to_iroh(&self.peer))
     }
 
     /// The peer.
@@ -76,7 +94,7 @@ impl Ticket {
 
     /// The whole in iroh's terms.
     pub fn to_addr(&self) -> EndpointAddr {
-        EndpointAddr::from_parts(key::to_iroh(&self.peer), self.addrs.iter().cloned())
+        EndpointAddr::from_parts(self.id(), self.addrs.iter().cloned())
     }
 
     /// Without direct addresses: the peer is to be reached over its relay first.
@@ -88,7 +106,7 @@ impl Ticket {
 
     /// `None` for a key that is of small order.
     pub fn from_addr(addr: EndpointAddr) -> Option<Self> {
-        key::from_iroh(&addr.id).map(|peer| Self { peer, addrs: addr.addrs })
+        key::from_iroh(&addr.id).map(|peer| Self { peer, addrs: addr.addrs, id: Some(addr.id) })
     }
 }
 

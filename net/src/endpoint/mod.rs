@@ -329,11 +329,10 @@ impl Inner {
         if peer.addrs().is_empty() {
             return;
         }
-        let addr = peer.to_addr();
-        let known = self.static_addrs.get_endpoint_info(addr.id);
+        let known = self.static_addrs.get_endpoint_info(peer.id());
         let knows = |addr| known.as_ref().is_some_and(|known| known.addrs().any(|have| have == addr));
-        if !addr.addrs.iter().all(knows) {
-            self.static_addrs.add_endpoint_info(addr);
+        if !peer.addrs().iter().all(knows) {
+            self.static_addrs.add_endpoint_info(peer.to_addr());
             self.peers.forget_failures(&peer.peer());
         }
     }
