@@ -6,6 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 use twolane_id::{PublicKey, delegation::DelegationError};
 
 use crate::{
+    peer::PathPolicy,
     protocol::{InvalidProtocol, Protocol},
     stream::StreamError,
     wire::{
@@ -71,6 +72,14 @@ pub enum ConnectionLost {
         /// The words of the rule.
         reason: String,
     },
+    /// The direct path to the peer is gone, and this endpoint's path policy does not let data take a relay for longer.
+    #[error(
+        "the direct path to the peer is gone, and its path policy ({policy}) does not let data take a relay: open the stream again to wait for a direct path, or set PathPolicy::RelayAllowed for this peer"
+    )]
+    OnlyRelay {
+        /// The policy.
+        policy: PathPolicy,
+    },
     /// The peer does not take the certificate that this endpoint presented.
     #[error("the peer does not take our certificate: {reason}")]
     DelegationRefused {
@@ -104,7 +113,7 @@ impl ConnectionLost {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::TimedOut | Self::Transport(_) => Fault::Network,
+            Self::TimedOut | Self::Transport(_) | Self::OnlyRelay { .. } => Fault::Network,
             Self::Closed | Self::NotAllowed { .. } | Self::DelegationRefused { .. } => Fault::Caller,
             Self::KeyUsedTwice => Fault::Us,
             _ => Fault::Peer,
@@ -169,6 +178,16 @@ pub enum DialError {
         /// The bound: [`Limits::connect_timeout`](crate::Limits::connect_timeout), or what the caller set.
         after: Duration,
     },
+    /// The peer is connected through a relay alone, and its path policy wants a direct path.
+    #[error(
+        "a relay is the only way to the peer that was found within {after:?}, and its path policy is {policy}: set PathPolicy::RelayAllowed for it, or see Endpoint::status for what is in the way of a direct path"
+    )]
+    OnlyRelay {
+        /// The policy.
+        policy: PathPolicy,
+        /// How long a direct path was waited for, once the peer was connected.
+        after: Duration,
+    },
     /// The connection ended before it could be used.
     #[error("the connection ended at once")]
     Lost(#[from] ConnectionLost),
@@ -192,7 +211,7 @@ impl DialError {
         match self {
             Self::OwnKey | Self::ShuttingDown | Self::NotAllowed { .. } => Fault::Caller,
             Self::Lost(lost) => lost.fault(),
-            Self::NoAddress(_) | Self::TimedOut { .. } | Self::Failed(_) => Fault::Network,
+            Self::NoAddress(_) | Self::TimedOut { .. } | Self::OnlyRelay { .. } | Self::Failed(_) => Fault::Network,
         }
     }
 
@@ -201,7 +220,7 @@ impl DialError {
         match self {
             Self::OwnKey | Self::ShuttingDown | Self::NotAllowed { .. } => false,
             Self::Lost(lost) => lost.is_retryable(),
-            Self::NoAddress(_) | Self::TimedOut { .. } | Self::Failed(_) => true,
+            Self::NoAddress(_) | Self::TimedOut { .. } | Self::OnlyRelay { .. } | Self::Failed(_) => true,
         }
     }
 }

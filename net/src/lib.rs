@@ -71,7 +71,8 @@
 //! `wire` turns bytes into values, `access` asks who may, `stream` is the two-lane stream, `peer` keeps one connection
 //! to each peer, and `endpoint` is what a program holds; each uses those before it alone. The rules are in files
 //! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/state.rs`, `stream/ledger.rs`,
-//! `stream/share.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs`, `peer/drain.rs` and `endpoint/admission.rs`.
+//! `stream/share.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs`, `peer/drain.rs`,
+//! `peer/policy.rs`, `peer/restore.rs` and `endpoint/admission.rs`.
 
 mod access;
 mod endpoint;
@@ -105,7 +106,7 @@ pub use self::{
     events::{Event, Events, PathKind},
     limits::Limits,
     metrics::Metrics,
-    peer::{PathInfo, PeerInfo},
+    peer::{PathInfo, PathPolicy, PeerInfo},
     protocol::{InvalidProtocol, Protocol},
     stream::{DetailsTooLarge, Errors, MAX_LINE, RecvStream, Report, SendJsonError, SendStream, StreamError, XStream},
     ticket::{ParseTicketError, Ticket},

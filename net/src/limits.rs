@@ -62,6 +62,12 @@ pub struct Limits {
     /// every 5 s. Both sides have a say, and the smaller value holds. From 100 ms to a day. Too low: connections break
     /// in every short outage. Too high: a peer that vanished is noticed late.
     pub idle_timeout: Duration,
+    /// A direct path over which nothing at all arrives is given up after this, if a relay can carry on. Default 3 s; a
+    /// third of it is the time between the packets that keep a silent path alive. From 500 ms to 15 s, and at least
+    /// three of the path's own timeouts. Too low: paths that lose many packets go over the relay for some seconds. Too
+    /// high: data stands still for so long when a direct path is cut. Longer saves battery: 15 s sends a third of what
+    /// 5 s do. An endpoint without a relay has nothing else to turn to, and takes 15 s.
+    pub path_timeout: Duration,
     /// Streams of one connection whose header has not come. Default 512. Of more, the newest are told "busy". Too low:
     /// one lost packet can hold the headers of many streams, which are then turned away. Too high: some 3 kB each.
     pub streams_without_header: usize,
@@ -101,6 +107,9 @@ impl Limits {
     /// The details of a [`StreamError`](crate::StreamError), in bytes.
     pub const ERROR_DETAILS: usize = crate::wire::record::MAX_DETAILS as usize;
 
+    /// What iroh takes at most for a direct path.
+    pub(crate) const PATH_TIMEOUT_MAX: Duration = Duration::from_secs(15);
+
     /// With values that the transport below can carry. (An idle timeout of nothing would have it send keep-alives
     /// without a pause.)
     pub(crate) fn sane(mut self) -> Self {
@@ -109,6 +118,7 @@ impl Limits {
         // Less than a stream's window would stop a lane in front of a reader that reads.
         self.unread_bytes = self.unread_bytes.clamp(1 << 20, 1 << 40);
         self.idle_timeout = self.idle_timeout.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
+        self.path_timeout = self.path_timeout.clamp(Duration::from_millis(500), Self::PATH_TIMEOUT_MAX);
         self
     }
 
@@ -137,6 +147,7 @@ impl Default for Limits {
             linger: Duration::from_secs(600),
             error_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),
+            path_timeout: Duration::from_secs(3),
             streams_without_header: 512,
             streams_waiting: 256,
             metadata: Self::METADATA,

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// Of both, those that have ended.
     pub connections_closed: Counter,
+    /// Connections made for nothing else than to have a direct path looked for again.
+    pub path_probes: Counter,
     /// Dials that led to no connection.
     pub dials_failed: Counter,
     /// Inbound handshakes turned away at a limit.

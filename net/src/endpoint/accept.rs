@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::admission::{Admission, Decision, Source};
 use crate::{
     key,
-    peer::{Link, Peers},
-    wire::codes::connection as codes,
+    peer::{Link, Peers, probe},
+    wire::{PROBE_ALPN, codes::connection as codes},
 };
 
 /// Accepts connections until the endpoint is closed. A handshake that takes long holds up no other.
@@ -77,6 +77,10 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place) {
         metrics.handshakes_failed.inc();
         return tracing::debug!("a peer with a key of small order was turned away");
     };
+    if connection.alpn() == PROBE_ALPN {
+        // It keeps its place, so that their number is bounded.
+        return probe::hold(peers, peer, &connection).await;
+    }
     if peers.is_full(&peer) {
         metrics.peers_busy.inc();
         return connection.close(VarInt::from_u32(codes::BUSY as u32), b"as many peers as allowed are connected");

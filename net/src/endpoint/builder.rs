@@ -1,11 +1,11 @@
 //! How an endpoint is made.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use iroh::{
     RelayConfig, RelayMap, RelayMode, RelayUrl,
     address_lookup::memory::MemoryLookup,
-    endpoint::{IdleTimeout, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+    endpoint::{PortmapperConfig, presets},
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio_util::sync::CancellationToken;
@@ -14,26 +14,18 @@ use twolane_id::{
     delegation::{Delegation, RevocationList},
 };
 
-use super::{Endpoint, Inner, accept, router::Router};
+use super::{Endpoint, Inner, accept, router::Router, transport};
 use crate::{
     access::{Access, Gate, GateConfig, Hooks},
     error::BindError,
     key,
     limits::Limits,
     metrics::Metrics,
-    peer::{Peers, Shared, guard},
+    peer::{PathPolicy, Peers, Policies, Shared, guard},
     tasks::Tasks,
     ticket::Ticket,
-    wire::ALPN,
+    wire::{ALPN, PROBE_ALPN},
 };
-
-/// Unacknowledged bytes on one connection, all streams together. Eight streams at the full window of 2 MB; error
-/// lanes go out first but count as well, so less would let data hold them up for a round trip.
-const SEND_WINDOW: u64 = 16 * 1024 * 1024;
-/// What iroh sends by default on a silent connection; more often with a shorter idle timeout.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// Unidirectional streams of the peer: its control stream, and room for kinds of later versions.
-const UNI_STREAMS: u32 = 8;
 
 /// What an [`Endpoint`] is made from; got from [`Endpoint::builder`].
 ///
@@ -61,6 +53,7 @@ pub struct Builder {
     bind_addrs: Vec<SocketAddr>,
     direct: bool,
     peers: Vec<Ticket>,
+    paths: PathPolicy,
     gate: GateConfig,
 }
 
@@ -75,6 +68,7 @@ impl Builder {
             bind_addrs: Vec::new(),
             direct: true,
             peers: Vec::new(),
+            paths: PathPolicy::default(),
             gate: GateConfig::default(),
         }
     }
@@ -137,6 +131,13 @@ impl Builder {
         self
     }
 
+    /// Which ways data may take, to and from peers that have no policy of their own
+    /// ([`Endpoint::set_path_policy`]). Default: [`PathPolicy::RelayAllowed`].
+    pub fn path_policy(mut self, policy: PathPolicy) -> Self {
+        self.paths = policy;
+        self
+    }
+
     /// A peer whose addresses are known beforehand.
     pub fn peer(mut self, peer: impl Into<Ticket>) -> Self {
         self.peers.push(peer.into());
@@ -184,6 +185,7 @@ impl Builder {
         let us = secret_key.public_key();
         check_delegations(&self.gate.delegations, us)?;
         let relays = parse_relays(&self.relays)?;
+        let relayed = self.n0 || !relays.is_empty();
         let static_addrs = MemoryLookup::new();
         for peer in &self.peers {
             static_addrs.add_endpoint_info(peer.to_addr());
@@ -193,8 +195,8 @@ impl Builder {
             if self.n0 { iroh::Endpoint::builder(presets::N0) } else { iroh::Endpoint::builder(presets::Minimal) };
         iroh = iroh
             .secret_key(key::secret_to_iroh(&secret_key))
-            .alpns(vec![ALPN.to_vec()])
-            .transport_config(transport(&self.limits))
+            .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
+            .transport_config(transport::config(&self.limits, relayed))
             .address_lookup(static_addrs.clone());
         if !relays.is_empty() {
             iroh = iroh.relay_mode(RelayMode::Custom(RelayMap::from_iter(relays)));
@@ -233,6 +235,7 @@ impl Builder {
             limits: Arc::clone(&limits),
             gate: Gate::new(us, self.gate, Arc::clone(&limits)),
             metrics: Arc::new(Metrics::default()),
+            policies: Policies::new(self.paths),
             nonce,
             tasks: tasks.clone(),
             on_stream,
@@ -281,19 +284,4 @@ fn parse_relay(url: &str) -> Option<RelayConfig> {
     // A relay over plain HTTP has no certificate, so no QUIC address discovery either. Probing for it holds up the
     // choice of a relay by 3 s.
     Some(if url.scheme() == "http" { RelayConfig::new(url, None) } else { url.into() })
-}
-
-fn transport(limits: &Limits) -> QuicTransportConfig {
-    let mut config = QuicTransportConfig::builder()
-        .max_concurrent_bidi_streams(VarInt::from_u32(limits.transport_streams()))
-        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
-        .receive_window(VarInt::from_u64(limits.unread_bytes).unwrap_or(VarInt::MAX))
-        .stream_receive_window(VarInt::from_u32(Limits::STREAM_WINDOW))
-        .send_window(SEND_WINDOW);
-    if let Ok(idle) = IdleTimeout::try_from(limits.idle_timeout) {
-        // Three keep-alives may be lost before a living connection is given up.
-        let keep_alive = KEEP_ALIVE.min(limits.idle_timeout / 4);
-        config = config.max_idle_timeout(Some(idle)).keep_alive_interval(keep_alive);
-    }
-    config.build()
 }

@@ -3,6 +3,7 @@
 mod accept;
 mod admission;
 mod builder;
+mod congestion;
 mod connection;
 mod graceful;
 mod keep;
@@ -12,6 +13,7 @@ mod serve;
 mod shutdown;
 mod standing;
 mod status;
+mod transport;
 
 use std::{
     future::Future,
@@ -22,6 +24,7 @@ use std::{
 
 use bytes::Bytes;
 use iroh::address_lookup::memory::MemoryLookup;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use twolane_id::{PublicKey, SecretKey};
 
@@ -41,7 +44,7 @@ use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
     events::Events,
     limits::Limits,
-    peer::{self, Link, OpenError, Opening, PeerInfo, Peers, Within},
+    peer::{self, Link, OpenError, Opening, PathPolicy, PeerInfo, Peers, View, Within},
     protocol::{InvalidProtocol, Protocol},
     stream::XStream,
     tasks::Tasks,
@@ -181,7 +184,7 @@ impl Endpoint {
     ///
     /// Cancel-safe.
     pub async fn online(&self, within: Duration) -> bool {
-        tokio::time::timeout(within, self.inner().iroh.online()).await.is_ok()
+        timeout(within, self.inner().iroh.online()).await.is_ok()
     }
 
     /// Remembers where a peer is, for later dials.
@@ -239,7 +242,7 @@ impl Endpoint {
                 let left = move |now: Instant| after.saturating_sub(now - begun);
                 let within = move |now| Some(Within { left: left(now), after });
                 let opening = inner.open(&peer, &opening, within, &mut phase);
-                match tokio::time::timeout(after, opening).await {
+                match timeout(after, opening).await {
                     Ok(opened) => opened,
                     Err(_) if phase == Phase::Dial => {
                         Err(GetStreamError::Dial { peer: peer.peer(), source: DialError::TimedOut { after } })
@@ -297,6 +300,30 @@ impl Endpoint {
         Ok(Connection::new(self.clone(), peer.peer()))
     }
 
+    /// Which ways data to and from this peer may take, from now on: also for what is connected. In place of
+    /// [`Builder::path_policy`].
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::{Endpoint, PathPolicy, SecretKey};
+    ///
+    /// let endpoint = Endpoint::builder().offline().bind().await?;
+    /// let backup = SecretKey::generate().public_key();
+    /// endpoint.set_path_policy(&backup, PathPolicy::DirectOnly); // much data: not over somebody's relay
+    /// assert_eq!(endpoint.path_policy(&backup), PathPolicy::DirectOnly);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_path_policy(&self, peer: &PublicKey, policy: PathPolicy) {
+        self.inner().peers.shared.policies.set(*peer, policy);
+    }
+
+    /// Which ways data to and from this peer may take.
+    pub fn path_policy(&self, peer: &PublicKey) -> PathPolicy {
+        self.inner().peers.shared.policies.get(peer)
+    }
+
     /// What happens from now on.
     pub fn events(&self) -> Events {
         self.inner().peers.events.subscribe()
@@ -339,7 +366,35 @@ impl Inner {
 
     /// The connection for a new stream to `peer`. A dial may have to wait for its backoff; together they are bounded.
     async fn link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
-        self.peers.link(peer, self.limits.connect_timeout).await
+        let bound = self.limits.connect_timeout;
+        let link = self.peers.link(peer, bound).await?;
+        let policy = self.peers.shared.policies.get(&peer);
+        let Some(after) = policy.wait(bound) else {
+            return Ok(link);
+        };
+        let direct = timeout(after, self.direct_link(link)).await;
+        direct.unwrap_or(Err(DialError::OnlyRelay { policy, after }))
+    }
+
+    /// The connection to the peer of `link` once it has a direct path.
+    async fn direct_link(&self, mut link: Arc<Link>) -> Result<Arc<Link>, DialError> {
+        let peer = link.carrier.peer;
+        loop {
+            let replaced = async {
+                match self.peers.watch(&peer) {
+                    Some(mut view) => {
+                        let other = |view: &View| view.current.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &link));
+                        drop(view.wait_for(other).await);
+                    }
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            tokio::select! {
+                true = link.becomes_direct() => return Ok(link),
+                () = replaced => {}
+            }
+            link = self.peers.link(peer, self.limits.connect_timeout).await?;
+        }
     }
 
     /// Opens a stream, with one retry on a fresh connection when the first turns out to be dead and the peer cannot

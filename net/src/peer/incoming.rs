@@ -80,7 +80,7 @@ pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
         carrier.accepted.fetch_add(1, Release);
         let (mut send, mut recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
         let place = Arc::clone(&without_header).try_acquire_owned();
-        let shared = Arc::clone(&shared);
+        let (shared, link, tasks) = (Arc::clone(&shared), Arc::clone(&link), &link.carrier.tasks);
         let task = async move {
             let Ok(place) = place else {
                 let max = shared.limits.streams_without_header;
@@ -91,11 +91,12 @@ pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
             drop(place);
             if let Some(stream) = opened
                 && let Some(stream) = ask(stream, &shared).await
+                && let Some(stream) = wait_for_direct(stream, &link, &shared).await
             {
                 (shared.on_stream)(stream).await;
             }
         };
-        link.carrier.tasks.spawn(task.in_current_span());
+        tasks.spawn(task.in_current_span());
     }
 }
 
@@ -122,6 +123,24 @@ async fn ask(stream: IncomingStream, shared: &Shared) -> Option<IncomingStream> 
         }
         if version == gate.version() {
             return Some(stream);
+        }
+    }
+}
+
+/// A stream whose peer is to have a direct path waits for one, and is rejected if none comes up in time.
+async fn wait_for_direct(stream: IncomingStream, link: &Link, shared: &Shared) -> Option<IncomingStream> {
+    let policy = shared.policies.get(&stream.peer());
+    let Some(wait) = policy.wait(shared.limits.connect_timeout) else {
+        return Some(stream);
+    };
+    match timeout(wait, link.becomes_direct()).await {
+        Ok(true) => Some(stream),
+        // The connection is gone.
+        Ok(false) => None,
+        Err(_) => {
+            let reason = format!("the path policy here is {policy}, and only a relay connects us");
+            stream.reject(Rejection::new(Reason::Refused, reason)).await;
+            None
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use iroh::TransportAddr;
 use twolane_id::PublicKey;
 
-use super::link::{Link, path_kind};
+use super::{link::Link, paths::kind};
 use crate::events::PathKind;
 
 /// What is known of a connected peer.
@@ -65,7 +65,7 @@ pub(super) fn paths(link: &Link) -> Vec<PathInfo> {
             other => format!("{other:?}"),
         };
         PathInfo {
-            kind: path_kind(&path),
+            kind: kind(&path),
             remote,
             rtt: path.rtt(),
             selected: path.is_selected(),

@@ -1,7 +1,6 @@
 //! One QUIC connection to a peer: HELLO, the control stream, the streams that come in, and its end.
 
 use std::{
-    convert::Infallible,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{
@@ -13,7 +12,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use iroh::endpoint::{Connection, Path, RecvStream, SendStream};
+use iroh::endpoint::{Connection, RecvStream, SendStream};
 use n0_future::{StreamExt, boxed::BoxFuture};
 use tokio::{sync::Semaphore, time::timeout};
 use tracing::Instrument;
@@ -22,6 +21,8 @@ use twolane_id::PublicKey;
 use super::{
     drain::{Counts, Drain},
     incoming::{self, IncomingStream},
+    paths,
+    policy::Policies,
     table::Generation,
 };
 use crate::{
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) policies: Policies,
     pub(crate) nonce: Nonce,
     pub(crate) tasks: Tasks,
     /// Takes a stream whose header has been read.
@@ -65,6 +67,8 @@ pub(crate) enum Notice {
         duplicate: bool,
     },
     Path(PathKind),
+    /// A direct path was lost, or is wanted: time to look for one.
+    LookForDirect,
     /// The peer has shown whom it acts for.
     Delegated,
     Closed(ConnectionLost),
@@ -140,7 +144,7 @@ impl Link {
         lanes: u64,
     ) -> Arc<Self> {
         let lanes = usize::try_from(lanes).unwrap_or(usize::MAX);
-        let first_path = handshake_path(&connection);
+        let first_path = paths::of_handshake(&connection);
         let (limits, tasks, metrics) = (Arc::clone(&shared.limits), shared.tasks.clone(), Arc::clone(&shared.metrics));
         let carrier = Carrier::new(connection, peer, limits, tasks, metrics, lanes);
         Arc::new(Self {
@@ -159,8 +163,16 @@ impl Link {
         })
     }
 
-    fn connection(&self) -> &Connection {
+    pub(super) fn connection(&self) -> &Connection {
         &self.carrier.connection
+    }
+
+    pub(super) fn peer(&self) -> PublicKey {
+        self.carrier.peer
+    }
+
+    pub(super) fn policies(&self) -> &Policies {
+        &self.shared.policies
     }
 
     /// Bytes of metadata that the peer takes.
@@ -183,7 +195,20 @@ impl Link {
     /// The way that data takes now, and its round trip. `None` while no path is selected.
     pub(crate) fn path(&self) -> Option<(PathKind, Duration)> {
         let paths = self.connection().paths();
-        paths.iter().find(|path| path.is_selected()).map(|path| (path_kind(&path), path.rtt()))
+        paths.iter().find(|path| path.is_selected()).map(|path| (paths::kind(&path), path.rtt()))
+    }
+
+    /// Waits until data takes a direct path. False if the connection ends before that.
+    pub(crate) async fn becomes_direct(&self) -> bool {
+        let mut paths = self.connection().paths_stream();
+        loop {
+            if matches!(self.path(), Some((PathKind::Direct, _))) {
+                return true;
+            }
+            if paths.next().await.is_none() {
+                return false;
+            }
+        }
     }
 
     /// Asks the peer to open nothing more here, and closes the connection once nothing is cut by it.
@@ -477,32 +502,6 @@ async fn write_control(link: Arc<Link>, mut control: SendStream) {
     }
 }
 
-/// A connection starts on its first path, and by the time its handshake is known to be done it may have another.
-fn handshake_path(connection: &Connection) -> Option<PathKind> {
-    connection.paths().iter().min_by_key(|path| path.id()).map(|path| path_kind(&path))
-}
-
-pub(super) fn path_kind(path: &Path<'_>) -> PathKind {
-    if path.is_relay() { PathKind::Relay } else { PathKind::Direct }
-}
-
-/// Tells the way that data takes, and every other way that it takes later. From the start: on a fast network the way
-/// over a relay has served its time before the peer's HELLO is there.
-async fn watch_paths(link: &Link, notify: &impl Fn(Notice)) -> Infallible {
-    let mut path = link.first_path;
-    path.into_iter().for_each(|kind| notify(Notice::Path(kind)));
-    let mut paths = link.connection().paths_stream();
-    while paths.next().await.is_some() {
-        let now = link.path().map(|(kind, _)| kind);
-        if now.is_some() && now != path {
-            path = now;
-            now.into_iter().for_each(|kind| notify(Notice::Path(kind)));
-        }
-    }
-    // Why the connection ended, the control stream tells better.
-    std::future::pending().await
-}
-
 /// Reads the peer's control stream and watches the paths, until the connection is gone.
 async fn read_control(
     link: Arc<Link>,
@@ -511,7 +510,7 @@ async fn read_control(
 ) {
     let lost = tokio::select! {
         lost = run(&link, admitted, &*notify) => lost,
-        never = watch_paths(&link, &*notify) => match never {},
+        never = paths::watch(&link, link.first_path, &*notify) => match never {},
     };
     link.cut_for(&lost);
     link.carrier.on_lost();

@@ -1,4 +1,4 @@
-//! One connection for each peer: the rules (table, glare, backoff, drain) are pure, the rest carries them out.
+//! One connection for each peer: the rules (table, glare, backoff, drain, policy, restore) are pure, the rest carries them out.
 
 pub(crate) mod backoff;
 mod dial;
@@ -9,13 +9,21 @@ mod incoming;
 mod info;
 mod link;
 mod open;
+mod paths;
 mod peers;
+mod policy;
+pub(crate) mod probe;
+mod restore;
 pub(crate) mod table;
 
-pub use self::info::{PathInfo, PeerInfo};
 pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
     open::{OpenError, Opening, Within, open},
     peers::{Peers, View},
+    policy::Policies,
+};
+pub use self::{
+    info::{PathInfo, PeerInfo},
+    policy::PathPolicy,
 };

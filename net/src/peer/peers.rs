@@ -23,6 +23,7 @@ use super::{
     dial::dial,
     info::{self, PeerInfo},
     link::{Link, Notice, Prepared, Shared},
+    probe,
     table::{Action, Generation, Input, Phase, Row},
 };
 use crate::{
@@ -324,6 +325,12 @@ impl Peers {
             }
             Notice::Goaway { duplicate } => {
                 self.apply(peer, Input::Goaway(generation, duplicate));
+            }
+            Notice::LookForDirect => {
+                let link = peer.lock().links.get(&generation).cloned();
+                if let Some(link) = link {
+                    self.shared.tasks.spawn(probe::look(Arc::clone(self), link));
+                }
             }
             Notice::Path(path) => self.events.emit(Event::PathChanged { peer: peer.id, path }),
             Notice::Closed(lost) => {

@@ -46,4 +46,6 @@ pub(crate) mod connection {
     pub(crate) const FORBIDDEN: u64 = 0x108;
     /// The certificate that the peer presented does not hold. The reason says why.
     pub(crate) const BAD_DELEGATION: u64 = 0x109;
+    /// The path policy of the endpoint does not allow data over a relay for longer. The reason says so.
+    pub(crate) const NOT_DIRECT: u64 = 0x10a;
 }

@@ -17,6 +17,9 @@ mod tests;
 /// The ALPN of this wire format. A change that an older peer cannot skip gets a new one.
 pub const ALPN: &[u8] = b"twolane/1";
 
+/// The ALPN of a connection that carries nothing: its handshake has both ends look for a direct path again.
+pub(crate) const PROBE_ALPN: &[u8] = b"twolane-probe/1";
+
 /// The version inside HELLO. It equals the number in the ALPN.
 pub(crate) const VERSION: u64 = 1;
 

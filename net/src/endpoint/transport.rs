@@ -1,0 +1,38 @@
+//! How QUIC is set up: windows, timeouts, congestion control.
+
+use std::{sync::Arc, time::Duration};
+
+use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
+
+use super::congestion::ByDistance;
+use crate::limits::Limits;
+
+/// Unacknowledged bytes on one connection, all streams together. Eight streams at the full window of 2 MB; error
+/// lanes go out first but count as well, so less would let data hold them up for a round trip.
+const SEND_WINDOW: u64 = 16 * 1024 * 1024;
+/// What iroh sends by default on a silent connection; more often with a shorter idle timeout.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Unidirectional streams of the peer: its control stream, and room for kinds of later versions.
+const UNI_STREAMS: u32 = 8;
+
+/// The transport of an endpoint. `relayed`: whether data can take a relay when a direct path is cut.
+pub(super) fn config(limits: &Limits, relayed: bool) -> QuicTransportConfig {
+    // Without a relay a path that is given up has no successor: finding out sooner would cost packets for nothing.
+    let path_timeout = if relayed { limits.path_timeout } else { Limits::PATH_TIMEOUT_MAX };
+    let mut config = QuicTransportConfig::builder()
+        .max_concurrent_bidi_streams(VarInt::from_u32(limits.transport_streams()))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .receive_window(VarInt::from_u64(limits.unread_bytes).unwrap_or(VarInt::MAX))
+        .stream_receive_window(VarInt::from_u32(Limits::STREAM_WINDOW))
+        .send_window(SEND_WINDOW)
+        .congestion_controller_factory(Arc::new(ByDistance))
+        .default_path_max_idle_timeout(path_timeout)
+        // Two of three in a row may be lost, and what answers them.
+        .default_path_keep_alive_interval(path_timeout / 3);
+    if let Ok(idle) = IdleTimeout::try_from(limits.idle_timeout) {
+        // Three keep-alives may be lost before a living connection is given up.
+        let keep_alive = KEEP_ALIVE.min(limits.idle_timeout / 4);
+        config = config.max_idle_timeout(Some(idle)).keep_alive_interval(keep_alive);
+    }
+    config.build()
+}

@@ -1,0 +1,90 @@
+//! What follows from the way that data takes: it is told, a direct one that was lost is looked for, and a connection
+//! ends whose policy does not allow it.
+
+use std::{convert::Infallible, future::pending, time::Instant};
+
+use iroh::endpoint::{Connection, Path, Side};
+use n0_future::StreamExt;
+use tokio::time::sleep_until;
+
+use super::{
+    link::{Link, Notice},
+    policy::{PathPolicy, Tolerance},
+    restore::Restore,
+};
+use crate::{error::ConnectionLost, events::PathKind, wire::codes::connection as codes};
+
+/// A connection starts on its first path, and by the time its handshake is known to be done it may have another.
+pub(super) fn of_handshake(connection: &Connection) -> Option<PathKind> {
+    connection.paths().iter().min_by_key(|path| path.id()).map(|path| kind(&path))
+}
+
+pub(super) fn kind(path: &Path<'_>) -> PathKind {
+    if path.is_relay() { PathKind::Relay } else { PathKind::Direct }
+}
+
+/// Watches the paths of a connection for as long as it lasts. From the start: on a fast network the way over a relay
+/// has served its time before the peer's HELLO is there.
+pub(super) async fn watch(link: &Link, first: Option<PathKind>, notify: &impl Fn(Notice)) -> Infallible {
+    let policies = link.policies();
+    let mut policy_changed = policies.watch();
+    let mut policy = policies.get(&link.peer());
+    let (mut restore, mut tolerance) = (Restore::default(), Tolerance::default());
+    let mut path = None;
+    let mut take = |now: PathKind, restore: &mut Restore, tolerance: &mut Tolerance| {
+        if path != Some(now) {
+            path = Some(now);
+            restore.on_path(now, Instant::now());
+            tolerance.on_path(now, Instant::now());
+            notify(Notice::Path(now));
+        }
+    };
+    if let Some(first) = first {
+        take(first, &mut restore, &mut tolerance);
+    }
+    // Only the side that dialled can have iroh look for paths.
+    let dialled = link.connection().side() == Side::Client;
+    let mut paths = link.connection().paths_stream();
+    loop {
+        tokio::select! {
+            changed = paths.next() => {
+                if changed.is_none() {
+                    break;
+                }
+                if let Some((now, _)) = link.path() {
+                    take(now, &mut restore, &mut tolerance);
+                }
+            }
+            () = until(restore.due(policy.wants_direct()).filter(|_| dialled)) => {
+                restore.looked(Instant::now());
+                notify(Notice::LookForDirect);
+            }
+            () = until(tolerance.ends(policy)) => {
+                tracing::debug!(%policy, "relayed for longer than the path policy allows");
+                link.cut(ConnectionLost::OnlyRelay { policy }, codes::NOT_DIRECT, &close_reason(policy));
+                break;
+            }
+            Ok(()) = policy_changed.changed() => {
+                let now = policies.get(&link.peer());
+                if now != policy {
+                    policy = now;
+                    tolerance.on_policy(Instant::now());
+                }
+            }
+        }
+    }
+    // Why the connection ended, the control stream tells better.
+    pending().await
+}
+
+/// What the peer reads whose connection is closed.
+fn close_reason(policy: PathPolicy) -> String {
+    format!("the direct path was lost, and the path policy is {policy}")
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when.into()).await,
+        None => pending().await,
+    }
+}

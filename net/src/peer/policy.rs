@@ -1,0 +1,224 @@
+//! Which ways data may take: the rules are pure, with time as input; `peer/paths.rs` carries them out.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+use twolane_id::PublicKey;
+
+use crate::events::PathKind;
+
+/// Which ways data to and from a peer may take. A relay sees who talks to whom, how much and when, and nothing of what
+/// is said.
+///
+/// Two peers behind NATs always meet through a relay, and find the direct path from there: the handshake and this
+/// library's own control messages take the relay under any policy. Streams wait.
+///
+/// ```
+/// use std::time::Duration;
+/// use twolane::PathPolicy;
+///
+/// assert_eq!(PathPolicy::default(), PathPolicy::RelayAllowed);
+/// assert_eq!(PathPolicy::DirectWithin(Duration::from_secs(5)).to_string(), "direct within 5s");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum PathPolicy {
+    /// The relay, whenever there is no direct path. The default: whatever gets through is used.
+    #[default]
+    RelayAllowed,
+    /// A direct path within this time. A new stream waits so long for one, and then fails. When a direct path is lost,
+    /// open streams go on over the relay for so long, and then the connection ends.
+    DirectWithin(Duration),
+    /// Direct paths alone. A new stream waits for one for [`Limits::connect_timeout`](crate::Limits::connect_timeout),
+    /// and then fails. When a direct path is lost, the connection ends as soon as that is noticed
+    /// ([`Limits::path_timeout`](crate::Limits::path_timeout)). What was not confirmed by then may be repeated to the relay,
+    /// encrypted, before the connection is closed.
+    DirectOnly,
+}
+
+impl PathPolicy {
+    /// How long a new stream waits for a direct path. `None` if it needs none.
+    pub(crate) fn wait(self, connect_timeout: Duration) -> Option<Duration> {
+        match self {
+            Self::RelayAllowed => None,
+            Self::DirectWithin(within) => Some(within),
+            Self::DirectOnly => Some(connect_timeout),
+        }
+    }
+
+    /// How long open streams may go on over a relay. `None` if for ever.
+    fn grace(self) -> Option<Duration> {
+        match self {
+            Self::RelayAllowed => None,
+            Self::DirectWithin(within) => Some(within),
+            Self::DirectOnly => Some(Duration::ZERO),
+        }
+    }
+
+    /// Whether it is worth some packets to become direct.
+    pub(super) fn wants_direct(self) -> bool {
+        self != Self::RelayAllowed
+    }
+}
+
+impl fmt::Display for PathPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RelayAllowed => f.write_str("relay allowed"),
+            Self::DirectWithin(within) => write!(f, "direct within {within:?}"),
+            Self::DirectOnly => f.write_str("direct only"),
+        }
+    }
+}
+
+/// How long one connection has carried data where its policy does not want it.
+#[derive(Debug, Default)]
+pub(super) struct Tolerance {
+    relayed_since: Option<Instant>,
+    /// From when on streams can be open on it: since it was first direct, or since its policy changed. Before that,
+    /// streams wait.
+    in_use_since: Option<Instant>,
+}
+
+impl Tolerance {
+    /// Data takes this way now.
+    pub(super) fn on_path(&mut self, path: PathKind, now: Instant) {
+        match path {
+            PathKind::Direct => {
+                self.relayed_since = None;
+                self.in_use_since = self.in_use_since.or(Some(now));
+            }
+            PathKind::Relay => self.relayed_since = self.relayed_since.or(Some(now)),
+        }
+    }
+
+    /// The peer has another policy from now on: what is open was opened under the old one.
+    pub(super) fn on_policy(&mut self, now: Instant) {
+        self.in_use_since = Some(now);
+    }
+
+    /// When the connection has to end if nothing changes.
+    pub(super) fn ends(&self, policy: PathPolicy) -> Option<Instant> {
+        let since = self.relayed_since?.max(self.in_use_since?);
+        since.checked_add(policy.grace()?)
+    }
+}
+
+/// The policies of an endpoint.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    default: PathPolicy,
+    of: RwLock<HashMap<PublicKey, PathPolicy>>,
+    changed: watch::Sender<()>,
+}
+
+impl Policies {
+    pub(crate) fn new(default: PathPolicy) -> Self {
+        Self { default, of: RwLock::default(), changed: watch::Sender::default() }
+    }
+
+    pub(crate) fn get(&self, peer: &PublicKey) -> PathPolicy {
+        self.of.read().unwrap_or_else(PoisonError::into_inner).get(peer).copied().unwrap_or(self.default)
+    }
+
+    pub(crate) fn set(&self, peer: PublicKey, policy: PathPolicy) {
+        let mut of = self.of.write().unwrap_or_else(PoisonError::into_inner);
+        // What equals the default needs no place.
+        if policy == self.default {
+            of.remove(&peer)
+        } else {
+            of.insert(peer, policy)
+        };
+        drop(of);
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        PathKind::{Direct, Relay},
+        PathPolicy::{DirectOnly, DirectWithin, RelayAllowed},
+        *,
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn how_long_a_stream_waits_and_how_long_it_may_be_relayed_follow_from_the_policy() {
+        let connect = 15 * SECOND;
+        for (policy, wait, grace, wants) in [
+            (RelayAllowed, None, None, false),
+            (DirectWithin(SECOND), Some(SECOND), Some(SECOND), true),
+            (DirectOnly, Some(connect), Some(Duration::ZERO), true),
+        ] {
+            assert_eq!((policy.wait(connect), policy.grace(), policy.wants_direct()), (wait, grace, wants), "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_connection_ends_when_it_was_relayed_for_longer_than_its_policy_allows() {
+        let start = Instant::now();
+        let at = |seconds| start + seconds * SECOND;
+        #[derive(Debug)]
+        enum Input {
+            Path(PathKind),
+            Policy,
+        }
+        use Input::{Path, Policy};
+        // What happens, one a second; when a connection ends that may be relayed for ten.
+        for (inputs, ends) in [
+            (vec![], None),
+            // Streams wait until it is direct.
+            (vec![Path(Relay)], None),
+            (vec![Path(Relay), Path(Direct)], None),
+            (vec![Path(Relay), Path(Direct), Path(Relay)], Some(at(12))),
+            (vec![Path(Direct), Path(Relay), Path(Relay)], Some(at(11))),
+            (vec![Path(Direct), Path(Relay), Path(Direct)], None),
+            (vec![Path(Direct), Path(Relay), Path(Direct), Path(Relay)], Some(at(13))),
+            // What was opened under another policy counts from when this one came.
+            (vec![Path(Relay), Policy], Some(at(11))),
+            (vec![Policy, Path(Relay)], Some(at(11))),
+            (vec![Path(Direct), Path(Relay), Policy], Some(at(12))),
+        ] {
+            let mut tolerance = Tolerance::default();
+            for (second, input) in (0..).zip(&inputs) {
+                match input {
+                    Path(path) => tolerance.on_path(*path, at(second)),
+                    Policy => tolerance.on_policy(at(second)),
+                }
+            }
+            assert_eq!(tolerance.ends(DirectWithin(10 * SECOND)), ends, "{inputs:?}");
+            assert_eq!(tolerance.ends(DirectOnly), ends.map(|ends| ends - 10 * SECOND), "{inputs:?}");
+            assert_eq!(tolerance.ends(RelayAllowed), None);
+        }
+    }
+
+    #[test]
+    fn a_tolerance_longer_than_time_itself_never_ends() {
+        let mut tolerance = Tolerance::default();
+        tolerance.on_path(Direct, Instant::now());
+        tolerance.on_path(Relay, Instant::now());
+        assert_eq!(tolerance.ends(DirectWithin(Duration::MAX)), None);
+    }
+
+    #[test]
+    fn a_peer_without_a_policy_of_its_own_has_the_endpoints() {
+        let peer = twolane_id::SecretKey::from_bytes(&[1; 32]).public_key();
+        let policies = Policies::new(DirectOnly);
+        assert_eq!(policies.get(&peer), DirectOnly);
+        policies.set(peer, RelayAllowed);
+        assert_eq!(policies.get(&peer), RelayAllowed);
+        policies.set(peer, DirectOnly);
+        assert!(policies.of.read().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,58 @@
+//! A connection that carries nothing. iroh looks for direct paths to a peer when a connection to it is made, and what it
+//! finds serves every connection of the two. That is the only way to have it look that its API offers.
+
+use std::{sync::Arc, time::Duration};
+
+use iroh::endpoint::Connection;
+use tokio::time::timeout;
+use twolane_id::PublicKey;
+
+use super::{link::Link, peers::Peers};
+use crate::{
+    key,
+    wire::{PROBE_ALPN, codes::connection as codes},
+};
+
+/// For the handshake over the relay. A later one comes if this takes longer.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+/// How long the connection is held. noq looks for 4 s, and what it finds is taken over at once.
+const HOLD: Duration = Duration::from_secs(5);
+/// How long the other side holds it at most: the dialler closes it.
+const HOLD_ACCEPTED: Duration = Duration::from_secs(15);
+
+/// Has iroh look for a direct path for `link`, which the peer and this endpoint have.
+pub(super) async fn look(peers: Arc<Peers>, link: Arc<Link>) {
+    let closing = peers.closing.clone();
+    tokio::select! {
+        () = run(&peers, &link) => {}
+        () = closing.cancelled() => {}
+        _ = link.connection().closed() => {}
+    }
+}
+
+async fn run(peers: &Peers, link: &Link) {
+    peers.shared.metrics.path_probes.inc();
+    let dialling = peers.endpoint.connect(key::to_iroh(&link.peer()), PROBE_ALPN);
+    match timeout(HANDSHAKE, dialling).await {
+        Ok(Ok(connection)) => {
+            let _ = timeout(HOLD, link.becomes_direct()).await;
+            connection.close(code(codes::DONE), b"looked for a direct path");
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "no look for a direct path"),
+        Err(_) => tracing::debug!("no look for a direct path within {HANDSHAKE:?}"),
+    }
+}
+
+/// The other side of it. Only a peer that is connected has something to look for.
+pub(crate) async fn hold(peers: &Peers, peer: PublicKey, connection: &Connection) {
+    if peers.current(&peer).is_none() {
+        return connection.close(code(codes::DONE), b"not connected");
+    }
+    if timeout(HOLD_ACCEPTED, connection.closed()).await.is_err() {
+        connection.close(code(codes::DONE), b"looked for a direct path");
+    }
+}
+
+fn code(code: u64) -> iroh::endpoint::VarInt {
+    iroh::endpoint::VarInt::from_u32(u32::try_from(code).unwrap_or(u32::MAX))
+}

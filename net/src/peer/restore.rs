@@ -1,0 +1,106 @@
+//! When to look for a direct path again: pure, with time as input.
+//!
+//! When a direct path is cut, the connection goes on over the relay. iroh looks for a way back when an address changes,
+//! and otherwise once a minute. It also looks when a connection to the peer is made, so one that carries nothing
+//! (`peer/probe.rs`) makes it look sooner.
+
+use std::time::{Duration, Instant};
+
+use crate::events::PathKind;
+
+/// The first look comes this long after the path was lost: what was short is over then.
+const FIRST: Duration = Duration::from_secs(1);
+/// The pause between two looks. One lasts 4 s (noq sends its last packet then), so a path that heals is found at most
+/// 4 s later; iroh does not begin one within 5 s of the last.
+const OFTEN: Duration = Duration::from_secs(8);
+/// After this the path is not just interrupted: the peer, or this side, is in another network.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The pause from then on: as often as iroh looks by itself.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// What is to be done about the path of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Restore {
+    was_direct: bool,
+    /// Since when data has taken a relay, and when the next look is due.
+    relayed: Option<(Instant, Instant)>,
+}
+
+impl Restore {
+    /// Data takes this way now.
+    pub(super) fn on_path(&mut self, path: PathKind, now: Instant) {
+        match path {
+            PathKind::Direct => *self = Self { was_direct: true, relayed: None },
+            PathKind::Relay => self.relayed = self.relayed.or(Some((now, now + FIRST))),
+        }
+    }
+
+    /// When the next look is due. Two peers that never had a direct path are left to iroh, unless one is `wanted`.
+    pub(super) fn due(&self, wanted: bool) -> Option<Instant> {
+        let (_, next) = self.relayed?;
+        (self.was_direct || wanted).then_some(next)
+    }
+
+    /// A look has begun.
+    pub(super) fn looked(&mut self, now: Instant) {
+        if let Some((since, next)) = &mut self.relayed {
+            *next = now + if now.duration_since(*since) < PATIENCE { OFTEN } else { SELDOM };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        PathKind::{Direct, Relay},
+        *,
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_is_direct_or_never_was_needs_no_look_unless_it_is_wanted() {
+        let now = Instant::now();
+        let mut restore = Restore::default();
+        assert_eq!(restore.due(true), None);
+        restore.on_path(Relay, now);
+        assert_eq!(restore.due(false), None);
+        assert_eq!(restore.due(true), Some(now + SECOND));
+        restore.on_path(Direct, now);
+        assert_eq!(restore.due(true), None);
+        restore.looked(now);
+        assert_eq!(restore.due(true), None);
+    }
+
+    #[test]
+    fn a_path_that_was_lost_is_looked_for_after_a_second_and_every_eight_until_it_is_back() {
+        let start = Instant::now();
+        let mut restore = Restore::default();
+        restore.on_path(Direct, start);
+        restore.on_path(Relay, start);
+        let mut looks = Vec::new();
+        while let Some(due) = restore.due(false).filter(|due| *due < start + 30 * SECOND) {
+            // That the way is reported again changes nothing.
+            restore.on_path(Relay, due);
+            restore.looked(due);
+            looks.push(due.duration_since(start).as_secs());
+        }
+        assert_eq!(looks, [1, 9, 17, 25]);
+        restore.on_path(Direct, start + 30 * SECOND);
+        assert_eq!(restore.due(false), None);
+        restore.on_path(Relay, start + 40 * SECOND);
+        assert_eq!(restore.due(false), Some(start + 41 * SECOND));
+    }
+
+    #[test]
+    fn after_ten_minutes_a_look_a_minute_is_enough() {
+        let start = Instant::now();
+        let mut restore = Restore::default();
+        restore.on_path(Direct, start);
+        restore.on_path(Relay, start);
+        restore.looked(start + PATIENCE - SECOND);
+        assert_eq!(restore.due(false), Some(start + PATIENCE + 7 * SECOND));
+        restore.looked(start + PATIENCE);
+        assert_eq!(restore.due(false), Some(start + PATIENCE + 60 * SECOND));
+    }
+}

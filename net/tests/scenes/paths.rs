@@ -1,0 +1,142 @@
+//! Which ways data takes, and which it may take.
+
+use std::time::Duration;
+
+use twolane::{
+    ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, PathKind, PathPolicy, ReadError, Reason,
+};
+
+use crate::{
+    relay::Relay,
+    stage::{BRIEF, CHAT, ECHO, echo, endpoint, limits, raw, raw_ticket, serve_echo, soon},
+};
+
+/// Two endpoints that only the relay connects.
+async fn relayed_pair(relay: &Relay, limits: Limits) -> (Endpoint, Endpoint) {
+    let server = relay.builder(limits.clone()).relay_only().bind().await.unwrap();
+    let client = relay.builder(limits).bind().await.unwrap();
+    assert!(server.online(crate::stage::PATIENCE).await && client.online(crate::stage::PATIENCE).await);
+    serve_echo(&server);
+    client.add_peer(relay.ticket(&server));
+    (client, server)
+}
+
+#[tokio::test]
+async fn direct_only_refuses_a_peer_that_only_a_relay_reaches_and_says_what_to_do() {
+    let relay = Relay::start().await;
+    let (client, server) = relayed_pair(&relay, Limits { connect_timeout: BRIEF, ..limits() }).await;
+    client.set_path_policy(&server.id(), PathPolicy::DirectOnly);
+
+    let error = soon(client.get_stream(server.id(), ECHO)).await.unwrap_err();
+    let GetStreamError::Dial { source: DialError::OnlyRelay { policy, after }, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((*policy, *after), (PathPolicy::DirectOnly, BRIEF));
+    let GetStreamError::Dial { source, .. } = &error else { unreachable!() };
+    assert!(source.to_string().contains("PathPolicy::RelayAllowed"), "{source}");
+    assert!(error.is_retryable());
+    assert_eq!(client.peer(&server.id()).unwrap().path, Some(PathKind::Relay));
+
+    client.set_path_policy(&server.id(), PathPolicy::RelayAllowed);
+    let mut stream = soon(client.get_stream(server.id(), ECHO)).await.unwrap();
+    stream.write_all(b"by relay").await.unwrap();
+    stream.finish().unwrap();
+    assert_eq!(soon(stream.read_to_end(100)).await.unwrap(), b"by relay"[..]);
+}
+
+#[tokio::test]
+async fn the_wait_for_a_direct_path_is_the_policys_own() {
+    let relay = Relay::start().await;
+    let (client, server) = relayed_pair(&relay, limits()).await;
+    let within = Duration::from_millis(300);
+    client.set_path_policy(&server.id(), PathPolicy::DirectWithin(within));
+    let error = soon(client.connect(server.id())).await.unwrap_err();
+    assert!(matches!(error, DialError::OnlyRelay { after, .. } if after == within), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_stream_of_a_peer_that_is_to_be_direct_waits_and_is_refused_over_a_relay() {
+    let relay = Relay::start().await;
+    let (client, server) = relayed_pair(&relay, limits()).await;
+    server.set_path_policy(&client.id(), PathPolicy::DirectWithin(Duration::from_millis(300)));
+    let error = soon(client.get_stream(server.id(), ECHO)).await.unwrap_err();
+    assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
+    // The connection is none the worse for it.
+    server.set_path_policy(&client.id(), PathPolicy::RelayAllowed);
+    soon(client.get_stream(server.id(), ECHO)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_that_comes_while_data_is_relayed_ends_the_connection_and_both_are_told() {
+    let relay = Relay::start().await;
+    let (client, server) = relayed_pair(&relay, limits()).await;
+    let mut events = client.events();
+    let (mut ours, theirs) =
+        soon(async { tokio::join!(client.get_stream(server.id(), CHAT), server.accept_bi(&[CHAT])) }).await;
+    let (ours, (_, theirs)) = (ours.as_mut().unwrap(), &mut theirs.unwrap());
+
+    client.set_path_policy(&server.id(), PathPolicy::DirectOnly);
+    let lost = |error: ReadError| match error {
+        ReadError::Lost(lost) => lost,
+        other => panic!("{other:?}"),
+    };
+    let here = lost(soon(ours.read(&mut [0])).await.unwrap_err());
+    assert!(matches!(here, ConnectionLost::OnlyRelay { policy: PathPolicy::DirectOnly }), "{here:?}");
+    let there = lost(soon(theirs.read(&mut [0])).await.unwrap_err());
+    assert!(matches!(&there, ConnectionLost::PeerClosed { reason, .. } if reason.contains("direct only")), "{there:?}");
+    assert!(here.is_retryable() && there.is_retryable());
+    loop {
+        if let Event::Disconnected { cause, .. } = soon(events.next()).await.unwrap() {
+            break assert!(matches!(*cause, ConnectionLost::OnlyRelay { .. }), "{cause:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn direct_only_is_no_hindrance_where_the_path_is_direct() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&server);
+    client.set_path_policy(&server.id(), PathPolicy::DirectOnly);
+    server.set_path_policy(&client.id(), PathPolicy::DirectOnly);
+    soon(echo(&client, &server, b"direct")).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_for_a_direct_path_gets_the_one_that_the_relay_helps_to_find() {
+    let relay = Relay::start().await;
+    let server = relay.builder(limits()).path_policy(PathPolicy::DirectOnly).bind().await.unwrap();
+    let client = relay.builder(limits()).path_policy(PathPolicy::DirectOnly).bind().await.unwrap();
+    assert!(server.online(crate::stage::PATIENCE).await);
+    serve_echo(&server);
+    let mut stream = soon(client.get_stream(relay.ticket(&server), ECHO)).await.unwrap();
+    assert_eq!(client.peer(&server.id()).unwrap().path, Some(PathKind::Direct));
+    stream.write_all(b"found").await.unwrap();
+    stream.finish().unwrap();
+    assert_eq!(soon(stream.read_to_end(100)).await.unwrap(), b"found"[..]);
+}
+
+#[tokio::test]
+async fn a_connection_that_only_looks_for_paths_is_no_peer_and_is_turned_away_where_there_is_nothing_to_look_for() {
+    const PROBE: &[u8] = b"twolane-probe/1";
+    let (server, key) = (endpoint().await, twolane::SecretKey::generate());
+    let stranger = raw(&key).await;
+    let addr = server.iroh().addr();
+    let probe = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
+    let closed = soon(probe.closed()).await;
+    assert!(closed.to_string().contains("not connected"), "{closed}");
+
+    // Connected, it is held until the dialler closes it, and counts for nothing.
+    let connection = tokio::spawn({
+        let (server, ticket) = (server.clone(), raw_ticket(&stranger));
+        async move { server.connect(ticket).await }
+    });
+    let incoming = soon(stranger.accept()).await.unwrap();
+    let main = soon(incoming.into_future()).await.unwrap();
+    let _control = crate::stage::say_hello(&main, 7).await;
+    soon(connection).await.unwrap().unwrap();
+    let probe = soon(stranger.connect(addr, PROBE)).await.unwrap();
+    assert!(tokio::time::timeout(BRIEF, probe.closed()).await.is_err(), "{:?}", probe.close_reason());
+    assert_eq!(server.peers()[0].connections, 1);
+    probe.close(0x100u32.into(), b"");
+    assert!(main.close_reason().is_none());
+}
