@@ -543,6 +543,9 @@ pub enum BindError {
     /// A relay's address is not a URL.
     #[error("{0:?} is not the URL of a relay, such as https://relay.example.org")]
     RelayUrl(String),
+    /// A directory's address is not a URL.
+    #[error("{0:?} is not the URL of a directory, such as https://dns.example.org/pkarr")]
+    DirectoryUrl(String),
     /// A certificate is for another key than the endpoint's.
     #[error("the certificate is for the node {node}, and this endpoint is {us}: have one issued for this key")]
     Delegation {

@@ -4,8 +4,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use iroh::{
     RelayConfig, RelayMap, RelayMode, RelayUrl,
-    address_lookup::memory::MemoryLookup,
+    address_lookup::{DnsAddressLookup, PkarrPublisher, memory::MemoryLookup},
+    dns::DnsResolver,
     endpoint::{PortmapperConfig, presets},
+    tls::CaTlsConfig,
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +52,9 @@ pub struct Builder {
     n0: bool,
     mdns: bool,
     relays: Vec<String>,
+    roots: Vec<Vec<u8>>,
+    nameserver: Option<SocketAddr>,
+    directory: Option<(String, String)>,
     bind_addrs: Vec<SocketAddr>,
     direct: bool,
     peers: Vec<Ticket>,
@@ -65,6 +70,9 @@ impl Builder {
             n0: true,
             mdns: true,
             relays: Vec::new(),
+            roots: Vec::new(),
+            nameserver: None,
+            directory: None,
             bind_addrs: Vec::new(),
             direct: true,
             peers: Vec::new(),
@@ -114,6 +122,29 @@ impl Builder {
     /// certificate): peers behind two NATs then stay relayed.
     pub fn relay(mut self, url: impl Into<String>) -> Self {
         self.relays.push(url.into());
+        self.n0 = false;
+        self
+    }
+
+    /// A certificate authority of one's own, as DER, that relays and the [`directory`](Builder::directory) may have their
+    /// certificates from, beside those that browsers trust. May be called several times. Peers have no certificates:
+    /// they are known by their keys alone.
+    pub fn trust_root(mut self, certificate: impl Into<Vec<u8>>) -> Self {
+        self.roots.push(certificate.into());
+        self
+    }
+
+    /// Asks this DNS server, in place of the system's.
+    pub fn nameserver(mut self, server: SocketAddr) -> Self {
+        self.nameserver = Some(server);
+        self
+    }
+
+    /// An `iroh-dns-server` of one's own, by which peers are found by their key alone, in place of n0's: our relay is
+    /// published to `pkarr`, such as `https://dns.example.org/pkarr`, and peers are looked up in the DNS under `origin`, such
+    /// as `dns.example.org`.
+    pub fn directory(mut self, pkarr: impl Into<String>, origin: impl Into<String>) -> Self {
+        self.directory = Some((pkarr.into(), origin.into()));
         self.n0 = false;
         self
     }
@@ -175,7 +206,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`BindError`]: an address that cannot be bound to, or a relay that is not a URL.
+    /// [`BindError`]: an address that cannot be bound to, or a relay or directory that is not a URL.
     pub async fn bind(mut self) -> Result<Endpoint, BindError> {
         self.limits = self.limits.sane();
         let secret_key = match self.secret_key {
@@ -202,6 +233,18 @@ impl Builder {
             iroh = iroh.relay_mode(RelayMode::Custom(RelayMap::from_iter(relays)));
         } else if !self.n0 {
             iroh = iroh.relay_mode(RelayMode::Disabled);
+        }
+        if !self.roots.is_empty() {
+            let roots = self.roots.iter().map(|root| root.clone().into());
+            iroh = iroh.ca_tls_config(CaTlsConfig::default().with_extra_roots(roots));
+        }
+        if let Some(server) = self.nameserver {
+            iroh = iroh.dns_resolver(DnsResolver::with_nameserver(server));
+        }
+        if let Some((pkarr, origin)) = &self.directory {
+            let pkarr = pkarr.parse().map_err(|_| BindError::DirectoryUrl(pkarr.clone()))?;
+            iroh = iroh.address_lookup(PkarrPublisher::builder(pkarr));
+            iroh = iroh.address_lookup(DnsAddressLookup::builder(origin.clone()));
         }
         if !self.n0 {
             // UPnP asks the router for a port; who wants no infrastructure wants none of that either.
