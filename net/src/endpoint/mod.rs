@@ -324,6 +324,13 @@ impl Endpoint {
         self.inner().peers.shared.policies.get(peer)
     }
 
+    /// Closes every connection to a peer at once; see [`Connection::close`]. False if it was not connected.
+    pub fn disconnect(&self, peer: &PublicKey, reason: &str) -> bool {
+        let connected = self.peer(peer).is_some();
+        Connection::new(self.clone(), *peer).close(reason);
+        connected
+    }
+
     /// What happens from now on.
     pub fn events(&self) -> Events {
         self.inner().peers.events.subscribe()

@@ -104,6 +104,30 @@ impl RecvStream {
         }
     }
 
+    /// Reads ahead until `min` bytes are there, or the data ends, and shows them: what is there stays unread until it is
+    /// [consumed](RecvStream::consume). For messages whose end their first bytes tell.
+    ///
+    /// What was read ahead counts as read to the peer: the caller bounds `min`.
+    ///
+    /// Cancel-safe: what was read ahead by a dropped call is there for the next one.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecvStream::read`].
+    pub async fn peek(&mut self, min: usize) -> Result<&[u8], ReadError> {
+        if self.discards() {
+            // What was read ahead is void, and this says why.
+            self.limit()?;
+        }
+        while self.buffer.len() < min && self.fill().await? {}
+        Ok(&self.buffer)
+    }
+
+    /// Takes the first `len` bytes that [`peek`](RecvStream::peek) has shown, or as many as there are.
+    pub fn consume(&mut self, len: usize) -> Bytes {
+        self.take_buffer(len.min(self.buffer.len()))
+    }
+
     /// Why reading ended, if the peer or the network ended it.
     pub fn error(&self) -> Option<&ReadError> {
         self.ended.as_ref()

@@ -107,6 +107,21 @@ impl SendStream {
         Ok(())
     }
 
+    /// Writes some of `data` without copying it, and takes what was written off its front: at least one byte, unless it
+    /// is empty. Returns how many.
+    ///
+    /// Cancel-safe: a dropped call has written nothing, and `data` is whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`SendStream::write`].
+    pub async fn write_from(&mut self, data: &mut Bytes) -> Result<usize, WriteError> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        poll_fn(|cx| self.poll_write_chunk(cx, data)).await
+    }
+
     /// Writes `text` and a line feed, for [`next_string`](super::RecvStream::next_string) at the other side.
     ///
     /// Not cancel-safe, as [`SendStream::write_all`].
@@ -163,6 +178,20 @@ impl SendStream {
         }
     }
 
+    /// Resolves when the peer needs nothing more of this lane: its endpoint has every byte of finished data, or it has
+    /// stopped the lane, or the connection is lost. [`delivered`](SendStream::delivered) then tells which, at once or
+    /// when the reason has come. The future holds nothing of this handle, which can be used meanwhile.
+    ///
+    /// Cancel-safe.
+    pub fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
+        let stopped = self.quic.as_ref().map(|quic| quic.stopped());
+        async move {
+            if let Some(stopped) = stopped {
+                drop(stopped.await);
+            }
+        }
+    }
+
     /// Fails the whole stream, both directions, with a reason that the peer gets on the error lane.
     ///
     /// The peer reads every byte written here before this call, then the error. Writing and reading end on this
@@ -189,18 +218,22 @@ impl SendStream {
     }
 
     /// Tells the peer something on the error lane; the stream goes on. Works after [`finish`](SendStream::finish) too.
+    /// The future holds nothing of this handle, which can be written meanwhile.
     ///
     /// Cancel-safe: once this has been polled, the warning is on its way even if the call is dropped.
     ///
     /// # Errors
     ///
     /// If the stream has failed, the reason; [`WriteError::Lost`] if nothing can be sent any more.
-    pub async fn warn(&mut self, warning: StreamError) -> Result<(), WriteError> {
-        if let Some(cause) = self.cause() {
-            return Err(cause);
+    pub fn warn(&self, warning: StreamError) -> impl Future<Output = Result<(), WriteError>> + Send + use<> {
+        let lanes = Arc::clone(&self.lanes);
+        async move {
+            if let Some(cause) = cause(&lanes) {
+                return Err(cause);
+            }
+            let record = warning.at(lanes.written.load(Acquire)).to_record(Severity::Warning);
+            send_in_background(&lanes, record).await
         }
-        let record = warning.at(self.lanes.written.load(Acquire)).to_record(Severity::Warning);
-        send_in_background(&self.lanes, record).await
     }
 
     /// How urgent this stream's data is against other streams of the same connection. Larger goes first; 0 is the default.
@@ -406,7 +439,7 @@ impl SendStream {
 
     /// Why the stream has failed, if so.
     fn cause(&self) -> Option<WriteError> {
-        self.lanes.lock().cause.as_ref().map(Cause::to_write_error)
+        cause(&self.lanes)
     }
 
     /// Why nothing more can be written, if so.
@@ -437,6 +470,10 @@ impl SendStream {
             SendAction::Nothing | SendAction::Finish | SendAction::Refuse => {}
         }
     }
+}
+
+fn cause(lanes: &Lanes) -> Option<WriteError> {
+    lanes.lock().cause.as_ref().map(Cause::to_write_error)
 }
 
 /// Fails a stream from its reading half. The writing half finds out when it is used next.

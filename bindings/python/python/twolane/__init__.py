@@ -1,0 +1,97 @@
+"""Peer-to-peer streams by public key, with two lanes each: one for data, one for errors.
+
+>>> import asyncio
+>>> from twolane import Node
+>>>
+>>> async def main():
+...     async with Node(offline=True) as server, Node(offline=True) as client:
+...
+...         @server.serve_requests("upper/1")
+...         def upper(request):
+...             return request.body.upper()
+...
+...         print(await client.request(server.ticket, "upper/1", b"hello"))
+>>>
+>>> asyncio.run(main())
+b'HELLO'
+
+`Endpoint` (or `Node`) is our end, `XStream` a stream, `KeyPair` and `PeerId` are keys, `Ticket` says where a peer is.
+Everything that can go wrong is a `TwolaneError`: `twolane.exceptions` has the tree. Properties are synchronous, operations
+are awaited, and every one of them may be cancelled; each says what that means.
+"""
+
+import atexit as _atexit
+import os as _os
+
+from . import _native, events, exceptions
+from ._native import AccessList, Delegation, KeyPair, PeerId, Request, Ticket, __version__
+from .endpoint import (
+    HANDLER_FAILED,
+    Endpoint,
+    Events,
+    Keep,
+    Node,
+    Peer,
+    RequestHandler,
+    StreamHandler,
+    Streams,
+)
+from .events import (
+    Connected,
+    DialFailed,
+    Disconnected,
+    Event,
+    Missed,
+    OtherEvent,
+    PathChanged,
+    StandingEnded,
+)
+from .exceptions import *  # noqa: F403
+from .exceptions import __all__ as _exceptions
+from .info import Limits, PathInfo, PeerInfo, RelayStatus, Report, ShutdownReport, Status
+from .stream import Buffer, Reports, XStream
+
+__all__ = [  # noqa: PLE0604
+    "HANDLER_FAILED",
+    "AccessList",
+    "Buffer",
+    "Connected",
+    "Delegation",
+    "DialFailed",
+    "Disconnected",
+    "Endpoint",
+    "Event",
+    "Events",
+    "Keep",
+    "KeyPair",
+    "Limits",
+    "Missed",
+    "Node",
+    "OtherEvent",
+    "PathChanged",
+    "PathInfo",
+    "Peer",
+    "PeerId",
+    "PeerInfo",
+    "RelayStatus",
+    "Report",
+    "Reports",
+    "Request",
+    "RequestHandler",
+    "ShutdownReport",
+    "StandingEnded",
+    "Status",
+    "StreamHandler",
+    "Streams",
+    "Ticket",
+    "XStream",
+    "__version__",
+    "events",
+    "exceptions",
+    *_exceptions,
+]
+
+# No thread of the library runs while the interpreter is taken apart, and peers are told that we are gone.
+_atexit.register(_native.at_exit)
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_native.after_fork_in_child)

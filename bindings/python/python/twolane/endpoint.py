@@ -1,0 +1,571 @@
+"""The endpoint: what a program holds."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+import types
+import typing
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+
+from . import _native, _wait, events, exceptions, info
+from ._native import AccessList, Delegation, KeyPair, PeerId, Request, Ticket
+from .stream import Buffer, XStream
+
+__all__ = ["Endpoint", "Events", "Keep", "Node", "Peer", "RequestHandler", "StreamHandler", "Streams"]
+
+logger = logging.getLogger("twolane")
+
+Peer: typing.TypeAlias = PeerId | Ticket | str
+"""Whom to talk to: a key, a ticket that also says where it is, or the text of either."""
+
+StreamHandler: typing.TypeAlias = Callable[[XStream], Coroutine[typing.Any, typing.Any, object]]
+"""A coroutine function that is called with every stream of a protocol."""
+
+RequestHandler: typing.TypeAlias = Callable[[Request], Awaitable[Buffer] | Buffer]
+"""A function, or a coroutine function, that is called with every request and returns the response."""
+
+_S = typing.TypeVar("_S", bound=StreamHandler)
+_R = typing.TypeVar("_R", bound=RequestHandler)
+_T = typing.TypeVar("_T")
+
+HANDLER_FAILED: typing.Final = 2**61 + 2
+"""The code that a peer gets when a handler raises anything but `StreamFailure`."""
+
+_EAGER: typing.Final = sys.version_info >= (3, 12)
+
+
+class Endpoint:
+    """Our end: one key, one connection to each peer, any number of streams over it. Also known as `Node`.
+
+    >>> async with Endpoint(KeyPair.from_file("my.key", create=True)) as node:
+    ...     @node.serve("echo/1")
+    ...     async def echo(stream):
+    ...         async for chunk in stream:
+    ...             await stream.write(chunk)
+    ...     print("reachable as", node.ticket)
+    ...     await asyncio.Event().wait()
+
+    It is bound by `async with`, by `await Endpoint(..)` or by `start`, which takes milliseconds whatever the network is
+    like; there is nothing to set up for the event loop. Handlers run on the loop that was running when they were given,
+    or when the endpoint was bound. The other operations work on any loop of any thread.
+
+    By default it finds peers, and is found, by iroh's public relays and DNS and on the local network.
+    """
+
+    def __init__(
+        self,
+        key: KeyPair | None = None,
+        *,
+        offline: bool = False,
+        bind: Iterable[str] = (),
+        relays: Iterable[str] = (),
+        n0: bool | None = None,
+        mdns: bool | None = None,
+        relay_only: bool = False,
+        peers: Iterable[Peer] = (),
+        access: AccessList | None = None,
+        delegations: Iterable[Delegation] = (),
+        revocations: Iterable[tuple[PeerId | str, str]] = (),
+        limits: info.Limits | None = None,
+        close_timeout: float = 5.0,
+    ) -> None:
+        """Configures an endpoint, which is not bound yet.
+
+        `key`: what peers know it by; a new one, that is gone with it, by default.
+        `offline`: no relay, no lookup, no multicast; on loopback only unless `bind` says otherwise.
+        `bind`: addresses such as `0.0.0.0:4433`, at most one for IPv4 and one for IPv6; any by default.
+        `relays`: URLs of relays of one's own, in place of n0's.
+        `n0`, `mdns`: whether n0's relays and DNS, and multicast on the local network, are used.
+        `relay_only`: no direct paths.
+        `peers`: tickets of peers whose addresses are known beforehand.
+        `access`: who may connect; everybody by default.
+        `delegations`: shown to peers, so that this endpoint counts there as acting for their owners.
+        `revocations`: (owner, serial) of delegations that are not taken.
+        `limits`: every bound.
+        `close_timeout`: seconds that the end of `async with` waits for open streams.
+        """
+        self._key = KeyPair.generate() if key is None else key
+        self._options = {
+            "offline": offline,
+            "bind": list(bind),
+            "relays": list(relays),
+            "n0": n0,
+            "mdns": mdns,
+            "relay_only": relay_only,
+            "peers": list(peers),
+            "access": access,
+            "delegations": list(delegations),
+            "revocations": list(revocations),
+        }
+        self._limits = info.Limits() if limits is None else limits
+        self._close_timeout = close_timeout
+        self._id = self._key.peer_id
+        self._native: _native.Endpoint | None = None
+        self._closed = False
+        self._handlers: dict[str, Callable[[_native.Endpoint], None]] = {}
+        self._tasks: set[asyncio.Task[typing.Any]] = set()
+
+    @classmethod
+    def bind(cls, *args: typing.Any, **kwargs: typing.Any) -> Endpoint:
+        """As the class itself: `await Endpoint.bind(..)`, or `async with Endpoint.bind(..) as node`."""
+        return cls(*args, **kwargs)
+
+    # Its life
+
+    async def start(self) -> Endpoint:
+        """Binds the sockets. This takes milliseconds, network or not: what cannot be reached is seen in `status`.
+
+        Raises `BindError` (an `OSError`), `InvalidOption` and `InvalidTicket` (`ValueError`s).
+        """
+        if self._closed:
+            raise exceptions.EndpointClosed("this endpoint is closed: make a new one")
+        if self._native is None:
+            op = _native.bind(
+                key=self._key,
+                limits={name: getattr(self._limits, name) for name in self._limits.__slots__},
+                **self._options,
+            )
+            self._native = typing.cast("_native.Endpoint", await _wait.result(op))
+            for install in self._handlers.values():
+                install(self._native)
+        return self
+
+    async def shutdown(self, deadline: float = 5.0) -> info.ShutdownReport:
+        """Takes no new streams, asks every peer to finish, waits until all streams have ended, at most `deadline`
+        seconds, and closes. Then handlers that still run are cancelled.
+
+        Cancelled, it goes on in the background. Called again, it waits for the same end.
+        """
+        if self._native is None:
+            self._closed = True
+            return info.ShutdownReport()
+        op = self._native.shutdown(deadline)
+        self._closed = True
+        try:
+            report = await op.future
+        finally:
+            for task in self._tasks:
+                task.cancel()
+        # A handler that closes the endpoint does not wait for itself.
+        others = [task for task in self._tasks if task is not asyncio.current_task()]
+        if others:
+            await asyncio.wait(others, timeout=deadline)
+        return info.ShutdownReport(**report)
+
+    async def close(self) -> None:
+        """As `shutdown`, with the `close_timeout` that the endpoint was made with."""
+        await self.shutdown(self._close_timeout)
+
+    stop = close
+
+    async def __aenter__(self) -> Endpoint:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        await self.shutdown(self._close_timeout if kind is None else 0.0)
+
+    def __await__(self) -> Generator[typing.Any, typing.Any, Endpoint]:
+        return self.start().__await__()
+
+    # What it is
+
+    @property
+    def id(self) -> PeerId:
+        """Our public key."""
+        return self._id
+
+    @property
+    def id52(self) -> str:
+        """Our public key as text."""
+        return str(self._id)
+
+    @property
+    def ticket(self) -> Ticket:
+        """Our key with the addresses that are known now. More may become known as relays answer: see `online`."""
+        return self._bound().ticket()
+
+    @property
+    def limits(self) -> info.Limits:
+        """The bounds in force."""
+        return self._limits if self._native is None else info.Limits(**self._native.limits())
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or is being closed."""
+        return self._closed
+
+    def status(self) -> info.Status:
+        """How this endpoint stands in the network now."""
+        parts = self._bound().status()
+        relays = tuple(info.RelayStatus(**relay) for relay in parts.pop("relays"))
+        return info.Status(
+            sockets=tuple(parts.pop("sockets")), addrs=tuple(parts.pop("addrs")), relays=relays, **parts
+        )
+
+    async def online(self, timeout: float = 5.0) -> bool:
+        """Waits until a relay knows us, at most so many seconds. False if none does by then, which is no failure."""
+        return bool(await _wait.result(self._bound().online(timeout)))
+
+    def openmetrics(self) -> str:
+        """The counters, as OpenMetrics text."""
+        return self._bound().openmetrics()
+
+    # Peers
+
+    async def connect(self, peer: Peer, *, timeout: float | None = None) -> PeerId:
+        """Connects to a peer, if it is not connected yet. (`open_stream` and `request` do so by themselves.)
+
+        Raises `DialError`, `DialTimeout` (a `TimeoutError`), `Forbidden`. Cancel-safe: a dial that others wait for goes on.
+        """
+        return typing.cast("PeerId", await _wait.result(self._bound().connect(peer, timeout)))
+
+    async def disconnect(self, peer: Peer, reason: str = "") -> bool:
+        """Closes the connection to a peer at once, with words that it can read. False if it was not connected."""
+        return self._bound().disconnect(peer, reason)
+
+    def peers(self) -> list[info.PeerInfo]:
+        """The peers that are connected, ordered by key."""
+        return [_peer_info(parts) for parts in self._bound().peers()]
+
+    def peer(self, peer: Peer) -> info.PeerInfo | None:
+        """One peer, if it is connected."""
+        parts = self._bound().peer(peer)
+        return None if parts is None else _peer_info(parts)
+
+    def add_peer(self, ticket: Ticket | str) -> None:
+        """Remembers where a peer is, for later dials."""
+        self._bound().add_peer(ticket)
+
+    def keep(self, peer: Peer) -> Keep:
+        """Keeps a peer connected until `close` of the result is called, or its `with` block ends: dials it now, and again
+        whenever the connection is lost."""
+        return Keep(self._bound().keep(peer))
+
+    def events(self) -> Events:
+        """What happens from now on: `async for event in node.events()`."""
+        return Events(self._bound().events())
+
+    # Streams
+
+    def open_stream(
+        self,
+        peer: Peer,
+        protocol: str,
+        *,
+        metadata: Buffer = b"",
+        early_data: Buffer = b"",
+        timeout: float | None = None,
+    ) -> _Opening:
+        """Opens a stream, over the connection that exists or a new one: one round trip when the peer is connected.
+
+        To be awaited, or used with `async with`. `metadata` (at most 16 KiB) is there for the acceptor before any data;
+        `early_data` travels with it. `timeout` bounds the whole; by default the endpoint's limits do.
+
+        Raises `Rejected` (`UnknownProtocol` among them), `DialError`, `DialTimeout`, `OpenTimeout`, `TooManyStreams`,
+        `Forbidden`, `ConnectionLost`; `InvalidProtocol`, `InvalidTicket` and `TooLarge` are mistakes of the caller.
+
+        Cancel-safe: a stream that is opened in that moment is reset.
+        """
+        return _Opening(self._open(peer, protocol, metadata, early_data, timeout))
+
+    async def _open(
+        self, peer: Peer, protocol: str, metadata: Buffer, early_data: Buffer, timeout: float | None
+    ) -> XStream:
+        op = self._bound().open_stream(peer, protocol, metadata, early_data, timeout)
+        return XStream(await _wait.result(op))
+
+    def accept(self, *protocols: str) -> Streams:
+        """The streams that peers open for these protocols: `async for stream in node.accept("echo/1")`.
+
+        Streams for other protocols are none of its business. It ends when the endpoint shuts down.
+        """
+        return Streams(self._bound().accept(list(protocols)))
+
+    @typing.overload
+    def serve(self, protocol: str) -> Callable[[_S], _S]: ...
+    @typing.overload
+    def serve(self, protocol: str, handler: StreamHandler) -> None: ...
+    def serve(self, protocol: str, handler: StreamHandler | None = None) -> typing.Any:
+        """Calls a coroutine function with every stream of a protocol, each in a task of its own. A decorator.
+
+        The stream is finished when the handler returns. A handler that raises `StreamFailure` fails it with those words;
+        any other exception is logged, and aborts it. Nothing else is touched. May be used before the endpoint is bound.
+
+        Raises `AlreadyServed` and `InvalidProtocol` (`ValueError`s).
+        """
+
+        def install(function: StreamHandler, native: _native.Endpoint) -> None:
+            native.serve(protocol, lambda stream: self._spawn(_serve(function, XStream(stream))))
+
+        return self._handle(protocol, handler, install)
+
+    @typing.overload
+    def serve_requests(self, protocol: str) -> Callable[[_R], _R]: ...
+    @typing.overload
+    def serve_requests(self, protocol: str, handler: RequestHandler) -> None: ...
+    def serve_requests(self, protocol: str, handler: RequestHandler | None = None) -> typing.Any:
+        """Calls a function with every request of a protocol, and sends back the bytes that it returns. A decorator.
+
+        The function may be a coroutine function; its task is cancelled when the caller gives up. `StreamFailure` is sent
+        to the caller; any other exception is logged, and the caller learns that the handler failed.
+
+        Raises as `serve`.
+        """
+
+        def install(function: RequestHandler, native: _native.Endpoint) -> None:
+            native.serve_requests(protocol, lambda request: self._answer(function, request))
+
+        return self._handle(protocol, handler, install)
+
+    def stop_serving(self, protocol: str) -> bool:
+        """No further stream of the protocol is taken; those that are being handled go on. False if it had no handler."""
+        known = self._handlers.pop(protocol, None) is not None
+        return known if self._native is None else self._native.stop_serving(protocol)
+
+    async def request(self, peer: Peer, protocol: str, data: Buffer = b"", *, timeout: float = 30.0) -> bytes:
+        """Sends `data` to a peer's handler of requests and returns its response: one round trip when it is connected.
+
+        Raises `RequestTimeout` (a `TimeoutError`), `StreamFailed` with the handler's words, and as `open_stream`. Their
+        `phase` says how far the request came, and `may_have_been_handled` whether it is safe to send it again.
+
+        Cancelled, it resets the stream, and the handler at the other side is cancelled.
+        """
+        op = self._bound().request(peer, protocol, data, timeout)
+        try:
+            return await op.future
+        except asyncio.CancelledError:
+            op.cancel()
+            raise
+
+    # Delegations
+
+    def set_delegations(self, delegations: Iterable[Delegation]) -> None:
+        """Replaces the delegations that this endpoint shows. Raises `DelegationError` if one is for another key."""
+        self._bound().set_delegations(list(delegations))
+
+    def revoke(self, owner: PeerId | str, serial: str) -> bool:
+        """Takes a delegation for revoked: peers that have shown it act for its owner no more, at once. False if it was
+        revoked already."""
+        return self._bound().revoke(owner, serial)
+
+    def set_revocations(self, revocations: Iterable[tuple[PeerId | str, str]]) -> None:
+        """Replaces the list of what is revoked."""
+        self._bound().set_revocations(list(revocations))
+
+    # Inside
+
+    def _bound(self) -> _native.Endpoint:
+        if self._native is None:
+            raise exceptions.NotStarted(
+                "this endpoint is not bound yet: use `async with`, or `await endpoint.start()`"
+            )
+        return self._native
+
+    def _handle(
+        self,
+        protocol: str,
+        handler: _T | None,
+        install: Callable[[_T, _native.Endpoint], None],
+    ) -> Callable[[_T], _T] | None:
+        def register(function: _T) -> _T:
+            if protocol in self._handlers:
+                raise exceptions.AlreadyServed(f"{protocol} has a handler already: stop it first")
+            if self._native is not None:
+                install(function, self._native)
+            self._handlers[protocol] = lambda native: install(function, native)
+            return function
+
+        if handler is None:
+            return register
+        register(handler)
+        return None
+
+    def _spawn(self, coroutine: Coroutine[typing.Any, typing.Any, None]) -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[None]
+        if _EAGER:
+            # Most answers need no turn of the loop.
+            task = asyncio.Task(coroutine, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+            if task.done():
+                return task
+        else:
+            task = loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _answer(self, handler: RequestHandler, request: Request) -> None:
+        try:
+            response = handler(request)
+        except Exception as error:
+            _explain(request, error)
+            return
+        if not inspect.isawaitable(response):
+            _respond(request, response)
+            return
+        task = self._spawn(_respond_later(request, response))
+        if not task.done() and not request._when_given_up(lambda _: task.cancel()):
+            task.cancel()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "new" if self._native is None else "bound"
+        return f"<Endpoint {self._id} {state}>"
+
+    def __del__(self) -> None:
+        if getattr(self, "_native", None) is not None and not self._closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+
+
+Node = Endpoint
+"""The word that users of pyxnetwork know."""
+
+
+class Events(AsyncIterator[events.Event]):
+    """What happens to peers; see `Endpoint.events`. Cancel-safe: an event is taken only when it is returned."""
+
+    def __init__(self, source: _native.Source) -> None:
+        self._source = source
+
+    async def __anext__(self) -> events.Event:
+        return events.from_native(await _wait.following(self._source))
+
+
+class Streams(AsyncIterator[XStream]):
+    """Streams that peers open; see `Endpoint.accept`. Cancel-safe: a stream is taken only when it is returned. Once this
+    is closed or dropped, they go to whoever else accepts the protocol."""
+
+    def __init__(self, source: _native.Source) -> None:
+        self._source = source
+
+    async def __anext__(self) -> XStream:
+        return XStream(await _wait.following(self._source))
+
+    def close(self) -> None:
+        """Nothing more is wanted here."""
+        self._source.close()
+
+
+class Keep:
+    """A peer that is kept connected; see `Endpoint.keep`."""
+
+    def __init__(self, native: _native.Keep) -> None:
+        self._native = native
+
+    @property
+    def state(self) -> str:
+        """`dialling`, `connected`, `waiting` (for the next dial), `given_up` or `ended`."""
+        return self._native.state()[0]
+
+    @property
+    def failures(self) -> int:
+        """Dials in a row that led to nothing."""
+        return self._native.state()[1]
+
+    @property
+    def last_error(self) -> str | None:
+        """What went wrong last, unless it is connected."""
+        return self._native.state()[2]
+
+    def close(self) -> None:
+        """Lets the peer be. A connection that is there stays."""
+        self._native.close()
+
+    def __enter__(self) -> Keep:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Opening(Coroutine[typing.Any, typing.Any, XStream]):
+    """A stream that is being opened: to be awaited, or entered."""
+
+    __slots__ = ("_coroutine", "_stream")
+
+    def __init__(self, coroutine: Coroutine[typing.Any, typing.Any, XStream]) -> None:
+        self._coroutine = coroutine
+        self._stream: XStream | None = None
+
+    def send(self, value: typing.Any) -> typing.Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: typing.Any) -> typing.Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[typing.Any, typing.Any, XStream]:
+        return self._coroutine.__await__()
+
+    async def __aenter__(self) -> XStream:
+        self._stream = await self._coroutine
+        return self._stream
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        if self._stream is not None:
+            await self._stream.__aexit__(kind, error, traceback)
+
+
+async def _serve(handler: StreamHandler, stream: XStream) -> None:
+    try:
+        await handler(stream)
+        await stream.finish()
+    except exceptions.StreamFailure as failure:
+        await _tell(stream.fail(failure.code or 0, failure.text or "", failure.details))
+    except (exceptions.StreamError, exceptions.ConnectionLost) as error:
+        # The peer has ended it, or is gone: it needs not be told, and our user has seen it.
+        logger.debug("a stream of %s ended: %s", stream.protocol, error)
+    except Exception:
+        logger.exception("the handler of %s failed", stream.protocol)
+        await _tell(stream.abort(HANDLER_FAILED, "the handler of the stream failed"))
+    finally:
+        stream.close()
+
+
+async def _tell(telling: Coroutine[typing.Any, typing.Any, None]) -> None:
+    try:
+        await telling
+    except exceptions.TwolaneError as error:
+        logger.debug("the peer could not be told: %s", error)
+
+
+async def _respond_later(request: Request, response: Awaitable[Buffer]) -> None:
+    try:
+        _respond(request, await response)
+    except Exception as error:
+        _explain(request, error)
+
+
+def _respond(request: Request, response: Buffer) -> None:
+    try:
+        request._answer(response)
+    except Exception as error:
+        _explain(request, error)
+
+
+def _explain(request: Request, error: Exception) -> None:
+    if isinstance(error, exceptions.StreamFailure):
+        request._fail(error.code or 0, error.text or "", error.details)
+    else:
+        logger.error("the handler of %s failed", request.protocol, exc_info=error)
+        request._broke()
+
+
+def _peer_info(parts: dict[str, typing.Any]) -> info.PeerInfo:
+    paths = tuple(info.PathInfo(**path) for path in parts.pop("paths"))
+    return info.PeerInfo(paths=paths, **parts)

@@ -1,0 +1,238 @@
+//! From tokio's threads to an event loop: a queue for each loop, and a socket that wakes it.
+//!
+//! Whoever has something for a loop puts it in the loop's queue, and writes one byte to the socket if the loop is not
+//! awake yet. The loop watches the other end (`add_reader`) and takes all that is in the queue. So no thread of tokio
+//! ever waits for the interpreter's lock, and a burst costs one wake-up. Loops that cannot watch a socket (Windows'
+//! proactor) are called with `call_soon_threadsafe`, from a thread that may wait.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use pyo3::{exceptions::PyNotImplementedError, intern, prelude::*, sync::PyOnceLock, types::PyWeakrefReference};
+
+use crate::{runtime, wait::Slot};
+
+/// Makes a Python object of a result, on the loop's thread.
+pub(crate) type Convert = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Py<PyAny>> + Send>;
+
+/// What a loop is to be told.
+pub(crate) enum Item {
+    /// Something may be ready: whoever waits is to look again.
+    Wake(Arc<Slot>),
+    /// A future has its result.
+    Done { future: Py<PyAny>, result: Convert },
+    /// A function is to be called with something that came in.
+    Call { callback: Arc<Py<PyAny>>, argument: Convert },
+}
+
+/// One loop's queue.
+pub(crate) struct Bridge {
+    queue: Mutex<Queue>,
+    signal: Signal,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: Vec<Item>,
+    awake: bool,
+    closed: bool,
+}
+
+enum Signal {
+    #[cfg(unix)]
+    Socket(std::os::unix::net::UnixStream),
+    Threadsafe(Py<PyWeakrefReference>),
+}
+
+/// What the loop calls when the socket has something. The loop alone holds it, so it goes when the loop is closed.
+#[pyclass(frozen, module = "twolane._native")]
+struct Drain {
+    bridge: Arc<Bridge>,
+    #[cfg(unix)]
+    socket: Option<std::os::unix::net::UnixStream>,
+}
+
+/// The loops of this thread: their addresses, and what proves that they are still the same.
+type Known = Vec<(usize, Py<PyWeakrefReference>, Arc<Bridge>)>;
+
+thread_local! {
+    static LOOPS: RefCell<Known> = const { RefCell::new(Vec::new()) };
+}
+
+impl Bridge {
+    /// The running loop, and its bridge.
+    pub(crate) fn current<'py>(py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Arc<Self>)> {
+        static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let running = RUNNING.import(py, "asyncio", "get_running_loop")?;
+        let event_loop = running.call0()?;
+        let address = event_loop.as_ptr() as usize;
+        let known = LOOPS.with_borrow(|loops| {
+            let found = loops.iter().find(|(known, ..)| *known == address);
+            found.map(|(_, weak, bridge)| (weak.clone_ref(py), Arc::clone(bridge)))
+        });
+        if let Some((weak, bridge)) = known
+            && !bridge.lock().closed
+            && weak.bind(py).call0()?.is(&event_loop)
+        {
+            return Ok((event_loop, bridge));
+        }
+        let weak = PyWeakrefReference::new(&event_loop)?;
+        let bridge = Self::make(py, &event_loop, &weak)?;
+        let gone = LOOPS.with_borrow_mut(|loops| {
+            let (keep, gone): (Known, Known) = std::mem::take(loops)
+                .into_iter()
+                .partition(|(known, _, bridge)| *known != address && !bridge.lock().closed);
+            *loops = keep;
+            loops.push((address, weak.unbind(), Arc::clone(&bridge)));
+            gone
+        });
+        // What they hold may run Python code.
+        drop(gone);
+        Ok((event_loop, bridge))
+    }
+
+    /// Gives the loop something. From any thread. Once the loop is closed, it is dropped.
+    pub(crate) fn push(self: &Arc<Self>, item: Item) {
+        let mut queue = self.lock();
+        if queue.closed {
+            drop(queue);
+            return drop(item);
+        }
+        queue.items.push(item);
+        let sleeping = !std::mem::replace(&mut queue.awake, true);
+        drop(queue);
+        if sleeping {
+            self.wake();
+        }
+    }
+
+    #[cfg(unix)]
+    fn make(py: Python<'_>, event_loop: &Bound<'_, PyAny>, weak: &Bound<'_, PyWeakrefReference>) -> PyResult<Arc<Self>> {
+        use std::os::{fd::AsRawFd, unix::net::UnixStream};
+
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        theirs.set_nonblocking(true)?;
+        let fd = theirs.as_raw_fd();
+        let bridge = Arc::new(Self { queue: Mutex::default(), signal: Signal::Socket(ours) });
+        let drain = Bound::new(py, Drain { bridge: Arc::clone(&bridge), socket: Some(theirs) })?;
+        match event_loop.call_method1(intern!(py, "add_reader"), (fd, drain)) {
+            Ok(_) => Ok(bridge),
+            Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => Ok(Self::threadsafe(weak)),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn make(_: Python<'_>, _: &Bound<'_, PyAny>, weak: &Bound<'_, PyWeakrefReference>) -> PyResult<Arc<Self>> {
+        Ok(Self::threadsafe(weak))
+    }
+
+    fn threadsafe(weak: &Bound<'_, PyWeakrefReference>) -> Arc<Self> {
+        Arc::new(Self { queue: Mutex::default(), signal: Signal::Threadsafe(weak.clone().unbind()) })
+    }
+
+    fn wake(self: &Arc<Self>) {
+        match &self.signal {
+            #[cfg(unix)]
+            Signal::Socket(socket) => {
+                use std::io::Write;
+                // At most one byte is under way, so there is room for it; the other end is gone with its loop.
+                let _ = (&*socket).write(&[1]);
+            }
+            Signal::Threadsafe(_) => {
+                let bridge = Arc::clone(self);
+                if let Ok(handle) = runtime::handle() {
+                    handle.spawn_blocking(move || bridge.call_soon_threadsafe());
+                }
+            }
+        }
+    }
+
+    fn call_soon_threadsafe(self: &Arc<Self>) {
+        #[cfg_attr(not(unix), expect(irrefutable_let_patterns, reason = "there is one kind on Windows"))]
+        let Signal::Threadsafe(weak) = &self.signal else { return };
+        let called = Python::try_attach(|py| {
+            let event_loop = weak.bind(py).call0()?;
+            let drain = Drain {
+                bridge: Arc::clone(self),
+                #[cfg(unix)]
+                socket: None,
+            };
+            event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (drain,)).map(drop)
+        });
+        // The loop is closed or gone, or the interpreter is.
+        if !matches!(called, Some(Ok(()))) {
+            self.close();
+        }
+    }
+
+    fn close(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        let items = std::mem::take(&mut queue.items);
+        drop(queue);
+        drop(items);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Drain {
+    fn __call__(&self, py: Python<'_>) {
+        #[cfg(unix)]
+        if let Some(socket) = &self.socket {
+            use std::io::Read;
+            let _ = (&*socket).read(&mut [0; 16]);
+        }
+        let items = {
+            let mut queue = self.bridge.lock();
+            queue.awake = false;
+            std::mem::take(&mut queue.items)
+        };
+        for item in items {
+            if let Err(error) = item.deliver(py, &self.bridge) {
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Drain {
+    fn drop(&mut self) {
+        if self.socket.is_some() && !runtime::is_forked() {
+            self.bridge.close();
+        }
+    }
+}
+
+impl Item {
+    fn deliver(self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<()> {
+        match self {
+            Self::Wake(slot) => slot.fire(py, bridge),
+            Self::Done { future, result } => {
+                let future = future.bind(py);
+                if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+                    // Cancelled in the meantime: the result goes, and with it what it holds.
+                    return Ok(());
+                }
+                match result(py) {
+                    Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
+                    Err(error) => future.call_method1(intern!(py, "set_exception"), (error,))?,
+                };
+                Ok(())
+            }
+            Self::Call { callback, argument } => {
+                let argument = argument(py)?;
+                callback.bind(py).call1((argument,))?;
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Every error of the crate as an exception of `twolane.exceptions`.
+//!
+//! A message is the words of the error and of its causes, for people; what programs need is in attributes.
+
+use std::{error::Error, io};
+
+use bytes::Bytes;
+use pyo3::{
+    intern,
+    prelude::*,
+    types::{PyBytes, PyDict, PyType},
+};
+use twolane::{
+    AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, PublicKey, ReadError,
+    RequestError, RequestFailure, ServeError, StreamError, WriteError,
+    delegation::DelegationError,
+    storage::file::KeyFileError,
+};
+
+use crate::key::PeerId;
+
+/// An exception to be.
+#[derive(Debug, Default)]
+pub(crate) struct Problem {
+    class: &'static str,
+    message: String,
+    code: Option<u64>,
+    text: Option<String>,
+    details: Option<Bytes>,
+    offset: Option<u64>,
+    peer: Option<PublicKey>,
+    phase: Option<&'static str>,
+    fault: Option<&'static str>,
+    reason: Option<&'static str>,
+    retryable: bool,
+    handled: Option<bool>,
+    partial: Option<(Bytes, usize)>,
+}
+
+impl Problem {
+    pub(crate) fn new(class: &'static str, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), ..Self::default() }
+    }
+
+    /// With the error's words, and its causes'.
+    pub(crate) fn of(class: &'static str, error: &dyn Error) -> Self {
+        Self::new(class, chain(error))
+    }
+
+    /// Whom it happened with.
+    pub(crate) fn with_peer(mut self, peer: PublicKey) -> Self {
+        self.peer.get_or_insert(peer);
+        self
+    }
+
+    /// How far it had come.
+    pub(crate) fn with_phase(mut self, phase: &'static str) -> Self {
+        self.phase.get_or_insert(phase);
+        self
+    }
+
+    /// Data that ended too early.
+    pub(crate) fn incomplete(partial: Bytes, expected: usize, message: String) -> Self {
+        Self { partial: Some((partial, expected)), ..Self::new("IncompleteReadError", message) }
+    }
+
+    fn with(mut self, fault: Fault, retryable: bool) -> Self {
+        self.fault = Some(fault_name(fault));
+        self.retryable = retryable;
+        self
+    }
+
+    fn with_error(mut self, error: &StreamError) -> Self {
+        self.code = Some(error.code());
+        self.text = Some(error.text().to_owned());
+        self.details = Some(error.details().clone());
+        self.offset = Some(error.offset());
+        self
+    }
+
+    fn make<'py>(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let module = py.import(intern!(py, "twolane.exceptions"))?;
+        let class = module.getattr(self.class)?.cast_into::<PyType>()?;
+        let attributes = PyDict::new(py);
+        if let Some((partial, expected)) = self.partial {
+            attributes.set_item("partial", PyBytes::new(py, &partial))?;
+            attributes.set_item("expected", expected)?;
+        }
+        attributes.set_item("code", self.code)?;
+        attributes.set_item("text", self.text)?;
+        attributes.set_item("details", PyBytes::new(py, &self.details.unwrap_or_default()))?;
+        attributes.set_item("offset", self.offset)?;
+        attributes.set_item("peer", self.peer.map(PeerId))?;
+        attributes.set_item("phase", self.phase)?;
+        attributes.set_item("fault", self.fault)?;
+        attributes.set_item("reason", self.reason)?;
+        attributes.set_item("retryable", self.retryable)?;
+        attributes.set_item("may_have_been_handled", self.handled)?;
+        class.call((self.message,), Some(&attributes))
+    }
+}
+
+impl From<Problem> for PyErr {
+    fn from(problem: Problem) -> Self {
+        // Only ever called where the interpreter's lock is held, so this does not wait.
+        Python::attach(|py| match problem.make(py) {
+            Ok(exception) => Self::from_value(exception),
+            Err(error) => error,
+        })
+    }
+}
+
+/// An error's words and those of its causes, each once.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        // Some errors have their cause's words in their own.
+        if !message.contains(&words) {
+            message.push_str(": ");
+            message.push_str(&words);
+        }
+        source = cause.source();
+    }
+    message
+}
+
+fn fault_name(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Caller => "caller",
+        Fault::Peer => "peer",
+        Fault::Network => "network",
+        Fault::Us => "us",
+    }
+}
+
+pub(crate) fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Dial => "dial",
+        Phase::Send => "send",
+        Phase::Answer => "answer",
+        _ => "response",
+    }
+}
+
+/// What a program can tell ends of connections apart by.
+pub(crate) fn lost_name(lost: &ConnectionLost) -> &'static str {
+    match lost {
+        ConnectionLost::TimedOut => "timed_out",
+        ConnectionLost::PeerDone => "peer_done",
+        ConnectionLost::PeerClosed { .. } => "peer_closed",
+        ConnectionLost::PeerRestarted => "peer_restarted",
+        ConnectionLost::KeyUsedTwice => "key_used_twice",
+        ConnectionLost::Refused => "refused",
+        ConnectionLost::PeerBusy => "peer_busy",
+        ConnectionLost::Forbidden { .. } => "forbidden",
+        ConnectionLost::NotAllowed { .. } => "not_allowed",
+        ConnectionLost::DelegationRefused { .. } => "delegation_refused",
+        ConnectionLost::BadDelegation(_) => "bad_delegation",
+        ConnectionLost::Malformed(_) => "malformed",
+        ConnectionLost::Version { .. } => "version",
+        ConnectionLost::HelloTimedOut(_) => "hello_timed_out",
+        ConnectionLost::Closed => "closed",
+        _ => "transport",
+    }
+}
+
+impl From<&ConnectionLost> for Problem {
+    fn from(lost: &ConnectionLost) -> Self {
+        let class = match lost {
+            ConnectionLost::TimedOut | ConnectionLost::HelloTimedOut(_) => "ConnectionTimedOut",
+            ConnectionLost::Forbidden { .. }
+            | ConnectionLost::NotAllowed { .. }
+            | ConnectionLost::DelegationRefused { .. } => "Forbidden",
+            _ => "ConnectionLost",
+        };
+        let code = if let ConnectionLost::PeerClosed { code, .. } = lost { Some(*code) } else { None };
+        Self { code, reason: Some(lost_name(lost)), ..Self::of(class, lost) }.with(lost.fault(), lost.is_retryable())
+    }
+}
+
+impl From<&DialError> for Problem {
+    fn from(error: &DialError) -> Self {
+        let (class, reason) = match error {
+            DialError::OwnKey => ("DialError", "own_key"),
+            DialError::NoAddress(_) => ("DialError", "no_address"),
+            DialError::TimedOut { .. } => ("DialTimeout", "timed_out"),
+            DialError::Lost(lost) => {
+                let inner = Self::from(lost);
+                let class = if inner.class == "ConnectionTimedOut" { "DialTimeout" } else { inner.class };
+                return Self { class, message: chain(error), ..inner }.with_phase("dial");
+            }
+            DialError::ShuttingDown => ("EndpointClosed", "shutting_down"),
+            DialError::NotAllowed { .. } => ("Forbidden", "not_allowed"),
+            _ => ("DialError", "failed"),
+        };
+        Self { reason: Some(reason), ..Self::of(class, error) }
+            .with(error.fault(), error.is_retryable())
+            .with_phase("dial")
+    }
+}
+
+impl From<DialError> for Problem {
+    fn from(error: DialError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&GetStreamError> for Problem {
+    fn from(error: &GetStreamError) -> Self {
+        let problem = match error {
+            GetStreamError::Protocol(_) => Self::of("InvalidProtocol", error),
+            GetStreamError::MetadataTooLarge { .. } => Self::of("TooLarge", error),
+            GetStreamError::Dial { peer, source } => {
+                return Self { message: chain(error), ..Self::from(source) }.with_peer(*peer);
+            }
+            GetStreamError::Rejected { rejection, .. } => {
+                use twolane::Reason;
+                let (class, reason) = match rejection.reason {
+                    Reason::UnknownProtocol => ("UnknownProtocol", "unknown_protocol"),
+                    Reason::Refused => ("Rejected", "refused"),
+                    Reason::Busy => ("Rejected", "busy"),
+                    Reason::ShuttingDown => ("Rejected", "shutting_down"),
+                    Reason::TooLarge => ("Rejected", "too_large"),
+                    Reason::Malformed => ("Rejected", "malformed"),
+                    _ => ("Rejected", "other"),
+                };
+                Self { reason: Some(reason), text: Some(rejection.text.clone()), ..Self::of(class, error) }
+            }
+            GetStreamError::TimedOut { .. } => Self::of("OpenTimeout", error),
+            GetStreamError::TooManyStreams { .. } => Self::of("TooManyStreams", error),
+            GetStreamError::Failed(inner) => Self::of("StreamFailed", error).with_error(inner),
+            GetStreamError::Reset { code } => Self { code: Some(*code), ..Self::of("StreamReset", error) },
+            GetStreamError::Lost(lost) => Self { message: chain(error), ..Self::from(lost) },
+            _ => Self::of("ProtocolViolation", error),
+        };
+        problem.with(error.fault(), error.is_retryable()).with_phase("open")
+    }
+}
+
+impl From<GetStreamError> for Problem {
+    fn from(error: GetStreamError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let problem = match &error {
+            ReadError::Failed(inner) => Self::of("StreamFailed", &error).with_error(inner),
+            ReadError::Aborted(inner) => Self::of("StreamAborted", &error).with_error(inner),
+            ReadError::Reset { code } => Self { code: Some(*code), ..Self::of("StreamReset", &error) },
+            ReadError::EndedHere(inner) => Self::of("StreamEnded", &error).with_error(inner),
+            ReadError::Lost(lost) => Self { message: chain(&error), ..Self::from(lost) },
+            _ => Self::of("ProtocolViolation", &error),
+        };
+        problem.with(error.fault(), error.is_retryable()).with_phase("read")
+    }
+}
+
+impl From<WriteError> for Problem {
+    fn from(error: WriteError) -> Self {
+        let problem = match &error {
+            WriteError::Failed(inner) => Self::of("StreamFailed", &error).with_error(inner),
+            WriteError::Stopped { code } => Self { code: Some(*code), ..Self::of("StreamStopped", &error) },
+            WriteError::EndedHere => Self::of("StreamEnded", &error),
+            WriteError::Lost(lost) => Self { message: chain(&error), ..Self::from(lost) },
+            _ => Self::of("ProtocolViolation", &error),
+        };
+        problem.with(error.fault(), error.is_retryable()).with_phase("write")
+    }
+}
+
+impl From<NextError> for Problem {
+    fn from(error: NextError) -> Self {
+        match error {
+            NextError::Read(error) => error.into(),
+            NextError::TooLong { .. } => Self::of("TooLarge", &error).with_phase("read"),
+            other => Self::of("StreamError", &other).with_phase("read"),
+        }
+    }
+}
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        let handled = error.may_have_been_handled();
+        let problem = match &error.cause {
+            RequestFailure::GetStream(cause) => Self::from(cause),
+            RequestFailure::Read(cause) => Self::from(cause.clone()),
+            RequestFailure::TooLarge { .. } => Self::of("TooLarge", &error.cause),
+            // The only other one is the deadline.
+            _ => Self { retryable: !handled, fault: Some("peer"), ..Self::of("RequestTimeout", &error.cause) },
+        };
+        let message = format!("the request to {} failed: {}", error.protocol, problem.message);
+        Self { message, phase: Some(phase_name(error.phase)), handled: Some(handled), ..problem }
+    }
+}
+
+impl From<AcceptError> for Problem {
+    fn from(error: AcceptError) -> Self {
+        let class = match error {
+            AcceptError::Protocol(_) => "InvalidProtocol",
+            _ => "EndpointClosed",
+        };
+        Self::of(class, &error)
+    }
+}
+
+impl From<ServeError> for Problem {
+    fn from(error: ServeError) -> Self {
+        let class = match error {
+            ServeError::Protocol(_) => "InvalidProtocol",
+            _ => "AlreadyServed",
+        };
+        Self::of(class, &error)
+    }
+}
+
+impl From<BindError> for Problem {
+    fn from(error: BindError) -> Self {
+        let class = match error {
+            BindError::RelayUrl(_) => "InvalidOption",
+            BindError::Delegation { .. } => "DelegationError",
+            _ => "BindError",
+        };
+        Self::of(class, &error)
+    }
+}
+
+impl From<DelegationError> for Problem {
+    fn from(error: DelegationError) -> Self {
+        Self::of("DelegationError", &error)
+    }
+}
+
+impl From<KeyFileError> for Problem {
+    fn from(error: KeyFileError) -> Self {
+        let class = match &error {
+            KeyFileError::NotFound { .. } => "KeyFileNotFound",
+            KeyFileError::AlreadyExists { .. } => "KeyFileExists",
+            KeyFileError::Exposed { .. } => "KeyFilePermission",
+            KeyFileError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "KeyFilePermission",
+            _ => "KeyFileError",
+        };
+        Self::of(class, &error)
+    }
+}

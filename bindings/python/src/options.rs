@@ -1,0 +1,51 @@
+//! Limits, as a dict of numbers.
+
+use std::time::Duration;
+
+use pyo3::{exceptions::PyTypeError, prelude::*, types::PyDict};
+use twolane::Limits;
+
+use crate::key::seconds;
+
+/// The limits' values by default, durations in seconds.
+#[pyfunction]
+pub(crate) fn default_limits(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    to_dict(py, &Limits::default())
+}
+
+macro_rules! limits {
+    (counts: $($count:ident),+; durations: $($duration:ident),+) => {
+        /// The limits as they are.
+        pub(crate) fn to_dict<'py>(py: Python<'py>, limits: &Limits) -> PyResult<Bound<'py, PyDict>> {
+            let dict = PyDict::new(py);
+            $(dict.set_item(stringify!($count), limits.$count)?;)+
+            $(dict.set_item(stringify!($duration), limits.$duration.as_secs_f64())?;)+
+            Ok(dict)
+        }
+
+        /// The limits that a dict changes.
+        pub(crate) fn from_dict(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
+            let mut limits = Limits::default();
+            for (name, value) in dict {
+                let name: String = name.extract()?;
+                match name.as_str() {
+                    $(stringify!($count) => limits.$count = value.extract()?,)+
+                    $(stringify!($duration) => limits.$duration = bound(&value)?,)+
+                    other => return Err(PyTypeError::new_err(format!("there is no limit {other}"))),
+                }
+            }
+            Ok(limits)
+        }
+    };
+}
+
+limits! {
+    counts: peers, handshakes, handshakes_per_address, streams_per_peer, streams_without_header, streams_waiting,
+        metadata, unread_bytes, warnings, request_bytes, events;
+    durations: connect_timeout, hello_timeout, header_timeout, access_timeout, clock_skew, open_timeout, accept_timeout,
+        linger, error_timeout, idle_timeout
+}
+
+fn bound(value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    seconds(value.extract()?)
+}

@@ -1,0 +1,175 @@
+//! Handlers in Python.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use pyo3::{prelude::*, types::PyBytes};
+use tokio::sync::oneshot;
+use twolane::{Protocol, ServeError, StreamError};
+
+use crate::{
+    bridge::{Bridge, Item},
+    data,
+    key::PeerId,
+    runtime::Local,
+    stream::{Stream, stream_error},
+};
+
+/// Code of the error that a caller gets whose request nobody answered: the handler raised, or its loop is gone.
+/// (Those of the libraries start at 2^61; applications' own are below.)
+const HANDLER_FAILED: u64 = (1 << 61) + 2;
+
+/// Calls `callback` on the running loop with every stream of `protocol`.
+pub(crate) fn streams(
+    py: Python<'_>,
+    endpoint: &twolane::Endpoint,
+    protocol: Protocol,
+    callback: Py<PyAny>,
+) -> PyResult<Result<(), ServeError>> {
+    let (_, bridge) = Bridge::current(py)?;
+    let callback = Arc::new(callback);
+    Ok(endpoint.serve(protocol, move |stream| {
+        let argument = Box::new(move |py: Python<'_>| Ok(Py::new(py, Stream::new(stream))?.into_any()));
+        bridge.push(Item::Call { callback: Arc::clone(&callback), argument });
+        std::future::ready(())
+    }))
+}
+
+/// Calls `callback` on the running loop with every request of `protocol`.
+pub(crate) fn requests(
+    py: Python<'_>,
+    endpoint: &twolane::Endpoint,
+    protocol: Protocol,
+    callback: Py<PyAny>,
+) -> PyResult<Result<(), ServeError>> {
+    let (_, bridge) = Bridge::current(py)?;
+    let callback = Arc::new(callback);
+    Ok(endpoint.serve_requests(protocol, move |request| {
+        let (answer, answered) = oneshot::channel();
+        let gone = Arc::new(Mutex::new(Caller::Waits));
+        let notice = Notice { bridge: Arc::clone(&bridge), caller: Arc::clone(&gone) };
+        let argument = Box::new(move |py: Python<'_>| {
+            let answer = Local::new(Mutex::new(Some(answer)));
+            Ok(Py::new(py, Request { request, answer, caller: gone })?.into_any())
+        });
+        bridge.push(Item::Call { callback: Arc::clone(&callback), argument });
+        async move {
+            let answer = answered.await;
+            notice.caller.lock().unwrap_or_else(PoisonError::into_inner).answer();
+            answer.unwrap_or_else(|_| Err(StreamError::new(HANDLER_FAILED, "the handler of the request failed")))
+        }
+    }))
+}
+
+/// What becomes of whoever asked.
+enum Caller {
+    Waits,
+    /// This is to be called if it gives up.
+    Cancels(Arc<Py<PyAny>>),
+    /// It has its answer, or has given up.
+    Gone,
+}
+
+impl Caller {
+    fn answer(&mut self) {
+        *self = Self::Gone;
+    }
+}
+
+/// Tells the handler when its caller has given up: the future that holds it is then dropped.
+struct Notice {
+    bridge: Arc<Bridge>,
+    caller: Arc<Mutex<Caller>>,
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        let before =
+            std::mem::replace(&mut *self.caller.lock().unwrap_or_else(PoisonError::into_inner), Caller::Gone);
+        if let Caller::Cancels(callback) = before {
+            self.bridge.push(Item::Call { callback, argument: Box::new(|py| Ok(py.None())) });
+        }
+    }
+}
+
+/// A request that waits for its answer.
+#[pyclass(frozen, module = "twolane._native")]
+pub(crate) struct Request {
+    request: twolane::Request,
+    answer: Local<Mutex<Option<oneshot::Sender<Result<Bytes, StreamError>>>>>,
+    caller: Arc<Mutex<Caller>>,
+}
+
+#[pymethods]
+impl Request {
+    #[getter]
+    fn peer(&self) -> PeerId {
+        PeerId(self.request.peer)
+    }
+
+    #[getter]
+    fn owner(&self) -> Option<PeerId> {
+        self.request.identity.owner_for(&self.request.protocol).map(PeerId)
+    }
+
+    #[getter]
+    fn protocol(&self) -> &str {
+        self.request.protocol.as_str()
+    }
+
+    #[getter]
+    fn metadata<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.request.metadata)
+    }
+
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.request.body)
+    }
+
+    /// Answers. The second answer is none.
+    #[pyo3(name = "_answer")]
+    fn answer(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let data = data::from_python(data)?;
+        self.send(Ok(data));
+        Ok(())
+    }
+
+    /// Answers with an error.
+    #[pyo3(name = "_fail")]
+    fn fail(&self, code: u64, text: String, details: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.send(Err(stream_error(code, text, details)?));
+        Ok(())
+    }
+
+    /// The handler broke.
+    #[pyo3(name = "_broke")]
+    fn broke(&self) {
+        self.send(Err(StreamError::new(HANDLER_FAILED, "the handler of the request failed")));
+    }
+
+    /// Has `callback` called (with None) if the caller gives up. False if it has done so already.
+    #[pyo3(name = "_when_given_up")]
+    fn when_given_up(&self, callback: Py<PyAny>) -> bool {
+        let mut caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*caller {
+            Caller::Gone => false,
+            _ => {
+                let before = std::mem::replace(&mut *caller, Caller::Cancels(Arc::new(callback)));
+                drop(caller);
+                drop(before);
+                true
+            }
+        }
+    }
+}
+
+impl Request {
+    fn send(&self, answer: Result<Bytes, StreamError>) {
+        let sender = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // Nobody may be waiting any more.
+            let _ = sender.send(answer);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Waiting for readiness: the caller polls, and a future tells it when to poll again.
+//!
+//! The future carries nothing, so nothing is lost when it is cancelled: what is ready stays where it is until somebody
+//! polls again.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::AcqRel, Ordering::Release},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use pyo3::{intern, prelude::*};
+
+use crate::{
+    bridge::{Bridge, Item},
+    error::Problem,
+    runtime,
+};
+
+/// A place for one caller that waits. Its waker may be called by any thread.
+#[derive(Default)]
+pub(crate) struct Slot {
+    state: Mutex<State>,
+    /// Whether the loop has been told and has not looked yet.
+    queued: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    bridge: Option<Arc<Bridge>>,
+    waiter: Option<Py<PyAny>>,
+}
+
+/// What a caller gets: the value, or a future after which to ask again.
+pub(crate) enum Turn<T> {
+    Ready(T),
+    Wait(Py<PyAny>),
+}
+
+impl Slot {
+    pub(crate) fn waker(self: &Arc<Self>) -> Waker {
+        Waker::from(Arc::clone(self))
+    }
+
+    /// Polls, inside the runtime. If that is pending, the future that is returned is done when to poll again.
+    ///
+    /// `poll` is called without any lock held, and must not run Python code while it holds one.
+    pub(crate) fn turn<T>(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        waker: &Waker,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> PyResult<Turn<T>> {
+        let guard = runtime::handle()?.enter();
+        let mut cx = Context::from_waker(waker);
+        if let Poll::Ready(value) = poll(&mut cx) {
+            return Ok(Turn::Ready(value));
+        }
+        let (event_loop, bridge) = Bridge::current(py)?;
+        if self.attach(py, &bridge)?
+            && let Poll::Ready(value) = poll(&mut cx)
+        {
+            return Ok(Turn::Ready(value));
+        }
+        drop(guard);
+        // The loop runs on this thread, so it cannot take the wake-up before the waiter is in its place.
+        let future = event_loop.call_method0(intern!(py, "create_future"))?.unbind();
+        let before = self.lock().waiter.replace(future.clone_ref(py));
+        drop(before);
+        Ok(Turn::Wait(future))
+    }
+
+    /// The loop has been told: whoever waits may look again.
+    pub(crate) fn fire(&self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<()> {
+        self.queued.store(false, Release);
+        let waiter = {
+            let mut state = self.lock();
+            // Meant for a loop that was used before: the one that is used now polled after it.
+            if !state.bridge.as_ref().is_some_and(|known| Arc::ptr_eq(known, bridge)) {
+                return Ok(());
+            }
+            state.waiter.take()
+        };
+        if let Some(waiter) = waiter {
+            let waiter = waiter.bind(py);
+            if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+                waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has wake-ups go to this loop. True if they went elsewhere before, so that one may have been missed.
+    fn attach(&self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<bool> {
+        let waiter = self.lock().waiter.as_ref().map(|waiter| waiter.clone_ref(py));
+        if let Some(waiter) = waiter
+            && !waiter.bind(py).call_method0(intern!(py, "done"))?.is_truthy()?
+        {
+            return Err(Problem::new(
+                "ConcurrentUse",
+                "another task waits for the same thing already: only one may at a time",
+            )
+            .into());
+        }
+        let mut state = self.lock();
+        if state.bridge.as_ref().is_some_and(|known| Arc::ptr_eq(known, bridge)) {
+            return Ok(false);
+        }
+        let before = state.bridge.replace(Arc::clone(bridge));
+        drop(state);
+        drop(before);
+        self.queued.store(false, Release);
+        Ok(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Slot {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.queued.swap(true, AcqRel) {
+            return;
+        }
+        let bridge = self.lock().bridge.clone();
+        match bridge {
+            Some(bridge) => bridge.push(Item::Wake(Arc::clone(self))),
+            // Nobody has waited yet: whoever does polls again after it has said where.
+            None => self.queued.store(false, Release),
+        }
+    }
+}

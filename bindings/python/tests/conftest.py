@@ -1,0 +1,44 @@
+"""What the tests have in common: endpoints on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import typing
+from collections.abc import AsyncIterator
+
+import pytest
+
+from twolane import Limits, Node, XStream
+
+LIMITS = Limits(connect_timeout=60, open_timeout=60, accept_timeout=60, idle_timeout=60, header_timeout=60)
+"""None is reached before a test is given up, however slow the machine is."""
+
+
+def node(**options: typing.Any) -> Node:
+    options.setdefault("limits", LIMITS)
+    return Node(offline=True, **options)
+
+
+class Pair(typing.NamedTuple):
+    server: Node
+    client: Node
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    """Two endpoints that are bound."""
+    async with node() as server, node() as client:
+        yield Pair(server, client)
+
+
+@contextlib.asynccontextmanager
+async def both(pair: Pair, protocol: str = "test/1") -> AsyncIterator[tuple[XStream, XStream]]:
+    """Both ends of a stream: the opener's, and the acceptor's."""
+    streams = pair.server.accept(protocol)
+    opened = await pair.client.open_stream(pair.server.ticket, protocol)
+    accepted = await anext(streams)
+    try:
+        yield opened, accepted
+    finally:
+        opened.close()
+        accepted.close()
