@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import typing
 from collections.abc import AsyncIterator
@@ -35,8 +36,10 @@ async def pair() -> AsyncIterator[Pair]:
 async def both(pair: Pair, protocol: str = "test/1") -> AsyncIterator[tuple[XStream, XStream]]:
     """Both ends of a stream: the opener's, and the acceptor's."""
     streams = pair.server.accept(protocol)
-    opened = await pair.client.open_stream(pair.server.ticket, protocol)
-    accepted = await anext(streams)
+    async with asyncio.TaskGroup() as tasks:
+        opening = tasks.create_task(pair.client.open_stream(pair.server.ticket, protocol))
+        accepting = tasks.create_task(anext(streams))
+    opened, accepted = opening.result(), accepting.result()
     try:
         yield opened, accepted
     finally:

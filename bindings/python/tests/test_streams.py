@@ -174,6 +174,7 @@ async def test_a_block_that_raises_resets_the_stream(pair: Pair) -> None:
 
 
 async def test_opening_can_be_entered(pair: Pair) -> None:
+    # Wanted from here on: the opener does not wait for `anext`.
     streams = pair.server.accept("test/1")
     async with pair.client.open_stream(pair.server.ticket, "test/1", metadata=b"meta", early_data=b"ear") as stream:
         await stream.write(b"ly")

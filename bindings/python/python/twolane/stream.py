@@ -234,7 +234,7 @@ class XStream:
     def errors(self) -> Reports:
         """What the peer says on the error lane, from now on or not read yet: warnings, and the fatal error.
 
-        It ends with the stream. Reading and writing raise a fatal error whether or not anybody reads it here.
+        It ends after the fatal error, or when the stream is closed here. Reading and writing raise a fatal error whether or not anybody reads it here.
         """
         return Reports(self._native.errors())
 
@@ -354,6 +354,12 @@ class Reports(AsyncIterator[Report]):
 
     def __init__(self, source: _native.Source) -> None:
         self._source = source
+        self._over = False
 
     async def __anext__(self) -> Report:
-        return Report(*await _wait.following(self._source))
+        if self._over:
+            raise StopAsyncIteration
+        report = Report(*await _wait.following(self._source))
+        # Nothing comes after the error that ended the stream.
+        self._over = report.severity != "warning"
+        return report

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""A chat room: whoever joins reads what the others write. One node is the room, the others join it.
+
+    python chat.py room --offline
+    python chat.py join TICKET NAME --offline
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from twolane import Node, StreamFailure, TwolaneError, XStream
+
+PROTOCOL = "chat-room/1"
+LINE = 4096
+"""The longest line that is passed on, in bytes."""
+
+
+class Room:
+    """Who is here. A name is in use once; a guest that does not read slows nobody else down."""
+
+    def __init__(self) -> None:
+        self.guests: dict[str, asyncio.Queue[str]] = {}
+
+    async def __call__(self, stream: XStream) -> None:
+        name = stream.metadata.decode(errors="replace")
+        if not name.isprintable() or not name:
+            raise StreamFailure(1, "a name is needed")
+        if name in self.guests:
+            raise StreamFailure(2, f"{name} is here already")
+        lines: asyncio.Queue[str] = asyncio.Queue(100)
+        self.guests[name] = lines
+        self.tell(f"* {name} is here")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                passing = tasks.create_task(self.pass_on(stream, lines))
+                while line := await stream.readline(limit=LINE):
+                    self.tell(f"{name}: {line.decode(errors='replace').rstrip()}")
+                passing.cancel()
+        finally:
+            del self.guests[name]
+            self.tell(f"* {name} has left")
+
+    def tell(self, line: str) -> None:
+        for lines in self.guests.values():
+            # Whoever is behind misses some.
+            if not lines.full():
+                lines.put_nowait(line)
+
+    async def pass_on(self, stream: XStream, lines: asyncio.Queue[str]) -> None:
+        while True:
+            await stream.write((await lines.get()).encode() + b"\n")
+
+
+async def join(node: Node, ticket: str, name: str) -> int:
+    try:
+        async with node.open_stream(ticket, PROTOCOL, metadata=name.encode()) as stream:
+
+            async def show() -> None:
+                while line := await stream.readline():
+                    print(line.decode(errors="replace").rstrip(), flush=True)
+
+            showing = asyncio.create_task(show())
+            while line := await asyncio.to_thread(sys.stdin.readline):
+                if showing.done():
+                    break
+                await stream.write(line.encode())
+            await stream.finish()
+            await showing
+    except TwolaneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("room", help="be the room, and print its ticket")
+    joining = commands.add_parser("join", help="join a room")
+    joining.add_argument("ticket")
+    joining.add_argument("name")
+    for command in commands.choices.values():
+        command.add_argument("--offline", action="store_true", help="no relay and no lookup: on this machine only")
+    options = parser.parse_args()
+    async with Node(offline=options.offline) as node:
+        if options.command == "room":
+            node.serve(PROTOCOL, Room())
+            print(node.ticket, flush=True)
+            await asyncio.Event().wait()
+            return 0
+        return await join(node, options.ticket, options.name)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except KeyboardInterrupt:
+        sys.exit(130)
