@@ -35,13 +35,13 @@ impl Delegation {
     /// Signs a certificate with the owner's key: `node` may act for it in the protocols of `scope` (patterns such as
     /// `mail/*`), towards the peers of `audience` (everybody if there are none), until `expires`.
     #[staticmethod]
-    #[pyo3(signature = (owner, node, *, scope, expires, audience = Vec::new(), not_before = None, serial = None))]
+    #[pyo3(signature = (owner, node, *, scope, expires, audience = None, not_before = None, serial = None))]
     fn issue(
         owner: &Bound<'_, KeyPair>,
         node: &Bound<'_, PyAny>,
         scope: Vec<String>,
         expires: f64,
-        audience: Vec<Bound<'_, PyAny>>,
+        audience: Option<Vec<Bound<'_, PyAny>>>,
         not_before: Option<f64>,
         serial: Option<&str>,
     ) -> PyResult<Self> {
@@ -49,7 +49,7 @@ impl Delegation {
         for pattern in scope {
             builder = builder.scope(access::parse(&pattern)?);
         }
-        for peer in ticket::peers_from(&audience)? {
+        for peer in ticket::peers_from(&audience.unwrap_or_default())? {
             builder = builder.audience(peer);
         }
         if let Some(not_before) = not_before {

@@ -27,13 +27,13 @@ pub(crate) struct Ticket(pub(crate) twolane::Ticket);
 #[pymethods]
 impl Ticket {
     #[new]
-    #[pyo3(signature = (peer, *, addrs = Vec::new(), relays = Vec::new()))]
-    fn new(peer: &Bound<'_, PyAny>, addrs: Vec<String>, relays: Vec<String>) -> PyResult<Self> {
+    #[pyo3(signature = (peer, *, addrs = None, relays = None))]
+    fn new(peer: &Bound<'_, PyAny>, addrs: Option<Vec<String>>, relays: Option<Vec<String>>) -> PyResult<Self> {
         let mut ticket = ticket_from(peer)?;
-        for addr in addrs {
+        for addr in addrs.unwrap_or_default() {
             ticket = ticket.with_addr(socket_addr(&addr)?);
         }
-        for relay in relays {
+        for relay in relays.unwrap_or_default() {
             let url = relay.parse().map_err(|_| {
                 Problem::new("InvalidTicket", format!("{relay} is not the URL of a relay, such as https://example.org"))
             })?;

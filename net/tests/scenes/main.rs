@@ -16,6 +16,7 @@ mod numbers;
 mod paths;
 mod paused_reader;
 mod peers;
+mod pieces;
 mod relay;
 mod requests;
 mod sharing;

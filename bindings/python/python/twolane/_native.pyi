@@ -53,7 +53,7 @@ class KeyPair:
 @typing.final
 class Ticket:
     def __new__(
-        cls, peer: PeerId | Ticket | str, *, addrs: Sequence[str] = [], relays: Sequence[str] = []
+        cls, peer: PeerId | Ticket | str, *, addrs: Sequence[str] | None = None, relays: Sequence[str] | None = None
     ) -> Ticket: ...
     @property
     def peer(self) -> PeerId: ...
@@ -88,7 +88,7 @@ class Delegation:
         *,
         scope: Sequence[str],
         expires: float,
-        audience: Sequence[PeerId | str] = [],
+        audience: Sequence[PeerId | str] | None = None,
         not_before: float | None = None,
         serial: str | None = None,
     ) -> Delegation: ...

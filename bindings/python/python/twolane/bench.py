@@ -42,7 +42,7 @@ class Row(typing.NamedTuple):
     what: str
     who: str
     unit: str
-    count: int
+    amount: int
     run: Callable[[str], Coroutine[typing.Any, typing.Any, float]]
 
 
@@ -164,7 +164,7 @@ async def ask_tcp(port: str, count: int, in_flight: int) -> float:
 async def iroh_endpoint() -> typing.Any:
     import iroh  # type: ignore[import-not-found, unused-ignore]
 
-    iroh.iroh_ffi.uniffi_set_event_loop(asyncio.get_running_loop())
+    iroh.iroh_ffi.uniffi_set_event_loop(typing.cast(typing.Any, asyncio.get_running_loop()))
     builder = iroh.EndpointOptions(preset=iroh.preset_minimal(), alpns=[b"bench/1"], bind_addr="127.0.0.1:0")
     return await iroh.Endpoint.bind(builder)
 
@@ -307,7 +307,7 @@ def measure(row: Row) -> float:
         finally:
             server.stdin.close()
             server.wait(30)
-    units = row.count * MIB / 1e6 if row.unit == "MB/s" else row.count
+    units = row.amount * MIB / 1e6 if row.unit == "MB/s" else row.amount
     return units / took
 
 

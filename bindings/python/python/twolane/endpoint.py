@@ -89,7 +89,7 @@ class Endpoint:
         `close_timeout`: seconds that the end of `async with` waits for open streams.
         """
         self._key = KeyPair.generate() if key is None else key
-        self._options = {
+        self._options: dict[str, typing.Any] = {
             "offline": offline,
             "bind": list(bind),
             "relays": list(relays),
@@ -291,7 +291,7 @@ class Endpoint:
         return Streams(self._bound().accept(list(protocols)))
 
     @typing.overload
-    def serve(self, protocol: str) -> Callable[[_S], _S]: ...
+    def serve(self, protocol: str, handler: None = None) -> Callable[[_S], _S]: ...
     @typing.overload
     def serve(self, protocol: str, handler: StreamHandler) -> None: ...
     def serve(self, protocol: str, handler: StreamHandler | None = None) -> typing.Any:
@@ -309,7 +309,7 @@ class Endpoint:
         return self._handle(protocol, handler, install)
 
     @typing.overload
-    def serve_requests(self, protocol: str) -> Callable[[_R], _R]: ...
+    def serve_requests(self, protocol: str, handler: None = None) -> Callable[[_R], _R]: ...
     @typing.overload
     def serve_requests(self, protocol: str, handler: RequestHandler) -> None: ...
     def serve_requests(self, protocol: str, handler: RequestHandler | None = None) -> typing.Any:
@@ -341,10 +341,11 @@ class Endpoint:
         """
         op = self._bound().request(peer, protocol, data, timeout)
         try:
-            return await op.future
+            response: bytes = await op.future
         except asyncio.CancelledError:
             op.cancel()
             raise
+        return response
 
     # Delegations
 

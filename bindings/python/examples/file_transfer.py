@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Files between two machines, with a progress bar: the protocol of the Rust programs `sender` and `receiver`.
+
+    python file_transfer.py receive --dir incoming
+    python file_transfer.py send TICKET FILE
+
+Either side may be the Rust program: `cargo receiver -- --dir incoming`, `cargo sender -- TICKET FILE`. Needs the package
+`blake3` (pip install blake3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import typing
+
+import blake3
+from twolane import Node, StreamFailed, StreamFailure, TwolaneError, XStream
+
+PROTOCOL = "file/1"
+CHUNK = 512 * 1024
+HASH = 32
+
+BAD_OFFER, BAD_NAME, EXISTS, STORAGE, WRONG_HASH, WRONG_SIZE = 1, 2, 3, 5, 6, 7
+"""What the receiver's codes mean; `net-test/src/transfer/reason.rs` has all of them."""
+
+
+class Progress:
+    """A line on a terminal, and nothing elsewhere."""
+
+    def __init__(self, name: str, total: int | None) -> None:
+        self.name, self.total = name, total
+        self.start = self.shown = time.monotonic()
+        self.done = 0
+
+    def add(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - self.shown > 0.1:
+            self.shown = now
+            self.show("\r")
+
+    def show(self, before: str, after: str = "") -> None:
+        rate = self.done / max(time.monotonic() - self.start, 1e-6)
+        line = f"{self.name}: {self.done / 1e6:,.1f} MB, {rate / 1e6:,.1f} MB/s"
+        if self.total:
+            share = self.done / self.total
+            bar = "#" * int(share * 30)
+            line += f" [{bar:30}] {share:.0%}, {(self.total - self.done) / max(rate, 1):,.0f} s left"
+        sys.stderr.write(f"{before}{line:100}{after}")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        self.show("\r" if sys.stderr.isatty() else "", "\n")
+
+
+# Sending
+
+
+async def send(node: Node, ticket: str, path: pathlib.Path, name: str) -> dict[str, typing.Any]:
+    """Sends a file, and returns the receipt once the receiver has stored it."""
+    size = path.stat().st_size
+    progress = Progress(name, size)
+    offer = json.dumps({"name": name, "size": size}).encode()
+    stream = await node.open_stream(ticket, PROTOCOL, metadata=offer)
+    async with stream:
+        digest = blake3.blake3()
+
+        async def pump() -> None:
+            with path.open("rb") as file:
+                while chunk := await asyncio.to_thread(file.read, CHUNK):
+                    digest.update(chunk)
+                    await stream.write(chunk)
+                    progress.add(len(chunk))
+            await stream.write(digest.digest())
+            await stream.finish()
+
+        pumping = asyncio.create_task(pump())
+        try:
+            # Read from the start: a refusal has to come through while the data lane is full.
+            receipt = await stream.read_json(limit=4096)
+            await stream.read()
+            await pumping
+        finally:
+            pumping.cancel()
+            await asyncio.gather(pumping, return_exceptions=True)
+    progress.end()
+    if receipt["blake3"] != digest.hexdigest() or receipt["bytes"] != size:
+        raise ValueError(f"the receiver stored something else: {receipt}")
+    return typing.cast("dict[str, typing.Any]", receipt)
+
+
+# Receiving
+
+
+async def receive(stream: XStream, directory: pathlib.Path) -> None:
+    """Takes a file, and stores it complete or not at all. Nothing is overwritten, and nothing leaves the directory."""
+    try:
+        offer = json.loads(stream.metadata)
+        name, size = str(offer["name"]), offer.get("size")
+    except (ValueError, KeyError, TypeError):
+        raise StreamFailure(BAD_OFFER, "the offer cannot be read") from None
+    if not name.isprintable() or name in ("", ".", "..") or set(name) & set("/\\\0") or len(name.encode()) > 255:
+        raise StreamFailure(BAD_NAME, "the file cannot have this name")
+    target = directory / name
+    if target.exists():
+        raise StreamFailure(EXISTS, "there is a file of this name")
+    progress = Progress(name, size)
+    digest = blake3.blake3()
+    descriptor, part = await asyncio.to_thread(tempfile.mkstemp, ".part", ".", directory)
+    try:
+        with open(descriptor, "wb") as file:
+            # The last 32 bytes are the hash, so as many are always held back.
+            held = bytearray()
+            buffer = bytearray(CHUNK)
+            while count := await stream.readinto(buffer):
+                held += memoryview(buffer)[:count]
+                data = bytes(held[:-HASH])
+                del held[:-HASH]
+                digest.update(data)
+                await asyncio.to_thread(file.write, data)
+                progress.add(len(data))
+                if size is not None and progress.done > size:
+                    raise StreamFailure(WRONG_SIZE, f"{size} bytes were offered, and more arrived")
+        if size is not None and progress.done != size:
+            raise StreamFailure(WRONG_SIZE, f"{size} bytes were offered, and {progress.done} arrived")
+        if bytes(held) != digest.digest():
+            raise StreamFailure(WRONG_HASH, "what arrived is not what was sent")
+        try:
+            # Unlike a rename, this does not overwrite what has come in the meantime.
+            os.link(part, target)
+        except FileExistsError:
+            raise StreamFailure(EXISTS, "there is a file of this name") from None
+    except OSError as error:
+        if isinstance(error, TwolaneError):
+            raise
+        raise StreamFailure(STORAGE, error.strerror or "it cannot be stored") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+    progress.end()
+    await stream.write_json({"stored": name, "bytes": progress.done, "blake3": digest.hexdigest()})
+    await stream.finish()
+    await stream.delivered()
+    print(json.dumps({"event": "received", "name": name, "bytes": progress.done}), flush=True)
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    sending = commands.add_parser("send", help="send a file")
+    sending.add_argument("ticket")
+    sending.add_argument("file", type=pathlib.Path)
+    sending.add_argument("--name", help="what the receiver is told that it is called")
+    receiving = commands.add_parser("receive", help="print a ticket, and take files until it is interrupted")
+    receiving.add_argument("--dir", type=pathlib.Path, default=pathlib.Path())
+    for command in commands.choices.values():
+        command.add_argument("--offline", action="store_true", help="no relay and no lookup: on this machine only")
+    options = parser.parse_args()
+    async with Node(offline=options.offline) as node:
+        if options.command == "receive":
+            node.serve(PROTOCOL, lambda stream: receive(stream, options.dir))
+            if not options.offline:
+                await node.online()
+            print(node.ticket, flush=True)
+            await asyncio.Event().wait()
+        try:
+            receipt = await send(node, options.ticket, options.file, options.name or options.file.name)
+        except StreamFailed as error:
+            print(f"the receiver did not take it: {error.text!r} (code {error.code})", file=sys.stderr)
+            return 4
+        except (TwolaneError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        print(json.dumps(receipt))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The Python package: a wheel, in a fresh virtual environment, and everything that has to hold of it. Part of
+# net-test/test-all.sh; needs Rust, and PyPI for the tools.
+#
+#   bash bindings/python/test.sh                all of it
+#   PYTHON=python3.13 bash ...                  with another interpreter
+#   TWOLANE_PY_STREAMS=5000 bash ...            the test of memory with fewer streams (default: 100,000)
+set -euo pipefail
+cd "$(dirname "$0")"
+root=$(cd ../.. && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+work=$target/python
+python=${PYTHON:-python3}
+
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "the Python package needs Python 3.11 or later, and $python is older"
+    exit 1
+}
+
+# The virtual environment is fresh, so that nothing of an earlier build is tested.
+rm -rf "$work"
+"$python" -m venv "$work/venv"
+bin=$work/venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+if ! "$bin/pip" install --quiet -r requirements-test.txt; then
+    echo "the Python package: skipped, since its tools cannot be installed from PyPI here"
+    exit 0
+fi
+# What `pip install ./bindings/python` does, with the wheel kept.
+CARGO_TARGET_DIR=$target "$bin/pip" wheel --quiet --no-deps --wheel-dir "$work/wheels" .
+"$bin/pip" install --quiet --no-deps "$work"/wheels/twolane-*.whl
+CARGO_TARGET_DIR=$target cargo build --quiet --release --package twolane-test --bins
+export TWOLANE_BINARIES=$target/release
+
+"$bin/python" examples/interactive_node.py --self-test >/dev/null
+"$bin/python" -m pytest --quiet
+# In a folder without the sources: what is checked is what was installed.
+cp mypy.ini "$work/mypy.ini"
+(cd "$work" && "$bin/python" -m mypy.stubtest twolane --mypy-config-file mypy.ini)
+"$bin/mypy" --config-file mypy.ini examples
+(cd tests && "$bin/mypy" --config-file ../mypy.ini .)
+"$bin/python" -m twolane.bench --json --rounds 1 --mib 16 --requests 640
