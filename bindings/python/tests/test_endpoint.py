@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pathlib
+import pickle
 import time
 
 import pytest
@@ -147,13 +149,15 @@ async def test_peers_connect_and_disconnect(pair: Pair) -> None:
     assert await anext(events) == Connected(pair.client.id)
     (peer,) = pair.client.peers()
     assert peer.id == pair.server.id and peer.connections == 1 and peer.owner is None
-    assert peer == pair.client.peer(str(pair.server.id)) or peer.id == pair.server.id
+    again = pair.client.peer(str(pair.server.id))
+    assert again is not None and again.id == peer.id
     assert await pair.client.disconnect(pair.server.id, "enough")
     assert not await pair.client.disconnect(twolane.KeyPair().peer_id)
     async for event in events:
         if isinstance(event, Disconnected):
             break
-    assert event.peer == pair.client.id and event.reason == "peer_closed" and "enough" in event.cause
+    assert isinstance(event, Disconnected) and event.peer == pair.client.id
+    assert event.reason == "peer_closed" and "enough" in event.cause
 
 
 async def test_a_peer_is_kept(pair: Pair) -> None:
@@ -235,10 +239,8 @@ async def test_a_shutdown_lets_streams_end_and_cuts_those_that_do_not(pair: Pair
     assert pair.server.closed
 
 
-def test_keys_and_tickets(tmp_path: object) -> None:
-    import pathlib
-
-    path = pathlib.Path(str(tmp_path)) / "my.key"
+def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "my.key"
     key = twolane.KeyPair.from_file(path, create=True)
     assert path.stat().st_mode & 0o777 == 0o600
     assert twolane.KeyPair.from_file(path) == key == twolane.KeyPair.from_bytes(key.to_bytes())
@@ -254,8 +256,6 @@ def test_keys_and_tickets(tmp_path: object) -> None:
     key.peer_id.verify(b"pay 10", signature)
     with pytest.raises(twolane.InvalidSignature):
         key.peer_id.verify(b"pay 100", signature)
-
-    import pickle
 
     peer = key.peer_id
     assert twolane.PeerId(str(peer).upper()) == peer == twolane.PeerId(bytes(peer)) == pickle.loads(pickle.dumps(peer))

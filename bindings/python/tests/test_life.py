@@ -96,9 +96,9 @@ def test_a_loop_that_cannot_watch_sockets() -> None:
     class Proactor(asyncio.SelectorEventLoop):
         """As Windows' own loop behaves."""
 
-        ready = False
-
-        def add_reader(self, fd: typing.Any, callback: typing.Any, *args: typing.Any) -> None:
+        def add_reader(  # type: ignore[override]
+            self, fd: typing.Any, callback: typing.Any, *args: typing.Any
+        ) -> None:
             if type(callback).__name__ == "Drain":
                 raise NotImplementedError
             super().add_reader(fd, callback, *args)
@@ -189,7 +189,7 @@ def test_peers_are_told_of_an_exit_at_once(tmp_path: pathlib.Path) -> None:
                 async for event in events:
                     if isinstance(event, twolane.Disconnected):
                         break
-            assert event.reason == "peer_done"
+            assert isinstance(event, twolane.Disconnected) and event.reason == "peer_done"
 
     asyncio.run(main())
 

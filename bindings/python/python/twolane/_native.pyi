@@ -7,6 +7,31 @@ from collections.abc import Callable, Sequence
 
 from .stream import Buffer
 
+__all__ = [
+    "AccessList",
+    "Delegation",
+    "Endpoint",
+    "Keep",
+    "KeyPair",
+    "MAX_DETAILS",
+    "MAX_METADATA",
+    "MAX_TEXT",
+    "Op",
+    "PeerId",
+    "Request",
+    "Source",
+    "Stream",
+    "Ticket",
+    "Write",
+    "__version__",
+    "after_fork_in_child",
+    "at_exit",
+    "bench_run",
+    "bench_serve",
+    "bind",
+    "default_limits",
+]
+
 __version__: str
 MAX_TEXT: typing.Final[int]
 MAX_DETAILS: typing.Final[int]
