@@ -91,6 +91,8 @@ mod tasks;
 mod ticket;
 mod wire;
 
+/// Where a peer can be reached: iroh's type, in a [`Ticket`].
+pub use iroh::TransportAddr;
 pub use twolane_id::{PublicKey, SecretKey, Signature, delegation, storage};
 
 pub use self::{

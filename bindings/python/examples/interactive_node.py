@@ -72,8 +72,9 @@ class Shell:
 
     def start(self) -> None:
         """Shows events, and takes the streams that others open."""
-        for watch in (self.watch_events(), self.watch_streams()):
-            self.spawn(watch)
+        # Subscribed to before anything is done, and not when the task has its first turn.
+        self.spawn(self.watch_events(self.node.events()))
+        self.spawn(self.watch_streams(self.node.accept(PROTOCOL)))
 
     async def stop(self) -> None:
         for stream in self.streams.values():
@@ -101,8 +102,8 @@ class Shell:
 
     # What happens by itself
 
-    async def watch_events(self) -> None:
-        async for event in self.node.events():
+    async def watch_events(self, events: twolane.Events) -> None:
+        async for event in events:
             match event:
                 case twolane.Connected(peer):
                     self.say(f"* connected: {peer}")
@@ -115,8 +116,8 @@ class Shell:
                 case other:
                     self.say(f"* {other}")
 
-    async def watch_streams(self) -> None:
-        async for stream in self.node.accept(PROTOCOL):
+    async def watch_streams(self, streams: twolane.Streams) -> None:
+        async for stream in streams:
             metadata = f" with {stream.metadata!r}" if stream.metadata else ""
             self.add(stream, f"opened by {stream.peer}{metadata}")
 

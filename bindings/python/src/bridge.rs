@@ -109,7 +109,11 @@ impl Bridge {
     }
 
     #[cfg(unix)]
-    fn make(py: Python<'_>, event_loop: &Bound<'_, PyAny>, weak: &Bound<'_, PyWeakrefReference>) -> PyResult<Arc<Self>> {
+    fn make(
+        py: Python<'_>,
+        event_loop: &Bound<'_, PyAny>,
+        weak: &Bound<'_, PyWeakrefReference>,
+    ) -> PyResult<Arc<Self>> {
         use std::os::{fd::AsRawFd, unix::net::UnixStream};
 
         let (ours, theirs) = UnixStream::pair()?;

@@ -9,7 +9,12 @@ use pyo3::{
 };
 use twolane::delegation::{self, Serial};
 
-use crate::{access, data, error::Problem, key::{KeyPair, PeerId}, ticket};
+use crate::{
+    access, data,
+    error::Problem,
+    key::{KeyPair, PeerId},
+    ticket,
+};
 
 /// A certificate: its owner lets a node act for it, for some protocols, towards some peers, for some time.
 ///
@@ -26,7 +31,9 @@ impl Delegation {
     #[new]
     fn new(value: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(text) = value.cast::<PyString>() {
-            return Ok(Self(text.to_str()?.trim().parse().map_err(|error: delegation::DelegationError| Problem::from(error))?));
+            return Ok(Self(
+                text.to_str()?.trim().parse().map_err(|error: delegation::DelegationError| Problem::from(error))?,
+            ));
         }
         let bytes = data::from_python(value)?;
         Ok(Self(delegation::Delegation::from_bytes(&bytes).map_err(Problem::from)?))

@@ -144,9 +144,9 @@ impl Endpoint {
             let connecting = endpoint.connect(ticket);
             let connected = match after {
                 None => connecting.await,
-                Some(after) => tokio::time::timeout(after, connecting)
-                    .await
-                    .unwrap_or(Err(twolane::DialError::TimedOut { after })),
+                Some(after) => {
+                    tokio::time::timeout(after, connecting).await.unwrap_or(Err(twolane::DialError::TimedOut { after }))
+                }
             };
             connected.map(drop)
         };

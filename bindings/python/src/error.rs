@@ -12,8 +12,7 @@ use pyo3::{
 };
 use twolane::{
     AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, PublicKey, ReadError,
-    RequestError, RequestFailure, ServeError, StreamError, WriteError,
-    delegation::DelegationError,
+    RequestError, RequestFailure, ServeError, StreamError, WriteError, delegation::DelegationError,
     storage::file::KeyFileError,
 };
 

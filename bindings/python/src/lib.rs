@@ -1,11 +1,11 @@
 //! The native half of the PyPI package `twolane`: crate `twolane`, as asyncio needs it.
 //!
-//! - [`runtime`]: the tokio runtime below, and what becomes of it at fork and at exit;
-//! - [`bridge`]: how what happens there reaches an event loop, without the interpreter's lock;
-//! - [`wait`], [`op`]: the two ways to wait, for readiness and for a result;
-//! - [`error`]: every error as an exception of `twolane.exceptions`;
-//! - [`endpoint`], [`serve`], [`source`], [`stream`]: what the Python classes of the same names are made of;
-//! - [`key`], [`ticket`], [`access`], [`delegation`], [`options`], [`info`]: values.
+//! - `runtime`: the tokio runtime below, and what becomes of it at fork and at exit;
+//! - `bridge`: how what happens there reaches an event loop, without the interpreter's lock;
+//! - `wait`, `op`: the two ways to wait, for readiness and for a result;
+//! - `error`: every error as an exception of `twolane.exceptions`;
+//! - `endpoint`, `serve`, `source`, `stream`: what the Python classes of the same names are made of;
+//! - `key`, `ticket`, `access`, `delegation`, `options`, `info`: values.
 //!
 //! Three rules keep it free of deadlocks and lost bytes. No thread of tokio ever waits for the interpreter's lock. No
 //! lock is held while Python code may run. And whatever can be cancelled is only ever *ready*: it is taken by a

@@ -84,8 +84,7 @@ struct Notice {
 
 impl Drop for Notice {
     fn drop(&mut self) {
-        let before =
-            std::mem::replace(&mut *self.caller.lock().unwrap_or_else(PoisonError::into_inner), Caller::Gone);
+        let before = std::mem::replace(&mut *self.caller.lock().unwrap_or_else(PoisonError::into_inner), Caller::Gone);
         if let Caller::Cancels(callback) = before {
             self.bridge.push(Item::Call { callback, argument: Box::new(|py| Ok(py.None())) });
         }

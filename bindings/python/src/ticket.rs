@@ -6,8 +6,9 @@ use std::{
     net::SocketAddr,
 };
 
-use iroh::TransportAddr;
 use pyo3::{exceptions::PyTypeError, prelude::*, types::PyString};
+
+use twolane::TransportAddr;
 
 use crate::{
     error::Problem,
@@ -86,7 +87,6 @@ impl Ticket {
     }
 }
 
-
 /// Where to dial, given as `PeerId`, `Ticket` or the text of either.
 pub(crate) fn ticket_from(value: &Bound<'_, PyAny>) -> PyResult<twolane::Ticket> {
     if let Ok(peer) = value.cast::<PeerId>() {
@@ -104,7 +104,8 @@ pub(crate) fn ticket_from(value: &Bound<'_, PyAny>) -> PyResult<twolane::Ticket>
 
 /// An address with its port.
 pub(crate) fn socket_addr(text: &str) -> PyResult<SocketAddr> {
-    let wrong = || Problem::new("InvalidOption", format!("{text:?} is not an address with a port, such as 0.0.0.0:4433"));
+    let wrong =
+        || Problem::new("InvalidOption", format!("{text:?} is not an address with a port, such as 0.0.0.0:4433"));
     Ok(text.parse().map_err(|_| wrong())?)
 }
 

@@ -169,7 +169,7 @@ def test_the_tree_in_the_documentation_is_the_tree() -> None:
     parents = ["TwolaneError"]
     seen = {"TwolaneError"}
     for line in exceptions.__doc__.splitlines():
-        found = re.match(r"    ([│ ]*)[├└]── (\w+) *(?:(\w*Error)\b)?", line)
+        found = re.match(r"(?:    )?((?:│   )*)[├└]── (\w+) *(?:(\w*Error)\b)?", line)
         if not found:
             continue
         depth = len(found[1]) // 4 + 1

@@ -148,14 +148,7 @@ impl Stream {
     }
 
     /// Fails the stream, or aborts it. Goes on if the caller leaves.
-    fn fail(
-        &self,
-        py: Python<'_>,
-        code: u64,
-        text: String,
-        details: &Bound<'_, PyAny>,
-        discard: bool,
-    ) -> PyResult<Op> {
+    fn fail(&self, py: Python<'_>, code: u64, text: String, details: &Bound<'_, PyAny>, discard: bool) -> PyResult<Op> {
         let error = stream_error(code, text, details)?;
         let guard = runtime::handle()?.enter();
         let Some(mut stream) = self.inner.end_send() else { return Err(ended()) };

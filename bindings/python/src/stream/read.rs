@@ -181,7 +181,8 @@ impl Stream {
             }
             (Got::Incomplete(data), _) => data,
             (Got::TooLong, Want::Message(limit)) => {
-                let message = format!("the message is longer than {limit} bytes: it can still be read with a larger limit");
+                let message =
+                    format!("the message is longer than {limit} bytes: it can still be read with a larger limit");
                 return Err(Problem::new("TooLarge", message).with_phase("read").into());
             }
             (Got::TooLong, Want::Line(limit)) => {
@@ -230,12 +231,7 @@ impl RecvSide {
         }
     }
 
-    fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-        want: Want,
-        scratch: &mut Vec<u8>,
-    ) -> Poll<Result<Got, ReadError>> {
+    fn poll_take(&mut self, cx: &mut Context<'_>, want: Want, scratch: &mut Vec<u8>) -> Poll<Result<Got, ReadError>> {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(closed()));
         };
