@@ -7,7 +7,6 @@ use std::{
 };
 
 use pyo3::{exceptions::PyTypeError, prelude::*, types::PyString};
-
 use twolane::TransportAddr;
 
 use crate::{

@@ -31,6 +31,15 @@ async def test_a_failure_comes_after_exactly_the_bytes_before_it(pair: Pair) -> 
         assert "cannot count further" in str(error) and "Arc" not in str(error)
 
 
+async def test_a_failure_that_was_seen_is_not_raised_again_at_the_end_of_the_block(pair: Pair) -> None:
+    async with both(pair) as (a, b):
+        async with b:
+            await a.fail(7, "enough")
+            with pytest.raises(twolane.StreamFailed):
+                await b.read()
+        assert b.closed
+
+
 async def test_a_failure_arrives_while_the_data_lane_is_full(pair: Pair) -> None:
     async with both(pair) as (a, b):
         writing = asyncio.create_task(a.write(b"x" * 50_000_000))

@@ -233,6 +233,7 @@ def test_what_is_not_closed_is_told() -> None:
                 await accepted.read()
             accepted.close()
         forgotten = await node()
+        forgotten.serve_requests("test/1", lambda request: b"")
         with pytest.warns(ResourceWarning, match="was not closed"):
             del forgotten
             gc.collect()

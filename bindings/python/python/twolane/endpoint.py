@@ -9,6 +9,7 @@ import sys
 import types
 import typing
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 
 from . import _native, _wait, events, exceptions, info
@@ -105,6 +106,7 @@ class Endpoint:
         self._close_timeout = close_timeout
         self._id = self._key.peer_id
         self._native: _native.Endpoint | None = None
+        self._starting = asyncio.Lock()
         self._closed = False
         self._handlers: dict[str, Callable[[_native.Endpoint], None]] = {}
         self._tasks: set[asyncio.Task[typing.Any]] = set()
@@ -123,15 +125,16 @@ class Endpoint:
         """
         if self._closed:
             raise exceptions.EndpointClosed("this endpoint is closed: make a new one")
-        if self._native is None:
-            op = _native.bind(
-                key=self._key,
-                limits={name: getattr(self._limits, name) for name in self._limits.__slots__},
-                **self._options,
-            )
-            self._native = typing.cast("_native.Endpoint", await _wait.result(op))
-            for install in self._handlers.values():
-                install(self._native)
+        async with self._starting:
+            if self._native is None:
+                op = _native.bind(
+                    key=self._key,
+                    limits={name: getattr(self._limits, name) for name in self._limits.__slots__},
+                    **self._options,
+                )
+                self._native = typing.cast("_native.Endpoint", await _wait.result(op))
+                for install in self._handlers.values():
+                    install(self._native)
         return self
 
     async def shutdown(self, deadline: float = 5.0) -> info.ShutdownReport:
@@ -303,8 +306,15 @@ class Endpoint:
         Raises `AlreadyServed` and `InvalidProtocol` (`ValueError`s).
         """
 
+        # The native half holds what it calls: held strongly, an endpoint that is forgotten would stay for ever.
+        endpoint = weakref.ref(self)
+
         def install(function: StreamHandler, native: _native.Endpoint) -> None:
-            native.serve(protocol, lambda stream: self._spawn(_serve(function, XStream(stream))))
+            def take(stream: _native.Stream) -> None:
+                if (node := endpoint()) is not None:
+                    node._spawn(_serve(function, XStream(stream)))
+
+            native.serve(protocol, take)
 
         return self._handle(protocol, handler, install)
 
@@ -321,8 +331,14 @@ class Endpoint:
         Raises as `serve`.
         """
 
+        endpoint = weakref.ref(self)
+
         def install(function: RequestHandler, native: _native.Endpoint) -> None:
-            native.serve_requests(protocol, lambda request: self._answer(function, request))
+            def take(request: Request) -> None:
+                if (node := endpoint()) is not None:
+                    node._answer(function, request)
+
+            native.serve_requests(protocol, take)
 
         return self._handle(protocol, handler, install)
 
@@ -377,6 +393,9 @@ class Endpoint:
         handler: _T | None,
         install: Callable[[_T, _native.Endpoint], None],
     ) -> Callable[[_T], _T] | None:
+        if not 0 < len(protocol) <= 255 or not all("!" <= char <= "~" for char in protocol):
+            raise exceptions.InvalidProtocol(f"{protocol!r} is not 1 to 255 visible ASCII characters")
+
         def register(function: _T) -> _T:
             if protocol in self._handlers:
                 raise exceptions.AlreadyServed(f"{protocol} has a handler already: stop it first")

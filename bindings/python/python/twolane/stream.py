@@ -193,7 +193,7 @@ class XStream:
     async def finish(self) -> None:
         """Says that the data is complete: the peer reads an end of data after the last byte. The other direction goes on.
 
-        Does nothing if it was called before. Raises as `write`. Cancelled while an earlier write waits, it is not done.
+        Does nothing if it was called before, or if an error that ended the stream has been read. Raises as `write`. Cancelled while an earlier write waits, it is not done.
         """
         if self._native.write_ended:
             return
@@ -257,7 +257,8 @@ class XStream:
 
     async def write_message(self, data: Buffer) -> None:
         """Writes a message: its length in 4 bytes, big-endian, and its bytes. Raises as `write`."""
-        await self.write(len(data).to_bytes(_HEADER, "big") + bytes(data))
+        body = bytes(data)
+        await self.write(len(body).to_bytes(_HEADER, "big") + body)
 
     async def read_message(self, *, limit: int = _MAX_MESSAGE) -> bytes:
         """The next message, as `write_message` writes it.

@@ -260,6 +260,11 @@ impl SendSide {
         self.finished
     }
 
+    /// The stream is known to have ended.
+    pub(super) fn note_end(&mut self) {
+        self.finished = true;
+    }
+
     pub(super) fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         match &mut self.stream {
             Some(stream) => pin!(stream.delivered()).poll(cx),
