@@ -75,7 +75,8 @@ step "clippy, the library of keys without its features" \
 step "docs" docs
 step "dependencies" deny
 step "advisories" advisories
-step "unit, integration and program tests" cargo test --quiet --workspace --all-features --lib --bins --tests
+# Not --lib, which would also make a test of the Python module, and that cannot be linked without Python's library.
+step "unit, integration and program tests" cargo test --quiet --workspace --all-features --tests
 step "documentation tests" cargo test --quiet --workspace --all-features --doc
 # Of the whole workspace, as above: for one package alone its dependencies would be built anew.
 TWOLANE_GLARE_ROUNDS=1000 step "1,000 simultaneous dials" \
