@@ -269,10 +269,7 @@ impl Builder {
         getrandom::fill(&mut nonce).map_err(|_| BindError::Random)?;
         let on_stream = {
             let router = Arc::clone(&router);
-            Box::new(move |stream| -> n0_future::boxed::BoxFuture<()> {
-                let router = Arc::clone(&router);
-                Box::pin(async move { router.take(stream).await })
-            })
+            Box::new(move |stream| router.take(stream))
         };
         let shared = Arc::new(Shared {
             limits: Arc::clone(&limits),

@@ -82,13 +82,24 @@ impl Router {
     }
 
     /// Gives a stream to whoever takes its protocol, and answers its header accordingly.
-    pub(crate) async fn take(self: &Arc<Self>, stream: IncomingStream) {
+    pub(crate) fn take(self: &Arc<Self>, stream: IncomingStream) -> BoxFuture<()> {
+        // A handler's future is boxed already, and most streams have a handler.
+        if let Some(handler) = self.handler(&stream.protocol) {
+            return handle(&handler, stream);
+        }
+        let router = Arc::clone(self);
+        Box::pin(async move { router.find_taker(stream).await })
+    }
+
+    fn handler(&self, protocol: &Protocol) -> Option<Handler> {
+        let state = self.lock();
+        if state.closed { None } else { state.handlers.get(protocol).cloned() }
+    }
+
+    async fn find_taker(self: &Arc<Self>, stream: IncomingStream) {
         let (peer, protocol) = (stream.peer(), stream.protocol.clone());
         match self.decide(peer, &protocol).await {
-            Ok(Decision::Handle(handler)) => {
-                let span = tracing::debug_span!("stream", %peer, %protocol);
-                handler(stream).instrument(span).await;
-            }
+            Ok(Decision::Handle(handler)) => handle(&handler, stream).await,
             Ok(Decision::Give(acceptor)) => {
                 let mut answering = pin!(stream.accept());
                 let mut waiting = Some(acceptor);
@@ -266,6 +277,12 @@ impl Router {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn handle(handler: &Handler, stream: IncomingStream) -> BoxFuture<()> {
+    let span = tracing::debug_span!("stream", peer = %stream.peer(), protocol = %stream.protocol);
+    let handling = handler(stream);
+    if span.is_disabled() { handling } else { Box::pin(handling.instrument(span)) }
 }
 
 /// A call that waits. Dropped, it leaves nothing behind, and a stream that was meant for it goes to the next.

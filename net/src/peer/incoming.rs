@@ -3,7 +3,10 @@
 use std::sync::{Arc, atomic::Ordering::Release};
 
 use bytes::Bytes;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{error::Elapsed, timeout},
+};
 use tracing::Instrument;
 use twolane_id::PublicKey;
 
@@ -66,6 +69,8 @@ impl IncomingStream {
     }
 }
 
+const TRUNCATED: Malformed = Malformed::Truncated { what: "the stream header" };
+
 /// The answer "accepted", as bytes.
 pub(crate) const ACCEPTED: &[u8] = &[0];
 
@@ -85,16 +90,27 @@ pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
             let Ok(place) = place else {
                 let max = shared.limits.streams_without_header;
                 let busy = Rejection::new(Reason::Busy, format!("{max} streams wait for their header already"));
-                return reject(&mut send, &mut recv, busy).await;
+                return Box::pin(async move { reject(&mut send, &mut recv, busy).await }).await;
             };
-            let opened = read_opening(&carrier, send, recv).await;
+            let opened = timeout(carrier.limits.header_timeout, recv.read_raw(TRUNCATED, Opening::decode)).await;
             drop(place);
-            if let Some(stream) = opened
-                && let Some(stream) = ask(stream, &shared).await
-                && let Some(stream) = wait_for_direct(stream, &link, &shared).await
-            {
-                (shared.on_stream)(stream).await;
+            // What is rare is boxed where it happens: this future is moved several times for each stream.
+            let stream = match opened {
+                Ok(Ok(Opening::Data(Header { protocol, metadata }))) if metadata.len() <= carrier.limits.metadata => {
+                    IncomingStream { protocol, metadata, send, recv }
+                }
+                other => return Box::pin(end_opening(carrier, send, recv, other)).await,
+            };
+            if !shared.gate.decides_streams() && !shared.policies.get(&carrier.peer).wants_direct() {
+                return (shared.on_stream)(stream).await;
             }
+            let asking = async move {
+                let stream = ask(stream, &shared).await?;
+                let stream = wait_for_direct(stream, &link, &shared).await?;
+                (shared.on_stream)(stream).await;
+                Some(())
+            };
+            Box::pin(asking).await;
         };
         tasks.spawn(task.in_current_span());
     }
@@ -145,45 +161,42 @@ async fn wait_for_direct(stream: IncomingStream, link: &Link, shared: &Shared) -
     }
 }
 
-async fn read_opening(carrier: &Arc<Carrier>, mut send: SendStream, mut recv: RecvStream) -> Option<IncomingStream> {
-    const TRUNCATED: Malformed = Malformed::Truncated { what: "the stream header" };
-    let bound = carrier.limits.header_timeout;
-    let opening = match timeout(bound, recv.read_raw(TRUNCATED, Opening::decode)).await {
-        Ok(Ok(opening)) => opening,
+/// What is no data lane that can be offered to somebody: it ends here, or is an error lane.
+async fn end_opening(
+    carrier: Arc<Carrier>,
+    mut send: SendStream,
+    mut recv: RecvStream,
+    opened: Result<Result<Opening, RawError>, Elapsed>,
+) {
+    let rejection = match opened {
+        Ok(Ok(Opening::Data(Header { metadata, .. }))) => {
+            let (len, max) = (metadata.len(), carrier.limits.metadata);
+            Rejection::new(Reason::TooLarge, format!("the metadata has {len} bytes, and the limit is {max}"))
+        }
+        Ok(Ok(Opening::Error { data_lane })) => {
+            if let (Some(send), Some((recv, rest))) = (send.into_quic(), recv.into_quic()) {
+                accept_error_lane(&carrier, data_lane, send, recv, rest).await;
+            }
+            return;
+        }
+        Ok(Ok(Opening::Unknown { .. })) => {
+            send.reset_with(lane::UNKNOWN_KIND);
+            recv.stop_with(lane::UNKNOWN_KIND);
+            return;
+        }
         Ok(Err(RawError::Malformed(malformed))) => {
-            let reason =
-                if matches!(malformed, Malformed::TooLong { .. }) { Reason::TooLarge } else { Reason::Malformed };
-            reject(&mut send, &mut recv, Rejection::new(reason, malformed.to_string())).await;
-            return None;
+            let too_long = matches!(malformed, Malformed::TooLong { .. });
+            Rejection::new(if too_long { Reason::TooLarge } else { Reason::Malformed }, malformed.to_string())
         }
         // The opener has given up.
-        Ok(Err(RawError::Read(_))) => return None,
+        Ok(Err(RawError::Read(_))) => return,
         Err(_) => {
             send.reset_with(lane::TIMED_OUT);
             recv.stop_with(lane::TIMED_OUT);
-            return None;
+            return;
         }
     };
-    match opening {
-        Opening::Data(Header { metadata, .. }) if metadata.len() > carrier.limits.metadata => {
-            let (len, max) = (metadata.len(), carrier.limits.metadata);
-            let text = format!("the metadata has {len} bytes, and the limit is {max}");
-            reject(&mut send, &mut recv, Rejection::new(Reason::TooLarge, text)).await;
-            None
-        }
-        Opening::Data(Header { protocol, metadata }) => Some(IncomingStream { protocol, metadata, send, recv }),
-        Opening::Error { data_lane } => {
-            if let (Some(send), Some((recv, rest))) = (send.into_quic(), recv.into_quic()) {
-                accept_error_lane(carrier, data_lane, send, recv, rest).await;
-            }
-            None
-        }
-        Opening::Unknown { .. } => {
-            send.reset_with(lane::UNKNOWN_KIND);
-            recv.stop_with(lane::UNKNOWN_KIND);
-            None
-        }
-    }
+    reject(&mut send, &mut recv, rejection).await;
 }
 
 async fn reject(send: &mut SendStream, recv: &mut RecvStream, rejection: Rejection) {
