@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-/// Data lanes have the priorities of an `i16`; what is about them goes first.
-pub(crate) const PRIORITY_ERRORS: i32 = i16::MAX as i32 + 1;
+/// Data lanes have the priorities of an `i16`, each in two steps; what is about them goes first.
+pub(crate) const PRIORITY_ERRORS: i32 = 2 * i16::MAX as i32 + 1;
 /// Consumption reports free blocked writers, and GOAWAY must not queue behind data.
 pub(crate) const PRIORITY_CONTROL: i32 = PRIORITY_ERRORS + 1;
 

@@ -11,6 +11,7 @@ mod recv;
 mod send;
 mod share;
 pub(crate) mod state;
+mod urgency;
 
 use std::{
     pin::Pin,

@@ -23,6 +23,7 @@ use super::{
     lanes::{Cause, Lanes},
     ledger::Ledger,
     state::{self, SendAction, SendEvent},
+    urgency::Urgency,
 };
 use crate::{
     error::WriteError,
@@ -48,6 +49,7 @@ pub struct SendStream {
     stopped: Option<Stopped>,
     /// Runs while a stop waits for the record that explains it.
     explanation: Option<Pin<Box<Sleep>>>,
+    urgency: Urgency,
 }
 
 struct Stopped(Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -61,7 +63,7 @@ impl std::fmt::Debug for Stopped {
 impl SendStream {
     pub(crate) fn new(quic: iroh::endpoint::SendStream, lanes: Arc<Lanes>) -> Self {
         let ledger = Ledger::new(lanes.carrier.writes());
-        Self { quic: Some(quic), lanes, ledger, stopped: None, explanation: None }
+        Self { quic: Some(quic), lanes, ledger, stopped: None, explanation: None, urgency: Urgency::default() }
     }
 
     /// Writes some of `data`, and returns how many bytes: at least one, unless `data` is empty.
@@ -236,14 +238,16 @@ impl SendStream {
         }
     }
 
-    /// How urgent this stream's data is against other streams of the same connection. Larger goes first; 0 is the default.
+    /// How urgent this stream's data is against other streams of the same connection. Larger goes first; 0 is the
+    /// default. Of streams with the same priority, those go first on which less than 64 KiB have been written, so that
+    /// requests do not queue behind bulk data; the others take turns.
     ///
     /// # Errors
     ///
     /// If the stream has ended.
     pub fn set_priority(&self, priority: i16) -> Result<(), WriteError> {
         let quic = self.quic.as_ref().ok_or(WriteError::EndedHere)?;
-        quic.set_priority(i32::from(priority)).map_err(|_| WriteError::EndedHere)
+        quic.set_priority(self.urgency.set(priority)).map_err(|_| WriteError::EndedHere)
     }
 
     async fn end_with(&mut self, error: StreamError, severity: Severity) -> Result<(), WriteError> {
@@ -405,6 +409,12 @@ impl SendStream {
         let carrier = &self.lanes.carrier;
         let mark = self.ledger.wrote(written as u64, writes, || carrier.frames());
         self.lanes.written.store(self.ledger.written(), Release);
+        if let Some(priority) = self.urgency.wrote(self.ledger.written())
+            && let Some(quic) = &self.quic
+        {
+            // A lane that has ended has no order.
+            let _ = quic.set_priority(priority);
+        }
         if let Some(offset) = mark {
             carrier.send(Frame::Watermark { lane: self.lanes.id(), offset });
         }
