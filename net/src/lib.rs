@@ -98,8 +98,8 @@ pub use twolane_id::{PublicKey, SecretKey, Signature, delegation, storage};
 pub use self::{
     access::{Access, AccessList, Hooks, Identity, StreamRequest, Verdict},
     endpoint::{
-        AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, RelayStatus, Request,
-        ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
+        AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, Network, Obstacle, Reach,
+        RelayStatus, Request, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
     },
     error::{
         AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, ReadError,

@@ -16,7 +16,7 @@ use twolane_id::{
     delegation::{Delegation, RevocationList},
 };
 
-use super::{Endpoint, Inner, accept, router::Router, transport};
+use super::{Endpoint, Inner, Relays, accept, router::Router, transport};
 use crate::{
     access::{Access, Gate, GateConfig, Hooks},
     error::BindError,
@@ -216,7 +216,10 @@ impl Builder {
         let us = secret_key.public_key();
         check_delegations(&self.gate.delegations, us)?;
         let relays = parse_relays(&self.relays)?;
-        let relayed = self.n0 || !relays.is_empty();
+        let known_relays = Relays {
+            configured: self.n0 || !relays.is_empty(),
+            discovery: self.n0 || relays.iter().any(|relay| relay.quic.is_some()),
+        };
         let static_addrs = MemoryLookup::new();
         for peer in &self.peers {
             static_addrs.add_endpoint_info(peer.to_addr());
@@ -227,7 +230,7 @@ impl Builder {
         iroh = iroh
             .secret_key(key::secret_to_iroh(&secret_key))
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
-            .transport_config(transport::config(&self.limits, relayed))
+            .transport_config(transport::config(&self.limits, known_relays.configured))
             .address_lookup(static_addrs.clone());
         if !relays.is_empty() {
             iroh = iroh.relay_mode(RelayMode::Custom(RelayMap::from_iter(relays)));
@@ -293,6 +296,7 @@ impl Builder {
             closing,
             static_addrs,
             mdns,
+            relays: known_relays,
             #[cfg(feature = "metrics")]
             metrics_server: tokio::sync::Mutex::new(None),
         };

@@ -7,6 +7,7 @@ mod congestion;
 mod connection;
 mod graceful;
 mod keep;
+mod reach;
 mod request;
 mod router;
 mod serve;
@@ -34,11 +35,12 @@ pub use self::{
     connection::Connection,
     graceful::{Drained, Graceful},
     keep::{Keep, KeepState},
+    reach::{Obstacle, Reach},
     request::Request,
     router::AlreadyServed,
     serve::ServeError,
     shutdown::ShutdownReport,
-    status::{RelayStatus, Status},
+    status::{Network, RelayStatus, Status},
 };
 use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
@@ -99,8 +101,16 @@ pub(crate) struct Inner {
     pub(crate) closing: CancellationToken,
     static_addrs: MemoryLookup,
     mdns: Option<Result<(), String>>,
+    relays: Relays,
     #[cfg(feature = "metrics")]
     pub(crate) metrics_server: tokio::sync::Mutex<Option<iroh_metrics::service::MetricsServer>>,
+}
+
+/// What is known of the relays that were configured.
+struct Relays {
+    configured: bool,
+    /// One of them can tell our public address.
+    discovery: bool,
 }
 
 /// Closes the endpoint when the last handle is dropped.

@@ -1,23 +1,45 @@
 //! What an endpoint can reach, and by which it can be reached.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use iroh::{TransportAddr, Watcher};
+use iroh::{TransportAddr, Watcher, unstable_net_report::NetReport};
+use tokio::time::timeout;
 
-use super::Endpoint;
+use super::{
+    Endpoint, Inner,
+    reach::{self, Facts, Found, Obstacle, Reach, Relays},
+};
 
 /// How an endpoint stands in the network. What is not reachable is said here, and fails nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
+    /// By whom it can be reached.
+    pub reach: Reach,
+    /// What is in the way of more. Empty if nothing is.
+    pub obstacles: Vec<Obstacle>,
     /// Local sockets.
     pub sockets: Vec<SocketAddr>,
     /// Addresses at which peers may reach us, as far as known.
     pub addrs: Vec<SocketAddr>,
-    /// Relays, and whether they know us. Empty if none is configured, or none was chosen yet.
+    /// Relays, whether they know us, and how far they are. Empty if none is configured, or none has answered yet.
     pub relays: Vec<RelayStatus>,
+    /// What the network lets through. `None` until a relay was asked, and without a relay.
+    pub network: Option<Network>,
     /// Whether peers on the local network are found: `None` if that is off, the reason if it does not work.
     pub local_network: Option<Result<(), String>>,
+}
+
+impl Status {
+    /// Whether a relay knows us, so that peers anywhere find the way.
+    pub fn is_online(&self) -> bool {
+        self.relays.iter().any(|relay| relay.connected)
+    }
+
+    /// Whether peers anywhere can reach us directly, as far as that depends on this side.
+    pub fn is_direct_capable(&self) -> bool {
+        self.reach == Reach::Direct
+    }
 }
 
 /// One relay.
@@ -26,38 +48,167 @@ pub struct Status {
 pub struct RelayStatus {
     /// Its URL.
     pub url: String,
+    /// Whether peers are told to meet us there: the one that is nearest.
+    pub home: bool,
     /// Whether it knows us now.
     pub connected: bool,
-    /// Why it does not.
+    /// The shortest round trip to it that was measured, over HTTPS or UDP. `None` if none was.
+    pub latency: Option<Duration>,
+    /// Why it does not know us.
     pub last_error: Option<String>,
+}
+
+/// What the network lets through, as relays have seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Network {
+    /// UDP over IPv4 went to a relay and back.
+    pub ipv4: bool,
+    /// UDP over IPv6 went to a relay and back.
+    pub ipv6: bool,
+    /// Our address over IPv4, as a relay sees it.
+    pub public_ipv4: Option<SocketAddr>,
+    /// Our address over IPv6, as a relay sees it.
+    pub public_ipv6: Option<SocketAddr>,
+    /// Whether two relays see us at different addresses or ports: a NAT that holes cannot be punched through from
+    /// behind another of its kind. `None` if there were not two to compare.
+    pub nat_varies: Option<bool>,
 }
 
 impl Endpoint {
     /// How this endpoint stands in the network now.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::{Endpoint, Reach};
+    ///
+    /// let endpoint = Endpoint::builder().offline().bind().await?;
+    /// let status = endpoint.status();
+    /// assert_eq!(status.reach, Reach::ThisMachine);
+    /// for obstacle in &status.obstacles {
+    ///     println!("{obstacle}"); // what to do about it
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn status(&self) -> Status {
         let inner = self.inner();
-        let relays = inner.iroh.home_relay_status().get();
+        let report = inner.iroh.net_report().get();
+        let addrs: Vec<_> = inner
+            .iroh
+            .addr()
+            .addrs
+            .into_iter()
+            .filter_map(|addr| match addr {
+                TransportAddr::Ip(addr) => Some(addr),
+                _ => None,
+            })
+            .collect();
+        let sockets = inner.iroh.bound_sockets();
+        let (reach, obstacles) = reach::judge(facts(inner, &sockets, &addrs, report.as_ref()));
         Status {
-            sockets: inner.iroh.bound_sockets(),
-            addrs: inner
-                .iroh
-                .addr()
-                .addrs
-                .into_iter()
-                .filter_map(|addr| match addr {
-                    TransportAddr::Ip(addr) => Some(addr),
-                    _ => None,
-                })
-                .collect(),
-            relays: relays
-                .iter()
-                .map(|relay| RelayStatus {
-                    url: relay.url().to_string(),
-                    connected: relay.is_connected(),
-                    last_error: relay.last_error().map(|error| error.to_string()),
-                })
-                .collect(),
+            reach,
+            obstacles,
+            sockets,
+            addrs,
+            relays: relays(inner, report.as_ref()),
+            network: report.as_ref().map(network),
             local_network: inner.mdns.clone(),
         }
+    }
+
+    /// Waits until it is known by whom this endpoint can be reached, at most `within`, and tells how it stands then. That
+    /// takes some seconds after [`bind`](crate::Builder::bind), and nothing at all later.
+    ///
+    /// Cancel-safe.
+    pub async fn settled(&self, within: Duration) -> Status {
+        let inner = self.inner();
+        let (mut reports, mut relays) = (inner.iroh.net_report(), inner.iroh.home_relay_status());
+        let mut addrs = inner.iroh.watch_addr();
+        let known = async {
+            while self.status().reach == Reach::Unknown {
+                tokio::select! {
+                    _ = reports.updated() => {}
+                    _ = relays.updated() => {}
+                    _ = addrs.updated() => {}
+                }
+            }
+        };
+        let _ = timeout(within, known).await;
+        self.status()
+    }
+}
+
+fn facts(inner: &Inner, sockets: &[SocketAddr], addrs: &[SocketAddr], report: Option<&NetReport>) -> Facts {
+    let home = inner.iroh.home_relay_status().get();
+    let denied = home.iter().find_map(|relay| relay.auth_denied_reason());
+    let error = home.iter().find_map(|relay| relay.last_error());
+    let relays = if !inner.relays.configured {
+        Relays::None
+    } else if home.iter().any(|relay| relay.is_connected()) {
+        Relays::Connected
+    } else if let Some(reason) = denied {
+        Relays::Denied(reason.to_owned())
+    } else if let Some(error) = error {
+        Relays::Failed(error.to_string())
+    } else if home.is_empty() && report.is_some_and(|report| report.preferred_relay.is_none()) {
+        // All were asked, and there was none to choose.
+        Relays::Failed("none of them answers".into())
+    } else {
+        Relays::Trying
+    };
+    Facts {
+        direct: !sockets.is_empty(),
+        loopback: !sockets.is_empty() && sockets.iter().all(|socket| socket.ip().is_loopback()),
+        // Without any other address there are those of loopback: none at all means that nobody has looked.
+        address: (!addrs.is_empty()).then(|| addrs.iter().any(|addr| !addr.ip().is_loopback())),
+        relays,
+        discovery: inner.relays.discovery,
+        found: report.map(|report| Found {
+            udp: report.has_udp(),
+            nat_varies: report.mapping_varies_by_dest() == Some(true),
+            captive_portal: report.captive_portal == Some(true),
+        }),
+    }
+}
+
+fn relays(inner: &Inner, report: Option<&NetReport>) -> Vec<RelayStatus> {
+    let mut latencies = BTreeMap::<String, Duration>::new();
+    for (_, url, latency) in report.iter().flat_map(|report| report.relay_latency.iter()) {
+        let shortest = latencies.entry(url.to_string()).or_insert(latency);
+        *shortest = latency.min(*shortest);
+    }
+    let mut relays: Vec<_> = inner
+        .iroh
+        .home_relay_status()
+        .get()
+        .iter()
+        .map(|relay| RelayStatus {
+            url: relay.url().to_string(),
+            home: true,
+            connected: relay.is_connected(),
+            latency: latencies.remove(relay.url().as_str()),
+            last_error: relay.last_error().map(|error| format!("{error:#}")),
+        })
+        .collect();
+    let others = latencies.into_iter().map(|(url, latency)| RelayStatus {
+        url,
+        home: false,
+        connected: false,
+        latency: Some(latency),
+        last_error: None,
+    });
+    relays.extend(others);
+    relays
+}
+
+fn network(report: &NetReport) -> Network {
+    Network {
+        ipv4: report.udp_v4,
+        ipv6: report.udp_v6,
+        public_ipv4: report.global_v4.map(Into::into),
+        public_ipv6: report.global_v6.map(Into::into),
+        nat_varies: report.mapping_varies_by_dest(),
     }
 }

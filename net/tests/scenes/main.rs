@@ -21,3 +21,4 @@ mod relay;
 mod requests;
 mod sharing;
 mod stage;
+mod status;

@@ -1,0 +1,307 @@
+//! By whom an endpoint can be reached, and what is in the way: pure.
+
+use std::fmt;
+
+/// By whom an endpoint can be reached, as far as it can tell alone. Whether two peers find a direct path also depends on
+/// the other one: [`PeerInfo::path`](crate::PeerInfo::path) has what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reach {
+    /// That is being found out. It takes some seconds after the endpoint was bound, and after the network changed.
+    Unknown,
+    /// By anybody, directly: a relay knows us and packets get through.
+    Direct,
+    /// By anybody, but through a relay alone.
+    RelayOnly,
+    /// By peers in the local network, and those that are told its addresses: no relay helps others.
+    LocalNetwork,
+    /// By programs on this machine.
+    ThisMachine,
+    /// By nobody.
+    Nobody,
+}
+
+impl Reach {
+    /// The word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Direct => "direct",
+            Self::RelayOnly => "relay_only",
+            Self::LocalNetwork => "local_network",
+            Self::ThisMachine => "this_machine",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "whether other peers can reach this endpoint is not known yet",
+            Self::Direct => "other peers can reach this endpoint directly",
+            Self::RelayOnly => "other peers can reach this endpoint only through a relay",
+            Self::LocalNetwork => {
+                "peers in the local network can reach this endpoint, and those that are told its addresses"
+            }
+            Self::ThisMachine => "only programs on this machine can reach this endpoint",
+            Self::Nobody => "other peers cannot reach this endpoint at all",
+        })
+    }
+}
+
+/// What keeps an endpoint from being reached, or from being reached directly. Its text says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// This machine has no address but its own loopback.
+    NoNetwork,
+    /// The endpoint has no relay.
+    NoRelay,
+    /// No relay was reached.
+    RelayUnreachable {
+        /// What was tried last, and what came of it.
+        error: String,
+    },
+    /// The relay does not let this endpoint in.
+    RelayDenied {
+        /// The relay's words.
+        reason: String,
+    },
+    /// The endpoint was told to use relays alone ([`Builder::relay_only`](crate::Builder::relay_only)).
+    DirectOff,
+    /// The endpoint is bound to loopback.
+    LoopbackOnly,
+    /// No UDP packet came back from any relay.
+    UdpBlocked,
+    /// Whether UDP gets through is not known: none of the relays can tell.
+    NoAddressDiscovery,
+    /// The NAT gives us another port for every destination.
+    NatVaries,
+    /// Something answers in place of the relays.
+    CaptivePortal,
+}
+
+impl Obstacle {
+    /// The word for programs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NoNetwork => "no_network",
+            Self::NoRelay => "no_relay",
+            Self::RelayUnreachable { .. } => "relay_unreachable",
+            Self::RelayDenied { .. } => "relay_denied",
+            Self::DirectOff => "direct_off",
+            Self::LoopbackOnly => "loopback_only",
+            Self::UdpBlocked => "udp_blocked",
+            Self::NoAddressDiscovery => "no_address_discovery",
+            Self::NatVaries => "nat_varies",
+            Self::CaptivePortal => "captive_portal",
+        }
+    }
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoNetwork => f.write_str("this machine has no network: connect it to one"),
+            Self::NoRelay => {
+                f.write_str("no relay is configured: peers behind other routers need one to find the way (Builder::relay)")
+            }
+            Self::RelayUnreachable { error } => {
+                write!(f, "no relay was reached ({error}): is the internet there, and does it let HTTPS through?")
+            }
+            Self::RelayDenied { reason } => {
+                write!(f, "the relay does not let this endpoint in ({reason}): ask whoever runs it, or use another")
+            }
+            Self::DirectOff => f.write_str("direct paths are turned off (Builder::relay_only)"),
+            Self::LoopbackOnly => f.write_str("it is bound to loopback: bind it to an address of the network"),
+            Self::UdpBlocked => f.write_str("UDP does not get through: have the firewall allow it, outbound at least"),
+            Self::NoAddressDiscovery => {
+                f.write_str("the relays cannot tell our public address, which takes https: use one that can")
+            }
+            Self::NatVaries => f.write_str(
+                "the NAT uses another port for every destination: with peers behind one like it, data stays on the relay",
+            ),
+            Self::CaptivePortal => f.write_str("something answers in place of the relays: log in to this network first"),
+        }
+    }
+}
+
+/// How the endpoint stands with its relays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Relays {
+    /// It has none.
+    None,
+    /// They have not answered yet.
+    Trying,
+    Connected,
+    Denied(String),
+    Failed(String),
+}
+
+/// What the last look at the network has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// A packet went to a relay and back.
+    pub(super) udp: bool,
+    pub(super) nat_varies: bool,
+    pub(super) captive_portal: bool,
+}
+
+/// All that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Direct paths are allowed.
+    pub(super) direct: bool,
+    /// Every socket is bound to loopback.
+    pub(super) loopback: bool,
+    /// There is an address that other machines may reach. `None` until that was looked at.
+    pub(super) address: Option<bool>,
+    pub(super) relays: Relays,
+    /// A relay is configured that can tell whether UDP gets through.
+    pub(super) discovery: bool,
+    pub(super) found: Option<Found>,
+}
+
+/// What the facts mean.
+pub(super) fn judge(facts: Facts) -> (Reach, Vec<Obstacle>) {
+    let mut obstacles = Vec::new();
+    let reach = match facts.relays {
+        Relays::Connected => {
+            if !facts.direct {
+                obstacles.push(Obstacle::DirectOff);
+                return (Reach::RelayOnly, obstacles);
+            }
+            if facts.loopback {
+                obstacles.push(Obstacle::LoopbackOnly);
+                return (Reach::RelayOnly, obstacles);
+            }
+            let Some(found) = facts.found else {
+                return (Reach::Unknown, obstacles);
+            };
+            if found.udp {
+                obstacles.extend(found.nat_varies.then_some(Obstacle::NatVaries));
+                return (Reach::Direct, obstacles);
+            }
+            obstacles.push(if facts.discovery { Obstacle::UdpBlocked } else { Obstacle::NoAddressDiscovery });
+            return (Reach::RelayOnly, obstacles);
+        }
+        Relays::Trying => return (Reach::Unknown, obstacles),
+        _ if !facts.direct => Reach::Nobody,
+        _ if facts.loopback => Reach::ThisMachine,
+        _ => match facts.address {
+            Some(true) => Reach::LocalNetwork,
+            Some(false) => {
+                obstacles.push(Obstacle::NoNetwork);
+                Reach::Nobody
+            }
+            None => return (Reach::Unknown, obstacles),
+        },
+    };
+    match facts.relays {
+        Relays::None => obstacles.push(Obstacle::NoRelay),
+        Relays::Denied(reason) => obstacles.push(Obstacle::RelayDenied { reason }),
+        Relays::Failed(error) if !obstacles.contains(&Obstacle::NoNetwork) => {
+            obstacles.push(Obstacle::RelayUnreachable { error });
+        }
+        _ => {}
+    }
+    if facts.loopback {
+        obstacles.push(Obstacle::LoopbackOnly);
+    }
+    if facts.found.is_some_and(|found| found.captive_portal) {
+        obstacles.push(Obstacle::CaptivePortal);
+    }
+    (reach, obstacles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Obstacle as O, *};
+
+    /// An endpoint on a network, with a relay that it is connected to.
+    fn facts() -> Facts {
+        Facts {
+            direct: true,
+            loopback: false,
+            address: Some(true),
+            relays: Relays::Connected,
+            discovery: true,
+            found: Some(Found { udp: true, nat_varies: false, captive_portal: false }),
+        }
+    }
+
+    const BLOCKED: Found = Found { udp: false, nat_varies: false, captive_portal: false };
+
+    #[test]
+    fn each_set_of_facts_means_one_thing() {
+        let (failed, denied) = (|| Relays::Failed("refused".into()), || Relays::Denied("no".into()));
+        let unreachable = || O::RelayUnreachable { error: "refused".into() };
+        for (facts, reach, obstacles) in [
+            (facts(), Reach::Direct, vec![]),
+            (
+                Facts { found: Some(Found { nat_varies: true, ..facts().found.unwrap() }), ..facts() },
+                Reach::Direct,
+                vec![O::NatVaries],
+            ),
+            (Facts { found: None, ..facts() }, Reach::Unknown, vec![]),
+            (Facts { found: Some(BLOCKED), ..facts() }, Reach::RelayOnly, vec![O::UdpBlocked]),
+            (
+                Facts { found: Some(BLOCKED), discovery: false, ..facts() },
+                Reach::RelayOnly,
+                vec![O::NoAddressDiscovery],
+            ),
+            (Facts { direct: false, ..facts() }, Reach::RelayOnly, vec![O::DirectOff]),
+            (Facts { loopback: true, ..facts() }, Reach::RelayOnly, vec![O::LoopbackOnly]),
+            (Facts { relays: Relays::Trying, found: None, ..facts() }, Reach::Unknown, vec![]),
+            (Facts { relays: Relays::Trying, address: Some(false), ..facts() }, Reach::Unknown, vec![]),
+            (Facts { relays: failed(), address: None, ..facts() }, Reach::Unknown, vec![]),
+            (Facts { relays: failed(), ..facts() }, Reach::LocalNetwork, vec![unreachable()]),
+            (Facts { relays: failed(), address: Some(false), ..facts() }, Reach::Nobody, vec![O::NoNetwork]),
+            (Facts { relays: failed(), direct: false, ..facts() }, Reach::Nobody, vec![unreachable()]),
+            (
+                Facts { relays: failed(), loopback: true, ..facts() },
+                Reach::ThisMachine,
+                vec![unreachable(), O::LoopbackOnly],
+            ),
+            (
+                Facts { relays: failed(), found: Some(Found { captive_portal: true, ..BLOCKED }), ..facts() },
+                Reach::LocalNetwork,
+                vec![unreachable(), O::CaptivePortal],
+            ),
+            (Facts { relays: denied(), ..facts() }, Reach::LocalNetwork, vec![O::RelayDenied { reason: "no".into() }]),
+            (Facts { relays: Relays::None, found: None, ..facts() }, Reach::LocalNetwork, vec![O::NoRelay]),
+            (
+                Facts { relays: Relays::None, found: None, loopback: true, address: Some(false), ..facts() },
+                Reach::ThisMachine,
+                vec![O::NoRelay, O::LoopbackOnly],
+            ),
+            (
+                Facts { relays: Relays::None, found: None, address: Some(false), ..facts() },
+                Reach::Nobody,
+                vec![O::NoNetwork, O::NoRelay],
+            ),
+        ] {
+            assert_eq!(judge(facts.clone()), (reach, obstacles), "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_cannot_be_reached_directly_is_told_why() {
+        for direct in [true, false] {
+            for loopback in [true, false] {
+                for address in [None, Some(true), Some(false)] {
+                    for relays in [Relays::None, Relays::Trying, Relays::Connected, Relays::Failed(String::new())] {
+                        for found in [None, Some(BLOCKED), facts().found] {
+                            let facts =
+                                Facts { direct, loopback, address, relays: relays.clone(), discovery: true, found };
+                            let (reach, obstacles) = judge(facts.clone());
+                            let told = !obstacles.is_empty();
+                            assert!(told || matches!(reach, Reach::Direct | Reach::Unknown), "{facts:?}: {reach:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
