@@ -102,6 +102,7 @@ impl From<&ReceiveError> for Exit {
     fn from(error: &ReceiveError) -> Self {
         match error {
             ReceiveError::Offer(_)
+            | ReceiveError::Spread
             | ReceiveError::NoHash
             | ReceiveError::Name(_)
             | ReceiveError::Rehearsed { .. }

@@ -1,7 +1,8 @@
-//! The programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver), [`demo`], [`stream_tester`] and [`speed`].
+//! The programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver), [`doctor`](cli::doctor), [`demo`],
+//! [`stream_tester`] and [`speed`].
 //!
-//! - [`transfer`]: the protocol `file/1`, one file over one stream;
-//! - [`cli`]: what the programs have in common, and the two that send and receive;
+//! - [`transfer`]: the protocols `file/1` and `file/2`, one file over one stream or several;
+//! - [`cli`]: what the programs have in common, the two that send and receive, and the doctor;
 //! - [`demo`]: both of them on one machine, over a relay of its own;
 //! - [`stream_tester`]: every behaviour of the two lanes, driven and checked;
 //! - [`speed`]: what the layer costs, beside raw iroh in one run;

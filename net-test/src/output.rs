@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::exit::Exit;
+use crate::{cli::doctor::Diagnosis, exit::Exit};
 
 /// The version of the events: raised when a field changes its meaning or goes away.
 pub const SCHEMA: u32 = 1;
@@ -138,6 +138,21 @@ pub enum Event {
         bytes: u64,
         /// When, in nanoseconds since 1970: just before the sender is told.
         at_ns: u64,
+    },
+    /// How an endpoint stands in the network (doctor).
+    Status(Box<Diagnosis>),
+    /// The peer that doctor was asked about can be reached.
+    Reached {
+        /// Who.
+        peer: String,
+        /// `direct` or `relay`.
+        path: Option<String>,
+        /// The round trip.
+        rtt_ns: Option<u64>,
+        /// How long the connection took, with finding the peer.
+        connected_ns: u64,
+        /// How long it took until data went directly; `null` if it does not.
+        direct_ns: Option<u64>,
     },
     /// The last line of a program that did what it was asked to.
     End {

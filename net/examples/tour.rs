@@ -3,7 +3,7 @@
 //! It needs a peer that serves `mail/1` and `upper/1`, and is here to be compiled and read.
 
 use std::time::Duration;
-use twolane::{AccessList, Endpoint, Event, ReadError, StreamError, Ticket, storage};
+use twolane::{AccessList, Endpoint, Event, PathPolicy, ReadError, StreamError, Ticket, storage};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,6 +58,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(Event::PathChanged { peer, path }) = events.next().await {
         println!("{peer} is {path}");
     }
+
+    // Paths: direct whenever there is one, else over a relay, unless a policy says otherwise.
+    endpoint.set_path_policy(&peer.peer(), PathPolicy::DirectOnly);
+    println!("{}, {:?}", endpoint.status().reach, endpoint.status().obstacles);
 
     // Who may: lists of keys, or rules of your own. Who is not allowed any more is cut off at once, and told why.
     list.allow_for(&"admin/*".parse()?, peer.peer());

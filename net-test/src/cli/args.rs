@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use twolane::{Builder, Endpoint, storage};
+use twolane::{Builder, Endpoint, PathPolicy, storage};
 
 use super::Problem;
 use crate::exit::Exit;
@@ -21,6 +21,10 @@ pub struct Net {
     /// Use this relay in place of the public ones (may be repeated)
     #[arg(long, value_name = "URL")]
     pub relay: Vec<String>,
+
+    /// Take no relay for data: wait for a direct path, and fail if there is none
+    #[arg(long)]
+    pub direct_only: bool,
 
     /// Bind to this address, such as 192.0.2.7:0, in place of any (at most one IPv4 and one IPv6)
     #[arg(long, value_name = "ADDR")]
@@ -50,6 +54,9 @@ impl Net {
         }
         for relay in &self.relay {
             builder = builder.relay(relay.as_str());
+        }
+        if self.direct_only {
+            builder = builder.path_policy(PathPolicy::DirectOnly);
         }
         for addr in &self.bind {
             builder = builder.bind_addr(*addr);

@@ -14,7 +14,7 @@ use crate::{
     exit::Exit,
     output::{Event, Output, in_one_line, nanos, now_ns},
     signals::Signals,
-    transfer::{FileName, Inbox, Meter, Offer, Receipt, ReceiveError, Rehearsal, receive},
+    transfer::{Expected, FileName, Inbox, Meter, Offer, Receipt, ReceiveError, Rehearsal, receive},
 };
 
 /// One file that arrives.
@@ -22,6 +22,8 @@ pub(super) struct Transfer {
     pub(super) number: u64,
     pub(super) peer: String,
     pub(super) stream: XStream,
+    /// For `file/2`: the streams beside this one, or `None` if there are none that could be expected.
+    pub(super) spread: Option<Option<Expected>>,
     pub(super) meter: Meter,
     pub(super) inbox: Inbox,
     pub(super) rehearsal: Option<Rehearsal>,
@@ -85,7 +87,11 @@ impl Transfer {
         let stop = async {
             self.signals.asked().await;
         };
-        let mut receiving = pin!(receive(&mut self.stream, &self.inbox, self.rehearsal, &self.meter, stop));
+        let expected = match self.spread.take() {
+            Some(None) => return Err(ReceiveError::Spread),
+            spread => spread.flatten(),
+        };
+        let mut receiving = pin!(receive(&mut self.stream, expected, &self.inbox, self.rehearsal, &self.meter, stop));
         loop {
             tokio::select! {
                 biased;

@@ -2,6 +2,7 @@
 
 mod args;
 mod arrival;
+pub mod doctor;
 pub mod receiver;
 pub mod sender;
 mod size;

@@ -4,14 +4,14 @@ use std::{ffi::OsString, path::PathBuf, pin::pin, process::ExitCode, time::Durat
 
 use clap::Parser;
 use tokio::{task::JoinSet, time::timeout};
-use twolane::{Endpoint, Ticket, XStream};
+use twolane::{AcceptError, Endpoint, Limits, Ticket, XStream};
 
 use super::{Net, Problem, Tally, args::quoted, arrival::Transfer, parse_size};
 use crate::{
     exit::{self, Exit},
     output::{Event, Output, nanos},
     signals::Signals,
-    transfer::{Inbox, Meter, PROTOCOL, Rehearsal},
+    transfer::{Gathering, Inbox, Meter, Offer, PART_PROTOCOL, PROTOCOL, Rehearsal, SPREAD_PROTOCOL},
 };
 
 /// How long the ticket waits for a relay. Without a network nobody waits longer than this; with one, a relay answers in
@@ -21,6 +21,9 @@ const RELAY_WAIT: Duration = Duration::from_millis(500);
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 /// Files that arrive at the same time. Further senders wait, and are told "busy" if that takes too long.
 const TRANSFERS: usize = 16;
+/// What one sender may have on the way, all its streams together. The library gives a tenth of it to all that are open,
+/// so that each of the eight of a file has its whole window of 2 MB: by default they would have 0.8 MB each.
+const UNREAD_BYTES: u64 = 256 << 20;
 /// How long the end may take: senders hear why, and read what was confirmed.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
@@ -95,6 +98,7 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
     let endpoint = args
         .net
         .builder("RECEIVER_KEY")?
+        .limits(Limits { unread_bytes: UNREAD_BYTES, ..Limits::default() })
         .bind()
         .await
         .map_err(|error| Problem::because(Exit::from(&error), "no endpoint", &error))?;
@@ -105,6 +109,7 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
             stall: Duration::from_millis(args.refuse_stall),
         }),
         endpoint: endpoint.clone(),
+        gathering: Gathering::default(),
         inbox,
         output,
         signals,
@@ -117,6 +122,7 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
 
 struct Receiver {
     endpoint: Endpoint,
+    gathering: Gathering,
     inbox: Inbox,
     rehearsal: Option<Rehearsal>,
     output: Output,
@@ -149,12 +155,14 @@ impl Receiver {
                     let files = tally.files;
                     return Err(Problem::new(exit, format!("{}; files received: {files}", exit.kind())));
                 }
-                accepted = self.endpoint.accept_bi(&[PROTOCOL]), if free => {
-                    let (_, stream) = accepted.map_err(|error| {
-                        Problem::because(Exit::Failure, "nothing more can be received", &error)
-                    })?;
+                accepted = self.endpoint.accept_bi(&[PROTOCOL, SPREAD_PROTOCOL]), if free => {
+                    let (protocol, stream) = accepted.map_err(nothing_more)?;
                     number += 1;
-                    transfers.spawn(self.transfer(number, stream).run());
+                    transfers.spawn(self.transfer(number, stream, protocol.as_str() == SPREAD_PROTOCOL).run());
+                }
+                part = self.endpoint.accept_bi(&[PART_PROTOCOL]) => {
+                    let (_, stream) = part.map_err(nothing_more)?;
+                    self.gathering.add(stream);
                 }
                 Some(done) = transfers.join_next() => {
                     let done = done.unwrap_or_else(|error| {
@@ -238,8 +246,14 @@ impl Receiver {
         }
     }
 
-    fn transfer(&self, number: u64, stream: XStream) -> Transfer {
+    fn transfer(&self, number: u64, stream: XStream, spread: bool) -> Transfer {
+        let offer = Offer::from_bytes(stream.metadata()).ok();
+        let spread = spread.then(|| {
+            let spread = offer.filter(|offer| offer.size.is_some())?.spread.filter(|spread| spread.plan.is_sane())?;
+            self.gathering.expect(stream.peer(), spread.id, spread.plan)
+        });
         Transfer {
+            spread,
             number,
             peer: stream.get_remote_id52(),
             stream,
@@ -251,4 +265,8 @@ impl Receiver {
             signals: self.signals.clone(),
         }
     }
+}
+
+fn nothing_more(error: AcceptError) -> Problem {
+    Problem::because(Exit::Failure, "nothing more can be received", &error)
 }

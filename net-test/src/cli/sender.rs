@@ -19,7 +19,10 @@ use crate::{
     output::{ErrorLane, Event, Output, in_one_line, nanos, now_ns},
     progress::Bar,
     signals::Signals,
-    transfer::{Input, Meter, PROTOCOL, Reason, Receipt, RefusalDetails, SendError, Source, send},
+    transfer::{
+        Input, Meter, PROTOCOL, Parts, Plan, Reason, Receipt, RefusalDetails, SPREAD_PROTOCOL, SendError, Source,
+        Spread, TransferId, send,
+    },
 };
 
 /// How long the end may take when all went well: the receiver has confirmed everything by then.
@@ -178,10 +181,10 @@ impl Session {
             .map_err(|error| Problem::because(Exit::Failure, &format!("{name} cannot be sent"), &error))?;
         let bar = Bar::new(&self.output, name, source.offer().size);
         let meter = Meter::default();
-        let result = match self.open(&source, name, &bar).await {
-            Ok(mut stream) => {
+        let result = match self.open(&mut source, name, &bar).await {
+            Ok((mut stream, mut parts)) => {
                 let started = Instant::now();
-                let sent = self.transfer(&mut stream, &mut source, &meter, &bar).await;
+                let sent = self.transfer(&mut stream, &mut parts, &mut source, &meter, &bar).await;
                 sent.map(|receipt| (receipt, started.elapsed()))
             }
             Err(stop) => Err(stop),
@@ -197,18 +200,12 @@ impl Session {
         }
     }
 
-    async fn open(&mut self, source: &Source, name: &str, bar: &Bar) -> Result<XStream, Stop> {
-        let options = StreamOptions {
-            metadata: source.offer().to_bytes().into(),
-            // A little more than the dial may take, so that a dial which takes too long says so itself.
-            timeout: Some(self.bound + Duration::from_millis(100)),
-            ..StreamOptions::default()
-        };
+    async fn open(&mut self, source: &mut Source, name: &str, bar: &Bar) -> Result<(XStream, Parts), Stop> {
         let started = Instant::now();
-        let endpoint = self.endpoint.clone();
+        let (endpoint, ticket, bound) = (self.endpoint.clone(), self.ticket.clone(), self.bound);
         let signals = self.signals.clone();
-        let mut opening = pin!(endpoint.get_stream_with(self.ticket.clone(), PROTOCOL, options));
-        let stream = loop {
+        let mut opening = pin!(open(&endpoint, &ticket, bound, source));
+        let opened = loop {
             tokio::select! {
                 biased;
                 exit = signals.asked() => return Err(Stop::Asked(exit)),
@@ -217,12 +214,13 @@ impl Session {
             }
         };
         self.output.event(Event::Stream { name: name.to_owned(), open_ns: nanos(started.elapsed()) });
-        Ok(stream)
+        Ok(opened)
     }
 
     async fn transfer(
         &mut self,
         stream: &mut XStream,
+        parts: &mut Parts,
         source: &mut Source,
         meter: &Meter,
         bar: &Bar,
@@ -234,7 +232,7 @@ impl Session {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shown = None;
         let exit = {
-            let mut sending = pin!(send(stream, source, meter));
+            let mut sending = pin!(send(stream, parts, source, meter));
             loop {
                 tokio::select! {
                     biased;
@@ -331,6 +329,34 @@ impl Session {
     }
 }
 
+/// The stream that a file goes over, and those beside it if it is worth them and the receiver knows of such.
+async fn open(
+    endpoint: &Endpoint,
+    ticket: &Ticket,
+    bound: Duration,
+    source: &mut Source,
+) -> Result<(XStream, Parts), GetStreamError> {
+    let first = async |source: &Source, protocol: &str| {
+        let options = StreamOptions {
+            metadata: source.offer().to_bytes().into(),
+            // A little more than the dial may take, so that a dial which takes too long says so itself.
+            timeout: Some(bound + Duration::from_millis(100)),
+            ..StreamOptions::default()
+        };
+        endpoint.get_stream_with(ticket.clone(), protocol, options).await
+    };
+    if let Some(plan) = Plan::of(source.offer().size) {
+        let id = TransferId::random();
+        source.spread(Some(Spread { id, plan }));
+        match first(source, SPREAD_PROTOCOL).await {
+            Ok(stream) => return Ok((stream, Parts::open(endpoint, ticket.peer(), plan, id).await?)),
+            Err(error) if error.rejection() == Some(twolane::Reason::UnknownProtocol) => source.spread(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((first(source, PROTOCOL).await?, Parts::default()))
+}
+
 /// Why a transfer ended before its end.
 enum Stop {
     Asked(Exit),
@@ -348,6 +374,9 @@ fn words(error: &SendError) -> String {
     match error {
         SendError::Open(GetStreamError::Dial { source: DialError::NoAddress(_), .. }) => {
             "no address is known for it: use the ticket that the receiver prints".into()
+        }
+        SendError::Open(GetStreamError::Dial { source: DialError::OnlyRelay { after, .. }, .. }) => {
+            format!("only a relay reaches it, and no direct path came up within {after:?}: do without --direct-only")
         }
         SendError::Open(GetStreamError::Dial { source, .. }) => in_one_line(source),
         error => in_one_line(error),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Plan, TransferId};
+
 /// What the sender says first, as the stream's metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
@@ -9,6 +11,19 @@ pub struct Offer {
     pub name: String,
     /// How long it is, if that is known.
     pub size: Option<u64>,
+    /// How it is spread over several streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+}
+
+/// A file over several streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spread {
+    /// What the streams have in common.
+    pub id: TransferId,
+    /// Which of them carries what.
+    #[serde(flatten)]
+    pub plan: Plan,
 }
 
 /// What the receiver says once the file is stored.
@@ -54,7 +69,7 @@ mod tests {
 
     #[test]
     fn an_offer_is_one_json_object() {
-        let offer = Offer { name: "photo.jpg".into(), size: None };
+        let offer = Offer { name: "photo.jpg".into(), size: None, spread: None };
         assert_eq!(offer.to_bytes(), br#"{"name":"photo.jpg","size":null}"#);
         assert!(Offer::from_bytes(br#"{"name":"x","size":7,"later":true}"#).is_ok());
         assert!(Offer::from_bytes(br#"{"name":"x"}"#).is_ok());
@@ -81,7 +96,8 @@ mod tests {
     proptest! {
         #[test]
         fn every_offer_arrives_as_it_was_made(name in ".{0,300}", size in any::<Option<u64>>()) {
-            let offer = Offer { name, size };
+            let spread = Plan::of(size).map(|plan| Spread { id: TransferId::random(), plan });
+            let offer = Offer { name, size, spread };
             prop_assert_eq!(Offer::from_bytes(&offer.to_bytes()).unwrap(), offer);
         }
 

@@ -7,8 +7,10 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use twolane::{ConnectionLost, ReadError, StreamError, WriteError, XStream};
 
 use super::{
-    CHUNK, FileName, Inbox, Meter, NameError, Offer, PATIENCE, QUEUE, Reason, Receipt, RefusalDetails, StoreError,
+    CHUNK, Expected, FileName, Inbox, Meter, NameError, Offer, PATIENCE, QUEUE, Reason, Receipt, RefusalDetails,
+    StoreError,
     store::Part,
+    stripes::{Stripes, Ungathered},
 };
 
 /// The length of a BLAKE3 hash.
@@ -32,6 +34,9 @@ pub enum ReceiveError {
     /// The offer cannot be read.
     #[error("the offer cannot be read")]
     Offer(#[source] serde_json::Error),
+    /// The file is spread over other streams than the receiver takes, or than the offer says.
+    #[error("the streams that the file is spread over are not those of the offer")]
+    Spread,
     /// The data is too short for a hash.
     #[error("the data ended without a hash")]
     NoHash,
@@ -77,7 +82,7 @@ pub enum ReceiveError {
     Read(#[source] ReadError),
 }
 
-/// Takes a file from a stream and stores it, unless `stop` resolves before all of it has come.
+/// Takes a file from a stream, and the ones beside it that are `expected`, and stores it, unless `stop` resolves before all of it has come.
 ///
 /// The `Result` inside says whether the sender could be told that the file is stored: it is, either way.
 ///
@@ -89,6 +94,7 @@ pub enum ReceiveError {
 /// [`to_stream_error`](ReceiveError::to_stream_error), if that is not `None`.
 pub async fn receive(
     stream: &mut XStream,
+    expected: Option<Expected>,
     inbox: &Inbox,
     rehearsal: Option<Rehearsal>,
     meter: &Meter,
@@ -103,7 +109,7 @@ pub async fn receive(
     let received = tokio::select! {
         biased;
         () = stop => Err(ReceiveError::Stopped),
-        received = take(stream, &offer, rehearsal, &mut disk, meter) => received,
+        received = gather_and_take(stream, expected, &offer, rehearsal, &mut disk, meter) => received,
     };
     let receipt = match received {
         Ok(hash) => disk.store(hash).await?,
@@ -129,7 +135,7 @@ impl ReceiveError {
     /// The kind of error, if the sender is to be told.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Offer(_) | Self::NoHash => Some(Reason::Protocol),
+            Self::Offer(_) | Self::Spread | Self::NoHash => Some(Reason::Protocol),
             Self::Name(_) => Some(Reason::Name),
             Self::Store(error) => Some(error.reason()),
             Self::Size { .. } => Some(Reason::Size),
@@ -158,9 +164,31 @@ fn refusal(code: u64, text: &str, received: u64) -> StreamError {
     }
 }
 
+/// The file with all its streams, up to its hash, which is returned.
+async fn gather_and_take(
+    stream: &mut XStream,
+    expected: Option<Expected>,
+    offer: &Offer,
+    rehearsal: Option<Rehearsal>,
+    disk: &mut Disk,
+    meter: &Meter,
+) -> Result<blake3::Hash, ReceiveError> {
+    let gathered = Stripes::gather(stream, expected, offer.size.unwrap_or_default()).await;
+    let mut stripes = gathered.map_err(|ungathered| match ungathered {
+        Ungathered::TimedOut | Ungathered::Wrong => ReceiveError::Spread,
+        Ungathered::Read(error) => error.into(),
+    })?;
+    let hash = take(&mut stripes, offer, rehearsal, disk, meter).await?;
+    let ended = timeout(PATIENCE, stripes.have_ended()).await.map_err(|_| ReceiveError::Silent(PATIENCE))??;
+    match offer.size {
+        Some(offered) if !ended => Err(ReceiveError::Size { offered, more: true }),
+        _ => Ok(hash),
+    }
+}
+
 /// The file, up to its hash, which is returned.
 async fn take(
-    stream: &mut XStream,
+    stream: &mut Stripes<'_>,
     offer: &Offer,
     rehearsal: Option<Rehearsal>,
     disk: &mut Disk,

@@ -2,15 +2,18 @@
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::time::timeout;
 use twolane::{
     ConnectionLost, GetStreamError, NextError, ReadError, RecvStream, SendStream, StreamError, WriteError, XStream,
 };
 
-use super::{Meter, PATIENCE, Reason, Receipt, Source, source::Item};
+use super::{Meter, PATIENCE, Parts, Reason, Receipt, Source, source::Item};
 
 /// The longest receipt that is read: a name of 255 bytes, escaped, and two numbers.
 const MAX_RECEIPT: usize = 4096;
+/// How long a receiver's reason may take that has let go of a stream. It is under way at that time.
+const REASON: Duration = Duration::from_secs(2);
 
 /// Why a file was not sent, or is not known to have arrived.
 #[derive(Debug, thiserror::Error)]
@@ -61,15 +64,21 @@ pub enum SendError {
     Silent(Duration),
 }
 
-/// Sends a file on a stream that was opened with its offer, and waits until the receiver has confirmed it.
+/// Sends a file on a stream that was opened with its offer, and on the `parts` beside it that the offer announces; waits
+/// until the receiver has confirmed it.
 ///
 /// Not cancel-safe: dropped half-way, the stream has to be ended with [`XStream::abort`], or dropped.
 ///
 /// # Errors
 ///
 /// [`SendError`]. The stream has ended then, and the receiver was told.
-pub async fn send(stream: &mut XStream, source: &mut Source, meter: &Meter) -> Result<Receipt, SendError> {
-    let result = exchange(stream, source, meter).await;
+pub async fn send(
+    stream: &mut XStream,
+    parts: &mut Parts,
+    source: &mut Source,
+    meter: &Meter,
+) -> Result<Receipt, SendError> {
+    let result = exchange(stream, parts, source, meter).await;
     let told = match &result {
         Err(SendError::Source(error)) => {
             StreamError::new(Reason::Source.code(), format!("the file cannot be read: {error}"))
@@ -86,14 +95,30 @@ pub async fn send(stream: &mut XStream, source: &mut Source, meter: &Meter) -> R
     result
 }
 
-async fn exchange(stream: &mut XStream, source: &mut Source, meter: &Meter) -> Result<Receipt, SendError> {
+async fn exchange(
+    stream: &mut XStream,
+    parts: &mut Parts,
+    source: &mut Source,
+    meter: &Meter,
+) -> Result<Receipt, SendError> {
     let (tx, rx) = stream.halves();
     // Read from the start: a refusal has to come through while nothing can be written, or the source has nothing.
     let mut answer = pin!(receipt(rx));
-    let hash = tokio::select! {
+    let sent = tokio::select! {
         biased;
         early = &mut answer => return Err(early.map_or_else(SendError::from, |_| SendError::Early)),
-        sent = pump(tx, source, meter) => sent?,
+        sent = pump(tx, parts, source, meter) => sent,
+    };
+    let hash = match sent {
+        Ok(hash) => hash,
+        // A receiver that refuses lets go of every stream, and gives its reason on the first one.
+        Err(dropped @ SendError::Dropped { .. }) => {
+            return Err(match timeout(REASON, answer).await {
+                Ok(Err(reason)) => reason.into(),
+                _ => dropped,
+            });
+        }
+        Err(error) => return Err(error),
     };
     let receipt = timeout(PATIENCE, answer).await.map_err(|_| SendError::Silent(PATIENCE))??;
     let (hash, bytes) = (hash.to_hex(), meter.bytes());
@@ -114,7 +139,12 @@ async fn receipt(rx: &mut RecvStream) -> Result<Receipt, NextError> {
 }
 
 /// The file, its hash, and the end.
-async fn pump(tx: &mut SendStream, source: &mut Source, meter: &Meter) -> Result<blake3::Hash, SendError> {
+async fn pump(
+    tx: &mut SendStream,
+    parts: &mut Parts,
+    source: &mut Source,
+    meter: &Meter,
+) -> Result<blake3::Hash, SendError> {
     let offered = source.offer().size;
     loop {
         let item = match source.next().await {
@@ -124,9 +154,9 @@ async fn pump(tx: &mut SendStream, source: &mut Source, meter: &Meter) -> Result
         };
         let (data, end) = match item {
             Item::Data(data) => (data, None),
-            Item::End(hash) => (hash.as_bytes().to_vec().into(), Some(hash)),
+            Item::End(hash) => (Bytes::new(), Some(hash)),
         };
-        let len = if end.is_some() { 0 } else { data.len() };
+        let len = data.len();
         if let Some(offered) = offered {
             let total = meter.bytes() + len as u64;
             if total > offered || (end.is_some() && total < offered) {
@@ -134,11 +164,18 @@ async fn pump(tx: &mut SendStream, source: &mut Source, meter: &Meter) -> Result
                 return Err(SendError::Changed { offered, more });
             }
         }
+        let written = async {
+            match end {
+                None => parts.write(tx, meter.bytes(), data).await,
+                Some(hash) => tx.write_chunk(hash.as_bytes().to_vec().into()).await,
+            }
+        };
         meter.start_write();
-        timeout(PATIENCE, tx.write_chunk(data)).await.map_err(|_| SendError::Silent(PATIENCE))??;
+        timeout(PATIENCE, written).await.map_err(|_| SendError::Silent(PATIENCE))??;
         meter.end_write();
         meter.add(len);
         if let Some(hash) = end {
+            parts.finish()?;
             tx.finish()?;
             return Ok(hash);
         }

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{CHUNK, Offer, QUEUE};
+use super::{CHUNK, Offer, QUEUE, Spread};
 
 /// Where a file's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,12 +90,17 @@ impl Source {
                 let _ = chunks.blocking_send(Err(error));
             }
         })?;
-        Ok(Self { offer: Offer { name, size }, items })
+        Ok(Self { offer: Offer { name, size, spread: None }, items })
     }
 
     /// What to tell the receiver.
     pub fn offer(&self) -> &Offer {
         &self.offer
+    }
+
+    /// Has the file go over several streams, or over one.
+    pub fn spread(&mut self, spread: Option<Spread>) {
+        self.offer.spread = spread;
     }
 
     /// What comes next; `None` after the end or an error.

@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use twolane::SecretKey;
 
-use crate::support::{DEMO, Program, RECEIVER, SENDER, command, file, sent};
+use crate::support::{DEMO, DOCTOR, Program, RECEIVER, SENDER, command, file, sent};
 
 #[test]
 fn a_ticket_that_is_wrong_is_2_and_says_how() {
@@ -102,7 +102,7 @@ fn a_command_line_that_makes_no_sense_is_2_with_an_object() {
 
 #[test]
 fn help_names_exit_codes_and_examples_and_version_a_version() {
-    for program in [SENDER, RECEIVER, DEMO] {
+    for program in [SENDER, RECEIVER, DEMO, DOCTOR] {
         let help = Command::new(program).arg("--help").output().unwrap();
         let text = String::from_utf8(help.stdout).unwrap();
         assert!(help.status.success() && text.contains("Exit codes:") && text.contains("Examples:"), "{text}");

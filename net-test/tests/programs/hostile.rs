@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use twolane::{Endpoint, GetStreamError, NextError, ReadError, StreamOptions, Ticket, XStream};
-use twolane_test::transfer::{PROTOCOL, Reason, Receipt};
+use twolane_test::transfer::{PART_PROTOCOL, PROTOCOL, Reason, Receipt, SPREAD_PROTOCOL};
 
 use crate::support::{file, names, receiver, sender, sent};
 
@@ -12,8 +12,12 @@ async fn endpoint() -> Endpoint {
 }
 
 async fn open(endpoint: &Endpoint, ticket: &str, offer: &str) -> XStream {
-    let options = StreamOptions { metadata: offer.as_bytes().to_vec().into(), ..StreamOptions::default() };
-    endpoint.get_stream_with(ticket.parse::<Ticket>().unwrap(), PROTOCOL, options).await.unwrap()
+    open_for(endpoint, ticket, PROTOCOL, offer).await
+}
+
+async fn open_for(endpoint: &Endpoint, ticket: &str, protocol: &str, metadata: &str) -> XStream {
+    let options = StreamOptions { metadata: metadata.as_bytes().to_vec().into(), ..StreamOptions::default() };
+    endpoint.get_stream_with(ticket.parse::<Ticket>().unwrap(), protocol, options).await.unwrap()
 }
 
 /// The code with which the receiver fails a transfer.
@@ -117,4 +121,70 @@ async fn a_peer_that_is_no_receiver_is_4() {
     let failure = ended.failed(4);
     assert!(failure.message.contains("file/1"), "{}", failure.message);
     other.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_spread_file_that_does_not_keep_to_its_plan_is_not_stored() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    let peer = endpoint().await;
+    for spread in ["", r#","spread":{"id":1,"streams":1,"block":4}"#, r#","spread":{"id":1,"streams":17,"block":4}"#] {
+        let stream = open_for(&peer, &ticket, SPREAD_PROTOCOL, &format!(r#"{{"name":"a","size":10{spread}}}"#)).await;
+        assert_eq!(code(stream).await, Reason::Protocol.code(), "{spread}");
+    }
+    let offer = r#"{"name":"a","size":10,"spread":{"id":1,"streams":2,"block":4}}"#;
+    let hash = blake3::hash(b"0123456789");
+    for (part, reason) in [(&b"456"[..], Reason::Size), (b"4567more", Reason::Size), (b"4-67", Reason::Hash)] {
+        let mut first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
+        let mut second = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":1,"part":1}"#).await;
+        second.write_all(part).await.unwrap();
+        second.finish().unwrap();
+        let _ = first.write_all(b"012389").await;
+        let _ = first.write_all(hash.as_bytes()).await;
+        let _ = first.finish();
+        assert_eq!(code(first).await, reason.code(), "{part:?}");
+    }
+    // One stream twice, and one that there is not in the plan.
+    for parts in [&[2][..], &[0], &[7]] {
+        let first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
+        for part in parts {
+            drop(open_for(&peer, &ticket, PART_PROTOCOL, &format!(r#"{{"id":1,"part":{part}}}"#)).await);
+        }
+        assert_eq!(code(first).await, Reason::Protocol.code(), "{parts:?}");
+    }
+    assert!(names(inbox.path()).is_empty());
+
+    let mut first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
+    let mut second = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":1,"part":1}"#).await;
+    // Of a stranger's stream, or one with an id that nobody gave, nothing comes.
+    let stray = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":2,"part":1}"#).await;
+    let garbage = open_for(&peer, &ticket, PART_PROTOCOL, "hello").await;
+    second.write_all(b"4567").await.unwrap();
+    second.finish().unwrap();
+    first.write_all(b"012389").await.unwrap();
+    first.write_all(hash.as_bytes()).await.unwrap();
+    first.finish().unwrap();
+    let receipt = first.next_string().await.unwrap();
+    assert!(receipt.contains(hash.to_hex().as_str()), "{receipt}");
+    assert_eq!(std::fs::read(inbox.path().join("a")).unwrap(), b"0123456789");
+    drop((stray, garbage));
+    peer.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_knows_one_stream_only_gets_long_files_over_one() {
+    let (_guard, path, data) = file("data", 1 << 24);
+    let older = endpoint().await;
+    let ticket = older.ticket().to_string();
+    let sender = sender(&ticket, [&path]);
+    let (_, mut stream) = older.accept_bi(&[PROTOCOL]).await.unwrap();
+    let whole = stream.read_to_end(data.len() + 32).await.unwrap();
+    assert!(whole[..data.len()] == data);
+    let receipt =
+        Receipt { stored: "data".into(), bytes: data.len() as u64, blake3: blake3::hash(&data).to_hex().to_string() };
+    stream.send_string(&serde_json::to_string(&receipt).unwrap()).await.unwrap();
+    stream.finish().unwrap();
+    let ended = tokio::task::spawn_blocking(|| sender.ended()).await.unwrap();
+    ended.done();
+    older.shutdown(Duration::from_secs(5)).await;
 }

@@ -6,6 +6,7 @@
 mod arguments;
 mod chaos;
 mod demo;
+mod doctor;
 mod endings;
 mod hostile;
 mod hostile_scenes;

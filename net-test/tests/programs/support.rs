@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) const SENDER: &str = env!("CARGO_BIN_EXE_sender");
 pub(crate) const RECEIVER: &str = env!("CARGO_BIN_EXE_receiver");
 pub(crate) const DEMO: &str = env!("CARGO_BIN_EXE_demo");
+pub(crate) const DOCTOR: &str = env!("CARGO_BIN_EXE_doctor");
 
 /// A running program. Dropped, it is killed.
 pub(crate) struct Program {

@@ -43,6 +43,22 @@ fn a_file_arrives_as_it_is_and_is_confirmed() {
 }
 
 #[test]
+fn a_long_file_arrives_over_several_streams_as_it_is() {
+    // Whole rounds of blocks, and none that is whole at the end.
+    for len in [1 << 24, (1 << 24) + (1 << 20) + 1] {
+        let (_guard, path, data) = file("long.bin", len);
+        let inbox = tempfile::tempdir().unwrap();
+        let (receiver, ticket) = receiver(inbox.path(), &["--once"]);
+        let sender = sent(&ticket, [&path]);
+        let hash = blake3::hash(&data).to_hex().to_string();
+        assert_eq!(sender.done().picked(stored), [("long.bin".to_owned(), data.len() as u64, hash)]);
+        receiver.ended().done();
+        assert!(fs::read(inbox.path().join("long.bin")).unwrap() == data);
+        assert_eq!(names(inbox.path()), ["long.bin"]);
+    }
+}
+
+#[test]
 fn standard_input_arrives_under_the_name_given() {
     let inbox = tempfile::tempdir().unwrap();
     let (receiver, ticket) = receiver(inbox.path(), &["--once"]);
