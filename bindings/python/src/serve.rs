@@ -91,11 +91,13 @@ impl Drop for Notice {
     }
 }
 
+type Answer = oneshot::Sender<Result<Bytes, StreamError>>;
+
 /// A request that waits for its answer.
 #[pyclass(frozen, module = "twolane._native")]
 pub(crate) struct Request {
     request: twolane::Request,
-    answer: Local<Mutex<Option<oneshot::Sender<Result<Bytes, StreamError>>>>>,
+    answer: Local<Mutex<Option<Answer>>>,
     caller: Arc<Mutex<Caller>>,
 }
 
