@@ -62,6 +62,11 @@ advisories() {
     fi
 }
 
+# They are a workspace of their own, and nobody builds them here.
+fuzz_lock() {
+    cargo metadata --quiet --locked --format-version 1 --manifest-path net/fuzz/Cargo.toml >/dev/null
+}
+
 docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --all-features --no-deps
 }
@@ -69,6 +74,7 @@ docs() {
 step "tools" components
 step "format" cargo fmt --all --check
 step "format of the fuzz targets" cargo fmt --manifest-path net/fuzz/Cargo.toml --check
+step "lock file of the fuzz targets" fuzz_lock
 step "clippy" cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
 step "clippy, the library of keys without its features" \
     cargo clippy --quiet -p twolane-id --no-default-features --all-targets -- -D warnings

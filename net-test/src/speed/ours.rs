@@ -64,6 +64,12 @@ impl Side for Ours {
         Ok(self.endpoint.get_stream(self.server.clone(), service.name()).await?.split())
     }
 
+    /// An open stream is one that the server has taken.
+    async fn touch(&self) -> Result<(), Broken> {
+        let (mut send, _recv) = self.open(Service::Echo).await?;
+        Ok(send.finish()?)
+    }
+
     async fn request(&self, message: Bytes) -> Result<Bytes, Broken> {
         Ok(self.endpoint.request(self.server.clone(), Service::Echo.name(), message, PATIENCE).await?)
     }

@@ -94,6 +94,13 @@ impl Side for Raw {
         Ok(self.connection(service)?.open_bi().await?)
     }
 
+    /// A server sees nothing of an open stream before something is sent, and says nothing about it by itself.
+    async fn touch(&self) -> Result<(), Broken> {
+        let (mut send, mut recv) = self.open(Service::Echo).await?;
+        send.finish()?;
+        Ok(recv.read_to_end(MAX_MESSAGE).await.map(drop)?)
+    }
+
     async fn request(&self, message: Bytes) -> Result<Bytes, Broken> {
         let (mut send, mut recv) = self.connection(Service::Echo)?.open_bi().await?;
         send.write_chunk(message).await?;

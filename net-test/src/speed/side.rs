@@ -76,6 +76,8 @@ pub trait Side: Clone + Send + Sync + 'static {
     fn connect(&self, service: Service) -> impl Future<Output = Result<(), Broken>> + Send;
     /// Opens a stream on the connection that is there.
     fn open(&self, service: Service) -> impl Future<Output = Result<(Self::Tx, Self::Rx), Broken>> + Send;
+    /// Opens a stream with nothing in it, up to the moment at which the server is known to have taken it.
+    fn touch(&self) -> impl Future<Output = Result<(), Broken>> + Send;
     /// Sends a message on a stream of its own, and returns the answer.
     fn request(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send;
     /// Closes everything.
