@@ -6,7 +6,7 @@ use twolane_id::{
 };
 
 use super::{Endpoint, builder::check_delegations};
-use crate::error::BindError;
+use crate::{error::BindError, peer::guard};
 
 impl Endpoint {
     /// Replaces the certificates that this endpoint shows, and shows the new ones to every peer that is connected: to be
@@ -29,11 +29,16 @@ impl Endpoint {
     /// Takes a certificate for revoked, whoever shows it: peers that have shown it act for its owner no more, at once.
     /// False if it was revoked already.
     pub fn revoke(&self, owner: PublicKey, serial: Serial) -> bool {
-        self.inner().peers.shared.gate.revoke(owner, serial)
+        let peers = &self.inner().peers;
+        let new = peers.shared.gate.revoke(owner, serial);
+        guard::end_standings(peers);
+        new
     }
 
     /// Replaces the list of what is revoked, as after reading a new one.
     pub fn set_revocations(&self, revoked: RevocationList) {
-        self.inner().peers.shared.gate.change_revoked(|list| *list = revoked);
+        let peers = &self.inner().peers;
+        peers.shared.gate.change_revoked(|list| *list = revoked);
+        guard::end_standings(peers);
     }
 }

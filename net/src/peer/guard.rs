@@ -48,6 +48,17 @@ pub(crate) async fn run(peers: Arc<Peers>) {
     }
 }
 
+/// Ends what certificates gave that do not hold any more, before this returns. What the rules say to that is asked by
+/// [`run`], which hears of the change as well.
+pub(crate) fn end_standings(peers: &Peers) {
+    for link in peers.links(None) {
+        if end_standing(peers, &link) {
+            link.doubtful.store(true, Release);
+        }
+    }
+    peers.standing.notify_one();
+}
+
 fn next_expiry(peers: &Peers) -> Option<Duration> {
     let delegations = peers.links(None).into_iter().filter_map(|link| link.carrier.identity().delegation);
     // A moment later than that it has passed for certain.
@@ -63,7 +74,9 @@ fn end_standing(peers: &Peers, link: &Link) -> bool {
     let Err(cause) = peers.shared.gate.check(peer, &delegation) else {
         return false;
     };
-    link.carrier.end_delegation(&delegation);
+    if !link.carrier.end_delegation(&delegation) {
+        return false;
+    }
     peers.shared.metrics.delegations_refused.inc();
     peers.events.emit(Event::StandingEnded { peer, owner: delegation.owner(), cause });
     true

@@ -107,12 +107,15 @@ impl Carrier {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).delegation = Some(delegation);
     }
 
-    /// The peer acts for nobody by this certificate any more. It may have shown another one in the meantime.
-    pub(crate) fn end_delegation(&self, ended: &Arc<Delegation>) {
+    /// The peer acts for nobody by this certificate any more. False if it has shown another one in the meantime, or if
+    /// that was known.
+    pub(crate) fn end_delegation(&self, ended: &Arc<Delegation>) -> bool {
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        if identity.delegation.as_ref().is_some_and(|delegation| Arc::ptr_eq(delegation, ended)) {
+        let ends = identity.delegation.as_ref().is_some_and(|delegation| Arc::ptr_eq(delegation, ended));
+        if ends {
             identity.delegation = None;
         }
+        ends
     }
 
     /// The peer's streams that the rules were asked about, and that are open.

@@ -169,6 +169,8 @@ async fn revoking_a_certificate_ends_the_standing_while_connected() {
         list.insert(owner.public_key(), Serial::from_bytes(SERIAL));
         list
     });
+    // A stream that comes from now on comes from nobody but the node itself.
+    assert!(server.peer(&node.id()).is_none_or(|peer| peer.owner.is_none()));
     let ended = soon(async {
         loop {
             match events.next().await.unwrap() {
