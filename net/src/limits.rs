@@ -66,7 +66,8 @@ pub struct Limits {
     /// third of it is the time between the packets that keep a silent path alive. From 500 ms to 15 s, and at least
     /// three of the path's own timeouts. Too low: paths that lose many packets go over the relay for some seconds. Too
     /// high: data stands still for so long when a direct path is cut. Longer saves battery: 15 s sends a third of what
-    /// 5 s do. An endpoint without a relay has nothing else to turn to, and takes 15 s.
+    /// 5 s do. The path over the relay is kept alive as often. An endpoint without a
+    /// relay has nothing else to turn to, and takes 15 s.
     pub path_timeout: Duration,
     /// Streams of one connection whose header has not come. Default 512. Of more, the newest are told "busy". Too low:
     /// one lost packet can hold the headers of many streams, which are then turned away. Too high: some 3 kB each.

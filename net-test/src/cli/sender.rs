@@ -21,7 +21,7 @@ use crate::{
     signals::Signals,
     transfer::{
         Input, Meter, PROTOCOL, Parts, Plan, Reason, Receipt, RefusalDetails, SPREAD_PROTOCOL, SendError, Source,
-        Spread, TransferId, send,
+        Spread, TransferId, refusal, send,
     },
 };
 
@@ -210,7 +210,7 @@ impl Session {
                 biased;
                 exit = signals.asked() => return Err(Stop::Asked(exit)),
                 Some(event) = self.events.next() => self.on_event(&event, bar),
-                opened = &mut opening => break opened.map_err(SendError::Open)?,
+                opened = &mut opening => break opened?,
             }
         };
         self.output.event(Event::Stream { name: name.to_owned(), open_ns: nanos(started.elapsed()) });
@@ -335,7 +335,7 @@ async fn open(
     ticket: &Ticket,
     bound: Duration,
     source: &mut Source,
-) -> Result<(XStream, Parts), GetStreamError> {
+) -> Result<(XStream, Parts), SendError> {
     let first = async |source: &Source, protocol: &str| {
         let options = StreamOptions {
             metadata: source.offer().to_bytes().into(),
@@ -349,9 +349,15 @@ async fn open(
         let id = TransferId::random();
         source.spread(Some(Spread { id, plan }));
         match first(source, SPREAD_PROTOCOL).await {
-            Ok(stream) => return Ok((stream, Parts::open(endpoint, ticket.peer(), plan, id).await?)),
+            Ok(stream) => {
+                return match Parts::open(endpoint, ticket.peer(), plan, id).await {
+                    Ok(parts) => Ok((stream, parts)),
+                    // A receiver that refuses takes none of the others, and gives its reason on the first.
+                    Err(error) => Err(refusal(stream).await.unwrap_or_else(|| error.into())),
+                };
+            }
             Err(error) if error.rejection() == Some(twolane::Reason::UnknownProtocol) => source.spread(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok((first(source, PROTOCOL).await?, Parts::default()))

@@ -35,7 +35,7 @@ pub use self::{
     plan::Plan,
     reason::Reason,
     receive::{ReceiveError, Rehearsal, receive},
-    send::{SendError, send},
+    send::{SendError, refusal, send},
     source::{Input, Source},
     store::{Inbox, StoreError},
     stripes::{Expected, Gathering, Parts, TransferId},

@@ -228,6 +228,12 @@ async fn take(
         if len > 0 && filled < chunk.len() {
             continue;
         }
+        if len == 0
+            && let Some(offered) = offer.size
+            && total < offered
+        {
+            return Err(ReceiveError::Size { offered, more: false });
+        }
         let Some(end) = filled.checked_sub(HASH) else {
             return Err(ReceiveError::NoHash);
         };

@@ -13,7 +13,7 @@ use super::{Meter, PATIENCE, Parts, Reason, Receipt, Source, source::Item};
 /// The longest receipt that is read: a name of 255 bytes, escaped, and two numbers.
 const MAX_RECEIPT: usize = 4096;
 /// How long a receiver's reason may take that has let go of a stream. It is under way at that time.
-const REASON: Duration = Duration::from_secs(2);
+const REASON: Duration = Duration::from_secs(30);
 
 /// Why a file was not sent, or is not known to have arrived.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,15 @@ pub async fn send(
     // What cannot be told any more is of no use to a receiver that is gone.
     let _ = stream.abort(told).await;
     result
+}
+
+/// What a receiver says that refuses before everything is opened.
+pub async fn refusal(mut stream: XStream) -> Option<SendError> {
+    let (_, rx) = stream.halves();
+    match timeout(REASON, receipt(rx)).await {
+        Ok(Err(reason)) => Some(reason.into()),
+        _ => None,
+    }
 }
 
 async fn exchange(

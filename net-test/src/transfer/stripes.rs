@@ -1,20 +1,24 @@
 //! A file's bytes in their order, over one stream or spread over several.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
-use twolane::{Endpoint, GetStreamError, PublicKey, ReadError, SendStream, StreamOptions, WriteError, XStream};
+use twolane::{
+    Endpoint, GetStreamError, PublicKey, ReadError, RecvStream, SendStream, StreamOptions, WriteError, XStream,
+};
 
 use super::{PART_PROTOCOL, Plan};
 
 /// How long the streams beside the first may take to be opened, and to arrive. Each is a round trip.
 const GATHER: Duration = Duration::from_secs(30);
+/// Streams that are kept for an offer which is yet to be read, those of all senders together: eight transfers' worth.
+const MAX_EARLY: usize = 64;
 /// How long the first stream is asked why another one has ended. Its reason is under way at that time.
 const REASON: Duration = Duration::from_secs(2);
 
@@ -106,41 +110,70 @@ impl Parts {
 #[derive(Debug, Clone, Default)]
 pub struct Gathering(Arc<Mutex<Waiting>>);
 
-type Waiting = HashMap<(PublicKey, TransferId), mpsc::Sender<(usize, XStream)>>;
+#[derive(Debug, Default)]
+struct Waiting {
+    expected: HashMap<Key, mpsc::Sender<(usize, XStream)>>,
+    /// Streams that came before their offer was read: the two take different ways through the endpoint.
+    early: VecDeque<Early>,
+}
+
+type Key = (PublicKey, TransferId);
+
+#[derive(Debug)]
+struct Early {
+    key: Key,
+    part: usize,
+    stream: XStream,
+    since: Instant,
+}
 
 /// The streams beside the first that a receiver waits for. Dropped, it waits for none.
 #[derive(Debug)]
 pub struct Expected {
     gathering: Gathering,
-    key: (PublicKey, TransferId),
+    key: Key,
     plan: Plan,
     arriving: mpsc::Receiver<(usize, XStream)>,
 }
 
 impl Gathering {
-    /// Expects the other streams of a transfer. To be called before anything else is accepted: they come at once.
-    /// `None` if that transfer is under way already.
+    /// Expects the other streams of a transfer. `None` if that transfer is under way already.
     pub fn expect(&self, peer: PublicKey, id: TransferId, plan: Plan) -> Option<Expected> {
         let (sender, arriving) = mpsc::channel(plan.streams());
         let key = (peer, id);
         let mut waiting = self.lock();
-        if waiting.contains_key(&key) {
+        if waiting.expected.contains_key(&key) {
             return None;
         }
-        waiting.insert(key, sender);
+        let (here, others) = std::mem::take(&mut waiting.early).into_iter().partition(|early| early.key == key);
+        waiting.early = others;
+        let here: VecDeque<Early> = here;
+        for Early { part, stream, .. } in here {
+            let _ = sender.try_send((part, stream));
+        }
+        waiting.expected.insert(key, sender);
         drop(waiting);
         Some(Expected { gathering: self.clone(), key, plan, arriving })
     }
 
-    /// A stream of [`PART_PROTOCOL`] has come. One that nobody expects is dropped, which its sender notices.
+    /// A stream of [`PART_PROTOCOL`] has come. One that nobody expects within [`GATHER`] is dropped, which its sender
+    /// notices.
     pub fn add(&self, stream: XStream) {
-        let Ok(offer) = serde_json::from_slice::<PartOffer>(stream.metadata()) else {
+        let Ok(PartOffer { id, part }) = serde_json::from_slice(stream.metadata()) else {
             return;
         };
-        if let Some(sender) = self.lock().get(&(stream.peer(), offer.id)) {
+        let (key, now) = ((stream.peer(), id), Instant::now());
+        let mut waiting = self.lock();
+        if let Some(sender) = waiting.expected.get(&key) {
             // Of more than were planned none has room.
-            let _ = sender.try_send((offer.part, stream));
+            let _ = sender.try_send((part, stream));
+            return;
         }
+        waiting.early.retain(|early| now - early.since < GATHER);
+        if waiting.early.len() == MAX_EARLY {
+            waiting.early.pop_front();
+        }
+        waiting.early.push_back(Early { key, part, stream, since: now });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
@@ -150,7 +183,7 @@ impl Gathering {
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.gathering.lock().remove(&self.key);
+        self.gathering.lock().expected.remove(&self.key);
     }
 }
 
@@ -197,7 +230,13 @@ impl<'a> Stripes<'a> {
             }
             Ok(())
         };
-        match timeout(GATHER, gathering).await {
+        // A sender that is gone is noticed at once. What it sends meanwhile stays where it is.
+        let (_, watched) = first.halves();
+        let gathered = tokio::select! {
+            gathered = timeout(GATHER, gathering) => gathered,
+            ended = ended(watched) => return Err(Ungathered::Read(ended)),
+        };
+        match gathered {
             Ok(Ok(())) => {}
             Ok(Err(wrong)) => return Err(wrong),
             Err(_) => {
@@ -255,5 +294,13 @@ impl<'a> Stripes<'a> {
             }
         };
         timeout(REASON, ended).await.ok().flatten()
+    }
+}
+
+/// Waits until a stream has ended before its time.
+async fn ended(recv: &mut RecvStream) -> ReadError {
+    match recv.peek(1).await {
+        Err(error) => error,
+        Ok(_) => std::future::pending().await,
     }
 }

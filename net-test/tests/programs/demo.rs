@@ -21,7 +21,7 @@ fn the_demo_holds_for_generated_data_and_for_a_file() {
         assert!(hash.is_none_or(|hash| summary.blake3 == Some(hash)));
         assert_eq!(summary.paths, ["relay", "direct"]);
         let lane = summary.error_lane.as_ref().unwrap();
-        assert_eq!((lane.code, lane.offset), (507, 8 << 20));
+        assert_eq!((lane.code, lane.offset), (507, 15 << 19));
         assert!(lane.blocked_ms > 0.0 && lane.sent > lane.offset);
     }
 }

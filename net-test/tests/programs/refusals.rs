@@ -22,6 +22,20 @@ fn a_file_that_is_there_is_not_overwritten() {
 }
 
 #[test]
+fn a_long_file_that_is_there_is_refused_with_its_reason_as_a_short_one_is() {
+    let inbox = tempfile::tempdir().unwrap();
+    fs::write(inbox.path().join("data"), b"mine").unwrap();
+    let (_guard, path, _) = file("data", 1 << 24);
+    for options in [&[][..], &["--once"]] {
+        // With `--once` the receiver ends while the other streams are being opened.
+        let (_receiver, ticket) = receiver(inbox.path(), options);
+        let sender = sent(&ticket, [&path]);
+        let lane = sender.failed(4).error_lane.as_ref().unwrap();
+        assert_eq!(lane.code, Reason::Exists.code(), "{options:?}");
+    }
+}
+
+#[test]
 fn a_name_that_is_none_is_refused() {
     let outer = tempfile::tempdir().unwrap();
     let inbox = outer.path().join("inbox");

@@ -78,7 +78,8 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place) {
         return tracing::debug!("a peer with a key of small order was turned away");
     };
     if connection.alpn() == PROBE_ALPN {
-        // It keeps its place, so that their number is bounded.
+        // The place is for handshakes. Each peer that is connected has one probe.
+        drop(place);
         return probe::hold(peers, peer, &connection).await;
     }
     if peers.is_full(&peer) {

@@ -140,8 +140,8 @@ impl Builder {
         self
     }
 
-    /// An `iroh-dns-server` of one's own, by which peers are found by their key alone, in place of n0's: our relay is
-    /// published to `pkarr`, such as `https://dns.example.org/pkarr`, and peers are looked up in the DNS under `origin`, such
+    /// An `iroh-dns-server` of one's own, by which peers are found by their key alone, in place of n0's servers, its relays
+    /// included: [`relay`](Self::relay) says which to use, and without one nothing is published. Our relay is published to `pkarr`, such as `https://dns.example.org/pkarr`, and peers are looked up in the DNS under `origin`, such
     /// as `dns.example.org`.
     pub fn directory(mut self, pkarr: impl Into<String>, origin: impl Into<String>) -> Self {
         self.directory = Some((pkarr.into(), origin.into()));

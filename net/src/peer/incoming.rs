@@ -149,6 +149,8 @@ async fn wait_for_direct(stream: IncomingStream, link: &Link, shared: &Shared) -
     let Some(wait) = policy.wait(shared.limits.connect_timeout) else {
         return Some(stream);
     };
+    // The opener is told within its own default bound, as by `accept_bi`.
+    let wait = wait.min(shared.limits.accept_timeout);
     match timeout(wait, link.becomes_direct()).await {
         Ok(true) => Some(stream),
         // The connection is gone.

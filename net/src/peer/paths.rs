@@ -8,6 +8,7 @@ use n0_future::StreamExt;
 use tokio::time::sleep_until;
 
 use super::{
+    backoff,
     link::{Link, Notice},
     policy::{PathPolicy, Tolerance},
     restore::Restore,
@@ -56,7 +57,7 @@ pub(super) async fn watch(link: &Link, first: Option<PathKind>, notify: &impl Fn
                 }
             }
             () = until(restore.due(policy.wants_direct()).filter(|_| dialled)) => {
-                restore.looked(Instant::now());
+                restore.looked(Instant::now(), backoff::random());
                 notify(Notice::LookForDirect);
             }
             () = until(tolerance.ends(policy)) => {
@@ -79,7 +80,7 @@ pub(super) async fn watch(link: &Link, first: Option<PathKind>, notify: &impl Fn
 
 /// What the peer reads whose connection is closed.
 fn close_reason(policy: PathPolicy) -> String {
-    format!("the direct path was lost, and the path policy is {policy}")
+    format!("only a relay connects us, and the path policy is {policy}")
 }
 
 async fn until(when: Option<Instant>) {

@@ -1,7 +1,7 @@
 //! The table of peers, and what carries out its decisions: dials, drains, announcements.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -49,6 +49,8 @@ pub(crate) struct Peers {
     pub(crate) closing: CancellationToken,
     rows: Mutex<HashMap<PublicKey, Arc<Peer>>>,
     generations: AtomicU64,
+    /// Peers that have a probe here: see `peer/probe.rs`.
+    pub(super) probes: Mutex<HashSet<PublicKey>>,
     /// Peers that are connected and that `accept` has not returned yet.
     /// Held while an inbound peer is counted and added, so that there is never one too many.
     admission: Mutex<()>,
@@ -117,6 +119,7 @@ impl Peers {
             closing,
             rows: Mutex::default(),
             generations: AtomicU64::new(1),
+            probes: Mutex::default(),
             admission: Mutex::default(),
             unannounced: Mutex::default(),
             announced: Notify::new(),

@@ -1,7 +1,10 @@
 //! A connection that carries nothing. iroh looks for direct paths to a peer when a connection to it is made, and what it
 //! finds serves every connection of the two. That is the only way to have it look that its API offers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use iroh::endpoint::Connection;
 use tokio::time::timeout;
@@ -48,8 +51,30 @@ pub(crate) async fn hold(peers: &Peers, peer: PublicKey, connection: &Connection
     if peers.current(&peer).is_none() {
         return connection.close(code(codes::DONE), b"not connected");
     }
+    let Some(_held) = Held::new(peers, peer) else {
+        return connection.close(code(codes::DONE), b"looking already");
+    };
     if timeout(HOLD_ACCEPTED, connection.closed()).await.is_err() {
         connection.close(code(codes::DONE), b"looked for a direct path");
+    }
+}
+
+/// One for each peer.
+struct Held<'a> {
+    peers: &'a Peers,
+    peer: PublicKey,
+}
+
+impl<'a> Held<'a> {
+    fn new(peers: &'a Peers, peer: PublicKey) -> Option<Self> {
+        let new = peers.probes.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+        new.then_some(Self { peers, peer })
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.peers.probes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.peer);
     }
 }
 

@@ -13,6 +13,8 @@ const FIRST: Duration = Duration::from_secs(1);
 /// The pause between two looks. One lasts 4 s (noq sends its last packet then), so a path that heals is found at most
 /// 4 s later; iroh does not begin one within 5 s of the last.
 const OFTEN: Duration = Duration::from_secs(8);
+/// Added to each pause, at most. With the pause and the look it is 14 s: a path that heals is found within 15 s.
+const JITTER: Duration = Duration::from_secs(2);
 /// After this the path is not just interrupted: the peer, or this side, is in another network.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The pause from then on: as often as iroh looks by itself.
@@ -41,10 +43,12 @@ impl Restore {
         (self.was_direct || wanted).then_some(next)
     }
 
-    /// A look has begun.
-    pub(super) fn looked(&mut self, now: Instant) {
+    /// A look has begun. `random` is any number: a server that lost its network has all its peers look for it, and not all
+    /// of them at the same moment.
+    pub(super) fn looked(&mut self, now: Instant, random: u32) {
         if let Some((since, next)) = &mut self.relayed {
-            *next = now + if now.duration_since(*since) < PATIENCE { OFTEN } else { SELDOM };
+            let pause = if now.duration_since(*since) < PATIENCE { OFTEN } else { SELDOM };
+            *next = now + pause + JITTER.mul_f64(f64::from(random) / f64::from(u32::MAX));
         }
     }
 }
@@ -68,7 +72,7 @@ mod tests {
         assert_eq!(restore.due(true), Some(now + SECOND));
         restore.on_path(Direct, now);
         assert_eq!(restore.due(true), None);
-        restore.looked(now);
+        restore.looked(now, 0);
         assert_eq!(restore.due(true), None);
     }
 
@@ -82,7 +86,7 @@ mod tests {
         while let Some(due) = restore.due(false).filter(|due| *due < start + 30 * SECOND) {
             // That the way is reported again changes nothing.
             restore.on_path(Relay, due);
-            restore.looked(due);
+            restore.looked(due, 0);
             looks.push(due.duration_since(start).as_secs());
         }
         assert_eq!(looks, [1, 9, 17, 25]);
@@ -98,9 +102,9 @@ mod tests {
         let mut restore = Restore::default();
         restore.on_path(Direct, start);
         restore.on_path(Relay, start);
-        restore.looked(start + PATIENCE - SECOND);
-        assert_eq!(restore.due(false), Some(start + PATIENCE + 7 * SECOND));
-        restore.looked(start + PATIENCE);
+        restore.looked(start + PATIENCE - SECOND, u32::MAX);
+        assert_eq!(restore.due(false), Some(start + PATIENCE + 9 * SECOND));
+        restore.looked(start + PATIENCE, 0);
         assert_eq!(restore.due(false), Some(start + PATIENCE + 60 * SECOND));
     }
 }

@@ -24,14 +24,16 @@ async fn relayed_pair(relay: &Relay, limits: Limits) -> (Endpoint, Endpoint) {
 #[tokio::test]
 async fn direct_only_refuses_a_peer_that_only_a_relay_reaches_and_says_what_to_do() {
     let relay = Relay::start().await;
-    let (client, server) = relayed_pair(&relay, Limits { connect_timeout: BRIEF, ..limits() }).await;
+    // The first connection has to be there by then.
+    const WAIT: Duration = Duration::from_secs(10);
+    let (client, server) = relayed_pair(&relay, Limits { connect_timeout: WAIT, ..limits() }).await;
     client.set_path_policy(&server.id(), PathPolicy::DirectOnly);
 
     let error = soon(client.get_stream(server.id(), ECHO)).await.unwrap_err();
     let GetStreamError::Dial { source: DialError::OnlyRelay { policy, after }, .. } = &error else {
         panic!("{error:?}");
     };
-    assert_eq!((*policy, *after), (PathPolicy::DirectOnly, BRIEF));
+    assert_eq!((*policy, *after), (PathPolicy::DirectOnly, WAIT));
     let GetStreamError::Dial { source, .. } = &error else { unreachable!() };
     assert!(source.to_string().contains("PathPolicy::RelayAllowed"), "{source}");
     assert!(error.is_retryable());

@@ -28,6 +28,7 @@ pub(crate) fn limits() -> Limits {
         linger: never,
         error_timeout: never,
         idle_timeout: never,
+        path_timeout: never,
         ..Limits::default()
     }
 }

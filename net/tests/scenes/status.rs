@@ -45,8 +45,10 @@ async fn a_relay_that_answers_makes_an_endpoint_reachable_and_one_that_does_not_
 
 #[tokio::test]
 async fn a_status_that_is_not_known_in_time_is_told_as_such() {
-    // Nothing answers for as long as this waits: the address is kept for documents.
-    let endpoint = Endpoint::builder().limits(limits()).offline().relay("http://192.0.2.1").bind().await.unwrap();
+    // A relay that takes connections and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let relay = format!("http://{}", silent.local_addr().unwrap());
+    let endpoint = Endpoint::builder().limits(limits()).offline().relay(relay).bind().await.unwrap();
     let status = endpoint.settled(Duration::ZERO).await;
     assert_eq!(status.reach, Reach::Unknown);
     assert!(status.obstacles.is_empty() && status.network.is_none());

@@ -235,6 +235,8 @@ impl RecvSide {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut RecvStream, &mut Context<'_>) -> Poll<Result<T, ReadError>>,
     ) -> Poll<Result<T, ReadError>> {
+        // It may take some of what was searched.
+        self.searched = 0;
         match &mut self.stream {
             Some(stream) => poll(stream, cx),
             None => Poll::Ready(Err(ReadError::Lost(twolane::ConnectionLost::Closed))),
