@@ -156,7 +156,7 @@ impl Gathering {
         Some(Expected { gathering: self.clone(), key, plan, arriving })
     }
 
-    /// A stream of [`PART_PROTOCOL`] has come. One that nobody expects within [`GATHER`] is dropped, which its sender
+    /// A stream of [`PART_PROTOCOL`] has come. One that nobody expects within half a minute is dropped, which its sender
     /// notices.
     pub fn add(&self, stream: XStream) {
         let Ok(PartOffer { id, part }) = serde_json::from_slice(stream.metadata()) else {
