@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Barrier;
 use twolane::{
-    ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, ReadError, Reason, SecretKey, StreamError,
-    Ticket,
+    BindError, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, ReadError, Reason, SecretKey,
+    StreamError, Ticket,
 };
 
 use crate::stage::{
@@ -428,6 +428,19 @@ async fn binding_takes_well_under_a_second_without_a_network() {
         endpoint.shutdown(Duration::ZERO).await;
     }
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
+}
+
+#[tokio::test]
+async fn what_an_endpoint_cannot_use_is_said_when_it_is_bound() {
+    let builder = || Endpoint::builder().offline();
+    let relay = builder().relay("no url").bind().await;
+    assert!(matches!(&relay, Err(BindError::RelayUrl(url)) if url == "no url"), "{relay:?}");
+    let directory = builder().directory("no url", "dns.example").bind().await;
+    assert!(matches!(&directory, Err(BindError::DirectoryUrl(url)) if url == "no url"), "{directory:?}");
+    let root = builder().trust_root(*b"no certificate").bind().await;
+    assert!(matches!(&root, Err(BindError::Bind(_))), "{root:?}");
+    let fine = builder().directory("https://dns.example/pkarr", "dns.example").bind().await.unwrap();
+    fine.shutdown(Duration::ZERO).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,51 @@
+//! Networks in which no direct path is to be found: data goes over the relay, and goes well.
+
+use std::time::Duration;
+
+use crate::lab::{
+    fault::Fault,
+    figures::Figures,
+    nat::Nat,
+    stage::{Stage, Way},
+    world::{Family, Machine},
+};
+
+/// Long enough for the second attempt to get through the NATs, which iroh makes after 5 s.
+const WHILE: Duration = Duration::from_secs(8);
+const STALL: Duration = Duration::from_secs(1);
+
+/// Two machines that know each other by key and relay; the data's path stays relayed.
+async fn stays_relayed(mut stage: Stage, a: &Machine, b: &Machine, figures: &mut Figures) -> Result<(), Fault> {
+    let mut talk = stage.talk(a, b).await?;
+    talk.stays_relayed(WHILE).await?;
+    talk.end(&mut stage, figures, Way::Relayed, STALL).await?;
+    stage.end().await
+}
+
+pub(super) async fn symmetric_one_side(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (_, a) = stage.home("a", Nat::Symmetric).await?;
+    let (_, b) = stage.home("b", Nat::Home).await?;
+    stays_relayed(stage, &a, &b, figures).await
+}
+
+pub(super) async fn symmetric_both(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (_, a) = stage.home("a", Nat::Symmetric).await?;
+    let (_, b) = stage.home("b", Nat::Symmetric).await?;
+    stays_relayed(stage, &a, &b, figures).await
+}
+
+pub(super) async fn udp_blocked(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (_, a) = stage.home("a", Nat::NoUdp).await?;
+    let b = stage.world.public("b", Family::V4).await?;
+    stays_relayed(stage, &a, &b, figures).await
+}
+
+pub(super) async fn ipv4_to_ipv6(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::Dual).await?;
+    let (_, a) = stage.home_with("a", Nat::Home, Family::V4).await?;
+    let (_, b) = stage.home_with("b", Nat::Firewall, Family::V6).await?;
+    stays_relayed(stage, &a, &b, figures).await
+}

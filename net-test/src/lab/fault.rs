@@ -1,0 +1,34 @@
+//! Why a case did not hold.
+
+use std::time::Duration;
+
+/// Why a case did not hold: twolane did not do what it was to do, or the lab did not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// What was to hold did not.
+    #[error("{0}")]
+    Not(String),
+    /// The lab itself failed: a command, a process of its own.
+    #[error("the lab failed: {0}")]
+    Lab(String),
+    /// Something did not happen in time.
+    #[error("{what} within {after:?}: it did not happen")]
+    Late {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        after: Duration,
+    },
+}
+
+impl Fault {
+    /// The lab's own failure, with what was being done.
+    pub(super) fn lab(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Lab(format!("{what}: {error}"))
+    }
+}
+
+/// Checks what a case is about.
+pub(super) fn ensure(held: bool, otherwise: impl FnOnce() -> String) -> Result<(), Fault> {
+    if held { Ok(()) } else { Err(Fault::Not(otherwise())) }
+}

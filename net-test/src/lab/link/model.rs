@@ -1,0 +1,305 @@
+//! What a bad link does to a packet. Pure: time and randomness come in, a fate comes out.
+//!
+//! A packet meets the impairments in the order of a real link: a router drops what is larger than the next hop takes;
+//! the queue in front of the bottleneck takes it, or is full; the bottleneck sends it at its rate; on the way it is lost,
+//! doubled, held up. Delay and jitter keep the order; only what is chosen for it is overtaken.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
+
+/// One direction of a link.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::lab) struct Shape {
+    /// From one end to the other.
+    pub(in crate::lab) delay: Duration,
+    /// Up to so much more, evenly distributed, and never out of order.
+    pub(in crate::lab) jitter: Duration,
+    /// The share of packets that are lost on the way.
+    pub(in crate::lab) loss: f64,
+    /// The share of packets that are held up by [`REORDER_BY`], so that others overtake them.
+    pub(in crate::lab) reorder: f64,
+    /// The share of packets that arrive twice.
+    pub(in crate::lab) duplicate: f64,
+    /// Bits a second. Default: as many as come.
+    pub(in crate::lab) rate: Option<u64>,
+    /// How much waits in front of the bottleneck, as the time it takes to send. More is dropped.
+    pub(in crate::lab) queue: Duration,
+    /// Larger IP packets vanish without a word. Default: the interface's 1,500 bytes, which the kernel keeps to.
+    pub(in crate::lab) mtu: Option<usize>,
+}
+
+/// How far a packet that is reordered falls behind.
+pub(in crate::lab) const REORDER_BY: Duration = Duration::from_millis(8);
+
+impl Shape {
+    /// A cable: no impairment at all.
+    pub(in crate::lab) const CABLE: Self = Self {
+        delay: Duration::ZERO,
+        jitter: Duration::ZERO,
+        loss: 0.0,
+        reorder: 0.0,
+        duplicate: 0.0,
+        rate: None,
+        // What home routers have: more is bufferbloat, less makes every sender look bad.
+        queue: Duration::from_millis(100),
+        mtu: None,
+    };
+}
+
+/// What becomes of a packet. Times are since the link was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It arrives then.
+    Arrives(Duration),
+    /// It arrives then, twice.
+    Twice(Duration),
+    /// It was lost on the way.
+    Lost,
+    /// The queue was full.
+    Overflowed,
+    /// It was too large.
+    TooLarge,
+}
+
+/// What a link has done. Each packet counts once, under its fate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::lab) struct Counts {
+    pub(in crate::lab) packets: u64,
+    pub(in crate::lab) bytes: u64,
+    pub(in crate::lab) lost: u64,
+    pub(in crate::lab) overflowed: u64,
+    pub(in crate::lab) too_large: u64,
+    pub(in crate::lab) doubled: u64,
+    /// Of those that arrive.
+    pub(in crate::lab) reordered: u64,
+}
+
+/// One direction of a link.
+#[derive(Debug)]
+pub(super) struct Model {
+    shape: Shape,
+    rng: SmallRng,
+    /// When the bottleneck has sent all that it has.
+    free: Duration,
+    /// When the last packet that keeps the order arrives.
+    last: Duration,
+    counts: Counts,
+}
+
+impl Model {
+    /// The same seed gives the same fates to the same packets.
+    pub(super) fn new(shape: Shape, seed: u64) -> Self {
+        let rng = SmallRng::seed_from_u64(seed);
+        Self { shape, rng, free: Duration::ZERO, last: Duration::ZERO, counts: Counts::default() }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A packet of `len` bytes comes at `now`, which never goes back.
+    pub(super) fn packet(&mut self, now: Duration, len: usize) -> Fate {
+        let fate = self.fate(now, len);
+        self.counts.packets += 1;
+        self.counts.bytes += len as u64;
+        match fate {
+            Fate::Arrives(_) => {}
+            Fate::Twice(_) => self.counts.doubled += 1,
+            Fate::Lost => self.counts.lost += 1,
+            Fate::Overflowed => self.counts.overflowed += 1,
+            Fate::TooLarge => self.counts.too_large += 1,
+        }
+        fate
+    }
+
+    fn fate(&mut self, now: Duration, len: usize) -> Fate {
+        let shape = self.shape;
+        if shape.mtu.is_some_and(|mtu| len > mtu) {
+            return Fate::TooLarge;
+        }
+        let mut sent = now;
+        if let Some(rate) = shape.rate.filter(|rate| *rate > 0) {
+            self.free = self.free.max(now);
+            if self.free - now > shape.queue {
+                return Fate::Overflowed;
+            }
+            // Packets have some thousand bits: no overflow before rates of 10^9 bits a nanosecond.
+            self.free += Duration::from_nanos(len as u64 * 8 * 1_000_000_000 / rate);
+            sent = self.free;
+        }
+        // It has used the bottleneck, lost or not.
+        if self.happens(shape.loss) {
+            return Fate::Lost;
+        }
+        let mut arrives = sent + shape.delay;
+        if !shape.jitter.is_zero() {
+            arrives += shape.jitter.mul_f64(self.rng.random());
+        }
+        arrives = arrives.max(self.last);
+        if self.happens(shape.reorder) {
+            // It does not count for the order: those that come after it do not wait.
+            self.counts.reordered += 1;
+            arrives += REORDER_BY;
+        } else {
+            self.last = arrives;
+        }
+        if self.happens(shape.duplicate) { Fate::Twice(arrives) } else { Fate::Arrives(arrives) }
+    }
+
+    fn happens(&mut self, share: f64) -> bool {
+        // A link without an impairment draws no number for it, so that adding one changes nothing in the others' absence.
+        share > 0.0 && self.rng.random::<f64>() < share
+    }
+}
+
+/// A seed for each direction of each link of a case, from the one of the case.
+pub(super) fn seeds(seed: u64) -> (u64, u64) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    (rng.next_u64(), rng.next_u64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// The fates of so many packets of 1,000 bytes, one every millisecond.
+    fn fates(shape: Shape, packets: u32) -> Vec<(Duration, Fate)> {
+        let mut model = Model::new(shape, 7);
+        (0..packets).map(|n| (n * MS, model.packet(n * MS, 1000))).collect()
+    }
+
+    fn share(fates: &[(Duration, Fate)], is: impl Fn(&Fate) -> bool) -> f64 {
+        fates.iter().filter(|(_, fate)| is(fate)).count() as f64 / fates.len() as f64
+    }
+
+    #[test]
+    fn a_cable_delivers_at_once() {
+        for (at, fate) in fates(Shape::CABLE, 100) {
+            assert_eq!(fate, Fate::Arrives(at));
+        }
+    }
+
+    #[test]
+    fn delay_is_added_to_every_packet() {
+        for (at, fate) in fates(Shape { delay: 50 * MS, ..Shape::CABLE }, 100) {
+            assert_eq!(fate, Fate::Arrives(at + 50 * MS));
+        }
+    }
+
+    #[test]
+    fn jitter_stays_within_its_bound_and_keeps_the_order() {
+        let mut last = Duration::ZERO;
+        let mut used = Duration::ZERO;
+        for (at, fate) in fates(Shape { delay: 5 * MS, jitter: 20 * MS, ..Shape::CABLE }, 2000) {
+            let Fate::Arrives(arrives) = fate else { panic!("{fate:?}") };
+            let extra = arrives - at - 5 * MS;
+            assert!(extra <= 20 * MS && arrives >= last);
+            (last, used) = (arrives, used.max(extra));
+        }
+        assert!(used > 15 * MS, "{used:?}");
+    }
+
+    #[test]
+    fn loss_takes_its_share() {
+        let lost = share(&fates(Shape { loss: 0.05, ..Shape::CABLE }, 20_000), |fate| *fate == Fate::Lost);
+        assert!((0.045..0.055).contains(&lost), "{lost}");
+    }
+
+    #[test]
+    fn what_is_doubled_is_its_share() {
+        let twice =
+            share(&fates(Shape { duplicate: 0.1, ..Shape::CABLE }, 20_000), |fate| matches!(fate, Fate::Twice(_)));
+        assert!((0.09..0.11).contains(&twice), "{twice}");
+    }
+
+    #[test]
+    fn what_is_reordered_is_overtaken_by_its_followers_and_by_no_others() {
+        let fates = fates(Shape { reorder: 0.1, ..Shape::CABLE }, 1000);
+        let mut overtaken = 0;
+        for pair in fates.windows(2) {
+            let [(_, Fate::Arrives(first)), (_, Fate::Arrives(second))] = pair else { panic!("{pair:?}") };
+            overtaken += u32::from(second < first);
+        }
+        assert!((60..120).contains(&overtaken), "{overtaken}");
+        let late = fates.iter().filter(|(at, fate)| *fate == Fate::Arrives(*at + REORDER_BY)).count();
+        assert!((70..130).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn the_bottleneck_sends_at_its_rate() {
+        // 1,000 bytes at 4 Mbit/s take 2 ms, and one comes every millisecond.
+        let shape = Shape { rate: Some(4_000_000), queue: Duration::from_secs(60), ..Shape::CABLE };
+        for (n, (_, fate)) in fates(shape, 1000).into_iter().enumerate() {
+            assert_eq!(fate, Fate::Arrives(2 * MS * (n as u32 + 1)));
+        }
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_comes_and_the_rest_goes_at_the_rate() {
+        let shape = Shape { rate: Some(4_000_000), queue: 20 * MS, ..Shape::CABLE };
+        let fates = fates(shape, 2000);
+        let dropped = share(&fates, |fate| *fate == Fate::Overflowed);
+        assert!((0.48..0.52).contains(&dropped), "half of it is too much: {dropped}");
+        for (at, fate) in fates {
+            if let Fate::Arrives(arrives) = fate {
+                assert!(arrives - at <= 22 * MS, "the queue holds 20 ms, and the packet takes 2");
+            }
+        }
+    }
+
+    #[test]
+    fn an_idle_bottleneck_saves_nothing_up() {
+        let mut model = Model::new(Shape { rate: Some(8_000_000), ..Shape::CABLE }, 7);
+        assert_eq!(model.packet(Duration::ZERO, 1000), Fate::Arrives(MS));
+        assert_eq!(model.packet(Duration::from_secs(9), 1000), Fate::Arrives(Duration::from_secs(9) + MS));
+        assert_eq!(model.packet(Duration::from_secs(9), 1000), Fate::Arrives(Duration::from_secs(9) + 2 * MS));
+    }
+
+    #[test]
+    fn what_is_too_large_vanishes_and_takes_no_time() {
+        let mut model = Model::new(Shape { mtu: Some(1280), rate: Some(8_000_000), ..Shape::CABLE }, 7);
+        assert_eq!(model.packet(Duration::ZERO, 1281), Fate::TooLarge);
+        assert_eq!(model.packet(Duration::ZERO, 1280), Fate::Arrives(Duration::from_micros(1280)));
+    }
+
+    #[test]
+    fn every_packet_is_counted_once_under_its_fate() {
+        let shape = Shape {
+            loss: 0.1,
+            reorder: 0.1,
+            duplicate: 0.1,
+            rate: Some(6_000_000),
+            queue: 20 * MS,
+            mtu: Some(1200),
+            ..Shape::CABLE
+        };
+        let mut model = Model::new(shape, 7);
+        let mut fates = Vec::new();
+        for n in 0..5000u32 {
+            fates.push(model.packet(n * MS, if n % 10 == 0 { 1300 } else { 1000 }));
+        }
+        let count = |is: fn(&Fate) -> bool| fates.iter().filter(|fate| is(fate)).count() as u64;
+        let counts = model.counts();
+        assert_eq!(counts.packets, 5000);
+        assert_eq!(counts.too_large, 500);
+        assert_eq!(counts.lost, count(|fate| *fate == Fate::Lost));
+        assert_eq!(counts.overflowed, count(|fate| *fate == Fate::Overflowed));
+        assert_eq!(counts.doubled, count(|fate| matches!(fate, Fate::Twice(_))));
+        assert!(counts.lost > 0 && counts.overflowed > 0 && counts.doubled > 0 && counts.reordered > 0);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_fates_and_another_one_others() {
+        let shape = Shape { loss: 0.3, jitter: 5 * MS, ..Shape::CABLE };
+        let run = |seed| {
+            let mut model = Model::new(shape, seed);
+            (0..100u32).map(|n| model.packet(n * MS, 1000)).collect::<Vec<_>>()
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+        assert_ne!(seeds(1).0, seeds(1).1);
+    }
+}

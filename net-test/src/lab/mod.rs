@@ -1,0 +1,160 @@
+//! `lab`: twolane through real NATs, a real relay and bad links, on one machine and without the internet.
+//!
+//! Each case has a small internet of its own, made of network namespaces. In it run a relay (TLS, QUIC address
+//! discovery), an iroh-dns-server, and peers, each a process of its own that uses the library as every program does. Two
+//! of them have a conversation: a transfer that is checked by its hash, and requests. What they notice is what counts; how
+//! data went is read from the relay's counters and the kernel's, not from what the peers say.
+//!
+//! Namespaces, routers and NATs are made with `ip` and `nft`, as one would by hand. (The crate patchbay does the same, but
+//! impairs links with netem alone, silently without effect where the kernel has none; and what it does beyond that is some
+//! hundred lines here, in terms that a reader can type into a shell.)
+//!
+//! - [`cases`]: the ladder, from the easiest network to the worst; [`stage`] is what most of them have in common;
+//! - [`world`]: machines, routers and cables; [`nat`]: what routers do to packets; [`link`]: links in user space;
+//! - [`services`]: the relay and the DNS server; [`peer`]: a peer; [`actor`]: a peer as the lab sees it;
+//! - [`run`]: plays and judges; [`figures`], [`report`]: what is measured and said; [`fault`]: why a case did not hold;
+//! - [`needs`]: what the machine has to have; [`tools`], [`netns`], [`process`], [`parts`]: how it is used.
+
+mod actor;
+mod cases;
+mod fault;
+mod figures;
+mod link;
+mod nat;
+mod needs;
+mod netns;
+mod parts;
+mod peer;
+mod process;
+mod report;
+mod run;
+mod services;
+mod stage;
+mod tools;
+mod world;
+
+use std::{ffi::OsString, process::ExitCode, time::Duration};
+
+use clap::{Parser, builder::PossibleValuesParser};
+use serde::de::DeserializeOwned;
+
+use self::{
+    cases::{CASES, Case},
+    fault::Fault,
+    report::{Event, Report},
+};
+use crate::{
+    cli::{self, Problem},
+    exit::Exit,
+    output::Output,
+    stream_tester::report::print,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  lab
+  lab --list
+  lab --only two-home-nats symmetric-both --json
+
+Needs Linux with network namespaces, iproute2, nftables and util-linux; root, or user namespaces. Nothing leaves the
+machine, and nothing is left on it. A case that this machine cannot play is skipped, and says why; with CI=true in the
+environment that is a failure. With --json the last line is the summary. RUST_LOG=twolane=debug shows what goes on inside.
+
+Exit codes:
+    0  every case held that could be played
+    1  a case did not, or something failed on this side
+    2  the command line
+  130  interrupted (SIGINT); 143 terminated (SIGTERM)";
+
+/// Play twolane through real NATs, a relay and bad links, in namespaces on this machine
+#[derive(Debug, Parser)]
+#[command(name = "lab", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Args {
+    /// Only these cases, and those that they are paired with
+    #[arg(long, value_name = "NAME", num_args = 1.., hide_possible_values = true,
+          value_parser = PossibleValuesParser::new(CASES.iter().map(|case| case.name)))]
+    only: Vec<String>,
+
+    /// Print the names of the cases and what each shows, and end
+    #[arg(long)]
+    list: bool,
+
+    /// Give a case up after so many seconds
+    #[arg(long, value_name = "S", default_value_t = 90)]
+    seconds: u64,
+
+    /// Print one JSON object a line to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// The program, with its arguments, the first of which is its name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match args.get(1).and_then(|part| part.to_str()) {
+        Some(parts::SERVE) => return part(&args, services::serve),
+        Some(parts::PEER) => return part(&args, peer::run),
+        _ => {}
+    }
+    let args: Args = match cli::parse(args) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
+    let output = Output::new(args.json, false);
+    let wanted = |case: &&Case| args.only.is_empty() || args.only.iter().any(|name| name == case.name);
+    let cases: Vec<&'static Case> = CASES.iter().filter(wanted).collect();
+    let report = Report::new(output, CASES.iter().map(|case| case.name.len()).max().unwrap_or_default());
+    if args.list {
+        list(&cases, report);
+        return Exit::Done.into();
+    }
+    if !needs::are_met_inside() {
+        // Returns only if it cannot be done.
+        let why = needs::enter();
+        return run::nothing(&cases, report, &why).into();
+    }
+    let bound = Duration::from_secs(args.seconds);
+    let played = cli::drive(async |signals| run::ladder(cases, bound, report, &signals).await);
+    match played {
+        Ok(exit) => exit.into(),
+        Err(problem) => {
+            let exit = problem.exit;
+            output.fail(&problem.into_failure());
+            exit.into()
+        }
+    }
+}
+
+fn list(cases: &[&Case], report: Report) {
+    for case in cases {
+        let pair = case.pair.map(str::to_owned);
+        if report.output.is_json() {
+            report.event(Event::Listed { name: case.name.into(), sentence: case.sentence.into(), pair });
+        } else {
+            let pair = pair.map(|pair| format!(" (paired with {pair})")).unwrap_or_default();
+            print(&format!("{}: {}{pair}", case.name, case.sentence));
+        }
+    }
+}
+
+/// One of the hidden parts: its configuration is the one argument, as JSON.
+fn part<C, F>(args: &[OsString], play: impl FnOnce(C) -> F) -> ExitCode
+where
+    C: DeserializeOwned,
+    F: Future<Output = Result<(), Fault>>,
+{
+    let config = args.get(2).and_then(|config| config.to_str()).and_then(|text| serde_json::from_str(text).ok());
+    let Some(config) = config else {
+        return Exit::Usage.into();
+    };
+    // A signal is for the lab, whose end is the end of the input here.
+    let played =
+        cli::drive(async |_| play(config).await.map_err(|fault| Problem::new(Exit::Failure, fault.to_string())));
+    match played {
+        Ok(()) => Exit::Done.into(),
+        Err(problem) => {
+            Output::new(false, false).fail(&problem.into_failure());
+            Exit::Failure.into()
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A network namespace, and threads inside it.
+
+use std::{fs::File, thread};
+
+use nix::sched::{CloneFlags, setns};
+
+use super::fault::Fault;
+
+/// A network namespace that `ip netns add` made. It goes away with the lab, whose view of `/run` is its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Netns(String);
+
+impl Netns {
+    pub(super) fn named(name: String) -> Self {
+        Self(name)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// What `nsenter` calls it.
+    pub(super) fn enter_option(&self) -> String {
+        format!("--net=/run/netns/{}", self.0)
+    }
+
+    /// Runs `work` on a thread inside, and waits for it, which has to take milliseconds. Sockets and devices opened
+    /// there stay there, whoever uses them.
+    pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Fault> {
+        let what = format!("entering the namespace {}", self.0);
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| -> Result<T, Fault> {
+                let file = File::open(format!("/run/netns/{}", self.0)).map_err(|error| Fault::lab(&what, error))?;
+                setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| Fault::lab(&what, error))?;
+                Ok(work())
+            });
+            thread.join().unwrap_or_else(|_| Err(Fault::lab(&what, "the thread has died")))
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! A peer of a case: a twolane endpoint in a namespace, as a process of its own (`lab peer`).
+//!
+//! It serves a transfer and requests, and has a conversation with another peer when it is told to: a transfer that is
+//! checked by its hash, and requests one after the other, both until it is told to stop.
+//!
+//! - [`messages`]: what it is told, and what it says;
+//! - [`talk`]: its side of a conversation that it began;
+//! - [`serve`]: its side of one that it did not.
+
+mod messages;
+mod serve;
+mod talk;
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use twolane::{Endpoint, Event, PathKind, SecretKey};
+
+pub(super) use self::messages::{Command, Config, Done, Reach, Said};
+use super::{fault::Fault, parts};
+use crate::output::{in_one_line, now_ns};
+
+/// How long a peer waits for a relay. Some cases have none for a while.
+const ONLINE: Duration = Duration::from_secs(120);
+/// How long its end may take.
+const SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// `lab peer`: until the input ends.
+pub(super) async fn run(config: Config) -> Result<(), Fault> {
+    let endpoint = bind(config).await?;
+    serve::serve(&endpoint)?;
+    let sockets = endpoint.status().sockets;
+    parts::say(&Said::Ready { id52: endpoint.id52(), sockets });
+
+    let mut events = endpoint.events();
+    let mut commands = parts::commands::<Command>();
+    let (mut tasks, mut stop) = (JoinSet::new(), CancellationToken::new());
+    tasks.spawn(online(endpoint.clone()));
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(Command::Talk { peer }) => {
+                    stop = CancellationToken::new();
+                    tasks.spawn(talk::talk(endpoint.clone(), peer, stop.clone()));
+                }
+                Some(Command::Stop) => stop.cancel(),
+                Some(Command::Ask { peer, within_ms }) => {
+                    tasks.spawn(talk::ask(endpoint.clone(), peer, Duration::from_millis(within_ms)));
+                }
+                None => break,
+            },
+            Some(event) = events.next() => tell(&event),
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+    tasks.abort_all();
+    endpoint.shutdown(SHUTDOWN).await;
+    Ok(())
+}
+
+async fn bind(config: Config) -> Result<Endpoint, Fault> {
+    let Reach { relay, root, nameserver, directory } = config.reach;
+    let mut builder = Endpoint::builder().n0(false).mdns(config.mdns);
+    if let Some(key) = config.key {
+        builder = builder.secret_key(SecretKey::from_bytes(&key));
+    }
+    if let Some(relay) = relay {
+        builder = builder.relay(relay);
+    }
+    if let Some(root) = root {
+        builder = builder.trust_root(root);
+    }
+    if let Some(nameserver) = nameserver {
+        builder = builder.nameserver(nameserver);
+    }
+    if let Some((pkarr, origin)) = directory {
+        builder = builder.directory(pkarr, origin);
+    }
+    builder.bind().await.map_err(|error| Fault::lab("no endpoint", in_one_line(&error)))
+}
+
+async fn online(endpoint: Endpoint) {
+    let begun = Instant::now();
+    if endpoint.online(ONLINE).await {
+        let ticket = endpoint.ticket().relay_only().to_string();
+        parts::say(&Said::Online { after_ms: milliseconds(begun.elapsed()), ticket });
+    }
+}
+
+fn tell(event: &Event) {
+    let at_ns = now_ns();
+    match event {
+        Event::PathChanged { path, .. } => parts::say(&Said::Path { direct: *path == PathKind::Direct, at_ns }),
+        Event::Disconnected { cause, .. } => parts::say(&Said::Gone { cause: in_one_line(&**cause), at_ns }),
+        _ => {}
+    }
+}
+
+/// To the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}

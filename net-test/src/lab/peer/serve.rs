@@ -1,0 +1,49 @@
+//! The side of a conversation that did not begin it.
+
+use std::time::Instant;
+
+use twolane::{Endpoint, NextError, ReadError, XStream};
+
+use super::{
+    messages::{Gap, Gaps, Receipt},
+    milliseconds,
+};
+use crate::{lab::fault::Fault, output::now_ns};
+
+/// Data up to its end; the answer is a [`Receipt`].
+pub(super) const TRANSFER: &str = "lab-transfer/1";
+/// The response is the request, backwards.
+pub(super) const ASK: &str = "lab-ask/1";
+
+pub(super) fn serve(endpoint: &Endpoint) -> Result<(), Fault> {
+    let broken = |error: twolane::ServeError| Fault::lab("nothing can be served", error);
+    endpoint
+        .serve_requests(ASK, |request| async move { Ok(request.body.iter().rev().copied().collect::<Vec<_>>().into()) })
+        .map_err(broken)?;
+    // A transfer that is cut is the other side's to tell: it has begun the conversation.
+    endpoint.serve(TRANSFER, |stream| async move { drop(receive(stream).await) }).map_err(broken)
+}
+
+async fn receive(mut stream: XStream) -> Result<(), NextError> {
+    let (mut hasher, mut bytes, mut gaps) = (blake3::Hasher::new(), 0, Gaps::default());
+    let mut buffer = vec![0; 64 * 1024];
+    let mut last: Option<(Instant, u64)> = None;
+    loop {
+        let len = stream.read(&mut buffer).await.map_err(NextError::Read)?;
+        let (now, now_ns) = (Instant::now(), now_ns());
+        if let Some((last, at_ns)) = last {
+            gaps.add(Gap { at_ns, ms: milliseconds(now - last) });
+        }
+        last = Some((now, now_ns));
+        if len == 0 {
+            break;
+        }
+        hasher.update(&buffer[..len]);
+        bytes += len as u64;
+    }
+    let receipt = Receipt { bytes, hash: hasher.finalize().to_hex().to_string(), gaps };
+    let unsent = |_| NextError::Read(ReadError::Reset { code: 0 });
+    stream.send_json(&receipt).await.map_err(|_| NextError::Text)?;
+    stream.finish().map_err(unsent)?;
+    stream.delivered().await.map_err(unsent)
+}

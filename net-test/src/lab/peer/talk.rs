@@ -1,0 +1,148 @@
+//! The side of a conversation that began it.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use twolane::{Endpoint, Ticket};
+
+use super::{
+    messages::{Done, Gap, Gaps, Receipt, Said},
+    milliseconds,
+    serve::{ASK, TRANSFER},
+};
+use crate::{
+    lab::parts,
+    output::{in_one_line, now_ns},
+    stream_tester::pattern,
+};
+
+/// The transfer goes at 0.5 MB/s: enough to fill every path's window for a moment when it stalls, and little enough that
+/// several cases can be played at a time.
+const PIECE: usize = 16 * 1024;
+const PIECE_EVERY: Duration = Duration::from_millis(32);
+/// A request follows the last response after so long.
+const PAUSE: Duration = Duration::from_millis(20);
+const REQUEST: usize = 64;
+/// A request that takes as long has failed. Longer than any stall that a case allows, so that a stall is seen as one.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// For [`ask`]: a try, and the time until the next.
+const TRY: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// A transfer and requests, until `stop`.
+pub(super) async fn talk(endpoint: Endpoint, peer: String, stop: CancellationToken) {
+    let peer: Ticket = match peer.parse() {
+        Ok(peer) => peer,
+        Err(error) => return broken("the peer's name", &error),
+    };
+    let (sent, asked) = tokio::join!(transfer(&endpoint, &peer, &stop), requests(&endpoint, &peer, &stop));
+    let (Some((bytes, hash, receipt)), Some((requests, slow))) = (sent, asked) else { return };
+    let mut gaps = receipt.gaps;
+    gaps.join(slow);
+    parts::say(&Said::Done(Done {
+        identical: receipt.bytes == bytes && receipt.hash == hash,
+        bytes,
+        requests,
+        gaps: gaps.worth_telling,
+        longest_ms: gaps.longest_ms,
+    }));
+}
+
+/// One request, again until there is a response.
+pub(super) async fn ask(endpoint: Endpoint, peer: String, within: Duration) {
+    let peer: Ticket = match peer.parse() {
+        Ok(peer) => peer,
+        Err(error) => return broken("the peer's name", &error),
+    };
+    let (begun, mut tries, mut last_error) = (Instant::now(), 0, None);
+    while begun.elapsed() < within {
+        tries += 1;
+        match endpoint.request(&peer, ASK, "ab", TRY).await {
+            Ok(response) => {
+                return parts::say(&Said::Asked { ok: response == "ba", tries, at_ns: now_ns(), last_error });
+            }
+            Err(error) => last_error = Some(in_one_line(&error)),
+        }
+        sleep(AGAIN).await;
+    }
+    parts::say(&Said::Asked { ok: false, tries, at_ns: now_ns(), last_error });
+}
+
+async fn transfer(endpoint: &Endpoint, peer: &Ticket, stop: &CancellationToken) -> Option<(u64, String, Receipt)> {
+    let mut stream = match endpoint.get_stream(peer, TRANSFER).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            broken("the transfer's stream was not opened", &error);
+            return None;
+        }
+    };
+    parts::say(&Said::Talking { at_ns: now_ns() });
+    let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
+    let mut ticks = interval(PIECE_EVERY);
+    // What could not be sent during a stall is not sent all at once after it.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        let piece = pattern::slice(1, bytes, PIECE);
+        hasher.update(&piece);
+        bytes += piece.len() as u64;
+        if let Err(error) = stream.write_all(&piece).await {
+            broken("the transfer failed", &error);
+            return None;
+        }
+    }
+    let receipt = async {
+        stream.finish().map_err(|error| in_one_line(&error))?;
+        stream.next_json::<Receipt>().await.map_err(|error| in_one_line(&error))
+    };
+    match receipt.await {
+        Ok(receipt) => Some((bytes, hasher.finalize().to_hex().to_string(), receipt)),
+        Err(error) => {
+            say_broken(format!("the transfer's end failed: {error}"));
+            None
+        }
+    }
+}
+
+async fn requests(endpoint: &Endpoint, peer: &Ticket, stop: &CancellationToken) -> Option<(u64, Gaps)> {
+    let (mut count, mut gaps) = (0, Gaps::default());
+    while !stop.is_cancelled() {
+        let body = pattern::bytes(count, REQUEST);
+        let (begun, at_ns) = (Instant::now(), now_ns());
+        let response = match endpoint.request(peer, ASK, body.clone(), DEADLINE).await {
+            Ok(response) => response,
+            Err(error) => {
+                broken("a request failed", &error);
+                return None;
+            }
+        };
+        if !response.iter().rev().eq(body.iter()) {
+            say_broken("a response is for another request".into());
+            return None;
+        }
+        if count == 0 {
+            // How long this one took is the time to the first byte, and no gap.
+            parts::say(&Said::FirstByte { at_ns: now_ns() });
+        } else {
+            gaps.add(Gap { at_ns, ms: milliseconds(begun.elapsed()) });
+        }
+        count += 1;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(PAUSE) => {}
+        }
+    }
+    Some((count, gaps))
+}
+
+fn broken(what: &str, error: &(impl std::error::Error + 'static)) {
+    say_broken(format!("{what}: {}", in_one_line(error)));
+}
+
+fn say_broken(what: String) {
+    parts::say(&Said::Broken { what, at_ns: now_ns() });
+}

@@ -1,0 +1,64 @@
+//! The programs that the lab runs: `ip`, `nft` and those of util-linux.
+
+use std::{process::Stdio, time::Duration};
+
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+
+use super::fault::Fault;
+
+/// Each takes milliseconds; on a machine that is out of breath, a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a program, with `input` on its standard input, and returns what it prints.
+pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<String, Fault> {
+    let what = || format!("{program} {}", args.join(" "));
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Fault::lab(&what(), error))?;
+    let mut stdin = child.stdin.take();
+    let feed = async {
+        if let Some(stdin) = &mut stdin {
+            // A program that ends early says why on its standard error.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        drop(stdin);
+    };
+    let done = async { tokio::join!(feed, child.wait_with_output()).1 };
+    let output = timeout(PATIENCE, done)
+        .await
+        .map_err(|_| Fault::lab(&what(), "it does not end"))?
+        .map_err(|error| Fault::lab(&what(), error))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    Err(Fault::lab(&what(), format!("{said} (input: {})", input.trim().replace('\n', "; "))))
+}
+
+/// Lines for `ip -batch`, here or in a namespace.
+pub(super) async fn ip(namespace: Option<&str>, lines: &str) -> Result<(), Fault> {
+    let args: &[&str] = match namespace {
+        Some(name) => &["-n", name, "-batch", "-"],
+        None => &["-batch", "-"],
+    };
+    run("ip", args, lines).await.map(drop)
+}
+
+/// Rules for `nft -f`, in a namespace.
+pub(super) async fn nft(namespace: &str, rules: &str) -> Result<(), Fault> {
+    run("nsenter", &[&format!("--net=/run/netns/{namespace}"), "nft", "-f", "-"], rules).await.map(drop)
+}
+
+/// An answer of `nft --json`, in a namespace.
+pub(super) async fn nft_list(namespace: &str, args: &[&str]) -> Result<serde_json::Value, Fault> {
+    let enter = format!("--net=/run/netns/{namespace}");
+    let mut all = vec![enter.as_str(), "nft", "--json", "list"];
+    all.extend_from_slice(args);
+    let text = run("nsenter", &all, "").await?;
+    serde_json::from_str(&text).map_err(|error| Fault::lab("nft --json", error))
+}

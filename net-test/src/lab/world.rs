@@ -1,0 +1,408 @@
+//! The small internet of one case: machines, routers, and the cables between them.
+//!
+//! Everything is a network namespace with cables (veth pairs) to others. `inet` in the middle is where all routers and
+//! public machines are plugged in:
+//!
+//! ```text
+//!   a ── r1 ──┐               ┌── r2 ── b
+//!  10.0.1.2   │     inet      │   10.0.2.2
+//!             ├──198.18.0.1───┤
+//!             │  2001:db8::1  │
+//!   srv ──────┘               └── …
+//!  198.18.0.2
+//! ```
+//!
+//! Each world has these addresses to itself, so that cases can be played at the same time.
+
+use std::{
+    fmt::Write,
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+use super::{
+    fault::Fault,
+    link::{Link, Plug, Shape, probe},
+    nat,
+    nat::Nat,
+    netns::Netns,
+    tools,
+};
+
+/// The services' addresses: the relay, the DNS server.
+pub(super) const SERVICES_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+/// See [`SERVICES_V4`].
+pub(super) const SERVICES_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+
+/// Which kinds of addresses a machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+    Dual,
+}
+
+impl Family {
+    pub(super) fn v4(self) -> bool {
+        self != Self::V6
+    }
+
+    pub(super) fn v6(self) -> bool {
+        self != Self::V4
+    }
+}
+
+/// One machine.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    pub(super) netns: Netns,
+    pub(super) v4: Option<Ipv4Addr>,
+    pub(super) v6: Option<Ipv6Addr>,
+    /// The way out: a cable's end.
+    pub(super) uplink: &'static str,
+    /// Where that leads.
+    gateway_v4: Option<Ipv4Addr>,
+    gateway_v6: Option<Ipv6Addr>,
+}
+
+/// One router.
+#[derive(Debug, Clone)]
+pub(super) struct Router {
+    /// Its side towards the internet.
+    pub(super) wan: Machine,
+    pub(super) nat: Nat,
+    number: u8,
+    /// The first three numbers of its inside.
+    inside: [u8; 3],
+    hosts: u8,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct World {
+    prefix: String,
+    family: Family,
+    routers: u8,
+    cables: u32,
+    publics: u8,
+    inet: Netns,
+}
+
+impl World {
+    /// An internet with nobody in it. `family` is what it carries.
+    pub(super) async fn new(family: Family) -> Result<Self, Fault> {
+        // One process at a time sees these names: its /run is its own.
+        static WORLDS: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("w{}", WORLDS.fetch_add(1, Relaxed));
+        let inet = Netns::named(format!("{prefix}-inet"));
+        let world = Self { prefix, family, routers: 0, cables: 0, publics: 0, inet: inet.clone() };
+        create(&inet, true).await?;
+        let mut lines = String::from("link add hub type bridge\nlink set hub up\n");
+        if family.v4() {
+            lines.push_str("addr add 198.18.0.1/24 dev hub\n");
+        }
+        if family.v6() {
+            lines.push_str("addr add 2001:db8::1/64 dev hub nodad\n");
+        }
+        tools::ip(Some(inet.name()), &lines).await?;
+        Ok(world)
+    }
+
+    /// The machine of the services.
+    pub(super) async fn services(&mut self) -> Result<Machine, Fault> {
+        self.on_the_internet("srv", 2, self.family, false).await
+    }
+
+    /// A machine with a public address.
+    pub(super) async fn public(&mut self, name: &str, family: Family) -> Result<Machine, Fault> {
+        self.publics += 1;
+        self.on_the_internet(name, 100 + self.publics, family, false).await
+    }
+
+    /// A router with a public address.
+    pub(super) async fn router(&mut self, nat: Nat, family: Family) -> Result<Router, Fault> {
+        self.routers += 1;
+        let number = self.routers;
+        let wan = self.on_the_internet(&format!("r{number}"), 10 + number, family, true).await?;
+        if family.v6() {
+            let route = format!("route add {}/64 via 2001:db8::{:x}\n", inside_v6(number, 0), 10 + number);
+            tools::ip(Some(self.inet.name()), &route).await?;
+        }
+        self.finish_router(Router { wan, nat, number, inside: [10, 0, number], hosts: 1 }).await
+    }
+
+    /// A router of a carrier: those behind it are routers, in 100.64.0.0/10 (RFC 6598). IPv4 alone.
+    pub(super) async fn carrier(&mut self, nat: Nat) -> Result<Router, Fault> {
+        self.routers += 1;
+        let number = self.routers;
+        let wan = self.on_the_internet(&format!("r{number}"), 10 + number, Family::V4, true).await?;
+        self.finish_router(Router { wan, nat, number, inside: [100, 64, number], hosts: 1 }).await
+    }
+
+    /// A router behind another one.
+    pub(super) async fn router_behind(&mut self, carrier: &mut Router, nat: Nat) -> Result<Router, Fault> {
+        self.routers += 1;
+        let number = self.routers;
+        let wan = self.behind(carrier, &format!("r{number}"), "wan", Family::V4, true).await?;
+        self.finish_router(Router { wan, nat, number, inside: [10, 0, number], hosts: 1 }).await
+    }
+
+    /// A machine behind a router.
+    pub(super) async fn host(&mut self, router: &mut Router, name: &str, family: Family) -> Result<Machine, Fault> {
+        self.behind(router, name, "eth0", family, false).await
+    }
+
+    /// A machine behind a router, at the other end of a link of this shape, which was measured. IPv4 alone.
+    pub(super) async fn distant_host(
+        &mut self,
+        router: &mut Router,
+        name: &str,
+        shape: Shape,
+        seed: u64,
+    ) -> Result<(Machine, Link), Fault> {
+        self.cables += 1;
+        let netns = self.namespace(name, false).await?;
+        let [a, b, _] = router.inside;
+        // A subnet of its own: the router's end is a device without neighbours.
+        let subnet = 100 + u8::try_from(self.cables).unwrap_or_default();
+        let far = Machine {
+            netns,
+            v4: Some(Ipv4Addr::new(a, b, subnet, 2)),
+            v6: None,
+            uplink: "eth0",
+            gateway_v4: Some(Ipv4Addr::new(a, b, subnet, 1)),
+            gateway_v6: None,
+        };
+        let near = Plug { netns: router.wan.netns.clone(), interface: format!("far{}", self.cables) };
+        let link = join(&far, &near, shape, seed).await?;
+        Ok((far, link))
+    }
+
+    /// Two machines with a link of this shape between them, and nothing else, for measuring it. IPv4 alone.
+    pub(super) async fn two_unverified(&mut self, shape: Shape, seed: u64) -> Result<(Machine, Machine, Link), Fault> {
+        let end = |netns, own, other| Machine {
+            netns,
+            v4: Some(Ipv4Addr::new(10, 99, 0, own)),
+            v6: None,
+            uplink: "eth0",
+            gateway_v4: Some(Ipv4Addr::new(10, 99, 0, other)),
+            gateway_v6: None,
+        };
+        let a = end(self.namespace("a", false).await?, 1, 2);
+        let b = end(self.namespace("b", false).await?, 2, 1);
+        let plug = |machine: &Machine| Plug { netns: machine.netns.clone(), interface: machine.uplink.to_owned() };
+        let link = Link::start(&plug(&a), &plug(&b), shape, seed)?;
+        a.configure().await?;
+        b.configure().await?;
+        Ok((a, b, link))
+    }
+
+    /// Takes a machine's cable out of its router, and plugs it into another one: a laptop that moves.
+    pub(super) async fn move_to(&mut self, machine: &mut Machine, router: &mut Router) -> Result<(), Fault> {
+        tools::ip(Some(machine.netns.name()), &format!("link del {}\n", machine.uplink)).await?;
+        let family = match (machine.v4, machine.v6) {
+            (Some(_), None) => Family::V4,
+            (None, Some(_)) => Family::V6,
+            _ => Family::Dual,
+        };
+        let moved = self.plug_in(router, machine.netns.clone(), machine.uplink, family).await?;
+        *machine = moved;
+        Ok(())
+    }
+
+    async fn on_the_internet(&mut self, name: &str, host: u8, family: Family, routes: bool) -> Result<Machine, Fault> {
+        let netns = self.namespace(name, routes).await?;
+        let uplink = if routes { "wan" } else { "eth0" };
+        let machine = Machine {
+            netns,
+            v4: family.v4().then(|| Ipv4Addr::new(198, 18, 0, host)),
+            v6: family.v6().then(|| inside_v6(0, host.into())),
+            uplink,
+            gateway_v4: family.v4().then_some(Ipv4Addr::new(198, 18, 0, 1)),
+            gateway_v6: family.v6().then(|| inside_v6(0, 1)),
+        };
+        let inet = self.inet.clone();
+        self.cable(&inet, "hub", &machine).await?;
+        Ok(machine)
+    }
+
+    async fn behind(
+        &mut self,
+        router: &mut Router,
+        name: &str,
+        uplink: &'static str,
+        family: Family,
+        routes: bool,
+    ) -> Result<Machine, Fault> {
+        let netns = self.namespace(name, routes).await?;
+        self.plug_in(router, netns, uplink, family).await
+    }
+
+    async fn plug_in(
+        &mut self,
+        router: &mut Router,
+        netns: Netns,
+        uplink: &'static str,
+        family: Family,
+    ) -> Result<Machine, Fault> {
+        router.hosts += 1;
+        let [a, b, c] = router.inside;
+        let machine = Machine {
+            netns,
+            v4: family.v4().then(|| Ipv4Addr::new(a, b, c, router.hosts)),
+            v6: family.v6().then(|| inside_v6(router.number, router.hosts.into())),
+            uplink,
+            gateway_v4: family.v4().then(|| Ipv4Addr::new(a, b, c, 1)),
+            gateway_v6: family.v6().then(|| inside_v6(router.number, 1)),
+        };
+        let at = router.wan.netns.clone();
+        self.cable(&at, "lan", &machine).await?;
+        Ok(machine)
+    }
+
+    /// A cable from a machine to a bridge, with the machine's addresses and its way out.
+    async fn cable(&mut self, at: &Netns, bridge: &str, machine: &Machine) -> Result<(), Fault> {
+        self.cables += 1;
+        let (port, uplink, name) = (format!("p{}", self.cables), machine.uplink, machine.netns.name());
+        let pair = format!("link add {port} netns {} type veth peer name {uplink} netns {name}\n", at.name());
+        tools::ip(None, &pair).await?;
+        tools::ip(Some(at.name()), &format!("link set {port} master {bridge} up\n")).await?;
+        machine.configure().await
+    }
+
+    async fn finish_router(&self, router: Router) -> Result<Router, Fault> {
+        let [a, b, c] = router.inside;
+        let mut lines = String::from("link add lan type bridge\nlink set lan up\n");
+        if router.wan.v4.is_some() {
+            let _ = writeln!(lines, "addr add {a}.{b}.{c}.1/24 dev lan");
+        }
+        if router.wan.v6.is_some() {
+            let _ = writeln!(lines, "addr add {}/64 dev lan nodad", inside_v6(router.number, 1));
+        }
+        let name = router.wan.netns.name();
+        tools::ip(Some(name), &lines).await?;
+        tools::nft(name, &router.nat.rules()).await?;
+        Ok(router)
+    }
+
+    async fn namespace(&self, name: &str, routes: bool) -> Result<Netns, Fault> {
+        let netns = Netns::named(format!("{}-{name}", self.prefix));
+        create(&netns, routes).await?;
+        Ok(netns)
+    }
+
+    /// Everything that is still inside loses its network; the namespaces go away with the last process in them.
+    pub(super) async fn end(self) -> Result<(), Fault> {
+        let names = tools::run("ip", &["netns", "list"], "").await?;
+        let own = format!("{}-", self.prefix);
+        let lines: String = names
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|name| name.starts_with(&own))
+            .map(|name| format!("netns del {name}\n"))
+            .collect();
+        tools::ip(None, &lines).await
+    }
+}
+
+impl Machine {
+    /// Its addresses, without their prefixes.
+    pub(super) fn addrs(&self) -> Vec<IpAddr> {
+        self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6)).collect()
+    }
+
+    /// Counts from now on what goes directly, in [`Machine::direct_bytes`].
+    pub(super) async fn count_direct(&self, services: &[IpAddr]) -> Result<(), Fault> {
+        tools::nft(self.netns.name(), &nat::count(services)).await
+    }
+
+    /// Bytes of UDP that this machine sent to and got from others than the services, by the kernel's count.
+    pub(super) async fn direct_bytes(&self) -> Result<u64, Fault> {
+        let listed = tools::nft_list(self.netns.name(), &["counters"]).await?;
+        let counters = listed["nftables"].as_array().cloned().unwrap_or_default();
+        let bytes: Vec<u64> = counters.iter().filter_map(|entry| entry["counter"]["bytes"].as_u64()).collect();
+        if bytes.len() == 2 { Ok(bytes.iter().sum()) } else { Err(Fault::Lab(format!("odd counters: {listed}"))) }
+    }
+
+    /// Takes the cable out, or puts it in again. What the kernel forgets then is given again.
+    pub(super) async fn set_link(&self, up: bool) -> Result<(), Fault> {
+        if up {
+            self.configure().await
+        } else {
+            tools::ip(Some(self.netns.name()), &format!("link set {} down\n", self.uplink)).await
+        }
+    }
+
+    async fn configure(&self) -> Result<(), Fault> {
+        let uplink = self.uplink;
+        let mut lines = format!("link set {uplink} up\n");
+        if let (Some(addr), Some(gateway)) = (self.v4, self.gateway_v4) {
+            let _ = writeln!(lines, "addr replace {addr}/24 dev {uplink}\nroute replace default via {gateway}");
+        }
+        if let (Some(addr), Some(gateway)) = (self.v6, self.gateway_v6) {
+            let _ = writeln!(lines, "addr replace {addr}/64 dev {uplink} nodad");
+            let _ = writeln!(lines, "route replace default via {gateway} dev {uplink}");
+        }
+        tools::ip(Some(self.netns.name()), &lines).await
+    }
+}
+
+impl Router {
+    /// Drops all UDP to and from these addresses, without a word.
+    pub(super) async fn cut(&self, with: &[IpAddr]) -> Result<(), Fault> {
+        tools::nft(self.wan.netns.name(), &nat::cut(with)).await
+    }
+
+    /// Ends what [`Router::cut`] began.
+    pub(super) async fn heal(&self) -> Result<(), Fault> {
+        tools::nft(self.wan.netns.name(), nat::HEAL).await
+    }
+
+    /// Forgets all mappings, and maps one port to another one from now on.
+    pub(super) async fn rebind(&self, rebound: nat::Rebound) -> Result<(), Fault> {
+        tools::nft(self.wan.netns.name(), &self.nat.rebound(rebound)).await?;
+        // What was masqueraded through an interface is forgotten when that goes down.
+        self.wan.set_link(false).await?;
+        self.wan.set_link(true).await
+    }
+}
+
+/// A link from a machine to a router, measured.
+async fn join(far: &Machine, near: &Plug, shape: Shape, seed: u64) -> Result<Link, Fault> {
+    let (Some(addr), Some(gateway)) = (far.v4, far.gateway_v4) else {
+        return Err(Fault::Lab("a link without addresses".into()));
+    };
+    let plug = Plug { netns: far.netns.clone(), interface: far.uplink.to_owned() };
+    let link = Link::start(&plug, near, shape, seed)?;
+    let lines = format!("addr add {gateway}/24 dev {0}\nlink set {0} up\n", near.interface);
+    tools::ip(Some(near.netns.name()), &lines).await?;
+    far.configure().await?;
+    let down = probe::Way { from: near.netns.clone(), to: far.netns.clone(), addr };
+    probe::verify(&down, &shape).await?;
+    probe::verify(&probe::Way { from: far.netns.clone(), to: near.netns.clone(), addr: gateway }, &shape).await?;
+    Ok(link)
+}
+
+/// From one machine to another.
+pub(super) fn way(from: &Machine, to: &Machine) -> Result<probe::Way, Fault> {
+    let addr = to.v4.ok_or_else(|| Fault::Lab("a way without an address".into()))?;
+    Ok(probe::Way { from: from.netns.clone(), to: to.netns.clone(), addr })
+}
+
+async fn create(netns: &Netns, routes: bool) -> Result<(), Fault> {
+    tools::ip(None, &format!("netns add {}\n", netns.name())).await?;
+    tools::ip(Some(netns.name()), "link set lo up\n").await?;
+    if routes {
+        let written = netns.inside(|| {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
+        })?;
+        written.map_err(|error| Fault::lab("a router cannot be told to route", error))?;
+    }
+    Ok(())
+}
+
+fn inside_v6(router: u8, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, router.into(), 0, 0, 0, 0, host)
+}
