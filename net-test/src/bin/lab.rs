@@ -2,7 +2,7 @@
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    twolane_test::lab::main(std::env::args_os())
+    twolane_test::lab::main(std::env::args_os().collect())
 }
 
 #[cfg(not(target_os = "linux"))]

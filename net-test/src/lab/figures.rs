@@ -40,10 +40,10 @@ impl Figures {
         for said in log {
             match said {
                 Said::FirstByte { at_ns } if *at_ns >= began_ns => {
-                    self.ttfb_ms.get_or_insert(since(began_ns, *at_ns));
+                    self.ttfb_ms.get_or_insert_with(|| since(began_ns, *at_ns));
                 }
                 Said::Path { direct: true, at_ns } if *at_ns >= began_ns => {
-                    self.direct_ms.get_or_insert(since(began_ns, *at_ns));
+                    self.direct_ms.get_or_insert_with(|| since(began_ns, *at_ns));
                 }
                 Said::Done(done) => self.read_done(done),
                 _ => {}

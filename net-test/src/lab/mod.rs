@@ -13,6 +13,7 @@
 //! - [`world`]: machines, routers and cables; [`nat`]: what routers do to packets; [`link`]: links in user space;
 //! - [`services`]: the relay and the DNS server; [`peer`]: a peer; [`actor`]: a peer as the lab sees it;
 //! - [`run`]: plays and judges; [`figures`], [`report`]: what is measured and said; [`fault`]: why a case did not hold;
+//! - [`links`]: the table of links, with twolane and raw iroh side by side;
 //! - [`needs`]: what the machine has to have; [`tools`], [`netns`], [`process`], [`parts`]: how it is used.
 
 mod actor;
@@ -20,6 +21,7 @@ mod cases;
 mod fault;
 mod figures;
 mod link;
+mod links;
 mod nat;
 mod needs;
 mod netns;
@@ -35,7 +37,7 @@ mod world;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
-use clap::{Parser, builder::PossibleValuesParser};
+use clap::{Parser, Subcommand, builder::PossibleValuesParser};
 use serde::de::DeserializeOwned;
 
 use self::{
@@ -55,6 +57,7 @@ Examples:
   lab
   lab --list
   lab --only two-home-nats symmetric-both --json
+  lab links
 
 Needs Linux with network namespaces, iproute2, nftables and util-linux; root, or user namespaces. Nothing leaves the
 machine, and nothing is left on it. A case that this machine cannot play is skipped, and says why; with CI=true in the
@@ -68,8 +71,11 @@ Exit codes:
 
 /// Play twolane through real NATs, a relay and bad links, in namespaces on this machine
 #[derive(Debug, Parser)]
-#[command(name = "lab", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "lab", version, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Only these cases, and those that they are paired with
     #[arg(long, value_name = "NAME", num_args = 1.., hide_possible_values = true,
           value_parser = PossibleValuesParser::new(CASES.iter().map(|case| case.name)))]
@@ -88,18 +94,28 @@ pub struct Args {
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    Links(links::Args),
+}
+
 /// The program, with its arguments, the first of which is its name.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
+pub fn main(args: Vec<OsString>) -> ExitCode {
     match args.get(1).and_then(|part| part.to_str()) {
         Some(parts::SERVE) => return part(&args, services::serve),
         Some(parts::PEER) => return part(&args, peer::run),
+        Some(parts::END) => return part(&args, links::end),
+        Some(parts::SENDER) => return cli::sender::main(args[1..].to_vec()),
+        Some(parts::RECEIVER) => return cli::receiver::main(args[1..].to_vec()),
         _ => {}
     }
     let args: Args = match cli::parse(args) {
         Ok(args) => args,
         Err(code) => return code,
     };
+    if let Some(Command::Links(args)) = &args.command {
+        return links::main(args);
+    }
     let output = Output::new(args.json, false);
     let wanted = |case: &&Case| args.only.is_empty() || args.only.iter().any(|name| name == case.name);
     let cases: Vec<&'static Case> = CASES.iter().filter(wanted).collect();

@@ -9,6 +9,13 @@ use tokio::sync::mpsc;
 pub(super) const SERVE: &str = "serve";
 /// A peer of a case: [`super::peer`].
 pub(super) const PEER: &str = "peer";
+/// An end of a link that is measured: [`super::links`].
+pub(super) const END: &str = "end";
+
+/// The two programs, for a file over a link.
+pub(super) const SENDER: &str = "sender";
+/// See [`SENDER`].
+pub(super) const RECEIVER: &str = "receiver";
 
 /// Commands that wait.
 const COMMANDS: usize = 64;

@@ -10,6 +10,8 @@ mod doctor;
 mod endings;
 mod hostile;
 mod hostile_scenes;
+#[cfg(target_os = "linux")]
+mod lab;
 mod refusals;
 mod scale;
 mod stream_tester;

@@ -1,0 +1,116 @@
+//! Which links there are, and what has to hold on them.
+
+use std::time::Duration;
+
+use crate::lab::link::Shape;
+
+/// A link, the same in both directions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Link {
+    /// Both ways together.
+    pub(super) rtt_ms: u64,
+    pub(super) mbit: u64,
+    /// Of a thousand packets, in each direction.
+    pub(super) lost: u64,
+}
+
+/// What is promised on a link. Ratios are of twolane to raw iroh.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Promise {
+    /// Bulk on one stream.
+    pub(super) bulk: f64,
+    /// A file from sender to receiver, as a share of the link's rate.
+    pub(super) file: Option<f64>,
+    /// A stream that is opened on a live connection, and a request with early data, in round trips.
+    pub(super) round_trips: Option<f64>,
+    /// The slowest of a hundred requests beside bulk, in round trips.
+    pub(super) beside: Option<f64>,
+}
+
+impl Link {
+    const fn new(rtt_ms: u64, mbit: u64, lost: u64) -> Self {
+        Self { rtt_ms, mbit, lost }
+    }
+
+    pub(super) fn name(&self) -> String {
+        let Self { rtt_ms, mbit, lost } = self;
+        match lost {
+            0 => format!("{rtt_ms}ms-{mbit}mbit"),
+            _ => format!("{rtt_ms}ms-{mbit}mbit-{}%", *lost as f64 / 10.0),
+        }
+    }
+
+    pub(super) fn rtt(&self) -> Duration {
+        Duration::from_millis(self.rtt_ms)
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        Shape {
+            delay: self.rtt() / 2,
+            loss: self.lost as f64 / 1000.0,
+            rate: Some(self.mbit * 1_000_000),
+            ..Shape::CABLE
+        }
+    }
+
+    /// Bytes a second.
+    pub(super) fn bytes(&self) -> f64 {
+        self.mbit as f64 * 1e6 / 8.0
+    }
+
+    pub(super) fn promise(&self) -> Promise {
+        // A lost packet costs a request its detection, which is what a loss costs everybody.
+        let lossless = self.lost == 0;
+        Promise {
+            bulk: match (self.rtt_ms, self.mbit, self.lost) {
+                (100, 500, 0) => 1.5,
+                (20, 500, 1) | (100, 100, 10) => 10.0,
+                _ => 0.95,
+            },
+            file: (*self == Self::new(100, 500, 0)).then_some(0.8),
+            round_trips: (self.rtt_ms == 100 && lossless).then_some(1.03),
+            beside: lossless.then_some(3.0),
+        }
+    }
+}
+
+/// Those that something is promised for, beyond being no worse; and one that is no link's worst.
+pub(super) const LINKS: &[Link] =
+    &[Link::new(100, 500, 0), Link::new(20, 500, 1), Link::new(100, 100, 10), Link::new(20, 100, 0)];
+
+/// Every combination.
+pub(super) fn all() -> Vec<Link> {
+    let mut links = Vec::new();
+    for rtt_ms in [20, 100, 300] {
+        for mbit in [10, 100, 500] {
+            for lost in [0, 1, 10, 50] {
+                links.push(Link::new(rtt_ms, mbit, lost));
+            }
+        }
+    }
+    links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_links_of_the_promises_are_among_all() {
+        let all = all();
+        assert_eq!(all.len(), 36);
+        for link in LINKS {
+            assert!(all.contains(link), "{}", link.name());
+        }
+        let promised = |bulk: f64| all.iter().filter(|link| (link.promise().bulk - bulk).abs() < 1e-9).count();
+        assert_eq!((promised(1.5), promised(10.0), promised(0.95)), (1, 2, 33));
+    }
+
+    #[test]
+    fn a_link_is_called_what_it_is() {
+        assert_eq!(Link::new(20, 500, 1).name(), "20ms-500mbit-0.1%");
+        assert_eq!(Link::new(100, 100, 10).name(), "100ms-100mbit-1%");
+        assert_eq!(Link::new(300, 10, 0).name(), "300ms-10mbit");
+        assert_eq!(Link::new(100, 500, 0).shape().delay, Duration::from_millis(50));
+    }
+}

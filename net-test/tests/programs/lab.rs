@@ -1,0 +1,55 @@
+//! The lab's command line. What it plays is played by `test-all.sh`.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const LAB: &str = env!("CARGO_BIN_EXE_lab");
+
+fn lab(args: &[&str]) -> Command {
+    let mut command = Command::new(LAB);
+    command.args(args).env_remove("CI");
+    command
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_list_has_every_case_with_what_it_shows() {
+    let listed = lab(&["--list", "--json"]).output().unwrap();
+    assert!(listed.status.success());
+    let lines = lines(&listed);
+    assert!(lines.len() > 15);
+    for line in &lines {
+        assert_eq!(line["event"], "listed");
+        assert!(line["sentence"].as_str().unwrap().len() > 10, "{line}");
+    }
+    let relayed = lines.iter().find(|line| line["name"] == "symmetric-both").unwrap();
+    assert_eq!(relayed["pair"], "two-home-nats");
+}
+
+#[test]
+fn a_case_or_a_link_that_is_not_there_is_2() {
+    for args in [&["--only", "nothing"][..], &["links", "--only", "nothing"], &["--seconds", "soon"]] {
+        let output = lab(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_machine_without_the_tools_skips_what_it_cannot_play_and_ci_does_not_take_that() {
+    for (args, what) in [(&["--json", "--only", "symmetric-both"][..], "case"), (&["links", "--json"], "link")] {
+        let skipped = lab(args).env("PATH", "/nothing/here").output().unwrap();
+        assert_eq!(skipped.status.code(), Some(0));
+        let lines = lines(&skipped);
+        let (first, last) = (&lines[0], lines.last().unwrap());
+        assert_eq!((&first["event"], &first["ok"], &first["skipped"]), (&what.into(), &false.into(), &true.into()));
+        assert!(first["why"].as_str().unwrap().contains("apt-get install"), "{first}");
+        assert_eq!((&last["event"], &last["passed"], &last["failed"]), (&"summary".into(), &0.into(), &0.into()));
+        assert_eq!(last["skipped"], lines.len() - 1);
+        let strict = lab(args).env("PATH", "/nothing/here").env("CI", "true").output().unwrap();
+        assert_eq!(strict.status.code(), Some(1), "CI does not take what was skipped");
+    }
+}
