@@ -148,7 +148,9 @@ impl From<&ConnectionLost> for Exit {
 impl From<&BindError> for Exit {
     fn from(error: &BindError) -> Self {
         match error {
-            BindError::Address(_) | BindError::RelayUrl(_) | BindError::DirectoryUrl(_) => Self::Usage,
+            BindError::Address(_) | BindError::RelayUrl(_) | BindError::DirectoryUrl(_) | BindError::Root { .. } => {
+                Self::Usage
+            }
             _ => Self::Failure,
         }
     }

@@ -543,6 +543,14 @@ pub enum BindError {
     /// A relay's address is not a URL.
     #[error("{0:?} is not the URL of a relay, such as https://relay.example.org")]
     RelayUrl(String),
+    /// What is to be trusted as a root is no certificate in DER form.
+    #[error(
+        "root {at} is no certificate in DER form: what begins with -----BEGIN CERTIFICATE----- has to be decoded first"
+    )]
+    Root {
+        /// Which one, from 0.
+        at: usize,
+    },
     /// A directory's address is not a URL.
     #[error("{0:?} is not the URL of a directory, such as https://dns.example.org/pkarr")]
     DirectoryUrl(String),

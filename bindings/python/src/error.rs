@@ -319,7 +319,7 @@ impl From<ServeError> for Problem {
 impl From<BindError> for Problem {
     fn from(error: BindError) -> Self {
         let class = match error {
-            BindError::RelayUrl(_) => "InvalidOption",
+            BindError::RelayUrl(_) | BindError::DirectoryUrl(_) | BindError::Root { .. } => "InvalidOption",
             BindError::Delegation { .. } => "DelegationError",
             _ => "BindError",
         };

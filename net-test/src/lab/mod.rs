@@ -9,12 +9,12 @@
 //! impairs links with netem alone, silently without effect where the kernel has none; and what it does beyond that is some
 //! hundred lines here, in terms that a reader can type into a shell.)
 //!
-//! - [`cases`]: the ladder, from the easiest network to the worst; [`stage`] is what most of them have in common;
-//! - [`world`]: machines, routers and cables; [`nat`]: what routers do to packets; [`link`]: links in user space;
-//! - [`services`]: the relay and the DNS server; [`peer`]: a peer; [`actor`]: a peer as the lab sees it;
-//! - [`run`]: plays and judges; [`figures`], [`report`]: what is measured and said; [`fault`]: why a case did not hold;
-//! - [`links`]: the table of links, with twolane and raw iroh side by side;
-//! - [`needs`]: what the machine has to have; [`tools`], [`netns`], [`process`], [`parts`]: how it is used.
+//! - `cases`: the ladder, from the easiest network to the worst; `stage` is what most of them have in common;
+//! - `world`: machines, routers and cables; `nat`: what routers do to packets; `link`: links in user space;
+//! - `services`: the relay and the DNS server; `peer`: a peer; `actor`: a peer as the lab sees it;
+//! - `run`: plays and judges; `figures`, `report`: what is measured and said; `fault`: why a case did not hold;
+//! - `links`: the table of links, with twolane and raw iroh side by side;
+//! - `needs`: what the machine has to have; `tools`, `netns`, `process`, `parts`: how it is used.
 
 mod actor;
 mod cases;

@@ -1,4 +1,4 @@
-//! The lab's command line. What it plays is played by `test-all.sh`.
+//! The lab's command line. What it plays is played by `cargo lab`.
 
 use std::process::{Command, Output};
 

@@ -237,6 +237,10 @@ impl Builder {
         } else if !self.n0 {
             iroh = iroh.relay_mode(RelayMode::Disabled);
         }
+        // A SEQUENCE (X.690, section 8.9). What cannot be parsed is passed over below without a word.
+        if let Some(at) = self.roots.iter().position(|root| root.first() != Some(&0x30)) {
+            return Err(BindError::Root { at });
+        }
         if !self.roots.is_empty() {
             let roots = self.roots.iter().map(|root| root.clone().into());
             iroh = iroh.ca_tls_config(CaTlsConfig::default().with_extra_roots(roots));

@@ -438,7 +438,7 @@ async fn what_an_endpoint_cannot_use_is_said_when_it_is_bound() {
     let directory = builder().directory("no url", "dns.example").bind().await;
     assert!(matches!(&directory, Err(BindError::DirectoryUrl(url)) if url == "no url"), "{directory:?}");
     let root = builder().trust_root(*b"no certificate").bind().await;
-    assert!(matches!(&root, Err(BindError::Bind(_))), "{root:?}");
+    assert!(matches!(&root, Err(BindError::Root { at: 0 })), "{root:?}");
     let fine = builder().directory("https://dns.example/pkarr", "dns.example").bind().await.unwrap();
     fine.shutdown(Duration::ZERO).await;
 }

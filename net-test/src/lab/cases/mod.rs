@@ -1,10 +1,10 @@
 //! The ladder: what is played, from the easiest network to the worst.
 //!
-//! - [`reach`]: networks in which a direct path is there to be found;
-//! - [`relayed`]: networks in which none is;
-//! - [`disturbed`]: networks that change while data moves;
-//! - [`late`]: relays, networks and peers that come later, or again;
-//! - [`lines`]: what the lab itself has to be able to do.
+//! - `reach`: networks in which a direct path is there to be found;
+//! - `relayed`: networks in which none is;
+//! - `disturbed`: networks that change while data moves;
+//! - `late`: relays, networks and peers that come later, or again;
+//! - `lines`: what the lab itself has to be able to do.
 
 mod disturbed;
 mod late;

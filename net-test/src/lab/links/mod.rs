@@ -3,10 +3,10 @@
 //! Each link is two namespaces with a link in user space between them, which is measured before it is used. At each end
 //! runs a process (`lab end`) with an endpoint of either library; on the same link one comes after the other.
 //!
-//! - [`table`]: which links there are, and what has to hold on them;
-//! - [`end`]: an end of a link; [`load`]: what goes over it; [`library`]: the two libraries behind one set of words;
-//! - [`play`]: one link from the lab's side; [`file`]: a file from `sender` to `receiver`;
-//! - [`report`]: a row for each link.
+//! - `table`: which links there are, and what has to hold on them;
+//! - `end`: an end of a link; `load`: what goes over it; `library`: the two libraries behind one set of words;
+//! - `play`: one link from the lab's side; `file`: a file from `sender` to `receiver`;
+//! - `report`: a row for each link.
 
 mod end;
 mod file;

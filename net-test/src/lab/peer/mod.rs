@@ -3,9 +3,9 @@
 //! It serves a transfer and requests, and has a conversation with another peer when it is told to: a transfer that is
 //! checked by its hash, and requests one after the other, both until it is told to stop.
 //!
-//! - [`messages`]: what it is told, and what it says;
-//! - [`talk`]: its side of a conversation that it began;
-//! - [`serve`]: its side of one that it did not.
+//! - `messages`: what it is told, and what it says;
+//! - `talk`: its side of a conversation that it began;
+//! - `serve`: its side of one that it did not.
 
 mod messages;
 mod serve;
