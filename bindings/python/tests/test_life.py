@@ -198,7 +198,11 @@ def test_peers_are_told_of_an_exit_at_once(tmp_path: pathlib.Path) -> None:
 def test_an_interrupt_ends_it_like_any_other_program() -> None:
     program = textwrap.dedent("""
         import asyncio
+        import signal
         import twolane
+
+        # What a shell starts in the background ignores it, and so does what that starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         async def main():
             async with twolane.Node(offline=True) as node:
