@@ -58,6 +58,7 @@ pub(crate) mod close {
     codes! {
         DONE = 0x100, DUPLICATE = 0x101, REPLACED = 0x102, PROTOCOL_VIOLATION = 0x103, HELLO_TIMEOUT = 0x104,
         VERSION = 0x105, BUSY = 0x106, CLOSED = 0x107, FORBIDDEN = 0x108, BAD_DELEGATION = 0x109,
+        NOT_DIRECT = 0x10a,
     }
 }
 
