@@ -2,10 +2,12 @@
 
 use std::{
     future::pending,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    task::{Context, Waker},
 };
 
 use bytes::Bytes;
@@ -31,6 +33,10 @@ pub const NOBODY: Protocol = Protocol::from_static("chaos-nobody/1");
 
 /// Serves everything that does not need an `accept_bi`.
 pub fn install(world: &Arc<World>, me: usize, endpoint: &Endpoint, books: &Arc<Books>) {
+    // Named before anything is served: once something is, streams for protocols that nobody has named are turned away, and
+    // the first call of `accept` may come a moment later. (A call that is dropped loses no stream.)
+    let naming = pin!(endpoint.accept_bi(&[ACCEPTED]));
+    let _ = naming.poll(&mut Context::from_waker(Waker::noop()));
     let shared = (Arc::clone(world), Arc::clone(books));
     let streams = endpoint.serve(HANDLED, move |stream| {
         let (world, books) = shared.clone();
