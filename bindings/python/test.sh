@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Python package: a wheel, in a fresh virtual environment, and everything that has to hold of it. Part of
+# The Python package: a wheel, in a fresh virtual environment, and everything that has to hold of it. Not part of
 # net-test/test-all.sh; needs Rust, and PyPI for the tools.
 #
 #   bash bindings/python/test.sh                all of it
