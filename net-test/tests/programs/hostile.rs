@@ -178,6 +178,18 @@ async fn a_spread_file_that_does_not_keep_to_its_plan_is_not_stored() {
     assert!(receipt.contains(hash.to_hex().as_str()), "{receipt}");
     assert_eq!(std::fs::read(inbox.path().join("a")).unwrap(), b"0123456789");
     drop((stray, garbage));
+
+    // The two take different ways through the endpoint: a stream may come before the offer that it belongs to.
+    let offer = r#"{"name":"b","size":10,"spread":{"id":5,"streams":2,"block":4}}"#;
+    let mut second = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":5,"part":1}"#).await;
+    let mut first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
+    second.write_all(b"4567").await.unwrap();
+    second.finish().unwrap();
+    first.write_all(b"012389").await.unwrap();
+    first.write_all(hash.as_bytes()).await.unwrap();
+    first.finish().unwrap();
+    let receipt = first.next_string().await.unwrap();
+    assert!(receipt.contains(hash.to_hex().as_str()), "{receipt}");
     peer.shutdown(Duration::from_secs(5)).await;
 }
 

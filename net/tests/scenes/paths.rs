@@ -69,6 +69,17 @@ async fn a_stream_of_a_peer_that_is_to_be_direct_waits_and_is_refused_over_a_rel
 }
 
 #[tokio::test]
+async fn a_stream_that_waits_for_a_direct_path_is_refused_before_its_opener_gives_up() {
+    let relay = Relay::start().await;
+    // The policy's own wait is the time for a dial, an hour in scenes.
+    let (client, server) =
+        relayed_pair(&relay, Limits { accept_timeout: Duration::from_millis(300), ..limits() }).await;
+    server.set_path_policy(&client.id(), PathPolicy::DirectOnly);
+    let error = soon(client.get_stream(server.id(), ECHO)).await.unwrap_err();
+    assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_policy_that_comes_while_data_is_relayed_ends_the_connection_and_both_are_told() {
     let relay = Relay::start().await;
     let (client, server) = relayed_pair(&relay, limits()).await;
@@ -136,9 +147,14 @@ async fn a_connection_that_only_looks_for_paths_is_no_peer_and_is_turned_away_wh
     let main = soon(incoming.into_future()).await.unwrap();
     let _control = crate::stage::say_hello(&main, 7).await;
     soon(connection).await.unwrap().unwrap();
-    let probe = soon(stranger.connect(addr, PROBE)).await.unwrap();
+    let probe = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
     assert!(tokio::time::timeout(BRIEF, probe.closed()).await.is_err(), "{:?}", probe.close_reason());
     assert_eq!(server.peers()[0].connections, 1);
+    // One at a time is enough.
+    let another = soon(stranger.connect(addr, PROBE)).await.unwrap();
+    let closed = soon(another.closed()).await;
+    assert!(closed.to_string().contains("looking already"), "{closed}");
+    assert!(probe.close_reason().is_none());
     probe.close(0x100u32.into(), b"");
     assert!(main.close_reason().is_none());
 }
