@@ -6,7 +6,7 @@ use iroh::{
     RelayConfig, RelayMap, RelayMode, RelayUrl,
     address_lookup::{DnsAddressLookup, PkarrPublisher, memory::MemoryLookup},
     dns::DnsResolver,
-    endpoint::{PortmapperConfig, presets},
+    endpoint::{PortmapperConfig, default_relay_mode, presets},
     tls::CaTlsConfig,
 };
 use iroh_mdns_address_lookup::MdnsAddressLookup;
@@ -16,7 +16,7 @@ use twolane_id::{
     delegation::{Delegation, RevocationList},
 };
 
-use super::{Endpoint, Inner, Relays, accept, router::Router, transport};
+use super::{Endpoint, Inner, Relays, accept, rejoin, router::Router, transport};
 use crate::{
     access::{Access, Gate, GateConfig, Hooks},
     error::BindError,
@@ -232,11 +232,13 @@ impl Builder {
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
             .transport_config(transport::config(&self.limits, known_relays.configured))
             .address_lookup(static_addrs.clone());
-        if !relays.is_empty() {
-            iroh = iroh.relay_mode(RelayMode::Custom(RelayMap::from_iter(relays)));
-        } else if !self.n0 {
-            iroh = iroh.relay_mode(RelayMode::Disabled);
-        }
+        // The endpoint gets a handle of this map: what the program changes in it is seen here as well.
+        let relays = match (relays.is_empty(), self.n0) {
+            (false, _) => RelayMap::from_iter(relays),
+            (true, true) => default_relay_mode().relay_map(),
+            (true, false) => RelayMap::empty(),
+        };
+        iroh = iroh.relay_mode(if relays.is_empty() { RelayMode::Disabled } else { RelayMode::Custom(relays.clone()) });
         // A SEQUENCE (X.690, section 8.9). What cannot be parsed is passed over below without a word.
         if let Some(at) = self.roots.iter().position(|root| root.first() != Some(&0x30)) {
             return Err(BindError::Root { at });
@@ -283,6 +285,7 @@ impl Builder {
             gate: Gate::new(us, self.gate, Arc::clone(&limits)),
             metrics: Arc::new(Metrics::default()),
             policies: Policies::new(self.paths),
+            silence: transport::silence(&limits, known_relays.configured),
             nonce,
             tasks: tasks.clone(),
             on_stream,
@@ -290,6 +293,9 @@ impl Builder {
         let peers = Peers::new(iroh.clone(), us, shared, closing.clone());
         tasks.spawn(accept::accept_connections(iroh.clone(), Arc::clone(&peers)));
         tasks.spawn(guard::run(Arc::clone(&peers)));
+        if known_relays.configured {
+            tasks.spawn(rejoin::run(iroh.clone(), relays, closing.clone()));
+        }
         let inner = Inner {
             iroh,
             us,

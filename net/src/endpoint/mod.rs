@@ -8,6 +8,7 @@ mod connection;
 mod graceful;
 mod keep;
 mod reach;
+mod rejoin;
 mod request;
 mod router;
 mod serve;

@@ -17,8 +17,7 @@ const UNI_STREAMS: u32 = 8;
 
 /// The transport of an endpoint. `relayed`: whether data can take a relay when a direct path is cut.
 pub(super) fn config(limits: &Limits, relayed: bool) -> QuicTransportConfig {
-    // Without a relay a path that is given up has no successor: finding out sooner would cost packets for nothing.
-    let path_timeout = if relayed { limits.path_timeout } else { Limits::PATH_TIMEOUT_MAX };
+    let path_timeout = path_timeout(limits, relayed);
     let mut config = QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.transport_streams()))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
@@ -27,12 +26,27 @@ pub(super) fn config(limits: &Limits, relayed: bool) -> QuicTransportConfig {
         .send_window(SEND_WINDOW)
         .congestion_controller_factory(Arc::new(ByDistance))
         .default_path_max_idle_timeout(path_timeout)
-        // Two of three in a row may be lost, and what answers them.
-        .default_path_keep_alive_interval(path_timeout / 3);
+        .default_path_keep_alive_interval(path_keep_alive(path_timeout));
     if let Ok(idle) = IdleTimeout::try_from(limits.idle_timeout) {
         // Three keep-alives may be lost before a living connection is given up.
         let keep_alive = KEEP_ALIVE.min(limits.idle_timeout / 4);
         config = config.max_idle_timeout(Some(idle)).keep_alive_interval(keep_alive);
     }
     config.build()
+}
+
+/// How long a connection may be silent before its peer is dialled anew, if somebody waits for it: a packet that keeps a path
+/// alive, and as long as a path may take to be known as dead.
+pub(super) fn silence(limits: &Limits, relayed: bool) -> Duration {
+    path_keep_alive(path_timeout(limits, relayed)) + limits.path_timeout
+}
+
+/// Without a relay a path that is given up has no successor: finding out sooner would cost packets for nothing.
+fn path_timeout(limits: &Limits, relayed: bool) -> Duration {
+    if relayed { limits.path_timeout } else { Limits::PATH_TIMEOUT_MAX }
+}
+
+/// Two of three in a row may be lost, and what answers them.
+fn path_keep_alive(path_timeout: Duration) -> Duration {
+    path_timeout / 3
 }

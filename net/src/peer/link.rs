@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policies: Policies,
+    /// After how long a silence a peer is dialled anew.
+    pub(crate) silence: Duration,
     pub(crate) nonce: Nonce,
     pub(crate) tasks: Tasks,
     /// Takes a stream whose header has been read.
@@ -69,6 +71,8 @@ pub(crate) enum Notice {
     Path(PathKind),
     /// A direct path was lost, or is wanted: time to look for one.
     LookForDirect,
+    /// Somebody waits for the peer, and nothing at all has come from it for a while.
+    Silent,
     /// The peer has shown whom it acts for.
     Delegated,
     Closed(ConnectionLost),
@@ -171,6 +175,10 @@ impl Link {
         self.carrier.peer
     }
 
+    pub(super) fn silence(&self) -> Duration {
+        self.shared.silence
+    }
+
     pub(super) fn policies(&self) -> &Policies {
         &self.shared.policies
     }
@@ -185,6 +193,11 @@ impl Link {
         let ours = self.shared.limits.streams_per_peer;
         let theirs = self.peer_limits.get().map_or(LANES_BEFORE_HELLO, |limits| limits.data_lanes);
         theirs.min(ours)
+    }
+
+    /// Whether a stream that this side has opened is still there.
+    pub(super) fn has_opened(&self) -> bool {
+        (self.carrier.free_lanes.available_permits() as u64) < self.max_lanes()
     }
 
     /// Whether the peer's HELLO has come.

@@ -1,4 +1,4 @@
-//! One connection for each peer: the rules (table, glare, backoff, drain, policy, restore) are pure, the rest carries them out.
+//! One connection for each peer: the rules (table, glare, backoff, drain, policy, restore, silence) are pure, the rest carries them out.
 
 pub(crate) mod backoff;
 mod dial;
@@ -14,6 +14,7 @@ mod peers;
 mod policy;
 pub(crate) mod probe;
 mod restore;
+mod silence;
 pub(crate) mod table;
 
 pub(crate) use self::{

@@ -329,6 +329,9 @@ impl Peers {
             Notice::Goaway { duplicate } => {
                 self.apply(peer, Input::Goaway(generation, duplicate));
             }
+            Notice::Silent => {
+                self.apply(peer, Input::Silent(generation));
+            }
             Notice::LookForDirect => {
                 let link = peer.lock().links.get(&generation).cloned();
                 if let Some(link) = link {

@@ -66,13 +66,14 @@ impl Model {
         let next = self.last + 1;
         let some = u64::from(which) % (next + 1);
         let nonce = [which % 3; 16];
-        Some(match what % 9 {
+        Some(match what % 10 {
             0 => Input::Want,
             1 => Input::Accepted(next, nonce),
             2 => Input::Hello(some, nonce),
             3 => Input::Goaway(some, which >= 128),
             4 => Input::TwinTimeout,
             5 => Input::Closed(some),
+            9 => Input::Silent(some),
             _ if !self.dialling => return None,
             6 => Input::Dialled(next),
             7 => Input::DialFailed,
@@ -117,14 +118,16 @@ impl Model {
             }
             Input::Closed(generation) => drop(self.connections.remove(&generation)),
             Input::DialFailed | Input::DialDropped => self.dialling = false,
-            Input::Want | Input::Goaway(..) | Input::TwinTimeout => {}
+            Input::Want | Input::Goaway(..) | Input::Silent(_) | Input::TwinTimeout => {}
         }
     }
 
     fn act(&mut self, action: Action, input: Input, absent: bool) {
         match action {
             Action::Dial(failures) => {
-                assert!(input == Input::Want && absent && !self.dialling, "one dial serves everybody who waits");
+                let silent = matches!(input, Input::Silent(generation) if self.connections[&generation].live);
+                let wanted = silent || (input == Input::Want && absent);
+                assert!(wanted && !self.dialling, "one dial serves everybody who waits");
                 assert!(backoff::delay(failures, u32::MAX) <= backoff::CAP);
                 self.dialling = true;
             }
