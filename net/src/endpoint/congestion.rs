@@ -2,7 +2,8 @@
 //!
 //! Over a distance loss is often not congestion: on a link of 20 ms and 500 Mbit/s that loses one packet in a thousand,
 //! Cubic reaches 3 MB/s and BBR 40. On one machine and on a wire, BBR's pacing costs up to half of the speed, and Cubic
-//! recovers from a loss within a millisecond. No address tells the two apart (a relay has none, a tunnel has a local one),
+//! recovers from a loss within a millisecond. (And losses on
+//! a path without a queue, spread thinly, are not told to BBR: see `endpoint/stray.rs`.) No address tells the two apart (a relay has none, a tunnel has a local one),
 //! so the round trip does.
 
 use std::{
@@ -13,6 +14,8 @@ use std::{
 
 use iroh::endpoint::{Controller, ControllerFactory, ControllerMetrics, RttEstimator};
 use noq_proto::congestion::{Bbr3Config, CubicConfig};
+
+use super::{ceiling::Ceiling, late::Late, stray::Stray};
 
 /// A path whose shortest round trip is under this is local. Loopback has some 0.05 ms, a switch 0.3 ms, Wi-Fi more than
 /// 1 ms, and there packets do get lost.
@@ -25,7 +28,7 @@ pub(super) struct ByDistance;
 impl ControllerFactory for ByDistance {
     fn build(self: Arc<Self>, now: Instant, mtu: u16) -> Box<dyn Controller> {
         let far = Arc::new(Bbr3Config::default()).build(now, mtu);
-        Box::new(ByRoundTrip { distance: Distance::Far, controller: far, mtu })
+        Box::new(ByRoundTrip::new(far, mtu))
     }
 }
 
@@ -44,15 +47,53 @@ impl Distance {
     }
 }
 
+/// What noq's BBR knows of a sender that has no more to send. It forgets that when what was then on its way has arrived, and
+/// learns it again only from the next acknowledgement; so every second request was taken for all that the path carries, and
+/// bulk after some requests went at 0.1 MB/s over 100 ms. Told a second time at once, it knows (the draft, section 4.1.2.4,
+/// has the two steps one after the other).
+#[derive(Debug, Clone, Copy, Default)]
+struct Idle {
+    /// As BBR counts.
+    delivered: u64,
+    /// Where BBR forgets.
+    until: Option<u64>,
+}
+
+impl Idle {
+    /// After acknowledgements that BBR was told of: whether it has forgotten what still holds.
+    fn is_forgotten(&mut self, in_flight: u64, app_limited: bool, acknowledged: bool) -> bool {
+        if !acknowledged {
+            return false;
+        }
+        let passed = self.until.is_some_and(|until| self.delivered > until);
+        if passed {
+            self.until = None;
+        }
+        if app_limited && self.until.is_none() {
+            self.until = Some((self.delivered + in_flight).max(1));
+        }
+        passed && app_limited
+    }
+}
+
 /// BBR until the path turns out to be local, and Cubic from then on.
 #[derive(Debug)]
 struct ByRoundTrip {
     distance: Distance,
     controller: Box<dyn Controller>,
+    stray: Stray,
+    late: Late,
+    ceiling: Ceiling,
+    idle: Idle,
     mtu: u16,
 }
 
 impl ByRoundTrip {
+    fn new(controller: Box<dyn Controller>, mtu: u16) -> Self {
+        let (stray, late, ceiling, idle) = (Stray::new(), Late::default(), Ceiling::default(), Idle::default());
+        Self { distance: Distance::Far, controller, stray, late, ceiling, idle, mtu }
+    }
+
     fn look(&mut self, now: Instant, shortest: Duration) {
         let distance = self.distance.after(shortest);
         if distance != self.distance {
@@ -71,20 +112,37 @@ impl Controller for ByRoundTrip {
     }
 
     fn on_packet_sent(&mut self, now: Instant, bytes: u16, number: u64) {
+        if self.distance == Distance::Far {
+            self.stray.on_sent();
+            if let Some(rate) = self.controller.metrics().pacing_rate {
+                self.late.on_sent(now, bytes, rate);
+            }
+        }
         self.controller.on_packet_sent(now, bytes, number);
     }
 
     fn on_cwnd_limited(&mut self) {
+        self.late.forgive();
         self.controller.on_cwnd_limited();
     }
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, number: u64, app_limited: bool, rtt: &RttEstimator) {
         self.look(now, rtt.min());
+        self.idle.delivered += bytes;
+        let round_trip = now.saturating_duration_since(sent);
+        self.stray.on_ack(round_trip, rtt.min());
+        self.ceiling.on_ack(now, round_trip);
         self.controller.on_ack(now, sent, bytes, number, app_limited, rtt);
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
         self.controller.on_end_acks(now, in_flight, app_limited, largest);
+        if app_limited {
+            self.late.forgive();
+        }
+        if self.idle.is_forgotten(in_flight, app_limited, largest.is_some()) && self.distance == Distance::Far {
+            self.controller.on_end_acks(now, in_flight, app_limited, largest);
+        }
     }
 
     fn on_congestion_event(
@@ -100,7 +158,11 @@ impl Controller for ByRoundTrip {
     }
 
     fn on_packet_lost(&mut self, bytes: u16, number: u64, now: Instant) {
-        self.controller.on_packet_lost(bytes, number, now);
+        // Without it BBR forgets the packet after some round trips, as it does those that are never acknowledged.
+        let hidden = self.distance == Distance::Far && self.stray.on_lost();
+        if !hidden {
+            self.controller.on_packet_lost(bytes, number, now);
+        }
     }
 
     fn on_spurious_congestion_event(&mut self) {
@@ -117,15 +179,27 @@ impl Controller for ByRoundTrip {
     }
 
     fn window(&self) -> u64 {
-        self.controller.window()
+        let window = self.controller.window();
+        if self.distance == Distance::Near {
+            return window;
+        }
+        let metrics = self.controller.metrics();
+        match (metrics.bandwidth_estimate, metrics.pacing_rate) {
+            // Bits a second, and bytes.
+            (Some(bandwidth), Some(pacing)) => self.ceiling.window(window, bandwidth / 8, pacing),
+            _ => window,
+        }
     }
 
     fn metrics(&self) -> ControllerMetrics {
-        self.controller.metrics()
+        let mut metrics = self.controller.metrics();
+        metrics.pacing_rate = metrics.pacing_rate.map(|rate| self.late.rate(rate));
+        metrics.congestion_window = self.window();
+        metrics
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { distance: self.distance, controller: self.controller.clone_box(), mtu: self.mtu })
+        Box::new(Self { controller: self.controller.clone_box(), stray: self.stray.clone(), ..*self })
     }
 
     fn initial_window(&self) -> u64 {
@@ -158,9 +232,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn bbr_is_told_again_only_when_it_has_forgotten() {
+        let mut idle = Idle::default();
+        assert!(!idle.is_forgotten(100, true, true));
+        idle.delivered = 100;
+        assert!(!idle.is_forgotten(50, true, true), "what was on its way has just arrived");
+        idle.delivered = 150;
+        assert!(idle.is_forgotten(0, true, true));
+        idle.delivered = 200;
+        assert!(!idle.is_forgotten(0, false, true), "there is more to send");
+        assert!(!idle.is_forgotten(0, true, false), "nothing was acknowledged");
+    }
+
     fn controller() -> ByRoundTrip {
         let far = Arc::new(Bbr3Config::default()).build(Instant::now(), 1200);
-        ByRoundTrip { distance: Distance::Far, controller: far, mtu: 1200 }
+        ByRoundTrip::new(far, 1200)
     }
 
     #[test]

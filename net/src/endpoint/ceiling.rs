@@ -1,0 +1,86 @@
+//! How much may be on the way at most: pure, with time as input.
+//!
+//! BBR lets two round trips' worth be on the way, and more when acknowledgements come in bursts. A sender that was held up,
+//! by a lost packet that its peer waits for, then fills the bottleneck's queue at one go, loses packets again, and is held
+//! up again: a file over 500 Mbit/s and 100 ms lost 3 % of its packets in that way and took half as long again. One and a
+//! half round trips keep the path full, and what they leave in the queue a request beside them hardly notices.
+
+use std::time::{Duration, Instant};
+
+/// Round trips' worth that may be on the way, and the time of acknowledgements that come in one burst. (Wi-Fi and mobile links
+/// hold them back for 4 to 8 ms.)
+const ROUND_TRIPS: f64 = 1.5;
+const BURST: Duration = Duration::from_millis(10);
+/// The shortest round trip is that of so long, as in BBR: another way may have become the shortest.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// While the rate is yet to be found, BBR sends 2.77 times as fast as data arrives, and otherwise at most 1.25 times.
+const SEARCHING: f64 = 2.0;
+
+/// The path's shortest round trip, of the last 10 to 20 s.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ceiling {
+    begun: Option<Instant>,
+    shortest: Option<Duration>,
+    before: Option<Duration>,
+}
+
+impl Ceiling {
+    /// A packet was acknowledged after `round_trip`.
+    pub(super) fn on_ack(&mut self, now: Instant, round_trip: Duration) {
+        let begun = *self.begun.get_or_insert(now);
+        if now.saturating_duration_since(begun) >= REMEMBERED {
+            (self.before, self.shortest, self.begun) = (self.shortest, None, Some(now));
+        }
+        self.shortest = Some(self.shortest.map_or(round_trip, |shortest| shortest.min(round_trip)));
+    }
+
+    /// The window, of what BBR would have, at a bandwidth and a pacing rate in bytes a second.
+    pub(super) fn window(&self, window: u64, bandwidth: u64, pacing: u64) -> u64 {
+        let Some(shortest) = self.shortest.into_iter().chain(self.before).min() else {
+            return window;
+        };
+        if pacing as f64 > bandwidth as f64 * SEARCHING {
+            return window;
+        }
+        let most = bandwidth as f64 * (shortest.as_secs_f64() * ROUND_TRIPS + BURST.as_secs_f64());
+        // What BBR has at the least, four packets, is not taken from it.
+        window.min((most as u64).max(LEAST))
+    }
+}
+
+/// Four packets.
+const LEAST: u64 = 4 * 1500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const MB: u64 = 1_000_000;
+
+    #[test]
+    fn a_round_trip_and_a_half_and_ten_milliseconds_are_on_the_way_at_most() {
+        let (mut ceiling, now) = (Ceiling::default(), Instant::now());
+        assert_eq!(ceiling.window(20 * MB, 60 * MB, 60 * MB), 20 * MB, "no round trip is known");
+        ceiling.on_ack(now, 170 * MS);
+        ceiling.on_ack(now, 100 * MS);
+        ceiling.on_ack(now, 200 * MS);
+        assert_eq!(ceiling.window(20 * MB, 60 * MB, 75 * MB), 9_600_000);
+        assert_eq!(ceiling.window(MB, 60 * MB, 60 * MB), MB, "BBR has less in mind");
+        assert_eq!(ceiling.window(20 * MB, 60 * MB, 166 * MB), 20 * MB, "the rate is yet to be found");
+        assert_eq!(ceiling.window(20 * MB, 0, 0), LEAST);
+    }
+
+    #[test]
+    fn a_way_that_has_become_longer_is_known_after_twenty_seconds() {
+        let (mut ceiling, start) = (Ceiling::default(), Instant::now());
+        let windows: Vec<_> = (0..30)
+            .map(|n| {
+                ceiling.on_ack(start + 1000 * n * MS, if n < 5 { 20 * MS } else { 120 * MS });
+                ceiling.window(20 * MB, 10 * MB, 10 * MB)
+            })
+            .collect();
+        assert!(windows[..20].iter().all(|window| *window == 400_000), "{windows:?}");
+        assert!(windows[20..].iter().all(|window| *window == 1_900_000), "{windows:?}");
+    }
+}
