@@ -84,7 +84,10 @@ pub(in crate::lab) async fn measure(way: Way, packets: Packets) -> Result<Measur
     measured.map_err(|error| Fault::lab("a measurement", error))?
 }
 
-/// Measures whether a link is what was asked for, before a case relies on it. It takes 2 s at most.
+/// How often a link's rate is measured until it is what was asked for. A link that is another one never is.
+const TRIES: usize = 10;
+
+/// Measures whether a link is what was asked for, before a case relies on it. It takes 2 s, and seldom 10.
 pub(in crate::lab) async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault> {
     let packets = Packets { count: 300, size: 128, every: Duration::from_millis(2) };
     let measured = measure(way.clone(), packets).await?;
@@ -94,15 +97,15 @@ pub(in crate::lab) async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault
         let bytes = rate / 8 * u64::try_from(shape.queue.as_millis()).unwrap_or(100) / 2000;
         let count = u32::try_from(bytes / 1200).unwrap_or(u32::MAX).clamp(20, 5000);
         let packets = Packets { count, size: 1200, every: Duration::ZERO };
-        // A link of many megabits may be faster than the sender on a machine that is out of breath: the best of three counts.
-        let mut best = 0.0_f64;
-        for _ in 0..3 {
-            best = best.max(measure(way.clone(), packets).await?.rate(packets.size));
-            if best >= rate as f64 * 0.8 {
-                break;
+        // On a machine that is out of breath packets are late, and then come all at once: one count that is right will do.
+        let mut seen = 0.0;
+        for _ in 0..TRIES {
+            seen = measure(way.clone(), packets).await?.rate(packets.size);
+            if verify_rate(rate, seen).is_ok() {
+                return Ok(());
             }
         }
-        verify_rate(rate, best).map_err(Fault::Lab)?;
+        verify_rate(rate, seen).map_err(Fault::Lab)?;
     }
     Ok(())
 }
@@ -170,6 +173,8 @@ fn measure_here(way: &Way, packets: Packets) -> Result<Measured, Fault> {
             match receiver.recv(&mut buffer) {
                 Ok(len) if len >= 4 => arrivals.push((number(&buffer), Instant::now())),
                 Ok(_) => {}
+                // A child of the lab has ended: its signal may come to any thread.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_quiet(&error) && started.elapsed() < lasting => {}
                 Err(error) if is_quiet(&error) => break,
                 Err(error) => return Err(fault(error)),

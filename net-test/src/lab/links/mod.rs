@@ -1,7 +1,7 @@
 //! `lab links`: links of many kinds, and what twolane and raw iroh with its defaults make of them, side by side.
 //!
 //! Each link is two namespaces with a link in user space between them, which is measured before it is used. At each end
-//! runs a process (`lab end`) with an endpoint of either library; on the same link one comes after the other.
+//! runs a process (`lab end`) with an endpoint of either library; each has a link of its own.
 //!
 //! - `table`: which links there are, and what has to hold on them;
 //! - `end`: an end of a link; `load`: what goes over it; `library`: the two libraries behind one set of words;
@@ -54,7 +54,7 @@ pub(super) struct Args {
     only: Vec<String>,
 
     /// How long each load lasts
-    #[arg(long, value_name = "S", default_value_t = 6)]
+    #[arg(long, value_name = "S", default_value_t = 10)]
     seconds: u64,
 
     /// Print one JSON object a line to standard output
