@@ -62,9 +62,9 @@ advisories() {
     fi
 }
 
-# They are a workspace of their own, and nobody builds them here.
-fuzz_lock() {
-    cargo metadata --quiet --locked --format-version 1 --manifest-path net/fuzz/Cargo.toml >/dev/null
+# A workspace of its own, which nobody builds here: what it says of its dependencies.
+lock_of() {
+    cargo metadata --quiet --locked --format-version 1 --manifest-path "$1" >/dev/null
 }
 
 docs() {
@@ -74,7 +74,9 @@ docs() {
 step "tools" components
 step "format" cargo fmt --all --check
 step "format of the fuzz targets" cargo fmt --manifest-path net/fuzz/Cargo.toml --check
-step "lock file of the fuzz targets" fuzz_lock
+step "lock file of the fuzz targets" lock_of net/fuzz/Cargo.toml
+step "format of the heavy peers" cargo fmt --manifest-path net-test/heavy/Cargo.toml --check
+step "lock file of the heavy peers" lock_of net-test/heavy/Cargo.toml
 step "clippy" cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
 step "clippy, the library of keys without its features" \
     cargo clippy --quiet -p twolane-id --no-default-features --all-targets -- -D warnings

@@ -114,18 +114,22 @@ impl<A: Side, B: Side> Bench<A, B> {
     async fn bulk(&self, name: &str, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         for (way, up, down) in [("one-way", VOLUME, 0), ("both-ways", VOLUME / 2, VOLUME / 2)] {
             for streams in [1, 8, 64] {
-                self.bulk_row(format!("{name}bulk-{way}-{streams}"), streams, up, down, row).await?;
+                self.bulk_row(format!("{name}bulk-{way}-{streams}"), streams, (up, down), row).await?;
             }
         }
         Ok(())
+    }
+
+    /// 64 MiB over one stream to the server: one row.
+    pub async fn bulk_one_way(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
+        self.bulk_row("bulk-one-way-1".into(), 1, (VOLUME, 0), row).await
     }
 
     async fn bulk_row(
         &self,
         name: String,
         streams: u64,
-        up: u64,
-        down: u64,
+        (up, down): (u64, u64),
         row: &mut impl FnMut(Row),
     ) -> Result<(), Broken> {
         let Pair { ours, theirs, .. } = &self.pair;
@@ -149,6 +153,27 @@ impl<A: Side, B: Side> Bench<A, B> {
                 pace_rows(&format!("request-{words}-{in_flight}"), B::NAME, &paces, row);
             }
         }
+        Ok(())
+    }
+
+    /// Requests of 64 B, with so many in flight: a row for the rate, and one for each latency.
+    pub async fn small_requests(&self, in_flight: usize, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
+        let paces = self.paces(64, in_flight).await?;
+        pace_rows(&format!("request-64B-{in_flight}"), B::NAME, &paces, row);
+        Ok(())
+    }
+
+    /// New peers one after the other, each until the first byte that it sends has been answered: one row.
+    pub async fn first_answers(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
+        let (to_us, to_them) = (&self.pair.our_server.address, &self.pair.their_server.address);
+        work::first_answers::<A>(to_us, CONNECTS).await?;
+        work::first_answers::<B>(to_them, CONNECTS).await?;
+        let values = in_turns(
+            self.rounds,
+            async || work::first_answers::<A>(to_us, CONNECTS).await,
+            async || work::first_answers::<B>(to_them, CONNECTS).await,
+        );
+        row(figures("connect-first-answer", "1/s", Better::Higher, B::NAME, values.await?));
         Ok(())
     }
 
@@ -240,7 +265,7 @@ impl<A: Side, B: Side> Bench<A, B> {
 
     async fn busy(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         let busy = Busy::start(thread::available_parallelism().map_or(2, usize::from));
-        self.bulk_row("busy-bulk-one-way-1".into(), 1, VOLUME, 0, row).await?;
+        self.bulk_row("busy-bulk-one-way-1".into(), 1, (VOLUME, 0), row).await?;
         for in_flight in [1, 64] {
             let paces = self.paces(64, in_flight).await?;
             pace_rows(&format!("busy-request-64B-{in_flight}"), B::NAME, &paces, row);

@@ -54,7 +54,7 @@ pub fn draw(rows: &[Row]) -> Result<String, Broken> {
             let small = ("sans-serif", 12).into_font().color(&INK);
             let right = text_anchor::Pos::new(text_anchor::HPos::Right, text_anchor::VPos::Center);
             let left = text_anchor::Pos::new(text_anchor::HPos::Left, text_anchor::VPos::Center);
-            let name = Text::new(row.name.clone(), (-0.02, top - 0.5), small.clone().pos(right));
+            let name = Text::new(label(row, rows), (-0.02, top - 0.5), small.clone().pos(right));
             let beside = (value + 0.02).min(MOST - 0.16);
             let number = Text::new(format!("{value:.2}"), (beside, top - 0.5), small.pos(left));
             chart.draw_series([bar]).map_err(broken)?;
@@ -65,6 +65,12 @@ pub fn draw(rows: &[Row]) -> Result<String, Broken> {
         area.present().map_err(broken)?;
     }
     Ok(svg)
+}
+
+/// What is measured beside several peers says which.
+fn label(row: &Row, rows: &[Row]) -> String {
+    let several = rows.iter().filter(|other| other.name == row.name).count() > 1;
+    if several { format!("{}, {}", row.peer, row.name) } else { row.name.clone() }
 }
 
 fn broken(error: impl std::fmt::Display) -> Broken {
@@ -84,6 +90,17 @@ mod tests {
     fn less_is_better_where_it_is() {
         assert_eq!(advantage(&row("rate", Better::Higher, 20.0)), 2.0);
         assert_eq!(advantage(&row("latency", Better::Lower, 5.0)), 2.0);
+    }
+
+    #[test]
+    fn what_is_measured_beside_two_says_beside_whom() {
+        let (one, two) =
+            (row("rate", Better::Higher, 1.0), Row { peer: "another".into(), ..row("rate", Better::Higher, 2.0) });
+        let svg = draw(&[one, two, row("latency", Better::Lower, 1.0)]).unwrap();
+        for text in ["raw iroh, rate", "another, rate"] {
+            assert!(svg.contains(text), "{text} in {svg}");
+        }
+        assert!(!svg.contains("raw iroh, latency"), "{svg}");
     }
 
     #[test]

@@ -87,6 +87,25 @@ pub async fn connects<S: Side>(server: &str, count: usize) -> Result<f64, Broken
     Ok(rate)
 }
 
+/// Connects so many new endpoints, one after the other, each until its first byte has been answered. The answer is
+/// connections a second.
+pub async fn first_answers<S: Side>(server: &str, count: usize) -> Result<f64, Broken> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        clients.push(S::client(server).await?);
+    }
+    let started = Instant::now();
+    for client in &clients {
+        client.connect(Service::Echo).await?;
+        if client.request(Bytes::from_static(b"!")).await? != "!" {
+            return Err(Broken::msg("an answer is not what was sent"));
+        }
+    }
+    let rate = count as f64 / started.elapsed().as_secs_f64();
+    close(clients).await?;
+    Ok(rate)
+}
+
 /// From nothing to the first byte on another protocol, with a peer that is connected. The answer is microseconds.
 pub async fn second_protocol<S: Side>(server: &str) -> Result<f64, Broken> {
     let client = S::client(server).await?;

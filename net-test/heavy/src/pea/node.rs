@@ -1,0 +1,146 @@
+//! A node, and what becomes of the messages that it reads.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use pea2pea::{
+    Config, Connection, ConnectionSide, Pea2Pea,
+    protocols::{Handshake, Reading, Writing},
+};
+use tokio::sync::{mpsc, oneshot};
+use twolane_test::speed::{Broken, bulk};
+
+use super::{
+    Security,
+    lane::{LaneEnd, LaneStart},
+    message::{Kind, Message},
+};
+
+/// Messages of a lane that have been read, and not been taken: as many as pea2pea itself keeps.
+const DEPTH: usize = 64;
+
+/// A node.
+#[derive(Clone)]
+pub(crate) struct Node<S> {
+    node: pea2pea::Node,
+    security: S,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    numbers: AtomicU64,
+    requests: Mutex<HashMap<u64, oneshot::Sender<Bytes>>>,
+    lanes: Mutex<HashMap<(SocketAddr, u64), mpsc::Sender<Bytes>>>,
+}
+
+impl<S: Security> Node<S> {
+    /// One that listens, if there is an address, and connects to others.
+    pub(super) async fn start(security: S, listener_addr: Option<SocketAddr>) -> Self {
+        let node = pea2pea::Node::new(Config { listener_addr, ..Config::default() });
+        let node = Self { node, security, shared: Arc::default() };
+        node.enable_handshake().await;
+        node.enable_reading().await;
+        node.enable_writing().await;
+        node
+    }
+
+    /// A message, and the answer to it.
+    pub(super) async fn request(&self, peer: SocketAddr, data: Bytes) -> Result<Bytes, Broken> {
+        let number = self.shared.numbers.fetch_add(1, Relaxed);
+        let (done, answer) = oneshot::channel();
+        lock(&self.shared.requests).insert(number, done);
+        self.unicast_fast(peer, Message { kind: Kind::Request, number, data })?;
+        Ok(answer.await?)
+    }
+
+    /// A lane to a peer.
+    pub(super) fn lane(&self, peer: SocketAddr) -> (LaneEnd<S>, LaneStart) {
+        let number = self.shared.numbers.fetch_add(1, Relaxed);
+        let (lane, start) = mpsc::channel(DEPTH);
+        lock(&self.shared.lanes).insert((peer, number), lane);
+        (LaneEnd::up(self.clone(), peer, number), LaneStart(start))
+    }
+
+    /// The lane that data is for. One that is new here is served.
+    fn lane_of(&self, source: SocketAddr, number: u64) -> mpsc::Sender<Bytes> {
+        let mut lanes = lock(&self.shared.lanes);
+        let lane = lanes.entry((source, number)).or_insert_with(|| {
+            let (lane, start) = mpsc::channel(DEPTH);
+            let end = LaneEnd::down(self.clone(), source, number);
+            // A lane that breaks is the client's to tell.
+            tokio::spawn(async move { drop(bulk::serve(end, LaneStart(start)).await) });
+            lane
+        });
+        lane.clone()
+    }
+}
+
+impl<S: Security> Pea2Pea for Node<S> {
+    fn node(&self) -> &pea2pea::Node {
+        &self.node
+    }
+}
+
+impl<S: Security> Handshake for Node<S> {
+    async fn perform_handshake(&self, mut connection: Connection) -> io::Result<Connection> {
+        // A small message waits for nobody, and neither does an answer.
+        self.borrow_stream(&mut connection).set_nodelay(true)?;
+        self.security.secure(self, connection).await
+    }
+}
+
+impl<S: Security> Reading for Node<S> {
+    type Message = Message;
+    type Codec = S::Codec;
+
+    fn codec(&self, peer: SocketAddr, _: ConnectionSide) -> S::Codec {
+        self.security.reader(peer)
+    }
+
+    async fn process_message(&self, source: SocketAddr, message: Message) {
+        let Message { kind, number, data } = message;
+        match kind {
+            Kind::Request => {
+                // No more are in flight than its queue takes. An answer that cannot be sent is missed by the client.
+                let _ = self.unicast_fast(source, Message { kind: Kind::Answer, number, data });
+            }
+            Kind::Answer => {
+                let done = lock(&self.shared.requests).remove(&number);
+                if let Some(done) = done {
+                    let _ = done.send(data);
+                }
+            }
+            // To wait here is what holds up the sender.
+            Kind::Up => drop(self.lane_of(source, number).send(data).await),
+            Kind::Down => {
+                let lane = lock(&self.shared.lanes).get(&(source, number)).cloned();
+                if let Some(lane) = lane {
+                    let _ = lane.send(data).await;
+                }
+            }
+            Kind::UpEnd | Kind::DownEnd => drop(lock(&self.shared.lanes).remove(&(source, number))),
+        }
+    }
+}
+
+impl<S: Security> Writing for Node<S> {
+    type Message = Message;
+    type Codec = S::Codec;
+
+    fn codec(&self, peer: SocketAddr, _: ConnectionSide) -> S::Codec {
+        self.security.writer(peer)
+    }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,86 @@
+//! The two halves of a stream of libp2p.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, io as halves};
+use libp2p::Stream;
+use twolane_test::speed::{
+    Broken,
+    side::{Rx, Tx},
+};
+
+/// What is read at a time at most: as much as bulk is written in.
+const PIECE: usize = 64 * 1024;
+
+/// What writes.
+pub(crate) struct WriteHalf(halves::WriteHalf<Stream>);
+
+/// What reads.
+pub(crate) struct ReadHalf {
+    half: halves::ReadHalf<Stream>,
+    buffer: Arc<Vec<u8>>,
+}
+
+/// Both.
+pub(super) fn split(stream: Stream) -> (WriteHalf, ReadHalf) {
+    let (half, write) = stream.split();
+    (WriteHalf(write), ReadHalf { half, buffer: Arc::new(Vec::new()) })
+}
+
+impl Tx for WriteHalf {
+    async fn write_all(&mut self, data: &[u8]) -> Result<(), Broken> {
+        Ok(self.0.write_all(data).await?)
+    }
+
+    /// It has no way without a copy.
+    async fn write_chunk(&mut self, data: Bytes) -> Result<(), Broken> {
+        Ok(self.0.write_all(&data).await?)
+    }
+
+    fn finish(&mut self) -> Result<(), Broken> {
+        // QUIC ends a stream at once, once its protocol has been agreed on.
+        match self.0.close().now_or_never() {
+            Some(closed) => Ok(closed?),
+            None => Err(Broken::msg("a stream does not end at once")),
+        }
+    }
+}
+
+impl Rx for ReadHalf {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+        // Read into memory that was read into before, if nobody has it any more: bytes are not copied, and not set to
+        // zero first.
+        if Arc::get_mut(&mut self.buffer).is_none_or(|buffer| buffer.is_empty()) {
+            self.buffer = Arc::new(vec![0; PIECE]);
+        }
+        let buffer = Arc::get_mut(&mut self.buffer).ok_or_else(|| Broken::msg("a new buffer is shared"))?;
+        match self.half.read(buffer).await? {
+            0 => Ok(None),
+            len => Ok(Some(Bytes::from_owner(Part { buffer: Arc::clone(&self.buffer), len }))),
+        }
+    }
+
+    async fn to_end(&mut self, max: usize) -> Result<Bytes, Broken> {
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            if all.len() + chunk.len() > max {
+                return Err(Broken::msg("a message is too long"));
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+}
+
+/// The beginning of a buffer.
+struct Part {
+    buffer: Arc<Vec<u8>>,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}

@@ -1,0 +1,175 @@
+//! rust-libp2p over QUIC, with neither ping nor identify.
+//!
+//! - [`node`]: the swarm and the task that drives it; [`codec`]: messages of its behaviour for requests;
+//! - [`halves`]: its streams.
+
+mod codec;
+mod halves;
+mod node;
+
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+use twolane_test::speed::{
+    Broken, bulk,
+    side::{Service, Side},
+};
+
+use self::{
+    halves::{ReadHalf, WriteHalf},
+    node::{How, Node},
+};
+
+/// A message at most.
+const MAX_MESSAGE: usize = 1 << 20;
+
+/// How [`Streams`] is set up.
+pub(crate) const STREAMS: &str = "0.57 over QUIC, ping and identify off; its own windows of 10 MB a stream and 15 MB a \
+    connection, 256 streams; a stream of libp2p-stream for each request";
+/// How [`Requests`] is set up.
+pub(crate) const REQUESTS: &str = "the same, with request-response in place of libp2p-stream, at its own limit of 100 \
+    requests at a time";
+/// How [`Lazy`] is set up.
+pub(crate) const LAZY: &str = "the same as requests, with V1Lazy for the negotiation of protocols, which is not the \
+    default and saves a round trip";
+
+/// How requests are sent.
+pub(crate) trait Flavour: Send + Sync + 'static {
+    /// What the side is called.
+    const NAME: &'static str;
+    /// How its swarms are made. With the behaviour for requests, that is what sends them.
+    const HOW: How;
+}
+
+/// A stream of libp2p-stream for each request.
+pub(crate) struct Streams;
+/// The behaviour for requests, by default.
+pub(crate) struct Requests;
+/// The behaviour for requests, as fast as it can be had.
+pub(crate) struct Lazy;
+
+impl Flavour for Streams {
+    const NAME: &'static str = "rust-libp2p streams";
+    const HOW: How = How { requests: false, lazy: false };
+}
+
+impl Flavour for Requests {
+    const NAME: &'static str = "rust-libp2p requests";
+    const HOW: How = How { requests: true, lazy: false };
+}
+
+impl Flavour for Lazy {
+    const NAME: &'static str = "rust-libp2p lazy requests";
+    const HOW: How = How { requests: true, lazy: true };
+}
+
+/// A client.
+pub(crate) struct Libp2p<F> {
+    node: Node,
+    peer: PeerId,
+    address: Multiaddr,
+    flavour: PhantomData<F>,
+}
+
+impl<F> Clone for Libp2p<F> {
+    fn clone(&self) -> Self {
+        Self { node: self.node.clone(), peer: self.peer, address: self.address.clone(), flavour: PhantomData }
+    }
+}
+
+impl<F: Flavour> Side for Libp2p<F> {
+    type Tx = WriteHalf;
+    type Rx = ReadHalf;
+    type Server = Node;
+
+    const NAME: &'static str = F::NAME;
+
+    async fn serve() -> Result<(Node, String), Broken> {
+        let (node, address) = Node::listen(F::HOW).await?;
+        for service in [Service::Echo, Service::Second, Service::Bulk] {
+            let mut streams = node.control().accept(protocol(service))?;
+            tokio::spawn(async move {
+                // A task for each stream, as its examples have it: one that is not taken at once is dropped.
+                while let Some((_, stream)) = streams.next().await {
+                    tokio::spawn(async move {
+                        // A stream that breaks is the client's to tell.
+                        let _ = match service {
+                            Service::Bulk => {
+                                let (send, recv) = halves::split(stream);
+                                bulk::serve(send, recv).await
+                            }
+                            _ => echo(stream).await,
+                        };
+                    });
+                }
+            });
+        }
+        let text = format!("{address}/p2p/{}", node.id());
+        Ok((node, text))
+    }
+
+    async fn client(server: &str) -> Result<Self, Broken> {
+        let (address, peer) = server.rsplit_once("/p2p/").ok_or_else(|| Broken::msg("an address has no peer"))?;
+        let (address, peer) = (address.parse()?, peer.parse()?);
+        Ok(Self { node: Node::start(F::HOW)?, peer, address, flavour: PhantomData })
+    }
+
+    /// One connection is for every protocol.
+    async fn connect(&self, _: Service) -> Result<(), Broken> {
+        self.node.dial(self.peer, self.address.clone()).await
+    }
+
+    async fn open(&self, service: Service) -> Result<(WriteHalf, ReadHalf), Broken> {
+        Ok(halves::split(self.stream(service).await?))
+    }
+
+    async fn touch(&self) -> Result<(), Broken> {
+        let mut stream = self.stream(Service::Echo).await?;
+        stream.close().await?;
+        stream.read_to_end(&mut Vec::new()).await?;
+        Ok(())
+    }
+
+    async fn request(&self, message: Bytes) -> Result<Bytes, Broken> {
+        if F::HOW.requests {
+            return self.node.request(self.peer, message).await;
+        }
+        let mut stream = self.stream(Service::Echo).await?;
+        stream.write_all(&message).await?;
+        stream.close().await?;
+        read_all(&mut stream, message.len()).await
+    }
+
+    async fn close(self) {
+        self.node.close().await;
+    }
+}
+
+impl<F> Libp2p<F> {
+    async fn stream(&self, service: Service) -> Result<Stream, Broken> {
+        Ok(self.node.control().open_stream(self.peer, protocol(service)).await?)
+    }
+}
+
+fn protocol(service: Service) -> StreamProtocol {
+    StreamProtocol::new(match service {
+        Service::Echo => "/speed-echo/1",
+        Service::Second => "/speed-second/1",
+        Service::Bulk => "/speed-bulk/1",
+        Service::Refuse => "/speed-refuse/1",
+    })
+}
+
+async fn echo(mut stream: Stream) -> Result<(), Broken> {
+    let message = read_all(&mut stream, 0).await?;
+    stream.write_all(&message).await?;
+    Ok(stream.close().await?)
+}
+
+async fn read_all(stream: &mut Stream, expected: usize) -> Result<Bytes, Broken> {
+    let mut message = Vec::with_capacity(expected);
+    stream.take(MAX_MESSAGE as u64).read_to_end(&mut message).await?;
+    Ok(message.into())
+}
