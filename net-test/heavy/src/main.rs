@@ -73,8 +73,8 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
     let mut rows = Rows::start(output);
     let peers = if args.only.is_empty() { &Peer::ALL[..] } else { &args.only };
     for peer in peers {
-        rows.heading(&format!("{}: {}", peer.name(), peer.settings()));
-        peer.measure(args.how.rounds.into(), &mut |row| rows.add(row)).await?;
+        rows.heading(&format!("\n{}: {}", peer.name(), peer.settings()));
+        peer.measure(args.how.rounds.into(), &mut rows).await?;
     }
     rows.finish(&args.how)
 }

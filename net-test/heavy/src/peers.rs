@@ -1,6 +1,6 @@
 //! Who is measured beside twolane, and what.
 
-use twolane_test::speed::{Broken, compare::Row, groups::Bench, ours::Ours, server, side::Side};
+use twolane_test::speed::{Broken, compare::Row, groups::Bench, ours::Ours, program::Rows, server, side::Side};
 
 use crate::{
     pea::{self, Pea, noise::Noise, tls::Tls},
@@ -68,14 +68,18 @@ impl Peer {
         }
     }
 
-    /// Measures both, and hands over the rows one by one.
-    pub(crate) async fn measure(self, rounds: usize, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
+    /// Measures both.
+    pub(crate) async fn measure(self, rounds: usize, rows: &mut Rows) -> Result<(), Broken> {
+        let row = &mut |row| rows.add(row);
         match self {
             Self::Libp2p => {
                 let bench = Bench::<Ours, Libp2p<Streams>>::start(rounds).await?;
+                let client = bench.pair.theirs.clone();
                 bench.bulk_one_way(row).await?;
                 bench.first_answers(row).await?;
-                requests(bench, row).await
+                requests(bench, row).await?;
+                rows.heading(&format!("{} requests were sent again, their streams dropped", client.dropped()));
+                Ok(())
             }
             Self::Libp2pRequests => requests(Bench::<Ours, Libp2p<Requests>>::start(rounds).await?, row).await,
             Self::Libp2pLazy => requests(Bench::<Ours, Libp2p<Lazy>>::start(rounds).await?, row).await,
