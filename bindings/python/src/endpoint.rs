@@ -18,6 +18,7 @@ use crate::{
     key::{KeyPair, PeerId, peer_from, seconds},
     op::Op,
     options,
+    rules::Rules,
     runtime::{self, Local},
     serve,
     source::Source,
@@ -50,7 +51,7 @@ pub(crate) fn bind(
     bind: Vec<String>,
     relay_only: bool,
     peers: Vec<Bound<'_, PyAny>>,
-    access: Option<Bound<'_, AccessList>>,
+    access: Option<Bound<'_, PyAny>>,
     delegations: Vec<Bound<'_, Delegation>>,
     revocations: Vec<(Bound<'_, PyAny>, String)>,
     limits: &Bound<'_, PyDict>,
@@ -78,7 +79,10 @@ pub(crate) fn bind(
         builder = builder.peer(ticket_from(&peer)?);
     }
     if let Some(access) = access {
-        builder = builder.access(access.get().0.clone());
+        builder = match access.cast::<AccessList>() {
+            Ok(list) => builder.access(list.get().0.clone()),
+            Err(_) => builder.access(Rules::new(py, access.unbind())?),
+        };
     }
     for delegation in delegations {
         builder = builder.delegation(delegation.get().0.clone());
@@ -294,6 +298,9 @@ pub(crate) struct Keep {
 impl Keep {
     /// How the peer stands: the name of the state, how many dials failed in a row, and what went wrong last.
     fn state(&self) -> (&'static str, u32, Option<String>) {
+        if runtime::is_forked() {
+            return ("ended", 0, None);
+        }
         let keep = self.keep.lock().unwrap_or_else(PoisonError::into_inner);
         match keep.as_ref().map(twolane::Keep::state) {
             Some(KeepState::Dialling { failures }) => ("dialling", failures, None),
@@ -305,6 +312,9 @@ impl Keep {
     }
 
     fn close(&self) {
+        if runtime::is_forked() {
+            return;
+        }
         let keep = self.keep.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(Local::new(keep));
     }

@@ -22,6 +22,7 @@ mod info;
 mod key;
 mod op;
 mod options;
+mod rules;
 mod runtime;
 mod serve;
 mod source;
@@ -49,6 +50,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::Write>()?;
     module.add_class::<source::Source>()?;
     module.add_class::<serve::Request>()?;
+    module.add_class::<rules::Question>()?;
     module.add_class::<op::Op>()?;
     module.add_function(wrap_pyfunction!(endpoint::bind, module)?)?;
     module.add_function(wrap_pyfunction!(options::default_limits, module)?)?;

@@ -13,7 +13,7 @@ use twolane::{Errors, Event, Events, Protocol, Report, XStream};
 use crate::{
     error::Problem,
     info,
-    runtime::Local,
+    runtime::{self, Local},
     stream::Stream,
     wait::{Slot, Turn},
 };
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Source {
     items: Local<Mutex<Option<Items>>>,
     /// What was there when it was made.
-    first: Mutex<Option<Option<Item>>>,
+    first: Local<Mutex<Option<Option<Item>>>>,
     slot: Arc<Slot>,
     waker: Waker,
 }
@@ -41,7 +41,8 @@ impl Source {
     fn new(items: impl stream::Stream<Item = Item> + Send + 'static) -> Self {
         let slot = Arc::new(Slot::default());
         let items: Items = Box::pin(items);
-        Self { items: Local::new(Mutex::new(Some(items))), first: Mutex::default(), waker: slot.waker(), slot }
+        let (items, first) = (Local::new(Mutex::new(Some(items))), Local::new(Mutex::default()));
+        Self { items, first, waker: slot.waker(), slot }
     }
 
     /// Begins to wait at once, and not when it is first asked: the endpoint knows from now on what is wanted.
@@ -115,6 +116,9 @@ impl Source {
 
     /// Nothing more is wanted. What has come for somebody else, too, goes to the next who asks.
     fn close(&self) {
+        if runtime::is_forked() {
+            return;
+        }
         let items = self.items.lock().unwrap_or_else(PoisonError::into_inner).take();
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(Local::new((items, first)));

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pathlib
 import pickle
 import time
 
 import pytest
-from conftest import Pair, node
+from conftest import LIMITS, Pair, node
 
 import twolane
 from twolane import Connected, Disconnected, Node, XStream
@@ -188,8 +189,66 @@ async def test_rules_are_changed_while_it_runs() -> None:
         assert access.allow_for("admin/*", str(client.id))
         assert await client.request(server.ticket, "admin/1") == b"yes"
         assert access.deny(client.id)
-        with pytest.raises((twolane.Forbidden, twolane.ConnectionLost)):
+        # It is cut off, or refused at once if it asks before that.
+        with pytest.raises((twolane.ConnectionLost, twolane.Rejected)):
             await client.request(server.ticket, "test/1")
+
+
+async def test_a_function_is_asked_who_may(caplog: pytest.LogCaptureFixture) -> None:
+    friend, stranger = twolane.KeyPair(), twolane.KeyPair()
+    asked: list[tuple[twolane.PeerId, str | None, bytes]] = []
+
+    def rule(question: twolane.Question) -> bool:
+        asked.append((question.peer, question.protocol, question.metadata))
+        if question.protocol == "admin/1":
+            raise PermissionError("only on Mondays")
+        if question.protocol == "bug/1":
+            raise ZeroDivisionError
+        assert question.owner is None
+        return question.peer == friend.peer_id
+
+    async with node(access=rule) as server, node(key=friend) as client, node(key=stranger) as other:
+        for protocol in ("test/1", "admin/1", "bug/1"):
+            server.serve_requests(protocol, lambda request: b"yes")
+        assert await client.request(server.ticket, "test/1") == b"yes"
+        with pytest.raises(twolane.Rejected, match="only on Mondays"):
+            await client.request(server.ticket, "admin/1")
+        with pytest.raises(twolane.Rejected):
+            await client.request(server.ticket, "bug/1")
+        assert "ZeroDivisionError" in caplog.text
+        with pytest.raises(PermissionError):
+            await other.request(server.ticket, "test/1")
+        streams = server.accept("open/1")
+        async with client.open_stream(server.ticket, "open/1", metadata=b"word"):
+            async with await anext(streams):
+                pass
+    assert asked[:2] == [(friend.peer_id, None, b""), (friend.peer_id, "test/1", b"")]
+    assert (stranger.peer_id, None, b"") in asked and asked[-1] == (friend.peer_id, "open/1", b"word")
+
+
+async def test_a_rule_that_takes_its_time_holds_up_nothing_else() -> None:
+    asked, decided = asyncio.Event(), asyncio.Event()
+
+    async def rule(question: twolane.Question) -> bool:
+        if question.protocol == "slow/1":
+            asked.set()
+            await decided.wait()
+        return question.protocol != "never/1" or await asyncio.Event().wait()
+
+    limits = dataclasses.replace(LIMITS, access_timeout=0.5)
+    async with node(access=rule, limits=limits) as server, node() as client:
+        for protocol in ("slow/1", "test/1", "never/1"):
+            server.serve_requests(protocol, lambda request: b"yes")
+        # More of them than the library has threads.
+        asking = [asyncio.create_task(client.request(server.ticket, "never/1")) for _ in range(16)]
+        waiting = asyncio.create_task(client.request(server.ticket, "slow/1"))
+        await asked.wait()
+        assert await client.request(server.ticket, "test/1") == b"yes"
+        decided.set()
+        assert await waiting == b"yes"
+        for never in asking:
+            with pytest.raises(twolane.Rejected):
+                await never
 
 
 async def test_acting_for_somebody_else() -> None:

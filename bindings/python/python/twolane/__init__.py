@@ -24,7 +24,7 @@ import atexit as _atexit
 import os as _os
 
 from . import _native, events, exceptions
-from ._native import AccessList, Delegation, KeyPair, PeerId, Request, Ticket, __version__
+from ._native import AccessList, Delegation, KeyPair, PeerId, Question, Request, Ticket, __version__
 from .endpoint import (
     HANDLER_FAILED,
     Endpoint,
@@ -33,6 +33,7 @@ from .endpoint import (
     Node,
     Peer,
     RequestHandler,
+    Rule,
     StreamHandler,
     Streams,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "PeerId",
     "PeerInfo",
     "ProtocolViolation",
+    "Question",
     "Rejected",
     "RelayStatus",
     "Report",
@@ -141,6 +143,7 @@ __all__ = [
     "Request",
     "RequestHandler",
     "RequestTimeout",
+    "Rule",
     "ShutdownReport",
     "StandingEnded",
     "Status",

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_TEXT",
     "Op",
     "PeerId",
+    "Question",
     "Request",
     "Source",
     "Stream",
@@ -155,6 +156,18 @@ class Request:
     def _broke(self) -> None: ...
     def _when_given_up(self, callback: Callable[[None], object]) -> bool: ...
 
+@typing.final
+class Question:
+    @property
+    def peer(self) -> PeerId: ...
+    @property
+    def owner(self) -> PeerId | None: ...
+    @property
+    def protocol(self) -> str | None: ...
+    @property
+    def metadata(self) -> bytes: ...
+    def _answer(self, refusal: str | None) -> None: ...
+
 _Wait: typing.TypeAlias = asyncio.Future[None]
 
 @typing.final
@@ -212,7 +225,8 @@ class Stream:
     def warn(self, code: int, text: str, details: Buffer) -> Op: ...
     def fail(self, code: int, text: str, details: Buffer, discard: bool) -> Op: ...
     def set_priority(self, priority: int) -> None: ...
-    def close(self) -> None: ...
+    def close_writing(self) -> None: ...
+    def close_reading(self) -> None: ...
 
 @typing.final
 class Endpoint:
@@ -260,7 +274,7 @@ def bind(
     bind: Sequence[str],
     relay_only: bool,
     peers: Sequence[PeerId | Ticket | str],
-    access: AccessList | None,
+    access: AccessList | Callable[[Question], object] | None,
     delegations: Sequence[Delegation],
     revocations: Sequence[tuple[PeerId | str, str]],
     limits: dict[str, typing.Any],

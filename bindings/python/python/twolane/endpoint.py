@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import logging
 import sys
@@ -13,10 +14,10 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
 
 from . import _native, _wait, events, exceptions, info
-from ._native import AccessList, Delegation, KeyPair, PeerId, Request, Ticket
+from ._native import AccessList, Delegation, KeyPair, PeerId, Question, Request, Ticket
 from .stream import Buffer, XStream
 
-__all__ = ["Endpoint", "Events", "Keep", "Node", "Peer", "RequestHandler", "StreamHandler", "Streams"]
+__all__ = ["Endpoint", "Events", "Keep", "Node", "Peer", "RequestHandler", "Rule", "StreamHandler", "Streams"]
 
 logger = logging.getLogger("twolane")
 
@@ -28,6 +29,9 @@ StreamHandler: typing.TypeAlias = Callable[[XStream], Coroutine[typing.Any, typi
 
 RequestHandler: typing.TypeAlias = Callable[[Request], Awaitable[Buffer] | Buffer]
 """A function, or a coroutine function, that is called with every request and returns the response."""
+
+Rule: typing.TypeAlias = Callable[[Question], Awaitable[bool] | bool]
+"""A function, or a coroutine function, that says whether a peer may connect, or may open a stream."""
 
 _S = typing.TypeVar("_S", bound=StreamHandler)
 _R = typing.TypeVar("_R", bound=RequestHandler)
@@ -68,7 +72,7 @@ class Endpoint:
         mdns: bool | None = None,
         relay_only: bool = False,
         peers: Iterable[Peer] = (),
-        access: AccessList | None = None,
+        access: AccessList | Rule | None = None,
         delegations: Iterable[Delegation] = (),
         revocations: Iterable[tuple[PeerId | str, str]] = (),
         limits: info.Limits | None = None,
@@ -83,7 +87,10 @@ class Endpoint:
         `n0`, `mdns`: whether n0's relays and DNS, and multicast on the local network, are used.
         `relay_only`: no direct paths.
         `peers`: tickets of peers whose addresses are known beforehand.
-        `access`: who may connect; everybody by default.
+        `access`: who may connect and open streams; everybody by default. An `AccessList`, or a function that is called
+        with each `Question`, on the loop that the endpoint is bound on, and returns whether it may: at once, or as a
+        coroutine function within `Limits.access_timeout`. Anything but True is a refusal; a `PermissionError` that it
+        raises is one in its words, which the peer reads. What is open stays open when its answers change.
         `delegations`: shown to peers, so that this endpoint counts there as acting for their owners.
         `revocations`: (owner, serial) of delegations that are not taken.
         `limits`: every bound.
@@ -110,6 +117,9 @@ class Endpoint:
         self._closed = False
         self._handlers: dict[str, Callable[[_native.Endpoint], None]] = {}
         self._tasks: set[asyncio.Task[typing.Any]] = set()
+        self._rule = None if access is None or isinstance(access, AccessList) else access
+        if self._rule is not None:
+            self._options["access"] = self._asker()
 
     @classmethod
     def bind(cls, *args: typing.Any, **kwargs: typing.Any) -> Endpoint:
@@ -151,12 +161,9 @@ class Endpoint:
         try:
             report = await op.future
         finally:
-            for task in self._tasks:
-                task.cancel()
-        # A handler that closes the endpoint does not wait for itself.
-        others = [task for task in self._tasks if task is not asyncio.current_task()]
-        if others:
-            await asyncio.wait(others, timeout=deadline)
+            ended = self._end_tasks()
+        if ended:
+            await asyncio.wait(ended, timeout=deadline)
         return info.ShutdownReport(**report)
 
     async def close(self) -> None:
@@ -380,6 +387,36 @@ class Endpoint:
 
     # Inside
 
+    def _asker(self) -> Callable[[Question], None]:
+        # Held by the native half, and so not to hold this.
+        endpoint = weakref.ref(self)
+
+        def ask(question: Question) -> None:
+            node = endpoint()
+            if node is None or node._rule is None:
+                return
+            try:
+                verdict = node._rule(question)
+            except Exception as error:
+                _refuse(question, error)
+                return
+            if inspect.isawaitable(verdict):
+                node._spawn(_judge_later(question, verdict))
+            else:
+                _judge(question, verdict)
+
+        return ask
+
+    def _end_tasks(self) -> list[asyncio.Future[None]]:
+        """Cancels the handlers that still run, each on its own loop; what it returns is done when they have ended."""
+        tasks: dict[asyncio.AbstractEventLoop, list[asyncio.Task[typing.Any]]] = {}
+        for task in tuple(self._tasks):
+            # A handler that closes the endpoint does not wait for itself.
+            if task is not asyncio.current_task():
+                tasks.setdefault(task.get_loop(), []).append(task)
+        ended = [_cancel(loop, of_loop) for loop, of_loop in tasks.items()]
+        return [asyncio.wrap_future(future) for future in ended if future is not None]
+
     def _bound(self) -> _native.Endpoint:
         if self._native is None:
             raise exceptions.NotStarted(
@@ -557,6 +594,31 @@ async def _serve(handler: StreamHandler, stream: XStream) -> None:
         stream.close()
 
 
+def _cancel(
+    loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[typing.Any]]
+) -> concurrent.futures.Future[None] | None:
+    """Cancels tasks of a loop that may run in another thread. The result is done when they have ended; None if that
+    loop is closed."""
+    ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+    left = set(tasks)
+
+    def forget(task: asyncio.Task[typing.Any]) -> None:
+        left.discard(task)
+        if not left and not ended.done():
+            ended.set_result(None)
+
+    def cancel() -> None:
+        for task in tasks:
+            task.add_done_callback(forget)
+            task.cancel()
+
+    try:
+        loop.call_soon_threadsafe(cancel)
+    except RuntimeError:
+        return None
+    return ended
+
+
 async def _tell(telling: Coroutine[typing.Any, typing.Any, None]) -> None:
     try:
         await telling
@@ -584,6 +646,25 @@ def _explain(request: Request, error: Exception) -> None:
     else:
         logger.error("the handler of %s failed", request.protocol, exc_info=error)
         request._broke()
+
+
+async def _judge_later(question: Question, verdict: Awaitable[bool]) -> None:
+    try:
+        _judge(question, await verdict)
+    except Exception as error:
+        _refuse(question, error)
+
+
+def _judge(question: Question, verdict: bool) -> None:
+    question._answer(None if verdict is True else "the rules here do not allow it")
+
+
+def _refuse(question: Question, error: Exception) -> None:
+    if isinstance(error, PermissionError):
+        question._answer(str(error))
+    else:
+        logger.error("the access rule failed, which is a refusal", exc_info=error)
+        question._answer("the rules here could not be asked")
 
 
 def _peer_info(parts: dict[str, typing.Any]) -> info.PeerInfo:

@@ -307,7 +307,16 @@ class XStream:
     def close(self) -> None:
         """Lets go of both directions at once. A direction that was not finished is reset: the peer reads an error. What
         waits in a read or a write here raises."""
-        self._native.close()
+        self._native.close_writing()
+        self._native.close_reading()
+
+    def close_writing(self) -> None:
+        """Lets go of our direction alone. If it was not finished it is reset; what the peer writes still comes."""
+        self._native.close_writing()
+
+    def close_reading(self) -> None:
+        """Lets go of the peer's direction alone: its writes raise `StreamStopped` from then on, and ours go on."""
+        self._native.close_reading()
 
     async def __aenter__(self) -> XStream:
         return self

@@ -4,6 +4,7 @@ mod read;
 mod write;
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -117,16 +118,16 @@ impl Stream {
         self.inner.read.load(Relaxed)
     }
 
-    /// Whether nothing more can be written here.
+    /// Whether nothing more can be written here. Nothing can in a forked child, where the locks may be held for ever.
     #[getter]
     fn write_ended(&self) -> bool {
-        self.inner.send().is_over()
+        runtime::is_forked() || self.inner.send().is_over()
     }
 
     /// Whether nothing more can be read here: the end of the data or an error was read, or this side ended it.
     #[getter]
     fn read_ended(&self) -> bool {
-        self.inner.recv().is_over()
+        runtime::is_forked() || self.inner.recv().is_over()
     }
 
     /// Warnings and errors of the peer.
@@ -156,16 +157,25 @@ impl Stream {
         let inner = Arc::clone(&*self.inner);
         let failing = async move {
             let failed = if discard { stream.abort(error).await } else { stream.fail(error).await };
+            if let Err(cause) = &failed {
+                inner.send().note_cause(cause.clone());
+            }
             inner.notice_failure();
             failed
         };
         Op::start_detached(py, failing, none)
     }
 
-    /// Lets go of both directions, unfinished ones by a reset.
-    fn close(&self) -> PyResult<()> {
+    /// Lets go of the direction that is written, by a reset if it is unfinished.
+    fn close_writing(&self) -> PyResult<()> {
         let _guard = runtime::handle()?.enter();
         drop(self.inner.end_send());
+        Ok(())
+    }
+
+    /// Lets go of the direction that is read: the peer is told to stop.
+    fn close_reading(&self) -> PyResult<()> {
+        let _guard = runtime::handle()?.enter();
         let recv = self.inner.recv().end();
         drop(recv);
         self.inner.recv_waker.wake_by_ref();
@@ -182,8 +192,12 @@ impl Stream {
         };
         let settled = settled.ok_or_else(ended)?;
         let delivering = async move {
+            // What was not finished never settles: the error is there at once.
+            if let Some(known) = n0_future::future::poll_once(poll_fn(|cx| inner.send().poll_delivered(cx))).await {
+                return known;
+            }
             settled.await;
-            std::future::poll_fn(|cx| inner.send().poll_delivered(cx)).await
+            poll_fn(|cx| inner.send().poll_delivered(cx)).await
         };
         Op::start(py, delivering, none)
     }

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use pyo3::{buffer::PyBuffer, exceptions::PyTypeError, prelude::*, types::PyBytes};
-use twolane::{ReadError, RecvStream};
+use twolane::{ReadError, RecvStream, WriteError};
 
 use super::{Inner, Stream};
 use crate::{data::Chunk, error::Problem, wait::Turn};
@@ -202,6 +202,9 @@ impl Stream {
 impl Inner {
     /// What ended reading and ends the whole stream is known now, and need not be told once more by the other direction.
     fn read_failed(&self, error: ReadError) -> Problem {
+        if self.recv().stream.is_none() {
+            return Problem::from(WriteError::EndedHere).with_phase("read");
+        }
         if !matches!(error, ReadError::Reset { .. }) {
             self.send().note_end();
         }

@@ -29,6 +29,8 @@ const SMALL: usize = 16 * 1024;
 /// What is written, and what waits to be.
 pub(super) struct SendSide {
     stream: Option<SendStream>,
+    /// What is told to whoever uses the stream after this side has let go of it.
+    gone: WriteError,
     finished: bool,
     queue: VecDeque<Job>,
     /// Whether a task works the queue off, and what wakes it.
@@ -161,8 +163,9 @@ impl Inner {
     ) -> Result<usize, WriteError> {
         let mut send = self.send();
         let waits = !send.queue.is_empty();
+        let send = &mut *send;
         let Some(stream) = send.stream.as_mut() else {
-            return Err(WriteError::EndedHere);
+            return Err(send.gone.clone());
         };
         let mut at = 0;
         // Nobody needs to be woken: the task that writes the rest asks again.
@@ -249,7 +252,8 @@ impl Inner {
 
 impl SendSide {
     pub(super) fn new(stream: SendStream) -> Self {
-        Self { stream: Some(stream), finished: false, queue: VecDeque::new(), driving: false, waker: None, next: 0 }
+        let (queue, gone) = (VecDeque::new(), WriteError::EndedHere);
+        Self { stream: Some(stream), gone, finished: false, queue, driving: false, waker: None, next: 0 }
     }
 
     pub(super) fn stream(&self) -> Option<&SendStream> {
@@ -265,15 +269,20 @@ impl SendSide {
         self.finished = true;
     }
 
+    /// The peer had ended the stream before this side did.
+    pub(super) fn note_cause(&mut self, cause: WriteError) {
+        self.gone = cause;
+    }
+
     pub(super) fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         match &mut self.stream {
             Some(stream) => pin!(stream.delivered()).poll(cx),
-            None => Poll::Ready(Err(WriteError::EndedHere)),
+            None => Poll::Ready(Err(self.gone.clone())),
         }
     }
 
     fn finish(&mut self) -> Result<(), WriteError> {
-        let Some(stream) = &mut self.stream else { return Err(WriteError::EndedHere) };
+        let Some(stream) = &mut self.stream else { return Err(self.gone.clone()) };
         self.finished = true;
         stream.finish()
     }
@@ -315,7 +324,7 @@ impl SendSide {
         written: &std::sync::atomic::AtomicU64,
     ) -> Poll<Result<(), WriteError>> {
         let Some(stream) = &mut self.stream else {
-            return Poll::Ready(Err(WriteError::EndedHere));
+            return Poll::Ready(Err(self.gone.clone()));
         };
         while !data.is_empty() {
             let taken = ready!(pin!(stream.write_from(data)).poll(cx))?;
