@@ -11,6 +11,8 @@ import argparse
 import asyncio
 import sys
 
+import terminal
+
 from twolane import Node, StreamFailure, TwolaneError, XStream
 
 PROTOCOL = "chat-room/1"
@@ -58,17 +60,18 @@ async def join(node: Node, ticket: str, name: str) -> int:
     try:
         async with node.open_stream(ticket, PROTOCOL, metadata=name.encode()) as stream:
 
-            async def show() -> None:
+            async def say() -> None:
+                async for line in terminal.lines():
+                    await stream.write(line.encode())
+                await stream.finish()
+
+            saying = asyncio.create_task(say())
+            try:
                 while line := await stream.readline():
                     print(line.decode(errors="replace").rstrip(), flush=True)
-
-            showing = asyncio.create_task(show())
-            while line := await asyncio.to_thread(sys.stdin.readline):
-                if showing.done():
-                    break
-                await stream.write(line.encode())
-            await stream.finish()
-            await showing
+            finally:
+                saying.cancel()
+                await asyncio.gather(saying, return_exceptions=True)
     except TwolaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -24,6 +24,8 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable
 
+import terminal
+
 import twolane
 from twolane import KeyPair, Node, XStream
 
@@ -136,8 +138,11 @@ class Shell:
             self.say(f"* stream {number}: the peer has finished")
         except twolane.StreamFailed as error:
             self.say(f"* stream {number} was failed: {error.text!r} (code {error.code}) after {error.offset} bytes")
+            stream.close()
         except twolane.TwolaneError as error:
             self.say(f"* stream {number}: {error}")
+            # Nobody is there to read what we would write. A stream that stays open keeps its peer from quitting.
+            stream.close()
         if stream.closed:
             self.streams.pop(number, None)
 
@@ -217,10 +222,8 @@ async def interact(node: Node) -> None:
     shell.start()
     print(f"this is {node.id}\nticket: {node.ticket}\n{HELP}", flush=True)
     try:
-        while True:
-            # A thread, since a terminal cannot be awaited on every system.
-            line = await asyncio.to_thread(sys.stdin.readline)
-            if not line or line.strip() in ("quit", "exit"):
+        async for line in terminal.lines():
+            if line.strip() in ("quit", "exit"):
                 break
             await shell.obey(line)
     finally:

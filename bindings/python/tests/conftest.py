@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import typing
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -45,3 +45,9 @@ async def both(pair: Pair, protocol: str = "test/1") -> AsyncIterator[tuple[XStr
     finally:
         opened.close()
         accepted.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets everything else go on until something is so."""
+    while not condition():
+        await asyncio.sleep(0.001)

@@ -1,4 +1,5 @@
-"""Against the Rust program `stream-tester serve`: it plays the other side's part, and reports what it saw."""
+"""Against the Rust program `stream-tester`: it plays the other side's part and reports what it saw (`serve`), and has
+Python play the acceptor's in all of its cases (`run`)."""
 
 from __future__ import annotations
 
@@ -12,20 +13,11 @@ from collections.abc import AsyncIterator
 import blake3
 import pytest
 from conftest import node
+from rust_tester import LIMITS, PROTOCOL, Acceptor, pattern
 from test_examples import program
 
 import twolane
 from twolane import Node, XStream
-
-PROTOCOL = "stream-tester/1"
-PERIOD, STRIDE = 1_048_573, 7_919
-BASE = blake3.blake3(b"stream-tester/1").digest(length=PERIOD)
-
-
-def pattern(seed: int, length: int) -> bytes:
-    """The data of the program: known at both sides from a number alone."""
-    start = seed % PERIOD * STRIDE % PERIOD
-    return (BASE[start:] + BASE * (length // PERIOD + 1))[:length]
 
 
 class Other(typing.NamedTuple):
@@ -165,3 +157,16 @@ async def test_json_of_rust(tester: Other) -> None:
             await stream.write_json(value)
         assert await stream.read() == b""
     assert (await tester.seen(9))["finished"]
+
+
+@pytest.mark.timeout(300)
+async def test_every_case_of_rust_holds_against_a_node_in_python() -> None:
+    async with Node(offline=True, limits=LIMITS) as server:
+        Acceptor(server)
+        command = [program("stream-tester"), "run", "--offline", "--json", "--against", str(server.ticket)]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=240)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    failed = [(event["name"], event["error"]) for event in events if event["event"] == "case" and not event["ok"]]
+    assert failed == [] and done.returncode == 0, (failed, done)
+    # The summary comes last, and nothing was left out.
+    assert events[-1]["event"] == "summary" and events[-1]["passed"] >= 55

@@ -9,7 +9,7 @@ import pickle
 import re
 
 import pytest
-from conftest import Pair, both, node
+from conftest import Pair, both, node, until
 
 import twolane
 from twolane import exceptions
@@ -43,7 +43,7 @@ async def test_a_failure_that_was_seen_is_not_raised_again_at_the_end_of_the_blo
 async def test_a_failure_arrives_while_the_data_lane_is_full(pair: Pair) -> None:
     async with both(pair) as (a, b):
         writing = asyncio.create_task(a.write(b"x" * 50_000_000))
-        await asyncio.sleep(0.1)
+        await until(lambda: a.bytes_written > 1_900_000)
         await b.fail(28, "the disk is full")
         with pytest.raises(twolane.StreamFailed, match="the disk is full"):
             await writing
@@ -100,6 +100,15 @@ async def test_who_has_failed_a_stream_cannot_do_it_again(pair: Pair) -> None:
             await a.warn(2, "second")
         with pytest.raises(ConnectionError):
             await a.write(b"more")
+
+
+async def test_who_is_told_first_hears_it_from_everything(pair: Pair) -> None:
+    async with both(pair) as (a, b):
+        await b.fail(2, "first")
+        assert (await anext(a.errors())).code == 2
+        for late in (lambda: a.fail(1, "late"), lambda: a.write(b"more"), lambda: a.read(1)):
+            with pytest.raises(twolane.StreamFailed, match="first"):
+                await late()
 
 
 async def test_limits_of_what_can_be_said(pair: Pair) -> None:

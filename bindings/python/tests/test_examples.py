@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,32 @@ def test_chat() -> None:
             assert ann.stdout.readline() == "* bob has left\n"
             ann.communicate(timeout=30)
         assert ann.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are another thing there")
+@pytest.mark.parametrize("name", ["interactive_node", "chat"])
+def test_an_interrupt_ends_a_program_that_waits_for_its_user(name: str) -> None:
+    chat = str(EXAMPLES / "chat.py")
+    with contextlib.ExitStack() as stack:
+        command = [*PYTHON, str(EXAMPLES / "interactive_node.py"), "--offline"]
+        if name == "chat":
+            _, ticket = stack.enter_context(serving(*PYTHON, chat, "room", "--offline"))
+            command = [*PYTHON, chat, "join", ticket, "ann", "--offline"]
+        # What ignores it, as what a shell starts in the background does, has its children ignore it, too.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            child = stack.enter_context(subprocess.Popen(command, text=True, **pipes))  # type: ignore[call-overload]
+        finally:
+            signal.signal(signal.SIGINT, before)
+        # It prints this when it is about to wait for what is typed, or waits already.
+        last_words = "quit" if name == "interactive_node" else "ann is here"
+        while last_words not in (line := child.stdout.readline()):
+            assert line, "it ended"
+        child.send_signal(signal.SIGINT)
+        # Without a key pressed, and standard input still open.
+        assert child.wait(timeout=30) == 130
+        assert child.stderr.read() == ""
 
 
 def test_rpc() -> None:

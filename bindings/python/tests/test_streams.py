@@ -6,7 +6,7 @@ import asyncio
 import os
 
 import pytest
-from conftest import Pair, both
+from conftest import Pair, both, until
 
 import twolane
 
@@ -98,6 +98,63 @@ async def test_what_is_over_a_limit_is_not_taken(pair: Pair) -> None:
         with pytest.raises(ValueError):
             await b.read(limit=100)
         assert await b.readline() == b"x" * 1000 + b"\n"
+
+
+async def test_the_limit_of_a_line_is_the_same_however_the_line_comes(pair: Pair) -> None:
+    async with both(pair) as (a, b):
+        for length, limit in [(99, 100), (100, 100), (101, 100), (150, 100), (0, 0), (1, 0)]:
+            line = b"x" * length + b"\n"
+            reading = asyncio.create_task(b.readline(limit=limit))
+            for n in range(len(line) - 1):
+                # Byte by byte, with turns of the reader in between.
+                await a.write(line[n : n + 1])
+                await asyncio.sleep(0)
+            if length <= limit:
+                await a.write(b"\n")
+                assert await reading == line
+            else:
+                # It is known before the line ends, and nothing of it is gone.
+                with pytest.raises(twolane.TooLarge):
+                    await reading
+                await a.write(b"\n")
+                assert await b.readline(limit=length) == line
+
+
+async def test_a_line_after_other_reads_is_searched_anew(pair: Pair) -> None:
+    async with both(pair) as (a, b):
+        await a.write(b"ab")
+        reading = asyncio.create_task(b.readline())
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        # What was searched is taken in another way, and a line feed comes within as many bytes.
+        assert await b.readexactly(2) == b"ab"
+        await a.write(b"\nc\n")
+        assert await b.readline() == b"\n"
+        assert await b.readline() == b"c\n"
+
+
+async def test_one_direction_is_let_go_of_and_the_other_goes_on(pair: Pair) -> None:
+    async with both(pair) as (a, b):
+        a.close_writing()
+        with pytest.raises(twolane.StreamReset):
+            await b.read()
+        with pytest.raises(twolane.StreamEnded):
+            await a.write(b"more")
+        await b.write(b"still")
+        await b.finish()
+        assert await a.read() == b"still"
+    async with both(pair, "other/1") as (a, b):
+        a.close_reading()
+        with pytest.raises(twolane.StreamStopped):
+            while True:
+                await b.write(b"x" * 10_000)
+        with pytest.raises(twolane.StreamEnded):
+            await a.read(1)
+        await a.write(b"still")
+        await a.finish()
+        assert await b.read() == b"still"
 
 
 async def test_reading_into_a_buffer_and_as_a_view(pair: Pair) -> None:
@@ -193,6 +250,10 @@ async def test_delivered_means_that_the_other_endpoint_has_it(pair: Pair) -> Non
         await a.finish()
         await a.delivered()
         assert await b.read() == b"all of it"
+        # Of data that is not finished nothing can be said.
+        await b.write(b"not all of it")
+        with pytest.raises(twolane.StreamEnded):
+            await b.delivered()
 
 
 async def test_a_paused_reader_holds_its_writer_up(pair: Pair) -> None:
@@ -231,7 +292,7 @@ async def test_closing_wakes_whoever_waits(pair: Pair) -> None:
     async with both(pair) as (a, b):
         reading = asyncio.create_task(a.read(1))
         writing = asyncio.create_task(a.write(b"x" * 50_000_000))
-        await asyncio.sleep(0.05)
+        await until(lambda: a.bytes_written > 1_000_000)
         a.close()
         with pytest.raises(ConnectionError):
             await reading

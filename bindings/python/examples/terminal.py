@@ -1,0 +1,47 @@
+"""What the user types, for the examples that have a user."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
+
+_AHEAD = 100
+"""Lines that are read before they are asked for."""
+
+
+async def lines() -> AsyncIterator[str]:
+    """The lines of standard input, until its end. While it waits for one, everything else goes on, Ctrl-C among it.
+
+    A thread reads them, since neither a file nor every system's terminal can be awaited. It is a daemon: with
+    `asyncio.to_thread` the end of the program would wait for Enter. And it reads the descriptor, since the end of the
+    program wants the lock of `sys.stdin`.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[bytes] = asyncio.Queue()
+    room = threading.Semaphore(_AHEAD)
+
+    def read() -> None:
+        descriptor = sys.stdin.fileno()
+        whole, cut = [], b""
+        while data := os.read(descriptor, 65_536):
+            *whole, cut = (cut + data).split(b"\n")
+            for line in whole:
+                room.acquire()
+                loop.call_soon_threadsafe(queue.put_nowait, line + b"\n")
+        if cut:
+            loop.call_soon_threadsafe(queue.put_nowait, cut)
+        loop.call_soon_threadsafe(queue.put_nowait, b"")
+
+    def read_until_the_loop_is_closed() -> None:
+        try:
+            read()
+        except RuntimeError:
+            pass
+
+    threading.Thread(target=read_until_the_loop_is_closed, daemon=True).start()
+    while line := await queue.get():
+        room.release()
+        yield line.decode(errors="replace")
