@@ -93,5 +93,6 @@ step "the demo, as the README has it" cargo demo -- --json --size 64MiB
 step "every behaviour of the two lanes" cargo stream-tester -- run --json
 seed=${TWOLANE_CHAOS_SEED:-7}
 step "a minute of chaos, seed $seed" cargo stream-tester -- chaos --seed "$seed" --seconds 60 --json
-# Not among it yet: `cargo lab`, of whose cases some do not hold, and the Python package (bindings/python/test.sh).
+step "the Python package, as a wheel in a fresh environment" bash bindings/python/test.sh
+# Not among it yet: `cargo lab`, of whose cases some do not hold.
 echo "== all of it held ($((SECONDS - started)) s)"
