@@ -274,8 +274,8 @@ class Player:
             while data := await self.piece():
                 async with self.noting(self.written):
                     await self.stream.write(data)
-                    continue
-                return
+                if self.written.end != "open":
+                    return
             await self.do_finish()
 
     # The error lane
