@@ -122,7 +122,9 @@ async def test_the_limit_of_a_line_is_the_same_however_the_line_comes(pair: Pair
 
 async def test_a_line_after_other_reads_is_searched_anew(pair: Pair) -> None:
     async with both(pair) as (a, b):
-        await a.write(b"ab")
+        await a.write(b"zab")
+        # They come together: with this one, the others are there to be searched.
+        assert await b.readexactly(1) == b"z"
         reading = asyncio.create_task(b.readline())
         await asyncio.sleep(0)
         reading.cancel()
