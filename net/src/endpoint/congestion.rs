@@ -186,7 +186,9 @@ impl Controller for ByRoundTrip {
         let metrics = self.controller.metrics();
         match (metrics.bandwidth_estimate, metrics.pacing_rate) {
             // Bits a second, and bytes.
-            (Some(bandwidth), Some(pacing)) => self.ceiling.window(window, bandwidth / 8, pacing),
+            (Some(bandwidth), Some(pacing)) => {
+                self.ceiling.window(window, bandwidth / 8, pacing, self.stray.is_queued())
+            }
             _ => window,
         }
     }

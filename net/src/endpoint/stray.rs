@@ -53,7 +53,7 @@ impl Stray {
     }
 
     /// Whether all packets took a quarter longer than they need. What is shorter may be the other side's timers.
-    fn is_queued(&self) -> bool {
+    pub(super) fn is_queued(&self) -> bool {
         let shortest = self.collecting.into_iter().chain(self.collected).min();
         shortest.is_some_and(|shortest| shortest > self.base + self.base / 4)
     }

@@ -193,6 +193,24 @@ async fn a_peer_that_vanished_is_found_within_the_idle_timeout() {
     opened.write_all(b"x").await.unwrap();
 }
 
+/// It knows nothing of the connection that the others have, and cannot end it.
+#[tokio::test]
+async fn a_peer_that_was_switched_off_and_is_back_elsewhere_is_found_long_before_the_idle_timeout() {
+    // Without a relay that is 5 s, for the next packet that keeps the path alive, and this.
+    let client = endpoint_with(Limits { path_timeout: Duration::from_millis(500), ..limits() }).await;
+    let key = SecretKey::generate();
+    let mortal = Mortal::new(&key);
+    let mut old = soon(client.get_stream(mortal.ticket.clone(), CHAT)).await.unwrap();
+    mortal.kill();
+    let back = with_key(&key).await;
+    client.add_peer(back.ticket());
+    let (opened, accepted) =
+        soon(async { tokio::join!(client.get_stream(key.public_key(), CHAT), back.accept_bi(&[CHAT])) }).await;
+    assert!(opened.is_ok() && accepted.is_ok(), "{opened:?} {accepted:?}");
+    let error = soon(old.read(&mut [0; 1])).await.unwrap_err();
+    assert!(matches!(error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error}");
+}
+
 /// An endpoint on a runtime of its own. A peer that is killed says nothing, and neither does one whose runtime is gone.
 struct Mortal {
     ticket: Ticket,
