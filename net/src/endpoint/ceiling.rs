@@ -23,6 +23,7 @@ pub(super) struct Ceiling {
     begun: Option<Instant>,
     shortest: Option<Duration>,
     before: Option<Duration>,
+    overflowed: bool,
 }
 
 impl Ceiling {
@@ -35,14 +36,18 @@ impl Ceiling {
         self.shortest = Some(self.shortest.map_or(round_trip, |shortest| shortest.min(round_trip)));
     }
 
-    /// The window, of what BBR would have, at a bandwidth and a pacing rate in bytes a second. `queued`: whether all packets
-    /// take longer than they need; then the rate is found, whatever BBR says (it does not see it while the peer holds the
-    /// sender up now and then).
-    pub(super) fn window(&self, window: u64, bandwidth: u64, pacing: u64, queued: bool) -> u64 {
+    /// Packets were lost in a queue: the rate is found, whatever BBR says. It does not see that while the peer holds the sender
+    /// up now and then, and went on to send 2.77 times as fast for four seconds.
+    pub(super) fn on_overflow(&mut self) {
+        self.overflowed = true;
+    }
+
+    /// The window, of what BBR would have, at a bandwidth and a pacing rate in bytes a second.
+    pub(super) fn window(&self, window: u64, bandwidth: u64, pacing: u64) -> u64 {
         let Some(shortest) = self.shortest.into_iter().chain(self.before).min() else {
             return window;
         };
-        if !queued && pacing as f64 > bandwidth as f64 * SEARCHING {
+        if !self.overflowed && pacing as f64 > bandwidth as f64 * SEARCHING {
             return window;
         }
         let most = bandwidth as f64 * (shortest.as_secs_f64() * ROUND_TRIPS + BURST.as_secs_f64());
@@ -64,15 +69,20 @@ mod tests {
     #[test]
     fn a_round_trip_and_a_quarter_and_five_milliseconds_are_on_the_way_at_most() {
         let (mut ceiling, now) = (Ceiling::default(), Instant::now());
-        assert_eq!(ceiling.window(20 * MB, 60 * MB, 60 * MB, false), 20 * MB, "no round trip is known");
+        assert_eq!(ceiling.window(20 * MB, 60 * MB, 60 * MB), 20 * MB, "no round trip is known");
         ceiling.on_ack(now, 170 * MS);
         ceiling.on_ack(now, 100 * MS);
         ceiling.on_ack(now, 200 * MS);
-        assert_eq!(ceiling.window(20 * MB, 60 * MB, 75 * MB, false), 7_800_000);
-        assert_eq!(ceiling.window(MB, 60 * MB, 60 * MB, false), MB, "BBR has less in mind");
-        assert_eq!(ceiling.window(20 * MB, 60 * MB, 166 * MB, false), 20 * MB, "the rate is yet to be found");
-        assert_eq!(ceiling.window(20 * MB, 60 * MB, 166 * MB, true), 7_800_000, "a queue says that it is found");
-        assert_eq!(ceiling.window(20 * MB, 0, 0, false), LEAST);
+        assert_eq!(ceiling.window(20 * MB, 60 * MB, 75 * MB), 7_800_000);
+        assert_eq!(ceiling.window(MB, 60 * MB, 60 * MB), MB, "BBR has less in mind");
+        assert_eq!(ceiling.window(20 * MB, 60 * MB, 166 * MB), 20 * MB, "the rate is yet to be found");
+        ceiling.on_overflow();
+        assert_eq!(
+            ceiling.window(20 * MB, 60 * MB, 166 * MB),
+            7_800_000,
+            "a queue that overflowed says that it is found"
+        );
+        assert_eq!(ceiling.window(20 * MB, 0, 0), LEAST);
     }
 
     #[test]
@@ -81,7 +91,7 @@ mod tests {
         let windows: Vec<_> = (0..30)
             .map(|n| {
                 ceiling.on_ack(start + 1000 * n * MS, if n < 5 { 20 * MS } else { 120 * MS });
-                ceiling.window(20 * MB, 10 * MB, 10 * MB, false)
+                ceiling.window(20 * MB, 10 * MB, 10 * MB)
             })
             .collect();
         assert!(windows[..20].iter().all(|window| *window == 300_000), "{windows:?}");

@@ -161,6 +161,9 @@ impl Controller for ByRoundTrip {
         // Without it BBR forgets the packet after some round trips, as it does those that are never acknowledged.
         let hidden = self.distance == Distance::Far && self.stray.on_lost();
         if !hidden {
+            if self.stray.is_queued() {
+                self.ceiling.on_overflow();
+            }
             self.controller.on_packet_lost(bytes, number, now);
         }
     }
@@ -186,9 +189,7 @@ impl Controller for ByRoundTrip {
         let metrics = self.controller.metrics();
         match (metrics.bandwidth_estimate, metrics.pacing_rate) {
             // Bits a second, and bytes.
-            (Some(bandwidth), Some(pacing)) => {
-                self.ceiling.window(window, bandwidth / 8, pacing, self.stray.is_queued())
-            }
+            (Some(bandwidth), Some(pacing)) => self.ceiling.window(window, bandwidth / 8, pacing),
             _ => window,
         }
     }
