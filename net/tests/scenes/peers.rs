@@ -8,9 +8,12 @@ use twolane::{
     StreamError, Ticket,
 };
 
-use crate::stage::{
-    BRIEF, CHAT, ECHO, PATIENCE, connect, echo, endpoint, endpoint_with, limits, ordered_keys, raw, raw_ticket,
-    say_hello, serve_echo, soon, stream, until, with_key,
+use crate::{
+    relay::Relay,
+    stage::{
+        BRIEF, CHAT, ECHO, PATIENCE, connect, echo, endpoint, endpoint_with, limits, ordered_keys, raw, raw_ticket,
+        say_hello, serve_echo, soon, stream, until, with_key,
+    },
 };
 
 #[tokio::test]
@@ -193,19 +196,29 @@ async fn a_peer_that_vanished_is_found_within_the_idle_timeout() {
     opened.write_all(b"x").await.unwrap();
 }
 
-/// It knows nothing of the connection that the others have, and cannot end it.
-#[tokio::test]
+/// It knows nothing of the connection that the other one has, and cannot end it. (The relay needs a thread while this one waits
+/// for the mortal peer.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_was_switched_off_and_is_back_elsewhere_is_found_long_before_the_idle_timeout() {
-    // Without a relay that is 5 s, for the next packet that keeps the path alive, and this.
-    let client = endpoint_with(Limits { path_timeout: Duration::from_millis(500), ..limits() }).await;
+    let relay = Relay::start().await;
+    // Found silent after this, and a third of it for a packet that keeps the path alive.
+    let limits = Limits { path_timeout: Duration::from_secs(1), ..limits() };
+    let client = relay.builder(limits.clone()).bind().await.unwrap();
     let key = SecretKey::generate();
-    let mortal = Mortal::new(&key);
+    let bind = || relay.builder(limits.clone()).relay_only().secret_key(key.clone()).bind();
+    let binding = bind();
+    let mortal = Mortal::bound(async move {
+        let endpoint = binding.await.unwrap();
+        assert!(endpoint.online(PATIENCE).await);
+        endpoint
+    });
     let mut old = soon(client.get_stream(mortal.ticket.clone(), CHAT)).await.unwrap();
     mortal.kill();
-    let back = with_key(&key).await;
-    client.add_peer(back.ticket());
-    let (opened, accepted) =
-        soon(async { tokio::join!(client.get_stream(key.public_key(), CHAT), back.accept_bi(&[CHAT])) }).await;
+
+    let back = bind().await.unwrap();
+    assert!(back.online(PATIENCE).await);
+    let both = async { tokio::join!(client.get_stream(key.public_key(), CHAT), back.accept_bi(&[CHAT])) };
+    let (opened, accepted) = soon(both).await;
     assert!(opened.is_ok() && accepted.is_ok(), "{opened:?} {accepted:?}");
     let error = soon(old.read(&mut [0; 1])).await.unwrap_err();
     assert!(matches!(error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error}");
@@ -220,10 +233,14 @@ struct Mortal {
 impl Mortal {
     fn new(key: &SecretKey) -> Self {
         let key = key.clone();
+        Self::bound(async move { with_key(&key).await })
+    }
+
+    fn bound(binding: impl Future<Output = Endpoint> + Send + 'static) -> Self {
         let (tell, told) = std::sync::mpsc::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
-            let endpoint = with_key(&key).await;
+            let endpoint = binding.await;
             tell.send(endpoint.ticket()).unwrap();
             let accepted = endpoint.accept_bi(&[CHAT]).await;
             std::future::pending::<()>().await;
