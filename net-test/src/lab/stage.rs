@@ -20,8 +20,7 @@ use crate::output::now_ns;
 pub(super) const ONLINE: Duration = Duration::from_secs(10);
 /// How long a conversation may take to begin, and to end once it is told to.
 pub(super) const BEGIN: Duration = Duration::from_secs(15);
-/// What was written and is not confirmed, up to 2 MB, goes at some 0.1 MB/s where a twentieth of all packets is lost.
-pub(super) const END: Duration = Duration::from_secs(30);
+pub(super) const END: Duration = Duration::from_secs(15);
 /// How long two peers may take to find a direct path where there is one.
 pub(super) const DIRECT: Duration = Duration::from_secs(5);
 

@@ -16,6 +16,8 @@ const BURST: Duration = Duration::from_millis(5);
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// While the rate is yet to be found, BBR sends 2.77 times as fast as data arrives, and otherwise at most 1.25 times.
 const SEARCHING: f64 = 2.0;
+/// What BBR has at the least, four packets, is not taken from it.
+const LEAST: u64 = 4 * 1500;
 
 /// The path's shortest round trip, of the last 10 to 20 s.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,13 +53,9 @@ impl Ceiling {
             return window;
         }
         let most = bandwidth as f64 * (shortest.as_secs_f64() * ROUND_TRIPS + BURST.as_secs_f64());
-        // What BBR has at the least, four packets, is not taken from it.
         window.min((most as u64).max(LEAST))
     }
 }
-
-/// Four packets.
-const LEAST: u64 = 4 * 1500;
 
 #[cfg(test)]
 mod tests {

@@ -2,9 +2,12 @@
 //!
 //! Over a distance loss is often not congestion: on a link of 20 ms and 500 Mbit/s that loses one packet in a thousand,
 //! Cubic reaches 3 MB/s and BBR 40. On one machine and on a wire, BBR's pacing costs up to half of the speed, and Cubic
-//! recovers from a loss within a millisecond. (And losses on
-//! a path without a queue, spread thinly, are not told to BBR: see `endpoint/stray.rs`.) No address tells the two apart (a relay has none, a tunnel has a local one),
+//! recovers from a loss within a millisecond. No address tells the two apart (a relay has none, a tunnel has a local one),
 //! so the round trip does.
+//!
+//! Between noq and its BBR stand four corrections: thin losses on a path without a queue are not told (`endpoint/stray.rs`),
+//! what late timers withheld is made up for (`endpoint/late.rs`), no more is on the way than a path needs
+//! (`endpoint/ceiling.rs`), and that a sender is idle is told again when it is forgotten ([`Idle`]).
 
 use std::{
     any::Any,

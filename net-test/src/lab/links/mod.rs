@@ -39,7 +39,7 @@ Examples:
   lab links --all --json
 
 The default are the links that something is promised for. --all has 20, 100 and 300 ms, 10, 100 and 500 Mbit/s, and losses
-of 0, 0.1, 1 and 5 %, each with the others, which takes some 20 minutes.";
+of 0, 0.1, 1 and 5 %, each with the others, which takes some 25 minutes.";
 
 /// Measure twolane and raw iroh side by side, on links with delay, loss and a rate
 #[derive(Debug, clap::Args)]
