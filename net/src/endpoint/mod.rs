@@ -3,12 +3,10 @@
 mod accept;
 mod admission;
 mod builder;
-mod ceiling;
 mod congestion;
 mod connection;
 mod graceful;
 mod keep;
-mod late;
 mod reach;
 mod rejoin;
 mod request;
@@ -17,7 +15,6 @@ mod serve;
 mod shutdown;
 mod standing;
 mod status;
-mod stray;
 mod transport;
 
 use std::{

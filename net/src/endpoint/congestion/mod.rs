@@ -5,9 +5,13 @@
 //! recovers from a loss within a millisecond. No address tells the two apart (a relay has none, a tunnel has a local one),
 //! so the round trip does.
 //!
-//! Between noq and its BBR stand four corrections: thin losses on a path without a queue are not told (`endpoint/stray.rs`),
-//! what late timers withheld is made up for (`endpoint/late.rs`), no more is on the way than a path needs
-//! (`endpoint/ceiling.rs`), and that a sender is idle is told again when it is forgotten ([`Idle`]).
+//! Between noq and its BBR stand four corrections: thin losses on a path without a queue are not told (`stray`),
+//! what late timers withheld is made up for (`late`), no more is on the way than a path needs
+//! (`ceiling`), and that a sender is idle is told again when it is forgotten ([`Idle`]).
+
+mod ceiling;
+mod late;
+mod stray;
 
 use std::{
     any::Any,
@@ -18,7 +22,7 @@ use std::{
 use iroh::endpoint::{Controller, ControllerFactory, ControllerMetrics, RttEstimator};
 use noq_proto::congestion::{Bbr3Config, CubicConfig};
 
-use super::{ceiling::Ceiling, late::Late, stray::Stray};
+use self::{ceiling::Ceiling, late::Late, stray::Stray};
 
 /// A path whose shortest round trip is under this is local. Loopback has some 0.05 ms, a switch 0.3 ms, Wi-Fi more than
 /// 1 ms, and there packets do get lost.
