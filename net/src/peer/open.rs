@@ -104,8 +104,9 @@ async fn run(
     let (send, recv) = stream.raw();
 
     let mut rest = opening.early.clone();
-    let share = usize::try_from(carrier.share()).unwrap_or(usize::MAX);
-    let early = rest.split_to(rest.len().min(EARLY_BYTES).min(share));
+    let most = rest.len().min(EARLY_BYTES);
+    let share = usize::try_from(carrier.share(send.lanes(), most as u64)).unwrap_or(usize::MAX);
+    let early = rest.split_to(most.min(share));
     let mut bytes = Vec::with_capacity(64 + opening.metadata.len() + early.len());
     Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() }.encode(&mut bytes);
     bytes.extend_from_slice(&early);

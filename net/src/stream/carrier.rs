@@ -51,11 +51,11 @@ pub(crate) struct Carrier {
     lanes: Mutex<LaneTable>,
     /// Bytes of requests that have been read and are not answered yet.
     pub(crate) request_bytes: AtomicU64,
-    /// Lanes that share what the peer may hold unread.
+    /// Lanes that share what the peer may hold unread: `LaneTable::sharing`, to be read without its lock.
     sharing: AtomicUsize,
     /// What the peer may hold unread, in bytes, all lanes together.
     peer_unread_bytes: AtomicU64,
-    /// What a lane that has ended may leave unread without being kept in mind.
+    /// What a lane may have unread without being counted among those that share.
     little: AtomicU64,
     /// Told when the last lane of a draining connection is gone.
     pub(crate) idle: Notify,
@@ -126,19 +126,24 @@ impl Carrier {
 
     /// Makes a lane known, so that its error lane and the reports about it find it.
     pub(crate) fn register(&self, lanes: &Arc<Lanes>) {
-        let mut table = self.lock_lanes();
-        table.lanes.insert(lanes.id(), Arc::downgrade(lanes));
-        self.sharing.store(table.sharing(), Relaxed);
+        self.lock_lanes().lanes.insert(lanes.id(), Arc::downgrade(lanes));
     }
 
-    /// Called when the last handle of a lane is gone. `consumed` answers a watermark that had not been reached. `unread`
-    /// is the end of a lane that was finished with data that the peer has yet to read: it keeps its share, and the
-    /// right to be open, until the peer says that the data was read.
-    pub(crate) fn forget(&self, id: u64, consumed: Option<u64>, unread: Option<(u64, Option<OwnedSemaphorePermit>)>) {
+    /// Called when the last handle of a lane is gone. `shares`: it is counted among those that share. `consumed` answers a
+    /// watermark that had not been reached. `unread` is the end of a lane that was finished with data that the peer has yet
+    /// to read: it keeps its share, and the right to be open, until the peer says that the data was read.
+    pub(crate) fn forget(
+        &self,
+        id: u64,
+        shares: bool,
+        consumed: Option<u64>,
+        unread: Option<(u64, Option<OwnedSemaphorePermit>)>,
+    ) {
         let queued = self.lock_outbox().forget(id);
         let (idle, ask) = {
             let mut table = self.lock_lanes();
             table.lanes.remove(&id);
+            table.with_much -= usize::from(shares);
             let ask = unread.and_then(|(end, permit)| table.keep(id, end, permit, self.max_unread()));
             self.sharing.store(table.sharing(), Relaxed);
             (table.is_drained(), ask)
@@ -185,9 +190,18 @@ impl Carrier {
         self.free_lanes.close();
     }
 
-    /// Bytes that one lane may have unread at the peer now.
-    pub(crate) fn share(&self) -> u64 {
-        share::of(self.peer_unread_bytes.load(Relaxed), self.sharing.load(Relaxed))
+    /// Bytes that a lane may have unread at the peer now, if it is to have `wanted`. From more than a little on it is counted.
+    pub(crate) fn share(&self, lanes: &Lanes, wanted: u64) -> u64 {
+        let little = self.little.load(Relaxed);
+        if wanted <= little && !lanes.shares() {
+            return little;
+        }
+        if lanes.start_to_share() {
+            let mut table = self.lock_lanes();
+            table.with_much += 1;
+            self.sharing.store(table.sharing(), Relaxed);
+        }
+        share::of(self.peer_unread_bytes.load(Relaxed), self.sharing.load(Relaxed)).max(little)
     }
 
     /// The peer's HELLO says what it may hold.
@@ -306,6 +320,8 @@ impl Carrier {
 #[derive(Debug, Default)]
 struct LaneTable {
     lanes: HashMap<u64, Weak<Lanes>>,
+    /// Those of them that have had more than a little unread at the peer.
+    with_much: usize,
     /// Data lanes that are being opened and are not among `lanes` yet.
     opening: usize,
     /// Lanes that have ended here, and whose data the peer has yet to read.
@@ -322,7 +338,7 @@ struct Unread {
 
 impl LaneTable {
     fn sharing(&self) -> usize {
-        self.lanes.len() + self.unread.len()
+        self.with_much + self.unread.len()
     }
 
     /// Keeps a lane in mind whose data is unread. The answer is what to ask the peer about.

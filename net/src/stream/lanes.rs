@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{
             AtomicBool, AtomicU64,
-            Ordering::{Acquire, Release, SeqCst},
+            Ordering::{Acquire, Relaxed, Release, SeqCst},
         },
     },
     task::Waker,
@@ -77,6 +77,8 @@ pub(crate) struct Lanes {
     pub(crate) admitted: OnceLock<(Protocol, Bytes)>,
     /// The right to have this data lane open, if this side opened it.
     permit: Option<OwnedSemaphorePermit>,
+    /// Counted among those that share what the peer may hold unread (`Carrier::share`).
+    shares: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -122,6 +124,7 @@ impl Lanes {
             agreed: AtomicBool::new(false),
             admitted: OnceLock::new(),
             permit,
+            shares: AtomicBool::new(false),
             carrier,
         });
         lanes.carrier.register(&lanes);
@@ -131,6 +134,16 @@ impl Lanes {
     /// The QUIC stream id of the data lane.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether the lane is counted among those that share what the peer may hold unread.
+    pub(super) fn shares(&self) -> bool {
+        self.shares.load(Relaxed)
+    }
+
+    /// True once: the lane is to be counted from now on.
+    pub(super) fn start_to_share(&self) -> bool {
+        !self.shares.swap(true, Relaxed)
     }
 
     /// Both sides have agreed on the stream.
@@ -341,6 +354,6 @@ impl Drop for Lanes {
         let unread = written.saturating_sub(*self.consumed.get_mut());
         let kept = finished && self.carrier.is_much(unread);
         let unread = kept.then(|| (written, self.permit.take()));
-        self.carrier.forget(self.id, consumed, unread);
+        self.carrier.forget(self.id, *self.shares.get_mut(), consumed, unread);
     }
 }

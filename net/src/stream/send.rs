@@ -296,7 +296,9 @@ impl SendStream {
 
     /// Counts data that travelled with the header.
     pub(crate) fn count_early(&mut self, len: usize) {
-        let writes = self.lanes.carrier.writes();
+        let carrier = &self.lanes.carrier;
+        carrier.share(&self.lanes, len as u64);
+        let writes = carrier.writes();
         self.wrote(len, writes);
     }
 
@@ -314,7 +316,7 @@ impl SendStream {
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let room = ready!(self.poll_room(cx))?;
+        let room = ready!(self.poll_room(cx, data.len()))?;
         let data = &data[..data.len().min(room)];
         let Some(quic) = self.quic.as_mut() else {
             return Poll::Ready(Err(WriteError::EndedHere));
@@ -327,7 +329,7 @@ impl SendStream {
     }
 
     fn poll_write_chunk(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Result<usize, WriteError>> {
-        let room = ready!(self.poll_room(cx))?;
+        let room = ready!(self.poll_room(cx, data.len()))?;
         let mut piece = [data.slice(..data.len().min(room))];
         let before = piece[0].len();
         let Some(quic) = self.quic.as_mut() else {
@@ -347,8 +349,8 @@ impl SendStream {
         }
     }
 
-    /// How many bytes may be written now: the lane is open, and the peer does not hold too many unread chunks.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
+    /// How many bytes may be written now, of so many: the lane is open, and the peer does not hold too many unread chunks.
+    fn poll_room(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<Result<usize, WriteError>> {
         loop {
             if self.lanes.needs_attention()
                 && let Some(ended) = self.ended()
@@ -358,7 +360,8 @@ impl SendStream {
             let consumed = self.lanes.consumed.load(Acquire);
             self.ledger.consumed(consumed);
             let carrier = &self.lanes.carrier;
-            let share = carrier.share().saturating_sub(self.ledger.unconsumed());
+            let unread = self.ledger.unconsumed();
+            let share = carrier.share(&self.lanes, unread.saturating_add(len as u64)).saturating_sub(unread);
             let room = if share == 0 { 0 } else { self.ledger.room(carrier.writes(), || carrier.frames()).min(share) };
             if room > 0 {
                 self.stopped = None;

@@ -7,9 +7,9 @@
 //! of them would have to keep.
 //!
 //! With a share of L / (10 n) for the n-th lane, n lanes hold at most L / 10 x (1 + 1/2 + ... + 1/n): 0.75 L for 1,024. From
-//! there on the share falls with the square of n, and all further lanes together hold at most 0.1 L. Lanes that ended
-//! with little unread are not counted: 0.1 L for as many as there can be. What is left is for error lanes and the
-//! control stream.
+//! there on the share falls with the square of n, and all further lanes together hold at most 0.1 L. Lanes with little
+//! unread are not counted, so that requests take nothing from a transfer beside them: 0.1 L for as many as there can be,
+//! whether they go on or have ended. What is left is for error lanes and the control stream.
 
 /// Lanes up to which the share falls with their number, and not with its square. More than the 878 of default limits.
 const LINEAR: u64 = 1024;
@@ -21,8 +21,8 @@ pub(crate) fn of(limit: u64, lanes: usize) -> u64 {
     (if lanes <= LINEAR { share } else { share / lanes.div_ceil(LINEAR) }).max(1)
 }
 
-/// What a lane may leave unread without being counted once it has ended, where the peer allows so many data lanes. Its
-/// transport allows fewer than four streams for each (`Limits::transport_streams`).
+/// What a lane may have unread without being counted, where the peer allows so many data lanes. Its transport allows fewer
+/// than four streams for each (`Limits::transport_streams`).
 pub(crate) fn little(limit: u64, data_lanes: u64) -> u64 {
     limit / 10 / data_lanes.max(1).saturating_mul(4)
 }
@@ -42,8 +42,10 @@ mod tests {
         ) {
             let streams = data_lanes * 4;
             let counted = (paused as u64).min(streams);
-            let counted_bytes: u64 = (1..=counted).map(|lanes| of(limit, lanes as usize)).sum();
-            // The others ended with so little unread that nobody counts it.
+            // A share is never less than what is not counted.
+            let little_each = little(limit, data_lanes);
+            let counted_bytes: u64 = (1..=counted).map(|lanes| of(limit, lanes as usize).max(little_each)).sum();
+            // The others have so little unread that nobody counts it.
             let sum = counted_bytes + (streams - counted) * little(limit, data_lanes);
             prop_assert!(sum < limit / 100 * 97, "{counted} of {streams} hold {sum} of {limit}");
         }

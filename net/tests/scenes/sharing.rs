@@ -56,6 +56,20 @@ async fn any_number_of_paused_streams_leaves_room_for_requests_and_error_lanes()
 }
 
 #[tokio::test]
+async fn streams_with_little_to_read_take_no_room_from_a_transfer_beside_them() {
+    let (client, server) = cast().await;
+    let mut small = Vec::new();
+    for _ in 0..24 {
+        let (mut opened, accepted) = open(&client, &server).await;
+        opened.write_all(&[7; 64]).await.unwrap();
+        small.push((opened, accepted));
+    }
+    let (mut opened, _accepted) = open(&client, &server).await;
+    let filled = fill(&mut opened).await;
+    assert!(filled > UNREAD / 11, "{filled} unread bytes: a tenth is for the first stream that has much to read");
+}
+
+#[tokio::test]
 async fn streams_that_were_finished_and_not_read_count_until_they_are() {
     let (client, server) = cast().await;
     let mut unread = Vec::new();
