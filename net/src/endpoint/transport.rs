@@ -9,7 +9,7 @@ use crate::limits::Limits;
 
 /// Unacknowledged bytes on one connection, all streams together. Eight streams at the full window of 2 MB; error
 /// lanes go out first but count as well, so less would let data hold them up for a round trip.
-const SEND_WINDOW: u64 = 16 * 1024 * 1024;
+pub(super) const SEND_WINDOW: u64 = 16 * 1024 * 1024;
 /// What iroh sends by default on a silent connection; more often with a shorter idle timeout.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Unidirectional streams of the peer: its control stream, and room for kinds of later versions.

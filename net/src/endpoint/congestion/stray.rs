@@ -12,6 +12,10 @@ const EVERY: u32 = 15;
 const IN_A_ROW: u32 = 16;
 /// Of so many round trips in a row the shortest tells whether there is a queue. Jitter lengthens most of them, a queue all.
 const SAMPLES: u32 = 32;
+/// A home router's queue takes twice as long and more.
+const QUEUE: Duration = Duration::from_millis(50);
+/// Acknowledgements are late by so much on a machine that has other things to do.
+const LITTLE: Duration = Duration::from_millis(1);
 
 /// Tells stray losses from others.
 #[derive(Debug, Clone)]
@@ -52,11 +56,19 @@ impl Stray {
         left.is_some()
     }
 
-    /// Whether all packets took three quarters longer than they need. Where packets keep their order, jitter of half a round
-    /// trip lengthens all of them by nearly as much; a home router's queue is as long as several.
+    /// Whether all packets took three quarters longer than they need, or as much longer as a queue that is more than half full.
+    /// Where packets keep their order, jitter of half a round trip lengthens all of them by nearly as much.
     pub(super) fn is_queued(&self) -> bool {
-        let shortest = self.collecting.into_iter().chain(self.collected).min();
-        shortest.is_some_and(|shortest| shortest > self.base + self.base * 3 / 4)
+        self.shortest().is_some_and(|shortest| shortest > self.base + (self.base * 3 / 4).min(QUEUE))
+    }
+
+    /// Whether all packets took hardly longer than they need: the path would take more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.shortest().is_some_and(|shortest| shortest <= self.base + (self.base / 8).max(LITTLE))
+    }
+
+    fn shortest(&self) -> Option<Duration> {
+        self.collecting.into_iter().chain(self.collected).min()
     }
 }
 
@@ -102,6 +114,20 @@ mod tests {
         let queued = told(0.01, 10 * MS, 31 * MS);
         assert!(queued > 0.95, "{queued}");
         assert_eq!(told(0.01, Duration::ZERO, 29 * MS), 0.0);
+    }
+
+    #[test]
+    fn a_long_path_has_a_queue_when_a_router_could_and_is_empty_when_packets_are_hardly_late() {
+        let after = |queue: Duration| {
+            let mut stray = Stray::new();
+            for _ in 0..64 {
+                stray.on_ack(300 * MS + queue, 300 * MS);
+            }
+            (stray.is_queued(), stray.is_empty())
+        };
+        assert_eq!(after(30 * MS), (false, true));
+        assert_eq!(after(45 * MS), (false, false));
+        assert_eq!(after(55 * MS), (true, false));
     }
 
     #[test]
