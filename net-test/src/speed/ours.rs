@@ -71,7 +71,12 @@ impl Side for Ours {
     }
 
     async fn request(&self, message: Bytes) -> Result<Bytes, Broken> {
-        Ok(self.endpoint.request(self.server.clone(), Service::Echo.name(), message, PATIENCE).await?)
+        self.first(Service::Echo, message).await
+    }
+
+    /// The message travels with the protocol's name.
+    async fn first(&self, service: Service, message: Bytes) -> Result<Bytes, Broken> {
+        Ok(self.endpoint.request(self.server.clone(), service.name(), message, PATIENCE).await?)
     }
 
     async fn close(self) {

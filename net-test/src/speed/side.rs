@@ -7,7 +7,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use super::Broken;
+use super::{Broken, ours::MAX_MESSAGE};
 
 /// What a server does with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +80,17 @@ pub trait Side: Clone + Send + Sync + 'static {
     fn touch(&self) -> impl Future<Output = Result<(), Broken>> + Send;
     /// Sends a message on a stream of its own, and returns the answer.
     fn request(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send;
+    /// Sends the first message for another service to a server that is connected, and returns the answer: as quickly as the
+    /// side can.
+    fn first(&self, service: Service, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send {
+        async move {
+            self.connect(service).await?;
+            let (mut send, mut recv) = self.open(service).await?;
+            send.write_chunk(message).await?;
+            send.finish()?;
+            recv.to_end(MAX_MESSAGE).await
+        }
+    }
     /// Closes everything.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
