@@ -89,7 +89,8 @@ impl Carrier {
             request_bytes: AtomicU64::new(0),
             sharing: AtomicUsize::new(0),
             peer_unread_bytes: AtomicU64::new(DEFAULT_UNREAD_BYTES),
-            little: AtomicU64::new(share::little(DEFAULT_UNREAD_BYTES, 1)),
+            // Until the peer has said how many lanes there are, all of them count.
+            little: AtomicU64::new(0),
             idle: Notify::new(),
             outbox: Mutex::default(),
             outbox_filled: Notify::new(),

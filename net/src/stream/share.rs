@@ -9,7 +9,8 @@
 //! With a share of L / (10 n) for the n-th lane, n lanes hold at most L / 10 x (1 + 1/2 + ... + 1/n): 0.75 L for 1,024. From
 //! there on the share falls with the square of n, and all further lanes together hold at most 0.1 L. Lanes with little
 //! unread are not counted, so that requests take nothing from a transfer beside them: 0.1 L for as many as there can be,
-//! whether they go on or have ended. What is left is for error lanes and the control stream.
+//! whether they go on or have ended. What was not reported as read counts as unread, and who was counted once stays counted
+//! until it ends. What is left is for error lanes and the control stream.
 
 /// Lanes up to which the share falls with their number, and not with its square. More than the 878 of default limits.
 const LINEAR: u64 = 1024;
@@ -22,9 +23,9 @@ pub(crate) fn of(limit: u64, lanes: usize) -> u64 {
 }
 
 /// What a lane may have unread without being counted, where the peer allows so many data lanes. Its transport allows fewer
-/// than four streams for each (`Limits::transport_streams`).
+/// than four streams for each (`Limits::transport_streams`), and it may open as many lanes itself.
 pub(crate) fn little(limit: u64, data_lanes: u64) -> u64 {
-    limit / 10 / data_lanes.max(1).saturating_mul(4)
+    limit / 10 / data_lanes.max(1).saturating_mul(5)
 }
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ mod tests {
             data_lanes in 1u64..10_000,
             paused in 0usize..30_000,
         ) {
-            let streams = data_lanes * 4;
+            let streams = data_lanes * 5;
             let counted = (paused as u64).min(streams);
             // A share is never less than what is not counted.
             let little_each = little(limit, data_lanes);

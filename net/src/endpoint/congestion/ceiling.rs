@@ -21,8 +21,9 @@ const BURST: Duration = Duration::from_millis(5);
 /// Mbit/s over 20 ms that was held up for 5 ms now and then lost 12 % to that. So the last longest pause counts, and fades.
 const MOST_BURST: Duration = Duration::from_millis(10);
 const FADES: Duration = Duration::from_secs(1);
-/// The shortest round trip is that of so long, as in BBR: another way may have become the shortest.
-const REMEMBERED: Duration = Duration::from_secs(10);
+/// The shortest round trip is that of so long, and as long again. BBR remembers it for 10 s; another way may have become the
+/// shortest, and until that is known it is taken for a queue.
+const REMEMBERED: Duration = Duration::from_secs(5);
 /// While the rate is yet to be found, BBR sends 2.77 times as fast as data arrives, and otherwise at most 1.25 times.
 const SEARCHING: f64 = 2.0;
 /// noq sets out at the rate of a path with a round trip of 1 ms, and keeps it until BBR has found one (the draft, section
@@ -32,7 +33,7 @@ const SPREAD: f64 = 2.0;
 /// What BBR has at the least, four packets, is not taken from it.
 const LEAST: u64 = 4 * 1500;
 
-/// The path's shortest round trip, of the last 10 to 20 s.
+/// The path's shortest round trip, of the last 5 to 10 s.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ceiling {
     begun: Option<Instant>,
@@ -96,7 +97,8 @@ impl Ceiling {
         (bandwidth as f64 * self.shortest().unwrap_or_default().as_secs_f64()) as u64
     }
 
-    fn shortest(&self) -> Option<Duration> {
+    /// The shortest round trip of late.
+    pub(super) fn shortest(&self) -> Option<Duration> {
         self.shortest.into_iter().chain(self.before).min()
     }
 
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_has_become_longer_is_known_after_twenty_seconds() {
+    fn a_way_that_has_become_longer_is_known_after_ten_seconds() {
         let (mut ceiling, start) = (Ceiling::default(), Instant::now());
         let windows: Vec<_> = (0..30)
             .map(|n| {
@@ -142,8 +144,8 @@ mod tests {
                 ceiling.window(20 * MB, 10 * MB, 10 * MB)
             })
             .collect();
-        assert!(windows[..20].iter().all(|window| *window == 270_000), "{windows:?}");
-        assert!(windows[20..].iter().all(|window| *window == 1_370_000), "{windows:?}");
+        assert!(windows[..10].iter().all(|window| *window == 270_000), "{windows:?}");
+        assert!(windows[10..].iter().all(|window| *window == 1_370_000), "{windows:?}");
     }
     #[test]
     fn pauses_between_acknowledgements_let_more_be_on_the_way_for_a_while() {

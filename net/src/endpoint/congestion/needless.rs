@@ -11,11 +11,18 @@ use std::time::{Duration, Instant};
 const HALF: f64 = 0.55;
 /// A window that is small since packets were lost is none of these. BBR keeps it small for some round trips.
 const DISTURBED: Duration = Duration::from_secs(5);
+/// BBR is done after a round trip and 0.2 s. A window that is small for longer, beyond so many round trips, is small for another
+/// reason.
+const ROUND_TRIPS: u32 = 3;
+const BEYOND: Duration = Duration::from_millis(300);
+/// BBR adds what is sent until the next acknowledgement to what it was told: told half of its window, it stays under it.
+const TOLD: u64 = 2;
 
 /// The window before BBR halved it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Needless {
     before: u64,
+    since: Option<Instant>,
     lost: Option<Instant>,
     held: bool,
 }
@@ -24,16 +31,19 @@ impl Needless {
     /// Packets were lost for want of bandwidth.
     pub(super) fn on_lost(&mut self, now: Instant) {
         self.lost = Some(now);
+        self.held = false;
     }
 
-    /// BBR has this window, for a path that takes `path` bytes and that is empty or not.
-    pub(super) fn on_window(&mut self, now: Instant, window: u64, path: u64, empty: bool) {
-        let halved = (window as f64) < path as f64 * HALF;
-        if !halved {
-            self.before = window;
+    /// BBR has this window, for a path that takes `path` bytes and this long, and that is empty or not.
+    pub(super) fn on_window(&mut self, now: Instant, window: u64, path: u64, round_trip: Duration, empty: bool) {
+        if (window as f64) >= path as f64 * HALF {
+            (self.before, self.since, self.held) = (window, None, false);
+            return;
         }
+        let since = *self.since.get_or_insert(now);
         let disturbed = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) < DISTURBED);
-        self.held = halved && empty && !disturbed && self.before > window;
+        let over = now.saturating_duration_since(since) > round_trip * ROUND_TRIPS + BEYOND;
+        self.held = empty && !disturbed && !over && self.before > window;
     }
 
     /// The window, where BBR has this one.
@@ -43,7 +53,7 @@ impl Needless {
 
     /// What BBR is to be told of what is on the way.
     pub(super) fn in_flight(&self, in_flight: u64, window: u64) -> u64 {
-        if self.held { in_flight.min(window) } else { in_flight }
+        if self.held { in_flight.min(window / TOLD) } else { in_flight }
     }
 }
 
@@ -52,35 +62,49 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
 
     #[test]
     fn the_window_of_an_empty_path_stays_as_it_was_when_it_is_halved() {
         let (mut needless, now) = (Needless::default(), Instant::now());
-        needless.on_window(now, 2000, 1000, true);
+        needless.on_window(now, 2000, 1000, 20 * MS, true);
         assert_eq!((needless.window(2000), needless.in_flight(1200, 2000)), (2000, 1200));
-        needless.on_window(now, 500, 1000, true);
-        assert_eq!((needless.window(500), needless.in_flight(1200, 500)), (2000, 500));
-        needless.on_window(now, 500, 1000, false);
+        needless.on_window(now, 500, 1000, 20 * MS, true);
+        assert_eq!((needless.window(500), needless.in_flight(1200, 500)), (2000, 250));
+        needless.on_window(now, 500, 1000, 20 * MS, false);
         assert_eq!((needless.window(500), needless.in_flight(1200, 500)), (500, 1200), "there is a queue");
-        needless.on_window(now, 700, 1000, true);
+        needless.on_window(now, 700, 1000, 20 * MS, true);
         assert_eq!(needless.window(700), 700, "it is not halved");
     }
 
     #[test]
     fn a_window_that_is_small_for_losses_stays_small() {
         let (mut needless, now) = (Needless::default(), Instant::now());
-        needless.on_window(now, 2000, 1000, true);
+        needless.on_window(now, 2000, 1000, 20 * MS, true);
         needless.on_lost(now);
-        needless.on_window(now + 4 * SECOND, 500, 1000, true);
+        needless.on_window(now + 4900 * MS, 500, 1000, 20 * MS, true);
         assert_eq!(needless.window(500), 500);
-        needless.on_window(now + 5 * SECOND, 500, 1000, true);
+        needless.on_window(now + 5 * SECOND, 500, 1000, 20 * MS, true);
         assert_eq!(needless.window(500), 2000);
+        needless.on_lost(now + 5 * SECOND);
+        assert_eq!(needless.window(500), 500);
+    }
+
+    #[test]
+    fn a_window_that_stays_small_for_longer_than_bbr_needs_is_small_for_another_reason() {
+        let (mut needless, now) = (Needless::default(), Instant::now());
+        needless.on_window(now, 2000, 1000, 20 * MS, true);
+        needless.on_window(now, 500, 1000, 20 * MS, true);
+        needless.on_window(now + 360 * MS, 500, 1000, 20 * MS, true);
+        assert_eq!(needless.window(500), 2000);
+        needless.on_window(now + 361 * MS, 500, 1000, 20 * MS, true);
+        assert_eq!(needless.window(500), 500);
     }
 
     #[test]
     fn a_path_that_was_never_full_has_no_window_to_go_back_to() {
         let mut needless = Needless::default();
-        needless.on_window(Instant::now(), 500, 1000, true);
+        needless.on_window(Instant::now(), 500, 1000, 20 * MS, true);
         assert_eq!((needless.window(500), needless.in_flight(600, 500)), (500, 600));
     }
 }
