@@ -344,8 +344,9 @@ mod tests {
 
     #[test]
     fn a_clean_link_is_as_full_as_with_cubic_and_its_queue_is_short() {
-        // BBR chooses by chance when it tries for more; over 300 ms ten seconds are few.
-        for (round_trip, least) in [(20 * MS, 0.95), (100 * MS, 0.95), (300 * MS, 0.88)] {
+        // BBR chooses by chance when it tries for more; over 300 ms ten seconds are few. Over 20 ms it is 0.985 to 0.99; with
+        // empty paths emptied 0.97, and with the best bandwidth forgotten 0.945 to 0.98.
+        for (round_trip, least) in [(20 * MS, 0.975), (100 * MS, 0.95), (300 * MS, 0.88)] {
             let (ours, cubic) = ours_and_cubic(round_trip, 0.0, Duration::ZERO);
             assert!(ours.bulk > least * cubic.bulk, "{round_trip:?}: {} and {}", ours.bulk, cubic.bulk);
             assert!(ours.beside < 2.0, "{round_trip:?}: {}", ours.beside);

@@ -12,7 +12,7 @@ const EVERY: u32 = 15;
 const IN_A_ROW: u32 = 16;
 /// Of so many round trips in a row the shortest tells whether there is a queue. Jitter lengthens most of them, a queue all.
 const SAMPLES: u32 = 32;
-/// A home router's queue takes twice as long and more.
+/// A queue is there when packets take longer by this, however long the path is: a home router's holds twice as much and more.
 const QUEUE: Duration = Duration::from_millis(50);
 /// Acknowledgements are late by so much on a machine that has other things to do.
 const LITTLE: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ pub(super) struct Stray {
     collecting: Option<Duration>,
     samples: u32,
     collected: Option<Duration>,
-    /// The shortest there was.
+    /// The path's shortest of late.
     base: Duration,
 }
 
