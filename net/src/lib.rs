@@ -76,6 +76,7 @@
 //! `endpoint/ceiling.rs` and `endpoint/admission.rs`.
 
 mod access;
+mod bound;
 mod endpoint;
 mod error;
 mod events;

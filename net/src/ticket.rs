@@ -1,6 +1,18 @@
 //! A peer with its addresses, in one string.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::SocketAddr,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Release},
+        },
+    },
+};
 
 use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
 use iroh_tickets::{Ticket as _, endpoint::EndpointTicket};
@@ -26,14 +38,25 @@ use crate::key;
 #[derive(Debug, Clone)]
 pub struct Ticket {
     peer: PublicKey,
-    addrs: BTreeSet<TransportAddr>,
-    /// The peer in iroh's terms, once there are addresses: making it takes 10 µs, and a ticket is used for each stream.
-    id: Option<EndpointId>,
+    /// `None` while there are none. A ticket is used for each stream, and cloned for most.
+    known: Option<Arc<Known>>,
 }
+
+/// Where a peer is.
+#[derive(Debug)]
+struct Known {
+    /// The peer in iroh's terms: making it takes 10 µs.
+    id: EndpointId,
+    addrs: BTreeSet<TransportAddr>,
+    /// The endpoint that was told last, by its number.
+    told: AtomicU64,
+}
+
+static NOWHERE: BTreeSet<TransportAddr> = BTreeSet::new();
 
 impl PartialEq for Ticket {
     fn eq(&self, other: &Self) -> bool {
-        self.peer == other.peer && self.addrs == other.addrs
+        self.peer == other.peer && self.addrs() == other.addrs()
     }
 }
 
@@ -57,7 +80,7 @@ pub enum ParseTicketError {
 impl Ticket {
     /// A ticket without addresses.
     pub fn new(peer: PublicKey) -> Self {
-        Self { peer, addrs: BTreeSet::new(), id: None }
+        Self { peer, known: None }
     }
 
     /// Adds an address of the peer.
@@ -72,14 +95,31 @@ impl Ticket {
         self.with(TransportAddr::Relay(relay))
     }
 
-    fn with(mut self, addr: TransportAddr) -> Self {
-        self.addrs.insert(addr);
-        self.id = Some(self.id());
-        self
+    fn with(self, addr: TransportAddr) -> Self {
+        let mut addrs = self.addrs().clone();
+        addrs.insert(addr);
+        Self::of(self.peer, self.id(), addrs)
+    }
+
+    fn of(peer: PublicKey, id: EndpointId, addrs: BTreeSet<TransportAddr>) -> Self {
+        let known = (!addrs.is_empty()).then(|| Arc::new(Known { id, addrs, told: AtomicU64::new(0) }));
+        Self { peer, known }
     }
 
     pub(crate) fn id(&self) -> EndpointId {
-        self.id.unwrap_or_else(|| key::to_iroh(&self.peer))
+        self.known.as_ref().map_or_else(|| key::to_iroh(&self.peer), |known| known.id)
+    }
+
+    /// Whether the endpoint with this number knows what this says. (It forgets nothing.)
+    pub(crate) fn is_known_to(&self, endpoint: u64) -> bool {
+        self.known.as_ref().is_none_or(|known| known.told.load(Acquire) == endpoint)
+    }
+
+    /// The endpoint with this number, which is not 0, knows what this says.
+    pub(crate) fn told(&self, endpoint: u64) {
+        if let Some(known) = &self.known {
+            known.told.store(endpoint, Release);
+        }
     }
 
     /// The peer.
@@ -89,24 +129,24 @@ impl Ticket {
 
     /// The peer's addresses and relays.
     pub fn addrs(&self) -> &BTreeSet<TransportAddr> {
-        &self.addrs
+        self.known.as_ref().map_or(&NOWHERE, |known| &known.addrs)
     }
 
     /// The whole in iroh's terms.
     pub fn to_addr(&self) -> EndpointAddr {
-        EndpointAddr::from_parts(self.id(), self.addrs.iter().cloned())
+        EndpointAddr::from_parts(self.id(), self.addrs().iter().cloned())
     }
 
     /// Without direct addresses: the peer is to be reached over its relay first.
     #[must_use]
-    pub fn relay_only(mut self) -> Self {
-        self.addrs.retain(TransportAddr::is_relay);
-        self
+    pub fn relay_only(self) -> Self {
+        let relays = self.addrs().iter().filter(|addr| addr.is_relay()).cloned().collect();
+        Self::of(self.peer, self.id(), relays)
     }
 
     /// `None` for a key that is of small order.
     pub fn from_addr(addr: EndpointAddr) -> Option<Self> {
-        key::from_iroh(&addr.id).map(|peer| Self { peer, addrs: addr.addrs, id: Some(addr.id) })
+        key::from_iroh(&addr.id).map(|peer| Self::of(peer, addr.id, addr.addrs))
     }
 }
 

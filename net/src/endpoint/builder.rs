@@ -298,6 +298,7 @@ impl Builder {
         }
         let inner = Inner {
             iroh,
+            number: super::next_number(),
             us,
             peers,
             router,

@@ -20,7 +20,10 @@ mod transport;
 use std::{
     future::Future,
     ops::Deref,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -94,6 +97,8 @@ pub struct Endpoint(Arc<Owner>);
 /// What the endpoint is made of. Tasks hold parts of it, never the [`Owner`].
 pub(crate) struct Inner {
     iroh: iroh::Endpoint,
+    /// Its own in this process, from 1.
+    number: u64,
     us: PublicKey,
     pub(crate) peers: Arc<Peers>,
     router: Arc<Router>,
@@ -112,6 +117,12 @@ struct Relays {
     configured: bool,
     /// One of them can tell our public address.
     discovery: bool,
+}
+
+/// For [`Inner::number`].
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed)
 }
 
 /// Closes the endpoint when the last handle is dropped.
@@ -241,27 +252,31 @@ impl Endpoint {
     {
         let protocol = protocol.try_into().map_err(Into::into)?;
         let opening = Opening { protocol, metadata: options.metadata, early: options.early_data, finish: false };
-        let (inner, peer, mut phase) = (self.inner(), peer.into(), Phase::Dial);
+        let (inner, peer, mut phase, mut stream) = (self.inner(), peer.into(), Phase::Dial, None);
         match options.timeout {
             None => {
                 let bound = inner.limits.open_timeout;
-                inner.open(&peer, &opening, |_| Some(Within { left: bound, after: bound }), &mut phase).await
+                let within = |_| Some(Within { left: bound, after: bound });
+                inner.open(&peer, &opening, within, &mut phase, &mut stream).await?;
             }
             Some(after) => {
                 // The dial counts: what it took is not left for the stream.
                 let begun = Instant::now();
                 let left = move |now: Instant| after.saturating_sub(now - begun);
                 let within = move |now| Some(Within { left: left(now), after });
-                let opening = inner.open(&peer, &opening, within, &mut phase);
+                let opening = inner.open(&peer, &opening, within, &mut phase, &mut stream);
                 match timeout(after, opening).await {
-                    Ok(opened) => opened,
+                    Ok(opened) => opened?,
                     Err(_) if phase == Phase::Dial => {
-                        Err(GetStreamError::Dial { peer: peer.peer(), source: DialError::TimedOut { after } })
+                        let source = DialError::TimedOut { after };
+                        return Err(GetStreamError::Dial { peer: peer.peer(), source });
                     }
-                    Err(_) => Err(GetStreamError::TimedOut { after }),
+                    Err(_) => return Err(GetStreamError::TimedOut { after }),
                 }
             }
         }
+        // With `Ok` there is one.
+        stream.ok_or(GetStreamError::Lost(ConnectionLost::Closed))
     }
 
     /// The next stream that any peer opens for one of `protocols`, with the protocol it is for. Streams for other
@@ -371,7 +386,7 @@ impl Endpoint {
 impl Inner {
     /// Takes over what a ticket says about where its peer is.
     fn learn(&self, peer: &Ticket) {
-        if peer.addrs().is_empty() {
+        if peer.is_known_to(self.number) {
             return;
         }
         let known = self.static_addrs.get_endpoint_info(peer.id());
@@ -380,6 +395,15 @@ impl Inner {
             self.static_addrs.add_endpoint_info(peer.to_addr());
             self.peers.forget_failures(&peer.peer());
         }
+        peer.told(self.number);
+    }
+
+    /// The connection for a new stream to `peer`, if there is nothing to wait for.
+    fn link_now(&self, peer: &PublicKey) -> Option<Arc<Link>> {
+        if self.closing.is_cancelled() || self.peers.shared.policies.get(peer).wants_direct() {
+            return None;
+        }
+        self.peers.current(peer)
     }
 
     /// The connection for a new stream to `peer`. A dial may have to wait for its backoff; together they are bounded.
@@ -417,22 +441,30 @@ impl Inner {
 
     /// Opens a stream, with one retry on a fresh connection when the first turns out to be dead and the peer cannot
     /// have seen data. `within` bounds the stream, from the moment it is asked about; the dial has its own bound. `phase`
-    /// is kept up to date, for whoever drops the call.
+    /// is kept up to date, for whoever drops the call. With `Ok` there is a `stream`.
     async fn open(
         &self,
         peer: &Ticket,
         opening: &Opening,
         within: impl Fn(Instant) -> Option<Within>,
         phase: &mut Phase,
-    ) -> Result<XStream, GetStreamError> {
+        stream: &mut Option<XStream>,
+    ) -> Result<(), GetStreamError> {
         self.learn(peer);
         let id = peer.peer();
-        let mut retried = false;
+        let (mut retried, mut first) = (false, true);
         loop {
             *phase = Phase::Dial;
-            let link = self.link(id).await.map_err(|source| GetStreamError::Dial { peer: id, source })?;
-            let error = match peer::open(&link, opening, within(Instant::now()), phase).await {
-                Ok(stream) => return Ok(stream),
+            // Whoever comes again finds out what has happened to the connection.
+            let now = if std::mem::take(&mut first) { self.link_now(&id) } else { None };
+            let link = match now {
+                Some(link) => link,
+                // Boxed, since it is rare and large: a stream's future is copied into those around it.
+                None => Box::pin(self.link(id)).await.map_err(|source| GetStreamError::Dial { peer: id, source })?,
+            };
+            let opened = peer::open(&link, opening, within(Instant::now()), phase, stream).await;
+            let error = match opened {
+                Ok(()) => return Ok(()),
                 Err(OpenError::Failed(error)) => error,
                 Err(OpenError::Draining) => {
                     // The table of peers is about to learn it, if it has not yet.

@@ -1,6 +1,6 @@
 //! One message there, one message back.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -9,7 +9,7 @@ use twolane_id::PublicKey;
 use super::Endpoint;
 use crate::{
     access::Identity,
-    error::{GetStreamError, NextError, Phase, ReadError, RequestError, RequestFailure},
+    error::{ConnectionLost, GetStreamError, NextError, Phase, ReadError, RequestError, RequestFailure},
     peer::Opening,
     protocol::{InvalidProtocol, Protocol},
     ticket::Ticket,
@@ -79,7 +79,12 @@ impl Endpoint {
         let mut phase = Phase::Dial;
         let peer = peer.into();
         let opening = Opening { protocol: protocol.clone(), metadata: Bytes::new(), early: body.into(), finish: true };
-        let cause = match timeout(deadline, self.exchange(&peer, &opening, &mut phase)).await {
+        // In one place, whoever polls it: what is awaited is copied into each future around it.
+        let exchanged = {
+            let exchange = pin!(self.exchange(&peer, &opening, &mut phase));
+            timeout(deadline, exchange).await
+        };
+        let cause = match exchanged {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(cause)) => cause,
             Err(_) => RequestFailure::Deadline(deadline),
@@ -90,8 +95,11 @@ impl Endpoint {
     async fn exchange(&self, peer: &Ticket, opening: &Opening, phase: &mut Phase) -> Result<Bytes, RequestFailure> {
         let inner = self.inner();
         // The deadline bounds the stream, since a handler may take its time with the answer.
-        let mut stream = inner.open(peer, opening, |_| None, phase).await?;
+        let mut stream = None;
+        inner.open(peer, opening, |_| None, phase, &mut stream).await?;
         *phase = Phase::Response;
+        // With `Ok` there is one.
+        let stream = stream.as_mut().ok_or(GetStreamError::Lost(ConnectionLost::Closed))?;
         stream.read_to_end(inner.limits.request_bytes).await.map_err(|error| match error {
             NextError::Read(error) => RequestFailure::Read(error),
             NextError::TooLong { max } => RequestFailure::TooLarge { max },

@@ -1,12 +1,13 @@
 //! Who takes a stream: a handler, somebody who waits in `accept_bi`, or nobody.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use n0_future::boxed::BoxFuture;
+use rustc_hash::FxHashMap;
 use tokio::{sync::oneshot, time::timeout};
 use tracing::Instrument;
 use twolane_id::PublicKey;
@@ -33,7 +34,8 @@ pub(crate) struct Router {
 
 #[derive(Default)]
 struct State {
-    handlers: HashMap<Protocol, Handler>,
+    /// Looked at for each stream. The names are the program's own.
+    handlers: FxHashMap<Protocol, Handler>,
     acceptors: Vec<Acceptor>,
     /// Named by an `accept_bi` at some time: a stream for one of these waits for the next call.
     known: HashSet<Protocol>,

@@ -7,11 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::timeout;
 use twolane_id::PublicKey;
 
 use super::{AlreadyServed, Endpoint, request::Request};
 use crate::{
+    bound::{at_once, within},
     error::WriteError,
     limits::Limits,
     peer::{ACCEPTED, IncomingStream},
@@ -106,8 +106,7 @@ impl Endpoint {
         let protocol = protocol.try_into().map_err(Into::into)?;
         let (handler, limits) = (Arc::new(handler), Arc::clone(&self.inner().limits));
         let take = move |stream: IncomingStream| -> n0_future::boxed::BoxFuture<()> {
-            let (handler, limits) = (Arc::clone(&handler), Arc::clone(&limits));
-            Box::pin(async move { answer(stream, &*handler, &limits).await })
+            Box::pin(answer(stream, Arc::clone(&handler), Arc::clone(&limits)))
         };
         Ok(self.inner().router.serve(protocol, Arc::new(take))?)
     }
@@ -118,12 +117,13 @@ impl Endpoint {
     }
 }
 
-async fn answer<F, Fut>(stream: IncomingStream, handler: &F, limits: &Limits)
+async fn answer<F, Fut>(stream: IncomingStream, handler: Arc<F>, limits: Arc<Limits>)
 where
     F: Fn(Request) -> Fut,
     Fut: Future<Output = Result<Bytes, StreamError>>,
 {
     let peer: PublicKey = stream.peer();
+    // What is rare is boxed where it happens: this future is made for each request.
     let mut stream = stream.accept_later();
     let (send, recv) = stream.raw();
     let mut answered = false;
@@ -131,29 +131,25 @@ where
     let body = loop {
         if !held.now(recv.buffer().len() as u64, limits.unread_bytes) {
             let text = format!("more than {} bytes of requests are being handled: try again", limits.unread_bytes);
-            return refuse(&mut stream, answered, text, limits).await;
+            return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
         }
         if recv.buffer().len() > limits.request_bytes {
             let text = format!("the request is longer than {} bytes", limits.request_bytes);
-            return refuse(&mut stream, answered, text, limits).await;
+            return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
         }
-        let at_once = tokio::select! {
-            biased;
-            filled = recv.fill() => Some(filled),
-            () = std::future::ready(()) => None,
-        };
+        let filled = at_once(recv.fill());
         // A caller may hold back what it does not want to send to somebody who does not answer. A request that is all
         // here is answered with the response, in one packet.
-        if at_once.is_none() && !answered {
-            let answer = send.write_raw(Bytes::from_static(ACCEPTED));
-            if !matches!(timeout(limits.header_timeout, answer).await, Ok(Ok(()))) {
+        if filled.is_none() && !answered {
+            let answer = send.write_raw([Bytes::from_static(ACCEPTED)]);
+            if !matches!(within(limits.header_timeout, answer).await, Ok(Ok(()))) {
                 return;
             }
             answered = true;
         }
-        let filled = match at_once {
+        let filled = match filled {
             Some(filled) => Ok(filled),
-            None => timeout(limits.header_timeout, recv.fill()).await,
+            None => within(limits.header_timeout, recv.fill()).await,
         };
         match filled {
             Ok(Ok(true)) => {}
@@ -162,7 +158,7 @@ where
             Ok(Err(_)) => return,
             Err(_) => {
                 let text = format!("nothing of the request came for {:?}", limits.header_timeout);
-                return refuse(&mut stream, answered, text, limits).await;
+                return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
             }
         }
     };
@@ -178,7 +174,7 @@ where
         Ok(response) if response.len() > limits.request_bytes => {
             let (len, max) = (response.len(), limits.request_bytes);
             let text = format!("the response has {len} bytes, and the limit is {max}");
-            refuse(&mut stream, answered, text, limits).await;
+            Box::pin(refuse(&mut stream, answered, text, &limits)).await;
         }
         Ok(response) => {
             let (send, _) = stream.raw();
@@ -188,7 +184,7 @@ where
                 send.reset_with(lane::TIMED_OUT);
             }
         }
-        Err(error) => fail(&mut stream, answered, error, limits).await,
+        Err(error) => Box::pin(fail(&mut stream, answered, error, &limits)).await,
     }
 }
 
@@ -223,12 +219,12 @@ async fn respond(send: &mut SendStream, answered: bool, response: Bytes, patienc
     if !answered {
         let joined = if rest.len() <= JOIN { std::mem::take(&mut rest) } else { Bytes::new() };
         let first = [ACCEPTED, &joined].concat().into();
-        timeout(patience, send.write_raw(first)).await.map_err(stuck)??;
+        within(patience, send.write_raw([first])).await.map_err(stuck)??;
         send.count_early(joined.len());
     }
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(PIECE));
-        timeout(patience, send.write_chunk(piece)).await.map_err(stuck)??;
+        within(patience, send.write_chunk(piece)).await.map_err(stuck)??;
     }
     Ok(())
 }
@@ -239,8 +235,8 @@ async fn refuse(stream: &mut XStream, answered: bool, text: String, limits: &Lim
 
 /// Answers yes and then fails: a rejection would say that the handler never saw the request.
 async fn fail(stream: &mut XStream, answered: bool, error: StreamError, limits: &Limits) {
-    let answer = async { answered || stream.raw().0.write_raw(Bytes::from_static(ACCEPTED)).await.is_ok() };
-    if timeout(limits.header_timeout, answer).await.unwrap_or(false) {
+    let answer = async { answered || stream.raw().0.write_raw([Bytes::from_static(ACCEPTED)]).await.is_ok() };
+    if within(limits.header_timeout, answer).await.unwrap_or(false) {
         let _ = stream.fail(error).await;
     }
 }

@@ -3,16 +3,18 @@
 use std::sync::{Arc, atomic::Ordering::Release};
 
 use bytes::Bytes;
+use n0_future::boxed::BoxFuture;
 use tokio::{
     sync::Semaphore,
     time::{error::Elapsed, timeout},
 };
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use twolane_id::PublicKey;
 
 use super::link::{Link, Shared};
 use crate::{
     access::{Refused, StreamRequest},
+    bound::{at_once, within},
     error::WriteError,
     protocol::Protocol,
     stream::{Carrier, Lanes, RawError, RecvStream, SendStream, XStream, accept_error_lane},
@@ -46,7 +48,7 @@ impl IncomingStream {
     pub(crate) async fn accept(mut self) -> Result<XStream, WriteError> {
         let bound = self.carrier().limits.header_timeout;
         // A peer that gives the answer no room would keep the task for ever. Dropped, the stream is reset.
-        let answered = timeout(bound, self.send.write_raw(encode(&Status::Accepted))).await;
+        let answered = within(bound, self.send.write_raw([Bytes::from_static(ACCEPTED)])).await;
         answered.unwrap_or(Err(WriteError::Stopped { code: lane::TIMED_OUT }))?;
         self.count();
         Ok(XStream::new(self.send, self.recv, self.protocol, self.metadata))
@@ -74,46 +76,93 @@ const TRUNCATED: Malformed = Malformed::Truncated { what: "the stream header" };
 /// The answer "accepted", as bytes.
 pub(crate) const ACCEPTED: &[u8] = &[0];
 
+/// Streams that are looked at before the first of them is handed to its task. Each task that is spawned may wake another
+/// thread, which then waits for the connection's lock, as this one does for it: all that came together is read before.
+const AT_ONCE: usize = 32;
+
 /// Accepts streams until the connection is gone. Each gets a task of its own, so that a silent or slow one holds up
 /// no other; their number is bounded by the transport, and that of those without a header by the limits.
 pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
+    let carrier = &link.carrier;
     let without_header = Arc::new(Semaphore::new(shared.limits.streams_without_header.min(Semaphore::MAX_PERMITS)));
-    while let Ok((send, recv)) = link.carrier.connection.accept_bi().await {
-        let carrier = Arc::clone(&link.carrier);
-        // Registered before anything is read: an error lane finds it however the packets were reordered.
-        let lanes = Lanes::new(Arc::clone(&carrier), send.id().into(), None);
-        carrier.accepted.fetch_add(1, Release);
-        let (mut send, mut recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
-        let place = Arc::clone(&without_header).try_acquire_owned();
-        let (shared, link, tasks) = (Arc::clone(&shared), Arc::clone(&link), &link.carrier.tasks);
-        let task = async move {
-            let Ok(place) = place else {
-                let max = shared.limits.streams_without_header;
-                let busy = Rejection::new(Reason::Busy, format!("{max} streams wait for their header already"));
-                return Box::pin(async move { reject(&mut send, &mut recv, busy).await }).await;
-            };
-            let opened = timeout(carrier.limits.header_timeout, recv.read_raw(TRUNCATED, Opening::decode)).await;
-            drop(place);
-            // What is rare is boxed where it happens: this future is moved several times for each stream.
-            let stream = match opened {
-                Ok(Ok(Opening::Data(Header { protocol, metadata }))) if metadata.len() <= carrier.limits.metadata => {
-                    IncomingStream { protocol, metadata, send, recv }
-                }
-                other => return Box::pin(end_opening(carrier, send, recv, other)).await,
-            };
-            if !shared.gate.decides_streams() && !shared.policies.get(&carrier.peer).wants_direct() {
-                return (shared.on_stream)(stream).await;
+    let span = Span::current();
+    let mut tasks = Vec::with_capacity(AT_ONCE);
+    while let Ok(stream) = carrier.connection.accept_bi().await {
+        let mut next = Some(stream);
+        while let Some((send, recv)) = next {
+            tasks.push(begin(&link, &shared, &without_header, send, recv));
+            let more = tasks.len() < AT_ONCE;
+            next = if more { at_once(carrier.connection.accept_bi()).and_then(Result::ok) } else { None };
+        }
+        for task in tasks.drain(..) {
+            if span.is_disabled() {
+                carrier.tasks.spawn(task);
+            } else {
+                carrier.tasks.spawn(task.instrument(span.clone()));
             }
-            let asking = async move {
-                let stream = ask(stream, &shared).await?;
-                let stream = wait_for_direct(stream, &link, &shared).await?;
-                (shared.on_stream)(stream).await;
-                Some(())
-            };
-            Box::pin(asking).await;
-        };
-        tasks.spawn(task.in_current_span());
+        }
     }
+}
+
+/// What is to be done with a stream of the peer.
+fn begin(
+    link: &Arc<Link>,
+    shared: &Arc<Shared>,
+    without_header: &Arc<Semaphore>,
+    send: iroh::endpoint::SendStream,
+    recv: iroh::endpoint::RecvStream,
+) -> BoxFuture<()> {
+    // Registered before anything is read: an error lane finds it however the packets were reordered.
+    let lanes = Lanes::accepted(&link.carrier, send.id().into());
+    link.carrier.accepted.fetch_add(1, Release);
+    let (mut send, mut recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
+    // The packet that opens a stream has its header, nearly always: then nothing waits, and the task is the handler's.
+    if let Some(opened) = at_once(recv.read_raw(TRUNCATED, Opening::decode)) {
+        return take(link, shared, send, recv, Ok(opened));
+    }
+    let Ok(place) = Arc::clone(without_header).try_acquire_owned() else {
+        let max = shared.limits.streams_without_header;
+        let busy = Rejection::new(Reason::Busy, format!("{max} streams wait for their header already"));
+        return Box::pin(async move { reject(&mut send, &mut recv, busy).await });
+    };
+    let (link, shared) = (Arc::clone(link), Arc::clone(shared));
+    Box::pin(async move {
+        let bound = shared.limits.header_timeout;
+        let opened = timeout(bound, recv.read_raw(TRUNCATED, Opening::decode)).await;
+        drop(place);
+        take(&link, &shared, send, recv, opened).await;
+    })
+}
+
+/// The same once its opening was read, or was not in time. What is rare is boxed where it is made.
+fn take(
+    link: &Arc<Link>,
+    shared: &Arc<Shared>,
+    send: SendStream,
+    recv: RecvStream,
+    opened: Result<Result<Opening, RawError>, Elapsed>,
+) -> BoxFuture<()> {
+    let carrier = &link.carrier;
+    let stream = match opened {
+        Ok(Ok(Opening::Data(Header { protocol, metadata }))) if metadata.len() <= carrier.limits.metadata => {
+            IncomingStream { protocol, metadata, send, recv }
+        }
+        other => return Box::pin(end_opening(Arc::clone(carrier), send, recv, other)),
+    };
+    if !shared.gate.decides_streams() && !shared.policies.get(&carrier.peer).wants_direct() {
+        return (shared.on_stream)(stream);
+    }
+    let (link, shared) = (Arc::clone(link), Arc::clone(shared));
+    Box::pin(async move {
+        let stream = ask(stream, &shared).await;
+        let stream = match stream {
+            Some(stream) => wait_for_direct(stream, &link, &shared).await,
+            None => None,
+        };
+        if let Some(stream) = stream {
+            (shared.on_stream)(stream).await;
+        }
+    })
 }
 
 /// Asks the rules about a stream; one that they refuse is rejected.
@@ -205,7 +254,7 @@ async fn reject(send: &mut SendStream, recv: &mut RecvStream, rejection: Rejecti
     send.carrier().metrics.streams_rejected.inc();
     // An opener that has given up needs no answer, and one that gives it no room gets none.
     let bound = send.carrier().limits.header_timeout;
-    match timeout(bound, send.write_raw(encode(&Status::Rejected(rejection)))).await {
+    match timeout(bound, send.write_raw([encode(&Status::Rejected(rejection))])).await {
         Ok(_) => drop(send.finish()),
         Err(_) => send.reset_with(lane::TIMED_OUT),
     }

@@ -1,9 +1,12 @@
 //! Opening a stream on a connection: header out, answer in.
 
-use std::{sync::Arc, sync::atomic::Ordering::Release, time::Duration};
+use std::{pin::pin, sync::Arc, sync::atomic::Ordering::Release, time::Duration};
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, TryAcquireError},
+    time::timeout,
+};
 
 use super::link::Link;
 use crate::{
@@ -11,7 +14,7 @@ use crate::{
     protocol::Protocol,
     stream::{Lanes, RawError, RecvStream, SendStream, XStream},
     wire::{
-        header::Header,
+        header,
         status::{self, Status},
     },
 };
@@ -31,6 +34,9 @@ pub(crate) struct Opening {
 /// before it is not: so much is safe uncounted (see `stream/ledger.rs`), and fills a round trip of 100 ms at 30 Mbit/s.
 const EARLY_BYTES: usize = 400 * 1024;
 
+/// So much early data is copied behind the header; more goes out beside it as it is.
+const JOIN: usize = 1024;
+
 /// A bound on a stream's opening: what is left of it, and what it was, for the error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Within {
@@ -47,28 +53,31 @@ pub(crate) enum OpenError {
 }
 
 /// Opens a stream and waits for the peer's answer, within a bound of its own or one of the caller's (`None`).
-/// `phase` is [`Phase::Answer`] from the moment on at which the peer can have seen something of it.
+/// `phase` is [`Phase::Answer`] from the moment on at which the peer can have seen something of it. The stream is put into
+/// `stream`, where the caller wants it: returned, it would be copied from future to future.
 ///
-/// Cancel-safe in that a dropped call resets the stream.
+/// Cancel-safe in that a dropped call leaves a stream that is reset when it is dropped.
 pub(crate) async fn open(
     link: &Link,
     opening: &Opening,
     within: Option<Within>,
     phase: &mut Phase,
-) -> Result<XStream, OpenError> {
+    stream: &mut Option<XStream>,
+) -> Result<(), OpenError> {
     *phase = Phase::Send;
+    // A little less for a free lane than for the whole, so that what was waited for is known.
+    let for_lane = within.map(|Within { left, after }| Within { left: left.mul_f32(0.95), after });
+    // In one place, whoever polls it: what is awaited is copied into each future around it.
+    let running = pin!(run(link, opening, for_lane, phase, stream));
     let opened = match within {
-        None => run(link, opening, None, phase).await,
-        // A little less for a free lane than for the whole, so that what was waited for is known.
+        None => running.await,
         Some(Within { left, after }) => {
-            let for_lane = Within { left: left.mul_f32(0.95), after };
-            timeout(left, run(link, opening, Some(for_lane), phase))
-                .await
-                .unwrap_or(Err(OpenError::Failed(GetStreamError::TimedOut { after })))
+            let timed_out = Err(OpenError::Failed(GetStreamError::TimedOut { after }));
+            timeout(left, running).await.unwrap_or(timed_out)
         }
     };
     match &opened {
-        Ok(_) | Err(OpenError::Draining | OpenError::Failed(GetStreamError::Rejected { .. })) => {}
+        Ok(()) | Err(OpenError::Draining | OpenError::Failed(GetStreamError::Rejected { .. })) => {}
         Err(OpenError::Failed(_)) => drop(link.carrier.metrics.streams_failed.inc()),
     }
     opened
@@ -79,39 +88,41 @@ async fn run(
     opening: &Opening,
     patience: Option<Within>,
     phase: &mut Phase,
-) -> Result<XStream, OpenError> {
+    stream: &mut Option<XStream>,
+) -> Result<(), OpenError> {
     let carrier = &link.carrier;
     let (len, max) = (opening.metadata.len(), link.max_metadata());
     if len as u64 > max {
         return Err(GetStreamError::MetadataTooLarge { len, max }.into());
     }
-    let free_lane = Arc::clone(&carrier.free_lanes).acquire_owned();
-    let permit = match patience {
-        None => free_lane.await,
-        Some(Within { left, after }) => match timeout(left, free_lane).await {
-            Ok(permit) => permit,
-            Err(_) => return Err(GetStreamError::TooManyStreams { max: link.max_lanes(), after }.into()),
-        },
+    let permit = match Arc::clone(&carrier.free_lanes).try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(TryAcquireError::NoPermits) => Box::pin(free_lane(link, patience)).await?,
+        Err(TryAcquireError::Closed) => return Err(gone(link)),
     };
-    let permit = permit.map_err(|_| gone(link))?;
     let slot = carrier.begin_opening().ok_or_else(|| gone(link))?;
     let (send, recv) = carrier.connection.open_bi().await.map_err(|error| lost(link, error))?;
-    let lanes = Lanes::new(Arc::clone(carrier), send.id().into(), Some(permit));
+    let lanes = Lanes::opened(carrier, send.id().into(), permit, slot);
     carrier.opened.fetch_add(1, Release);
-    drop(slot);
     let (send, recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
-    let mut stream = XStream::new(send, recv, opening.protocol.clone(), opening.metadata.clone());
-    let (send, recv) = stream.raw();
+    let opened = XStream::new(send, recv, opening.protocol.clone(), opening.metadata.clone());
+    let (send, recv) = stream.insert(opened).raw();
 
-    let mut rest = opening.early.clone();
-    let most = rest.len().min(EARLY_BYTES);
+    let most = opening.early.len().min(EARLY_BYTES);
     let share = usize::try_from(carrier.share(send.lanes(), most as u64)).unwrap_or(usize::MAX);
-    let early = rest.split_to(most.min(share));
-    let mut bytes = Vec::with_capacity(64 + opening.metadata.len() + early.len());
-    Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() }.encode(&mut bytes);
-    bytes.extend_from_slice(&early);
+    let (early, rest) = opening.early.split_at(most.min(share));
+    let header = header::Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() };
+    let mut first = Vec::with_capacity(header.len() + if early.len() <= JOIN { early.len() } else { 0 });
+    header.encode(&mut first);
+    // With the header in one allocation, or beside it without a copy.
+    let beside = if early.len() <= JOIN {
+        first.extend_from_slice(early);
+        Bytes::new()
+    } else {
+        opening.early.slice(..early.len())
+    };
     *phase = Phase::Answer;
-    match send.write_raw(bytes.into()).await {
+    match send.write_raw([first.into(), beside]).await {
         Err(WriteError::Lost(error)) => return Err(GetStreamError::from(error).into()),
         Ok(()) if opening.finish && rest.is_empty() => {
             let _ = send.finish();
@@ -133,10 +144,26 @@ async fn run(
     }
     // Counted only now: a watermark may not go out before the peer is known to know the lane.
     send.count_early(early.len());
-    if !rest.is_empty() && send.write_chunk(rest).await.is_ok() && opening.finish {
-        let _ = send.finish();
+    if !rest.is_empty() {
+        let rest = opening.early.slice_ref(rest);
+        if Box::pin(send.write_chunk(rest)).await.is_ok() && opening.finish {
+            let _ = send.finish();
+        }
     }
-    Ok(stream)
+    Ok(())
+}
+
+/// The right to open a data lane, once one is free.
+async fn free_lane(link: &Link, patience: Option<Within>) -> Result<OwnedSemaphorePermit, OpenError> {
+    let free_lane = Arc::clone(&link.carrier.free_lanes).acquire_owned();
+    let permit = match patience {
+        None => free_lane.await,
+        Some(Within { left, after }) => match timeout(left, free_lane).await {
+            Ok(permit) => permit,
+            Err(_) => return Err(GetStreamError::TooManyStreams { max: link.max_lanes(), after }.into()),
+        },
+    };
+    permit.map_err(|_| gone(link))
 }
 
 fn unanswered(error: ReadError) -> GetStreamError {

@@ -3,7 +3,13 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
     time::{Duration, Instant},
 };
 
@@ -61,7 +67,7 @@ impl PathPolicy {
     }
 
     /// Whether it is worth some packets to become direct.
-    pub(super) fn wants_direct(self) -> bool {
+    pub(crate) fn wants_direct(self) -> bool {
         self != Self::RelayAllowed
     }
 }
@@ -114,15 +120,20 @@ impl Tolerance {
 pub(crate) struct Policies {
     default: PathPolicy,
     of: RwLock<HashMap<PublicKey, PathPolicy>>,
+    /// Whether there are any in `of`, to be read without its lock: it is asked for each stream.
+    any: AtomicBool,
     changed: watch::Sender<()>,
 }
 
 impl Policies {
     pub(crate) fn new(default: PathPolicy) -> Self {
-        Self { default, of: RwLock::default(), changed: watch::Sender::default() }
+        Self { default, of: RwLock::default(), any: AtomicBool::new(false), changed: watch::Sender::default() }
     }
 
     pub(crate) fn get(&self, peer: &PublicKey) -> PathPolicy {
+        if !self.any.load(Acquire) {
+            return self.default;
+        }
         self.of.read().unwrap_or_else(PoisonError::into_inner).get(peer).copied().unwrap_or(self.default)
     }
 
@@ -134,6 +145,7 @@ impl Policies {
         } else {
             of.insert(peer, policy)
         };
+        self.any.store(!of.is_empty(), Release);
         drop(of);
         self.changed.send_replace(());
     }

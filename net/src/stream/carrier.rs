@@ -1,7 +1,7 @@
 //! What a stream needs of the connection that carries it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use iroh::endpoint::{Connection, ConnectionError, VarInt};
+use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use twolane_id::{PublicKey, delegation::Delegation};
 
@@ -60,6 +61,8 @@ pub(crate) struct Carrier {
     /// Told when the last lane of a draining connection is gone.
     pub(crate) idle: Notify,
     outbox: Mutex<Outbox>,
+    /// Frames about lanes that wait in `outbox`, to be read without its lock.
+    queued: AtomicUsize,
     pub(crate) outbox_filled: Notify,
     /// Why this side closed the connection, if it did.
     closed_because: OnceLock<ConnectionLost>,
@@ -93,6 +96,7 @@ impl Carrier {
             little: AtomicU64::new(0),
             idle: Notify::new(),
             outbox: Mutex::default(),
+            queued: AtomicUsize::new(0),
             outbox_filled: Notify::new(),
             closed_because: OnceLock::new(),
         }
@@ -140,7 +144,8 @@ impl Carrier {
         consumed: Option<u64>,
         unread: Option<(u64, Option<OwnedSemaphorePermit>)>,
     ) {
-        let queued = self.lock_outbox().forget(id);
+        // Whatever was queued for this lane was queued by who held it: it shows here.
+        let queued = if self.queued.load(Relaxed) == 0 { None } else { self.with_outbox(|outbox| outbox.forget(id)) };
         let (idle, ask) = {
             let mut table = self.lock_lanes();
             table.lanes.remove(&id);
@@ -182,7 +187,8 @@ impl Carrier {
             return None;
         }
         table.opening += 1;
-        Some(Opening(self))
+        drop(table);
+        Some(Opening(Some(self)))
     }
 
     /// No data lane is opened any more, and nobody waits for a free one.
@@ -243,11 +249,11 @@ impl Carrier {
     fn report_gone(&self, id: u64, offset: u64) {
         // Twice what an honest peer can have under way: its lanes, and as many that have just ended.
         let max = self.limits.transport_streams() as usize * 2;
-        let mut outbox = self.lock_outbox();
-        if outbox.gone.len() < max || outbox.gone.contains_key(&id) {
-            raise(&mut outbox.gone, id, offset);
-        }
-        drop(outbox);
+        self.with_outbox(|outbox| {
+            if outbox.gone.len() < max || outbox.gone.contains_key(&id) {
+                raise(&mut outbox.gone, id, offset);
+            }
+        });
         self.outbox_filled.notify_one();
     }
 
@@ -257,17 +263,20 @@ impl Carrier {
 
     /// Queues a control frame.
     pub(crate) fn send(&self, frame: Frame) {
-        self.lock_outbox().push(frame);
+        self.with_outbox(|outbox| outbox.push(frame));
         self.outbox_filled.notify_one();
     }
 
     /// Takes every queued frame, encoded.
     pub(crate) fn take_outbox(&self, out: &mut Vec<u8>) {
-        std::mem::take(&mut *self.lock_outbox()).encode(out);
+        self.with_outbox(std::mem::take).encode(out);
     }
 
-    fn lock_outbox(&self) -> std::sync::MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    fn with_outbox<T>(&self, change: impl FnOnce(&mut Outbox) -> T) -> T {
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut outbox);
+        self.queued.store(outbox.watermarks.len() + outbox.consumed.len(), Relaxed);
+        changed
     }
 
     pub(crate) fn count_write(&self) -> u64 {
@@ -320,13 +329,14 @@ impl Carrier {
 /// The lanes of a connection.
 #[derive(Debug, Default)]
 struct LaneTable {
-    lanes: HashMap<u64, Weak<Lanes>>,
+    /// By stream id. A peer that chose ids with equal hashes would slow its own connection down, by as many lanes as it may have.
+    lanes: FxHashMap<u64, Weak<Lanes>>,
     /// Those of them that have had more than a little unread at the peer.
     with_much: usize,
     /// Data lanes that are being opened and are not among `lanes` yet.
     opening: usize,
     /// Lanes that have ended here, and whose data the peer has yet to read.
-    unread: HashMap<u64, Unread>,
+    unread: FxHashMap<u64, Unread>,
     draining: bool,
     lost: bool,
 }
@@ -359,17 +369,29 @@ impl LaneTable {
 
 /// Keeps the connection from being closed while a data lane is being opened.
 #[derive(Debug)]
-pub(crate) struct Opening<'a>(&'a Carrier);
+pub(crate) struct Opening<'a>(Option<&'a Carrier>);
+
+impl Opening<'_> {
+    /// The lane is there: from now on it keeps the connection itself. See [`Carrier::register`].
+    pub(super) fn register(mut self, lanes: &Arc<Lanes>) {
+        if let Some(carrier) = self.0.take() {
+            let mut table = carrier.lock_lanes();
+            table.opening -= 1;
+            table.lanes.insert(lanes.id(), Arc::downgrade(lanes));
+        }
+    }
+}
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
+        let Some(carrier) = self.0 else { return };
         let idle = {
-            let mut table = self.0.lock_lanes();
+            let mut table = carrier.lock_lanes();
             table.opening -= 1;
             table.is_drained()
         };
         if idle {
-            self.0.idle.notify_one();
+            carrier.idle.notify_one();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak, atomic::Ordering::Relaxed};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use iroh::endpoint::{RecvStream, SendStream};
 use tokio::time::timeout;
 
@@ -79,13 +79,7 @@ async fn send_unbounded(lanes: &Arc<Lanes>, record: Record) -> Result<(), WriteE
 }
 
 /// An error lane of the peer: pairs it with its data lane, or refuses it. `rest` is what came after its opening.
-pub(crate) async fn accept(
-    carrier: &Carrier,
-    data_lane: u64,
-    mut send: SendStream,
-    mut recv: RecvStream,
-    rest: BytesMut,
-) {
+pub(crate) async fn accept(carrier: &Carrier, data_lane: u64, mut send: SendStream, mut recv: RecvStream, rest: Bytes) {
     let found = carrier.find(data_lane).filter(|lanes| lanes.take_peers_error_lane());
     let Some(lanes) = found else {
         let code = code_to_varint(lane::NO_SUCH_LANE);
@@ -93,7 +87,7 @@ pub(crate) async fn accept(
         let _ = send.reset(code);
         return;
     };
-    read_in_background(&lanes, recv, rest);
+    read_in_background(&lanes, recv, BytesMut::from(&rest[..]));
     // Answers go back on this lane, unless this side has opened one of its own at the same moment.
     let mut out = lanes.error_out.lock().await;
     if matches!(*out, ErrorOut::Closed) {

@@ -20,13 +20,14 @@ use tokio::{
 
 use super::{
     Report, StreamError,
-    carrier::Carrier,
+    carrier::{Carrier, Opening},
     error_lane::{self, ErrorOut},
     inbox::Inbox,
     ledger::MAX_MARKS,
     state::{Recv, RecvAction, RecvEvent, Send, SendAction, SendEvent},
 };
 use crate::{
+    error::WriteError,
     protocol::Protocol,
     wire::{
         Malformed,
@@ -98,8 +99,27 @@ pub(super) struct Shared {
 }
 
 impl Lanes {
-    pub(crate) fn new(carrier: Arc<Carrier>, id: u64, permit: Option<OwnedSemaphorePermit>) -> Arc<Self> {
-        let lanes = Arc::new(Self {
+    /// A data lane that the peer has opened.
+    pub(crate) fn accepted(carrier: &Arc<Carrier>, id: u64) -> Arc<Self> {
+        let lanes = Arc::new(Self::new(Arc::clone(carrier), id, None));
+        carrier.register(&lanes);
+        lanes
+    }
+
+    /// A data lane that this side has opened.
+    pub(crate) fn opened(
+        carrier: &Arc<Carrier>,
+        id: u64,
+        permit: OwnedSemaphorePermit,
+        opening: Opening<'_>,
+    ) -> Arc<Self> {
+        let lanes = Arc::new(Self::new(Arc::clone(carrier), id, Some(permit)));
+        opening.register(&lanes);
+        lanes
+    }
+
+    fn new(carrier: Arc<Carrier>, id: u64, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
             id,
             attention: AtomicBool::new(false),
             shared: Mutex::new(Shared {
@@ -126,9 +146,7 @@ impl Lanes {
             permit,
             shares: AtomicBool::new(false),
             carrier,
-        });
-        lanes.carrier.register(&lanes);
-        lanes
+        }
     }
 
     /// The QUIC stream id of the data lane.
@@ -193,6 +211,25 @@ impl Lanes {
             // A peer that takes no record finds out by the reset.
             self.carrier.tasks.spawn(async move { drop(error_lane::send(&lanes, record).await) });
         }
+    }
+
+    /// Finishes the sending direction, unless it has ended: then the answer says why.
+    pub(super) fn finish(&self) -> Result<(), WriteError> {
+        let mut shared = self.lock();
+        if let Some(cause) = &shared.cause {
+            return Err(cause.to_write_error());
+        }
+        let (next, action) = shared.send.on(SendEvent::Finish);
+        shared.send = next;
+        if action == SendAction::Finish { Ok(()) } else { Err(WriteError::EndedHere) }
+    }
+
+    /// FIN was read. It is an end of data only if nothing has ended the stream before, which is told otherwise, if it is known:
+    /// in place of FIN before the offset of a fatal record, say, what the record says is still what happened.
+    pub(super) fn on_fin(&self) -> Result<(), Option<Cause>> {
+        let mut shared = self.lock();
+        (shared.recv, _) = shared.recv.on(RecvEvent::Fin);
+        if shared.recv == Recv::Finished { Ok(()) } else { Err(shared.cause.clone()) }
     }
 
     /// Runs an event through the sending direction; the half that holds the QUIC stream carries out the action.

@@ -1,5 +1,6 @@
 //! The two-lane stream: its state machines and its ledger are pure, the rest drives them over QUIC.
 
+mod buffered;
 mod carrier;
 mod error;
 mod error_lane;

@@ -7,13 +7,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, ReadBuf},
     time::{Sleep, sleep},
 };
 
 use super::{
+    buffered::Buffered,
     carrier::code_to_varint,
     lanes::{Cause, Lanes},
     state::{self, RecvAction, RecvEvent},
@@ -22,6 +23,9 @@ use crate::{
     error::ReadError,
     wire::{Malformed, codes::lane},
 };
+
+/// Chunks that are read in one go at most: 10 kB at the size of a packet.
+const CHUNKS: usize = 8;
 
 /// The reading half of an [`XStream`](crate::XStream), got from [`XStream::split`](crate::XStream::split).
 ///
@@ -35,7 +39,7 @@ pub struct RecvStream {
     quic: Option<iroh::endpoint::RecvStream>,
     lanes: Arc<Lanes>,
     /// Read from QUIC, and not yet by the user: what came with the header, or after a line.
-    buffer: BytesMut,
+    buffer: Buffered,
     /// Data bytes read from QUIC, those in `buffer` included.
     pulled: u64,
     /// A header or an answer is being read, which offsets do not count: an error ends the data after it, not it.
@@ -46,6 +50,8 @@ pub struct RecvStream {
     explanation: Option<Pin<Box<Sleep>>>,
     /// How reading ended.
     ended: Option<ReadError>,
+    /// The data was read to its end: there is nothing to do when this is dropped, unless the stream fails.
+    finished: bool,
 }
 
 impl RecvStream {
@@ -53,12 +59,13 @@ impl RecvStream {
         Self {
             quic: Some(quic),
             lanes,
-            buffer: BytesMut::new(),
+            buffer: Buffered::default(),
             pulled: 0,
             raw: false,
             reset: None,
             explanation: None,
             ended: None,
+            finished: false,
         }
     }
 
@@ -120,7 +127,7 @@ impl RecvStream {
             self.limit()?;
         }
         while self.buffer.len() < min && self.fill().await? {}
-        Ok(&self.buffer)
+        Ok(self.buffer.as_slice())
     }
 
     /// Takes the first `len` bytes that [`peek`](RecvStream::peek) has shown, or as many as there are.
@@ -139,22 +146,16 @@ impl RecvStream {
 
     /// Reads more into the buffer. False at the end of the data.
     pub(crate) async fn fill(&mut self) -> Result<bool, ReadError> {
-        match poll_fn(|cx| self.poll_pull(cx, usize::MAX)).await? {
-            Some(chunk) => {
-                self.buffer.extend_from_slice(&chunk);
-                Ok(true)
-            }
-            None => Ok(false),
-        }
+        poll_fn(|cx| self.poll_fill(cx)).await
     }
 
     pub(crate) fn buffer(&self) -> &[u8] {
-        &self.buffer
+        self.buffer.as_slice()
     }
 
     /// Takes bytes out of the buffer, which counts as reading them.
     pub(crate) fn take_buffer(&mut self, len: usize) -> Bytes {
-        self.buffer.split_to(len).freeze()
+        self.buffer.take(len)
     }
 
     /// Reads bytes that are not data (a header, an answer) until `decode` has its value. What follows stays as data.
@@ -165,8 +166,8 @@ impl RecvStream {
     ) -> Result<T, RawError> {
         self.raw = true;
         loop {
-            if let Some((value, used)) = decode(&self.buffer)? {
-                let _ = self.buffer.split_to(used);
+            if let Some((value, used)) = decode(self.buffer.as_slice())? {
+                self.buffer.skip(used);
                 self.pulled = self.buffer.len() as u64;
                 self.raw = false;
                 self.report();
@@ -179,9 +180,9 @@ impl RecvStream {
     }
 
     /// Takes the QUIC stream out, with what was read already: what was opened is not a data lane.
-    pub(crate) fn into_quic(mut self) -> Option<(iroh::endpoint::RecvStream, BytesMut)> {
-        let buffer = std::mem::take(&mut self.buffer);
-        self.quic.take().map(|quic| (quic, buffer))
+    pub(crate) fn into_quic(mut self) -> Option<(iroh::endpoint::RecvStream, Bytes)> {
+        let read = self.take_buffer(self.buffer.len());
+        self.quic.take().map(|quic| (quic, read))
     }
 
     /// Ends the lane with a code that the state machine does not know: a rejection, or garbage.
@@ -205,7 +206,8 @@ impl RecvStream {
         }
         if !self.buffer.is_empty() && !self.discards() {
             let len = self.buffer.len().min(buf.remaining());
-            buf.put_slice(&self.buffer.split_to(len));
+            buf.put_slice(&self.buffer.as_slice()[..len]);
+            self.buffer.skip(len);
             return Poll::Ready(Ok(()));
         }
         let Some(limit) = self.limit()? else {
@@ -237,6 +239,37 @@ impl RecvStream {
             return Poll::Ready(Ok(Some(self.take_buffer(len))));
         }
         self.poll_pull(cx, max)
+    }
+
+    /// More bytes from QUIC into the buffer: several chunks where they are there, and the end with them, since each look takes the
+    /// connection's lock. False is the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
+        if let (u64::MAX, None, Some(quic)) = (self.limit()?.unwrap_or_default(), self.reset, self.quic.as_mut()) {
+            let mut chunks = [const { Bytes::new() }; CHUNKS];
+            let polled = pin!(quic.read_many_chunks(&mut chunks)).poll(cx);
+            return match polled {
+                Poll::Ready(Ok(Some(count))) => {
+                    for chunk in chunks.into_iter().take(count) {
+                        self.pulled += chunk.len() as u64;
+                        self.buffer.push(chunk);
+                    }
+                    self.report();
+                    Poll::Ready(Ok(true))
+                }
+                Poll::Ready(Ok(None)) => self.poll_fin().map_ok(|()| false),
+                Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|()| false),
+                Poll::Pending => self.poll_blocked(cx).map_ok(|()| false),
+            };
+        }
+        // Not more than there is before a fatal error.
+        let chunk = ready!(self.poll_pull(cx, usize::MAX))?;
+        Poll::Ready(Ok(match chunk {
+            Some(chunk) => {
+                self.buffer.push(chunk);
+                true
+            }
+            None => false,
+        }))
     }
 
     /// The next bytes from QUIC. `None` is the end.
@@ -301,18 +334,13 @@ impl RecvStream {
         Err(self.end(cause.to_read_error()))
     }
 
-    /// FIN was read. It is an end of data only if nothing has ended the stream before: in place of FIN before the offset
-    /// of a fatal record, say, what the record says is still what happened.
     fn poll_fin(&mut self) -> Poll<Result<(), ReadError>> {
-        self.lanes.on_recv(RecvEvent::Fin);
-        let cause = {
-            let shared = self.lanes.lock();
-            if shared.recv == state::Recv::Finished {
-                return Poll::Ready(Ok(()));
-            }
-            shared.cause.as_ref().map(Cause::to_read_error)
-        };
-        Poll::Ready(Err(self.end(cause.unwrap_or(ReadError::Reset { code: lane::CANCELLED }))))
+        let ended = self.lanes.on_fin();
+        self.finished = ended.is_ok();
+        Poll::Ready(ended.map_err(|cause| {
+            let error = cause.as_ref().map(Cause::to_read_error);
+            self.end(error.unwrap_or(ReadError::Reset { code: lane::CANCELLED }))
+        }))
     }
 
     fn end(&mut self, error: ReadError) -> ReadError {
@@ -420,7 +448,7 @@ impl AsyncRead for RecvStream {
 
 impl Drop for RecvStream {
     fn drop(&mut self) {
-        if self.quic.is_none() {
+        if self.quic.is_none() || (self.finished && !self.lanes.needs_attention()) {
             return;
         }
         if self.lanes.needs_attention() {

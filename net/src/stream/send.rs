@@ -50,6 +50,8 @@ pub struct SendStream {
     /// Runs while a stop waits for the record that explains it.
     explanation: Option<Pin<Box<Sleep>>>,
     urgency: Urgency,
+    /// The data is complete: there is nothing to do when this is dropped, unless the stream fails.
+    finished: bool,
 }
 
 struct Stopped(Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -63,7 +65,15 @@ impl std::fmt::Debug for Stopped {
 impl SendStream {
     pub(crate) fn new(quic: iroh::endpoint::SendStream, lanes: Arc<Lanes>) -> Self {
         let ledger = Ledger::new(lanes.carrier.writes());
-        Self { quic: Some(quic), lanes, ledger, stopped: None, explanation: None, urgency: Urgency::default() }
+        Self {
+            quic: Some(quic),
+            lanes,
+            ledger,
+            stopped: None,
+            explanation: None,
+            urgency: Urgency::default(),
+            finished: false,
+        }
     }
 
     /// Writes some of `data`, and returns how many bytes: at least one, unless `data` is empty.
@@ -144,19 +154,13 @@ impl SendStream {
     ///
     /// If the stream has ended already, the reason.
     pub fn finish(&mut self) -> Result<(), WriteError> {
-        if let Some(ended) = self.ended() {
-            return Err(ended);
+        self.lanes.finish()?;
+        self.finished = true;
+        if let Some(quic) = &mut self.quic {
+            // The peer may have stopped the lane in the meantime: then it wants no end either.
+            let _ = quic.finish();
         }
-        match self.lanes.on_send(SendEvent::Finish) {
-            SendAction::Finish => {
-                if let Some(quic) = &mut self.quic {
-                    // The peer may have stopped the lane in the meantime: then it wants no end either.
-                    let _ = quic.finish();
-                }
-                Ok(())
-            }
-            _ => Err(self.ended().unwrap_or(WriteError::EndedHere)),
-        }
+        Ok(())
     }
 
     /// Waits until the peer's endpoint has every byte (its program may not have read them), after a
@@ -272,11 +276,10 @@ impl SendStream {
         }
     }
 
-    /// Writes bytes that are not data: the header, the answer. `finish` is sent with them.
-    pub(crate) async fn write_raw(&mut self, bytes: Bytes) -> Result<(), WriteError> {
-        let mut bytes = [bytes];
+    /// Writes bytes that are not data, or not only: the header, the answer. `finish` is sent with them.
+    pub(crate) async fn write_raw<const N: usize>(&mut self, mut bytes: [Bytes; N]) -> Result<(), WriteError> {
         let mut left = &mut bytes[..];
-        while !left.is_empty() {
+        while left.iter().any(|bytes| !bytes.is_empty()) {
             poll_fn(|cx| {
                 let Some(quic) = self.quic.as_mut() else {
                     return Poll::Ready(Err(WriteError::EndedHere));
@@ -555,7 +558,7 @@ impl AsyncWrite for SendStream {
 
 impl Drop for SendStream {
     fn drop(&mut self) {
-        if self.quic.is_none() {
+        if self.quic.is_none() || (self.finished && !self.lanes.needs_attention()) {
             return;
         }
         if self.lanes.needs_attention() {

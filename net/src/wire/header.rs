@@ -39,12 +39,21 @@ impl Header {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let name = self.protocol.as_str().as_bytes();
         varint::encode(out, KIND_DATA);
-        let len = 1 + framed_len(name) + framed_len(&self.metadata);
-        varint::encode(out, len as u64);
+        varint::encode(out, self.frame_len() as u64);
         // No flag has a meaning yet; a reader skips those it does not know.
         varint::encode(out, 0);
         encode_frame(out, name);
         encode_frame(out, &self.metadata);
+    }
+
+    /// Bytes that [`Header::encode`] adds.
+    pub(crate) fn len(&self) -> usize {
+        let frame = self.frame_len();
+        varint::len(KIND_DATA) + varint::len(frame as u64) + frame
+    }
+
+    fn frame_len(&self) -> usize {
+        1 + framed_len(self.protocol.as_str().as_bytes()) + framed_len(&self.metadata)
     }
 
     fn decode(frame: &[u8]) -> Result<Self, Malformed> {
