@@ -20,9 +20,9 @@ use super::{
 
 /// One call to write, where a step does not say otherwise.
 const PIECE: usize = 64 * 1024;
-/// From so many unread bytes on, a write that has to wait waits for the reader: the window is full but for the header
-/// and its metadata, which count as well.
-pub const FULL: u64 = Limits::STREAM_WINDOW as u64 - 20_000;
+/// From so many unread bytes on, a write that has to wait waits for the reader: 1,900 chunks of 1,130 bytes, less one for each
+/// write, and the header with its metadata, which count as well.
+pub const FULL: u64 = 2_080_000;
 /// How long an error that has ended the stream may take to be heard. It is there within microseconds.
 const HEARD: Duration = Duration::from_secs(5);
 /// A write that is cut is four times what a reader that does not read takes.

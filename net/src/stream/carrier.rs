@@ -404,7 +404,7 @@ struct Outbox {
     drained: Option<Frame>,
     /// Only the last one counts.
     delegation: Option<Frame>,
-    /// The ledger has at most eight under way for a lane.
+    /// The ledger has at most sixteen under way for a lane, and one at its end.
     watermarks: BTreeMap<u64, Vec<u64>>,
     /// Only the last report for a lane counts.
     consumed: BTreeMap<u64, u64>,

@@ -19,10 +19,13 @@ pub(crate) const MAX_SMALL_CHUNKS: u64 = 680;
 /// Bytes in a chunk that fills its packet: 1,200 (the smallest maximum of QUIC, RFC 9000 section 14) less 70 for
 /// the packet's and the frame's header, the tag and an acknowledgement.
 pub(crate) const FULL_CHUNK: u64 = 1_130;
-/// Chunks between two watermarks. Under 256 unconsumed chunks a stream costs nothing: no frame is ever sent.
-const MARK_EVERY: u64 = 256;
-/// Watermarks under way at most. Eight cover [`MAX_CHUNKS`].
-pub(crate) const MAX_MARKS: usize = 8;
+/// Chunks before the first watermark: under 256 unconsumed ones a stream costs nothing, no frame is ever sent.
+const FIRST_MARK: u64 = 256;
+/// Chunks between two watermarks. What the peer has read since the last one is not known here, and is missing in the window:
+/// with 256 an eighth of it, on a link whose speed the window decides.
+const MARK_EVERY: u64 = 128;
+/// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`].
+pub(crate) const MAX_MARKS: usize = 16;
 /// With at most this much unconsumed, other streams' traffic is not held against a lane: 360 full chunks, between
 /// every two of which there may be one small one, are 721, and the implementation below tolerates 1,024 after it
 /// has merged small neighbours.
@@ -103,7 +106,8 @@ impl Ledger {
         self.own_writes += 1;
         let last = self.asked.back().unwrap_or(&self.base);
         let since = (self.written - last.offset).div_ceil(FULL_CHUNK) + (self.own_writes - last.own_writes);
-        if since < MARK_EVERY || self.asked.len() == MAX_MARKS {
+        let every = if last.offset == 0 { FIRST_MARK } else { MARK_EVERY };
+        if since < every || self.asked.len() == MAX_MARKS {
             return None;
         }
         Some(self.ask(writes, frames()))
