@@ -19,12 +19,14 @@ pub(crate) const MAX_SMALL_CHUNKS: u64 = 680;
 /// Bytes in a chunk that fills its packet: 1,200 (the smallest maximum of QUIC, RFC 9000 section 14) less 70 for
 /// the packet's and the frame's header, the tag and an acknowledgement.
 pub(crate) const FULL_CHUNK: u64 = 1_130;
-/// Chunks before the first watermark: under 256 unconsumed ones a stream costs nothing, no frame is ever sent.
-const FIRST_MARK: u64 = 256;
-/// Chunks between two watermarks. What the peer has read since the last one is not known here, and is missing in the window:
-/// with 256 an eighth of it, on a link whose speed the window decides.
+/// With fewer full chunks unconsumed, and fewer writes, the peer is not asked: most streams never cost a frame, and where the peer
+/// reads as fast as data comes, on one machine, a frame in each 1.2 MB is enough. (A frame and its answer wake five tasks.)
+const ASK_FROM: u64 = 1_024;
+const ASK_FROM_WRITES: u64 = 256;
+/// Chunks between two watermarks at the least. What the peer has read since the last one is not known here, and is missing in the
+/// window: with 256 an eighth of it, on a link whose speed the window decides.
 const MARK_EVERY: u64 = 128;
-/// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`].
+/// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`], of which 256 came before the first.
 pub(crate) const MAX_MARKS: usize = 16;
 /// With at most this much unconsumed, other streams' traffic is not held against a lane: 360 full chunks, between
 /// every two of which there may be one small one, are 721, and the implementation below tolerates 1,024 after it
@@ -104,10 +106,12 @@ impl Ledger {
     pub(crate) fn wrote(&mut self, len: u64, writes: u64, frames: impl FnOnce() -> u64) -> Option<u64> {
         self.written += len;
         self.own_writes += 1;
-        let last = self.asked.back().unwrap_or(&self.base);
-        let since = (self.written - last.offset).div_ceil(FULL_CHUNK) + (self.own_writes - last.own_writes);
-        let every = if last.offset == 0 { FIRST_MARK } else { MARK_EVERY };
-        if since < every || self.asked.len() == MAX_MARKS {
+        let since =
+            |mark: &Mark| ((self.written - mark.offset).div_ceil(FULL_CHUNK), self.own_writes - mark.own_writes);
+        let (full, small) = since(&self.base);
+        let (more, writes_more) = since(self.asked.back().unwrap_or(&self.base));
+        let soon = full < ASK_FROM && small < ASK_FROM_WRITES;
+        if soon || more + writes_more < MARK_EVERY || self.asked.len() == MAX_MARKS {
             return None;
         }
         Some(self.ask(writes, frames()))

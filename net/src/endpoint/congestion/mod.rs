@@ -164,6 +164,9 @@ impl Controller for ByRoundTrip {
 
     fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, number: u64, app_limited: bool, rtt: &RttEstimator) {
         self.look(now, rtt.min());
+        if self.distance == Distance::Near {
+            return self.controller.on_ack(now, sent, bytes, number, app_limited, rtt);
+        }
         self.idle.delivered += bytes;
         let round_trip = now.saturating_duration_since(sent);
         self.ceiling.on_ack(now, round_trip);
@@ -172,6 +175,9 @@ impl Controller for ByRoundTrip {
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
+        if self.distance == Distance::Near {
+            return self.controller.on_end_acks(now, in_flight, app_limited, largest);
+        }
         let told = self.needless.in_flight(in_flight, self.controller.window());
         self.controller.on_end_acks(now, told, app_limited, largest);
         if app_limited {
@@ -183,7 +189,7 @@ impl Controller for ByRoundTrip {
             let (path, round_trip) = (self.ceiling.path(bandwidth), self.ceiling.shortest().unwrap_or_default());
             self.needless.on_window(now, self.controller.window(), path, round_trip, self.stray.is_empty());
         }
-        if self.idle.is_forgotten(told, app_limited, largest.is_some()) && self.distance == Distance::Far {
+        if self.idle.is_forgotten(told, app_limited, largest.is_some()) {
             self.controller.on_end_acks(now, told, app_limited, largest);
         }
     }
@@ -245,8 +251,10 @@ impl Controller for ByRoundTrip {
 
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = self.controller.metrics();
-        metrics.pacing_rate = self.rate(&metrics).map(|rate| self.late.rate(rate));
         metrics.congestion_window = self.window();
+        if self.distance == Distance::Far {
+            metrics.pacing_rate = self.rate(&metrics).map(|rate| self.late.rate(rate));
+        }
         metrics
     }
 
