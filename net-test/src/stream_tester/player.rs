@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::time::timeout;
-use twolane::{Errors, Limits, NextError, ReadError, RecvStream, SendStream, WriteError, XStream};
+use twolane::{Errors, NextError, ReadError, RecvStream, SendStream, WriteError, XStream};
 
 use super::{
     pattern,
