@@ -23,9 +23,15 @@ pub(crate) const FULL_CHUNK: u64 = 1_130;
 /// reads as fast as data comes, on one machine, a frame in each 1.2 MB is enough. (A frame and its answer wake five tasks.)
 const ASK_FROM: u64 = 1_024;
 const ASK_FROM_WRITES: u64 = 256;
+/// The same where a lane may have less unread, as a part of that: a writer that asks only when it has to wait waits for a round
+/// trip, and eight streams that carry a file have 0.8 MB each.
+const ASK_FROM_PART: u64 = 2;
 /// Chunks between two watermarks at the least. What the peer has read since the last one is not known here, and is missing in the
 /// window: with 256 an eighth of it, on a link whose speed the window decides.
 const MARK_EVERY: u64 = 128;
+/// The same, as a part of what a lane may have unread, but not less than this: half of a request of 64 KiB.
+const MARK_EVERY_PART: u64 = 8;
+const MARK_EVERY_LEAST: u64 = 28;
 /// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`], of which 256 came before the first.
 pub(crate) const MAX_MARKS: usize = 16;
 /// With at most this much unconsumed, other streams' traffic is not held against a lane: 360 full chunks, between
@@ -102,16 +108,20 @@ impl Ledger {
         to_bytes(full, by_frames).unwrap_or(0)
     }
 
-    /// `len` bytes were written, in one write. The answer is the watermark to send, if one is due.
-    pub(crate) fn wrote(&mut self, len: u64, writes: u64, frames: impl FnOnce() -> u64) -> Option<u64> {
+    /// `len` bytes were written, in one write, on a lane that may have `share` bytes unread. The answer is the watermark to send,
+    /// if one is due.
+    pub(crate) fn wrote(&mut self, len: u64, share: u64, writes: u64, frames: impl FnOnce() -> u64) -> Option<u64> {
         self.written += len;
         self.own_writes += 1;
         let since =
             |mark: &Mark| ((self.written - mark.offset).div_ceil(FULL_CHUNK), self.own_writes - mark.own_writes);
         let (full, small) = since(&self.base);
         let (more, writes_more) = since(self.asked.back().unwrap_or(&self.base));
-        let soon = full < ASK_FROM && small < ASK_FROM_WRITES;
-        if soon || more + writes_more < MARK_EVERY || self.asked.len() == MAX_MARKS {
+        let share = share / FULL_CHUNK;
+        let ask_from = ASK_FROM.min(share / ASK_FROM_PART);
+        let every = MARK_EVERY.min((share / MARK_EVERY_PART).max(MARK_EVERY_LEAST));
+        let soon = full < ask_from && small < ASK_FROM_WRITES;
+        if soon || more + writes_more < every || self.asked.len() == MAX_MARKS {
             return None;
         }
         Some(self.ask(writes, frames()))
@@ -157,6 +167,9 @@ mod tests {
 
     use super::*;
 
+    /// What one lane of few may have unread: more than the ledger lets it.
+    const SHARE: u64 = 6_000_000;
+
     /// A connection on which nothing is joined: every write goes out as full chunks and a rest.
     #[derive(Default)]
     struct Peer {
@@ -182,7 +195,7 @@ mod tests {
                 self.traffic.frames += 1;
             }
             self.traffic.writes += 1;
-            self.marks.extend(ledger.wrote(len, self.traffic.writes, || self.traffic.frames));
+            self.marks.extend(ledger.wrote(len, SHARE, self.traffic.writes, || self.traffic.frames));
             true
         }
 
@@ -222,7 +235,7 @@ mod tests {
         let mut ledger = Ledger::new(1_000_000);
         for writes in 1..=500 {
             assert!(ledger.room(1_000_000 + writes, || panic!("the writes say enough")) > 0);
-            ledger.wrote(64, 1_000_000 + writes, || 3_000_000);
+            ledger.wrote(64, SHARE, 1_000_000 + writes, || 3_000_000);
         }
     }
 
@@ -236,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_asks_before_it_has_to_wait_and_not_more_often_than_helps() {
+        // What may be unread, where the first watermark comes, and how many there are until a writer that hears nothing waits.
+        for (share, first, marks) in [(6_000_000, 1_179_648, 6), (800_000, 458_752, 3), (100_000, 65_536, 1)] {
+            let (mut ledger, mut asked) = (Ledger::default(), Vec::new());
+            while ledger.unconsumed() < share && ledger.room(0, || 0) > 0 {
+                let len = ledger.room(0, || 0).min(64 * 1024).min(share - ledger.unconsumed());
+                asked.extend(ledger.wrote(len, share, 0, || 0));
+            }
+            assert_eq!((asked[0], asked.len()), (first, marks), "{share}: {asked:?}");
+        }
+    }
+
+    #[test]
     fn writes_that_travelled_joined_count_as_the_chunks_they_became() {
         let (mut ledger, mut writes) = (Ledger::default(), 0);
         // 12,000 messages of 50 bytes in 600 packets.
@@ -244,7 +270,7 @@ mod tests {
                 panic!("stopped after {written}");
             }
             writes += 1;
-            ledger.wrote(50, writes, || written / 20);
+            ledger.wrote(50, SHARE, writes, || written / 20);
         }
     }
 
@@ -253,7 +279,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let busy = || 1_000_000;
         assert!(ledger.room(1_000_000, busy) >= FLOOR_BYTES);
-        ledger.wrote(FLOOR_BYTES, 1_000_001, busy);
+        ledger.wrote(FLOOR_BYTES, SHARE, 1_000_001, busy);
         assert_eq!(ledger.room(2_000_000, || 2_000_000), 0);
         ledger.consumed(FLOOR_BYTES);
         assert!(ledger.room(3_000_000, || 3_000_000) > 0);
@@ -262,7 +288,7 @@ mod tests {
     #[test]
     fn a_peer_that_reports_more_than_was_written_is_not_believed() {
         let mut ledger = Ledger::default();
-        ledger.wrote(10, 1, || 1);
+        ledger.wrote(10, SHARE, 1, || 1);
         ledger.consumed(u64::MAX);
         assert_eq!(ledger.consumed, 10);
     }

@@ -299,9 +299,7 @@ impl SendStream {
 
     /// Counts data that travelled with the header.
     pub(crate) fn count_early(&mut self, len: usize) {
-        let carrier = &self.lanes.carrier;
-        carrier.share(&self.lanes, len as u64);
-        let writes = carrier.writes();
+        let writes = self.lanes.carrier.writes();
         self.wrote(len, writes);
     }
 
@@ -413,7 +411,8 @@ impl SendStream {
 
     fn wrote(&mut self, written: usize, writes: u64) {
         let carrier = &self.lanes.carrier;
-        let mark = self.ledger.wrote(written as u64, writes, || carrier.frames());
+        let share = carrier.share(&self.lanes, self.ledger.unconsumed().saturating_add(written as u64));
+        let mark = self.ledger.wrote(written as u64, share, writes, || carrier.frames());
         self.lanes.written.store(self.ledger.written(), Release);
         if let Some(priority) = self.urgency.wrote(self.ledger.written())
             && let Some(quic) = &self.quic

@@ -7,6 +7,8 @@ use crate::stream::ledger::{FULL_CHUNK, Ledger, MAX_MARKS, MAX_SMALL_CHUNKS, Tra
 
 /// Chunks that the peer may hold at a time: the connection dies at 2,049.
 const DEADLY: usize = 2_000;
+/// What the lane may have unread decides how early the peer is asked, and changes as lanes come and go.
+const SHARES: [u64; 3] = [6_000_000, 100_000, 800_000];
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Peer {
@@ -73,7 +75,8 @@ impl Lane {
             self.traffic.frames += 1;
         }
         self.traffic.writes += 1;
-        let mark = self.ledger.wrote(len, self.traffic.writes, || self.traffic.frames);
+        let share = SHARES[self.traffic.writes as usize % SHARES.len()];
+        let mark = self.ledger.wrote(len, share, self.traffic.writes, || self.traffic.frames);
         self.ask(mark);
         true
     }
