@@ -224,6 +224,18 @@ mod tests {
         assert!(format!("  {ID52}\n").parse::<Ticket>().is_ok());
     }
 
+    #[test]
+    fn what_an_endpoint_was_told_is_remembered_by_every_clone_and_not_by_another_ticket() {
+        let bare: Ticket = ID52.parse().expect("an id52");
+        assert!(bare.is_known_to(1), "it says nothing of where its peer is");
+        let ticket = bare.with_addr("192.0.2.7:4433".parse().expect("an address"));
+        assert!(!ticket.is_known_to(1));
+        ticket.clone().told(1);
+        assert!(ticket.is_known_to(1) && !ticket.is_known_to(2));
+        let more = ticket.with_addr("192.0.2.8:4433".parse().expect("an address"));
+        assert!(!more.is_known_to(1), "one address of it is new");
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(text in "(endpoint)?[a-z0-9 ]{0,200}|\\PC{0,50}") {
