@@ -2,12 +2,12 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Bytes in one piece. Most streams are short: what is here came in one chunk, which is kept as it is and copied when it is
-/// taken (it shares its allocation with whatever else was received along with it). Only a second chunk makes a buffer.
+/// Bytes in one piece. Most streams are short: a header and what goes with it come in one chunk. The header is read where it
+/// is, and what is left is copied once, with no room for more.
 #[derive(Debug, Default)]
 pub(super) struct Buffered {
     chunk: Bytes,
-    /// What `chunk` became when another one followed. One of the two is empty.
+    /// What `chunk` becomes when another one follows. One of the two is empty.
     joined: BytesMut,
 }
 
@@ -25,40 +25,32 @@ impl Buffered {
     }
 
     /// More follows.
-    pub(super) fn push(&mut self, chunk: Bytes) {
-        if self.is_empty() {
-            self.chunk = chunk;
-            return;
-        }
+    pub(super) fn push(&mut self, chunk: &[u8]) {
         if !self.chunk.is_empty() {
             self.joined.reserve(self.chunk.len() + chunk.len());
             self.joined.extend_from_slice(&std::mem::take(&mut self.chunk));
         }
-        self.joined.extend_from_slice(&chunk);
+        self.joined.extend_from_slice(chunk);
+    }
+
+    /// The same, for as long as a header is read: not copied before [`Buffered::settle`], if it is all there is.
+    pub(super) fn push_shared(&mut self, chunk: Bytes) {
+        if self.is_empty() { self.chunk = chunk } else { self.push(&chunk) }
+    }
+
+    /// What is left stays for a while: it must not hold what it was received with, which may be 64 kB.
+    pub(super) fn settle(&mut self) {
+        self.chunk = Bytes::copy_from_slice(&self.chunk);
     }
 
     /// Takes the first `len` bytes, of those that are there.
     pub(super) fn take(&mut self, len: usize) -> Bytes {
-        if self.joined.is_empty() {
-            let taken = Bytes::copy_from_slice(&self.chunk[..len]);
-            self.skip(len);
-            taken
-        } else {
-            self.joined.split_to(len).freeze()
-        }
+        if self.joined.is_empty() { self.chunk.split_to(len) } else { self.joined.split_to(len).freeze() }
     }
 
     /// Lets go of the first `len` bytes, of those that are there.
     pub(super) fn skip(&mut self, len: usize) {
-        if self.joined.is_empty() {
-            self.chunk.advance(len);
-            if self.chunk.is_empty() {
-                // What it came with is not held any longer.
-                self.chunk = Bytes::new();
-            }
-        } else {
-            self.joined.advance(len);
-        }
+        if self.joined.is_empty() { self.chunk.advance(len) } else { self.joined.advance(len) }
     }
 }
 
@@ -71,12 +63,19 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_pushed_and_taken_the_bytes_stay_in_order(
-            steps in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..20), 0..30usize, any::<bool>()), 0..40),
+            steps in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..20), 0..30usize, any::<[bool; 3]>()), 0..40),
         ) {
             let (mut buffered, mut expected) = (Buffered::default(), Vec::new());
-            for (chunk, len, take) in steps {
+            for (chunk, len, [take, shared, settle]) in steps {
                 expected.extend_from_slice(&chunk);
-                buffered.push(chunk.into());
+                if shared {
+                    buffered.push_shared(chunk.into());
+                } else {
+                    buffered.push(&chunk);
+                }
+                if settle {
+                    buffered.settle();
+                }
                 let len = len.min(expected.len());
                 let first: Vec<_> = expected.drain(..len).collect();
                 if take {
@@ -91,13 +90,13 @@ mod tests {
     }
 
     #[test]
-    fn one_chunk_is_kept_as_it_is_and_does_not_hold_what_it_came_with_once_it_is_taken() {
+    fn a_header_is_read_where_it_is_and_what_follows_it_does_not_hold_what_it_came_with() {
         let received = Bytes::from(vec![7; 64 * 1024]);
         let mut buffered = Buffered::default();
-        buffered.push(received.slice(100..200));
+        buffered.push_shared(received.slice(100..200));
         assert_eq!(buffered.as_slice().as_ptr(), received[100..].as_ptr());
-        let taken = buffered.take(100);
-        drop(buffered);
-        assert!(received.is_unique(), "the copy of {} bytes is its own", taken.len());
+        buffered.skip(20);
+        buffered.settle();
+        assert!(received.is_unique(), "the copy of {} bytes is its own", buffered.len());
     }
 }

@@ -168,6 +168,7 @@ impl RecvStream {
         loop {
             if let Some((value, used)) = decode(self.buffer.as_slice())? {
                 self.buffer.skip(used);
+                self.buffer.settle();
                 self.pulled = self.buffer.len() as u64;
                 self.raw = false;
                 self.report();
@@ -251,7 +252,7 @@ impl RecvStream {
                 Poll::Ready(Ok(Some(count))) => {
                     for chunk in chunks.into_iter().take(count) {
                         self.pulled += chunk.len() as u64;
-                        self.buffer.push(chunk);
+                        if self.raw { self.buffer.push_shared(chunk) } else { self.buffer.push(&chunk) }
                     }
                     self.report();
                     Poll::Ready(Ok(true))
@@ -265,7 +266,7 @@ impl RecvStream {
         let chunk = ready!(self.poll_pull(cx, usize::MAX))?;
         Poll::Ready(Ok(match chunk {
             Some(chunk) => {
-                self.buffer.push(chunk);
+                self.buffer.push(&chunk);
                 true
             }
             None => false,
