@@ -455,6 +455,8 @@ impl Inner {
         let (mut retried, mut first) = (false, true);
         loop {
             *phase = Phase::Dial;
+            // Of a connection that was lost.
+            *stream = None;
             // Whoever comes again finds out what has happened to the connection.
             let now = if std::mem::take(&mut first) { self.link_now(&id) } else { None };
             let link = match now {

@@ -208,6 +208,12 @@ impl Carrier {
             table.with_much += 1;
             self.sharing.store(table.sharing(), Relaxed);
         }
+        self.counted_share()
+    }
+
+    /// The same of a lane that is counted, or will be.
+    pub(crate) fn counted_share(&self) -> u64 {
+        let little = self.little.load(Relaxed);
         share::of(self.peer_unread_bytes.load(Relaxed), self.sharing.load(Relaxed)).max(little)
     }
 

@@ -19,20 +19,16 @@ pub(crate) const MAX_SMALL_CHUNKS: u64 = 680;
 /// Bytes in a chunk that fills its packet: 1,200 (the smallest maximum of QUIC, RFC 9000 section 14) less 70 for
 /// the packet's and the frame's header, the tag and an acknowledgement.
 pub(crate) const FULL_CHUNK: u64 = 1_130;
-/// With fewer full chunks unconsumed, and fewer writes, the peer is not asked: most streams never cost a frame, and where the peer
-/// reads as fast as data comes, on one machine, a frame in each 1.2 MB is enough. (A frame and its answer wake five tasks.)
-const ASK_FROM: u64 = 1_024;
-const ASK_FROM_WRITES: u64 = 256;
-/// The same where a lane may have less unread, as a part of that: a writer that asks only when it has to wait waits for a round
-/// trip, and eight streams that carry a file have 0.8 MB each.
-const ASK_FROM_PART: u64 = 2;
-/// Chunks between two watermarks at the least. What the peer has read since the last one is not known here, and is missing in the
-/// window: with 256 an eighth of it, on a link whose speed the window decides.
+/// Chunks before the first watermark: under 256 unconsumed ones a stream costs nothing, no frame is ever sent.
+const FIRST_MARK: u64 = 256;
+/// Chunks between two watermarks. What the peer has read since the last one is not known here, and is missing in the window:
+/// with 256 an eighth of it, on a link whose speed the window decides.
 const MARK_EVERY: u64 = 128;
-/// The same, as a part of what a lane may have unread, but not less than this: half of a request of 64 KiB.
-const MARK_EVERY_PART: u64 = 8;
+/// Where a lane may have less unread, the first comes at half of that and the others at each eighth: a writer that asks only when
+/// it has to wait waits for a round trip, and sixty-four streams have 100 kB each. But not more often than for each half of a
+/// request of 64 KiB.
 const MARK_EVERY_LEAST: u64 = 28;
-/// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`], of which 256 came before the first.
+/// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`].
 pub(crate) const MAX_MARKS: usize = 16;
 /// With at most this much unconsumed, other streams' traffic is not held against a lane: 360 full chunks, between
 /// every two of which there may be one small one, are 721, and the implementation below tolerates 1,024 after it
@@ -113,15 +109,15 @@ impl Ledger {
     pub(crate) fn wrote(&mut self, len: u64, share: u64, writes: u64, frames: impl FnOnce() -> u64) -> Option<u64> {
         self.written += len;
         self.own_writes += 1;
-        let since =
-            |mark: &Mark| ((self.written - mark.offset).div_ceil(FULL_CHUNK), self.own_writes - mark.own_writes);
-        let (full, small) = since(&self.base);
-        let (more, writes_more) = since(self.asked.back().unwrap_or(&self.base));
+        let last = self.asked.back().unwrap_or(&self.base);
+        let since = (self.written - last.offset).div_ceil(FULL_CHUNK) + (self.own_writes - last.own_writes);
         let share = share / FULL_CHUNK;
-        let ask_from = ASK_FROM.min(share / ASK_FROM_PART);
-        let every = MARK_EVERY.min((share / MARK_EVERY_PART).max(MARK_EVERY_LEAST));
-        let soon = full < ask_from && small < ASK_FROM_WRITES;
-        if soon || more + writes_more < every || self.asked.len() == MAX_MARKS {
+        let every = if last.offset == 0 {
+            FIRST_MARK.min((share / 2).max(MARK_EVERY_LEAST))
+        } else {
+            MARK_EVERY.min((share / 8).max(MARK_EVERY_LEAST))
+        };
+        if since < every || self.asked.len() == MAX_MARKS {
             return None;
         }
         Some(self.ask(writes, frames()))
@@ -251,7 +247,7 @@ mod tests {
     #[test]
     fn a_writer_asks_before_it_has_to_wait_and_not_more_often_than_helps() {
         // What may be unread, where the first watermark comes, and how many there are until a writer that hears nothing waits.
-        for (share, first, marks) in [(6_000_000, 1_179_648, 6), (800_000, 458_752, 3), (100_000, 65_536, 2)] {
+        for (share, first, marks) in [(6_000_000, 327_680, 10), (800_000, 327_680, 5), (100_000, 65_536, 2)] {
             let (mut ledger, mut asked) = (Ledger::default(), Vec::new());
             while ledger.unconsumed() < share && ledger.room(0, || 0) > 0 {
                 let len = ledger.room(0, || 0).min(64 * 1024).min(share - ledger.unconsumed());

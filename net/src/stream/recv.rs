@@ -174,6 +174,7 @@ impl RecvStream {
                 self.report();
                 return Ok(value);
             }
+            self.buffer.settle();
             if !self.fill().await? {
                 return Err(truncated.into());
             }

@@ -411,7 +411,9 @@ impl SendStream {
 
     fn wrote(&mut self, written: usize, writes: u64) {
         let carrier = &self.lanes.carrier;
-        let share = carrier.share(&self.lanes, self.ledger.unconsumed().saturating_add(written as u64));
+        // It is counted as soon as it has more than a little unread.
+        carrier.share(&self.lanes, self.ledger.unconsumed().saturating_add(written as u64));
+        let share = carrier.counted_share();
         let mark = self.ledger.wrote(written as u64, share, writes, || carrier.frames());
         self.lanes.written.store(self.ledger.written(), Release);
         if let Some(priority) = self.urgency.wrote(self.ledger.written())

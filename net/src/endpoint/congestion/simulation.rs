@@ -361,7 +361,6 @@ fn ends(now: Instant, factory: Arc<dyn ControllerFactory + Send + Sync>) -> (End
         .send_window(super::super::transport::SEND_WINDOW)
         .max_concurrent_bidi_streams(VarInt::from_u32(10_000))
         .max_concurrent_uni_streams(VarInt::from_u32(10_000))
-        .ack_frequency_config(Some(super::super::transport::acknowledgements()))
         .congestion_controller_factory(factory);
     let transport = Arc::new(transport);
     let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(client).expect("a client")));
