@@ -530,13 +530,6 @@ async fn read_control(
     notify(Notice::Closed(lost));
 }
 
-/// The control stream is the only unidirectional one that this version has.
-async fn stop_unknown_streams(connection: Connection) {
-    while let Ok(mut unknown) = connection.accept_uni().await {
-        let _ = unknown.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
-    }
-}
-
 async fn run(
     link: &Arc<Link>,
     admitted: Option<(Nonce, RecvStream, BytesMut)>,
@@ -554,8 +547,6 @@ async fn run(
     };
     let streams = incoming::accept_streams(Arc::clone(link), Arc::clone(&link.shared));
     link.shared.tasks.spawn(streams.in_current_span());
-    // Not beside the control stream: each look at the one would cost a look at the other, with the connection's lock.
-    link.shared.tasks.spawn(stop_unknown_streams(link.connection().clone()));
     loop {
         loop {
             match Frame::decode(&buffer) {
@@ -569,8 +560,16 @@ async fn run(
                 Err(malformed) => return ConnectionLost::Malformed(malformed),
             }
         }
-        if let Err(lost) = link.read_control(&mut recv, &mut buffer).await {
-            return lost;
+        tokio::select! {
+            read = link.read_control(&mut recv, &mut buffer) => if let Err(lost) = read {
+                return lost;
+            },
+            // Not in a task of its own: then one connection in a hundred stood still on a machine with much else to do, for a
+            // wake-up that was lost, and that this look gives.
+            Ok(mut unknown) = link.connection().accept_uni() => {
+                // The control stream is the only kind that this version has.
+                let _ = unknown.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
+            }
         }
     }
 }
