@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_writer_asks_before_it_has_to_wait_and_not_more_often_than_helps() {
         // What may be unread, where the first watermark comes, and how many there are until a writer that hears nothing waits.
-        for (share, first, marks) in [(6_000_000, 327_680, 10), (800_000, 327_680, 5), (100_000, 65_536, 2)] {
+        for (share, first, marks) in [(6_000_000, 327_680, 10), (800_000, 327_680, 4), (100_000, 65_536, 2)] {
             let (mut ledger, mut asked) = (Ledger::default(), Vec::new());
             while ledger.unconsumed() < share && ledger.room(0, || 0) > 0 {
                 let len = ledger.room(0, || 0).min(64 * 1024).min(share - ledger.unconsumed());
