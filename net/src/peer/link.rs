@@ -564,8 +564,6 @@ async fn run(
             read = link.read_control(&mut recv, &mut buffer) => if let Err(lost) = read {
                 return lost;
             },
-            // Not in a task of its own: then one connection in a hundred stood still on a machine with much else to do, for a
-            // wake-up that was lost, and that this look gives.
             Ok(mut unknown) = link.connection().accept_uni() => {
                 // The control stream is the only kind that this version has.
                 let _ = unknown.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));

@@ -123,6 +123,17 @@ impl Ledger {
         Some(self.ask(writes, frames()))
     }
 
+    /// Everything that was written is known to have been consumed: the peer holds nothing, whatever was sent since the last mark.
+    /// False if it is not.
+    pub(crate) fn settle(&mut self, writes: u64, frames: impl FnOnce() -> u64) -> bool {
+        let settled = self.consumed == self.written;
+        if settled {
+            self.ask(writes, frames());
+            self.consumed(self.written);
+        }
+        settled
+    }
+
     /// The writer is about to wait: without a mark under way it would wait for ever.
     pub(crate) fn waits(&mut self, writes: u64, frames: u64) -> Option<u64> {
         let asked = self.asked.back().map_or(self.base.offset, |mark| mark.offset);
@@ -279,6 +290,21 @@ mod tests {
         assert_eq!(ledger.room(2_000_000, || 2_000_000), 0);
         ledger.consumed(FLOOR_BYTES);
         assert!(ledger.room(3_000_000, || 3_000_000) > 0);
+    }
+
+    #[test]
+    fn who_is_known_to_have_read_everything_holds_nothing_and_is_not_asked() {
+        let mut ledger = Ledger::default();
+        for writes in 1..=200 {
+            ledger.wrote(64, SHARE, writes, || writes);
+        }
+        assert_eq!(ledger.room(10_000, || 10_000), 0, "what others wrote beside it may have cut its data in pieces");
+        ledger.consumed(199 * 64);
+        assert!(!ledger.settle(10_000, || 10_000), "a message is not known to have been read");
+        ledger.consumed(200 * 64);
+        assert!(ledger.settle(10_000, || 10_000));
+        assert!(ledger.room(10_000, || panic!("the writes say enough")) > 0);
+        assert_eq!(ledger.waits(10_000, 10_000), None);
     }
 
     #[test]

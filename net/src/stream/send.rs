@@ -352,14 +352,14 @@ impl SendStream {
 
     /// How many bytes may be written now, of so many: the lane is open, and the peer does not hold too many unread chunks.
     fn poll_room(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<Result<usize, WriteError>> {
+        let mut registered = false;
         loop {
             if self.lanes.needs_attention()
                 && let Some(ended) = self.ended()
             {
                 return Poll::Ready(Err(ended));
             }
-            let consumed = self.lanes.consumed.load(Acquire);
-            self.ledger.consumed(consumed);
+            self.ledger.consumed(self.lanes.consumed.load(Acquire));
             let carrier = &self.lanes.carrier;
             let unread = self.ledger.unconsumed();
             let share = carrier.share(&self.lanes, unread.saturating_add(len as u64)).saturating_sub(unread);
@@ -367,6 +367,15 @@ impl SendStream {
             if room > 0 {
                 self.stopped = None;
                 return Poll::Ready(Ok(usize::try_from(room).unwrap_or(usize::MAX)));
+            }
+            if self.ledger.settle(carrier.writes(), || carrier.frames()) {
+                continue;
+            }
+            // Before the peer is asked, and all of this is looked at once more: the answer may be here at once, and say nothing
+            // that is new.
+            if !std::mem::replace(&mut registered, true) {
+                self.lanes.lock().write_waker = Some(cx.waker().clone());
+                continue;
             }
             if let Some(mark) = self.ledger.waits(carrier.writes(), carrier.frames()) {
                 carrier.send(Frame::Watermark { lane: self.lanes.id(), offset: mark });
@@ -385,12 +394,7 @@ impl SendStream {
                 self.stopped = None;
                 return Poll::Ready(Ok(1));
             }
-            let mut shared = self.lanes.lock();
-            shared.write_waker = Some(cx.waker().clone());
-            drop(shared);
-            if self.lanes.consumed.load(Acquire) == consumed && self.ended().is_none() {
-                return Poll::Pending;
-            }
+            return Poll::Pending;
         }
     }
 
