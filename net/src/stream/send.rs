@@ -354,7 +354,7 @@ impl SendStream {
     fn poll_room(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<Result<usize, WriteError>> {
         let mut registered = false;
         loop {
-            if self.lanes.needs_attention()
+            if (registered || self.lanes.needs_attention())
                 && let Some(ended) = self.ended()
             {
                 return Poll::Ready(Err(ended));
