@@ -12,6 +12,7 @@ use super::{
     raw::Raw,
     side::{Service, Side},
     stats::median,
+    work::as_a_task,
 };
 
 /// What a client asks of [`Service::Refuse`]: an error at once, or one when it asks again, with the lane full.
@@ -28,12 +29,17 @@ const ERRORS: u32 = 200;
 /// Rows of both sides, and of twolane alone.
 pub async fn rows(pair: &Pair<Ours, Raw>, rounds: usize, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
     pair.theirs.connect(Service::Refuse).await?;
-    let (ours, theirs) = in_turns(rounds, async || idle(&pair.ours).await, async || reset(&pair.theirs).await).await?;
+    let (ours, theirs) = in_turns(
+        rounds,
+        async || as_a_task(idle(pair.ours.clone())).await,
+        async || as_a_task(reset(pair.theirs.clone())).await,
+    )
+    .await?;
     let in_order = Values { ours: ours.clone(), theirs };
     row(Row::new("error-against-reset", "us", Better::Lower, Raw::NAME, &in_order));
     let mut full = Vec::new();
     for _ in 0..rounds {
-        full.push(behind_data(&pair.ours).await?);
+        full.push(as_a_task(behind_data(pair.ours.clone())).await?);
     }
     let values = Values { ours: full, theirs: vec![median(&ours)] };
     row(Row::new("error-behind-a-full-lane", "us", Better::Lower, "twolane, lane idle", &values));
@@ -41,7 +47,7 @@ pub async fn rows(pair: &Pair<Ours, Raw>, rounds: usize, row: &mut impl FnMut(Ro
 }
 
 /// A stream that is opened and fails: microseconds, the median.
-async fn idle(ours: &Ours) -> Result<f64, Broken> {
+async fn idle(ours: Ours) -> Result<f64, Broken> {
     let mut took = Vec::new();
     for _ in 0..ERRORS {
         let began = Instant::now();
@@ -57,7 +63,7 @@ async fn idle(ours: &Ours) -> Result<f64, Broken> {
 }
 
 /// The same of raw iroh, which has a reset for it: a code, no words, and data that is lost.
-async fn reset(theirs: &Raw) -> Result<f64, Broken> {
+async fn reset(theirs: Raw) -> Result<f64, Broken> {
     let mut took = Vec::new();
     for _ in 0..ERRORS {
         let began = Instant::now();
@@ -73,7 +79,7 @@ async fn reset(theirs: &Raw) -> Result<f64, Broken> {
 }
 
 /// From asking for the error to having it, with a data lane that takes no more: microseconds.
-async fn behind_data(ours: &Ours) -> Result<f64, Broken> {
+async fn behind_data(ours: Ours) -> Result<f64, Broken> {
     let (mut send, recv) = ours.open(Service::Refuse).await?;
     let errors = recv.errors();
     send.write_all(&[WHEN_FULL]).await?;
