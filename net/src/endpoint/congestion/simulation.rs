@@ -49,7 +49,9 @@ pub(super) struct Simulation {
     there: Wire,
     back: Wire,
     bulk: Option<StreamId>,
+    bulk_back: Option<StreamId>,
     received: u64,
+    received_back: u64,
     asked: Vec<(StreamId, Instant)>,
     answered: Vec<Duration>,
 }
@@ -67,7 +69,9 @@ impl Simulation {
             there: Wire::new(link, now, seed),
             back: Wire::new(link, now, seed + 1),
             bulk: None,
+            bulk_back: None,
             received: 0,
+            received_back: 0,
             asked: Vec::new(),
             answered: Vec::new(),
         };
@@ -113,6 +117,15 @@ impl Simulation {
         (received, std::mem::take(&mut self.answered))
     }
 
+    /// Bulk both ways for so long: the bytes that arrived, there and back.
+    pub(super) fn both_ways(&mut self, lasting: Duration) -> (u64, u64) {
+        let before = (self.received, self.received_back);
+        self.bulk = self.client.connection().streams().open(Dir::Uni);
+        self.bulk_back = self.server.connection().streams().open(Dir::Uni);
+        self.run(lasting);
+        (self.received - before.0, self.received_back - before.1)
+    }
+
     fn ask(&mut self) {
         let id = self.client.connection().streams().open(Dir::Bi).expect("there is room for a stream");
         let mut stream = self.client.connection().send_stream(id);
@@ -139,6 +152,7 @@ impl Simulation {
                 self.server.connection().handle_timeout(self.now);
             }
             self.serve();
+            fill(&mut self.server, self.bulk_back);
             self.server.send(self.now, &mut self.back);
             self.server.awake = self.there.awake(self.now);
         }
@@ -149,7 +163,7 @@ impl Simulation {
             if self.client.timer().is_some_and(|at| self.tick(at) <= self.now) {
                 self.client.connection().handle_timeout(self.now);
             }
-            self.write();
+            fill(&mut self.client, self.bulk);
             self.read();
             self.client.send(self.now, &mut self.there);
             self.client.awake = self.back.awake(self.now);
@@ -166,12 +180,6 @@ impl Simulation {
     fn tick(&self, at: Instant) -> Instant {
         let ticks = at.saturating_duration_since(self.begun).as_nanos().div_ceil(TICK.as_nanos());
         self.begun + TICK * u32::try_from(ticks).expect("a simulation ends within weeks")
-    }
-
-    fn write(&mut self) {
-        let Some(id) = self.bulk else { return };
-        let mut stream = self.client.connection().send_stream(id);
-        while stream.write(&[0; 64 * 1024]).is_ok() {}
     }
 
     /// The server reads what there is and answers requests.
@@ -196,7 +204,18 @@ impl Simulation {
         self.server.open = open;
     }
 
+    /// The client reads what there is.
     fn read(&mut self) {
+        while let Some(id) = self.client.connection().streams().accept(Dir::Uni) {
+            self.client.open.push(id);
+        }
+        for id in std::mem::take(&mut self.client.open) {
+            let (bytes, ended) = read(self.client.connection(), id);
+            self.received_back += bytes;
+            if !ended {
+                self.client.open.push(id);
+            }
+        }
         let (now, client, answered) = (self.now, &mut self.client, &mut self.answered);
         self.asked.retain(|(id, asked)| {
             let (_, ended) = read(client.connection(), *id);
@@ -308,6 +327,13 @@ impl End {
     fn timer(&self) -> Option<Instant> {
         self.connection.as_ref().and_then(|(_, connection)| connection.poll_timeout())
     }
+}
+
+/// Writes as much as there is room for.
+fn fill(end: &mut End, bulk: Option<StreamId>) {
+    let Some(id) = bulk else { return };
+    let mut stream = end.connection().send_stream(id);
+    while stream.write(&[0; 64 * 1024]).is_ok() {}
 }
 
 fn put(now: Instant, transmit: &Transmit, packets: &[u8], out: &mut Wire) {

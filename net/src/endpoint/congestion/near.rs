@@ -1,0 +1,60 @@
+//! How much is on the way to a peer that is near: pure.
+//!
+//! noq's task of a connection takes what has come, datagram by datagram, and sends after that. Both draw on what tokio lets a
+//! task do in one turn, which is 128 things, and when that is used up, iroh (1.4) drops what is to be sent, ten packets at a
+//! time, as if a link had lost it. With 64 requests of 64 KiB in flight over loopback that was one packet in forty, and each
+//! time the last one of a flight was among them everybody waited for the timeout of a probe, 26 ms. With no more on the way
+//! than a turn can take nothing is lost, and what is on the way stays in the processor's caches: bulk is 7 % faster.
+
+use std::time::Duration;
+
+use super::LOCAL;
+
+/// On the way at most. In a turn there is room for what answers them as well: 124 lost none, 172 did.
+const PACKETS: u64 = 100;
+
+/// Whether the peer answers as quickly as one that is near does. It may be near and slow: where it has other things to do, or
+/// behind Wi-Fi that gathers packets. More has to be on the way then, and few of them come at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Near {
+    quick: bool,
+}
+
+impl Near {
+    /// An acknowledgement came. `round_trip` is the smoothed one.
+    pub(super) fn on_ack(&mut self, round_trip: Duration) {
+        self.quick = round_trip < LOCAL;
+    }
+
+    /// The window, where the controller has this one.
+    pub(super) fn window(&self, window: u64, mtu: u16) -> u64 {
+        if self.quick { window.min(PACKETS * u64::from(mtu)) } else { window }
+    }
+
+    /// Whether the controller's window is not what bounds the sender: it must not grow for having been filled.
+    pub(super) fn bounds(&self, window: u64, mtu: u16) -> bool {
+        self.window(window, mtu) < window
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_peer_is_sent_no_more_at_once_than_a_turn_of_its_task_takes() {
+        let mut near = Near::default();
+        assert_eq!((near.window(1 << 20, 1452), near.bounds(1 << 20, 1452)), (1 << 20, false));
+        near.on_ack(LOCAL / 2);
+        assert_eq!((near.window(1 << 20, 1452), near.bounds(1 << 20, 1452)), (145_200, true));
+        assert_eq!((near.window(14_520, 1452), near.bounds(14_520, 1452)), (14_520, false));
+    }
+
+    #[test]
+    fn a_near_peer_that_is_slow_now_is_sent_as_much_as_the_controller_says() {
+        let mut near = Near::default();
+        near.on_ack(LOCAL / 2);
+        near.on_ack(LOCAL);
+        assert_eq!((near.window(1 << 20, 1452), near.bounds(1 << 20, 1452)), (1 << 20, false));
+    }
+}
