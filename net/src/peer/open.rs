@@ -109,7 +109,7 @@ async fn run(
     let (send, recv) = stream.insert(opened).raw();
 
     let most = opening.early.len().min(EARLY_BYTES);
-    let share = usize::try_from(carrier.share(send.lanes(), most as u64)).unwrap_or(usize::MAX);
+    let share = usize::try_from(send.lanes().may_have_unread(0, 0, most as u64)).unwrap_or(usize::MAX);
     let (early, rest) = opening.early.split_at(most.min(share));
     let header = header::Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() };
     let mut first = Vec::with_capacity(header.len() + if early.len() <= JOIN { early.len() } else { 0 });

@@ -13,7 +13,10 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use twolane_id::{PublicKey, delegation::Delegation};
 
-use super::{lanes::Lanes, share};
+use super::{
+    lanes::Lanes,
+    share::{self, Loan, Pool},
+};
 use crate::{
     access::Identity,
     error::ConnectionLost,
@@ -58,6 +61,8 @@ pub(crate) struct Carrier {
     peer_unread_bytes: AtomicU64,
     /// What a lane may have unread without being counted among those that share.
     little: AtomicU64,
+    /// What lanes may have unread beyond their shares.
+    pub(super) pool: Arc<Pool>,
     /// Told when the last lane of a draining connection is gone.
     pub(crate) idle: Notify,
     outbox: Mutex<Outbox>,
@@ -94,6 +99,7 @@ impl Carrier {
             peer_unread_bytes: AtomicU64::new(DEFAULT_UNREAD_BYTES),
             // Until the peer has said how many lanes there are, all of them count.
             little: AtomicU64::new(0),
+            pool: Arc::new(Pool::new(DEFAULT_UNREAD_BYTES)),
             idle: Notify::new(),
             outbox: Mutex::default(),
             queued: AtomicUsize::new(0),
@@ -136,21 +142,15 @@ impl Carrier {
 
     /// Called when the last handle of a lane is gone. `shares`: it is counted among those that share. `consumed` answers a
     /// watermark that had not been reached. `unread` is the end of a lane that was finished with data that the peer has yet
-    /// to read: it keeps its share, and the right to be open, until the peer says that the data was read.
-    pub(crate) fn forget(
-        &self,
-        id: u64,
-        shares: bool,
-        consumed: Option<u64>,
-        unread: Option<(u64, Option<OwnedSemaphorePermit>)>,
-    ) {
+    /// to read: it keeps its share, what it was lent, and the right to be open, until the peer says that the data was read.
+    pub(super) fn forget(&self, id: u64, shares: bool, consumed: Option<u64>, unread: Option<Unread>) {
         // Whatever was queued for this lane was queued by who held it: it shows here.
         let queued = if self.queued.load(Relaxed) == 0 { None } else { self.with_outbox(|outbox| outbox.forget(id)) };
         let (idle, ask) = {
             let mut table = self.lock_lanes();
             table.lanes.remove(&id);
             table.with_much -= usize::from(shares);
-            let ask = unread.and_then(|(end, permit)| table.keep(id, end, permit, self.max_unread()));
+            let ask = unread.and_then(|unread| table.keep(id, unread, self.max_unread()));
             self.sharing.store(table.sharing(), Relaxed);
             (table.is_drained(), ask)
         };
@@ -197,8 +197,8 @@ impl Carrier {
         self.free_lanes.close();
     }
 
-    /// Bytes that a lane may have unread at the peer now, if it is to have `wanted`. From more than a little on it is counted.
-    pub(crate) fn share(&self, lanes: &Lanes, wanted: u64) -> u64 {
+    /// A lane's own share of what may be unread at the peer now, if it is to have `wanted`. From more than a little on it is counted.
+    pub(super) fn share(&self, lanes: &Lanes, wanted: u64) -> u64 {
         let little = self.little.load(Relaxed);
         if wanted <= little && !lanes.shares() {
             return little;
@@ -212,7 +212,7 @@ impl Carrier {
     }
 
     /// The same of a lane that is counted, or will be.
-    pub(crate) fn counted_share(&self) -> u64 {
+    pub(super) fn counted_share(&self) -> u64 {
         let little = self.little.load(Relaxed);
         share::of(self.peer_unread_bytes.load(Relaxed), self.sharing.load(Relaxed)).max(little)
     }
@@ -221,6 +221,7 @@ impl Carrier {
     pub(crate) fn set_peer_limits(&self, limits: &PeerLimits) {
         self.peer_unread_bytes.store(limits.unread_bytes, Relaxed);
         self.little.store(share::little(limits.unread_bytes, limits.data_lanes), Relaxed);
+        self.pool.set_limit(limits.unread_bytes);
     }
 
     /// Whether a lane that ends with so much unread has to be kept in mind.
@@ -347,10 +348,15 @@ struct LaneTable {
     lost: bool,
 }
 
+/// A lane that has ended here, and whose data the peer has yet to read.
 #[derive(Debug)]
-struct Unread {
-    end: u64,
-    _permit: Option<OwnedSemaphorePermit>,
+pub(super) struct Unread {
+    /// How many bytes there are.
+    pub(super) end: u64,
+    /// The right to have it open, if this side opened it.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// What it was lent.
+    pub(super) _loan: Option<Loan>,
 }
 
 impl LaneTable {
@@ -359,12 +365,13 @@ impl LaneTable {
     }
 
     /// Keeps a lane in mind whose data is unread. The answer is what to ask the peer about.
-    fn keep(&mut self, id: u64, end: u64, permit: Option<OwnedSemaphorePermit>, max: usize) -> Option<u64> {
+    fn keep(&mut self, id: u64, unread: Unread, max: usize) -> Option<u64> {
         // A peer that never says what it has read could have us keep more and more of its own lanes in mind.
-        if self.lost || (permit.is_none() && self.unread.len() >= max) {
+        if self.lost || (unread.permit.is_none() && self.unread.len() >= max) {
             return None;
         }
-        self.unread.insert(id, Unread { end, _permit: permit });
+        let end = unread.end;
+        self.unread.insert(id, unread);
         Some(end)
     }
 

@@ -20,14 +20,16 @@ use tokio::{
 
 use super::{
     Report, StreamError,
-    carrier::{Carrier, Opening},
+    carrier::{Carrier, Opening, Unread},
     error_lane::{self, ErrorOut},
     inbox::Inbox,
     ledger::MAX_MARKS,
+    share::Loan,
     state::{Recv, RecvAction, RecvEvent, Send, SendAction, SendEvent},
 };
 use crate::{
     error::WriteError,
+    limits::Limits,
     protocol::Protocol,
     wire::{
         Malformed,
@@ -80,6 +82,8 @@ pub(crate) struct Lanes {
     permit: Option<OwnedSemaphorePermit>,
     /// Counted among those that share what the peer may hold unread (`Carrier::share`).
     shares: AtomicBool,
+    /// There is a loan in `shared`.
+    borrows: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -93,6 +97,10 @@ pub(super) struct Shared {
     pub(super) read_waker: Option<Waker>,
     pub(super) write_waker: Option<Waker>,
     marks: VecDeque<u64>,
+    /// What the lane may have unread beyond its share.
+    loan: Option<Loan>,
+    /// Where data ends that was written, or is being written.
+    reach: u64,
     /// Tasks that read error lanes: one that this side opened, and one that the peer did.
     readers: Vec<AbortHandle>,
     peer_opened_error_lane: bool,
@@ -131,6 +139,8 @@ impl Lanes {
                 read_waker: None,
                 write_waker: None,
                 marks: VecDeque::new(),
+                loan: None,
+                reach: 0,
                 readers: Vec::new(),
                 peer_opened_error_lane: false,
             }),
@@ -145,6 +155,7 @@ impl Lanes {
             admitted: OnceLock::new(),
             permit,
             shares: AtomicBool::new(false),
+            borrows: AtomicBool::new(false),
             carrier,
         }
     }
@@ -162,6 +173,37 @@ impl Lanes {
     /// True once: the lane is to be counted from now on.
     pub(super) fn start_to_share(&self) -> bool {
         !self.shares.swap(true, Relaxed)
+    }
+
+    /// How many bytes the lane may have unread at the peer, where `written` were written, so many of them are unread, and `len`
+    /// more are to be written. What is more than its share is lent to it, until [`Lanes::settle`].
+    pub(crate) fn may_have_unread(&self, written: u64, unread: u64, len: u64) -> u64 {
+        // More than a stream's window cannot be on the way.
+        let wanted = unread.saturating_add(len).min(Limits::STREAM_WINDOW.into());
+        let share = self.carrier.share(self, wanted);
+        if wanted <= share {
+            return share;
+        }
+        let mut shared = self.lock();
+        shared.reach = written.saturating_add(len);
+        self.carrier.pool.borrow(&mut shared.loan, wanted - share);
+        self.borrows.store(shared.loan.is_some(), Relaxed);
+        share + shared.loan.as_ref().map_or(0, Loan::bytes)
+    }
+
+    /// So much was written, and nothing more for now: what was lent for more is given back.
+    pub(super) fn settle(&self, written: u64) {
+        if self.borrows.load(Relaxed) {
+            let mut shared = self.lock();
+            shared.reach = written;
+            self.give_back(&mut shared);
+        }
+    }
+
+    fn give_back(&self, shared: &mut Shared) {
+        let unread = shared.reach.saturating_sub(self.consumed.load(Acquire));
+        Loan::keep(&mut shared.loan, unread.saturating_sub(self.carrier.counted_share()));
+        self.borrows.store(shared.loan.is_some(), Relaxed);
     }
 
     /// Both sides have agreed on the stream.
@@ -307,7 +349,10 @@ impl Lanes {
     /// The peer has consumed the data before `offset`.
     pub(crate) fn on_consumed(&self, offset: u64) {
         self.consumed.fetch_max(offset, Release);
-        let waker = self.lock().write_waker.take();
+        let mut shared = self.lock();
+        self.give_back(&mut shared);
+        let waker = shared.write_waker.take();
+        drop(shared);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -390,7 +435,8 @@ impl Drop for Lanes {
         }
         let unread = written.saturating_sub(*self.consumed.get_mut());
         let kept = finished && self.carrier.is_much(unread);
-        let unread = kept.then(|| (written, self.permit.take()));
+        let loan = shared.loan.take();
+        let unread = kept.then(|| Unread { end: written, permit: self.permit.take(), _loan: loan });
         self.carrier.forget(self.id, *self.shares.get_mut(), consumed, unread);
     }
 }

@@ -362,7 +362,8 @@ impl SendStream {
             self.ledger.consumed(self.lanes.consumed.load(Acquire));
             let carrier = &self.lanes.carrier;
             let unread = self.ledger.unconsumed();
-            let share = carrier.share(&self.lanes, unread.saturating_add(len as u64)).saturating_sub(unread);
+            let written = self.ledger.written();
+            let share = self.lanes.may_have_unread(written, unread, len as u64).saturating_sub(unread);
             let room = if share == 0 { 0 } else { self.ledger.room(carrier.writes(), || carrier.frames()).min(share) };
             if room > 0 {
                 self.stopped = None;
@@ -400,6 +401,7 @@ impl SendStream {
 
     /// The transport has no room: a record that ends the stream has to wake the writer as well.
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
+        self.lanes.settle(self.ledger.written());
         self.lanes.lock().write_waker = Some(cx.waker().clone());
         match self.ended() {
             Some(ended) => Poll::Ready(Err(ended)),
@@ -417,9 +419,10 @@ impl SendStream {
         let carrier = &self.lanes.carrier;
         // It is counted as soon as it has more than a little unread.
         carrier.share(&self.lanes, self.ledger.unconsumed().saturating_add(written as u64));
-        let share = carrier.counted_share();
+        let share = carrier.counted_share() + carrier.pool.next();
         let mark = self.ledger.wrote(written as u64, share, writes, || carrier.frames());
         self.lanes.written.store(self.ledger.written(), Release);
+        self.lanes.settle(self.ledger.written());
         if let Some(priority) = self.urgency.wrote(self.ledger.written())
             && let Some(quic) = &self.quic
         {
