@@ -179,7 +179,7 @@ where
         Ok(response) => {
             let (send, _) = stream.raw();
             if respond(send, answered, response, limits.header_timeout).await.is_ok() {
-                let _ = send.finish();
+                let _ = send.finish_and_let_go();
             } else {
                 send.reset_with(lane::TIMED_OUT);
             }

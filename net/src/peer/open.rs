@@ -125,7 +125,7 @@ async fn run(
     match send.write_raw([first.into(), beside]).await {
         Err(WriteError::Lost(error)) => return Err(GetStreamError::from(error).into()),
         Ok(()) if opening.finish && rest.is_empty() => {
-            let _ = send.finish();
+            let _ = send.finish_and_let_go();
         }
         // If the peer wants nothing of it, its answer says why.
         Ok(()) | Err(_) => {}
@@ -147,7 +147,7 @@ async fn run(
     if !rest.is_empty() {
         let rest = opening.early.slice_ref(rest);
         if Box::pin(send.write_chunk(rest)).await.is_ok() && opening.finish {
-            let _ = send.finish();
+            let _ = send.finish_and_let_go();
         }
     }
     Ok(())

@@ -41,7 +41,7 @@ use crate::{
 /// Dropped without [`finish`](SendStream::finish), it resets the lane: the peer reads an error, never an end of data.
 #[derive(Debug)]
 pub struct SendStream {
-    /// `None` once the lane was handed to the task that lingers on it.
+    /// `None` once the lane was handed to the task that lingers on it, or let go of.
     quic: Option<iroh::endpoint::SendStream>,
     lanes: Arc<Lanes>,
     ledger: Ledger,
@@ -160,6 +160,15 @@ impl SendStream {
             // The peer may have stopped the lane in the meantime: then it wants no end either.
             let _ = quic.finish();
         }
+        Ok(())
+    }
+
+    /// As [`finish`](SendStream::finish), for who needs nothing more of the lane. The stream below finishes when it is dropped: with
+    /// one turn at the connection's lock, where finishing it and dropping it take two.
+    pub(crate) fn finish_and_let_go(&mut self) -> Result<(), WriteError> {
+        self.lanes.finish()?;
+        self.finished = true;
+        self.quic = None;
         Ok(())
     }
 
