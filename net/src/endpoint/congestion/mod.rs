@@ -12,7 +12,7 @@
 //!
 //! For Cubic, on near paths:
 //!
-//! - `near`: no more is on the way than the peer takes in one turn.
+//! - `near`: no more is on the way within a machine than the peer takes in one turn.
 //!
 //! And for BBR:
 //!
@@ -196,7 +196,7 @@ impl Controller for ByRoundTrip {
         self.look(now, rtt.min());
         self.withheld.on_ack();
         if self.distance == Distance::Near {
-            self.near.on_ack(rtt.get());
+            self.near.on_ack(rtt.min(), rtt.get());
             let app_limited = app_limited || self.near.bounds(self.controller.window(), self.mtu);
             return self.controller.on_ack(now, sent, bytes, number, app_limited, rtt);
         }
@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn two_near_sides_that_both_send_all_they_can_do_not_wait_for_each_other() {
-        let (round_trip, lasting) = (MS / 2, 60 * MS);
+        let (round_trip, lasting) = (MS / 12, 30 * MS);
         // As over loopback: a flight arrives as it was sent.
         let link = Link { round_trip, rate: 100_000_000_000, loss: 0.0, queue: MS, held_up: (Duration::ZERO, 0) };
         let mut simulation = Simulation::new(link, 7, Arc::new(ByDistance));

@@ -7,7 +7,8 @@
 //! (RFC 3042) for senders whose acknowledgements do not come.
 
 /// Packets more at most. A flight arrives in pieces and each of them, and each write of an application, is an occasion to be
-/// refused: one packet has to be left when the last piece is here. Of two, as in RFC 3042, often none was.
+/// refused: one packet has to be left when the last piece is here. Of the two of RFC 3042 there often is none; of eight there may
+/// be none where dozens of streams write.
 const PACKETS: u64 = 8;
 /// And no more than this part of the window, for links that are slow.
 const PART: u64 = 8;
