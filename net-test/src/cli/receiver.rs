@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, pin::pin, process::ExitCode, time::Durat
 
 use clap::Parser;
 use tokio::{task::JoinSet, time::timeout};
-use twolane::{AcceptError, Endpoint, Limits, Ticket, XStream};
+use twolane::{AcceptError, Endpoint, Ticket, XStream};
 
 use super::{Net, Problem, Tally, args::quoted, arrival::Transfer, parse_size};
 use crate::{
@@ -21,9 +21,6 @@ const RELAY_WAIT: Duration = Duration::from_millis(500);
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 /// Files that arrive at the same time. Further senders wait, and are told "busy" if that takes too long.
 const TRANSFERS: usize = 16;
-/// What one sender may have on the way, all its streams together. The library gives a tenth of it to all that are open,
-/// so that each of the eight of a file has its whole window of 2 MB: by default they would have 0.8 MB each.
-const UNREAD_BYTES: u64 = 256 << 20;
 /// How long the end may take: senders hear why, and read what was confirmed.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
@@ -98,7 +95,6 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
     let endpoint = args
         .net
         .builder("RECEIVER_KEY")?
-        .limits(Limits { unread_bytes: UNREAD_BYTES, ..Limits::default() })
         .bind()
         .await
         .map_err(|error| Problem::because(Exit::from(&error), "no endpoint", &error))?;
