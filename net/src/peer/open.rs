@@ -121,11 +121,13 @@ async fn run(
     } else {
         opening.early.slice(..early.len())
     };
+    send.expect_early(early.len());
     *phase = Phase::Answer;
     match send.write_raw([first.into(), beside]).await {
         Err(WriteError::Lost(error)) => return Err(GetStreamError::from(error).into()),
+        // What is long may still have to be reset, if the peer does not want it.
         Ok(()) if opening.finish && rest.is_empty() => {
-            let _ = send.finish_and_let_go();
+            let _ = if early.len() <= JOIN { send.finish_and_let_go() } else { send.finish() };
         }
         // If the peer wants nothing of it, its answer says why.
         Ok(()) | Err(_) => {}
@@ -147,7 +149,7 @@ async fn run(
     if !rest.is_empty() {
         let rest = opening.early.slice_ref(rest);
         if Box::pin(send.write_chunk(rest)).await.is_ok() && opening.finish {
-            let _ = send.finish_and_let_go();
+            let _ = send.finish();
         }
     }
     Ok(())

@@ -73,6 +73,10 @@ pub(crate) struct Carrier {
     closed_because: OnceLock<ConnectionLost>,
 }
 
+/// Lanes borrow as of a peer that holds so much until its HELLO is here: the default is eight times as much as some hold, and what
+/// is lent stays lent.
+const BEFORE_HELLO: u64 = 2 << 20;
+
 impl Carrier {
     pub(crate) fn new(
         connection: Connection,
@@ -99,7 +103,7 @@ impl Carrier {
             peer_unread_bytes: AtomicU64::new(DEFAULT_UNREAD_BYTES),
             // Until the peer has said how many lanes there are, all of them count.
             little: AtomicU64::new(0),
-            pool: Arc::new(Pool::new(DEFAULT_UNREAD_BYTES)),
+            pool: Arc::new(Pool::new(BEFORE_HELLO)),
             idle: Notify::new(),
             outbox: Mutex::default(),
             queued: AtomicUsize::new(0),

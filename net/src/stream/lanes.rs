@@ -200,6 +200,14 @@ impl Lanes {
         }
     }
 
+    /// The peer discards what was written: it holds nothing.
+    pub(super) fn release(&self) {
+        if self.borrows.load(Relaxed) {
+            self.lock().loan = None;
+            self.borrows.store(false, Relaxed);
+        }
+    }
+
     fn give_back(&self, shared: &mut Shared) {
         let unread = shared.reach.saturating_sub(self.consumed.load(Acquire));
         Loan::keep(&mut shared.loan, unread.saturating_sub(self.carrier.counted_share()));

@@ -25,7 +25,7 @@ const FIRST_MARK: u64 = 256;
 /// with 256 an eighth of it, on a link whose speed the window decides.
 const MARK_EVERY: u64 = 128;
 /// Where a lane may have less unread, the first comes at half of that and the others at each eighth: a writer that asks only when
-/// it has to wait waits for a round trip, and sixty-four streams have 100 kB each. But not more often than for each half of a
+/// it has to wait waits for a round trip, and hundreds of streams have tens of kB each. But not more often than for each half of a
 /// request of 64 KiB.
 const MARK_EVERY_LEAST: u64 = 28;
 /// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`].
@@ -104,7 +104,7 @@ impl Ledger {
         to_bytes(full, by_frames).unwrap_or(0)
     }
 
-    /// `len` bytes were written, in one write, on a lane that may have `share` bytes unread. The answer is the watermark to send,
+    /// `len` bytes were written, in one write, on a lane that may have `share` bytes unread, borrowed ones included. The answer is the watermark to send,
     /// if one is due.
     pub(crate) fn wrote(&mut self, len: u64, share: u64, writes: u64, frames: impl FnOnce() -> u64) -> Option<u64> {
         self.written += len;

@@ -45,6 +45,8 @@ pub struct SendStream {
     quic: Option<iroh::endpoint::SendStream>,
     lanes: Arc<Lanes>,
     ledger: Ledger,
+    /// Bytes that went out with the header, and are counted by the ledger once the answer is here.
+    uncounted: u64,
     /// Resolves when the peer stops reading, while a write waits for something else.
     stopped: Option<Stopped>,
     /// Runs while a stop waits for the record that explains it.
@@ -69,6 +71,7 @@ impl SendStream {
             quic: Some(quic),
             lanes,
             ledger,
+            uncounted: 0,
             stopped: None,
             explanation: None,
             urgency: Urgency::default(),
@@ -156,6 +159,7 @@ impl SendStream {
     pub fn finish(&mut self) -> Result<(), WriteError> {
         self.lanes.finish()?;
         self.finished = true;
+        self.settle();
         if let Some(quic) = &mut self.quic {
             // The peer may have stopped the lane in the meantime: then it wants no end either.
             let _ = quic.finish();
@@ -168,6 +172,7 @@ impl SendStream {
     pub(crate) fn finish_and_let_go(&mut self) -> Result<(), WriteError> {
         self.lanes.finish()?;
         self.finished = true;
+        self.settle();
         self.quic = None;
         Ok(())
     }
@@ -306,8 +311,14 @@ impl SendStream {
         Ok(())
     }
 
+    /// So much data is about to travel with the header; [`count_early`](SendStream::count_early) is to come.
+    pub(crate) fn expect_early(&mut self, len: usize) {
+        self.uncounted = len as u64;
+    }
+
     /// Counts data that travelled with the header.
     pub(crate) fn count_early(&mut self, len: usize) {
+        self.uncounted = 0;
         let writes = self.lanes.carrier.writes();
         self.wrote(len, writes);
     }
@@ -387,6 +398,8 @@ impl SendStream {
                 self.lanes.lock().write_waker = Some(cx.waker().clone());
                 continue;
             }
+            // Who waits may give up, and holds nothing that others could have.
+            self.settle();
             if let Some(mark) = self.ledger.waits(carrier.writes(), carrier.frames()) {
                 carrier.send(Frame::Watermark { lane: self.lanes.id(), offset: mark });
             }
@@ -410,12 +423,17 @@ impl SendStream {
 
     /// The transport has no room: a record that ends the stream has to wake the writer as well.
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
-        self.lanes.settle(self.ledger.written());
+        self.settle();
         self.lanes.lock().write_waker = Some(cx.waker().clone());
         match self.ended() {
             Some(ended) => Poll::Ready(Err(ended)),
             None => Poll::Pending,
         }
+    }
+
+    /// Gives back what the lane was lent for more than it has unread.
+    fn settle(&self) {
+        self.lanes.settle(self.ledger.written() + self.uncounted);
     }
 
     fn count(&mut self, written: usize) -> usize {
@@ -428,10 +446,11 @@ impl SendStream {
         let carrier = &self.lanes.carrier;
         // It is counted as soon as it has more than a little unread.
         carrier.share(&self.lanes, self.ledger.unconsumed().saturating_add(written as u64));
+        // If others borrow it first, the writer waits for a round trip.
         let share = carrier.counted_share() + carrier.pool.next();
         let mark = self.ledger.wrote(written as u64, share, writes, || carrier.frames());
         self.lanes.written.store(self.ledger.written(), Release);
-        self.lanes.settle(self.ledger.written());
+        self.settle();
         if let Some(priority) = self.urgency.wrote(self.ledger.written())
             && let Some(quic) = &self.quic
         {
@@ -467,6 +486,7 @@ impl SendStream {
             ready!(waiting.as_mut().poll(cx));
         }
         self.lanes.on_send(SendEvent::PeerStopped);
+        self.lanes.release();
         Poll::Ready(Err(WriteError::Stopped { code }))
     }
 
@@ -490,6 +510,7 @@ impl SendStream {
     fn apply(&mut self, action: SendAction) {
         match action {
             SendAction::Reset(code) => {
+                self.lanes.release();
                 if let Some(quic) = &mut self.quic {
                     let _ = quic.reset(code_to_varint(code));
                 }
