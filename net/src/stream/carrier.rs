@@ -73,9 +73,9 @@ pub(crate) struct Carrier {
     closed_because: OnceLock<ConnectionLost>,
 }
 
-/// Lanes borrow as of a peer that holds so much until its HELLO is here: the default is eight times as much as some hold, and what
-/// is lent stays lent.
-const BEFORE_HELLO: u64 = 2 << 20;
+/// Until a peer's HELLO is here lanes borrow as if it held so much: enough for a first request with all the data that may travel
+/// with its header (`peer/open.rs`), and no more, since some hold less than the default and what is lent stays lent.
+const BEFORE_HELLO: u64 = 3 << 20;
 
 impl Carrier {
     pub(crate) fn new(
