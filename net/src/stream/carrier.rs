@@ -34,6 +34,9 @@ use crate::{
 pub(crate) const PRIORITY_ERRORS: i32 = 2 * i16::MAX as i32 + 1;
 /// Consumption reports free blocked writers, and GOAWAY must not queue behind data.
 pub(crate) const PRIORITY_CONTROL: i32 = PRIORITY_ERRORS + 1;
+/// Until a peer's HELLO is here lanes borrow as if it held so much: enough for a first request with all the data that may travel
+/// with its header (`peer/open.rs`), and no more, since some hold less than the default and what is lent stays lent.
+const BEFORE_HELLO: u64 = 3 << 20;
 
 /// The state that all streams of one connection share. Its driver is `peer::link`.
 #[derive(Debug)]
@@ -72,10 +75,6 @@ pub(crate) struct Carrier {
     /// Why this side closed the connection, if it did.
     closed_because: OnceLock<ConnectionLost>,
 }
-
-/// Until a peer's HELLO is here lanes borrow as if it held so much: enough for a first request with all the data that may travel
-/// with its header (`peer/open.rs`), and no more, since some hold less than the default and what is lent stays lent.
-const BEFORE_HELLO: u64 = 3 << 20;
 
 impl Carrier {
     pub(crate) fn new(
@@ -201,7 +200,8 @@ impl Carrier {
         self.free_lanes.close();
     }
 
-    /// A lane's own share of what may be unread at the peer now, if it is to have `wanted`. From more than a little on it is counted.
+    /// A lane's own share of what may be unread at the peer now, if it is to have `wanted`. From more than a little on it is
+    /// counted.
     pub(super) fn share(&self, lanes: &Lanes, wanted: u64) -> u64 {
         let little = self.little.load(Relaxed);
         if wanted <= little && !lanes.shares() {

@@ -203,7 +203,8 @@ impl Lanes {
     /// The peer discards what was written: it holds nothing.
     pub(super) fn release(&self) {
         if self.borrows.load(Relaxed) {
-            self.lock().loan = None;
+            let mut shared = self.lock();
+            shared.loan = None;
             self.borrows.store(false, Relaxed);
         }
     }

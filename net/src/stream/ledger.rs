@@ -104,8 +104,8 @@ impl Ledger {
         to_bytes(full, by_frames).unwrap_or(0)
     }
 
-    /// `len` bytes were written, in one write, on a lane that may have `share` bytes unread, borrowed ones included. The answer is the watermark to send,
-    /// if one is due.
+    /// `len` bytes were written, in one write, on a lane that may have `share` bytes unread, borrowed ones included. The answer is
+    /// the watermark to send, if one is due.
     pub(crate) fn wrote(&mut self, len: u64, share: u64, writes: u64, frames: impl FnOnce() -> u64) -> Option<u64> {
         self.written += len;
         self.own_writes += 1;
