@@ -7,6 +7,7 @@ mod error_lane;
 mod inbox;
 mod lanes;
 pub(crate) mod ledger;
+mod linger;
 mod next;
 mod recv;
 mod send;

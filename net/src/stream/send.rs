@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     io::AsyncWrite,
-    time::{Sleep, sleep, timeout},
+    time::{Sleep, sleep},
 };
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     error_lane,
     lanes::{Cause, Lanes},
     ledger::Ledger,
+    linger::linger,
     state::{self, SendAction, SendEvent},
     urgency::Urgency,
 };
@@ -542,32 +543,6 @@ async fn send_in_background(lanes: &Arc<Lanes>, record: Record) -> Result<(), Wr
     let sending = lanes.carrier.tasks.spawn(async move { error_lane::send(&sender, record).await });
     // The task cannot panic, and nobody aborts it.
     sending.await.unwrap_or(Err(WriteError::EndedHere))
-}
-
-/// Keeps a failed lane until the peer has read the bytes before the error, and says so by stopping it. RESET_STREAM
-/// would throw away what it has yet to read, and FIN would tell it that the data is complete.
-async fn linger(quic: iroh::endpoint::SendStream, lanes: Arc<Lanes>) {
-    let mut quic = ResetOnDrop { quic, code: lane::TIMED_OUT };
-    tokio::select! {
-        stopped = timeout(lanes.carrier.limits.linger, quic.quic.stopped()) => if stopped.is_ok() {
-            quic.code = lane::DONE;
-        },
-        // Nobody can tell the peer why: what it gets is a reset.
-        () = lanes.undeliverable.notified() => quic.code = lane::FAILED,
-    }
-    lanes.on_send(SendEvent::PeerStopped);
-}
-
-/// The stream below sends FIN when it is dropped, and tasks are dropped when their runtime ends.
-struct ResetOnDrop {
-    quic: iroh::endpoint::SendStream,
-    code: u64,
-}
-
-impl Drop for ResetOnDrop {
-    fn drop(&mut self) {
-        let _ = self.quic.reset(code_to_varint(self.code));
-    }
 }
 
 impl Cause {
