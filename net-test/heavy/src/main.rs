@@ -10,15 +10,13 @@ mod rust_libp2p;
 use std::process::ExitCode;
 
 use clap::Parser;
-use twolane_test::{
-    output::Output,
-    speed::{
-        Broken,
-        ours::Ours,
-        program::{self, EXIT_CODES, How, Rows},
-        server,
-        side::Side,
-    },
+use twolane_cli::output::Output;
+use twolane_test::speed::{
+    Broken,
+    ours::Ours,
+    program::{self, EXIT_CODES, How, Rows},
+    server,
+    side::Side,
 };
 
 use self::peers::Peer;

@@ -4,10 +4,8 @@
 use std::process::{Command, Output};
 
 use serde::de::DeserializeOwned;
-use twolane_test::{
-    output::{Event, Line, SCHEMA},
-    stream_tester::chaos::{report::Summary, tally::Action},
-};
+use twolane_cli::output::{Event, Line, SCHEMA};
+use twolane_test::stream_tester::chaos::{report::Summary, tally::Action};
 
 /// Runs a subcommand to its end.
 pub(crate) fn ran(subcommand: &str, args: &[&str]) -> Output {

@@ -3,12 +3,10 @@
 
 use std::process::{Command, Output};
 
-use twolane_test::{
-    output::{self, SCHEMA},
-    stream_tester::hostile::{
-        report::{Event, Line, Verdict},
-        scenes::SCENES,
-    },
+use twolane_cli::output::{self, SCHEMA};
+use twolane_test::stream_tester::hostile::{
+    report::{Event, Line, Verdict},
+    scenes::SCENES,
 };
 
 const STREAM_TESTER: &str = env!("CARGO_BIN_EXE_stream-tester");

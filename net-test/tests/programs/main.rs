@@ -3,17 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may, their helpers too")]
 
-mod arguments;
 mod chaos;
-mod demo;
-mod doctor;
-mod endings;
-mod hostile;
 mod hostile_scenes;
 #[cfg(target_os = "linux")]
 mod lab;
-mod refusals;
 mod scale;
 mod stream_tester;
-mod support;
-mod transfers;

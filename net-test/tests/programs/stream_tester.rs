@@ -8,12 +8,10 @@ use std::{
 };
 
 use twolane::{Endpoint, SecretKey, Ticket};
-use twolane_test::{
-    output::{self, SCHEMA},
-    stream_tester::{
-        cases::CASES,
-        report::{Event, Line, Verdict},
-    },
+use twolane_cli::output::{self, SCHEMA};
+use twolane_test::stream_tester::{
+    cases::CASES,
+    report::{Event, Line, Verdict},
 };
 
 const STREAM_TESTER: &str = env!("CARGO_BIN_EXE_stream-tester");

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use iroh_relay::server::{RelayConfig, Server, ServerConfig};
-use twolane_test::{cli::doctor::Diagnosis, output::Event};
+use twolane_cli::{cli::doctor::Diagnosis, output::Event};
 
 use crate::support::{DOCTOR, Ended, Program, command, receiver};
 

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How often a transfer that moves says how far it is.
-pub(crate) const TICK: Duration = Duration::from_millis(200);
+pub const TICK: Duration = Duration::from_millis(200);
 
 /// How long the threads that write to disks may take to clean up.
 const CLEANUP: Duration = Duration::from_secs(2);
@@ -69,7 +69,8 @@ impl Problem {
         Self::new(exit, format!("{what}: {}", in_one_line(error)))
     }
 
-    pub(crate) fn into_failure(self) -> Failure {
+    /// As an event.
+    pub fn into_failure(self) -> Failure {
         Failure {
             message: self.message,
             kind: self.exit.kind().to_owned(),
@@ -84,7 +85,7 @@ impl Problem {
 /// # Errors
 ///
 /// The exit code, after everything has been said.
-pub(crate) fn parse<A: Parser>(args: Vec<OsString>) -> Result<A, ExitCode> {
+pub fn parse<A: Parser>(args: Vec<OsString>) -> Result<A, ExitCode> {
     let json = args.iter().any(|arg| arg == "--json");
     A::try_parse_from(args).map_err(|error| {
         if !error.use_stderr() || !json {
@@ -100,7 +101,7 @@ pub(crate) fn parse<A: Parser>(args: Vec<OsString>) -> Result<A, ExitCode> {
 }
 
 /// Runs a program to its end, and says how that was.
-pub(crate) fn run<F>(output: Output, program: impl FnOnce(Signals) -> F) -> ExitCode
+pub fn run<F>(output: Output, program: impl FnOnce(Signals) -> F) -> ExitCode
 where
     F: Future<Output = Result<Tally, Problem>>,
 {
@@ -123,7 +124,7 @@ where
 }
 
 /// Runs a program in a runtime of its own, and returns when its threads have ended.
-pub(crate) fn drive<T, F>(program: impl FnOnce(Signals) -> F) -> Result<T, Problem>
+pub fn drive<T, F>(program: impl FnOnce(Signals) -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
 {
@@ -144,6 +145,6 @@ where
 }
 
 /// The first characters of a key, for people who have few to tell apart.
-pub(crate) fn short(id52: &str) -> String {
+pub fn short(id52: &str) -> String {
     id52.chars().take(8).chain(['…']).collect()
 }

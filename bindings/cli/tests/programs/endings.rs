@@ -6,7 +6,7 @@ use std::{
 };
 
 use twolane::{SecretKey, Ticket};
-use twolane_test::{output::Event, transfer::Reason};
+use twolane_cli::{output::Event, transfer::Reason};
 
 use crate::support::{Program, bytes, file, names, receiver, sender, sent};
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use twolane_test::output::{Event, Failure, Line, SCHEMA};
+use twolane_cli::output::{Event, Failure, Line, SCHEMA};
 
 /// Longer than anything here takes, on a machine that is busy with other things, and less than the 10 minutes that a
 /// program waits for another one that is connected and does nothing. A connection is found dead within 25 s.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use twolane::{Endpoint, GetStreamError, NextError, ReadError, StreamOptions, Ticket, XStream};
-use twolane_test::transfer::{PART_PROTOCOL, PROTOCOL, Reason, Receipt, SPREAD_PROTOCOL};
+use twolane_cli::transfer::{PART_PROTOCOL, PROTOCOL, Reason, Receipt, SPREAD_PROTOCOL};
 
 use crate::support::{file, names, receiver, sender, sent};
 

@@ -1,5 +1,5 @@
 //! Tells who can reach this machine, and what is in the way.
 
 fn main() -> std::process::ExitCode {
-    twolane_test::cli::doctor::main(std::env::args_os())
+    twolane_cli::cli::doctor::main(std::env::args_os())
 }

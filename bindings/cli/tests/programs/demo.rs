@@ -1,6 +1,6 @@
 //! The demo, which checks more than this does.
 
-use twolane_test::output::Event;
+use twolane_cli::output::Event;
 
 use crate::support::{DEMO, Program, bytes, command, file};
 

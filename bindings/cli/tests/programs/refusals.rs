@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use twolane_test::{output::Event, transfer::Reason};
+use twolane_cli::{output::Event, transfer::Reason};
 
 use crate::support::{Program, RECEIVER, command, file, names, ready, receiver, sent};
 

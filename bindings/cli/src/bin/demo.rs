@@ -1,5 +1,5 @@
 //! Sends a file from one process to another over a relay of its own, and shows the error lane.
 
 fn main() -> std::process::ExitCode {
-    twolane_test::demo::main(std::env::args_os().collect())
+    twolane_cli::demo::main(std::env::args_os().collect())
 }

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use twolane_test::output::Event;
+use twolane_cli::output::Event;
 
 use crate::support::{Program, RECEIVER, SENDER, bytes, command, file, names, receiver, sender, sent};
 
