@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use color_eyre::eyre::{self, WrapErr};
+use eyre::WrapErr;
 use serde_json::{Value, json};
 use twolane_id::{Delegation, Serial};
 

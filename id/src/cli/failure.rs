@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use color_eyre::eyre::Report;
+use eyre::Report;
 use serde_json::json;
 use thiserror::Error;
 use twolane_id::{DelegationError, IssueError, VerifyError};

@@ -1,6 +1,5 @@
 //! `id52 generate`
 
-use color_eyre::eyre;
 use serde_json::json;
 use twolane_id::{SecretKey, storage};
 

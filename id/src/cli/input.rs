@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use color_eyre::eyre::{self, WrapErr, eyre};
+use eyre::{WrapErr, eyre};
 use zeroize::Zeroizing;
 
 use super::failure::Usage;

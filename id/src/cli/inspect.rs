@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use color_eyre::eyre::{self, WrapErr};
+use eyre::WrapErr;
 use serde_json::json;
 use twolane_id::{Delegation, Presented};
 

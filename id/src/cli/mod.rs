@@ -15,17 +15,10 @@ mod verify;
 use std::{env, process::ExitCode};
 
 use clap::Parser;
-use color_eyre::{config::HookBuilder, eyre};
 
 use args::{Args, Command};
 
 pub(crate) fn main() -> ExitCode {
-    // One line for people who meet a panic, too, and nothing about their environment.
-    let hooks = HookBuilder::blank().display_env_section(false);
-    if let Err(report) = hooks.install() {
-        return failure::report(&report, false);
-    }
-
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return failure::usage(&error, env::args_os().any(|arg| arg == "--json")),

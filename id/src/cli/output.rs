@@ -7,7 +7,7 @@ use std::{
     io::{self, Write},
 };
 
-use color_eyre::eyre::{self, WrapErr};
+use eyre::WrapErr;
 use serde_json::{Value, json};
 
 /// Writes a result to standard output, all of it or an error.

@@ -1,7 +1,7 @@
 //! `id52 show`
 
-use color_eyre::eyre::{self, WrapErr};
 use data_encoding::HEXLOWER;
+use eyre::WrapErr;
 use serde_json::json;
 use twolane_id::{PublicKey, SecretKey};
 

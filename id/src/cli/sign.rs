@@ -1,6 +1,6 @@
 //! `id52 sign`
 
-use color_eyre::eyre::{self, eyre};
+use eyre::eyre;
 use serde_json::json;
 use twolane_id::delegation;
 

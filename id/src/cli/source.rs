@@ -1,6 +1,6 @@
 //! Secret keys, from wherever the command line says that they are.
 
-use color_eyre::eyre::{self, WrapErr, eyre};
+use eyre::{WrapErr, eyre};
 use twolane_id::{PublicKey, SecretKey, storage};
 
 use super::{args::Source, failure::Usage, input};

@@ -1,6 +1,5 @@
 //! `id52 verify`
 
-use color_eyre::eyre;
 use serde_json::json;
 use twolane_id::Signature;
 

@@ -35,7 +35,7 @@ use self::{
 use crate::output::Output;
 
 /// What breaks a measurement. There is nothing to be done about it but to say so.
-pub type Broken = color_eyre::eyre::Report;
+pub type Broken = eyre::Report;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,7 +9,6 @@ use iroh::{
     endpoint::{PortmapperConfig, default_relay_mode, presets},
     tls::CaTlsConfig,
 };
-use iroh_mdns_address_lookup::MdnsAddressLookup;
 use tokio_util::sync::CancellationToken;
 use twolane_id::{
     PublicKey, SecretKey,
@@ -68,7 +67,7 @@ impl Builder {
             secret_key: None,
             limits: Limits::default(),
             n0: true,
-            mdns: true,
+            mdns: cfg!(feature = "mdns"),
             relays: Vec::new(),
             roots: Vec::new(),
             nameserver: None,
@@ -110,7 +109,7 @@ impl Builder {
         self
     }
 
-    /// Whether peers on the local network are found, and find us, by multicast. Default: yes.
+    /// Whether peers on the local network are found, and find us, by multicast. Default: yes, with the feature `mdns`.
     pub fn mdns(mut self, on: bool) -> Self {
         self.mdns = on;
         self
@@ -316,10 +315,17 @@ impl Builder {
 }
 
 /// What is known of finding peers on the local network: it is tried, and its failure is a status.
+#[cfg(feature = "mdns")]
 fn start_mdns(iroh: &iroh::Endpoint) -> Result<(), String> {
-    let lookup = MdnsAddressLookup::builder().build(iroh.id()).map_err(|error| error.to_string())?;
+    let lookup =
+        iroh_mdns_address_lookup::MdnsAddressLookup::builder().build(iroh.id()).map_err(|error| error.to_string())?;
     iroh.address_lookup().map_err(|error| error.to_string())?.add(lookup);
     Ok(())
+}
+
+#[cfg(not(feature = "mdns"))]
+fn start_mdns(_: &iroh::Endpoint) -> Result<(), String> {
+    Err("twolane was built without its feature `mdns`".to_owned())
 }
 
 /// A certificate for another node would be shown in vain.

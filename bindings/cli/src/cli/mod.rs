@@ -128,8 +128,6 @@ pub fn drive<T, F>(program: impl FnOnce(Signals) -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
 {
-    // For panics, which are defects: everything else is said in one line.
-    let _ = color_eyre::install();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Runtime::new()
