@@ -88,7 +88,7 @@ dependencies() {
     fi
     rm -rf "$target/tools/build"
     for manifest in Cargo.toml net/fuzz/Cargo.toml net-test/heavy/Cargo.toml; do
-        "$bin" --manifest-path "$manifest" --all-features --locked check --config deny.toml bans licenses sources
+        "$bin" --config deny.toml --manifest-path "$manifest" --all-features --locked check bans licenses sources
     done
 }
 

@@ -264,6 +264,7 @@ def test_peers_are_told_of_an_exit_at_once(tmp_path: pathlib.Path) -> None:
     async def main() -> None:
         async with node() as server:
             events = server.events()
+            server.serve_requests("echo/1", lambda request: request.body)
             program = f"""
                 import asyncio, sys, warnings
                 import twolane
@@ -272,15 +273,16 @@ def test_peers_are_told_of_an_exit_at_once(tmp_path: pathlib.Path) -> None:
                 async def main():
                     global client
                     client = await twolane.Node(offline=True)
-                    await client.connect("{server.ticket}")
+                    # A server that has answered has admitted its client: it tells of a connection, and of its end.
+                    await client.request("{server.ticket}", "echo/1", b"", timeout=60)
 
                 asyncio.run(main())
             """
             done = await asyncio.to_thread(run, program)
             assert (done.returncode, done.stderr) == (0, "")
-            assert isinstance(await anext(events), twolane.Connected)
             # Not the idle timeout, which is a minute here.
             async with asyncio.timeout(30):
+                assert isinstance(await anext(events), twolane.Connected)
                 async for event in events:
                     if isinstance(event, twolane.Disconnected):
                         break
