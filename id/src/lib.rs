@@ -35,7 +35,7 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the program `id52`. The library does not need it.
+//! - `cli`: the program `id52`. The library does not need it.
 //! - `keyring`: `storage::keyring`, on the store that the operating system provides.
 
 pub mod delegation;
