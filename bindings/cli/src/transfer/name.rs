@@ -28,6 +28,9 @@ pub enum NameError {
         /// Its length, in bytes.
         len: usize,
     },
+    /// On Windows: a drive, a stream of another file, a device, or another name than the file would have.
+    #[error("the name means something else to Windows")]
+    Windows,
     /// What the receiver calls its own temporary files.
     #[error("the name is one that the receiver uses itself")]
     Reserved,
@@ -53,6 +56,9 @@ impl FileName {
         }
         if name.len() > MAX {
             return Err(NameError::TooLong { len: name.len() });
+        }
+        if cfg!(windows) && !is_a_file_on_windows(name) {
+            return Err(NameError::Windows);
         }
         if super::store::is_temporary(name) {
             return Err(NameError::Reserved);
@@ -81,6 +87,18 @@ impl fmt::Display for FileName {
 fn is_control(character: char) -> bool {
     // The second part reverses the direction of writing, which makes `gpj.exe` look like `exe.jpg`.
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether Windows takes it for the name of a file in the directory it is joined to: `C:x` is in another one, `a:b` is a
+/// stream of the file `a`, `nul.txt` is a device, and of `a.` and `a ` the last character is dropped.
+fn is_a_file_on_windows(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
+    let device = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&stem.as_str())
+        || numbered.is_some_and(|rest| {
+            matches!(rest, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³")
+        });
+    !device && !name.contains(['<', '>', ':', '"', '|', '?', '*']) && !name.ends_with(['.', ' '])
 }
 
 #[cfg(test)]
@@ -136,6 +154,18 @@ mod tests {
     }
 
     #[test]
+    fn what_windows_takes_for_something_else_is_no_name_there() {
+        for other in ["C:x", "a:b", "nul", "NUL.txt", "con .tar.gz", "Com1", "lpt¹.x", "a.", "a ", "...", "a?", "a*"] {
+            assert!(!is_a_file_on_windows(other), "{other:?}");
+            assert_eq!(name(other).is_ok(), !cfg!(windows), "{other:?}");
+        }
+        for file in ["a", "null", "console.txt", ".profile", "com", "com10", "a b", "日本.txt"] {
+            assert!(is_a_file_on_windows(file), "{file:?}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(windows))]
     fn hidden_files_and_spaces_are_names() {
         for offered in [".profile", "...", "a b", " ", "-rf", "name.", "日本.txt"] {
             assert_eq!(name(offered).as_deref(), Ok(offered));
