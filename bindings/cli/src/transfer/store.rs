@@ -128,21 +128,30 @@ impl Part {
 
     /// Gives the file its name, if it is the one that was sent.
     pub(super) fn store(self, expected: blake3::Hash) -> Result<Receipt, StoreError> {
+        self.store_and(sync_directory, expected)
+    }
+
+    fn store_and(
+        self,
+        sync: impl FnOnce(&Path) -> io::Result<()>,
+        expected: blake3::Hash,
+    ) -> Result<Receipt, StoreError> {
         let found = self.hasher.finalize();
         if found != expected {
             return Err(StoreError::Hash { found, expected });
         }
         self.file.as_file().sync_all().map_err(StoreError::from_io)?;
         let target = self.dir.join(&self.name);
-        if let Err(refused) = self.file.persist_noclobber(target) {
+        if let Err(refused) = self.file.persist_noclobber(&target) {
             return Err(match refused.error.kind() {
                 io::ErrorKind::AlreadyExists => StoreError::Exists(self.name),
                 _ => StoreError::from_io(refused.error),
             });
         }
-        // The file is there and whole. Some file systems cannot sync a directory, and then need not.
-        if let Ok(dir) = File::open(&self.dir) {
-            let _ = dir.sync_all();
+        // The file is there and whole; its name is on the disk when the directory is.
+        if let Err(error) = sync(&self.dir).or_else(unless_it_cannot) {
+            let _ = fs::remove_file(&target);
+            return Err(StoreError::from_io(error));
         }
         Ok(Receipt { stored: self.name.to_string(), bytes: self.bytes, blake3: found.to_hex().to_string() })
     }
@@ -166,6 +175,22 @@ impl StoreError {
             }
             _ => Self::Io(error),
         }
+    }
+}
+
+fn sync_directory(dir: &Path) -> io::Result<()> {
+    if cfg!(windows) {
+        // There a directory cannot be opened as a file, and need not be.
+        return Ok(());
+    }
+    File::open(dir)?.sync_all()
+}
+
+/// Some file systems cannot sync a directory, and then need not.
+fn unless_it_cannot(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),
+        _ => Err(error),
     }
 }
 
@@ -217,6 +242,21 @@ mod tests {
         assert_eq!(damaged.unwrap_err().reason(), Reason::Hash);
         drop(part(&inbox, "b", b"data"));
         assert!(names(&inbox).is_empty());
+    }
+
+    #[test]
+    fn a_file_whose_name_may_not_be_on_the_disk_is_not_confirmed() {
+        let (_guard, inbox) = inbox();
+        let stored = |name, kind: io::ErrorKind| {
+            let part = part(&inbox, name, b"data");
+            part.store_and(move |_| Err(kind.into()), blake3::hash(b"data"))
+        };
+        assert_eq!(stored("a", io::ErrorKind::Other).unwrap_err().reason(), Reason::Storage);
+        assert!(names(&inbox).is_empty());
+        for (name, cannot) in [("b", io::ErrorKind::InvalidInput), ("c", io::ErrorKind::Unsupported)] {
+            assert!(stored(name, cannot).is_ok(), "{cannot}");
+        }
+        assert_eq!(names(&inbox), ["b", "c"]);
     }
 
     #[test]
