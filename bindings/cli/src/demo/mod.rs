@@ -32,6 +32,11 @@ const CODE: u64 = 507;
 const REFUSED: u64 = 15 << 20;
 /// How long its receiver reads nothing before it refuses. The lane is full after some 10 ms.
 const STALL: Duration = Duration::from_millis(300);
+/// For how long of this the sender must have waited for room. A write that has just begun waits too.
+const BLOCKED: Duration = Duration::from_millis(150);
+/// A file from which on the direct path has to come up while it is sent. Paths are direct after 10 to 45 ms, in which 2 MB
+/// have gone over the relay; a file that is over by then has no need of one.
+const LONG: u64 = 16 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,8 +47,8 @@ Examples:
 Nothing leaves this machine, and nothing is left on it. With --json the last line is the summary.
 
 Exit codes:
-    0  all of it held: the file is identical, the two connected over the relay first and then directly,
-       the refusal came with its code while the data lane was full, and left no file behind
+    0  all of it held: the file is identical, the two connected over the relay first and then (if the file is
+       not over by then) directly, the refusal came with its code while the data lane was full, and left no file behind
     1  something did not; 2 the command line; 130 interrupted; 143 terminated
 ";
 
@@ -134,7 +139,7 @@ async fn show(args: &Args, output: Output, summary: &mut Summary) -> Result<(), 
     summary.mb_per_s = rate(&sent);
     let failures = &mut summary.failures;
     check(failures, sent.codes == (0, 0), || format!("the sender and the receiver ended with {:?}", sent.codes));
-    check(failures, relay_then_direct(&sent.paths), || {
+    check(failures, relay_then_direct(&sent.paths, sent.bytes), || {
         format!("the data's way was {:?}, not relay, then direct", sent.paths)
     });
     let received = data::only_file(inbox).await?;
@@ -187,7 +192,10 @@ fn refused(sent: &Sent, output: Output, summary: &mut Summary) {
     check(failures, seen.offset == REFUSED / 2, || {
         format!("the receiver took {} bytes, not {}", seen.offset, REFUSED / 2)
     });
-    check(failures, lane.blocked_ns.is_some(), || "the data lane was not full when the refusal came".into());
+    let blocked = lane.blocked_ns.map(Duration::from_nanos).unwrap_or_default();
+    check(failures, blocked >= BLOCKED, || {
+        format!("the data lane had been full for {blocked:?} when the refusal came, and not for {BLOCKED:?}")
+    });
     output.say(format_args!(
         "   code {} after {:.2} ms at byte {}; the sender had written {} and waited {:.0} ms for room",
         seen.code, seen.after_ms, seen.offset, seen.sent, seen.blocked_ms
@@ -201,8 +209,13 @@ fn check(failures: &mut Vec<String>, held: bool, otherwise: impl FnOnce() -> Str
     }
 }
 
-fn relay_then_direct(paths: &[String]) -> bool {
-    paths.first().is_some_and(|path| path == "relay") && paths.last().is_some_and(|path| path == "direct")
+fn relay_then_direct(paths: &[String], bytes: u64) -> bool {
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+    match paths[..] {
+        ["relay"] => bytes < LONG,
+        ["relay", .., last] => last == "direct",
+        _ => false,
+    }
 }
 
 fn rate(sent: &Sent) -> f64 {
@@ -218,18 +231,45 @@ fn milliseconds(nanos: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::{ErrorLane, nanos};
 
     fn paths(words: &[&str]) -> Vec<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     #[test]
-    fn only_a_way_from_relay_to_direct_holds() {
-        assert!(relay_then_direct(&paths(&["relay", "direct"])));
-        assert!(!relay_then_direct(&paths(&[])));
-        assert!(!relay_then_direct(&paths(&["direct"])));
-        assert!(!relay_then_direct(&paths(&["relay"])));
-        assert!(!relay_then_direct(&paths(&["relay", "direct", "relay"])));
+    fn only_a_way_from_relay_to_direct_holds_unless_the_file_is_over_by_then() {
+        for (words, long, short) in [
+            (&["relay", "direct"][..], true, true),
+            (&["relay", "direct", "relay", "direct"], true, true),
+            (&["relay"], false, true),
+            (&[], false, false),
+            (&["direct"], false, false),
+            (&["relay", "direct", "relay"], false, false),
+        ] {
+            assert_eq!(relay_then_direct(&paths(words), LONG), long, "{words:?}");
+            assert_eq!(relay_then_direct(&paths(words), LONG - 1), short, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_had_only_just_begun_is_no_lane_that_was_full() {
+        let failures = |blocked_ns| {
+            let lane = ErrorLane {
+                code: CODE,
+                text: String::new(),
+                offset: Some(REFUSED / 2),
+                sent: REFUSED,
+                blocked_ns,
+                at_ns: 2,
+            };
+            let code = i32::from(Exit::Refused.code());
+            let sent = Sent { codes: (code, code), error_lane: Some(lane), refused_at_ns: Some(1), ..Sent::default() };
+            let mut summary = Summary::default();
+            refused(&sent, Output::new(false, true), &mut summary);
+            summary.failures.len()
+        };
+        assert_eq!((failures(None), failures(Some(1_000)), failures(Some(nanos(BLOCKED)))), (1, 1, 0));
     }
 
     #[test]
