@@ -33,10 +33,10 @@ Examples:
   doctor 'endpointab…'       can this peer be reached from here, and how?
 
 Exit codes:
-    0  peers anywhere can reach this endpoint, directly or through a relay; and so can we the peer, if one is named
+    0  peers anywhere can reach this endpoint, directly or through a relay; with a ticket: that peer was reached
     1  something failed on this side
     2  the command line
-    3  peers elsewhere cannot reach this endpoint, or the named peer cannot be reached
+    3  peers elsewhere cannot reach this endpoint; with a ticket: that peer was not reached
   130  interrupted (SIGINT); 143 terminated (SIGTERM)
 
 A key that another program uses at the same time is taken from it: without --key-file, doctor has a key of its own.
