@@ -77,7 +77,7 @@ impl From<Exit> for ExitCode {
 impl From<Reason> for Exit {
     fn from(reason: Reason) -> Self {
         match reason {
-            Reason::Protocol | Reason::Name | Reason::Exists => Self::Refused,
+            Reason::Protocol | Reason::Name | Reason::Exists | Reason::Busy => Self::Refused,
             Reason::StorageFull | Reason::Storage | Reason::Hash | Reason::Size | Reason::Source => Self::Incomplete,
             Reason::Interrupted | Reason::Silent => Self::Unreachable,
         }

@@ -82,6 +82,8 @@ pub enum Event {
     },
     /// The receiver took a stream (sender).
     Stream {
+        /// The sender's number for the transfer.
+        transfer: u64,
         /// The file that is sent on it.
         name: String,
         /// How long that took, the first time with finding the peer and connecting to it.
@@ -100,7 +102,7 @@ pub enum Event {
     },
     /// How far a transfer is; a few times a second while it moves.
     Progress {
-        /// The receiver's number for the transfer; 0 at the sender.
+        /// The program's number for the transfer; at the sender the file's place on the command line, from 1 on.
         transfer: u64,
         /// Bytes of the file so far.
         bytes: u64,

@@ -19,7 +19,6 @@ pub mod cases;
 pub mod chaos;
 pub mod check;
 pub mod hostile;
-mod network;
 pub mod pattern;
 pub mod player;
 pub mod report;
@@ -63,6 +62,9 @@ Exit codes:
     3  the peer was not found, did not answer in time, or was lost before the first case
     4  the peer is no stream-tester that serves
   130  interrupted (SIGINT); 143 terminated (SIGTERM)";
+
+/// Where a key for either side may be, if no file is named.
+const KEY: &str = "STREAM_TESTER_KEY";
 
 /// Drive every behaviour of the two lanes, and check what each side sees
 #[derive(Debug, Parser)]

@@ -12,9 +12,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use twolane::{Endpoint, GetStreamError, Ticket};
 
 use super::{
-    EXIT_CODES, acceptor,
+    EXIT_CODES, KEY, acceptor,
     cases::{CASES, Case},
-    network,
     report::{self, Event, Report, Verdict, milliseconds},
     role::Step,
     tester::{Along, Fault, Tester},
@@ -119,7 +118,7 @@ async fn run(args: Args, cases: Vec<&'static Case>, report: Report, signals: Sig
         }
         None => None,
     };
-    let builder = if ticket.is_some() { network::builder(&args.net)? } else { Endpoint::builder().offline() };
+    let builder = if ticket.is_some() { args.net.builder(KEY)? } else { Endpoint::builder().offline() };
     let endpoint = builder.limits(Tester::limits(bound)).bind().await.map_err(|error| unbound(&error))?;
     let (peer, other) = match ticket {
         Some(ticket) => (ticket, None),

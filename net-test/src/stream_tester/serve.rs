@@ -3,23 +3,19 @@
 use std::{process::ExitCode, time::Duration};
 
 use tokio::time::timeout;
+use twolane::Ticket;
 
 use super::{
-    EXIT_CODES, acceptor, network,
+    EXIT_CODES, KEY, acceptor,
     report::{Event, Report},
 };
 use crate::{
-    cli::{self, Net, Problem},
+    cli::{self, Net, Problem, quoted},
     exit::Exit,
     output::Output,
     signals::Signals,
 };
 
-/// How long the ticket waits for a relay. With a network, one answers in 0.2 s; one that answers later is told of when
-/// it does.
-const RELAY_WAIT: Duration = Duration::from_millis(500);
-/// When it is time to say that no relay answers.
-const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end may take: an opener hears why its streams end.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
@@ -58,7 +54,9 @@ pub(super) fn main(args: Args) -> ExitCode {
 }
 
 async fn serve(args: Args, output: Output, signals: Signals) -> Result<std::convert::Infallible, Problem> {
-    let endpoint = network::builder(&args.net)?
+    let endpoint = args
+        .net
+        .builder(KEY)?
         .limits(acceptor::limits())
         .bind()
         .await
@@ -67,53 +65,34 @@ async fn serve(args: Args, output: Output, signals: Signals) -> Result<std::conv
         .await
         .map_err(|error| Problem::because(Exit::Failure, "nothing can be served", &error))?;
     let report = Report::new(output, 0);
-    let announcing = async {
-        let waits = !args.net.offline || !args.net.relay.is_empty();
-        let known = !waits || endpoint.online(RELAY_WAIT).await;
-        announce(&args.net, &endpoint, report, true);
-        if !known {
-            if !endpoint.online(RELAY_PATIENCE).await {
-                let message = "no relay can be reached: the other side must reach this machine directly".to_owned();
-                output.say(format_args!("warning: {message}"));
-                report.event(Event::Warning { message });
-                // However long that takes.
-                while !endpoint.online(RELAY_PATIENCE).await {}
-            }
-            announce(&args.net, &endpoint, report, false);
-        }
-        std::future::pending::<std::convert::Infallible>().await
+    let tell = |ticket: &Ticket, first| announce(&args.net, &endpoint.id52(), ticket, report, first);
+    let warn = |message: String| {
+        output.say(format_args!("warning: {message}"));
+        report.event(Event::Warning { message });
     };
     let exit = tokio::select! {
         exit = signals.asked() => exit,
-        never = announcing => match never {},
+        never = cli::announce(&endpoint, &args.net, tell, warn) => match never {},
     };
     let _ = timeout(SHUTDOWN, endpoint.shutdown(SHUTDOWN)).await;
     Err(Problem::new(exit, format!("{}; streams served: {}", exit.kind(), served.streams())))
 }
 
-fn announce(net: &Net, endpoint: &twolane::Endpoint, report: Report, first: bool) {
-    let ticket = endpoint.ticket().to_string();
+fn announce(net: &Net, id52: &str, ticket: &Ticket, report: Report, first: bool) {
+    let ticket = ticket.to_string();
     // Who runs a checkout has no `stream-tester` in the path, and neither has the other side.
     let program = if std::env::var_os("CARGO").is_some() { "cargo stream-tester --" } else { "stream-tester" };
-    let mut command = format!("{program} run");
-    if net.offline {
-        command.push_str(" --offline");
-    }
-    for relay in &net.relay {
-        command.push_str(&format!(" --relay '{}'", relay.replace('\'', r"'\''")));
-    }
-    // The characters of a ticket mean nothing to a shell.
-    command.push_str(&format!(" --against '{ticket}'"));
+    let command = format!("{program} run{} --against {}", net.for_the_other_side(), quoted(&ticket));
     let output = report.output();
     if first {
-        output.say(format_args!("serving as {}", endpoint.id52()));
+        output.say(format_args!("serving as {id52}"));
         output.say(format_args!("Ctrl-C ends it; on the other side, run:"));
     } else {
         output.say(format_args!("a relay was found; from anywhere, run:"));
     }
     output.say(format_args!("{command}"));
     report.event(if first {
-        Event::Ready { id52: endpoint.id52(), ticket, command }
+        Event::Ready { id52: id52.to_owned(), ticket, command }
     } else {
         Event::Ticket { ticket, command }
     });

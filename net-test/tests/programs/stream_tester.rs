@@ -4,9 +4,11 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
+    net::Ipv4Addr,
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
+use iroh_relay::server::{RelayConfig, ServerConfig};
 use twolane::{Endpoint, SecretKey, Ticket};
 use twolane_cli::output::{self, SCHEMA};
 use twolane_test::stream_tester::{
@@ -23,7 +25,7 @@ fn every_case_holds_in_one_process() {
 
 #[test]
 fn every_case_holds_against_another_process_which_ends_when_it_is_interrupted() {
-    let mut server = Server::start();
+    let mut server = Server::start(&[]);
     let ticket = server.ticket();
     all_held(&run(&["--offline", "--against", &ticket]));
     // The next one finds it as the first did.
@@ -31,6 +33,27 @@ fn every_case_holds_against_another_process_which_ends_when_it_is_interrupted() 
     assert_eq!(names(&verdicts), BTreeSet::from(["one-byte", "lines"]));
     let failure = server.interrupted();
     assert_eq!((failure.exit_code, failure.kind.as_str()), (130, "interrupted"));
+}
+
+#[tokio::test]
+async fn a_tester_that_takes_no_relay_for_data_does_not_test_one() {
+    let mut relay = RelayConfig::new((Ipv4Addr::LOCALHOST, 0));
+    relay.key_cache_capacity = Some(64);
+    let mut config = ServerConfig::default();
+    config.relay = Some(relay);
+    let relay = iroh_relay::server::Server::spawn(config).await.unwrap();
+    let url = format!("http://{}", relay.http_addr().unwrap());
+    // One has IPv4 alone and the other IPv6 alone: no direct path can come up.
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut server = Server::start(&["--relay", &url, "--bind", "127.0.0.1:0"]);
+        let ticket = server.ticket();
+        let args = ["--offline", "--relay", &url, "--bind", "[::1]:0", "--against", &ticket, "--only", "one-byte"];
+        [&args[..], &[&args[..], &["--direct-only", "--timeout", "3"]].concat()].map(run)
+    });
+    let [relayed, direct_only] = ended.await.unwrap();
+    assert_eq!(names(&held(&relayed)), BTreeSet::from(["one-byte"]));
+    assert!(failed(&direct_only, 3).message.contains("direct"));
+    relay.shutdown().await.unwrap();
 }
 
 #[test]
@@ -176,8 +199,10 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
-        let mut child = command("serve").arg("--offline").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    fn start(args: &[&str]) -> Self {
+        let mut command = command("serve");
+        command.arg("--offline").args(args).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout }
     }

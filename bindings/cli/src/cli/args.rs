@@ -37,7 +37,7 @@ impl Net {
     /// # Errors
     ///
     /// The key cannot be used.
-    pub(super) fn builder(&self, env: &str) -> Result<Builder, Problem> {
+    pub fn builder(&self, env: &str) -> Result<Builder, Problem> {
         let mut builder = Endpoint::builder();
         let key = match &self.key_file {
             Some(path) => storage::file::load_or_create(path)
@@ -49,6 +49,10 @@ impl Net {
         if let Some(key) = key {
             builder = builder.secret_key(key);
         }
+        for addr in &self.bind {
+            builder = builder.bind_addr(*addr);
+        }
+        // After the addresses: it adds one only where there is none.
         if self.offline {
             builder = builder.offline();
         }
@@ -57,9 +61,6 @@ impl Net {
         }
         if self.direct_only {
             builder = builder.path_policy(PathPolicy::DirectOnly);
-        }
-        for addr in &self.bind {
-            builder = builder.bind_addr(*addr);
         }
         Ok(builder)
     }
@@ -70,7 +71,7 @@ impl Net {
     }
 
     /// What the other side has to be told to reach us.
-    pub(super) fn for_the_other_side(&self) -> String {
+    pub fn for_the_other_side(&self) -> String {
         let mut options = String::new();
         if self.offline {
             options.push_str(" --offline");
@@ -83,7 +84,7 @@ impl Net {
 }
 
 /// For a shell.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

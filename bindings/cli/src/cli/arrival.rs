@@ -7,14 +7,14 @@ use std::{
 
 use indicatif::DecimalBytes;
 use tokio::time::{MissedTickBehavior, interval};
-use twolane::{Endpoint, StreamError, WriteError, XStream};
+use twolane::{Endpoint, StreamError, XStream};
 
 use super::{Problem, TICK, short};
 use crate::{
     exit::Exit,
     output::{Event, Output, in_one_line, nanos, now_ns},
     signals::Signals,
-    transfer::{Expected, FileName, Inbox, Meter, Offer, Receipt, ReceiveError, Rehearsal, receive},
+    transfer::{Expected, FileName, Inbox, Meter, Offer, Receipt, ReceiveError, Rehearsal, Unconfirmed, receive},
 };
 
 /// One file that arrives.
@@ -131,4 +131,4 @@ impl Transfer {
     }
 }
 
-type Received = (Receipt, Result<(), WriteError>);
+type Received = (Receipt, Result<(), Unconfirmed>);

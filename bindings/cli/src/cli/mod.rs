@@ -1,5 +1,6 @@
 //! What the programs have in common: how they start, how they reach the network, how they end.
 
+mod announce;
 mod args;
 mod arrival;
 pub mod doctor;
@@ -17,7 +18,11 @@ use std::{
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-pub use self::{args::Net, size::parse_size};
+pub use self::{
+    announce::announce,
+    args::{Net, quoted},
+    size::parse_size,
+};
 use crate::{
     exit::Exit,
     output::{self, ErrorLane, Event, Failure, Output, in_one_line},

@@ -1,26 +1,25 @@
 //! `receiver`: takes files from senders.
 
-use std::{ffi::OsString, path::PathBuf, pin::pin, process::ExitCode, time::Duration};
+use std::{collections::HashMap, ffi::OsString, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use tokio::{task::JoinSet, time::timeout};
-use twolane::{AcceptError, Endpoint, Ticket, XStream};
+use twolane::{AcceptError, Endpoint, PublicKey, StreamError, Ticket, XStream};
 
-use super::{Net, Problem, Tally, args::quoted, arrival::Transfer, parse_size};
+use super::{Net, Problem, Tally, announce, arrival::Transfer, parse_size, quoted};
 use crate::{
     exit::{self, Exit},
-    output::{Event, Output, nanos},
+    output::{Event, Output, nanos, now_ns},
     signals::Signals,
-    transfer::{Gathering, Inbox, Meter, Offer, PART_PROTOCOL, PROTOCOL, Rehearsal, SPREAD_PROTOCOL},
+    transfer::{Gathering, Inbox, Meter, Offer, PART_PROTOCOL, PROTOCOL, Reason, Rehearsal, SPREAD_PROTOCOL},
 };
 
-/// How long the ticket waits for a relay. Without a network nobody waits longer than this; with one, a relay answers in
-/// 0.2 s, and one that answers later is told of when it does.
-const RELAY_WAIT: Duration = Duration::from_millis(500);
-/// When it is time to say that no relay answers.
-const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 /// Files that arrive at the same time. Further senders wait, and are told "busy" if that takes too long.
 const TRANSFERS: usize = 16;
+/// Of those, from one peer: one that does nothing keeps its places for ten minutes, and is not to have all of them.
+const TRANSFERS_OF_ONE: usize = 4;
+/// How long a sender may take to hear that it has too many.
+const REFUSAL: Duration = Duration::from_secs(5);
 /// How long the end may take: senders hear why, and read what was confirmed.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
@@ -129,13 +128,10 @@ struct Receiver {
 impl Receiver {
     async fn serve(&self) -> Result<Tally, Problem> {
         let mut events = self.endpoint.events();
-        let mut waits = self.args.net.has_relay() && !self.endpoint.online(RELAY_WAIT).await;
-        let mut ticket = self.endpoint.ticket();
-        self.announce(&ticket, true);
-
-        let mut patience = RELAY_PATIENCE - RELAY_WAIT;
-        let mut online = pin!(self.endpoint.online(patience));
+        let tell = |ticket: &Ticket, first| self.announce(ticket, first);
+        let mut announcing = pin!(announce(&self.endpoint, &self.args.net, tell, |message| self.output.warn(message)));
         let mut transfers = JoinSet::new();
+        let mut shares = Shares::default();
         let (mut number, mut tally) = (0, Tally::default());
         loop {
             let free = if self.args.once { number == 0 } else { transfers.len() < TRANSFERS };
@@ -154,12 +150,22 @@ impl Receiver {
                 accepted = self.endpoint.accept_bi(&[PROTOCOL, SPREAD_PROTOCOL]), if free => {
                     let (protocol, stream) = accepted.map_err(nothing_more)?;
                     number += 1;
-                    transfers.spawn(self.transfer(number, stream, protocol.as_str() == SPREAD_PROTOCOL).run());
+                    match shares.take(stream.peer()) {
+                        Some(share) => {
+                            let transfer = self.transfer(number, stream, protocol.as_str() == SPREAD_PROTOCOL);
+                            transfers.spawn(async move {
+                                let _share = share;
+                                transfer.run().await
+                            });
+                        }
+                        None => self.refuse(number, stream),
+                    }
                 }
                 part = self.endpoint.accept_bi(&[PART_PROTOCOL]) => {
                     let (_, stream) = part.map_err(nothing_more)?;
                     self.gathering.add(stream);
                 }
+                () = self.gathering.expire() => {}
                 Some(done) = transfers.join_next() => {
                     let done = done.unwrap_or_else(|error| {
                         Err(Problem::because(Exit::Failure, "a transfer broke", &error))
@@ -176,23 +182,7 @@ impl Receiver {
                         Err(problem) => self.output.say(format_args!("{}", problem.message)),
                     }
                 }
-                known = &mut online, if waits => {
-                    if known {
-                        waits = false;
-                        let now = self.endpoint.ticket();
-                        if now != ticket {
-                            ticket = now;
-                            self.announce(&ticket, false);
-                        }
-                    } else {
-                        // Said once; what comes later is told of when it comes.
-                        if patience < RELAY_PATIENCE {
-                            self.output.warn("no relay can be reached: senders must reach this machine directly".into());
-                        }
-                        patience = Duration::from_secs(24 * 3600);
-                        online.set(self.endpoint.online(patience));
-                    }
-                }
+                never = &mut announcing => match never {},
                 Some(event) = events.next() => self.on_event(&event),
             }
         }
@@ -242,6 +232,23 @@ impl Receiver {
         }
     }
 
+    /// Tells a sender that it has as many transfers under way as it may have.
+    fn refuse(&self, number: u64, mut stream: XStream) {
+        let (peer, code) = (stream.get_remote_id52(), Reason::Busy.code());
+        let message = format!("{TRANSFERS_OF_ONE} files of this sender are arriving, which is the most for one");
+        let told = StreamError::new(code, &message);
+        tokio::spawn(async move { timeout(REFUSAL, stream.fail(told)).await });
+        self.output.say(format_args!("a file from {peer} was not taken: {message}"));
+        self.output.event(Event::Failed {
+            transfer: number,
+            peer,
+            code: Some(code),
+            message,
+            bytes: 0,
+            at_ns: now_ns(),
+        });
+    }
+
     fn transfer(&self, number: u64, stream: XStream, spread: bool) -> Transfer {
         let offer = Offer::from_bytes(stream.metadata()).ok();
         let spread = spread.then(|| {
@@ -260,6 +267,19 @@ impl Receiver {
             output: self.output,
             signals: self.signals.clone(),
         }
+    }
+}
+
+/// How many transfers each peer has under way: one for each clone that somebody holds.
+#[derive(Debug, Default)]
+struct Shares(HashMap<PublicKey, Arc<()>>);
+
+impl Shares {
+    /// To be held as long as a transfer goes on. `None` if the peer has as many as it may have.
+    fn take(&mut self, peer: PublicKey) -> Option<Arc<()>> {
+        self.0.retain(|_, share| Arc::strong_count(share) > 1);
+        let share = self.0.entry(peer).or_default();
+        (Arc::strong_count(share) <= TRANSFERS_OF_ONE).then(|| share.clone())
     }
 }
 

@@ -114,8 +114,8 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
     };
     let mut tally = Tally::default();
     let mut result = Ok(());
-    for (input, name) in &files {
-        match session.send(input, name).await {
+    for (number, (input, name)) in (1..).zip(&files) {
+        match session.send(number, input, name).await {
             Ok(receipt) => {
                 tally.files += 1;
                 tally.bytes += receipt.bytes;
@@ -176,15 +176,15 @@ struct Session {
 }
 
 impl Session {
-    async fn send(&mut self, input: &Input, name: &str) -> Result<Receipt, Problem> {
+    async fn send(&mut self, number: u64, input: &Input, name: &str) -> Result<Receipt, Problem> {
         let mut source = Source::start(input, name.to_owned())
             .map_err(|error| Problem::because(Exit::Failure, &format!("{name} cannot be sent"), &error))?;
         let bar = Bar::new(&self.output, name, source.offer().size);
         let meter = Meter::default();
-        let result = match self.open(&mut source, name, &bar).await {
+        let result = match self.open(number, &mut source, name, &bar).await {
             Ok((mut stream, mut parts)) => {
                 let started = Instant::now();
-                let sent = self.transfer(&mut stream, &mut parts, &mut source, &meter, &bar).await;
+                let sent = self.transfer(number, &mut stream, &mut parts, &mut source, &meter, &bar).await;
                 sent.map(|receipt| (receipt, started.elapsed()))
             }
             Err(stop) => Err(stop),
@@ -193,14 +193,20 @@ impl Session {
         bar.clear();
         match result {
             Ok((receipt, elapsed)) => {
-                self.stored(name, &receipt, elapsed);
+                self.stored(number, name, &receipt, elapsed);
                 Ok(receipt)
             }
             Err(stop) => Err(self.problem(name, stop, &meter, at_ns)),
         }
     }
 
-    async fn open(&mut self, source: &mut Source, name: &str, bar: &Bar) -> Result<(XStream, Parts), Stop> {
+    async fn open(
+        &mut self,
+        number: u64,
+        source: &mut Source,
+        name: &str,
+        bar: &Bar,
+    ) -> Result<(XStream, Parts), Stop> {
         let started = Instant::now();
         let (endpoint, ticket, bound) = (self.endpoint.clone(), self.ticket.clone(), self.bound);
         let signals = self.signals.clone();
@@ -213,12 +219,13 @@ impl Session {
                 opened = &mut opening => break opened?,
             }
         };
-        self.output.event(Event::Stream { name: name.to_owned(), open_ns: nanos(started.elapsed()) });
+        self.output.event(Event::Stream { transfer: number, name: name.to_owned(), open_ns: nanos(started.elapsed()) });
         Ok(opened)
     }
 
     async fn transfer(
         &mut self,
+        number: u64,
         stream: &mut XStream,
         parts: &mut Parts,
         source: &mut Source,
@@ -244,7 +251,7 @@ impl Session {
                         bar.show(bytes, self.path.as_deref());
                         if shown.replace(bytes) != Some(bytes) {
                             self.output.event(Event::Progress {
-                                transfer: 0,
+                                transfer: number,
                                 bytes,
                                 size,
                                 elapsed_ns: nanos(started.elapsed()),
@@ -284,9 +291,9 @@ impl Session {
         }
     }
 
-    fn stored(&self, name: &str, receipt: &Receipt, elapsed: Duration) {
+    fn stored(&self, number: u64, name: &str, receipt: &Receipt, elapsed: Duration) {
         self.output.event(Event::Stored {
-            transfer: 0,
+            transfer: number,
             name: receipt.stored.clone(),
             bytes: receipt.bytes,
             blake3: receipt.blake3.clone(),

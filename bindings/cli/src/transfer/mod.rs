@@ -17,6 +17,7 @@
 //! Either side may fail the stream at any time; the codes are those of [`Reason`]. Of the acceptor's errors the details
 //! are a JSON object with the bytes of the file it had taken, `{"received": 65536}`.
 
+mod early;
 mod meter;
 mod name;
 mod offer;
@@ -34,7 +35,7 @@ pub use self::{
     offer::{Offer, Receipt, RefusalDetails, Spread},
     plan::Plan,
     reason::Reason,
-    receive::{ReceiveError, Rehearsal, receive},
+    receive::{ReceiveError, Rehearsal, Unconfirmed, receive},
     send::{SendError, refusal, send},
     source::{Input, Source},
     store::{Inbox, StoreError},

@@ -24,11 +24,13 @@ pub enum Reason {
     Interrupted,
     /// The other side did nothing for too long.
     Silent,
+    /// The sender has as many transfers under way at the receiver as one peer may have.
+    Busy,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Protocol,
         Self::Name,
         Self::Exists,
@@ -39,6 +41,7 @@ impl Reason {
         Self::Source,
         Self::Interrupted,
         Self::Silent,
+        Self::Busy,
     ];
 
     /// The number on the wire.
@@ -54,6 +57,7 @@ impl Reason {
             Self::Source => 8,
             Self::Interrupted => 9,
             Self::Silent => 10,
+            Self::Busy => 11,
         }
     }
 
@@ -72,6 +76,7 @@ impl Reason {
             Self::Hash => "send it again",
             Self::Size => "send it again once nothing changes the file any more",
             Self::Source | Self::Silent => "try again",
+            Self::Busy => "send it again once the others have arrived",
             Self::Interrupted => "start the receiver again",
         }
     }

@@ -16,6 +16,10 @@ use super::{
 /// The length of a BLAKE3 hash.
 const HASH: usize = blake3::OUT_LEN;
 
+/// How long a sender may take to hear that its file is stored. It is some 200 bytes, and a connection that is dead is
+/// found within 20 s; a sender that lives and takes them not would keep its place at the receiver for ever.
+const CONFIRM: Duration = Duration::from_secs(30);
+
 /// A refusal half-way, to try out the error lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rehearsal {
@@ -82,7 +86,20 @@ pub enum ReceiveError {
     Read(#[source] ReadError),
 }
 
-/// Takes a file from a stream, and the ones beside it that are `expected`, and stores it, unless `stop` resolves before all of it has come.
+/// Why a sender may not know that its file is stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unconfirmed {
+    /// The stream or the connection has ended.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The sender is connected and does not take it.
+    #[error("the sender did not take the receipt within {0:?}")]
+    Silent(Duration),
+}
+
+/// Takes a file from a stream, and the ones beside it that are `expected`, and stores it, unless `stop` resolves before
+/// all of it has come.
 ///
 /// The `Result` inside says whether the sender could be told that the file is stored: it is, either way.
 ///
@@ -99,7 +116,7 @@ pub async fn receive(
     rehearsal: Option<Rehearsal>,
     meter: &Meter,
     stop: impl Future<Output = ()>,
-) -> Result<(Receipt, Result<(), WriteError>), ReceiveError> {
+) -> Result<(Receipt, Result<(), Unconfirmed>), ReceiveError> {
     let offer = Offer::from_bytes(stream.metadata()).map_err(ReceiveError::Offer)?;
     let name = FileName::from_offer(&offer.name)?;
     let inbox = inbox.clone();
@@ -118,7 +135,7 @@ pub async fn receive(
             return Err(error);
         }
     };
-    let told = confirm(stream, &receipt).await;
+    let told = in_time(confirm(stream, &receipt)).await;
     Ok((receipt, told))
 }
 
@@ -260,6 +277,10 @@ async fn confirm(stream: &mut XStream, receipt: &Receipt) -> Result<(), WriteErr
     stream.delivered().await
 }
 
+async fn in_time(confirming: impl Future<Output = Result<(), WriteError>>) -> Result<(), Unconfirmed> {
+    Ok(timeout(CONFIRM, confirming).await.map_err(|_| Unconfirmed::Silent(CONFIRM))??)
+}
+
 /// A thread that hashes and writes, a few chunks behind the network.
 struct Disk {
     /// `None` once there is nothing more to write.
@@ -339,5 +360,19 @@ impl From<ReadError> for ReceiveError {
             ReadError::Lost(lost) => Self::Lost(lost),
             other => Self::Read(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_does_not_take_its_receipt_is_not_waited_for() {
+        let waited = tokio::time::Instant::now();
+        let told = in_time(std::future::pending()).await;
+        assert!(matches!(told, Err(Unconfirmed::Silent(CONFIRM))), "{told:?}");
+        assert_eq!(waited.elapsed(), CONFIRM);
+        assert!(in_time(async { Ok(()) }).await.is_ok());
     }
 }

@@ -111,9 +111,14 @@ impl Source {
     }
 }
 
+/// The length of a file, if it is known. Of files that the system makes while they are read, as those below `/proc`, it
+/// is said to be 0.
 fn regular_size(path: &Path) -> io::Result<Option<u64>> {
     let metadata = path.metadata()?;
-    Ok(metadata.is_file().then_some(metadata.len()))
+    if !metadata.is_file() || (metadata.len() == 0 && File::open(path)?.read(&mut [0])? > 0) {
+        return Ok(None);
+    }
+    Ok(Some(metadata.len()))
 }
 
 fn read(input: &mut impl Read, chunks: &mpsc::Sender<io::Result<Item>>) -> io::Result<()> {

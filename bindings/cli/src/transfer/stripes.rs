@@ -1,24 +1,27 @@
 //! A file's bytes in their order, over one stream or spread over several.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use n0_future::try_join_all;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep_until, timeout},
+};
 use twolane::{
     Endpoint, GetStreamError, PublicKey, ReadError, RecvStream, SendStream, StreamOptions, WriteError, XStream,
 };
 
-use super::{PART_PROTOCOL, Plan};
+use super::{
+    PART_PROTOCOL, Plan,
+    early::{Early, GATHER, Key},
+};
 
-/// How long the streams beside the first may take to be opened, and to arrive. Each is a round trip.
-const GATHER: Duration = Duration::from_secs(30);
-/// Streams that are kept for an offer which is yet to be read, those of all senders together: eight transfers' worth.
-const MAX_EARLY: usize = 64;
 /// How long the first stream is asked why another one has ended. Its reason is under way at that time.
 const REASON: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,7 @@ struct PartOffer {
 #[derive(Debug, Default)]
 pub struct Parts {
     plan: Option<Plan>,
+    /// As many as are planned beside the first, in their order.
     streams: Vec<XStream>,
 }
 
@@ -60,21 +64,13 @@ impl Parts {
         plan: Plan,
         id: TransferId,
     ) -> Result<Self, GetStreamError> {
-        let mut opening = JoinSet::new();
-        for part in 1..plan.streams() {
-            let endpoint = endpoint.clone();
+        let opening = (1..plan.streams()).map(|part| {
             let metadata = serde_json::to_vec(&PartOffer { id, part }).unwrap_or_default();
             let options =
                 StreamOptions { metadata: metadata.into(), timeout: Some(GATHER), ..StreamOptions::default() };
-            opening.spawn(async move { (part, endpoint.get_stream_with(peer, PART_PROTOCOL, options).await) });
-        }
-        let mut streams = Vec::new();
-        while let Some(opened) = opening.join_next().await {
-            let Ok((part, stream)) = opened else { continue };
-            streams.push((part, stream?));
-        }
-        streams.sort_by_key(|(part, _)| *part);
-        Ok(Self { plan: Some(plan), streams: streams.into_iter().map(|(_, stream)| stream).collect() })
+            endpoint.get_stream_with(peer, PART_PROTOCOL, options)
+        });
+        Ok(Self { plan: Some(plan), streams: try_join_all(opening).await? })
     }
 
     /// Writes the file's next bytes, of which `offset` were written before.
@@ -91,9 +87,9 @@ impl Parts {
             let range = plan.at(offset);
             let len = usize::try_from(range.len).unwrap_or(usize::MAX).min(data.len());
             let piece = data.split_to(len);
-            match range.stream.checked_sub(1).map(|part| self.streams.get_mut(part)) {
-                Some(Some(stream)) => stream.write_chunk(piece).await?,
-                _ => first.write_chunk(piece).await?,
+            match range.stream.checked_sub(1) {
+                None => first.write_chunk(piece).await?,
+                Some(part) => self.streams[part].write_chunk(piece).await?,
             }
             offset += len as u64;
         }
@@ -114,17 +110,7 @@ pub struct Gathering(Arc<Mutex<Waiting>>);
 struct Waiting {
     expected: HashMap<Key, mpsc::Sender<(usize, XStream)>>,
     /// Streams that came before their offer was read: the two take different ways through the endpoint.
-    early: VecDeque<Early>,
-}
-
-type Key = (PublicKey, TransferId);
-
-#[derive(Debug)]
-struct Early {
-    key: Key,
-    part: usize,
-    stream: XStream,
-    since: Instant,
+    early: Early<XStream>,
 }
 
 /// The streams beside the first that a receiver waits for. Dropped, it waits for none.
@@ -145,35 +131,37 @@ impl Gathering {
         if waiting.expected.contains_key(&key) {
             return None;
         }
-        let (here, others) = std::mem::take(&mut waiting.early).into_iter().partition(|early| early.key == key);
-        waiting.early = others;
-        let here: VecDeque<Early> = here;
-        for Early { part, stream, .. } in here {
-            let _ = sender.try_send((part, stream));
+        for part in waiting.early.take(key) {
+            let _ = sender.try_send(part);
         }
         waiting.expected.insert(key, sender);
         drop(waiting);
         Some(Expected { gathering: self.clone(), key, plan, arriving })
     }
 
-    /// A stream of [`PART_PROTOCOL`] has come. One that nobody expects within half a minute is dropped, which its sender
-    /// notices.
+    /// A stream of [`PART_PROTOCOL`] has come. It is kept for a while if nobody expects it yet.
     pub fn add(&self, stream: XStream) {
         let Ok(PartOffer { id, part }) = serde_json::from_slice(stream.metadata()) else {
             return;
         };
-        let (key, now) = ((stream.peer(), id), Instant::now());
+        let key = (stream.peer(), id);
         let mut waiting = self.lock();
         if let Some(sender) = waiting.expected.get(&key) {
             // Of more than were planned none has room.
             let _ = sender.try_send((part, stream));
             return;
         }
-        waiting.early.retain(|early| now - early.since < GATHER);
-        if waiting.early.len() == MAX_EARLY {
-            waiting.early.pop_front();
-        }
-        waiting.early.push_back(Early { key, part, stream, since: now });
+        waiting.early.add(key, (part, stream), Instant::now());
+    }
+
+    /// Drops streams that nobody has expected for half a minute, which their senders notice, and returns when that has
+    /// happened once; if there are none, never. Cancel-safe.
+    pub async fn expire(&self) {
+        let Some(at) = self.lock().early.next_expiry() else {
+            return std::future::pending().await;
+        };
+        sleep_until(at.into()).await;
+        self.lock().early.expire(Instant::now());
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {

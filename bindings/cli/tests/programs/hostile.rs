@@ -79,6 +79,47 @@ async fn a_file_that_is_not_what_its_offer_or_hash_says_is_not_stored() {
 }
 
 #[tokio::test]
+async fn a_peer_that_holds_its_transfers_open_leaves_places_for_others() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    let peer = endpoint().await;
+    let mut held = Vec::new();
+    for number in 0..16 {
+        held.push(open(&peer, &ticket, &format!(r#"{{"name":"{number}"}}"#)).await);
+    }
+    let (_guard, path, data) = file("data", 1000);
+    let ended = tokio::task::spawn_blocking(move || sent(&ticket, [path])).await.unwrap();
+    ended.done();
+    assert_eq!(std::fs::read(inbox.path().join("data")).unwrap(), data);
+    // Those over its share are told why, and the others are left alone.
+    for stream in held.split_off(4) {
+        assert_eq!(code(stream).await, Reason::Busy.code());
+    }
+    let hash = blake3::hash(b"data");
+    for mut stream in held {
+        stream.write_all(b"data").await.unwrap();
+        stream.write_all(hash.as_bytes()).await.unwrap();
+        stream.finish().unwrap();
+        stream.next_string().await.unwrap();
+    }
+    peer.shutdown(Duration::from_secs(5)).await;
+}
+
+/// Longer than a stream may wait for its offer.
+const LATE: Duration = Duration::from_secs(40);
+
+#[tokio::test]
+async fn a_stream_that_no_offer_follows_is_dropped_though_nothing_else_happens() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    let peer = endpoint().await;
+    let mut stray = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":9,"part":1}"#).await;
+    let ended = tokio::time::timeout(LATE, stray.read(&mut [0])).await;
+    assert!(matches!(ended, Ok(Err(ReadError::Reset { .. }))), "{ended:?}");
+    peer.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
 async fn a_sender_that_drops_its_stream_leaves_nothing() {
     let inbox = tempfile::tempdir().unwrap();
     let (receiver, ticket) = receiver(inbox.path(), &["--once"]);

@@ -89,6 +89,44 @@ fn files_of_every_size_around_a_chunk_arrive() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_the_system_makes_while_it_is_read_arrives_though_its_length_is_0() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    sent(&ticket, ["/proc/version"]).done();
+    assert_eq!(fs::read(inbox.path().join("version")).unwrap(), fs::read("/proc/version").unwrap());
+}
+
+#[test]
+fn what_a_sender_says_of_several_files_names_the_file() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (_receiver, ticket) = receiver(inbox.path(), &[]);
+    let outbox = tempfile::tempdir().unwrap();
+    let paths = ["a", "b", "c"].map(|name| outbox.path().join(name));
+    for path in &paths {
+        fs::write(path, bytes(600_000)).unwrap();
+    }
+    let sender = sent(&ticket, &paths);
+    let numbers = |pick: fn(&Event) -> Option<(u64, Option<String>)>| sender.done().picked(pick);
+    let named = [(1, Some("a".to_owned())), (2, Some("b".to_owned())), (3, Some("c".to_owned()))];
+    let opened = numbers(|event| match event {
+        Event::Stream { transfer, name, .. } => Some((*transfer, Some(name.clone()))),
+        _ => None,
+    });
+    let stored = numbers(|event| match event {
+        Event::Stored { transfer, name, .. } => Some((*transfer, Some(name.clone()))),
+        _ => None,
+    });
+    assert_eq!((opened.as_slice(), stored.as_slice()), (&named[..], &named[..]));
+    let mut moving = numbers(|event| match event {
+        Event::Progress { transfer, .. } => Some((*transfer, None)),
+        _ => None,
+    });
+    moving.dedup();
+    assert_eq!(moving, [(1, None), (2, None), (3, None)]);
+}
+
 #[test]
 fn several_senders_at_once_do_not_disturb_each_other() {
     let inbox = tempfile::tempdir().unwrap();

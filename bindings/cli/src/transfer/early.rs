@@ -1,0 +1,124 @@
+//! Streams that come before the offer which they belong to: pure.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use twolane::PublicKey;
+
+use super::TransferId;
+
+/// How long a stream may wait for its offer, which is a round trip away.
+pub(super) const GATHER: Duration = Duration::from_secs(30);
+/// Streams that are kept, those of all senders together.
+const MAX: usize = 64;
+/// Of one sender: those of two transfers.
+const MAX_OF_ONE: usize = 16;
+
+/// The sender, and which of its transfers.
+pub(super) type Key = (PublicKey, TransferId);
+
+/// A stream of a transfer, and which of its streams it is.
+pub(super) type Part<S> = (usize, S);
+
+/// Streams without an offer, the oldest first.
+#[derive(Debug)]
+pub(super) struct Early<S>(VecDeque<Waiting<S>>);
+
+#[derive(Debug)]
+struct Waiting<S> {
+    key: Key,
+    part: Part<S>,
+    until: Instant,
+}
+
+impl<S> Default for Early<S> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<S> Early<S> {
+    /// Keeps a stream. Where there is no room, the oldest one goes of the sender that has the most.
+    pub(super) fn add(&mut self, key: Key, part: Part<S>, now: Instant) {
+        if self.of(key.0) == MAX_OF_ONE {
+            self.drop_oldest_of(key.0);
+        } else if self.0.len() == MAX
+            && let Some(most) = self.0.iter().map(|waiting| waiting.key.0).max_by_key(|peer| self.of(*peer))
+        {
+            self.drop_oldest_of(most);
+        }
+        self.0.push_back(Waiting { key, part, until: now + GATHER });
+    }
+
+    /// The streams of a transfer whose offer has come.
+    pub(super) fn take(&mut self, key: Key) -> Vec<Part<S>> {
+        let (here, others): (VecDeque<_>, _) =
+            std::mem::take(&mut self.0).into_iter().partition(|waiting| waiting.key == key);
+        self.0 = others;
+        here.into_iter().map(|waiting| waiting.part).collect()
+    }
+
+    /// Drops what has waited for too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.0.retain(|waiting| now < waiting.until);
+    }
+
+    /// When there is something to drop next.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.0.front().map(|waiting| waiting.until)
+    }
+
+    fn of(&self, peer: PublicKey) -> usize {
+        self.0.iter().filter(|waiting| waiting.key.0 == peer).count()
+    }
+
+    fn drop_oldest_of(&mut self, peer: PublicKey) {
+        if let Some(oldest) = self.0.iter().position(|waiting| waiting.key.0 == peer) {
+            self.0.remove(oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twolane::SecretKey;
+
+    use super::*;
+
+    fn peer(number: u8) -> PublicKey {
+        SecretKey::from_bytes(&[number; 32]).public_key()
+    }
+
+    #[test]
+    fn a_stream_is_kept_for_its_own_offer_until_its_time_is_over() {
+        let (mut early, now, id) = (Early::default(), Instant::now(), TransferId::random());
+        early.add((peer(1), id), (1, "one"), now);
+        early.add((peer(1), id), (2, "two"), now + Duration::from_secs(1));
+        early.add((peer(2), id), (1, "another's"), now + Duration::from_secs(1));
+        early.expire(now + GATHER - Duration::from_nanos(1));
+        assert_eq!(early.next_expiry(), Some(now + GATHER));
+        early.expire(now + GATHER);
+        assert_eq!(early.take((peer(1), id)), [(2, "two")]);
+        assert_eq!(early.take((peer(1), id)), []);
+        assert_eq!(early.take((peer(2), id)), [(1, "another's")]);
+        assert_eq!(early.next_expiry(), None);
+    }
+
+    #[test]
+    fn a_stranger_that_opens_very_many_pushes_out_its_own() {
+        let (mut early, now) = (Early::default(), Instant::now());
+        let honest = (peer(1), TransferId::random());
+        for part in 1..8 {
+            early.add(honest, (part, ()), now);
+        }
+        for stranger in 2..9 {
+            for part in 0..100 {
+                early.add((peer(stranger), TransferId::random()), (part, ()), now);
+            }
+            assert!(early.of(peer(stranger)) <= MAX_OF_ONE && early.0.len() <= MAX);
+        }
+        assert_eq!(early.take(honest).len(), 7);
+    }
+}
