@@ -22,29 +22,41 @@ pub(crate) fn bench_serve(py: Python<'_>) -> PyResult<String> {
     py.detach(|| handle.block_on(serve())).map_err(failed)
 }
 
-/// Sends `count` MiB (`bulk`), or `count` requests of 64 bytes with so many in flight; returns the seconds it took.
+/// Sends pieces of 1 MiB on one stream (`bulk`), or requests of 64 bytes with so many in flight, for so many seconds after
+/// as many of `warm_up`. Returns how many were done, and the seconds that took.
 #[pyfunction]
 pub(crate) fn bench_run(
     py: Python<'_>,
     peer: &Bound<'_, PyAny>,
     kind: &str,
-    count: usize,
     in_flight: usize,
-) -> PyResult<f64> {
+    warm_up: f64,
+    seconds: f64,
+) -> PyResult<(usize, f64)> {
     let (handle, ticket, bulk) = (runtime::handle()?, ticket_from(peer)?, kind == "bulk");
-    let took = py.detach(|| {
+    let done = py.detach(|| {
         handle.block_on(async move {
             let endpoint = Endpoint::builder().offline().bind().await?;
-            let took = if bulk {
-                send(&endpoint, &ticket, count).await?
-            } else {
-                ask(&endpoint, &ticket, count, in_flight).await?
-            };
+            let mut done = (0, Duration::ZERO);
+            for seconds in [warm_up, seconds] {
+                let time = Duration::try_from_secs_f64(seconds)?;
+                done = if bulk {
+                    send(&endpoint, &ticket, time).await?
+                } else {
+                    ask(&endpoint, &ticket, time, in_flight).await?
+                };
+            }
             endpoint.shutdown(Duration::from_secs(1)).await;
-            Ok(took)
+            Ok(done)
         })
     });
-    Ok(took.map_err(failed)?.as_secs_f64())
+    done.map(|(count, took)| (count, took.as_secs_f64())).map_err(failed)
+}
+
+/// The compiler that this module was built with, and the profile.
+#[pyfunction]
+pub(crate) fn bench_built() -> (&'static str, &'static str) {
+    (env!("TWOLANE_RUSTC"), env!("TWOLANE_PROFILE"))
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -69,12 +81,13 @@ async fn serve() -> Result<String, Failure> {
     Ok(ticket)
 }
 
-async fn send(endpoint: &Endpoint, ticket: &Ticket, pieces: usize) -> Result<Duration, Failure> {
+async fn send(endpoint: &Endpoint, ticket: &Ticket, time: Duration) -> Result<(usize, Duration), Failure> {
     let mut stream = endpoint.get_stream(ticket, BULK).await?;
     let piece = Bytes::from(vec![7; PIECE]);
-    let start = Instant::now();
-    for _ in 0..pieces {
+    let (start, mut pieces) = (Instant::now(), 0);
+    while pieces == 0 || start.elapsed() < time {
         stream.write_chunk(piece.clone()).await?;
+        pieces += 1;
     }
     stream.finish()?;
     let count = stream.next_string().await?;
@@ -82,10 +95,15 @@ async fn send(endpoint: &Endpoint, ticket: &Ticket, pieces: usize) -> Result<Dur
     if count != (pieces * PIECE).to_string() {
         return Err(format!("{count} bytes arrived").into());
     }
-    Ok(took)
+    Ok((pieces, took))
 }
 
-async fn ask(endpoint: &Endpoint, ticket: &Ticket, count: usize, in_flight: usize) -> Result<Duration, Failure> {
+async fn ask(
+    endpoint: &Endpoint,
+    ticket: &Ticket,
+    time: Duration,
+    in_flight: usize,
+) -> Result<(usize, Duration), Failure> {
     let body = Bytes::from_static(&[7; 64]);
     endpoint.request(ticket, ECHO, body.clone(), PATIENCE).await?;
     let start = Instant::now();
@@ -93,16 +111,22 @@ async fn ask(endpoint: &Endpoint, ticket: &Ticket, count: usize, in_flight: usiz
     for _ in 0..in_flight {
         let (endpoint, ticket, body) = (endpoint.clone(), ticket.clone(), body.clone());
         tasks.spawn(async move {
-            for _ in 0..count / in_flight {
-                endpoint.request(&ticket, ECHO, body.clone(), PATIENCE).await?;
+            let mut count = 0;
+            while count == 0 || start.elapsed() < time {
+                let response = endpoint.request(&ticket, ECHO, body.clone(), PATIENCE).await?;
+                if *response != *body {
+                    return Err("another answer came".into());
+                }
+                count += 1;
             }
-            Ok::<_, twolane::RequestError>(())
+            Ok::<_, Failure>(count)
         });
     }
+    let mut count = 0;
     while let Some(ended) = tasks.join_next().await {
-        ended??;
+        count += ended??;
     }
-    Ok(start.elapsed())
+    Ok((count, start.elapsed()))
 }
 
 fn failed(error: Failure) -> PyErr {

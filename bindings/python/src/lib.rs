@@ -58,5 +58,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(runtime::after_fork_in_child, module)?)?;
     module.add_function(wrap_pyfunction!(bench::bench_serve, module)?)?;
     module.add_function(wrap_pyfunction!(bench::bench_run, module)?)?;
+    module.add_function(wrap_pyfunction!(bench::bench_built, module)?)?;
     Ok(())
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib.metadata
 import inspect
 import pathlib
 import re
@@ -63,3 +64,9 @@ def test_everything_public_has_a_docstring() -> None:
             for member, what in vars(value).items():
                 if not member.startswith("_") and (inspect.isfunction(what) or isinstance(what, property)):
                     assert inspect.getdoc(what), f"{name}.{member}"
+
+
+def test_the_package_carries_both_licences() -> None:
+    licences = {path.name: path.read_text() for path in importlib.metadata.files("twolane") or [] if "licenses" in path.parts}
+    for name in ["LICENSE-APACHE", "LICENSE-MIT"]:
+        assert licences[name] == (HERE / name).read_text(encoding="utf-8")
