@@ -299,9 +299,13 @@ async def ready(where: str) -> None:
     await asyncio.to_thread(sys.stdin.read)
 
 
+class Worthless(Exception):
+    """Something else was measured than what was asked for."""
+
+
 def check(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise SystemExit(f"the measurement is worth nothing: {otherwise}")
+        raise Worthless(otherwise)
 
 
 SIDES: typing.Final = {

@@ -27,7 +27,7 @@ import typing
 from collections.abc import Sequence
 
 from . import __version__, _native
-from ._bench import BODY, PIECE, SIDES, Done, Times, check
+from ._bench import BODY, PIECE, SIDES, Done, Times, Worthless, check
 
 OURS: typing.Final = "twolane"
 FEWEST: typing.Final = 5
@@ -105,13 +105,15 @@ def measure(work: Work, who: str, times: Times) -> float:
     command = [sys.executable, "-W", "ignore", "-m", "twolane.bench", "--serve", who]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None and server.stdout is not None
-        where = server.stdout.readline().strip()
-        check(where != "", f"the server of {SIDES[who].title} did not start")
         try:
+            where = server.stdout.readline().strip()
+            check(where != "", "the server did not start")
             if work.in_flight is None:
                 done = asyncio.run(SIDES[who].bulk(where, times))
             else:
                 done = asyncio.run(SIDES[who].ask(where, times, work.in_flight))
+        except* Worthless as found:
+            raise SystemExit(f"the measurement of {SIDES[who].title} is worth nothing: {found.exceptions[0]}") from None
         finally:
             server.stdin.close()
             server.wait(30)
