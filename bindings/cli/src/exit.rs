@@ -34,7 +34,8 @@ Exit codes:
     1  something failed on this side
     2  the command line: a wrong ticket, a file that cannot be read, a key that cannot be used
     3  the peer was not found, did not answer in time, or was lost
-    4  the peer refused: the name, a file of that name, the protocol, or because it was told to
+    4  the peer refused: the name, a file of that name, one too many at a time, the protocol,
+       or because it was told to
     5  the file is not stored whole: damaged, changed meanwhile, no room, or the disk failed
   130  interrupted (SIGINT); 143 terminated (SIGTERM)";
 
