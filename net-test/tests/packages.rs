@@ -52,10 +52,17 @@ fn the_code_in_a_package_includes_files_of_the_package_alone() {
                 assert!(files.contains(&included), "{folder}/{} needs {}", path.display(), included.display());
                 seen += 1;
             }
+            for read in text.split(MANIFEST).skip(1).filter_map(|rest| rest.split('"').next()) {
+                let there = files.iter().any(|file| file.starts_with(read));
+                assert!(there, "{folder}/{} reads {read}, which is not packaged", path.display());
+            }
         }
         assert!(seen > 0, "{folder} includes nothing: is this test still looking for the right words?");
     }
 }
+
+/// Before the name of what a test reads below its package.
+const MANIFEST: &str = r#"env!("CARGO_MANIFEST_DIR")).join(""#;
 
 /// The files that `include_str!` and `include_bytes!` name.
 fn included(code: &str) -> impl Iterator<Item = &str> {
