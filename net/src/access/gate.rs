@@ -41,7 +41,18 @@ pub(crate) struct Gate {
     /// The certificates that this endpoint can present.
     own: Mutex<Vec<Delegation>>,
     own_version: AtomicU64,
+    clock: Clock,
     limits: Arc<Limits>,
+}
+
+/// What time it is where certificates are checked.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock(pub(crate) fn() -> SystemTime);
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self(SystemTime::now)
+    }
 }
 
 /// What a gate is made from.
@@ -52,6 +63,7 @@ pub(crate) struct GateConfig {
     hooks: Vec<Arc<dyn DynHooks>>,
     pub(crate) revoked: RevocationList,
     pub(crate) delegations: Vec<Delegation>,
+    pub(crate) clock: Clock,
 }
 
 impl GateConfig {
@@ -73,7 +85,7 @@ impl std::fmt::Debug for GateConfig {
 
 impl Gate {
     pub(crate) fn new(us: PublicKey, config: GateConfig, limits: Arc<Limits>) -> Arc<Self> {
-        let GateConfig { access, access_changes, hooks, revoked, delegations } = config;
+        let GateConfig { access, access_changes, hooks, revoked, delegations, clock } = config;
         Arc::new(Self {
             us,
             access,
@@ -83,6 +95,7 @@ impl Gate {
             revocations: watch::Sender::new(0),
             own: Mutex::new(delegations),
             own_version: AtomicU64::new(1),
+            clock,
             limits,
         })
     }
@@ -156,7 +169,7 @@ impl Gate {
 
     /// Whether it holds now: time passes, and certificates are revoked.
     pub(crate) fn check(&self, peer: PublicKey, delegation: &Delegation) -> Result<(), DelegationError> {
-        let (now, skew) = (SystemTime::now(), self.limits.clock_skew);
+        let (now, skew) = ((self.clock.0)(), self.limits.clock_skew);
         delegation.verify(&Presented { now, skew, node: peer, audience: self.us })?;
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).check(delegation)
     }
@@ -164,12 +177,12 @@ impl Gate {
     /// How long it holds from now on, at most.
     pub(crate) fn holds_for(&self, delegation: &Delegation) -> Duration {
         let end = delegation.expires().checked_add(self.limits.clock_skew).unwrap_or_else(|| delegation.expires());
-        end.duration_since(SystemTime::now()).unwrap_or_default()
+        end.duration_since((self.clock.0)()).unwrap_or_default()
     }
 
     /// The certificate to show to `peer`, if there is one for it that holds.
     pub(crate) fn to_present(&self, peer: PublicKey) -> Option<Delegation> {
-        let presented = Presented { now: SystemTime::now(), skew: Duration::ZERO, node: self.us, audience: peer };
+        let presented = Presented { now: (self.clock.0)(), skew: Duration::ZERO, node: self.us, audience: peer };
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         own.iter().find(|delegation| delegation.verify(&presented).is_ok()).cloned()
     }

@@ -16,6 +16,8 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use twolane_id::{PublicKey, delegation::Delegation};
 
+#[cfg(test)]
+pub(crate) use self::gate::Clock;
 pub(crate) use self::{
     gate::{Gate, GateConfig, Refused},
     pairing::{Call, Pairing},

@@ -194,6 +194,13 @@ impl Builder {
         self
     }
 
+    /// The clock by which certificates of peers hold.
+    #[cfg(test)]
+    pub(crate) fn clock(mut self, clock: crate::access::Clock) -> Self {
+        self.gate.clock = clock;
+        self
+    }
+
     /// Certificates that are not taken, though they have not expired.
     pub fn revocations(mut self, revoked: RevocationList) -> Self {
         self.gate.revoked = revoked;

@@ -18,6 +18,9 @@ use crate::{
     events::Event,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Certificates are compared with the clock of the machine, which people and services set: at least this often.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
 

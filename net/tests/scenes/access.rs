@@ -1,20 +1,20 @@
 //! Who may connect and open what, and what happens when that changes.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 use tokio::sync::Notify;
 use twolane::{
     Access, AccessList, ConnectionLost, DialError, Endpoint, GetStreamError, Identity, Limits, ReadError, Reason,
-    SecretKey, StreamOptions, StreamRequest, Verdict, delegation::Pattern,
+    PublicKey, SecretKey, StreamOptions, StreamRequest, Verdict, delegation::Pattern,
 };
 
-use crate::stage::{CHAT, ECHO, connect, echo, endpoint, limits, raw, say_hello, serve_echo, soon, stream, until};
+use crate::{
+    clock::{at_its_bound, at_once},
+    stage::{BRIEF, CHAT, ECHO, connect, echo, endpoint, limits, raw, say_hello, serve_echo, soon, stream, until},
+};
 
 pub(crate) async fn guarded(access: impl Access) -> Endpoint {
     Endpoint::builder().offline().limits(limits()).access(access).bind().await.unwrap()
@@ -61,9 +61,9 @@ async fn revoking_closes_the_connection_at_once_with_words_that_the_peer_reads()
     let (mut opened, mut accepted) = stream(&client, &server).await;
     echo(&other, &server, b"hello").await;
     list.deny(client.id());
-    let error = soon(opened.read(&mut [0])).await.unwrap_err();
+    let error = at_once(opened.read(&mut [0])).await.unwrap_err();
     assert!(matches!(&error, ReadError::Lost(ConnectionLost::Forbidden { .. })), "{error:?}");
-    let error = soon(accepted.read(&mut [0])).await.unwrap_err();
+    let error = at_once(accepted.read(&mut [0])).await.unwrap_err();
     assert!(matches!(&error, ReadError::Lost(ConnectionLost::NotAllowed { .. })), "{error:?}");
     // It does not get back in, and nobody else noticed.
     let error = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap_err();
@@ -100,7 +100,7 @@ async fn a_stream_that_is_not_allowed_any_more_is_aborted_and_others_go_on() {
     let (mut opened, mut accepted) = stream(&client, &server).await;
     let mut beside = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap();
     list.revoke_for(&pattern, &client.id());
-    let error = soon(opened.read(&mut [0])).await.unwrap_err();
+    let error = at_once(opened.read(&mut [0])).await.unwrap_err();
     let ReadError::Aborted(error) = &error else { panic!("{error:?}") };
     assert!(error.text().contains("chat/1"), "{error}");
     assert!(matches!(soon(accepted.read(&mut [0])).await, Err(ReadError::EndedHere(_))));
@@ -138,11 +138,13 @@ async fn a_rule_sees_the_protocol_and_the_metadata_before_anything_is_answered()
     soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap();
 }
 
-/// Does what the metadata of a stream says: never answers, or breaks.
-struct Moody;
+/// Does what the metadata of a stream says: never answers, or breaks. Counts how often it was asked.
+#[derive(Clone, Default)]
+struct Moody(Arc<AtomicUsize>);
 
 impl Access for Moody {
     async fn stream(&self, request: &StreamRequest) -> Verdict {
+        self.0.fetch_add(1, SeqCst);
         match &request.metadata[..] {
             b"silent" => std::future::pending().await,
             b"broken" => panic!("the rule breaks on purpose"),
@@ -153,26 +155,33 @@ impl Access for Moody {
 
 #[tokio::test]
 async fn a_rule_that_breaks_or_does_not_answer_refuses_that_stream_alone() {
-    let limits = Limits { access_timeout: Duration::from_millis(200), ..limits() };
-    let server = Endpoint::builder().offline().limits(limits).access(Moody).bind().await.unwrap();
+    let limits = Limits { access_timeout: BRIEF, ..limits() };
+    let moody = Moody::default();
+    let server = Endpoint::builder().offline().limits(limits).access(moody.clone()).bind().await.unwrap();
     let client = endpoint().await;
     serve_echo(&server);
-    for mood in ["silent", "broken", "silent"] {
+    for (nth, mood) in ["silent", "broken", "silent"].into_iter().enumerate() {
         let options = StreamOptions { metadata: mood.into(), ..StreamOptions::default() };
-        let error = soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap_err();
+        let opening = client.get_stream_with(server.ticket(), ECHO, options);
+        let asked = until(|| moody.0.load(SeqCst) == 2 * nth + 1);
+        let opened = if mood == "silent" { at_its_bound(BRIEF, asked, opening).await } else { soon(opening).await };
+        let error = opened.unwrap_err();
         assert_eq!(error.rejection(), Some(Reason::Refused), "{mood}: {error:?}");
         echo(&client, &server, b"fine").await;
     }
+    assert_eq!(moody.0.load(SeqCst), 6, "once for each stream");
     assert_eq!(client.metrics().connections_dialled.get(), 1);
 }
 
-/// Waits for permission to answer about connections.
-struct Slow(Arc<Notify>, Arc<AtomicUsize>);
+/// Waits for permission to answer about every connection but one.
+struct Slow(PublicKey, Arc<Notify>, Arc<AtomicUsize>);
 
 impl Access for Slow {
-    async fn connection(&self, _: &Identity) -> Verdict {
-        self.1.fetch_add(1, SeqCst);
-        self.0.notified().await;
+    async fn connection(&self, identity: &Identity) -> Verdict {
+        if identity.peer != self.0 {
+            self.2.fetch_add(1, SeqCst);
+            self.1.notified().await;
+        }
         Verdict::Allow
     }
 }
@@ -180,17 +189,23 @@ impl Access for Slow {
 #[tokio::test]
 async fn no_stream_of_a_peer_is_looked_at_before_the_rules_have_answered() {
     let (go, asked) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
-    let server = guarded(Slow(Arc::clone(&go), Arc::clone(&asked))).await;
+    let (client, other) = (endpoint().await, endpoint().await);
+    let server = guarded(Slow(other.id(), Arc::clone(&go), Arc::clone(&asked))).await;
     serve_echo(&server);
-    let client = endpoint().await;
     let ticket = server.ticket();
     let opening = tokio::spawn({
         let client = client.clone();
         async move { client.get_stream(ticket, ECHO).await }
     });
     until(|| asked.load(SeqCst) == 1).await;
-    assert!(server.peers().is_empty());
-    assert_eq!(server.metrics().streams_accepted.get(), 0);
+    // The stream's header, which went out with HELLO, has arrived long before all of these are over.
+    const OTHERS: u64 = 20;
+    for _ in 0..OTHERS {
+        echo(&other, &server, b"let in").await;
+    }
+    assert!(server.peer(&client.id()).is_none());
+    assert_eq!(server.metrics().streams_accepted.get(), OTHERS);
+    assert!(!opening.is_finished());
     go.notify_one();
     soon(opening).await.unwrap().unwrap();
     assert_eq!(asked.load(SeqCst), 1, "once for each connection");

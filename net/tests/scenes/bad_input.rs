@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use twolane::{GetStreamError, InvalidProtocol, Limits, NextError, Reason, SecretKey, StreamOptions};
 
-use crate::stage::{
-    BRIEF, CHAT, PATIENCE, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, say_hello, serve_echo, soon,
+use crate::{
+    clock::at_its_bound,
+    stage::{
+        BRIEF, CHAT, PATIENCE, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, say_hello, serve_echo,
+        soon, until,
+    },
 };
 
 #[tokio::test]
@@ -85,7 +90,8 @@ async fn a_peer_that_sends_no_header_blocks_nobody() {
     let _control = say_hello(&connection, 5).await;
     let (mut silent, mut answer) = connection.open_bi().await.unwrap();
     silent.write_all(&[1]).await.unwrap();
-    let error = soon(answer.read_to_end(100)).await.unwrap_err();
+    let waits = until(|| server.peers().first().is_some_and(|peer| peer.streams == 1));
+    let error = at_its_bound(BRIEF, waits, answer.read_to_end(100)).await.unwrap_err();
     assert!(format!("{error:?}").contains("Reset(8)"), "{error:?}");
 }
 
@@ -94,8 +100,13 @@ async fn a_peer_that_never_says_hello_is_let_go() {
     let limits = Limits { hello_timeout: BRIEF, ..limits() };
     let server = endpoint_with(limits).await;
     let raw = raw(&SecretKey::generate()).await;
-    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
-    let closed = soon(connection.closed()).await;
+    let connected = Notify::new();
+    let heard = async {
+        let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+        connected.notify_one();
+        connection.closed().await
+    };
+    let closed = at_its_bound(BRIEF, connected.notified(), heard).await;
     let iroh::endpoint::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
     assert_eq!(close.error_code.into_inner(), 0x104);
     assert!(server.peers().is_empty());
@@ -103,7 +114,7 @@ async fn a_peer_that_never_says_hello_is_let_go() {
 
 #[tokio::test]
 async fn a_peer_that_accepts_connections_and_never_answers_is_an_error_within_the_bound() {
-    let limits = Limits { open_timeout: Duration::from_millis(300), ..limits() };
+    let limits = Limits { open_timeout: BRIEF, ..limits() };
     let client = endpoint_with(limits).await;
     // It takes the handshake, says HELLO and nothing else.
     let silent = endpoint().await;
@@ -111,8 +122,9 @@ async fn a_peer_that_accepts_connections_and_never_answers_is_an_error_within_th
     let opening = client.get_stream_with(silent.ticket(), CHAT, options);
     let (first, _accepted) = soon(async { tokio::join!(opening, silent.accept_bi(&[CHAT])) }).await;
     let _first = first.unwrap();
-    let error = soon(client.get_stream(silent.ticket(), CHAT)).await.unwrap_err();
-    assert!(matches!(error, GetStreamError::TimedOut { after } if after == Duration::from_millis(300)), "{error:?}");
+    let arrived = until(|| silent.peers()[0].streams == 2);
+    let error = at_its_bound(BRIEF, arrived, client.get_stream(silent.ticket(), CHAT)).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::TimedOut { after: BRIEF }), "{error:?}");
 }
 
 #[tokio::test]

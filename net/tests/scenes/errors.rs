@@ -1,13 +1,21 @@
 //! The error lane (invariants 2, 3 and 4).
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
+use iroh::endpoint::{QuicTransportConfig, VarInt};
 use tokio::io::AsyncReadExt;
 use twolane::{
-    GetStreamError, Limits, ReadError, SecretKey, Severity, StreamError, StreamOptions, WriteError, XStream,
+    Endpoint, GetStreamError, Limits, ReadError, SecretKey, Severity, StreamError, StreamOptions, WriteError, XStream,
 };
 
-use crate::stage::{BRIEF, endpoint_with, limits, pair, raw, raw_ticket, say_hello, soon, stream, until};
+use crate::{
+    cancellation::dropped_after,
+    clock::{at_its_bound, at_once},
+    stage::{
+        BRIEF, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, raw_with, say_hello, serve_echo, soon,
+        stream, until,
+    },
+};
 
 fn full() -> StreamError {
     StreamError::new(28, "the disk is full").with_details(b"/srv".as_slice()).unwrap()
@@ -56,6 +64,25 @@ async fn a_reader_that_starts_late_still_gets_every_byte_before_the_error() {
 }
 
 #[tokio::test]
+async fn what_a_reader_does_not_read_within_the_linger_bound_is_discarded_and_the_error_is_kept() {
+    let limits = Limits { linger: BRIEF, ..limits() };
+    let (client, server) = (endpoint().await, endpoint_with(limits).await);
+    serve_echo(&server);
+    let (mut opened, mut accepted) = stream(&client, &server).await;
+    accepted.write_all(&[1; 100_000]).await.unwrap();
+    accepted.fail(full()).await.unwrap();
+    drop(accepted);
+    let errors = opened.errors();
+    let told = async { assert_eq!(errors.next().await.unwrap().error.offset(), 100_000) };
+    at_its_bound(BRIEF, told, until(|| server.peers()[0].streams == 0)).await;
+    // What ends the lane went out before this answer.
+    echo(&client, &server, b"has it arrived?").await;
+    let (read, end) = soon(read_all(&mut opened)).await;
+    assert!(read.len() < 100_000, "{} bytes were kept", read.len());
+    assert!(matches!(end, Err(ReadError::Failed(_))), "{end:?}");
+}
+
+#[tokio::test]
 async fn tokio_reads_the_same_bytes_and_the_same_error() {
     let (_client, _server, mut opened, mut accepted) = pair().await;
     accepted.write_all(b"0123456789").await.unwrap();
@@ -71,8 +98,9 @@ async fn tokio_reads_the_same_bytes_and_the_same_error() {
 async fn an_error_arrives_while_the_data_lane_is_idle() {
     let (_client, _server, mut opened, mut accepted) = pair().await;
     let reading = tokio::spawn(async move { opened.read(&mut [0; 1]).await });
-    accepted.fail(full()).await.unwrap();
-    assert!(matches!(soon(reading).await.unwrap(), Err(ReadError::Failed(_))));
+    let (failed, read) = at_once(async { tokio::join!(accepted.fail(full()), reading) }).await;
+    failed.unwrap();
+    assert!(matches!(read.unwrap(), Err(ReadError::Failed(_))));
 }
 
 #[tokio::test]
@@ -96,10 +124,76 @@ async fn an_error_arrives_while_the_data_lane_is_full() {
         }
     })
     .await;
-    accepted.fail(full()).await.unwrap();
-    let (written, error) = soon(writing).await.unwrap();
+    let (failed, ended) = at_once(async { tokio::join!(accepted.fail(full()), writing) }).await;
+    failed.unwrap();
+    let (written, error) = ended.unwrap();
     assert!(written >= 1_900_000, "{written}");
     assert!(matches!(error, WriteError::Failed(error) if error.code() == 28));
+}
+
+/// A raw peer that takes 64 KiB of a connection's data at a time, and a stream that it has opened to `server`.
+async fn narrow(server: &Endpoint) -> (iroh::endpoint::Connection, (XStream, iroh::endpoint::RecvStream), impl Sized) {
+    let transport = QuicTransportConfig::builder().receive_window(VarInt::from_u32(1 << 16)).build();
+    let raw = raw_with(&SecretKey::generate(), transport).await;
+    let connection = soon(raw.connect(server.ticket().to_addr(), twolane::ALPN)).await.unwrap();
+    let control = say_hello(&connection, 5).await;
+    let (mut send, recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"\x01\x09\x00\x06chat/1\x00").await.unwrap();
+    let accepted = soon(server.accept_bi(&["chat/1"])).await.unwrap().1;
+    (connection, (accepted, recv), (raw, control, send))
+}
+
+#[tokio::test]
+async fn a_record_overtakes_the_most_urgent_data_of_its_own_direction() {
+    const BULK: usize = 1 << 20;
+    let server = endpoint().await;
+    let (connection, (accepted, mut recv), _held) = narrow(&server).await;
+    let (mut send, _reading) = accepted.split();
+    send.set_priority(i16::MAX).unwrap();
+    let warned = send.warn(StreamError::new(1, "first"));
+    let writing = tokio::spawn(async move {
+        send.write_all(&vec![7; BULK]).await.unwrap();
+        send.finish().unwrap();
+        send.delivered().await.unwrap();
+    });
+    // As much as the peer takes is there, and the next byte waits for it.
+    until(|| connection.stats().udp_rx.bytes > 1 << 16).await;
+    soon(warned).await.unwrap();
+    // Whatever it takes next is the record.
+    let mut error_lane = pin!(connection.accept_bi());
+    let (mut bulk, mut before) = (0, None);
+    while let Some(chunk) = soon(recv.read_chunk(1000)).await.unwrap() {
+        bulk += chunk.len();
+        if before.is_none() && dropped_after(0, &mut error_lane).await.is_some() {
+            before = Some(bulk);
+        }
+    }
+    assert!(bulk > BULK, "{bulk}");
+    assert!(before.is_some_and(|before| before < BULK / 4), "after {before:?} bytes of {bulk}");
+    soon(writing).await.unwrap();
+}
+
+#[tokio::test]
+async fn delivered_returns_when_the_peer_has_the_data_and_not_before() {
+    const LEN: usize = 1 << 18;
+    let server = endpoint().await;
+    serve_echo(&server);
+    let (connection, (mut accepted, mut recv), _held) = narrow(&server).await;
+    accepted.write_all(&[7; LEN]).await.unwrap();
+    accepted.finish().unwrap();
+    let mut delivered = pin!(accepted.delivered());
+    // A quarter of it goes out, and the peer has time to acknowledge that: none of these waits for it.
+    let client = endpoint().await;
+    for _ in 0..20 {
+        assert!(dropped_after(0, &mut delivered).await.is_none(), "{:?}", connection.stats().udp_rx);
+        echo(&client, &server, b"meanwhile").await;
+    }
+    let mut read = 0;
+    while let Some(chunk) = soon(recv.read_chunk(usize::MAX)).await.unwrap() {
+        read += chunk.len();
+    }
+    assert_eq!(read, 1 + LEN, "the answer, and the data");
+    soon(delivered).await.unwrap();
 }
 
 #[tokio::test]
@@ -108,10 +202,11 @@ async fn an_error_arrives_after_the_failing_side_has_finished_writing() {
     accepted.write_all(b"all of it").await.unwrap();
     accepted.finish().unwrap();
     assert_eq!(soon(opened.read_to_end(100)).await.unwrap(), "all of it");
-    accepted.fail(full()).await.unwrap();
     // The data was complete, and stays so; what this side still wanted to say has failed.
-    let report = soon(opened.errors().next()).await.unwrap();
-    assert_eq!(report.error.offset(), 9);
+    let errors = opened.errors();
+    let (failed, report) = at_once(async { tokio::join!(accepted.fail(full()), errors.next()) }).await;
+    failed.unwrap();
+    assert_eq!(report.unwrap().error.offset(), 9);
     assert!(matches!(soon(opened.write(b"x")).await, Err(WriteError::Failed(_))));
 }
 
@@ -131,11 +226,18 @@ async fn the_opener_can_fail_the_stream_as_well() {
 #[tokio::test]
 async fn both_sides_may_fail_at_the_same_moment() {
     let (_client, _server, mut opened, mut accepted) = pair().await;
-    let (one, other) = soon(async { tokio::join!(opened.fail(full()), accepted.fail(full())) }).await;
-    // Whoever was told first may find its own error late; neither hangs, and both have ended.
-    assert!(one.is_ok() || other.is_ok());
-    assert!(soon(opened.read(&mut [0; 1])).await.is_err());
-    assert!(soon(accepted.read(&mut [0; 1])).await.is_err());
+    at_once(async {
+        let (one, other) = tokio::join!(opened.fail(full()), accepted.fail(full()));
+        // Whoever was told first may find its own error late.
+        assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+        for stream in [&mut opened, &mut accepted] {
+            let read = stream.read(&mut [0; 1]).await;
+            assert!(matches!(read, Err(ReadError::Failed(_) | ReadError::EndedHere(_))), "{read:?}");
+            let write = stream.write(b"x").await;
+            assert!(matches!(write, Err(WriteError::Failed(_) | WriteError::EndedHere)), "{write:?}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -323,7 +425,7 @@ async fn errors_that_are_asked_for_after_the_loss_end_at_once() {
     let (client, server, opened, _accepted) = pair().await;
     server.shutdown(Duration::ZERO).await;
     until(|| client.peers().is_empty()).await;
-    assert_eq!(soon(opened.errors().next()).await, None);
+    assert_eq!(at_once(opened.errors().next()).await, None);
 }
 
 #[tokio::test]

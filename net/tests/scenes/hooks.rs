@@ -1,14 +1,20 @@
 //! Hooks are called in pairs, and break nothing when they break.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use tokio::sync::Notify;
-use twolane::{ConnectionLost, DialError, Endpoint, Hooks, Identity, Limits, PublicKey, Verdict};
+use twolane::{Access, ConnectionLost, DialError, Endpoint, Hooks, Identity, Limits, PublicKey, Verdict};
 
-use crate::stage::{connect, echo, endpoint, limits, serve_echo, soon, until};
+use crate::{
+    clock::at_its_bound,
+    stage::{BRIEF, connect, echo, endpoint, limits, serve_echo, soon, until},
+};
 
 #[derive(Clone, Default)]
 struct Diary(Arc<Mutex<Vec<(PublicKey, &'static str)>>>);
@@ -140,11 +146,82 @@ impl Hooks for Stuck {
 #[tokio::test]
 async fn a_hook_that_hangs_holds_up_its_own_next_call_alone_and_for_a_bounded_time() {
     let diary = Diary::default();
-    let limits = Limits { access_timeout: Duration::from_millis(300), ..limits() };
+    let limits = Limits { access_timeout: BRIEF, ..limits() };
     let server = Endpoint::builder().offline().limits(limits).hooks(Stuck(diary.clone())).bind().await.unwrap();
     serve_echo(&server);
     let client = endpoint().await;
-    echo(&client, &server, b"not held up").await;
-    connect(&client, &server).await.close("");
-    until(|| diary.of(client.id()) == ["on_connect", "on_disconnect"]).await;
+    let gone = async {
+        echo(&client, &server, b"not held up").await;
+        until(|| diary.of(client.id()) == ["on_connect"]).await;
+        connect(&client, &server).await.close("");
+        until(|| server.peers().is_empty()).await;
+    };
+    at_its_bound(BRIEF, gone, until(|| diary.of(client.id()) == ["on_connect", "on_disconnect"])).await;
+}
+
+/// Where something is asked about a connection.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum At {
+    Rule,
+    BeforeDial,
+    AfterHandshake,
+}
+
+/// Panics at one place or gives no answer there, once.
+#[derive(Clone)]
+struct Once {
+    at: At,
+    panics: bool,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Once {
+    async fn answer(&self, at: At) -> Verdict {
+        if at != self.at || self.asked.fetch_add(1, SeqCst) > 0 {
+            return Verdict::Allow;
+        }
+        assert!(!self.panics, "on purpose, {at:?}");
+        std::future::pending().await
+    }
+}
+
+impl Access for Once {
+    async fn connection(&self, _: &Identity) -> Verdict {
+        self.answer(At::Rule).await
+    }
+}
+
+impl Hooks for Once {
+    async fn before_dial(&self, _: PublicKey) -> Verdict {
+        self.answer(At::BeforeDial).await
+    }
+
+    async fn after_handshake(&self, _: &Identity) -> Verdict {
+        self.answer(At::AfterHandshake).await
+    }
+}
+
+#[tokio::test]
+async fn a_rule_or_hook_that_breaks_or_does_not_answer_refuses_that_connection_alone() {
+    for at in [At::Rule, At::BeforeDial, At::AfterHandshake] {
+        for panics in [true, false] {
+            let once = Once { at, panics, asked: Arc::default() };
+            let limits = Limits { access_timeout: BRIEF, ..limits() };
+            let broken = Endpoint::builder().offline().limits(limits).access(once.clone()).hooks(once.clone());
+            let (broken, peer) = (broken.bind().await.unwrap(), endpoint().await);
+            // Whoever dials, the one who asks refuses.
+            let dial = broken.connect(peer.ticket());
+            let asked = until(|| once.asked.load(SeqCst) == 1);
+            let error = if panics { soon(dial).await } else { at_its_bound(BRIEF, asked, dial).await }.unwrap_err();
+            let refused = match &error {
+                DialError::NotAllowed { reason } | DialError::Lost(ConnectionLost::NotAllowed { reason }) => {
+                    reason.contains(if panics { "broke over it" } else { "no answer within" })
+                }
+                _ => false,
+            };
+            assert!(refused, "{at:?}, panics {panics}: {error:?}");
+            soon(broken.connect(peer.ticket())).await.unwrap();
+            assert_eq!(once.asked.load(SeqCst), 2, "{at:?}, panics {panics}");
+        }
+    }
 }

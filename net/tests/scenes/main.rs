@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod cancellation;
+mod clock;
 mod delegation;
 mod ends;
 mod errors;
@@ -19,6 +20,7 @@ mod peers;
 mod pieces;
 mod relay;
 mod requests;
+mod seed;
 mod sharing;
 mod stage;
 mod status;

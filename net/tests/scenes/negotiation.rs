@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use twolane::{AcceptError, Limits, Reason, StreamOptions};
 
-use crate::stage::{CHAT, ECHO, connect, echo, endpoint, endpoint_with, limits, serve_echo, soon, stream};
+use crate::{
+    clock::{at_its_bound, at_once},
+    stage::{BRIEF, CHAT, ECHO, connect, echo, endpoint, endpoint_with, limits, serve_echo, soon, stream, until},
+};
 
 #[tokio::test]
 async fn an_unknown_protocol_is_rejected_and_nothing_else_disturbed() {
@@ -71,10 +74,11 @@ async fn a_stream_that_comes_between_two_calls_waits_for_the_next_one() {
 
 #[tokio::test]
 async fn a_stream_that_nobody_accepts_is_told_busy_within_the_bound() {
-    let limits = Limits { accept_timeout: Duration::from_millis(100), ..limits() };
+    let limits = Limits { accept_timeout: BRIEF, ..limits() };
     let (client, server) = (endpoint().await, endpoint_with(limits).await);
     let (_first, _accepted) = stream(&client, &server).await;
-    let error = soon(client.get_stream(server.ticket(), CHAT)).await.unwrap_err();
+    let arrived = until(|| server.peers()[0].streams == 2);
+    let error = at_its_bound(BRIEF, arrived, client.get_stream(server.ticket(), CHAT)).await.unwrap_err();
     assert_eq!(error.rejection(), Some(Reason::Busy));
     assert!(error.is_retryable());
 }
@@ -86,7 +90,7 @@ async fn more_streams_than_may_wait_are_told_busy_at_once() {
     let (_first, _accepted) = stream(&client, &server).await;
     let ticket = server.ticket();
     // Two of three wait, for longer than the scene has patience.
-    let first = soon(async {
+    let first = at_once(async {
         let call = || client.get_stream(&ticket, CHAT);
         tokio::select! { first = call() => first, first = call() => first, first = call() => first }
     })

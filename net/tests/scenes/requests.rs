@@ -11,7 +11,10 @@ use std::{
 use tokio::sync::Notify;
 use twolane::{Event, GetStreamError, Limits, Phase, Reason, RequestFailure, SecretKey, StreamError};
 
-use crate::stage::{BRIEF, PATIENCE, endpoint, endpoint_with, limits, raw, raw_ticket, say_hello, soon};
+use crate::{
+    clock::at_its_bound,
+    stage::{BRIEF, PATIENCE, endpoint, endpoint_with, limits, raw, raw_ticket, say_hello, soon},
+};
 
 #[tokio::test]
 async fn a_request_gets_its_response() {
@@ -53,7 +56,7 @@ async fn a_rejected_request_was_not_handled() {
 #[tokio::test]
 async fn the_deadline_covers_a_handler_that_never_answers_and_drops_it() {
     let (client, server) = (endpoint().await, endpoint().await);
-    let dropped = Arc::new(Notify::new());
+    let (called, dropped) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     struct OnDrop(Arc<Notify>);
     impl Drop for OnDrop {
         fn drop(&mut self) {
@@ -62,8 +65,9 @@ async fn the_deadline_covers_a_handler_that_never_answers_and_drops_it() {
     }
     server
         .serve_requests("slow/1", {
-            let dropped = Arc::clone(&dropped);
+            let (called, dropped) = (Arc::clone(&called), Arc::clone(&dropped));
             move |_| {
+                called.notify_one();
                 let guard = OnDrop(Arc::clone(&dropped));
                 async move {
                     let _guard = guard;
@@ -73,9 +77,9 @@ async fn the_deadline_covers_a_handler_that_never_answers_and_drops_it() {
         })
         .unwrap();
     client.connect(server.ticket()).await.unwrap();
-    let deadline = BRIEF;
-    let error = client.request(server.ticket(), "slow/1", "", deadline).await.unwrap_err();
-    assert!(matches!(error.cause, RequestFailure::Deadline(bound) if bound == deadline));
+    let request = client.request(server.ticket(), "slow/1", "", BRIEF);
+    let error = at_its_bound(BRIEF, called.notified(), request).await.unwrap_err();
+    assert!(matches!(error.cause, RequestFailure::Deadline(BRIEF)));
     assert_eq!(error.phase, Phase::Answer);
     soon(dropped.notified()).await;
 }

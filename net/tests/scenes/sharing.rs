@@ -1,7 +1,5 @@
 //! What a peer may hold unread is bounded for all its streams together, and paused ones leave room for the others.
 
-use std::time::Duration;
-
 use tokio::io::AsyncReadExt;
 use twolane::{Endpoint, Limits, XStream};
 
@@ -16,14 +14,26 @@ async fn cast() -> (Endpoint, Endpoint) {
     (client, server)
 }
 
-/// Writes until nothing more is taken for a while, and tells how much that was.
-async fn fill(stream: &mut XStream) -> u64 {
+/// Requests that go there and back while a writer that has room would go on: each gives it a turn, and has a packet
+/// between the two sides to itself.
+const ROUND: usize = 100;
+
+/// Writes until nothing more is taken, and tells how much that was.
+async fn fill(client: &Endpoint, server: &Endpoint, stream: &mut XStream) -> u64 {
     let mut sum = 0;
     let piece = vec![7; 16 * 1024];
-    while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), stream.write(&piece)).await {
-        sum += written.unwrap() as u64;
+    loop {
+        let round = async {
+            for _ in 0..ROUND {
+                client.request(server.ticket(), "rpc/1", "round", PATIENCE).await.unwrap();
+            }
+        };
+        tokio::select! {
+            biased;
+            written = stream.write(&piece) => sum += written.unwrap() as u64,
+            () = soon(round) => return sum,
+        }
     }
-    sum
 }
 
 async fn open(client: &Endpoint, server: &Endpoint) -> (XStream, XStream) {
@@ -40,7 +50,7 @@ async fn any_number_of_paused_streams_leaves_room_for_requests_and_error_lanes()
     let mut sum = 0;
     for _ in 0..24 {
         let (mut opened, accepted) = open(&client, &server).await;
-        sum += fill(&mut opened).await;
+        sum += fill(&client, &server, &mut opened).await;
         paused.push((opened, accepted));
     }
     assert!(sum < UNREAD, "{sum} unread bytes");
@@ -66,7 +76,7 @@ async fn streams_with_little_to_read_take_no_room_from_a_transfer_beside_them() 
         small.push((opened, accepted));
     }
     let (mut opened, _accepted) = open(&client, &server).await;
-    let filled = fill(&mut opened).await;
+    let filled = fill(&client, &server, &mut opened).await;
     // A fortieth is its share, and a ninth of six tenths it may borrow.
     assert!(filled > UNREAD / 11, "{filled} unread bytes: an eleventh is for the first stream that has much to read");
 }
@@ -75,7 +85,7 @@ async fn streams_with_little_to_read_take_no_room_from_a_transfer_beside_them() 
 async fn writers_that_gave_up_or_were_stopped_hold_nothing_that_others_could_have() {
     let (client, server) = cast().await;
     let (mut first, mut reader) = open(&client, &server).await;
-    let alone = fill(&mut first).await;
+    let alone = fill(&client, &server, &mut first).await;
     first.finish().unwrap();
     soon(reader.read_to_end(UNREAD as usize)).await.unwrap();
     drop((first, reader));
@@ -83,10 +93,7 @@ async fn writers_that_gave_up_or_were_stopped_hold_nothing_that_others_could_hav
     let large = vec![7; 1 << 20];
     for n in 0..12 {
         let (mut opened, mut accepted) = open(&client, &server).await;
-        let mut sum = 0;
-        while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), opened.write(&large)).await {
-            sum += written.unwrap();
-        }
+        let sum = usize::try_from(fill(&client, &server, &mut opened).await).unwrap();
         if n % 2 == 0 {
             soon(accepted.read_exact(&mut vec![0; sum])).await.unwrap();
             idle.push((opened, Some(accepted.split().1)));
@@ -100,7 +107,7 @@ async fn writers_that_gave_up_or_were_stopped_hold_nothing_that_others_could_hav
         }
     }
     let (mut opened, _accepted) = open(&client, &server).await;
-    let beside = fill(&mut opened).await;
+    let beside = fill(&client, &server, &mut opened).await;
     // Of the shares there is less now, since twelve are counted.
     assert!(beside > alone / 2, "{beside} unread bytes, and {alone} alone");
 }
@@ -112,7 +119,7 @@ async fn streams_that_were_finished_and_not_read_count_until_they_are() {
     let mut sum = 0;
     for _ in 0..24 {
         let (mut opened, accepted) = open(&client, &server).await;
-        sum += fill(&mut opened).await;
+        sum += fill(&client, &server, &mut opened).await;
         opened.finish().unwrap();
         unread.push(accepted);
         drop(opened);

@@ -51,7 +51,6 @@ pub(super) async fn half_close(t: Arc<Tester>, side: Side) -> Result<String, Fau
 
 pub(super) async fn delivered(t: Arc<Tester>) -> Result<String, Fault> {
     for side in [Opener, Acceptor] {
-        // The window is full, and the reader starts when it is told to: nothing is delivered before.
         let active = vec![Step::write(3_000_000), Step::Finish, Step::Delivered, Step::ReadEnd];
         let played = t.play(side, active, vec![Step::ReadEnd, Step::Finish]).await?;
         played.passive_read(3_000_000, &Ending::End)?;

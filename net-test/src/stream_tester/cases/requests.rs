@@ -1,6 +1,10 @@
 //! One message there, one message back.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use twolane::{Phase, RequestError, RequestFailure};
@@ -64,8 +68,14 @@ pub(super) async fn response_too_large(t: Arc<Tester>) -> Result<String, Fault> 
 pub(super) async fn deadline(t: Arc<Tester>) -> Result<String, Fault> {
     // Long over a round trip, so that the handler has the request by then.
     const DEADLINE: Duration = Duration::from_secs(1);
+    /// How much later it may be noticed. On a machine that is not busy it is a millisecond.
+    const LATE: Duration = Duration::from_secs(5);
     let id = t.number();
+    let asked = Instant::now();
     let error = no_response(t.ask_within(&Ask::Never(id), b"", DEADLINE).await)?;
+    let took = asked.elapsed();
+    let in_time = (DEADLINE..DEADLINE + LATE).contains(&took);
+    check::holds("the deadline was kept by the clock", in_time, || format!("it came after {took:?}"))?;
     let at_the_deadline = matches!(error.cause, RequestFailure::Deadline(bound) if bound == DEADLINE);
     check::holds("the request ended at its deadline", at_the_deadline, || format!("{error:?}"))?;
     check::equal("how far the request came", &error.phase, &Phase::Answer)?;

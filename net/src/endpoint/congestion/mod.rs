@@ -340,6 +340,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// What a sender makes of a link of 10 Mbit/s, after some seconds of requests.
+    #[derive(Debug, Clone, Copy)]
     struct Made {
         /// Bulk alone, as a share of the link's rate, headers and all.
         bulk: f64,
@@ -347,16 +348,9 @@ mod tests {
         beside: f64,
     }
 
-    fn made(
-        round_trip: Duration,
-        loss: f64,
-        held_up: Duration,
-        factory: Arc<dyn ControllerFactory + Send + Sync>,
-    ) -> Made {
-        const RATE: u64 = 10_000_000;
-        let lasting = 10_000 * MS;
-        let link = Link { round_trip, rate: RATE, loss, queue: 100 * MS, held_up: (held_up, 100) };
-        let mut simulation = Simulation::new(link, 7, factory);
+    fn made(link: Link, seed: u64, factory: Arc<dyn ControllerFactory + Send + Sync>) -> Made {
+        let (lasting, round_trip) = (10_000 * MS, link.round_trip);
+        let mut simulation = Simulation::new(link, seed, factory);
         simulation.requests(lasting / 3);
         let (bulk, _) = simulation.bulk(lasting, None);
         simulation.requests(round_trip * 3);
@@ -364,26 +358,60 @@ mod tests {
         took.sort_unstable();
         let slowest = took[took.len() * 99 / 100];
         Made {
-            bulk: bulk as f64 * 8.0 / lasting.as_secs_f64() / RATE as f64,
+            bulk: bulk as f64 * 8.0 / lasting.as_secs_f64() / link.rate as f64,
             beside: slowest.as_secs_f64() / round_trip.as_secs_f64(),
         }
     }
 
-    fn ours_and_cubic(round_trip: Duration, loss: f64, held_up: Duration) -> (Made, Made) {
-        let ours = made(round_trip, loss, held_up, Arc::new(ByDistance));
-        (ours, made(round_trip, loss, held_up, Arc::new(CubicConfig::default())))
+    /// A number that is set for one run: `TWOLANE_SEED=9 TWOLANE_RUNS=100`, with `--nocapture` to see each run.
+    fn setting(name: &str, usual: u64) -> u64 {
+        std::env::var(name).map_or(usual, |value| value.parse().expect("a number"))
+    }
+
+    /// What a number of runs come to.
+    struct Runs {
+        /// Bulk of ours, as a share of the rate, and of what Cubic makes of the same link; the worst first.
+        bulk: Vec<f64>,
+        of_cubic: Vec<f64>,
+        /// Requests beside bulk, the best first.
+        beside: Vec<f64>,
+        cubic_beside: f64,
+    }
+
+    fn runs(round_trip: Duration, loss: f64, held_up: Duration) -> Runs {
+        let link = Link { round_trip, rate: 10_000_000, loss, queue: 100 * MS, held_up: (held_up, 100) };
+        let first = setting("TWOLANE_SEED", 7);
+        let mut runs = Runs { bulk: vec![], of_cubic: vec![], beside: vec![], cubic_beside: f64::MAX };
+        for seed in first..first + setting("TWOLANE_RUNS", 5) {
+            let ours = made(link, seed, Arc::new(ByDistance));
+            let cubic = made(link, seed, Arc::new(CubicConfig::default()));
+            println!("{round_trip:?} {loss} {held_up:?}, TWOLANE_SEED={seed}: {ours:?}, Cubic's {cubic:?}");
+            runs.bulk.push(ours.bulk);
+            runs.of_cubic.push(ours.bulk / cubic.bulk);
+            runs.beside.push(ours.beside);
+            runs.cubic_beside = runs.cubic_beside.min(cubic.beside);
+        }
+        for values in [&mut runs.bulk, &mut runs.of_cubic, &mut runs.beside] {
+            values.sort_unstable_by(f64::total_cmp);
+        }
+        runs
+    }
+
+    fn median(sorted: &[f64]) -> f64 {
+        sorted[sorted.len() / 2]
     }
 
     #[test]
     fn a_clean_link_is_as_full_as_with_cubic_and_its_queue_is_short() {
-        // BBR chooses by chance when it tries for more; over 300 ms ten seconds are few. Over 20 ms it is 0.985 to 0.99; with
-        // empty paths emptied 0.97, and with the best bandwidth forgotten 0.945 to 0.98.
-        for (round_trip, least) in [(20 * MS, 0.975), (100 * MS, 0.95), (300 * MS, 0.88)] {
-            let (ours, cubic) = ours_and_cubic(round_trip, 0.0, Duration::ZERO);
-            assert!(ours.bulk > least * cubic.bulk, "{round_trip:?}: {} and {}", ours.bulk, cubic.bulk);
-            assert!(ours.beside < 2.0, "{round_trip:?}: {}", ours.beside);
+        // BBR chooses by chance when it tries for more. Of a hundred runs over 20 ms the worst is 0.968, the fifth 0.976, and half
+        // are over 0.984; over 100 ms they are 0.986 to 0.999, and over 300 ms 0.995 to 1.045.
+        for (round_trip, usual, least) in [(20 * MS, 0.975, 0.955), (100 * MS, 0.98, 0.97), (300 * MS, 0.98, 0.97)] {
+            let runs = runs(round_trip, 0.0, Duration::ZERO);
+            assert!(median(&runs.of_cubic) > usual, "{round_trip:?}: {:?}", runs.of_cubic);
+            assert!(runs.of_cubic[0] > least, "{round_trip:?}: {:?}", runs.of_cubic);
+            assert!(*runs.beside.last().unwrap() < 2.0, "{round_trip:?}: {:?}", runs.beside);
             if round_trip < 100 * MS {
-                assert!(cubic.beside > ours.beside, "{round_trip:?}: {}", cubic.beside);
+                assert!(runs.cubic_beside > median(&runs.beside), "{round_trip:?}: {}", runs.cubic_beside);
             }
         }
     }
@@ -391,17 +419,18 @@ mod tests {
     #[test]
     fn losses_that_are_not_congestion_cost_little() {
         for (round_trip, loss, least) in [(20 * MS, 0.01, 0.8), (100 * MS, 0.05, 0.65)] {
-            let (ours, cubic) = ours_and_cubic(round_trip, loss, Duration::ZERO);
-            assert!(ours.bulk > least, "{round_trip:?} {loss}: {}", ours.bulk);
-            assert!(cubic.bulk < ours.bulk, "{round_trip:?} {loss}: {} and {}", ours.bulk, cubic.bulk);
+            let runs = runs(round_trip, loss, Duration::ZERO);
+            assert!(runs.bulk[0] > least, "{round_trip:?} {loss}: {:?}", runs.bulk);
+            assert!(runs.of_cubic[0] > 1.0, "{round_trip:?} {loss}: {:?}", runs.of_cubic);
         }
     }
 
     #[test]
     fn a_machine_with_other_things_to_do_hardly_lets_the_path_run_empty() {
-        let (ours, cubic) = ours_and_cubic(20 * MS, 0.0, 10 * MS);
-        assert!(ours.bulk > 0.92 * cubic.bulk, "{} and {}", ours.bulk, cubic.bulk);
-        assert!(ours.beside < 3.0, "{}", ours.beside);
+        let runs = runs(20 * MS, 0.0, 10 * MS);
+        // Of a hundred runs 0.976 to 0.986, and requests in 2.2 round trips at most.
+        assert!(runs.of_cubic[0] > 0.96, "{:?}", runs.of_cubic);
+        assert!(*runs.beside.last().unwrap() < 2.5, "{:?}", runs.beside);
     }
 
     #[test]

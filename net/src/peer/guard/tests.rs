@@ -1,0 +1,70 @@
+use std::{
+    sync::{OnceLock, mpsc},
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::{Instant, advance, pause};
+use twolane_id::{
+    SecretKey,
+    delegation::{Delegation, Pattern},
+};
+
+use crate::{Endpoint, Limits, access::Clock, events::Event};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The machine's clock, which goes on as tokio's does.
+fn now() -> SystemTime {
+    static BEGUN: OnceLock<(SystemTime, Instant)> = OnceLock::new();
+    let (then, begun) = BEGUN.get_or_init(|| (SystemTime::now(), Instant::now()));
+    *then + begun.elapsed()
+}
+
+/// Tokio's clock stands still here, and the machine's goes on.
+async fn until(what: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !what() {
+        assert!(begun.elapsed() < Duration::from_secs(100), "it never comes to that");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_does_not() {
+    let (owner, node_key) = (SecretKey::generate(), SecretKey::generate());
+    let lasting = |lasts: Duration| {
+        let delegation = Delegation::build(node_key.public_key()).scope("*".parse::<Pattern>().unwrap());
+        delegation.expires(now() + lasts).sign(&owner).unwrap()
+    };
+    let limits = || Limits { clock_skew: Duration::ZERO, ..Limits::default() };
+    let server = Endpoint::builder().offline().limits(limits()).clock(Clock(now)).bind().await.unwrap();
+    let node = Endpoint::builder().offline().limits(limits()).secret_key(node_key.clone());
+    let node = node.delegation(lasting(HOUR)).bind().await.unwrap();
+    let mut events = server.events();
+    node.connect(server.ticket()).await.unwrap();
+    let owner_there = || server.peer(&node.id()).and_then(|peer| peer.owner);
+    until(|| owner_there() == Some(owner.public_key())).await;
+
+    // From here on the clock goes on when it is told to: tokio moves one that stands still when all wait, but not while a
+    // blocking call is under way.
+    pause();
+    let (_hold, held) = mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || held.recv());
+    let renewed = lasting(2 * HOUR);
+    node.set_delegations(vec![renewed.clone()]).unwrap();
+    let shown = || server.inner().peers.links(None)[0].carrier.identity().delegation;
+    until(|| shown().is_some_and(|shown| *shown == renewed)).await;
+
+    // The first one's time is over without a word.
+    advance(HOUR + Duration::from_secs(60)).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+        assert_eq!(owner_there(), Some(owner.public_key()));
+    }
+    advance(HOUR).await;
+    until(|| owner_there().is_none()).await;
+    while !matches!(events.next().await.unwrap(), Event::StandingEnded { .. }) {}
+    // It stays connected, as itself.
+    assert!(server.peer(&node.id()).is_some());
+    assert_eq!(node.metrics().connections_dialled.get(), 1);
+}
