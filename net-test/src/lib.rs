@@ -2,13 +2,16 @@
 //!
 //! - [`stream_tester`]: every behaviour of the two lanes, driven and checked;
 //! - [`speed`]: what the layer costs, beside raw iroh in one run;
+//! - [`compare`], [`stats`]: two sides in turns, and what is made of their values;
 //! - `lab` (on Linux): real NATs, a relay and bad links, in network namespaces.
 //!
 //! The programs for people, and what they have in common with these, are in [`twolane_cli`].
 
+pub mod compare;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod speed;
+pub mod stats;
 pub mod stream_tester;
 
 pub(crate) use twolane_cli::{cli, exit, output, progress, signals};

@@ -1,6 +1,9 @@
 //! Who is measured beside twolane, and what.
 
-use twolane_test::speed::{Broken, compare::Row, groups::Bench, ours::Ours, program::Rows, server, side::Side};
+use twolane_test::{
+    compare::Row,
+    speed::{Broken, groups::Bench, ours::Ours, program::Rows, server, side::Side},
+};
 
 use crate::{
     pea::{self, Pea, noise::Noise, tls::Tls},

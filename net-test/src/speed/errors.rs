@@ -7,12 +7,15 @@ use twolane::{ReadError, RecvStream, SendStream, Severity, StreamError, XStream}
 
 use super::{
     Broken,
-    compare::{Better, Pair, Row, Values, in_turns},
+    groups::Pair,
     ours::Ours,
     raw::Raw,
     side::{Service, Side},
-    stats::median,
     work::as_a_task,
+};
+use crate::{
+    compare::{Better, Row, in_turns},
+    stats::median,
 };
 
 /// What a client asks of [`Service::Refuse`]: an error at once, or one when it asks again, with the lane full.
@@ -29,20 +32,18 @@ const ERRORS: u32 = 200;
 /// Rows of both sides, and of twolane alone.
 pub async fn rows(pair: &Pair<Ours, Raw>, rounds: usize, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
     pair.theirs.connect(Service::Refuse).await?;
-    let (ours, theirs) = in_turns(
+    let turns = in_turns(
         rounds,
         async || as_a_task(idle(pair.ours.clone())).await,
         async || as_a_task(reset(pair.theirs.clone())).await,
-    )
-    .await?;
-    let in_order = Values { ours: ours.clone(), theirs };
-    row(Row::new("error-against-reset", "us", Better::Lower, Raw::NAME, &in_order));
-    let mut full = Vec::new();
-    for _ in 0..rounds {
-        full.push(as_a_task(behind_data(pair.ours.clone())).await?);
-    }
-    let values = Values { ours: full, theirs: vec![median(&ours)] };
-    row(Row::new("error-behind-a-full-lane", "us", Better::Lower, "twolane, lane idle", &values));
+    );
+    row(Row::new("error-against-reset", "us", Better::Lower, Raw::NAME, &turns.await?));
+    let turns = in_turns(
+        rounds,
+        async || as_a_task(behind_data(pair.ours.clone())).await,
+        async || as_a_task(idle(pair.ours.clone())).await,
+    );
+    row(Row::new("error-behind-a-full-lane", "us", Better::Lower, "twolane, lane idle", &turns.await?));
     Ok(())
 }
 

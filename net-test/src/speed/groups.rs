@@ -12,10 +12,13 @@ use std::{
 use super::{
     Broken,
     bulk::Load,
-    compare::{Better, Pair, Row, Values, in_turns},
-    server::Usage,
-    side::Side,
+    server::{Server, Usage},
+    side::{Service, Side},
     work::{self, Pace},
+};
+use crate::{
+    compare::{Better, Row, in_turns},
+    stats::median,
 };
 
 /// A group of rows.
@@ -72,6 +75,38 @@ const CONNECTS: usize = 24;
 const IDLE: usize = 100;
 /// Peers that are connected and idle while one is not.
 const CROWD: usize = 1_000;
+
+/// A server and a client of both sides, connected.
+#[derive(Debug)]
+pub struct Pair<A: Side, B: Side> {
+    /// twolane's server.
+    pub our_server: Server,
+    /// The other side's.
+    pub their_server: Server,
+    /// twolane's client.
+    pub ours: A,
+    /// The other side's.
+    pub theirs: B,
+}
+
+impl<A: Side, B: Side> Pair<A, B> {
+    /// Starts both, and connects them.
+    pub async fn start() -> Result<Self, Broken> {
+        let (our_server, their_server) = (Server::start::<A>().await?, Server::start::<B>().await?);
+        let (ours, theirs) = (A::client(&our_server.address).await?, B::client(&their_server.address).await?);
+        for service in [Service::Echo, Service::Bulk] {
+            ours.connect(service).await?;
+            theirs.connect(service).await?;
+        }
+        Ok(Self { our_server, their_server, ours, theirs })
+    }
+
+    /// Closes both.
+    pub async fn close(self) {
+        self.ours.close().await;
+        self.theirs.close().await;
+    }
+}
 
 /// What rows are measured with.
 #[derive(Debug)]
@@ -142,7 +177,7 @@ impl<A: Side, B: Side> Bench<A, B> {
             async || work::bulk(ours, streams, load).await,
             async || work::bulk(theirs, streams, load).await,
         );
-        row(figures(name, "MB/s", Better::Higher, B::NAME, values.await?));
+        row(Row::new(name, "MB/s", Better::Higher, B::NAME, &values.await?));
         Ok(())
     }
 
@@ -173,11 +208,11 @@ impl<A: Side, B: Side> Bench<A, B> {
             async || work::first_answers::<A>(to_us, CONNECTS).await,
             async || work::first_answers::<B>(to_them, CONNECTS).await,
         );
-        row(figures("connect-first-answer", "1/s", Better::Higher, B::NAME, values.await?));
+        row(Row::new("connect-first-answer", "1/s", Better::Higher, B::NAME, &values.await?));
         Ok(())
     }
 
-    async fn paces(&self, size: usize, in_flight: usize) -> Result<(Vec<Pace>, Vec<Pace>), Broken> {
+    async fn paces(&self, size: usize, in_flight: usize) -> Result<Vec<(Pace, Pace)>, Broken> {
         let Pair { ours, theirs, .. } = &self.pair;
         work::requests(ours, size, in_flight, SLICE / 2).await?;
         work::requests(theirs, size, in_flight, SLICE / 2).await?;
@@ -206,7 +241,7 @@ impl<A: Side, B: Side> Bench<A, B> {
             async || work::connects::<A>(to_us, CONNECTS).await,
             async || work::connects::<B>(to_them, CONNECTS).await,
         );
-        row(figures("connect", "1/s", Better::Higher, B::NAME, values.await?));
+        row(Row::new("connect", "1/s", Better::Higher, B::NAME, &values.await?));
         Ok(())
     }
 
@@ -217,21 +252,16 @@ impl<A: Side, B: Side> Bench<A, B> {
             async || work::second_protocol::<A>(to_us).await,
             async || work::second_protocol::<B>(to_them).await,
         );
-        row(figures("second-protocol", "us", Better::Lower, B::NAME, values.await?));
+        row(Row::new("second-protocol", "us", Better::Lower, B::NAME, &values.await?));
         Ok(())
     }
 
     /// Servers of their own, since memory that was used once is kept.
     async fn memory(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
-        let (mut endpoint, mut peer) = (Values::default(), Values::default());
-        for _ in 0..self.rounds.div_ceil(2) {
-            let of_ours = idle_memory::<A>().await?;
-            let of_theirs = idle_memory::<B>().await?;
-            endpoint.ours.push(of_ours.0);
-            endpoint.theirs.push(of_theirs.0);
-            peer.ours.push(of_ours.1);
-            peer.theirs.push(of_theirs.1);
-        }
+        let rounds = self.rounds.div_ceil(2);
+        let turns = in_turns(rounds, async || idle_memory::<A>().await, async || idle_memory::<B>().await).await?;
+        let endpoint: Vec<_> = turns.iter().map(|(ours, theirs)| (ours.0, theirs.0)).collect();
+        let peer: Vec<_> = turns.iter().map(|(ours, theirs)| (ours.1, theirs.1)).collect();
         row(Row::new("memory-server", "MB", Better::Lower, B::NAME, &endpoint));
         row(Row::new("memory-idle-peer", "kB", Better::Lower, B::NAME, &peer));
         Ok(())
@@ -241,23 +271,27 @@ impl<A: Side, B: Side> Bench<A, B> {
         let Pair { ours, theirs, our_server, their_server } = &mut self.pair;
         let load = Load { up: VOLUME * 4, down: 0, check: false };
         let giga = load.up as f64 / 1e9;
-        let mut values = Values::default();
-        for _ in 0..self.rounds {
-            let used = spent(our_server, async || work::bulk(ours, 1, load).await).await?;
-            values.ours.push(used.1 / giga);
-            let used = spent(their_server, async || work::bulk(theirs, 1, load).await).await?;
-            values.theirs.push(used.1 / giga);
-        }
+        let turns = in_turns(
+            self.rounds,
+            async || Ok(spent(our_server, async || work::bulk(ours, 1, load).await).await?.1 / giga),
+            async || Ok(spent(their_server, async || work::bulk(theirs, 1, load).await).await?.1 / giga),
+        );
+        let values = turns.await?;
         row(Row::new("cpu-per-GB", "s", Better::Lower, B::NAME, &values));
         for in_flight in [1, 64] {
-            let mut values = Values::default();
-            for _ in 0..self.rounds {
-                let per_100_000 = |(pace, used): (Pace, f64)| used / (pace.rate * SLICE.as_secs_f64()) * 1e5;
-                let one = spent(our_server, async || work::requests(ours, 64, in_flight, SLICE).await).await?;
-                values.ours.push(per_100_000(one));
-                let one = spent(their_server, async || work::requests(theirs, 64, in_flight, SLICE).await).await?;
-                values.theirs.push(per_100_000(one));
-            }
+            let per_100_000 = |(pace, used): (Pace, f64)| used / (pace.rate * SLICE.as_secs_f64()) * 1e5;
+            let turns = in_turns(
+                self.rounds,
+                async || {
+                    let used = spent(our_server, async || work::requests(ours, 64, in_flight, SLICE).await).await?;
+                    Ok(per_100_000(used))
+                },
+                async || {
+                    let used = spent(their_server, async || work::requests(theirs, 64, in_flight, SLICE).await).await?;
+                    Ok(per_100_000(used))
+                },
+            );
+            let values = turns.await?;
             row(Row::new(format!("cpu-per-100k-requests-{in_flight}"), "s", Better::Lower, B::NAME, &values));
         }
         Ok(())
@@ -275,28 +309,25 @@ impl<A: Side, B: Side> Bench<A, B> {
     }
 
     async fn peers(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
-        let (mut alone, mut crowded) = (Values::default(), Values::default());
+        let (mut alone, mut of_ours, mut of_theirs) = (Vec::new(), Vec::new(), Vec::new());
         for in_flight in [1, 64] {
-            let (ours, theirs) = self.paces(64, in_flight).await?;
-            alone.ours.push(rate(&ours));
-            alone.theirs.push(rate(&theirs));
+            let paces = self.paces(64, in_flight).await?;
+            let side = |pick: fn(&(Pace, Pace)) -> f64| median(&paces.iter().map(pick).collect::<Vec<_>>());
+            alone.push((side(|turn| turn.0.rate), side(|turn| turn.1.rate)));
         }
         // One side at a time: a thousand endpoints take gigabytes.
         let crowd = work::crowd::<A>(&self.pair.our_server.address, CROWD).await?;
         for in_flight in [1, 64] {
-            crowded.ours.push(self.our_rate(in_flight).await?);
+            of_ours.push(self.our_rate(in_flight).await?);
         }
         work::close(crowd).await?;
         let crowd = work::crowd::<B>(&self.pair.their_server.address, CROWD).await?;
         for in_flight in [1, 64] {
-            crowded.theirs.push(self.their_rate(in_flight).await?);
+            of_theirs.push(self.their_rate(in_flight).await?);
         }
         work::close(crowd).await?;
         for (n, in_flight) in [1, 64].into_iter().enumerate() {
-            let part = Values {
-                ours: vec![crowded.ours[n] / alone.ours[n]],
-                theirs: vec![crowded.theirs[n] / alone.theirs[n]],
-            };
+            let part = [(of_ours[n] / alone[n].0, of_theirs[n] / alone[n].1)];
             row(Row::new(format!("rate-of-1-with-{CROWD}-peers-{in_flight}"), "x", Better::Higher, B::NAME, &part));
         }
         Ok(())
@@ -320,7 +351,7 @@ impl<A: Side, B: Side> Bench<A, B> {
                 async || work::bulk(ours, 1, load).await,
                 async || work::bulk(theirs, 1, load).await,
             );
-            row(figures(format!("growth-bulk-{times}x"), "MB/s", Better::Higher, B::NAME, values.await?));
+            row(Row::new(format!("growth-bulk-{times}x"), "MB/s", Better::Higher, B::NAME, &values.await?));
         }
         for times in [1, 10, 100u32] {
             let time = SLICE / 5 * times;
@@ -329,9 +360,7 @@ impl<A: Side, B: Side> Bench<A, B> {
                 async || work::requests(ours, 64, 16, time).await,
                 async || work::requests(theirs, 64, 16, time).await,
             );
-            let (of_ours, of_theirs) = paces.await?;
-            let rates = |paces: &[Pace]| paces.iter().map(|pace| pace.rate).collect();
-            let values = Values { ours: rates(&of_ours), theirs: rates(&of_theirs) };
+            let values: Vec<_> = paces.await?.iter().map(|(ours, theirs)| (ours.rate, theirs.rate)).collect();
             row(Row::new(format!("growth-requests-{times}x"), "1/s", Better::Higher, B::NAME, &values));
         }
         Ok(())
@@ -363,10 +392,7 @@ impl Drop for Busy {
 }
 
 /// Processor seconds that both processes spend on something.
-async fn spent<T>(
-    server: &mut super::server::Server,
-    mut what: impl AsyncFnMut() -> Result<T, Broken>,
-) -> Result<(T, f64), Broken> {
+async fn spent<T>(server: &mut Server, mut what: impl AsyncFnMut() -> Result<T, Broken>) -> Result<(T, f64), Broken> {
     let (before, here) = (server.usage().await?, Usage::now());
     let done = what().await?;
     let (after, there) = (Usage::now(), server.usage().await?);
@@ -377,7 +403,7 @@ async fn spent<T>(
 async fn idle_memory<S: Side>() -> Result<(f64, f64), Broken> {
     /// After that the first probes of a connection are over.
     const SETTLED: Duration = Duration::from_secs(2);
-    let mut server = super::server::Server::start::<S>().await?;
+    let mut server = Server::start::<S>().await?;
     let alone = server.usage().await?;
     // What a first connection sets up once is no peer's.
     let first = work::crowd::<S>(&server.address, 1).await?;
@@ -392,22 +418,8 @@ async fn idle_memory<S: Side>() -> Result<(f64, f64), Broken> {
     Ok((alone.resident as f64 / 1e6, each / 1e3))
 }
 
-fn rate(paces: &[Pace]) -> f64 {
-    super::stats::median(&paces.iter().map(|pace| pace.rate).collect::<Vec<_>>())
-}
-
-fn figures(
-    name: impl Into<String>,
-    unit: &str,
-    better: Better,
-    peer: &str,
-    (ours, theirs): (Vec<f64>, Vec<f64>),
-) -> Row {
-    Row::new(name, unit, better, peer, &Values { ours, theirs })
-}
-
 /// A row for each figure of a pace.
-fn pace_rows(name: &str, peer: &str, (ours, theirs): &(Vec<Pace>, Vec<Pace>), row: &mut impl FnMut(Row)) {
+fn pace_rows(name: &str, peer: &str, paces: &[(Pace, Pace)], row: &mut impl FnMut(Row)) {
     type Pick = fn(&Pace) -> f64;
     let figures: [(&str, &str, Better, Pick); 4] = [
         ("rate", "1/s", Better::Higher, |pace| pace.rate),
@@ -416,7 +428,7 @@ fn pace_rows(name: &str, peer: &str, (ours, theirs): &(Vec<Pace>, Vec<Pace>), ro
         ("p99.9", "us", Better::Lower, |pace| pace.p999),
     ];
     for (what, unit, better, pick) in figures {
-        let values = Values { ours: ours.iter().map(pick).collect(), theirs: theirs.iter().map(pick).collect() };
+        let values: Vec<_> = paces.iter().map(|(ours, theirs)| (pick(ours), pick(theirs))).collect();
         row(Row::new(format!("{name}-{what}"), unit, better, peer, &values));
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! - [`side`]: what is compared, behind one trait; [`ours`], [`raw`];
 //! - [`server`]: each side's server is a process of its own; [`bulk`], [`errors`]: what servers do;
-//! - [`work`]: what is measured; [`compare`]: in turns; [`groups`]: the rows; [`stats`]: medians;
+//! - [`work`]: what is measured; [`groups`]: the rows;
 //! - [`report`]: the table; [`plot`]: the picture; [`program`]: how a program that measures begins and ends.
 //!
 //! `net-test/heavy` measures rust-libp2p and pea2pea with the same code. It is a workspace of its own.
 
 pub mod bulk;
-pub mod compare;
 pub mod errors;
 pub mod groups;
 pub mod ours;
@@ -18,7 +17,6 @@ pub mod raw;
 pub mod report;
 pub mod server;
 pub mod side;
-pub mod stats;
 pub mod work;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -5,10 +5,8 @@ use plotters::{
     style::{RGBColor, WHITE, text_anchor},
 };
 
-use super::{
-    Broken,
-    compare::{Better, Row},
-};
+use super::Broken;
+use crate::compare::Row;
 
 /// Pixels.
 const WIDTH: u32 = 900;
@@ -21,21 +19,13 @@ const GOOD: RGBColor = RGBColor(0x2a, 0x78, 0x8e);
 const SHORT: RGBColor = RGBColor(0xc8, 0x5a, 0x3c);
 const INK: RGBColor = RGBColor(0x30, 0x30, 0x30);
 
-/// How much better twolane is: 1 is as good, whichever values are the good ones.
-pub fn advantage(row: &Row) -> f64 {
-    match row.better {
-        Better::Higher => row.ratio,
-        Better::Lower if row.ratio > 0.0 => 1.0 / row.ratio,
-        Better::Lower => 0.0,
-    }
-}
-
 /// The picture, as SVG.
 ///
 /// # Errors
 ///
 /// If it cannot be drawn.
 pub fn draw(rows: &[Row]) -> Result<String, Broken> {
+    let rows: Vec<&Row> = rows.iter().filter(|row| !row.is_of_one_side()).collect();
     let mut svg = String::new();
     {
         let height = MARGIN + BAR * u32::try_from(rows.len())?;
@@ -48,13 +38,13 @@ pub fn draw(rows: &[Row]) -> Result<String, Broken> {
             .build_cartesian_2d(-1.1..MOST, 0.0..rows.len() as f64)
             .map_err(broken)?;
         for (n, row) in rows.iter().enumerate() {
-            let (top, value) = ((rows.len() - n) as f64, advantage(row));
+            let (top, value) = ((rows.len() - n) as f64, row.advantage.unwrap_or(MOST));
             let color = if value >= 0.97 { GOOD } else { SHORT };
             let bar = Rectangle::new([(0.0, top - 0.2), (value.min(MOST), top - 0.8)], color.filled());
             let small = ("sans-serif", 12).into_font().color(&INK);
             let right = text_anchor::Pos::new(text_anchor::HPos::Right, text_anchor::VPos::Center);
             let left = text_anchor::Pos::new(text_anchor::HPos::Left, text_anchor::VPos::Center);
-            let name = Text::new(label(row, rows), (-0.02, top - 0.5), small.clone().pos(right));
+            let name = Text::new(label(row, &rows), (-0.02, top - 0.5), small.clone().pos(right));
             let beside = (value + 0.02).min(MOST - 0.16);
             let number = Text::new(format!("{value:.2}"), (beside, top - 0.5), small.pos(left));
             chart.draw_series([bar]).map_err(broken)?;
@@ -68,7 +58,7 @@ pub fn draw(rows: &[Row]) -> Result<String, Broken> {
 }
 
 /// What is measured beside several peers says which.
-fn label(row: &Row, rows: &[Row]) -> String {
+fn label(row: &Row, rows: &[&Row]) -> String {
     let several = rows.iter().filter(|other| other.name == row.name).count() > 1;
     if several { format!("{}, {}", row.peer, row.name) } else { row.name.clone() }
 }
@@ -80,16 +70,17 @@ fn broken(error: impl std::fmt::Display) -> Broken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::speed::compare::Values;
+    use crate::compare::Better;
 
     fn row(name: &str, better: Better, ours: f64) -> Row {
-        Row::new(name, "x", better, "raw iroh", &Values { ours: vec![ours], theirs: vec![10.0] })
+        Row::new(name, "x", better, "raw iroh", &[(ours, 10.0)])
     }
 
     #[test]
-    fn less_is_better_where_it_is() {
-        assert_eq!(advantage(&row("rate", Better::Higher, 20.0)), 2.0);
-        assert_eq!(advantage(&row("latency", Better::Lower, 5.0)), 2.0);
+    fn what_is_of_twolane_alone_is_not_drawn() {
+        let alone = Row { peer: "twolane, lane idle".into(), ..row("error", Better::Lower, 1.0) };
+        let svg = draw(&[row("rate", Better::Higher, 1.0), alone]).unwrap();
+        assert!(svg.contains("rate") && !svg.contains("error"), "{svg}");
     }
 
     #[test]

@@ -5,13 +5,12 @@ use std::{ffi::OsString, fs, path::PathBuf, process::ExitCode, time::Instant};
 use clap::Parser;
 
 use super::{
-    Broken,
-    compare::Row,
-    plot,
+    Broken, plot,
     report::{self, Event},
 };
 use crate::{
     cli::{self, Problem},
+    compare::Row,
     exit::Exit,
     output::Output,
     signals::Signals,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Better, Row};
 use crate::{
+    compare::Row,
     output::{Output, SCHEMA, now_ns},
     stream_tester::report::print,
 };
@@ -49,35 +49,48 @@ pub fn event(output: Output, event: Event) {
 /// The head of the table.
 pub fn head(output: Output) {
     output.say(format_args!(
-        "{:<36} {:>12} {:>12}  {:<5} {:>7} {:>7}  better",
-        "", "twolane", "the other", "unit", "ratio", "spread"
+        "{:<36} {:>12} {:>12}  {:<5} {:>9}  {:<12}  rounds",
+        "", "twolane", "the other", "unit", "advantage", "in 95 of 100"
     ));
 }
 
 /// A line of the table.
 pub fn line(row: &Row) -> String {
-    let Row { name, ours, theirs, unit, ratio, spread, .. } = row;
-    let [ours, theirs] = [*ours, *theirs].map(figure);
-    let spread = spread * 100.0;
-    format!("{name:<36} {ours:>12} {theirs:>12}  {unit:<5} {ratio:>7.3} {spread:>6.1}%  {}", better(row))
+    let Row { name, unit, rounds, .. } = row;
+    let [ours, theirs] = [row.ours, row.theirs].map(figure);
+    let line = format!(
+        "{name:<36} {ours:>12} {theirs:>12}  {unit:<5} {:>9}  {:<12}  {rounds}{}",
+        advantage(row),
+        interval(row),
+        row.void.as_ref().map(|why| format!("  void: {why}")).unwrap_or_default()
+    );
+    line
 }
 
 /// The table in Markdown.
 pub fn markdown(rows: &[Row]) -> String {
-    let mut text = String::from("| what | unit | twolane | against | there | ratio | better |\n");
-    text.push_str("| --- | --- | --: | --- | --: | --: | --- |\n");
+    let mut text = String::from("| what | unit | twolane | beside | there | advantage | in 95 of 100 | rounds |\n");
+    text.push_str("| --- | --- | --: | --- | --: | --: | --- | --: |\n");
     for row in rows {
-        let Row { name, unit, peer, ratio, .. } = row;
+        let Row { name, unit, peer, rounds, .. } = row;
         let [ours, theirs] = [row.ours, row.theirs].map(figure);
-        text.push_str(&format!("| {name} | {unit} | {ours} | {peer} | {theirs} | {ratio:.2} | {} |\n", better(row)));
+        let (advantage, interval) = (advantage(row), interval(row));
+        text.push_str(&format!(
+            "| {name} | {unit} | {ours} | {peer} | {theirs} | {advantage} | {interval} | {rounds} |\n"
+        ));
     }
     text
 }
 
-fn better(row: &Row) -> &'static str {
-    match row.better {
-        Better::Higher => "higher",
-        Better::Lower => "lower",
+fn advantage(row: &Row) -> String {
+    row.advantage.map_or_else(|| "-".into(), figure)
+}
+
+/// Where the advantage lies, or that there were too few turns to say.
+fn interval(row: &Row) -> String {
+    match (row.low, row.high) {
+        (Some(low), Some(high)) => format!("{} to {}", figure(low), figure(high)),
+        _ => "not known".into(),
     }
 }
 
@@ -93,24 +106,24 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::speed::compare::Values;
+    use crate::compare::Better;
 
     fn row() -> Row {
-        let values = Values { ours: vec![980.0], theirs: vec![1_000.0] };
-        Row::new("bulk-one-way-1", "MB/s", Better::Higher, "raw iroh", &values)
+        Row::new("bulk-one-way-1", "MB/s", Better::Higher, "raw iroh", &[(980.0, 1_000.0)])
     }
 
     #[test]
     fn a_row_for_programs_can_be_read_back() {
         let line = Line { event: Event::Row(row()), ts: 1, schema: SCHEMA };
         let text = serde_json::to_string(&line).unwrap();
-        assert!(text.starts_with(r#"{"event":"row","name":"bulk-one-way-1","ours":980.0"#), "{text}");
+        assert!(text.starts_with(r#"{"event":"row","name":"bulk-one-way-1","unit":"MB/s"#), "{text}");
         assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
     }
 
     #[test]
-    fn a_row_for_people_has_its_ratio() {
-        assert!(line(&row()).contains(" 0.980"), "{}", line(&row()));
-        assert!(markdown(&[row()]).contains("| 980 | raw iroh | 1000 | 0.98 | higher |"), "{}", markdown(&[row()]));
+    fn a_row_for_people_has_its_advantage_and_says_where_that_lies() {
+        assert!(line(&row()).contains("     0.98  not known     1"), "{}", line(&row()));
+        let many = Row::new("cpu", "s", Better::Lower, "raw iroh", &[(2.0, 3.0); 5]);
+        assert!(markdown(&[many]).contains("| 2.00 | raw iroh | 3.00 | 1.50 | 1.50 to 1.50 | 5 |"));
     }
 }

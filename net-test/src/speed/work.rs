@@ -9,8 +9,8 @@ use super::{
     Broken,
     bulk::{self, Load},
     side::{Service, Side},
-    stats::percentile,
 };
+use crate::stats::percentile;
 
 /// How a number of requests went.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -1,0 +1,142 @@
+//! Two sides, measured in turns.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::{interval, median};
+
+/// Which values are the good ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// Large ones.
+    Higher,
+    /// Small ones.
+    Lower,
+}
+
+/// One figure, of both sides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What was measured.
+    pub name: String,
+    /// What both values are in.
+    pub unit: String,
+    /// Which values are the good ones.
+    pub better: Better,
+    /// The other side. Where twolane is compared with itself, it begins with "twolane".
+    pub peer: String,
+    /// The median of twolane.
+    pub ours: f64,
+    /// The other side's.
+    pub theirs: f64,
+    /// How many times as good twolane was: over 1 is in its favour, whatever the unit. The median of the ratios of the turns;
+    /// `None` if it has no end.
+    pub advantage: Option<f64>,
+    /// Where the advantage lies, in 95 of 100 cases. `None` of fewer than five turns.
+    pub low: Option<f64>,
+    /// The upper bound.
+    pub high: Option<f64>,
+    /// How many turns there were: in each, both sides were measured.
+    pub rounds: usize,
+    /// Why the row is worth nothing, if it is.
+    pub void: Option<String>,
+}
+
+impl Row {
+    /// From the values of twolane and of the other side, turn by turn.
+    pub fn new(name: impl Into<String>, unit: &str, better: Better, peer: &str, turns: &[(f64, f64)]) -> Self {
+        let ratios: Vec<f64> = turns
+            .iter()
+            .map(|(ours, theirs)| match better {
+                _ if ours == theirs => 1.0,
+                Better::Higher => ours / theirs,
+                Better::Lower => theirs / ours,
+            })
+            .collect();
+        let side = |pick: fn(&(f64, f64)) -> f64| median(&turns.iter().map(pick).collect::<Vec<_>>());
+        let (low, high) = interval(&ratios).unzip();
+        let finite = |value: &f64| value.is_finite();
+        Self {
+            name: name.into(),
+            unit: unit.to_owned(),
+            better,
+            peer: peer.to_owned(),
+            ours: side(|turn| turn.0),
+            theirs: side(|turn| turn.1),
+            advantage: Some(median(&ratios)).filter(|_| !ratios.is_empty()).filter(finite),
+            low: low.filter(finite),
+            high: high.filter(finite),
+            rounds: turns.len(),
+            void: None,
+        }
+    }
+
+    /// Whether both sides are twolane.
+    pub fn is_of_one_side(&self) -> bool {
+        self.peer.starts_with("twolane")
+    }
+}
+
+/// Measures both sides so many times, in turns, each beginning as often as the other.
+///
+/// # Errors
+///
+/// The first that either side fails with.
+pub async fn in_turns<T, E>(
+    rounds: usize,
+    mut ours: impl AsyncFnMut() -> Result<T, E>,
+    mut theirs: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<Vec<(T, T)>, E> {
+    let mut turns = Vec::new();
+    for round in 0..rounds {
+        turns.push(if round % 2 == 0 {
+            (ours().await?, theirs().await?)
+        } else {
+            let second = theirs().await?;
+            (ours().await?, second)
+        });
+    }
+    Ok(turns)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, convert::Infallible};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn sides_take_turns_at_going_first_and_keep_their_places() {
+        let order = RefCell::new(String::new());
+        let note = |what| {
+            order.borrow_mut().push(what);
+            Ok::<_, Infallible>(what)
+        };
+        let turns = in_turns(4, async || note('o'), async || note('t')).await.unwrap();
+        assert_eq!(*order.borrow(), "ottootto");
+        assert_eq!(turns, [('o', 't'); 4]);
+    }
+
+    #[test]
+    fn an_advantage_is_the_median_of_the_turns_and_not_the_ratio_of_the_medians() {
+        let turns = [(1.0, 2.0), (3.0, 6.0), (4.0, 3.0)];
+        let row = Row::new("requests", "1/s", Better::Higher, "raw iroh", &turns);
+        assert_eq!((row.ours, row.theirs, row.advantage, row.rounds), (3.0, 3.0, Some(0.5), 3));
+        assert_eq!((row.low, row.high), (None, None));
+    }
+
+    #[test]
+    fn over_one_is_in_favour_of_twolane_whatever_the_unit() {
+        let row = |better, ours| Row::new("x", "x", better, "raw iroh", &[(ours, 10.0); 5]);
+        assert_eq!(row(Better::Higher, 20.0).advantage, Some(2.0));
+        assert_eq!(row(Better::Lower, 5.0).advantage, Some(2.0));
+        assert_eq!((row(Better::Lower, 5.0).low, row(Better::Lower, 5.0).high), (Some(2.0), Some(2.0)));
+    }
+
+    #[test]
+    fn a_side_that_got_nothing_done_leaves_numbers_that_can_be_written() {
+        let row = |ours, theirs| Row::new("x", "x", Better::Higher, "raw iroh", &[(ours, theirs)]).advantage;
+        assert_eq!((row(1.0, 0.0), row(0.0, 1.0), row(0.0, 0.0)), (None, Some(0.0), Some(1.0)));
+        assert_eq!(Row::new("x", "x", Better::Higher, "raw iroh", &[]).advantage, None);
+    }
+}
