@@ -2,12 +2,16 @@
 //!
 //! - [`stream_tester`]: every behaviour of the two lanes, driven and checked;
 //! - [`speed`]: what the layer costs, beside raw iroh in one run;
-//! - [`compare`], [`stats`]: two sides in turns, and what is made of their values;
+//! - [`compare`], [`stats`]: two sides in turns, and what is made of their values; [`conditions`], [`busy`]: what with, and
+//!   whether others disturbed it; [`figures`]: the tables of the documents, from what was measured;
 //! - `lab` (on Linux): real NATs, a relay and bad links, in network namespaces.
 //!
 //! The programs for people, and what they have in common with these, are in [`twolane_cli`].
 
+pub mod busy;
 pub mod compare;
+pub mod conditions;
+pub mod figures;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod speed;

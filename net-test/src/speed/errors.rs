@@ -7,14 +7,14 @@ use twolane::{ReadError, RecvStream, SendStream, Severity, StreamError, XStream}
 
 use super::{
     Broken,
-    groups::Pair,
+    groups::{Bench, measured},
     ours::Ours,
     raw::Raw,
     side::{Service, Side},
     work::as_a_task,
 };
 use crate::{
-    compare::{Better, Row, in_turns},
+    compare::{Better, Row},
     stats::median,
 };
 
@@ -30,20 +30,16 @@ const WORDS: &str = "no space left";
 const ERRORS: u32 = 200;
 
 /// Rows of both sides, and of twolane alone.
-pub async fn rows(pair: &Pair<Ours, Raw>, rounds: usize, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
-    pair.theirs.connect(Service::Refuse).await?;
-    let turns = in_turns(
-        rounds,
-        async || as_a_task(idle(pair.ours.clone())).await,
-        async || as_a_task(reset(pair.theirs.clone())).await,
-    );
-    row(Row::new("error-against-reset", "us", Better::Lower, Raw::NAME, &turns.await?));
-    let turns = in_turns(
-        rounds,
-        async || as_a_task(behind_data(pair.ours.clone())).await,
-        async || as_a_task(idle(pair.ours.clone())).await,
-    );
-    row(Row::new("error-behind-a-full-lane", "us", Better::Lower, "twolane, lane idle", &turns.await?));
+pub async fn rows(bench: &Bench<Ours, Raw>, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
+    let (rounds, ours, theirs) = (bench.rounds, &bench.ours.client, &bench.theirs.client);
+    theirs.connect(Service::Refuse).await?;
+    let fails = async |_: bool| as_a_task(idle(ours.clone())).await;
+    let is_reset = async |_: bool| as_a_task(reset(theirs.clone())).await;
+    let turns = measured(rounds, fails, is_reset).await?;
+    row(Row::new("error-against-reset", "us", Better::Lower, Raw::NAME, &turns));
+    let full = async |_: bool| as_a_task(behind_data(ours.clone())).await;
+    let turns = measured(rounds, full, fails).await?;
+    row(Row::new("error-behind-a-full-lane", "us", Better::Lower, "twolane, lane idle", &turns));
     Ok(())
 }
 

@@ -1,27 +1,25 @@
 //! `speed`: what the layer costs, beside what it stands on, in one run.
 //!
-//! - [`side`]: what is compared, behind one trait; [`ours`], [`raw`];
-//! - [`server`]: each side's server is a process of its own; [`bulk`], [`errors`]: what servers do;
-//! - [`work`]: what is measured; [`groups`]: the rows;
-//! - [`report`]: the table; [`plot`]: the picture; [`program`]: how a program that measures begins and ends.
+//! - [`side`]: what is compared, behind one trait; [`ours`], [`raw`]; [`half`]: each side's server is a process of its own;
+//! - [`bulk`], [`errors`]: what servers do; [`work`]: what is measured; [`groups`]: the rows;
+//! - [`report`]: the table; [`program`]: how a program that measures begins and ends.
 //!
 //! `net-test/heavy` measures rust-libp2p and pea2pea with the same code. It is a workspace of its own.
 
 pub mod bulk;
 pub mod errors;
 pub mod groups;
+pub mod half;
 pub mod ours;
-pub mod plot;
 pub mod program;
 pub mod raw;
 pub mod report;
-pub mod server;
 pub mod side;
 pub mod work;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{collections::BTreeMap, ffi::OsString, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, Subcommand, ValueEnum};
 
 use self::{
     groups::{Bench, Group},
@@ -30,22 +28,28 @@ use self::{
     raw::Raw,
     side::Side,
 };
-use crate::output::Output;
+use crate::{conditions::Conditions, figures, output::Output};
 
 /// What breaks a measurement. There is nothing to be done about it but to say so.
 pub type Broken = eyre::Report;
 
+/// How everybody measures, for the help of each program.
+pub const METHOD: &str = "\
+Each side's server is a process of its own, on loopback; the clients are in this one. Both sides are measured in turns,
+after one that warms up and is left out; in it both ends hash bulk data and compare, and in the others they compare its
+length. Every answer is compared with its request. A figure is the median of the rounds; the advantage is the median of
+their ratios, over 1 in favour of twolane whatever the unit, with the interval that it lies in in 95 of 100 cases. A row is
+void if others took over a tenth of the machine while it was measured. With --json there is one object a line: the
+conditions, each row, and last the summary.
+";
+
 const EXAMPLES: &str = "\
 Examples:
   speed
-  speed --only bulk requests --rounds 9
+  speed --only bulk requests --rounds 15
   speed --json
   speed --markdown table.md --svg plot.svg
-
-Each side's server is a process of its own, on loopback; the clients are in this one. Both sides are measured in turns,
-and each figure is the median of so many rounds. What warms up is checked: both ends hash bulk data and compare, and
-every answer is compared with its request. The spread is the middle half of the values, as a part of the median.
-With --json there is one object a line for each row, and the last is the summary.
+  speed figures
 
 rust-libp2p and pea2pea take long to build. From a checkout, and with a help of its own:
   cargo run --release --manifest-path net-test/heavy/Cargo.toml -- --json
@@ -54,8 +58,12 @@ rust-libp2p and pea2pea take long to build. From a checkout, and with a help of 
 
 /// Measure twolane beside raw iroh
 #[derive(Debug, Parser)]
-#[command(name = "speed", version, max_term_width = 100, after_help = format!("{EXAMPLES}{}", program::EXIT_CODES))]
+#[command(name = "speed", version, max_term_width = 100, args_conflicts_with_subcommands = true,
+          after_help = format!("{METHOD}\n{EXAMPLES}{}", program::EXIT_CODES))]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Only these groups
     #[arg(long, value_name = "GROUP", num_args = 1.., value_enum)]
     only: Vec<Group>,
@@ -68,24 +76,50 @@ struct Args {
     serve: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write the tables of README.md and net/SPEED.md, and the picture, from net-test/figures
+    Figures,
+    /// Print the line of conditions for a program that has none of its own
+    Conditions {
+        /// Its name
+        program: String,
+    },
+}
+
 /// The program, with its arguments, the first of which is its name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     program::main(args, |args: &Args| args.how.clone(), run)
 }
 
 async fn run(args: &Args, output: Output) -> Result<(), Broken> {
-    match args.serve.as_deref() {
-        Some(Ours::NAME) => return server::obey::<Ours>().await,
-        Some(_) => return server::obey::<Raw>().await,
+    match &args.command {
+        Some(Command::Figures) => {
+            for path in figures::write()? {
+                output.say(format_args!("{path} is written"));
+            }
+            return Ok(());
+        }
+        Some(Command::Conditions { program }) => {
+            crate::stream_tester::report::print(&Conditions::of(program, BTreeMap::new()).line());
+            return Ok(());
+        }
         None => {}
     }
-    let mut rows = Rows::start(output);
+    match args.serve.as_deref() {
+        Some(Ours::NAME) => return half::obey::<Ours>().await,
+        Some(_) => return half::obey::<Raw>().await,
+        None => {}
+    }
+    let settings = [(Ours::NAME, Ours::settings()), (Raw::NAME, Raw::settings())];
+    let settings = settings.map(|(side, settings)| (side.to_owned(), settings));
+    let mut rows = Rows::start(output, &Conditions::of("speed", settings.into()));
     let mut row = |row| rows.add(row);
-    let mut bench = Bench::<Ours, Raw>::start(args.how.rounds.into()).await?;
-    let groups = if args.only.is_empty() { &Group::ALL[..] } else { &args.only };
+    let bench = Bench::<Ours, Raw>::start(args.how.rounds.into()).await?;
+    let groups = if args.only.is_empty() { Group::value_variants() } else { &args.only };
     for group in groups {
         match group {
-            Group::Errors => errors::rows(&bench.pair, bench.rounds, &mut row).await?,
+            Group::Errors => errors::rows(&bench, &mut row).await?,
             group => bench.measure(*group, &mut row).await?,
         }
     }

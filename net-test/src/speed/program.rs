@@ -5,13 +5,16 @@ use std::{ffi::OsString, fs, path::PathBuf, process::ExitCode, time::Instant};
 use clap::Parser;
 
 use super::{
-    Broken, plot,
+    Broken,
     report::{self, Event},
 };
 use crate::{
+    busy::Watch,
     cli::{self, Problem},
     compare::Row,
+    conditions::Conditions,
     exit::Exit,
+    figures::{plot, table},
     output::Output,
     signals::Signals,
     stream_tester::report::milliseconds,
@@ -40,7 +43,7 @@ pub struct How {
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
 
-    /// Write the ratios as a picture
+    /// Write the advantages as a picture
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
 }
@@ -77,14 +80,16 @@ pub fn main<A: Parser>(
 pub struct Rows {
     output: Output,
     started: Instant,
+    watch: Option<Watch>,
     rows: Vec<Row>,
 }
 
 impl Rows {
-    /// None yet. The head of the table is told.
-    pub fn start(output: Output) -> Self {
+    /// None yet. What they are measured with and the head of the table are told.
+    pub fn start(output: Output, conditions: &Conditions) -> Self {
+        conditions.tell(output);
         report::head(output);
-        Self { output, started: Instant::now(), rows: Vec::new() }
+        Self { output, started: Instant::now(), watch: Watch::start(), rows: Vec::new() }
     }
 
     /// Tells people what the next rows are about.
@@ -92,8 +97,15 @@ impl Rows {
         self.output.say(format_args!("{text}"));
     }
 
-    /// One more.
-    pub fn add(&mut self, row: Row) {
+    /// What else has to be known of a side.
+    pub fn note(&self, peer: &str, text: String) {
+        self.output.say(format_args!("{peer}: {text}"));
+        report::event(self.output, Event::Note { peer: peer.to_owned(), text });
+    }
+
+    /// One more, which has been measured since the last one. If others kept the machine busy meanwhile, it is void.
+    pub fn add(&mut self, mut row: Row) {
+        row.void = self.watch.as_mut().and_then(Watch::lap);
         self.output.say(format_args!("{}", report::line(&row)));
         report::event(self.output, Event::Row(row.clone()));
         self.rows.push(row);
@@ -106,13 +118,15 @@ impl Rows {
     /// If a file cannot be written, or the picture not be drawn.
     pub fn finish(self, how: &How) -> Result<(), Broken> {
         if let Some(file) = &how.markdown {
-            fs::write(file, report::markdown(&self.rows))?;
+            fs::write(file, table::full(self.rows.iter().map(|row| (row.name.as_str(), Some(row)))))?;
         }
         if let Some(file) = &how.svg {
             fs::write(file, plot::draw(&self.rows)?)?;
         }
-        let ms = milliseconds(self.started.elapsed());
-        report::event(self.output, Event::Summary { rows: self.rows.len(), ms });
+        let void = self.rows.iter().filter(|row| row.void.is_some()).count();
+        let (rows, ms) = (self.rows.len(), milliseconds(self.started.elapsed()));
+        self.output.say(format_args!("{rows} rows, of which others disturbed {void}"));
+        report::event(self.output, Event::Summary { rows, void, ms });
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compare::Row,
+    figures::table::{advantage, figure, interval},
     output::{Output, SCHEMA, now_ns},
     stream_tester::report::print,
 };
@@ -26,10 +27,19 @@ pub struct Line {
 pub enum Event {
     /// A figure of both sides.
     Row(Row),
+    /// What else has to be known of a side.
+    Note {
+        /// Which side.
+        peer: String,
+        /// In words.
+        text: String,
+    },
     /// The last line.
     Summary {
         /// How many rows there were.
         rows: usize,
+        /// How many of them are worth nothing.
+        void: usize,
         /// How long all of it took.
         ms: u64,
     },
@@ -49,7 +59,7 @@ pub fn event(output: Output, event: Event) {
 /// The head of the table.
 pub fn head(output: Output) {
     output.say(format_args!(
-        "{:<36} {:>12} {:>12}  {:<5} {:>9}  {:<12}  rounds",
+        "{:<36} {:>12} {:>12}  {:<5} {:>9}  {:<14}  rounds",
         "", "twolane", "the other", "unit", "advantage", "in 95 of 100"
     ));
 }
@@ -58,49 +68,12 @@ pub fn head(output: Output) {
 pub fn line(row: &Row) -> String {
     let Row { name, unit, rounds, .. } = row;
     let [ours, theirs] = [row.ours, row.theirs].map(figure);
-    let line = format!(
-        "{name:<36} {ours:>12} {theirs:>12}  {unit:<5} {:>9}  {:<12}  {rounds}{}",
+    format!(
+        "{name:<36} {ours:>12} {theirs:>12}  {unit:<5} {:>9}  {:<14}  {rounds:>6}{}",
         advantage(row),
         interval(row),
         row.void.as_ref().map(|why| format!("  void: {why}")).unwrap_or_default()
-    );
-    line
-}
-
-/// The table in Markdown.
-pub fn markdown(rows: &[Row]) -> String {
-    let mut text = String::from("| what | unit | twolane | beside | there | advantage | in 95 of 100 | rounds |\n");
-    text.push_str("| --- | --- | --: | --- | --: | --: | --- | --: |\n");
-    for row in rows {
-        let Row { name, unit, peer, rounds, .. } = row;
-        let [ours, theirs] = [row.ours, row.theirs].map(figure);
-        let (advantage, interval) = (advantage(row), interval(row));
-        text.push_str(&format!(
-            "| {name} | {unit} | {ours} | {peer} | {theirs} | {advantage} | {interval} | {rounds} |\n"
-        ));
-    }
-    text
-}
-
-fn advantage(row: &Row) -> String {
-    row.advantage.map_or_else(|| "-".into(), figure)
-}
-
-/// Where the advantage lies, or that there were too few turns to say.
-fn interval(row: &Row) -> String {
-    match (row.low, row.high) {
-        (Some(low), Some(high)) => format!("{} to {}", figure(low), figure(high)),
-        _ => "not known".into(),
-    }
-}
-
-/// Three digits are what repeats.
-fn figure(value: f64) -> String {
-    match value {
-        value if value >= 100.0 => format!("{value:.0}"),
-        value if value >= 10.0 => format!("{value:.1}"),
-        value => format!("{value:.2}"),
-    }
+    )
 }
 
 #[cfg(test)]
@@ -122,8 +95,8 @@ mod tests {
 
     #[test]
     fn a_row_for_people_has_its_advantage_and_says_where_that_lies() {
-        assert!(line(&row()).contains("     0.98  not known     1"), "{}", line(&row()));
-        let many = Row::new("cpu", "s", Better::Lower, "raw iroh", &[(2.0, 3.0); 5]);
-        assert!(markdown(&[many]).contains("| 2.00 | raw iroh | 3.00 | 1.50 | 1.50 to 1.50 | 5 |"));
+        assert!(line(&row()).contains("     0.98  one round            1"), "{}", line(&row()));
+        let void = Row { void: Some("others were here".into()), ..row() };
+        assert!(line(&void).ends_with("void: others were here"), "{}", line(&void));
     }
 }

@@ -1,13 +1,22 @@
 //! The two sides of every comparison behind one trait: twolane, and raw iroh.
 //!
-//! Raw iroh is used as its documentation has it: an ALPN and a connection for each protocol, `open_bi` for a stream, the
-//! default transport configuration.
+//! What both have in common is here: how much may be open, how long a request or an opening may take, what a message is at
+//! most. Beyond that each is used as its documentation has it, with its defaults.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
-use super::{Broken, ours::MAX_MESSAGE};
+use super::Broken;
+
+/// Streams that a peer may have open, on every side that has streams: with fewer than are in flight, the rest would wait
+/// on one side only. (noq has 100 by default, twolane 256.)
+pub const STREAMS: u32 = 1_024;
+/// No request and no opening takes longer. Every side pays for the timer, as a program would.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// A message at most.
+pub const MAX_MESSAGE: usize = 1 << 20;
 
 /// What a server does with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +74,9 @@ pub trait Side: Clone + Send + Sync + 'static {
     /// What it is called in the rows.
     const NAME: &'static str;
 
+    /// How it is set up, where that is not its default, and what it does otherwise than twolane.
+    fn settings() -> String;
+
     /// Starts a server. It runs until the answer is dropped; the text is where it is.
     fn serve() -> impl Future<Output = Result<(Self::Server, String), Broken>> + Send;
     /// A running server.
@@ -84,11 +96,14 @@ pub trait Side: Clone + Send + Sync + 'static {
     /// side can.
     fn first(&self, service: Service, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send {
         async move {
-            self.connect(service).await?;
-            let (mut send, mut recv) = self.open(service).await?;
-            send.write_chunk(message).await?;
-            send.finish()?;
-            recv.to_end(MAX_MESSAGE).await
+            let asked = async {
+                self.connect(service).await?;
+                let (mut send, mut recv) = self.open(service).await?;
+                send.write_chunk(message).await?;
+                send.finish()?;
+                recv.to_end(MAX_MESSAGE).await
+            };
+            timeout(PATIENCE, asked).await?
         }
     }
     /// Closes everything.

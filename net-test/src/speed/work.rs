@@ -8,21 +8,24 @@ use tokio::task::JoinSet;
 use super::{
     Broken,
     bulk::{self, Load},
+    half::{Half, Server},
     side::{Service, Side},
 };
-use crate::stats::percentile;
+use crate::stats::{percentile, tail};
 
 /// How a number of requests went.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Pace {
+    /// How many there were.
+    pub count: usize,
     /// A second.
     pub rate: f64,
     /// Microseconds that half of them took at most.
     pub p50: f64,
-    /// The same of 99 in 100.
-    pub p99: f64,
+    /// The same of 99 in 100, where there were enough of them.
+    pub p99: Option<f64>,
     /// The same of 999 in 1,000.
-    pub p999: f64,
+    pub p999: Option<f64>,
 }
 
 /// Moves data over so many streams at a time. The answer is 10^6 bytes a second, both ways together.
@@ -71,36 +74,18 @@ pub async fn opens<S: Side>(side: &S, time: Duration) -> Result<Pace, Broken> {
     .await
 }
 
-/// Connects so many new endpoints, one after the other. The answer is connections a second.
-pub async fn connects<S: Side>(server: &str, count: usize) -> Result<f64, Broken> {
+/// Connects so many new endpoints, one after the other; `answered`: each until its first byte has been answered. The answer
+/// is connections a second.
+pub async fn connects<S: Side>(half: &Half<S>, count: usize, answered: bool) -> Result<f64, Broken> {
     let mut clients = Vec::new();
     for _ in 0..count {
-        clients.push(S::client(server).await?);
+        clients.push(S::client(&half.server.address).await?);
     }
     let (clients, rate) = as_a_task(async move {
         let started = Instant::now();
         for client in &clients {
             client.connect(Service::Echo).await?;
-        }
-        Ok((clients, count as f64 / started.elapsed().as_secs_f64()))
-    })
-    .await?;
-    close(clients).await?;
-    Ok(rate)
-}
-
-/// Connects so many new endpoints, one after the other, each until its first byte has been answered. The answer is
-/// connections a second.
-pub async fn first_answers<S: Side>(server: &str, count: usize) -> Result<f64, Broken> {
-    let mut clients = Vec::new();
-    for _ in 0..count {
-        clients.push(S::client(server).await?);
-    }
-    let (clients, rate) = as_a_task(async move {
-        let started = Instant::now();
-        for client in &clients {
-            client.connect(Service::Echo).await?;
-            if client.request(Bytes::from_static(b"!")).await? != "!" {
+            if answered && client.request(Bytes::from_static(b"!")).await? != "!" {
                 return Err(Broken::msg("an answer is not what was sent"));
             }
         }
@@ -116,8 +101,8 @@ pub async fn first_answers<S: Side>(server: &str, count: usize) -> Result<f64, B
 const SETTLED: usize = 20;
 
 /// From nothing to the answer to the first byte on another protocol, with a peer that is known. The answer is microseconds.
-pub async fn second_protocol<S: Side>(server: &str) -> Result<f64, Broken> {
-    let client = S::client(server).await?;
+pub async fn second_protocol<S: Side>(half: &Half<S>) -> Result<f64, Broken> {
+    let client = S::client(&half.server.address).await?;
     let (client, took) = as_a_task(async move {
         client.connect(Service::Echo).await?;
         for _ in 0..SETTLED {
@@ -146,13 +131,17 @@ pub(super) async fn as_a_task<T: Send + 'static>(
 }
 
 /// So many endpoints, each connected to the server and idle.
-pub async fn crowd<S: Side>(server: &str, count: usize) -> Result<Vec<S>, Broken> {
+pub async fn crowd<S: Side>(half: &Half<S>, count: usize) -> Result<Vec<S>, Broken> {
+    crowd_of(&half.server, count).await
+}
+
+async fn crowd_of<S: Side>(server: &Server, count: usize) -> Result<Vec<S>, Broken> {
     let mut clients = Vec::new();
     while clients.len() < count {
         // A few at a time: what one address may have under way is bounded.
         let mut connecting = JoinSet::new();
         for _ in 0..(count - clients.len()).min(8) {
-            let server = server.to_owned();
+            let server = server.address.clone();
             connecting.spawn(async move {
                 let client = S::client(&server).await?;
                 client.connect(Service::Echo).await?;
@@ -166,6 +155,26 @@ pub async fn crowd<S: Side>(server: &str, count: usize) -> Result<Vec<S>, Broken
         }
     }
     Ok(clients)
+}
+
+/// Resident memory of a new server alone, in MB, and of each of so many peers that are connected and have said nothing since,
+/// in kB. Memory that was used once is kept: it is a server of its own.
+pub async fn idle_memory<S: Side>(_: &Half<S>, count: usize) -> Result<(f64, f64), Broken> {
+    /// After that the first probes of a connection are over.
+    const SETTLED: Duration = Duration::from_secs(2);
+    let server = Server::start::<S>().await?;
+    let alone = server.usage().await?;
+    // What a first connection sets up once is no peer's.
+    let first = crowd_of::<S>(&server, 1).await?;
+    let before = server.usage().await?;
+    let began = Instant::now();
+    let crowd = crowd_of::<S>(&server, count).await?;
+    tokio::time::sleep(SETTLED.saturating_sub(began.elapsed())).await;
+    let after = server.usage().await?;
+    close(crowd).await?;
+    close(first).await?;
+    let each = after.resident.saturating_sub(before.resident) as f64 / count as f64;
+    Ok((alone.resident as f64 / 1e6, each / 1e3))
 }
 
 /// Closes all of them.
@@ -203,8 +212,7 @@ where
     while let Some(worker) = workers.join_next().await {
         took.extend(worker??);
     }
-    let rate = took.len() as f64 / started.elapsed().as_secs_f64();
+    let (count, rate) = (took.len(), took.len() as f64 / started.elapsed().as_secs_f64());
     took.sort_by(f64::total_cmp);
-    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|part| percentile(&took, part));
-    Ok(Pace { rate, p50, p99, p999 })
+    Ok(Pace { count, rate, p50: percentile(&took, 0.5), p99: tail(&took, 0.99), p999: tail(&took, 0.999) })
 }

@@ -8,4 +8,5 @@ mod hostile_scenes;
 #[cfg(target_os = "linux")]
 mod lab;
 mod scale;
+mod speed;
 mod stream_tester;

@@ -5,7 +5,8 @@ use plotters::{
     style::{RGBColor, WHITE, text_anchor},
 };
 
-use super::Broken;
+use eyre::Report;
+
 use crate::compare::Row;
 
 /// Pixels.
@@ -24,7 +25,7 @@ const INK: RGBColor = RGBColor(0x30, 0x30, 0x30);
 /// # Errors
 ///
 /// If it cannot be drawn.
-pub fn draw(rows: &[Row]) -> Result<String, Broken> {
+pub fn draw(rows: &[Row]) -> Result<String, Report> {
     let rows: Vec<&Row> = rows.iter().filter(|row| !row.is_of_one_side()).collect();
     let mut svg = String::new();
     {
@@ -63,8 +64,8 @@ fn label(row: &Row, rows: &[&Row]) -> String {
     if several { format!("{}, {}", row.peer, row.name) } else { row.name.clone() }
 }
 
-fn broken(error: impl std::fmt::Display) -> Broken {
-    Broken::msg(format!("the picture cannot be drawn: {error}"))
+fn broken(error: impl std::fmt::Display) -> Report {
+    Report::msg(format!("the picture cannot be drawn: {error}"))
 }
 
 #[cfg(test)]

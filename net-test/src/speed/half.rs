@@ -1,4 +1,4 @@
-//! A server as a process of its own: what it uses is its own then, and both sides are arranged alike.
+//! One side of a comparison: a server, which is a process of its own so that what it uses is its own, and a client here.
 
 use std::{env, process::Stdio, time::Duration};
 
@@ -6,11 +6,15 @@ use cpu_time::ProcessTime;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{ChildStdin, ChildStdout, Command},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    sync::Mutex,
     time::timeout,
 };
 
-use super::{Broken, side::Side};
+use super::{
+    Broken,
+    side::{Service, Side},
+};
 use crate::stream_tester::{report::print, scale::footprint::Footprint};
 
 /// A server answers a question at once; it is bound in 50 ms.
@@ -52,9 +56,8 @@ pub async fn obey<S: Side>() -> Result<(), Broken> {
 pub struct Server {
     /// Where it is.
     pub address: String,
-    _process: tokio::process::Child,
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    _process: Child,
+    pipes: Mutex<(ChildStdin, Lines<BufReader<ChildStdout>>)>,
 }
 
 impl Server {
@@ -69,20 +72,49 @@ impl Server {
         let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(Broken::msg("a server has no pipes"));
         };
-        let mut server =
-            Self { address: String::new(), _process: process, stdin, lines: BufReader::new(stdout).lines() };
-        server.address = server.line().await?;
-        Ok(server)
+        let mut lines = BufReader::new(stdout).lines();
+        let address = line(&mut lines).await?;
+        Ok(Self { address, _process: process, pipes: Mutex::new((stdin, lines)) })
     }
 
     /// What it uses now.
-    pub async fn usage(&mut self) -> Result<Usage, Broken> {
-        self.stdin.write_all(b"usage\n").await?;
-        Ok(serde_json::from_str(&self.line().await?)?)
+    pub async fn usage(&self) -> Result<Usage, Broken> {
+        let (stdin, lines) = &mut *self.pipes.lock().await;
+        stdin.write_all(b"usage\n").await?;
+        Ok(serde_json::from_str(&line(lines).await?)?)
+    }
+}
+
+async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> Result<String, Broken> {
+    let line = timeout(PATIENCE, lines.next_line()).await.map_err(|_| Broken::msg("a server did not answer"))?;
+    line?.ok_or_else(|| Broken::msg("a server has ended"))
+}
+
+/// A server, and a client that is connected to it.
+#[derive(Debug)]
+pub struct Half<S: Side> {
+    /// The server.
+    pub server: Server,
+    /// The client.
+    pub client: S,
+}
+
+impl<S: Side> Half<S> {
+    /// Starts both.
+    pub async fn start() -> Result<Self, Broken> {
+        let server = Server::start::<S>().await?;
+        let client = S::client(&server.address).await?;
+        for service in [Service::Echo, Service::Bulk] {
+            client.connect(service).await?;
+        }
+        Ok(Self { server, client })
     }
 
-    async fn line(&mut self) -> Result<String, Broken> {
-        let line = timeout(PATIENCE, self.lines.next_line()).await;
-        line.map_err(|_| Broken::msg("a server did not answer"))??.ok_or_else(|| Broken::msg("a server has ended"))
+    /// The processor seconds that both processes spend on something.
+    pub async fn spent<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Broken>) -> Result<(T, f64), Broken> {
+        let (before, here) = (self.server.usage().await?, Usage::now());
+        let done = work().await?;
+        let (after, there) = (Usage::now(), self.server.usage().await?);
+        Ok((done, (after.cpu - here.cpu) + (there.cpu - before.cpu)))
     }
 }

@@ -1,0 +1,194 @@
+//! What a run was measured with: the first line of its output.
+
+use std::{collections::BTreeMap, fs, process::Command, thread, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    busy::Watch,
+    output::{Output, SCHEMA, now_ns},
+    stream_tester::report::print,
+};
+
+/// The lock file of the workspace that this crate is built in, unless it is built in another one.
+pub const LOCK: &str = include_str!("../../Cargo.lock");
+
+/// What a run was measured with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Which program.
+    pub program: String,
+    /// When it began, in UTC.
+    pub date: String,
+    /// Of the checkout that it was built in.
+    pub commit: Option<String>,
+    /// Whether files had changed since, other than figures and documents.
+    pub dirty: Option<bool>,
+    /// The model.
+    pub processor: Option<String>,
+    /// How many of them.
+    pub cores: usize,
+    /// The system and its version.
+    pub system: String,
+    /// The compiler.
+    pub rustc: String,
+    /// `release`, or what takes longer.
+    pub profile: String,
+    /// Of twolane and of what it is measured with.
+    pub versions: BTreeMap<String, String>,
+    /// Of each side, by its name.
+    pub settings: BTreeMap<String, String>,
+    /// Whether it is known how busy others keep this machine: then a row that they disturbed is void.
+    pub watched: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'a str,
+    #[serde(flatten)]
+    conditions: &'a Conditions,
+    ts: u64,
+    schema: u32,
+}
+
+impl Conditions {
+    /// Of this run. The versions are of these packages, and of twolane and what it stands on, in a lock file.
+    pub fn now(program: &str, lock: &str, packages: &[&str], settings: BTreeMap<String, String>) -> Self {
+        let first = |file: &str| fs::read_to_string(file).ok();
+        let git = |arguments: &[&str]| {
+            let mut git = Command::new("git");
+            // Root may measure what is somebody else's.
+            git.args(["-c", "safe.directory=*", "-C", env!("CARGO_MANIFEST_DIR")]).args(arguments);
+            let output = git.output().ok().filter(|output| output.status.success())?;
+            String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+        };
+        const CODE: &[&str] = &[
+            "status",
+            "--porcelain",
+            "--",
+            ":/",
+            ":(top,exclude)*.md",
+            ":(top,exclude)net-test/figures",
+            ":(top,exclude)*.svg",
+        ];
+        let kernel = first("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            program: program.to_owned(),
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            commit: git(&["rev-parse", "HEAD"]),
+            dirty: git(CODE).map(|changed| !changed.is_empty()),
+            processor: first("/proc/cpuinfo").as_deref().and_then(model),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            system: format!("{} {}", std::env::consts::OS, kernel.trim()).trim().to_owned(),
+            rustc: env!("TWOLANE_RUSTC").to_owned(),
+            profile: env!("TWOLANE_PROFILE").to_owned(),
+            versions: versions(lock, &[&["twolane", "iroh", "noq", "noq-proto"], packages].concat()),
+            settings,
+            watched: Watch::start().is_some(),
+        }
+    }
+
+    /// Of a program of the workspace.
+    pub fn of(program: &str, settings: BTreeMap<String, String>) -> Self {
+        Self::now(program, LOCK, &[], settings)
+    }
+
+    /// Says so: to programs as a line, to people in words.
+    pub fn tell(&self, output: Output) {
+        output.say(format_args!("{}", self.words()));
+        for (side, settings) in &self.settings {
+            output.say(format_args!("{side}: {settings}"));
+        }
+        if output.is_json() {
+            print(&self.line());
+        }
+    }
+
+    /// The line for programs.
+    pub fn line(&self) -> String {
+        let line = Line { event: "conditions", conditions: self, ts: now_ns() / 1_000_000, schema: SCHEMA };
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+
+    /// In a sentence or two.
+    pub fn words(&self) -> String {
+        let versions: Vec<_> = self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+        let commit = self.commit.as_deref().map_or("no commit", |commit| commit.get(..10).unwrap_or(commit));
+        let changed = if self.dirty == Some(false) { "" } else { " with changes" };
+        let rustc = self.rustc.split(" (").next().unwrap_or_default();
+        format!(
+            "Measured {} on {}, {} cores, {}; commit {commit}{changed}: {}, {rustc}, {} build. {}.",
+            self.date,
+            self.processor.as_deref().unwrap_or("a processor without a name"),
+            self.cores,
+            self.system,
+            versions.join(", "),
+            self.profile,
+            if self.watched {
+                "A row that others disturbed is void"
+            } else {
+                "Whether others disturbed it is not known"
+            },
+        )
+    }
+}
+
+/// The model of the first processor, in the words of /proc/cpuinfo.
+fn model(cpuinfo: &str) -> Option<String> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The versions of packages in a lock file. Of one that is there twice, both.
+fn versions(lock: &str, packages: &[&str]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::<_, String>::new();
+    let value = |line: &str, key: &str| Some(line.strip_prefix(key)?.strip_suffix('"')?.to_owned());
+    let mut name = String::new();
+    for line in lock.lines() {
+        if let Some(package) = value(line, "name = \"") {
+            name = package;
+        } else if let Some(version) = value(line, "version = \"")
+            && packages.contains(&name.as_str())
+        {
+            let versions = found.entry(name.clone()).or_default();
+            *versions = if versions.is_empty() { version } else { format!("{versions} and {version}") };
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        let lock = "[[package]]\nname = \"iroh\"\nversion = \"1.2.3\"\n\n[[package]]\nname = \"noq\"\nversion = \"2.0.0\"\n\n\
+            [[package]]\nname = \"noq\"\nversion = \"3.0.0\"\n\n[[package]]\nname = \"other\"\nversion = \"9.0.0\"\n";
+        let found = versions(lock, &["iroh", "noq", "absent"]);
+        assert_eq!(
+            found.into_iter().map(|(name, version)| name + " " + &version).collect::<Vec<_>>(),
+            ["iroh 1.2.3", "noq 2.0.0 and 3.0.0"]
+        );
+        for package in ["twolane", "iroh", "noq", "noq-proto"] {
+            assert!(versions(LOCK, &[package]).contains_key(package), "{package}");
+        }
+    }
+
+    #[test]
+    fn a_line_can_be_read_back_and_names_the_commit_and_the_compiler() {
+        let conditions = Conditions::of("speed", BTreeMap::from([("raw iroh".into(), "its defaults".into())]));
+        let line: serde_json::Value = serde_json::from_str(&conditions.line()).unwrap();
+        assert_eq!((line["event"].as_str(), line["schema"].as_u64()), (Some("conditions"), Some(SCHEMA.into())));
+        assert_eq!(serde_json::from_value::<Conditions>(line).unwrap(), conditions);
+        assert!(conditions.rustc.starts_with("rustc 1."), "{conditions:?}");
+        assert!(conditions.words().contains("iroh 1."), "{}", conditions.words());
+    }
+
+    #[test]
+    fn the_model_is_the_first_processors() {
+        let text = "processor\t: 0\nmodel name\t: AMD EPYC\nprocessor\t: 1\nmodel name\t: Another\n";
+        assert_eq!(model(text).as_deref(), Some("AMD EPYC"));
+        assert_eq!(model("processor : 0\n"), None);
+    }
+}

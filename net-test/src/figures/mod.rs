@@ -1,0 +1,128 @@
+//! The tables of README.md and net/SPEED.md, made of what was measured: `net-test/figures/*.jsonl`, which `net-test/measure.sh`
+//! writes. A rule says which rows a table has, never a value.
+//!
+//! - `file`: what the files have in them; `rules`: which rows a table has; `table`: rows in Markdown; [`plot`]: in a picture.
+//!
+//! A document has the tables between `<!-- figures: NAME -->` and `<!-- end -->`. `speed figures` writes them, and a test compares.
+
+mod file;
+pub mod plot;
+mod rules;
+pub mod table;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use eyre::{Report, WrapErr, eyre};
+
+use self::{file::File, rules::BLOCKS};
+
+const END: &str = "<!-- end -->";
+/// All rows beside the other sides, as a picture.
+const PICTURE: &str = "net-test/speed.svg";
+/// Instead of a table.
+const NOTHING: &str = "Not measured.";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The documents and the picture as they should be: each path, below the checkout, with its text.
+///
+/// # Errors
+///
+/// If a file of figures cannot be read, is not of one commit, or has no conditions, or a document lacks a table's place.
+pub fn documents() -> Result<Vec<(&'static str, String)>, Report> {
+    let read = |name: &str| {
+        let path = root().join(format!("net-test/figures/{name}.jsonl"));
+        match fs::read_to_string(&path) {
+            Ok(text) => File::read(&text).wrap_err_with(|| path.display().to_string()).map(Some),
+            Err(_) => Ok(None),
+        }
+    };
+    let mut documents: Vec<(&'static str, String)> = Vec::new();
+    for block in BLOCKS {
+        let table = read(block.file)?.map_or_else(|| NOTHING.to_owned(), |file| (block.render)(&file));
+        let at = match documents.iter().position(|(path, _)| *path == block.document) {
+            Some(at) => at,
+            None => {
+                documents.push((block.document, fs::read_to_string(root().join(block.document))?));
+                documents.len() - 1
+            }
+        };
+        documents[at].1 = splice(&documents[at].1, block.name, &table)
+            .wrap_err_with(|| format!("the table {:?} of {}", block.name, block.document))?;
+    }
+    let mut rows = Vec::new();
+    for name in ["speed", "heavy"] {
+        rows.extend(read(name)?.into_iter().flat_map(|file| file.plain_rows()));
+    }
+    documents.push((PICTURE, plot::draw(&rows)?));
+    Ok(documents)
+}
+
+/// Writes them. The answer is which have changed.
+///
+/// # Errors
+///
+/// As above, or if one cannot be written.
+pub fn write() -> Result<Vec<&'static str>, Report> {
+    let mut changed = Vec::new();
+    for (path, text) in documents()? {
+        if fs::read_to_string(root().join(path)).ok().as_ref() != Some(&text) {
+            fs::write(root().join(path), text)?;
+            changed.push(path);
+        }
+    }
+    Ok(changed)
+}
+
+/// A document with another table in a table's place.
+fn splice(document: &str, name: &str, table: &str) -> Result<String, Report> {
+    let start = format!("<!-- figures: {name} -->\n");
+    let (before, rest) = document.split_once(&start).ok_or_else(|| eyre!("it has no place"))?;
+    let (old, after) = rest.split_once(END).ok_or_else(|| eyre!("its place has no end"))?;
+    if old.contains("<!-- figures:") || after.contains(&start) {
+        return Err(eyre!("its place has no end, or there are two"));
+    }
+    Ok(format!("{before}{start}\n{}\n\n{END}{after}", table.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documents_say_what_was_measured() {
+        for (path, text) in documents().unwrap() {
+            let found = fs::read_to_string(root().join(path)).unwrap();
+            assert!(found == text, "{path} is not what net-test/figures has: write it with `cargo speed figures`");
+        }
+    }
+
+    /// A place without a rule would keep whatever is in it.
+    #[test]
+    fn every_place_in_a_document_has_a_rule() {
+        for (path, text) in documents().unwrap() {
+            for place in text.lines().filter_map(|line| line.strip_prefix("<!-- figures: ")?.strip_suffix(" -->")) {
+                assert!(BLOCKS.iter().any(|block| (block.document, block.name) == (path, place)), "{place} of {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_takes_its_place_and_nothing_else() {
+        let document = "a\n<!-- figures: one -->\nold\n<!-- end -->\nb\n<!-- figures: two -->\n<!-- end -->\n";
+        let spliced = splice(document, "one", "new\n").unwrap();
+        assert_eq!(
+            spliced,
+            "a\n<!-- figures: one -->\n\nnew\n\n<!-- end -->\nb\n<!-- figures: two -->\n<!-- end -->\n"
+        );
+        assert_eq!(splice(&spliced, "one", "new").unwrap(), spliced);
+        for broken in ["", "<!-- figures: one -->\n", "<!-- figures: one -->\n<!-- figures: two -->\n<!-- end -->"] {
+            assert!(splice(broken, "one", "new").is_err(), "{broken}");
+        }
+    }
+}
