@@ -92,6 +92,9 @@ mod tasks;
 mod ticket;
 mod wire;
 
+#[cfg(feature = "unstable-transport")]
+#[doc(hidden)]
+pub use self::endpoint::unstable_transport;
 /// Where a peer can be reached: iroh's type, in a [`Ticket`].
 pub use iroh::TransportAddr;
 pub use twolane_id::{PublicKey, SecretKey, Signature, delegation, storage};

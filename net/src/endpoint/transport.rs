@@ -35,6 +35,12 @@ pub(super) fn config(limits: &Limits, relayed: bool) -> QuicTransportConfig {
     config.build()
 }
 
+/// What an endpoint with these limits and without a relay gives to iroh.
+#[cfg(feature = "unstable-transport")]
+pub fn unstable_transport(limits: &Limits) -> QuicTransportConfig {
+    config(&limits.clone().sane(), false)
+}
+
 /// How long a connection may be silent before its peer is dialled anew, if somebody waits for it: a packet that keeps a path
 /// alive, and as long as a path may take to be known as dead.
 pub(super) fn silence(limits: &Limits, relayed: bool) -> Duration {
