@@ -2,18 +2,21 @@
 //!
 //! The client begins with 17 bytes: how much it sends and how much it wants (big endian), and whether to hash. Then both
 //! send, each in pieces of [`PIECE`]. When the server has read everything it adds what it has read: the length and, if
-//! asked, the BLAKE3 hash of it.
+//! asked, the BLAKE3 hash of it. (Or it is to read for some time: see [`super::timed`].)
+
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
     Broken,
     side::{Rx, Tx},
+    timed,
 };
 
 /// What is written at a time.
 pub const PIECE: usize = 64 * 1024;
-const ASKED: usize = 17;
+pub(super) const ASKED: usize = 17;
 const TRAILER: usize = 8 + blake3::OUT_LEN;
 
 /// How much to move.
@@ -64,6 +67,9 @@ pub async fn serve(mut send: impl Tx, mut recv: impl Rx) -> Result<(), Broken> {
     let first = asked.split_off(ASKED);
     let number = |at: usize| asked[at..at + 8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
     let (up, down, check) = (number(0), number(8), asked[16] == 1);
+    if asked[16] == timed::MODE {
+        return timed::serve(send, recv, Duration::from_millis(up), first.len()).await;
+    }
     let reading = async {
         let mut sink = Sink::new(up, check);
         sink.take(&first)?;
@@ -95,7 +101,7 @@ async fn pour(send: &mut impl Tx, len: u64, check: bool) -> Result<[u8; blake3::
 }
 
 /// Bytes none of which is like its neighbours: a shift by one or a missing packet changes the hash.
-fn pattern() -> Bytes {
+pub(super) fn pattern() -> Bytes {
     (0..PIECE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 

@@ -43,6 +43,8 @@ pub enum Group {
     Peers,
     /// Bulk and requests of 10 and 100 times the size.
     Growth,
+    /// Some rows beside raw iroh with twolane's windows and congestion controller: what is left is the layer.
+    Transport,
 }
 
 /// What bulk moves in a round: 80 ms at 0.8 GB/s.
@@ -124,8 +126,8 @@ impl<A: Side, B: Side> Bench<A, B> {
                 pace_rows("open", B::NAME, &turns!(self, |half, _warm| work::opens(&half.client, SLICE).await), row);
                 Ok(())
             }
-            // Other sides than raw iroh have nothing like it.
-            Group::Errors => Ok(()),
+            // Of these sides alone.
+            Group::Errors | Group::Transport => Ok(()),
             Group::Connects => self.connects("connect", false, row).await,
             Group::SecondProtocol => {
                 let turns = turns!(self, |half, _warm| work::second_protocol(half).await);

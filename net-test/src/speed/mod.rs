@@ -1,7 +1,7 @@
 //! `speed`: what the layer costs, beside what it stands on, in one run.
 //!
 //! - [`side`]: what is compared, behind one trait; [`ours`], [`raw`]; [`half`]: each side's server is a process of its own;
-//! - [`bulk`], [`errors`]: what servers do; [`work`]: what is measured; [`groups`]: the rows;
+//! - [`bulk`], [`timed`], [`errors`]: what servers do; [`work`]: what is measured; [`groups`]: the rows;
 //! - [`report`]: the table; [`program`]: how a program that measures begins and ends.
 //!
 //! `net-test/heavy` measures rust-libp2p and pea2pea with the same code. It is a workspace of its own.
@@ -15,6 +15,7 @@ pub mod program;
 pub mod raw;
 pub mod report;
 pub mod side;
+pub mod timed;
 pub mod work;
 
 use std::{collections::BTreeMap, ffi::OsString, process::ExitCode};
@@ -25,7 +26,7 @@ use self::{
     groups::{Bench, Group},
     ours::Ours,
     program::{How, Rows},
-    raw::Raw,
+    raw::{Raw, Tuned},
     side::Side,
 };
 use crate::{conditions::Conditions, figures, output::Output};
@@ -72,7 +73,7 @@ struct Args {
     how: How,
 
     /// Be the server of one side
-    #[arg(long, hide = true, value_name = "SIDE", value_parser = [Ours::NAME, Raw::NAME])]
+    #[arg(long, hide = true, value_name = "SIDE", value_parser = [Ours::NAME, Raw::NAME, Tuned::NAME])]
     serve: Option<String>,
 }
 
@@ -108,10 +109,11 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
     }
     match args.serve.as_deref() {
         Some(Ours::NAME) => return half::obey::<Ours>().await,
+        Some(Tuned::NAME) => return half::obey::<Tuned>().await,
         Some(_) => return half::obey::<Raw>().await,
         None => {}
     }
-    let settings = [(Ours::NAME, Ours::settings()), (Raw::NAME, Raw::settings())];
+    let settings = [(Ours::NAME, Ours::settings()), (Raw::NAME, Raw::settings()), (Tuned::NAME, Tuned::settings())];
     let settings = settings.map(|(side, settings)| (side.to_owned(), settings));
     let mut rows = Rows::start(output, &Conditions::of("speed", settings.into()));
     let mut row = |row| rows.add(row);
@@ -120,6 +122,11 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
     for group in groups {
         match group {
             Group::Errors => errors::rows(&bench, &mut row).await?,
+            Group::Transport => {
+                let bench = Bench::<Ours, Tuned>::start(bench.rounds).await?;
+                bench.common(&mut row).await?;
+                bench.close().await;
+            }
             group => bench.measure(*group, &mut row).await?,
         }
     }

@@ -1,17 +1,18 @@
 //! twolane.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use twolane::{Endpoint, Limits, RecvStream, SendStream, Ticket};
 
 use super::{
     Broken, bulk, errors,
-    side::{PATIENCE, Rx, STREAMS, Service, Side, Tx},
+    side::{Anywhere, PATIENCE, Rx, STREAMS, Service, Side, Tx},
 };
 
 /// Thousands of peers come from one address here.
 const PEERS: usize = 2_048;
+const HANDSHAKES: usize = 256;
 
 /// A client.
 #[derive(Debug, Clone)]
@@ -20,30 +21,21 @@ pub struct Ours {
     server: Ticket,
 }
 
-async fn bind() -> Result<Endpoint, Broken> {
-    let limits =
-        Limits { streams_per_peer: STREAMS.into(), peers: PEERS, handshakes_per_address: 256, ..Limits::default() };
-    Ok(Endpoint::builder().offline().limits(limits).bind().await?)
+pub(super) fn limits() -> Limits {
+    Limits { streams_per_peer: STREAMS.into(), peers: PEERS, handshakes_per_address: HANDSHAKES, ..Limits::default() }
 }
 
-impl Side for Ours {
-    type Tx = SendStream;
-    type Rx = RecvStream;
-    type Server = Endpoint;
-
-    const NAME: &'static str = "twolane";
-
-    fn settings() -> String {
-        format!(
-            "{STREAMS} streams a peer, {PEERS} peers, 256 handshakes an address; a deadline of {} s for each request and \
-             opening; over loopback no more than 100 packets are on the way, as to every peer within 0.1 ms; \
-             AES-256-GCM of ring; opening: until the server has accepted",
-            PATIENCE.as_secs()
-        )
+async fn bind(at: Option<SocketAddr>) -> Result<Endpoint, Broken> {
+    let mut builder = Endpoint::builder().offline().limits(limits());
+    if let Some(at) = at {
+        builder = builder.bind_addr(at);
     }
+    Ok(builder.bind().await?)
+}
 
-    async fn serve() -> Result<(Endpoint, String), Broken> {
-        let endpoint = bind().await?;
+impl Anywhere for Ours {
+    async fn serve_at(at: Option<SocketAddr>) -> Result<(Endpoint, String), Broken> {
+        let endpoint = bind(at).await?;
         for service in [Service::Echo, Service::Second] {
             endpoint.serve_requests(service.name(), |request| async move { Ok(request.body) })?;
         }
@@ -57,8 +49,33 @@ impl Side for Ours {
         Ok((endpoint, ticket))
     }
 
+    async fn client_at(at: Option<SocketAddr>, server: &str) -> Result<Self, Broken> {
+        Ok(Self { endpoint: bind(at).await?, server: server.parse()? })
+    }
+}
+
+impl Side for Ours {
+    type Tx = SendStream;
+    type Rx = RecvStream;
+    type Server = Endpoint;
+
+    const NAME: &'static str = "twolane";
+
+    fn settings() -> String {
+        format!(
+            "{STREAMS} streams a peer, {PEERS} peers, {HANDSHAKES} handshakes an address; a deadline of {} s for each request \
+             and its own for opening; no more than 100 packets on the way to a peer within 0.1 ms, as over loopback; \
+             AES-256-GCM of ring; opening: until the server has accepted",
+            PATIENCE.as_secs()
+        )
+    }
+
+    async fn serve() -> Result<(Endpoint, String), Broken> {
+        Self::serve_at(None).await
+    }
+
     async fn client(server: &str) -> Result<Self, Broken> {
-        Ok(Self { endpoint: bind().await?, server: server.parse()? })
+        Self::client_at(None, server).await
     }
 
     async fn connect(&self, _: Service) -> Result<(), Broken> {

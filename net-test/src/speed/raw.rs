@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,12 +16,18 @@ use twolane::Ticket;
 
 use super::{
     Broken, bulk, errors,
-    side::{MAX_MESSAGE, PATIENCE, Rx, STREAMS, Service, Side, Tx},
+    ours::limits,
+    side::{Anywhere, MAX_MESSAGE, PATIENCE, Rx, STREAMS, Service, Side, Tx},
 };
+
+/// With iroh's defaults, but for the number of streams.
+pub type Raw = RawWith<false>;
+/// With twolane's windows, timeouts and congestion controller: what is left between this and twolane is the layer.
+pub type Tuned = RawWith<true>;
 
 /// A client. It keeps a connection for each service.
 #[derive(Debug, Clone)]
-pub struct Raw {
+pub struct RawWith<const TUNED: bool> {
     endpoint: Endpoint,
     server: EndpointAddr,
     connections: Arc<Mutex<HashMap<Service, Connection>>>,
@@ -36,20 +43,22 @@ impl Drop for RawServer {
     }
 }
 
-async fn bind() -> Result<Endpoint, Broken> {
-    let streams = QuicTransportConfig::builder().max_concurrent_bidi_streams(STREAMS.into()).build();
-    Ok(Endpoint::builder(presets::Minimal)
-        .transport_config(streams)
+async fn bind(tuned: bool, at: Option<SocketAddr>) -> Result<Endpoint, Broken> {
+    let builder = Endpoint::builder(presets::Minimal)
         .relay_mode(RelayMode::Disabled)
         .portmapper_config(PortmapperConfig::Disabled)
         .clear_ip_transports()
-        .bind_addr("127.0.0.1:0")?
-        .alpns(Service::ALL.map(|service| service.name().into()).to_vec())
-        .bind()
-        .await?)
+        .bind_addr(at.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?
+        .alpns(Service::ALL.map(|service| service.name().into()).to_vec());
+    let transport = if tuned {
+        twolane::unstable_transport(&limits())
+    } else {
+        QuicTransportConfig::builder().max_concurrent_bidi_streams(STREAMS.into()).build()
+    };
+    Ok(builder.transport_config(transport).bind().await?)
 }
 
-impl Raw {
+impl<const TUNED: bool> RawWith<TUNED> {
     fn connection(&self, service: Service) -> Result<Connection, Broken> {
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.get(&service).cloned().ok_or_else(|| Broken::msg("raw iroh is not connected"))
@@ -65,24 +74,9 @@ impl Raw {
     }
 }
 
-impl Side for Raw {
-    type Tx = SendStream;
-    type Rx = RecvStream;
-    type Server = RawServer;
-
-    const NAME: &'static str = "raw iroh";
-
-    fn settings() -> String {
-        format!(
-            "{STREAMS} streams a connection, and else its defaults; no relay, no port mapping, no discovery; a connection \
-             for each protocol; a deadline of {} s for each request and opening; AES-256-GCM of ring; opening: until the \
-             server has ended a stream with nothing in it, since it says nothing about a stream by itself",
-            PATIENCE.as_secs()
-        )
-    }
-
-    async fn serve() -> Result<(RawServer, String), Broken> {
-        let endpoint = bind().await?;
+impl<const TUNED: bool> Anywhere for RawWith<TUNED> {
+    async fn serve_at(at: Option<SocketAddr>) -> Result<(RawServer, String), Broken> {
+        let endpoint = bind(TUNED, at).await?;
         let addrs = endpoint.bound_sockets().into_iter().map(TransportAddr::Ip);
         let addr = EndpointAddr::from_parts(endpoint.id(), addrs);
         let server = tokio::spawn(async move {
@@ -98,9 +92,39 @@ impl Side for Raw {
         Ok((RawServer(server), ticket.to_string()))
     }
 
-    async fn client(server: &str) -> Result<Self, Broken> {
+    async fn client_at(at: Option<SocketAddr>, server: &str) -> Result<Self, Broken> {
         let server: Ticket = server.parse()?;
-        Ok(Self { endpoint: bind().await?, server: server.to_addr(), connections: Arc::default() })
+        Ok(Self { endpoint: bind(TUNED, at).await?, server: server.to_addr(), connections: Arc::default() })
+    }
+}
+
+impl<const TUNED: bool> Side for RawWith<TUNED> {
+    type Tx = SendStream;
+    type Rx = RecvStream;
+    type Server = RawServer;
+
+    const NAME: &'static str = if TUNED { "raw iroh with twolane's transport" } else { "raw iroh" };
+
+    fn settings() -> String {
+        let transport = if TUNED {
+            "windows, streams, timeouts and congestion controller of twolane".to_owned()
+        } else {
+            format!("{STREAMS} streams a connection, and else its defaults")
+        };
+        format!(
+            "{transport}; no relay, no port mapping, no discovery; a connection for each protocol; a deadline of {} s for \
+             each request and opening; AES-256-GCM of ring; opening: until the server has ended a stream with nothing in \
+             it, since it says nothing about a stream by itself",
+            PATIENCE.as_secs()
+        )
+    }
+
+    async fn serve() -> Result<(RawServer, String), Broken> {
+        Self::serve_at(None).await
+    }
+
+    async fn client(server: &str) -> Result<Self, Broken> {
+        Self::client_at(None, server).await
     }
 
     async fn connect(&self, service: Service) -> Result<(), Broken> {

@@ -3,7 +3,7 @@
 //! What both have in common is here: how much may be open, how long a request or an opening may take, what a message is at
 //! most. Beyond that each is used as its documentation has it, with its defaults.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -108,4 +108,12 @@ pub trait Side: Clone + Send + Sync + 'static {
     }
     /// Closes everything.
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// A side whose ends can be bound anywhere, for links between machines.
+pub trait Anywhere: Side {
+    /// [`Side::serve`], bound there. `None` is loopback.
+    fn serve_at(at: Option<SocketAddr>) -> impl Future<Output = Result<(Self::Server, String), Broken>> + Send;
+    /// [`Side::client`], bound there.
+    fn client_at(at: Option<SocketAddr>, server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
 }

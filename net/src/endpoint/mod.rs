@@ -46,6 +46,8 @@ pub use self::{
     shutdown::ShutdownReport,
     status::{Network, RelayStatus, Status},
 };
+#[cfg(feature = "unstable-transport")]
+pub use self::transport::unstable_transport;
 use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
     events::Events,

@@ -1,0 +1,111 @@
+//! Bulk for some time on one stream: as much as goes, counted by the server.
+//!
+//! A link with a rate and losses has no useful length for a transfer: what takes 1 s with one controller takes 100 with
+//! another. The client asks as [`super::bulk`] has it, with the milliseconds in place of a length, and writes without an end.
+//! When the time is over, counted from the moment in which the server has read the question, the server answers with what had
+//! come, and goes on reading: other things are measured beside bulk that is at its full speed.
+
+use std::time::{Duration, Instant};
+
+use tokio::{task::JoinSet, time::timeout};
+
+use super::{
+    Broken,
+    bulk::{ASKED, pattern},
+    side::{Rx, Service, Side, Tx},
+};
+
+/// Where [`super::bulk`] has whether to check.
+pub(super) const MODE: u8 = 2;
+
+/// Bulk that runs. Dropped, it ends.
+#[derive(Debug)]
+pub struct Running<R> {
+    writing: JoinSet<Broken>,
+    recv: R,
+    lasting: Duration,
+}
+
+impl<R: Rx> Running<R> {
+    /// Begins to write.
+    ///
+    /// # Errors
+    ///
+    /// If no stream can be opened.
+    pub async fn start<S: Side<Rx = R>>(side: &S, lasting: Duration) -> Result<Self, Broken> {
+        let (send, recv) = side.open(Service::Bulk).await?;
+        Ok(Self { writing: JoinSet::from_iter([write(send, lasting)]), recv, lasting })
+    }
+
+    /// What had arrived in the time, in 10^6 bytes a second.
+    ///
+    /// # Errors
+    ///
+    /// If the stream breaks.
+    pub async fn rate(&mut self) -> Result<f64, Broken> {
+        let count = tokio::select! {
+            count = self.recv.to_end(size_of::<u64>()) => count?,
+            broken = self.writing.join_next() => return Err(ended(broken)),
+        };
+        let count = count.first_chunk().ok_or_else(|| Broken::msg("a server did not say what it has read"))?;
+        Ok(u64::from_be_bytes(*count) as f64 / 1e6 / self.lasting.as_secs_f64())
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    ///
+    /// If it had ended by itself.
+    pub fn stop(mut self) -> Result<(), Broken> {
+        self.writing.try_join_next().map_or(Ok(()), |broken| Err(ended(Some(broken))))
+    }
+}
+
+fn ended(broken: Option<Result<Broken, tokio::task::JoinError>>) -> Broken {
+    match broken {
+        Some(Ok(broken)) => broken,
+        Some(Err(error)) => error.into(),
+        None => Broken::msg("bulk has ended"),
+    }
+}
+
+/// Ends with the stream.
+async fn write(mut send: impl Tx, lasting: Duration) -> Broken {
+    let mut asked = [0; ASKED];
+    asked[..8].copy_from_slice(&u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX).to_be_bytes());
+    asked[16] = MODE;
+    let piece = pattern();
+    let mut written = send.write_all(&asked).await;
+    loop {
+        match written {
+            Ok(()) => written = send.write_chunk(piece.clone()).await,
+            Err(broken) => return broken,
+        }
+    }
+}
+
+/// The server's part, after the question; `taken` came with it.
+pub(super) async fn serve(
+    mut send: impl Tx,
+    mut recv: impl Rx,
+    lasting: Duration,
+    mut taken: usize,
+) -> Result<(), Broken> {
+    let begun = Instant::now();
+    let reading = async {
+        // A reader that never has to wait is not interrupted either.
+        while begun.elapsed() < lasting {
+            match recv.chunk().await? {
+                Some(chunk) => taken += chunk.len(),
+                None => return Err(Broken::msg("bulk ended before its time")),
+            }
+        }
+        Ok(())
+    };
+    timeout(lasting, reading).await.unwrap_or(Ok(()))?;
+    send.write_all(&(taken as u64).to_be_bytes()).await?;
+    send.finish()?;
+    // Until the client resets it.
+    while recv.chunk().await?.is_some() {}
+    Ok(())
+}
