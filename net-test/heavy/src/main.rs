@@ -7,19 +7,26 @@ mod pea;
 mod peers;
 mod rust_libp2p;
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Parser;
 use twolane_cli::output::Output;
-use twolane_test::speed::{
-    Broken,
-    ours::Ours,
-    program::{self, EXIT_CODES, How, Rows},
-    server,
-    side::Side,
+use twolane_test::{
+    conditions::Conditions,
+    speed::{
+        Broken, METHOD, half,
+        ours::Ours,
+        program::{self, EXIT_CODES, How, Rows},
+        side::Side,
+    },
 };
 
 use self::peers::Peer;
+
+const LOCK: &str = include_str!("../Cargo.lock");
+/// What is measured beside twolane, and what it stands on.
+const PACKAGES: &[&str] =
+    &["libp2p", "libp2p-quic", "libp2p-stream", "libp2p-request-response", "quinn", "pea2pea", "snow", "tokio-rustls"];
 
 const EXAMPLES: &str = "\
 Examples, from a checkout:
@@ -27,11 +34,6 @@ Examples, from a checkout:
   cargo run --release --manifest-path net-test/heavy/Cargo.toml -- --json
   cargo run --release --manifest-path net-test/heavy/Cargo.toml -- --only libp2p pea2pea-tls --rounds 9
   cargo run --release --manifest-path net-test/heavy/Cargo.toml -- --markdown table.md --svg plot.svg
-
-Each side's server is a process of its own, on loopback; the clients are in this one, on one runtime. Both sides are
-measured in turns, and each figure is the median of so many rounds. What warms up is checked: both ends hash bulk data
-and compare, and every answer is compared with its request. The spread is the middle half of the values, as a part of
-the median. With --json there is one object a line for each row, and the last is the summary.
 
 ";
 
@@ -41,7 +43,7 @@ the median. With --json there is one object a line for each row, and the last is
     name = "twolane-speed-heavy",
     version,
     max_term_width = 100,
-    after_help = format!("{}\n{EXAMPLES}{EXIT_CODES}", peers::help())
+    after_help = format!("{}\n{METHOD}\n{EXAMPLES}{EXIT_CODES}", peers::help())
 )]
 struct Args {
     /// Only beside these
@@ -64,14 +66,16 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
     if let Some(side) = &args.serve {
         return match Peer::called(side) {
             Some(peer) => peer.serve().await,
-            None if side == Ours::NAME => server::obey::<Ours>().await,
+            None if side == Ours::NAME => half::obey::<Ours>().await,
             None => Err(Broken::msg(format!("there is no side called {side}"))),
         };
     }
-    let mut rows = Rows::start(output);
     let peers = if args.only.is_empty() { &Peer::ALL[..] } else { &args.only };
+    let mut settings: BTreeMap<_, _> = peers.iter().map(|peer| (peer.name().to_owned(), peer.settings())).collect();
+    settings.insert(Ours::NAME.to_owned(), Ours::settings());
+    let mut rows = Rows::start(output, &Conditions::now("heavy", LOCK, PACKAGES, settings));
     for peer in peers {
-        rows.heading(&format!("\n{}: {}", peer.name(), peer.settings()));
+        rows.heading(&format!("\n{}", peer.name()));
         peer.measure(args.how.rounds.into(), &mut rows).await?;
     }
     rows.finish(&args.how)

@@ -1,17 +1,11 @@
 //! Who is measured beside twolane, and what.
 
-use twolane_test::{
-    compare::Row,
-    speed::{Broken, groups::Bench, ours::Ours, program::Rows, server, side::Side},
-};
+use twolane_test::speed::{Broken, groups::Bench, half, ours::Ours, program::Rows, side::Side};
 
 use crate::{
     pea::{self, Pea, noise::Noise, tls::Tls},
     rust_libp2p::{self, Lazy, Libp2p, Requests, Streams},
 };
-
-/// How many requests are in flight.
-const IN_FLIGHT: [usize; 3] = [1, 16, 64];
 
 /// One of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -50,44 +44,42 @@ impl Peer {
     }
 
     /// How it is set up.
-    pub(crate) fn settings(self) -> &'static str {
+    pub(crate) fn settings(self) -> String {
         match self {
-            Self::Libp2p => rust_libp2p::STREAMS,
-            Self::Libp2pRequests => rust_libp2p::REQUESTS,
-            Self::Libp2pLazy => rust_libp2p::LAZY,
-            Self::Pea2peaNoise => pea::noise::SETTINGS,
-            Self::Pea2peaTls => pea::tls::SETTINGS,
+            Self::Libp2p => Libp2p::<Streams>::settings(),
+            Self::Libp2pRequests => Libp2p::<Requests>::settings(),
+            Self::Libp2pLazy => Libp2p::<Lazy>::settings(),
+            Self::Pea2peaNoise => Pea::<Noise>::settings(),
+            Self::Pea2peaTls => Pea::<Tls>::settings(),
         }
     }
 
     /// Its server.
     pub(crate) async fn serve(self) -> Result<(), Broken> {
         match self {
-            Self::Libp2p => server::obey::<Libp2p<Streams>>().await,
-            Self::Libp2pRequests => server::obey::<Libp2p<Requests>>().await,
-            Self::Libp2pLazy => server::obey::<Libp2p<Lazy>>().await,
-            Self::Pea2peaNoise => server::obey::<Pea<Noise>>().await,
-            Self::Pea2peaTls => server::obey::<Pea<Tls>>().await,
+            Self::Libp2p => half::obey::<Libp2p<Streams>>().await,
+            Self::Libp2pRequests => half::obey::<Libp2p<Requests>>().await,
+            Self::Libp2pLazy => half::obey::<Libp2p<Lazy>>().await,
+            Self::Pea2peaNoise => half::obey::<Pea<Noise>>().await,
+            Self::Pea2peaTls => half::obey::<Pea<Tls>>().await,
         }
     }
 
-    /// Measures both.
+    /// Measures both: the same rows for every peer.
     pub(crate) async fn measure(self, rounds: usize, rows: &mut Rows) -> Result<(), Broken> {
-        let row = &mut |row| rows.add(row);
         match self {
             Self::Libp2p => {
                 let bench = Bench::<Ours, Libp2p<Streams>>::start(rounds).await?;
-                let client = bench.pair.theirs.clone();
-                bench.bulk_one_way(row).await?;
-                bench.first_answers(row).await?;
-                requests(bench, row).await?;
-                rows.heading(&format!("{} requests were sent again, their streams dropped", client.dropped()));
+                let client = bench.theirs.client.clone();
+                common(bench, rows).await?;
+                let (sent, again) = client.requests();
+                rows.note(self.name(), format!("{again} of its {sent} requests were sent again, within their time"));
                 Ok(())
             }
-            Self::Libp2pRequests => requests(Bench::<Ours, Libp2p<Requests>>::start(rounds).await?, row).await,
-            Self::Libp2pLazy => requests(Bench::<Ours, Libp2p<Lazy>>::start(rounds).await?, row).await,
-            Self::Pea2peaNoise => bulk_and_requests(Bench::<Ours, Pea<Noise>>::start(rounds).await?, row).await,
-            Self::Pea2peaTls => bulk_and_requests(Bench::<Ours, Pea<Tls>>::start(rounds).await?, row).await,
+            Self::Libp2pRequests => common(Bench::<Ours, Libp2p<Requests>>::start(rounds).await?, rows).await,
+            Self::Libp2pLazy => common(Bench::<Ours, Libp2p<Lazy>>::start(rounds).await?, rows).await,
+            Self::Pea2peaNoise => common(Bench::<Ours, Pea<Noise>>::start(rounds).await?, rows).await,
+            Self::Pea2peaTls => common(Bench::<Ours, Pea<Tls>>::start(rounds).await?, rows).await,
         }
     }
 }
@@ -101,15 +93,8 @@ pub(crate) fn help() -> String {
     text
 }
 
-async fn bulk_and_requests<B: Side>(bench: Bench<Ours, B>, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
-    bench.bulk_one_way(row).await?;
-    requests(bench, row).await
-}
-
-async fn requests<B: Side>(bench: Bench<Ours, B>, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
-    for in_flight in IN_FLIGHT {
-        bench.small_requests(in_flight, row).await?;
-    }
+async fn common<B: Side>(bench: Bench<Ours, B>, rows: &mut Rows) -> Result<(), Broken> {
+    bench.common(&mut |row| rows.add(row)).await?;
     bench.close().await;
     Ok(())
 }
@@ -137,7 +122,7 @@ mod tests {
         for (up, down) in [(0, 0), (1, 100_000), (5_000_000, 0), (1_000_000, 3_000_000)] {
             bulk(&client, 1, Load { up, down, check: true }).await.unwrap();
         }
-        for in_flight in IN_FLIGHT {
+        for in_flight in [1, 16, 64] {
             let pace = requests(&client, 64, in_flight, Duration::from_millis(100)).await.unwrap();
             assert!(pace.rate > 0.0);
         }

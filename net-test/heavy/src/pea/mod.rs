@@ -13,10 +13,11 @@ use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use pea2pea::{Connection, Pea2Pea, protocols::Handshake};
+use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
 use twolane_test::speed::{
     Broken,
-    side::{Service, Side},
+    side::{PATIENCE, Service, Side},
 };
 
 use self::{
@@ -29,6 +30,8 @@ use self::{
 pub(crate) trait Security: Clone + Send + Sync + 'static {
     /// What the side is called.
     const NAME: &'static str;
+    /// How it is set up.
+    const SETTINGS: &'static str;
     /// What writes messages, and reads them.
     type Codec: Encoder<Message, Error = io::Error> + Decoder<Item = Message, Error = io::Error> + Send;
 
@@ -62,6 +65,10 @@ impl<S: Security> Side for Pea<S> {
 
     const NAME: &'static str = S::NAME;
 
+    fn settings() -> String {
+        S::SETTINGS.to_owned()
+    }
+
     async fn serve() -> Result<(Node<S>, String), Broken> {
         let (security, known) = S::server()?;
         let node = Node::start(security, Some(([127, 0, 0, 1], 0).into())).await;
@@ -94,7 +101,7 @@ impl<S: Security> Side for Pea<S> {
     }
 
     async fn request(&self, message: Bytes) -> Result<Bytes, Broken> {
-        self.node.request(self.server, message).await
+        timeout(PATIENCE, self.node.request(self.server, message)).await?
     }
 
     async fn close(self) {

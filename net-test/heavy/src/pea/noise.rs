@@ -19,11 +19,6 @@ use twolane_test::speed::Broken;
 
 use super::{Security, message::Message};
 
-/// How it is set up.
-pub(crate) const SETTINGS: &str = "0.57 over TCP with TCP_NODELAY, Noise_XX_25519_ChaChaPoly_BLAKE2s of snow with ring; \
-    its own buffers of 64 KiB and queues of 64 messages; messages of 32 KiB for bulk; requests are numbered messages on \
-    its one connection";
-
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
 /// What Noise takes, and what it adds.
 const MOST: usize = 65_535;
@@ -35,6 +30,9 @@ pub(crate) struct Noise(Arc<Mutex<HashMap<SocketAddr, Arc<StatelessTransportStat
 
 impl Security for Noise {
     const NAME: &'static str = "pea2pea Noise";
+    const SETTINGS: &'static str = "0.57 over TCP with TCP_NODELAY, Noise_XX_25519_ChaChaPoly_BLAKE2s of snow with ring; \
+    its own buffers of 64 KiB and queues of 64 messages; messages of 32 KiB for bulk; requests are numbered messages on \
+    its one connection";
     type Codec = Sealed;
 
     fn server() -> Result<(Self, String), Broken> {

@@ -15,10 +15,6 @@ use twolane_test::speed::Broken;
 
 use super::{Security, message::Message};
 
-/// How it is set up.
-pub(crate) const SETTINGS: &str = "0.57 over TCP with TCP_NODELAY, TLS 1.3 of rustls with ring; its own buffers of 64 \
-    KiB and queues of 64 messages; messages of 32 KiB for bulk; requests are numbered messages on its one connection";
-
 const NAME: &str = "localhost";
 
 /// One side of TLS.
@@ -32,6 +28,8 @@ pub(crate) enum Tls {
 
 impl Security for Tls {
     const NAME: &'static str = "pea2pea TLS";
+    const SETTINGS: &'static str = "0.57 over TCP with TCP_NODELAY, TLS 1.3 of rustls with ring; its own buffers of 64 \
+    KiB and queues of 64 messages; messages of 32 KiB for bulk; requests are numbered messages on its one connection";
     type Codec = Framed;
 
     fn server() -> Result<(Self, String), Broken> {

@@ -5,8 +5,7 @@ use std::io;
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
-
-use super::MAX_MESSAGE;
+use twolane_test::speed::side::MAX_MESSAGE;
 
 /// The behaviour closes the stream after each message.
 #[derive(Debug, Clone, Copy, Default)]

@@ -19,9 +19,10 @@ use std::{
 use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+use tokio::time::timeout;
 use twolane_test::speed::{
     Broken, bulk,
-    side::{Service, Side},
+    side::{MAX_MESSAGE, PATIENCE, Service, Side},
 };
 
 use self::{
@@ -32,24 +33,13 @@ use self::{
 /// How often a request is sent whose streams are dropped. With 16 in flight or more, two in a hundred streams were: a
 /// hundred in a row are no accident.
 const ATTEMPTS: usize = 100;
-/// A message at most.
-const MAX_MESSAGE: usize = 1 << 20;
-
-/// How [`Streams`] is set up.
-pub(crate) const STREAMS: &str = "0.57 over QUIC, ping and identify off; its own windows of 10 MB a stream and 15 MB a \
-    connection, 256 streams; ChaCha20-Poly1305 of aws-lc, the first of its ciphers; a stream of libp2p-stream for each \
-    request, and another one for a request whose stream the server has dropped (its queue holds one that is new)";
-/// How [`Requests`] is set up.
-pub(crate) const REQUESTS: &str = "the same, with request-response in place of libp2p-stream, at its own limit of 100 \
-    requests at a time";
-/// How [`Lazy`] is set up.
-pub(crate) const LAZY: &str = "the same as requests, with V1Lazy for the negotiation of protocols, which is not the \
-    default and saves a round trip";
 
 /// How requests are sent.
 pub(crate) trait Flavour: Send + Sync + 'static {
     /// What the side is called.
     const NAME: &'static str;
+    /// How it is set up.
+    const SETTINGS: &'static str;
     /// How its swarms are made. With the behaviour for requests, that is what sends them.
     const HOW: How;
 }
@@ -63,16 +53,23 @@ pub(crate) struct Lazy;
 
 impl Flavour for Streams {
     const NAME: &'static str = "rust-libp2p streams";
+    const SETTINGS: &'static str = "0.57 over QUIC, ping and identify off; its own windows of 10 MB a stream and 15 MB a \
+    connection, 256 streams; ChaCha20-Poly1305 of aws-lc, the first of its ciphers; a stream of libp2p-stream for each \
+    request, and another one for a request whose stream the server has dropped (its queue holds one that is new)";
     const HOW: How = How { requests: false, lazy: false };
 }
 
 impl Flavour for Requests {
     const NAME: &'static str = "rust-libp2p requests";
+    const SETTINGS: &'static str = "as rust-libp2p streams, with request-response in place of libp2p-stream, at its own limit of 100 \
+    requests at a time";
     const HOW: How = How { requests: true, lazy: false };
 }
 
 impl Flavour for Lazy {
     const NAME: &'static str = "rust-libp2p lazy requests";
+    const SETTINGS: &'static str = "as rust-libp2p requests, with V1Lazy for the negotiation of protocols, which is not the \
+    default and saves a round trip";
     const HOW: How = How { requests: true, lazy: true };
 }
 
@@ -81,6 +78,7 @@ pub(crate) struct Libp2p<F> {
     node: Node,
     peer: PeerId,
     address: Multiaddr,
+    sent: Arc<AtomicU64>,
     dropped: Arc<AtomicU64>,
     flavour: PhantomData<F>,
 }
@@ -91,6 +89,7 @@ impl<F> Clone for Libp2p<F> {
             node: self.node.clone(),
             peer: self.peer,
             address: self.address.clone(),
+            sent: Arc::clone(&self.sent),
             dropped: Arc::clone(&self.dropped),
             flavour: PhantomData,
         }
@@ -103,6 +102,10 @@ impl<F: Flavour> Side for Libp2p<F> {
     type Server = Node;
 
     const NAME: &'static str = F::NAME;
+
+    fn settings() -> String {
+        F::SETTINGS.to_owned()
+    }
 
     async fn serve() -> Result<(Node, String), Broken> {
         let (node, address) = Node::listen(F::HOW).await?;
@@ -131,7 +134,14 @@ impl<F: Flavour> Side for Libp2p<F> {
     async fn client(server: &str) -> Result<Self, Broken> {
         let (address, peer) = server.rsplit_once("/p2p/").ok_or_else(|| Broken::msg("an address has no peer"))?;
         let (address, peer) = (address.parse()?, peer.parse()?);
-        Ok(Self { node: Node::start(F::HOW)?, peer, address, dropped: Arc::default(), flavour: PhantomData })
+        Ok(Self {
+            node: Node::start(F::HOW)?,
+            peer,
+            address,
+            sent: Arc::default(),
+            dropped: Arc::default(),
+            flavour: PhantomData,
+        })
     }
 
     /// One connection is for every protocol.
@@ -152,8 +162,24 @@ impl<F: Flavour> Side for Libp2p<F> {
 
     async fn request(&self, message: Bytes) -> Result<Bytes, Broken> {
         if F::HOW.requests {
-            return self.node.request(self.peer, message).await;
+            return timeout(PATIENCE, self.node.request(self.peer, message)).await?;
         }
+        timeout(PATIENCE, self.exchange(message)).await?
+    }
+
+    async fn close(self) {
+        self.node.close().await;
+    }
+}
+
+impl<F> Libp2p<F> {
+    /// Requests, and how many of them were sent once more, since the server had dropped their streams.
+    pub(crate) fn requests(&self) -> (u64, u64) {
+        (self.sent.load(Relaxed), self.dropped.load(Relaxed))
+    }
+
+    async fn exchange(&self, message: Bytes) -> Result<Bytes, Broken> {
+        self.sent.fetch_add(1, Relaxed);
         for _ in 0..ATTEMPTS {
             match exchange(self.stream(Service::Echo).await?, &message).await {
                 // Dropped by the server: its end of the stream is closed, or no more is read.
@@ -164,17 +190,6 @@ impl<F: Flavour> Side for Libp2p<F> {
             self.dropped.fetch_add(1, Relaxed);
         }
         Err(Broken::msg("the server drops every stream"))
-    }
-
-    async fn close(self) {
-        self.node.close().await;
-    }
-}
-
-impl<F> Libp2p<F> {
-    /// Requests that were sent once more, since the server had dropped their streams.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
     }
 
     async fn stream(&self, service: Service) -> Result<Stream, Broken> {
