@@ -19,7 +19,9 @@ use twolane_test::speed::{
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const REQUESTS: usize = 2_000;
-const MEBIBYTES: u64 = 64;
+const MEBIBYTES: u64 = 32;
+/// A machine that pauses costs some packets more, and none fewer: of so many times, the one with the fewest counts.
+const TIMES: usize = 5;
 
 /// What a request and a MiB of bulk cost the heap, both ends together.
 #[derive(Debug, Clone, Copy)]
@@ -62,16 +64,20 @@ async fn count<S: Side>() -> Counts {
     for _ in 0..REQUESTS / 4 {
         client.request(message.clone()).await.unwrap();
     }
-    work::bulk(&client, 1, load(MEBIBYTES / 4)).await.unwrap();
+    work::bulk(&client, 1, load(MEBIBYTES)).await.unwrap();
 
     let region = Region::new(HEAP);
     for _ in 0..REQUESTS {
         client.request(message.clone()).await.unwrap();
     }
     let request = Cost::of(&region, REQUESTS as f64);
-    let region = Region::new(HEAP);
-    work::bulk(&client, 1, load(MEBIBYTES)).await.unwrap();
-    let mebibyte = Cost::of(&region, MEBIBYTES as f64);
+    let mut mebibytes = Vec::new();
+    for _ in 0..TIMES {
+        let region = Region::new(HEAP);
+        work::bulk(&client, 1, load(MEBIBYTES)).await.unwrap();
+        mebibytes.push(Cost::of(&region, MEBIBYTES as f64));
+    }
+    let mebibyte = mebibytes.into_iter().min_by(|a, b| a.new.total_cmp(&b.new)).unwrap();
     client.close().await;
     Counts { request, mebibyte }
 }
@@ -82,8 +88,11 @@ async fn the_layer_allocates_little_more_than_what_it_stands_on() {
     let words = format!("of twolane {ours:.1?}, of raw iroh {raw:.1?}");
     println!("{words}");
     let more = |pick: fn(&Counts) -> f64| pick(&ours) - pick(&raw);
-    // Of a request, two are what the layer keeps of a stream, and three are boxed futures.
-    assert!(more(|counts| counts.request.new) <= 7.5, "{words}");
-    // Watermarks and their answers.
-    assert!(more(|counts| counts.mebibyte.new) <= 15.0, "{words}");
+    // 2 when this was written.
+    assert!(more(|counts| counts.request.new) <= 3.0, "{words}");
+    // 16: watermarks and their answers.
+    assert!(more(|counts| counts.mebibyte.new) <= 20.0, "{words}");
+    // A hundred fewer of a request, and at most as many of a MiB.
+    assert!(ours.request.bytes <= raw.request.bytes * 1.05, "{words}");
+    assert!(ours.mebibyte.bytes <= raw.mebibyte.bytes * 1.2, "{words}");
 }

@@ -3,8 +3,8 @@
 use twolane_test::speed::{Broken, groups::Bench, half, ours::Ours, program::Rows, side::Side};
 
 use crate::{
-    pea::{self, Pea, noise::Noise, tls::Tls},
-    rust_libp2p::{self, Lazy, Libp2p, Requests, Streams},
+    pea::{Pea, noise::Noise, tls::Tls},
+    rust_libp2p::{Lazy, Libp2p, Requests, Streams},
 };
 
 /// One of the others.

@@ -133,3 +133,31 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
     bench.close().await;
     rows.finish(&args.how)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::{side::Service, *};
+
+    /// Where one side has fewer, what it is measured with waits in its client.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_side_has_as_many_streams_open_as_requests_are_in_flight() {
+        async fn opens<S: Side>() {
+            let (_server, address) = S::serve().await.unwrap();
+            let client = S::client(&address).await.unwrap();
+            client.connect(Service::Bulk).await.unwrap();
+            let mut open = Vec::new();
+            while open.len() < 512 {
+                let stream = timeout(Duration::from_secs(10), client.open(Service::Bulk)).await;
+                open.push(stream.unwrap_or_else(|_| panic!("{}: {} streams", S::NAME, open.len())).unwrap());
+            }
+            client.close().await;
+        }
+        opens::<Ours>().await;
+        opens::<Raw>().await;
+        opens::<Tuned>().await;
+    }
+}
