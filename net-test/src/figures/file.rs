@@ -115,7 +115,9 @@ impl File {
 
 /// Values of Python's program, by what was measured: by its round and by whose they are.
 #[derive(Default)]
-struct Turns(Vec<((String, String), BTreeMap<String, BTreeMap<usize, f64>>)>);
+struct Turns(Vec<((String, String), Sides)>);
+
+type Sides = BTreeMap<String, BTreeMap<usize, f64>>;
 
 impl Turns {
     const OURS: &str = "twolane";

@@ -91,8 +91,7 @@ const OF_LAB: &[(&str, &str, f64)] = &[
 ];
 
 fn some_of_speed(file: &File) -> String {
-    let row =
-        |name: &str| file.rows.iter().map(|found| &found.row).find(|row| row.name == name && row.peer == RAW);
+    let row = |name: &str| file.rows.iter().map(|found| &found.row).find(|row| row.name == name && row.peer == RAW);
     caption(file) + &table::full(OF_SPEED.iter().map(|(name, words)| (*words, row(name))))
 }
 

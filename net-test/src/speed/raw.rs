@@ -48,7 +48,7 @@ async fn bind(tuned: bool, at: Option<SocketAddr>) -> Result<Endpoint, Broken> {
         .relay_mode(RelayMode::Disabled)
         .portmapper_config(PortmapperConfig::Disabled)
         .clear_ip_transports()
-        .bind_addr(at.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?
+        .bind_addr(at.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()))?
         .alpns(Service::ALL.map(|service| service.name().into()).to_vec());
     let transport = if tuned {
         twolane::unstable_transport(&limits())
