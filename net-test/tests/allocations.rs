@@ -35,8 +35,6 @@ struct Counts {
 struct Cost {
     /// Allocations.
     new: f64,
-    /// What is there grows or shrinks.
-    again: f64,
     /// Bytes asked for.
     bytes: f64,
 }
@@ -44,11 +42,7 @@ struct Cost {
 impl Cost {
     fn of(region: &Region<'_, System>, times: f64) -> Self {
         let change = region.change();
-        Self {
-            new: change.allocations as f64 / times,
-            again: change.reallocations as f64 / times,
-            bytes: change.bytes_allocated as f64 / times,
-        }
+        Self { new: change.allocations as f64 / times, bytes: change.bytes_allocated as f64 / times }
     }
 }
 
