@@ -7,8 +7,8 @@ use std::sync::{
 
 use tokio::sync::Notify;
 use twolane::{
-    Access, AccessList, ConnectionLost, DialError, Endpoint, GetStreamError, Identity, Limits, ReadError, Reason,
-    PublicKey, SecretKey, StreamOptions, StreamRequest, Verdict, delegation::Pattern,
+    Access, AccessList, ConnectionLost, DialError, Endpoint, GetStreamError, Identity, Limits, PublicKey, ReadError,
+    Reason, SecretKey, StreamOptions, StreamRequest, Verdict, delegation::Pattern,
 };
 
 use crate::{

@@ -13,7 +13,7 @@ use twolane::{Endpoint, StreamError};
 use crate::stage::{CHAT, ECHO, PATIENCE, connect, echo, endpoint, serve_echo, soon, stream, until};
 
 /// Polls `future` until it is ready or has been pending `pauses` times; then it is dropped.
-pub(crate) async fn dropped_after<F: Future>(pauses: usize, future: F) -> Option<F::Output> {
+async fn dropped_after<F: Future>(pauses: usize, future: F) -> Option<F::Output> {
     let (mut future, mut left) = (pin!(future), pauses);
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),

@@ -1,19 +1,16 @@
 //! The error lane (invariants 2, 3 and 4).
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, time::Duration};
 
-use iroh::endpoint::{QuicTransportConfig, VarInt};
 use tokio::io::AsyncReadExt;
 use twolane::{
-    Endpoint, GetStreamError, Limits, ReadError, SecretKey, Severity, StreamError, StreamOptions, WriteError, XStream,
+    GetStreamError, Limits, ReadError, SecretKey, Severity, StreamError, StreamOptions, WriteError, XStream,
 };
 
 use crate::{
-    cancellation::dropped_after,
     clock::{at_its_bound, at_once},
     stage::{
-        BRIEF, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, raw_with, say_hello, serve_echo, soon,
-        stream, until,
+        BRIEF, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, say_hello, serve_echo, soon, stream, until,
     },
 };
 
@@ -129,71 +126,6 @@ async fn an_error_arrives_while_the_data_lane_is_full() {
     let (written, error) = ended.unwrap();
     assert!(written >= 1_900_000, "{written}");
     assert!(matches!(error, WriteError::Failed(error) if error.code() == 28));
-}
-
-/// A raw peer that takes 64 KiB of a connection's data at a time, and a stream that it has opened to `server`.
-async fn narrow(server: &Endpoint) -> (iroh::endpoint::Connection, (XStream, iroh::endpoint::RecvStream), impl Sized) {
-    let transport = QuicTransportConfig::builder().receive_window(VarInt::from_u32(1 << 16)).build();
-    let raw = raw_with(&SecretKey::generate(), transport).await;
-    let connection = soon(raw.connect(server.ticket().to_addr(), twolane::ALPN)).await.unwrap();
-    let control = say_hello(&connection, 5).await;
-    let (mut send, recv) = connection.open_bi().await.unwrap();
-    send.write_all(b"\x01\x09\x00\x06chat/1\x00").await.unwrap();
-    let accepted = soon(server.accept_bi(&["chat/1"])).await.unwrap().1;
-    (connection, (accepted, recv), (raw, control, send))
-}
-
-#[tokio::test]
-async fn a_record_overtakes_the_most_urgent_data_of_its_own_direction() {
-    const BULK: usize = 1 << 20;
-    let server = endpoint().await;
-    let (connection, (accepted, mut recv), _held) = narrow(&server).await;
-    let (mut send, _reading) = accepted.split();
-    send.set_priority(i16::MAX).unwrap();
-    let warned = send.warn(StreamError::new(1, "first"));
-    let writing = tokio::spawn(async move {
-        send.write_all(&vec![7; BULK]).await.unwrap();
-        send.finish().unwrap();
-        send.delivered().await.unwrap();
-    });
-    // As much as the peer takes is there, and the next byte waits for it.
-    until(|| connection.stats().udp_rx.bytes > 1 << 16).await;
-    soon(warned).await.unwrap();
-    // Whatever it takes next is the record.
-    let mut error_lane = pin!(connection.accept_bi());
-    let (mut bulk, mut before) = (0, None);
-    while let Some(chunk) = soon(recv.read_chunk(1000)).await.unwrap() {
-        bulk += chunk.len();
-        if before.is_none() && dropped_after(0, &mut error_lane).await.is_some() {
-            before = Some(bulk);
-        }
-    }
-    assert!(bulk > BULK, "{bulk}");
-    assert!(before.is_some_and(|before| before < BULK / 4), "after {before:?} bytes of {bulk}");
-    soon(writing).await.unwrap();
-}
-
-#[tokio::test]
-async fn delivered_returns_when_the_peer_has_the_data_and_not_before() {
-    const LEN: usize = 1 << 18;
-    let server = endpoint().await;
-    serve_echo(&server);
-    let (connection, (mut accepted, mut recv), _held) = narrow(&server).await;
-    accepted.write_all(&[7; LEN]).await.unwrap();
-    accepted.finish().unwrap();
-    let mut delivered = pin!(accepted.delivered());
-    // A quarter of it goes out, and the peer has time to acknowledge that: none of these waits for it.
-    let client = endpoint().await;
-    for _ in 0..20 {
-        assert!(dropped_after(0, &mut delivered).await.is_none(), "{:?}", connection.stats().udp_rx);
-        echo(&client, &server, b"meanwhile").await;
-    }
-    let mut read = 0;
-    while let Some(chunk) = soon(recv.read_chunk(usize::MAX)).await.unwrap() {
-        read += chunk.len();
-    }
-    assert_eq!(read, 1 + LEN, "the answer, and the data");
-    soon(delivered).await.unwrap();
 }
 
 #[tokio::test]

@@ -384,10 +384,7 @@ fn ends(now: Instant, seed: u64, factory: Arc<dyn ControllerFactory + Send + Syn
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
         .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate],
-            rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        )
+        .with_single_cert(vec![certificate], rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into())
         .expect("a certificate with its key");
     let mut transport = TransportConfig::default();
     transport
