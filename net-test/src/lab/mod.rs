@@ -101,10 +101,14 @@ enum Command {
 
 /// The program, with its arguments, the first of which is its name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    match args.get(1).and_then(|part| part.to_str()) {
-        Some(parts::SERVE) => return part(&args, services::serve),
-        Some(parts::PEER) => return part(&args, peer::run),
-        Some(parts::END) => return part(&args, links::end),
+    let part = args.get(1).and_then(|part| part.to_str());
+    if part.is_some_and(|part| parts::ALL.contains(&part)) && !parts::end_with_the_lab() {
+        return Exit::Failure.into();
+    }
+    match part {
+        Some(parts::SERVE) => return play(&args, services::serve),
+        Some(parts::PEER) => return play(&args, peer::run),
+        Some(parts::END) => return play(&args, links::end),
         Some(parts::SENDER) => return cli::sender::main(args[1..].to_vec()),
         Some(parts::RECEIVER) => return cli::receiver::main(args[1..].to_vec()),
         _ => {}
@@ -154,7 +158,7 @@ fn list(cases: &[&Case], report: Report) {
 }
 
 /// One of the hidden parts: its configuration is the one argument, as JSON.
-fn part<C, F>(args: &[OsString], play: impl FnOnce(C) -> F) -> ExitCode
+fn play<C, F>(args: &[OsString], run: impl FnOnce(C) -> F) -> ExitCode
 where
     C: DeserializeOwned,
     F: Future<Output = Result<(), Fault>>,
@@ -165,7 +169,7 @@ where
     };
     // A signal is for the lab, whose end is the end of the input here.
     let played =
-        cli::drive(async |_| play(config).await.map_err(|fault| Problem::new(Exit::Failure, fault.to_string())));
+        cli::drive(async |_| run(config).await.map_err(|fault| Problem::new(Exit::Failure, fault.to_string())));
     match played {
         Ok(()) => Exit::Done.into(),
         Err(problem) => {

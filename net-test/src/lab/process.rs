@@ -29,13 +29,22 @@ pub(super) struct Process<Said> {
 impl<Said: DeserializeOwned + Send + 'static> Process<Said> {
     /// Starts this program anew in a namespace, as `part`, with `config` in its arguments.
     pub(super) fn start(netns: &Netns, name: &str, part: &str, config: &impl Serialize) -> Result<Self, Fault> {
+        let config = serde_json::to_string(config).map_err(|error| Fault::lab(name, error))?;
+        Self::spawn(netns, name, &[part, &config])
+    }
+
+    /// Starts one of the programs for people in a namespace.
+    pub(super) fn program(netns: &Netns, part: &str, args: &[&str]) -> Result<Self, Fault> {
+        Self::spawn(netns, part, &[&[part], args].concat())
+    }
+
+    fn spawn(netns: &Netns, name: &str, args: &[&str]) -> Result<Self, Fault> {
         let what = format!("{name} cannot be started");
-        let config = serde_json::to_string(config).map_err(|error| Fault::lab(&what, error))?;
         let program = env::current_exe().map_err(|error| Fault::lab(&what, error))?;
         let mut child = Command::new("nsenter")
             .arg(netns.enter_option())
             .arg(program)
-            .args([part, &config])
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

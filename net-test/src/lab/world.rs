@@ -179,15 +179,7 @@ impl World {
         Ok((far, link))
     }
 
-    /// Two machines with a link of this shape between them, which was measured, and nothing else. IPv4 alone.
-    pub(super) async fn two_on_a_link(&mut self, shape: Shape, seed: u64) -> Result<(Machine, Machine, Link), Fault> {
-        let pair = self.two_unverified(shape, seed).await?;
-        probe::verify(&way(&pair.0, &pair.1)?, &shape).await?;
-        probe::verify(&way(&pair.1, &pair.0)?, &shape).await?;
-        Ok(pair)
-    }
-
-    /// The same, for measuring it.
+    /// Two machines with a link of this shape between them and nothing else, before it was measured. IPv4 alone.
     pub(super) async fn two_unverified(&mut self, shape: Shape, seed: u64) -> Result<(Machine, Machine, Link), Fault> {
         let end = |netns, own, other| Machine {
             netns,

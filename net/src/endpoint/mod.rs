@@ -34,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 use twolane_id::{PublicKey, SecretKey};
 
 use self::router::Router;
+#[cfg(feature = "unstable-transport")]
+pub use self::transport::unstable_transport;
 pub use self::{
     builder::Builder,
     connection::Connection,
@@ -46,8 +48,6 @@ pub use self::{
     shutdown::ShutdownReport,
     status::{Network, RelayStatus, Status},
 };
-#[cfg(feature = "unstable-transport")]
-pub use self::transport::unstable_transport;
 use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
     events::Events,

@@ -13,9 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::{sleep, timeout};
 use tun_rs::{DeviceBuilder, InterruptEvent, SyncDevice};
 
-use super::model::{Counts, Fate, Model, Shape, seeds};
+use super::{
+    account::{Account, Device, Given, LATE},
+    model::{Counts, Fate, Model, Shape, seeds},
+};
 use crate::lab::{fault::Fault, netns::Netns};
 
 /// The largest IP packet; a TUN device gives one at a time.
@@ -23,8 +27,12 @@ const PACKET: usize = 65_536;
 /// How often a thread that waits for nothing looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(200);
 /// What arrives within so little is given in one go. At 500 Mbit/s that is ten packets, and a thread that woke for each would
-/// take the processor from those whose packets they are. The shortest delay of a case is a hundred times as long.
+/// take the processor from those whose packets they are. Of a delay it is a tenth at most.
 const AT_ONCE: Duration = Duration::from_micros(200);
+/// How long packets may be on their way after their senders have ended: a delay of 150 ms, and the queue's 100.
+const SETTLING: Duration = Duration::from_secs(3);
+/// Between two looks at what is on its way.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// What the device holds until the thread reads it. The default of 500 packets is 12 ms at 500 Mbit/s, and the machine's
 /// scheduler may let the thread wait for longer: the device would drop what the model does not know of.
 const DEVICE_QUEUE: u32 = 20_000;
@@ -42,7 +50,13 @@ pub(in crate::lab) struct Plug {
 pub(in crate::lab) struct Link {
     there: Arc<Lane>,
     back: Arc<Lane>,
+    ends: [Plug; 2],
+    shape: Shape,
 }
+
+/// A link that is about to be used: what its devices had counted by then.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lab) struct Begun([Device; 2]);
 
 /// One direction.
 struct Lane {
@@ -51,6 +65,7 @@ struct Lane {
     end: AtomicBool,
     interrupt: InterruptEvent,
     begun: Instant,
+    at_once: Duration,
 }
 
 struct State {
@@ -58,16 +73,66 @@ struct State {
     /// What is on its way, the next to arrive on top. The number keeps the order of those that arrive at the same time.
     on_the_way: BinaryHeap<Reverse<(Duration, u64, Vec<u8>)>>,
     number: u64,
+    given: Given,
 }
 
 impl Link {
     /// A link of the same shape in both directions. The interfaces are there and have no addresses.
     pub(in crate::lab) fn start(one: &Plug, other: &Plug, shape: Shape, seed: u64) -> Result<Self, Fault> {
+        let ends = [one.clone(), other.clone()];
         let (one, other) = (Arc::new(open(one)?), Arc::new(open(other)?));
         let (seed_there, seed_back) = seeds(seed);
         let there = carry(Arc::clone(&one), Arc::clone(&other), Model::new(shape, seed_there))?;
         let back = carry(other, one, Model::new(shape, seed_back))?;
-        Ok(Self { there, back })
+        Ok(Self { there, back, ends, shape })
+    }
+
+    /// Begins anew, with another seed, when nothing is on its way any more. What was measured before has drawn nothing from
+    /// the fates of what comes now.
+    pub(in crate::lab) async fn begin(&self, seed: u64) -> Result<Begun, Fault> {
+        let (seed_there, seed_back) = seeds(seed);
+        let quiet = async {
+            loop {
+                self.there.reset(Model::new(self.shape, seed_there));
+                self.back.reset(Model::new(self.shape, seed_back));
+                let begun = Begun(self.devices()?);
+                // A kernel has something to say now and then, and it may be just now.
+                if [&self.there, &self.back].iter().all(|lane| lane.is_unused()) {
+                    return Ok(begun);
+                }
+                sleep(BETWEEN_LOOKS).await;
+            }
+        };
+        let late = |_| Fault::Late { what: "a link without packets".into(), after: SETTLING };
+        timeout(SETTLING, quiet).await.map_err(late)?
+    }
+
+    /// What went over it since then, in both directions, when all of it has arrived; or what it is after some time, if
+    /// something is missing.
+    pub(in crate::lab) async fn settle(&self, begun: Begun) -> Result<[Account; 2], Fault> {
+        let until = Instant::now() + SETTLING;
+        loop {
+            let accounts = self.account(begun)?;
+            sleep(BETWEEN_LOOKS).await;
+            let same = self.account(begun)? == accounts;
+            if (same && accounts.iter().all(Account::balances)) || Instant::now() > until {
+                return Ok(accounts);
+            }
+        }
+    }
+
+    fn account(&self, begun: Begun) -> Result<[Account; 2], Fault> {
+        let [one, other] = self.devices()?;
+        let (one, other) = (one.since(begun.0[0]), other.since(begun.0[1]));
+        let account = |lane: &Lane, from, to| {
+            let state = lane.lock();
+            Account { counts: state.model.counts(), given: state.given, from, to }
+        };
+        Ok([account(&self.there, one, other), account(&self.back, other, one)])
+    }
+
+    fn devices(&self) -> Result<[Device; 2], Fault> {
+        Ok([Device::of(&self.ends[0])?, Device::of(&self.ends[1])?])
     }
 
     /// What was done to packets from the first end to the second.
@@ -110,7 +175,8 @@ fn open(plug: &Plug) -> Result<SyncDevice, Fault> {
 fn carry(from: Arc<SyncDevice>, to: Arc<SyncDevice>, model: Model) -> Result<Arc<Lane>, Fault> {
     let interrupt = InterruptEvent::new().map_err(|error| Fault::lab("a link", error))?;
     let lane = Arc::new(Lane {
-        state: Mutex::new(State { model, on_the_way: BinaryHeap::new(), number: 0 }),
+        at_once: model.delay().div_f64(10.0).min(AT_ONCE),
+        state: Mutex::new(State { model, on_the_way: BinaryHeap::new(), number: 0, given: Given::default() }),
         changed: Condvar::new(),
         end: AtomicBool::new(false),
         interrupt,
@@ -172,7 +238,7 @@ impl Lane {
                 }
                 let wait = match state.on_the_way.peek() {
                     Some(Reverse((arrives, ..))) if *arrives <= now => break,
-                    Some(Reverse((arrives, ..))) => (*arrives - now).max(AT_ONCE),
+                    Some(Reverse((arrives, ..))) => (*arrives - now).max(self.at_once),
                     None => LOOK,
                 };
                 let waited = self.changed.wait_timeout(state, wait.min(LOOK));
@@ -182,14 +248,31 @@ impl Lane {
             while let Some(Reverse((arrives, ..))) = state.on_the_way.peek()
                 && *arrives <= now
             {
-                due.extend(state.on_the_way.pop().map(|Reverse((.., packet))| packet));
+                due.extend(state.on_the_way.pop().map(|Reverse((arrives, _, packet))| (arrives, packet)));
             }
             drop(state);
-            for packet in due.drain(..) {
+            let mut given = Given::default();
+            for (arrives, packet) in due.drain(..) {
+                let late = self.begun.elapsed().saturating_sub(arrives);
+                given.packets += 1;
+                given.late += u64::from(late > LATE);
+                given.latest = given.latest.max(late);
                 // An interface that is down takes nothing, like a cable that is not plugged in.
-                let _ = device.send(&packet);
+                given.refused += u64::from(device.send(&packet).is_err());
             }
+            self.lock().given.add(given);
         }
+    }
+
+    /// Whether nothing was on its way since the last reset.
+    fn is_unused(&self) -> bool {
+        let state = self.lock();
+        state.on_the_way.is_empty() && state.model.counts() == Counts::default() && state.given == Given::default()
+    }
+
+    fn reset(&self, model: Model) {
+        let mut state = self.lock();
+        (state.model, state.given) = (model, Given::default());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -75,6 +75,13 @@ pub(in crate::lab) struct Counts {
     pub(in crate::lab) reordered: u64,
 }
 
+impl Counts {
+    /// What the other end is to get, second copies among it.
+    pub(in crate::lab) fn arriving(&self) -> u64 {
+        (self.packets + self.doubled).saturating_sub(self.lost + self.overflowed + self.too_large)
+    }
+}
+
 /// One direction of a link.
 #[derive(Debug)]
 pub(super) struct Model {
@@ -92,6 +99,10 @@ impl Model {
     pub(super) fn new(shape: Shape, seed: u64) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
         Self { shape, rng, free: Duration::ZERO, last: Duration::ZERO, counts: Counts::default() }
+    }
+
+    pub(super) fn delay(&self) -> Duration {
+        self.shape.delay
     }
 
     pub(super) fn counts(&self) -> Counts {

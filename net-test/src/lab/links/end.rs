@@ -1,14 +1,31 @@
 //! An end of a link, as a process of its own in a namespace (`lab end`).
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    library::{Client, Library, Server},
-    load::{self, Loads},
+use super::load::{self, Loads};
+use crate::{
+    lab::{fault::Fault, parts},
+    speed::{
+        Broken,
+        ours::Ours,
+        raw::{Raw, Tuned},
+        side::{Anywhere, Service, Side},
+    },
 };
-use crate::lab::{fault::Fault, parts};
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::lab) enum Library {
+    Ours,
+    Raw,
+    Tuned,
+}
 
 /// What an end is started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +35,7 @@ pub(in crate::lab) struct Config {
     pub(in crate::lab) addr: Ipv4Addr,
     /// What the other end called itself. Without it, this one serves.
     pub(in crate::lab) peer: Option<String>,
-    /// How long each load lasts.
+    /// How long bulk lasts.
     pub(in crate::lab) ms: u64,
 }
 
@@ -30,19 +47,44 @@ pub(in crate::lab) enum Said {
     Loads(Loads),
 }
 
-/// `lab end`: the one that serves until its input ends; the one that dials until it has measured.
+impl Library {
+    /// In the order of the table.
+    pub(super) const ALL: [Self; 3] = [Self::Ours, Self::Raw, Self::Tuned];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => Ours::NAME,
+            Self::Raw => Raw::NAME,
+            Self::Tuned => Tuned::NAME,
+        }
+    }
+}
+
+/// `lab end`: one end serves until its input ends, the other one dials and ends when it has measured.
 pub(in crate::lab) async fn run(config: Config) -> Result<(), Fault> {
+    let ended = match config.library {
+        Library::Ours => end::<Ours>(config).await,
+        Library::Raw => end::<Raw>(config).await,
+        Library::Tuned => end::<Tuned>(config).await,
+    };
+    ended.map_err(|broken| Fault::Lab(format!("{broken:#}")))
+}
+
+async fn end<S: Anywhere>(config: Config) -> Result<(), Broken> {
+    let at = Some(SocketAddr::from((config.addr, 0)));
     let Some(peer) = config.peer else {
-        let (server, name) = Server::start(config.library, config.addr).await?;
+        let (_server, name) = S::serve_at(at).await?;
         parts::say(&Said::Serving { name });
         let mut commands = parts::commands::<String>();
         while commands.recv().await.is_some() {}
-        server.end().await;
         return Ok(());
     };
-    let client = Client::connect(config.library, config.addr, &peer).await?;
-    let loads = load::all(&client, Duration::from_millis(config.ms)).await;
-    parts::say(&Said::Loads(loads?));
-    client.end().await;
+    let client = S::client_at(at, &peer).await?;
+    for service in [Service::Echo, Service::Bulk] {
+        client.connect(service).await?;
+    }
+    let loads = load::all(&client, Duration::from_millis(config.ms)).await?;
+    parts::say(&Said::Loads(loads));
+    client.close().await;
     Ok(())
 }

@@ -1,115 +1,95 @@
-//! What goes over a link: bulk, requests, and both at once.
+//! What goes over a link: streams that are opened, requests, bulk, and requests beside bulk.
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
 
-use super::library::Client;
-use crate::lab::fault::Fault;
+use crate::{
+    speed::{Broken, side::Side, timed::Running},
+    stats::percentile,
+};
 
-/// Requests beside bulk come so often: enough of them for a slowest one of a hundred, and too few to be a load themselves.
-const BESIDE_EVERY: Duration = Duration::from_millis(20);
-/// Streams that are opened, for how long that takes.
-const OPENED: usize = 10;
+/// Of everything whose time is taken. With fewer, the slowest of a hundred is the slowest of all.
+const COUNT: usize = 100;
+/// What comes first is not measured: control streams, acknowledgements, the search for larger packets.
+const SETTLING: usize = 20;
+/// One after the other on a link without other data. None waits for the one before: over 300 ms they would take half a minute.
+const ALONE_EVERY: Duration = Duration::from_millis(5);
+/// Beside bulk: too few to be a load themselves.
+const BESIDE_EVERY: Duration = Duration::from_millis(10);
+/// What a request and its response have.
+const REQUEST: usize = 64;
 
-/// What one library makes of a link. Times are in milliseconds, rates in bytes a second.
+/// What a library makes of a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::lab) struct Loads {
-    /// Bulk on one stream, with nothing beside it.
+    /// A stream, until the server is known to have taken it.
+    pub(in crate::lab) open: Latency,
+    /// A request until its response.
+    pub(in crate::lab) request: Latency,
+    /// Bulk on one stream, in 10^6 bytes a second.
     pub(in crate::lab) bulk: f64,
-    /// 64-byte requests, one at a time, with nothing beside them.
-    pub(in crate::lab) request_ms: Latency,
-    /// A stream until the peer has taken it; the quickest of ten. `None` for raw iroh.
-    pub(in crate::lab) open_ms: Option<f64>,
-    /// Bulk beside requests.
-    pub(in crate::lab) bulk_beside: f64,
-    /// Requests beside bulk.
-    pub(in crate::lab) beside_ms: Latency,
+    /// Requests beside bulk that is at its full speed.
+    pub(in crate::lab) beside: Latency,
 }
 
-/// How long requests took.
+/// Of [`COUNT`], in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::lab) struct Latency {
-    pub(in crate::lab) count: usize,
-    pub(in crate::lab) least: f64,
     pub(in crate::lab) p50: f64,
     pub(in crate::lab) p99: f64,
 }
 
 /// All of it, one after the other.
-pub(super) async fn all(client: &Client, lasting: Duration) -> Result<Loads, Fault> {
-    // The control streams and the first acknowledgements are over by then.
-    client.request().await?;
-    let (request_ms, open_ms) = (one_by_one(client, lasting / 3).await?, opened(client).await?);
-    let bulk = rate(client.bulk(lasting).await?, lasting);
-    // What was on its way when bulk ended is over when a few requests have got through.
-    for _ in 0..3 {
-        client.request().await?;
-    }
-    let (beside, bulk_beside) = tokio::join!(beside(client, lasting), client.bulk(lasting));
-    Ok(Loads { bulk, request_ms, open_ms, bulk_beside: rate(bulk_beside?, lasting), beside_ms: beside? })
+pub(super) async fn all<S: Side>(side: &S, lasting: Duration) -> Result<Loads, Broken> {
+    let message = Bytes::from_static(&[3; REQUEST]);
+    let request = move |side: S| {
+        let message = message.clone();
+        async move {
+            let answer = side.request(message.clone()).await?;
+            if answer == message { Ok(()) } else { Err(Broken::msg("an answer is not what was sent")) }
+        }
+    };
+    paced(side, SETTLING, ALONE_EVERY, &request).await?;
+    let open = latency(paced(side, COUNT, ALONE_EVERY, &|side: S| async move { side.touch().await }).await?);
+    let alone = latency(paced(side, COUNT, ALONE_EVERY, &request).await?);
+    let mut running = Running::start(side, lasting).await?;
+    let bulk = running.rate().await?;
+    let beside = latency(paced(side, COUNT, BESIDE_EVERY, &request).await?);
+    running.stop()?;
+    Ok(Loads { open, request: alone, bulk, beside })
 }
 
-async fn one_by_one(client: &Client, lasting: Duration) -> Result<Latency, Fault> {
-    let (begun, mut took) = (Instant::now(), Vec::new());
-    while begun.elapsed() < lasting || took.len() < OPENED {
-        took.push(client.request().await?);
-    }
-    Ok(latency(took))
-}
-
-async fn opened(client: &Client) -> Result<Option<f64>, Fault> {
-    let mut least: Option<Duration> = None;
-    for _ in 0..OPENED {
-        let Some(took) = client.open().await? else { return Ok(None) };
-        least = Some(least.map_or(took, |least| least.min(took)));
-    }
-    Ok(least.map(milliseconds))
-}
-
-/// Requests that do not wait for each other: one that takes long would hide those that would have come meanwhile.
-async fn beside(client: &Client, lasting: Duration) -> Result<Latency, Fault> {
-    let (begun, mut running, mut took) = (Instant::now(), tokio::task::JoinSet::new(), Vec::new());
-    // Bulk is at full speed after some round trips; what comes before shows nothing.
-    sleep(lasting / 4).await;
-    while begun.elapsed() < lasting {
-        let client = client.clone();
-        running.spawn(async move { client.request().await });
-        sleep(BESIDE_EVERY).await;
+/// Does something so often, at a pace, and says how long each took, in milliseconds. One that takes long would otherwise hide
+/// those that would have come meanwhile.
+async fn paced<S: Side, F: Future<Output = Result<(), Broken>> + Send + 'static>(
+    side: &S,
+    count: usize,
+    every: Duration,
+    one: &impl Fn(S) -> F,
+) -> Result<Vec<f64>, Broken> {
+    let (mut ticks, mut running, mut took) = (interval(every), JoinSet::new(), Vec::new());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for _ in 0..count {
+        ticks.tick().await;
+        let one = one(side.clone());
+        running.spawn(async move {
+            let begun = Instant::now();
+            one.await.map(|()| begun.elapsed().as_secs_f64() * 1e3)
+        });
     }
     while let Some(done) = running.join_next().await {
-        took.push(done.map_err(|error| Fault::lab("a request", error))??);
+        took.push(done??);
     }
-    Ok(latency(took))
+    Ok(took)
 }
 
-fn latency(mut took: Vec<Duration>) -> Latency {
-    took.sort_unstable();
-    let at = |share: f64| {
-        let index = (took.len() as f64 * share) as usize;
-        took.get(index.min(took.len().saturating_sub(1))).copied().map(milliseconds).unwrap_or_default()
-    };
-    Latency { count: took.len(), least: at(0.0), p50: at(0.5), p99: at(0.99) }
-}
-
-fn rate(bytes: u64, lasting: Duration) -> f64 {
-    bytes as f64 / lasting.as_secs_f64()
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slowest_of_a_hundred_is_the_slowest_of_few_too() {
-        let took = |count: u64| (1..=count).map(Duration::from_millis).collect();
-        assert_eq!(latency(took(200)), Latency { count: 200, least: 1.0, p50: 101.0, p99: 199.0 });
-        assert_eq!(latency(took(10)).p99, 10.0);
-        assert_eq!(latency(Vec::new()), Latency::default());
-    }
+fn latency(mut took: Vec<f64>) -> Latency {
+    took.sort_by(f64::total_cmp);
+    Latency { p50: percentile(&took, 0.5), p99: percentile(&took, 0.99) }
 }

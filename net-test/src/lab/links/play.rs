@@ -1,88 +1,115 @@
-//! One link: a world for each library, made the same.
+//! One link, played: measured first, and then given to each library in turn, with the same seeds.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::{
-    end::{Config, Said},
+    Plan,
+    end::{Config, Library, Said},
     file,
-    library::Library,
     load::Loads,
-    report::Row,
     table::Link,
 };
 use crate::lab::{
     fault::Fault,
+    link::{Account, Link as Wire, probe},
     parts,
     process::Process,
-    world::{Family, Machine, World},
+    world::{Family, Machine, World, way},
 };
 
 /// How long an end may take to start.
 const UP: Duration = Duration::from_secs(10);
-/// Both libraries meet the same losses.
-const SEED: u64 = 21;
+/// What a link is measured with before it is used. The seeds of the loads are others.
+const VERIFYING: u64 = 1;
 
-/// Up to so many Mbit/s both libraries are measured at the same time, each on a link of its own: two processors hardly
-/// notice. On faster ones they take turns, since together they would wait for the processor.
-const AT_ONCE_MBIT: u64 = 10;
-
-pub(super) async fn play(link: Link, lasting: Duration) -> Row {
-    let mut row = Row::of(link);
-    if let Err(fault) = fill(&mut row, link, lasting).await {
-        row.fail(fault.to_string());
-    }
-    row.judge(link.promise());
-    row
+/// What one turn came to: every library over the link with one seed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Turn {
+    pub(super) seed: u64,
+    /// As [`Library::ALL`] has them.
+    pub(super) loads: [Loads; 3],
+    /// A file from `sender` to `receiver`, in 10^6 bytes a second.
+    pub(super) file: Option<f64>,
+    /// Why it shows nothing: a link that lost packets of its own, or was late.
+    pub(super) void: Vec<String>,
+    /// Of all packets in both directions, the one that was given the latest, in milliseconds; and the largest share that was
+    /// late.
+    pub(super) latest_ms: f64,
+    pub(super) late_share: f64,
 }
 
-async fn fill(row: &mut Row, link: Link, lasting: Duration) -> Result<(), Fault> {
-    if link.mbit <= AT_ONCE_MBIT {
-        let (raw, ours) = tokio::join!(one(Library::Raw, link, lasting), one(Library::Ours, link, lasting));
-        (row.raw, row.ours) = (Some(raw?), Some(ours?));
-    } else {
-        row.raw = Some(one(Library::Raw, link, lasting).await?);
-        row.ours = Some(one(Library::Ours, link, lasting).await?);
-    }
-    if link.promise().file.is_some() {
-        row.file = Some(file::rate(link, SEED).await?);
-    }
-    Ok(())
+/// The turns of a link, and why there are no more of them.
+pub(super) async fn play(link: Link, plan: &Plan) -> (Vec<Turn>, Option<Fault>) {
+    let mut turns = Vec::new();
+    let played = all(link, plan, &mut turns).await;
+    (turns, played.err())
 }
 
-async fn one(library: Library, link: Link, lasting: Duration) -> Result<Loads, Fault> {
+async fn all(link: Link, plan: &Plan, turns: &mut Vec<Turn>) -> Result<(), Fault> {
+    let shape = link.shape();
     let mut world = World::new(Family::V4).await?;
-    let (a, b, wire) = world.two_on_a_link(link.shape(), SEED).await?;
+    let (a, b, wire) = world.two_unverified(shape, VERIFYING).await?;
+    probe::verify(&way(&a, &b)?, &shape).await?;
+    probe::verify(&way(&b, &a)?, &shape).await?;
+    let file = if link.promise().file.is_some() { Some(file::Sent::new(link)?) } else { None };
+    for (round, seed) in plan.seeds().enumerate() {
+        let mut turn = Turn { seed, ..Turn::default() };
+        // Each library goes first as often as the others.
+        for at in 0..Library::ALL.len() {
+            let at = (at + round) % Library::ALL.len();
+            let library = Library::ALL[at];
+            let begun = wire.begin(seed).await?;
+            turn.loads[at] = loads(library, &a, &b, plan.lasting).await?;
+            turn.account(library.name(), &wire.settle(begun).await?, link);
+        }
+        if let Some(file) = &file {
+            let begun = wire.begin(seed).await?;
+            turn.file = Some(file.rate(&a, &b).await?);
+            turn.account("the file", &wire.settle(begun).await?, link);
+        }
+        turns.push(turn);
+    }
+    drop::<Wire>(wire);
+    world.end().await
+}
+
+impl Turn {
+    fn account(&mut self, whose: &str, accounts: &[Account; 2], link: Link) {
+        let shape = link.shape();
+        for (account, way) in accounts.iter().zip(["there", "back"]) {
+            self.latest_ms = self.latest_ms.max(account.given.latest.as_secs_f64() * 1e3);
+            self.late_share = self.late_share.max(account.given.late_share());
+            self.void.extend(account.fault(&shape).map(|why| format!("{whose}, {way}: {why}")));
+        }
+    }
+}
+
+/// The loads of one library, with processes of their own.
+async fn loads(library: Library, a: &Machine, b: &Machine, lasting: Duration) -> Result<Loads, Fault> {
     let config = |machine: &Machine, peer: Option<String>| -> Result<Config, Fault> {
         let addr = machine.v4.ok_or_else(|| Fault::Lab("an end without an address".into()))?;
         Ok(Config { library, addr, peer, ms: u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX) })
     };
-    let mut server: Process<Said> = Process::start(&b.netns, "the end that serves", parts::END, &config(&b, None)?)?;
+    let mut server: Process<Said> = Process::start(&b.netns, "the end that serves", parts::END, &config(b, None)?)?;
     let name = match timeout(UP, server.next()).await {
         Ok(Ok(Said::Serving { name })) => name,
         Ok(Ok(other)) => return Err(Fault::Lab(format!("an end says {other:?}"))),
         Ok(Err(fault)) => return Err(fault),
         Err(_) => return Err(Fault::Late { what: "an end that serves".into(), after: UP }),
     };
-    let mut client: Process<Said> =
-        Process::start(&a.netns, "the end that dials", parts::END, &config(&a, Some(name))?)?;
-    // Three loads, what is between them, and a link on which everything takes several tries.
-    let bound = lasting * 4 + Duration::from_secs(60);
+    let config = config(a, Some(name))?;
+    let mut client: Process<Said> = Process::start(&a.netns, "the end that dials", parts::END, &config)?;
+    // Bulk, and what is before and after it, on a link on which everything takes several tries.
+    let bound = lasting + Duration::from_secs(60);
     let loads = match timeout(bound, client.next()).await {
         Ok(Ok(Said::Loads(loads))) => loads,
         Ok(Ok(other)) => return Err(Fault::Lab(format!("an end says {other:?}"))),
         Ok(Err(fault)) => return Err(fault),
-        Err(_) => return Err(Fault::Late { what: "the end of the loads".into(), after: bound }),
+        Err(_) => return Err(Fault::Late { what: format!("the loads of {}", library.name()), after: bound }),
     };
-    drop((server, client));
-    let (there, shape) = (wire.there(), link.shape());
-    // What a library made of losses counts only if there were some.
-    let expected = shape.loss * there.packets as f64;
-    if expected > 20.0 && (there.lost as f64) < expected / 2.0 {
-        return Err(Fault::Lab(format!("the link lost {} packets of {}", there.lost, there.packets)));
-    }
-    drop(wire);
-    world.end().await?;
+    client.end().await?;
+    server.end().await?;
     Ok(loads)
 }

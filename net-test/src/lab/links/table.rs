@@ -8,8 +8,9 @@ use crate::lab::link::Shape;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Link {
     /// Both ways together.
-    pub(super) rtt_ms: u64,
-    pub(super) mbit: u64,
+    pub(super) rtt_us: u64,
+    /// Without one, the link takes what the machine can carry.
+    pub(super) mbit: Option<u64>,
     /// Of a thousand packets, in each direction.
     pub(super) lost: u64,
 }
@@ -29,33 +30,36 @@ pub(super) struct Promise {
 
 impl Link {
     const fn new(rtt_ms: u64, mbit: u64, lost: u64) -> Self {
-        Self { rtt_ms, mbit, lost }
+        Self { rtt_us: rtt_ms * 1000, mbit: Some(mbit), lost }
     }
 
     pub(super) fn name(&self) -> String {
-        let Self { rtt_ms, mbit, lost } = self;
-        match lost {
-            0 => format!("{rtt_ms}ms-{mbit}mbit"),
-            _ => format!("{rtt_ms}ms-{mbit}mbit-{}%", *lost as f64 / 10.0),
+        let mut name = format!("{}ms", self.rtt_us as f64 / 1e3);
+        if let Some(mbit) = self.mbit {
+            name.push_str(&format!("-{mbit}mbit"));
         }
+        if self.lost > 0 {
+            name.push_str(&format!("-{}%", self.lost as f64 / 10.0));
+        }
+        name
     }
 
     pub(super) fn rtt(&self) -> Duration {
-        Duration::from_millis(self.rtt_ms)
+        Duration::from_micros(self.rtt_us)
     }
 
     pub(super) fn shape(&self) -> Shape {
         Shape {
             delay: self.rtt() / 2,
             loss: self.lost as f64 / 1000.0,
-            rate: Some(self.mbit * 1_000_000),
+            rate: self.mbit.map(|mbit| mbit * 1_000_000),
             ..Shape::CABLE
         }
     }
 
-    /// Bytes a second.
+    /// Bytes a second, where there is a rate.
     pub(super) fn bytes(&self) -> f64 {
-        self.mbit as f64 * 1e6 / 8.0
+        self.mbit.map_or(f64::INFINITY, |mbit| mbit as f64 * 1e6 / 8.0)
     }
 
     pub(super) fn promise(&self) -> Promise {
@@ -63,25 +67,38 @@ impl Link {
         // request in a hundred meets two in a row.
         let (lossless, rare) = (self.lost == 0, self.lost <= 10);
         Promise {
-            bulk: match (self.rtt_ms, self.mbit, self.lost) {
-                (100, 500, 0) => 1.5,
-                (20, 500, 1) | (100, 100, 10) => 10.0,
+            bulk: match (self.rtt_us / 1000, self.mbit, self.lost) {
+                (100, Some(500), 0) => 1.5,
+                (20, Some(500), 1) | (100, Some(100), 10) => 10.0,
                 _ => 0.95,
             },
             file: (*self == Self::new(100, 500, 0)).then_some(0.8),
-            round_trips: (self.rtt_ms == 100 && lossless).then_some(1.03),
-            beside: rare.then_some(3.0),
+            round_trips: (self.rtt_us == 100_000 && lossless).then_some(1.03),
+            // Without a rate the queue is the machine's.
+            beside: (rare && self.mbit.is_some()).then_some(3.0),
         }
     }
 }
 
-/// Those that something is promised for, beyond being no worse; and one that is no link's worst.
-pub(super) const LINKS: &[Link] =
-    &[Link::new(100, 500, 0), Link::new(20, 500, 1), Link::new(100, 100, 10), Link::new(20, 100, 0)];
+/// Over a switch, with a round trip that is too long for anything that twolane does within one machine.
+const NEAR: Link = Link { rtt_us: 300, mbit: None, lost: 0 };
+
+/// Those of the table in README.
+pub(super) const LINKS: &[Link] = &[
+    Link::new(100, 500, 0),
+    Link::new(20, 500, 1),
+    Link::new(100, 100, 10),
+    Link::new(20, 100, 0),
+    Link::new(20, 10, 0),
+    Link::new(20, 10, 10),
+    Link::new(300, 100, 0),
+    Link::new(300, 500, 10),
+    NEAR,
+];
 
 /// Every combination.
 pub(super) fn all() -> Vec<Link> {
-    let mut links = Vec::new();
+    let mut links = vec![NEAR];
     for rtt_ms in [20, 100, 300] {
         for mbit in [10, 100, 500] {
             for lost in [0, 1, 10, 50] {
@@ -99,12 +116,12 @@ mod tests {
     #[test]
     fn the_links_of_the_promises_are_among_all() {
         let all = all();
-        assert_eq!(all.len(), 36);
+        assert_eq!(all.len(), 37);
         for link in LINKS {
             assert!(all.contains(link), "{}", link.name());
         }
         let promised = |bulk: f64| all.iter().filter(|link| (link.promise().bulk - bulk).abs() < 1e-9).count();
-        assert_eq!((promised(1.5), promised(10.0), promised(0.95)), (1, 2, 33));
+        assert_eq!((promised(1.5), promised(10.0), promised(0.95)), (1, 2, 34));
     }
 
     #[test]
@@ -112,6 +129,7 @@ mod tests {
         assert_eq!(Link::new(20, 500, 1).name(), "20ms-500mbit-0.1%");
         assert_eq!(Link::new(100, 100, 10).name(), "100ms-100mbit-1%");
         assert_eq!(Link::new(300, 10, 0).name(), "300ms-10mbit");
+        assert_eq!(NEAR.name(), "0.3ms");
         assert_eq!(Link::new(100, 500, 0).shape().delay, Duration::from_millis(50));
     }
 }

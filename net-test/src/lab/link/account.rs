@@ -1,0 +1,181 @@
+//! What became of every packet: the model's counts beside those of the kernel at both ends.
+//!
+//! Losses that the model does not know of would be taken for what a library makes of the link. A load on a link that lost
+//! some of its own, or was late, shows nothing.
+
+use std::{fs, time::Duration};
+
+use super::{
+    carry::Plug,
+    model::{Counts, Shape},
+};
+use crate::lab::fault::Fault;
+
+/// A packet that is given later than this is late. A machine whose processors are all in use is late by less, mostly; over
+/// 20 ms it is a tenth of a round trip.
+pub(in crate::lab) const LATE: Duration = Duration::from_millis(2);
+/// Of all packets, how many may be late.
+const MAY_BE_LATE: f64 = 0.02;
+/// No packet may be as late as this: half of a queue, and more than timers of 20 ms bear.
+const TOO_LATE: Duration = Duration::from_millis(50);
+/// How far the model's losses may lie from the share that was asked for, in standard deviations. Two hundred loads in a run
+/// with 5 of them: one run in ten thousand is void for nothing.
+const DEVIATIONS: f64 = 5.0;
+
+/// A device's counters, as its kernel has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::lab) struct Device {
+    /// That the kernel gave to the link.
+    pub(in crate::lab) sent: u64,
+    /// That it dropped before.
+    pub(in crate::lab) not_sent: u64,
+    /// That it took from the link.
+    pub(in crate::lab) received: u64,
+    /// That it did not take.
+    pub(in crate::lab) not_received: u64,
+}
+
+/// What a link's threads have given to a device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::lab) struct Given {
+    pub(in crate::lab) packets: u64,
+    /// That the device did not take.
+    pub(in crate::lab) refused: u64,
+    /// Later than [`LATE`].
+    pub(in crate::lab) late: u64,
+    /// The latest.
+    pub(in crate::lab) latest: Duration,
+}
+
+impl Given {
+    pub(super) fn add(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.refused += more.refused;
+        self.late += more.late;
+        self.latest = self.latest.max(more.latest);
+    }
+
+    pub(in crate::lab) fn late_share(&self) -> f64 {
+        self.late as f64 / self.packets.max(1) as f64
+    }
+}
+
+/// One direction, from one look to another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::lab) struct Account {
+    pub(in crate::lab) counts: Counts,
+    pub(in crate::lab) given: Given,
+    /// At the end that sends, and at the one that receives.
+    pub(in crate::lab) from: Device,
+    pub(in crate::lab) to: Device,
+}
+
+impl Device {
+    /// Reads them.
+    pub(super) fn of(plug: &Plug) -> Result<Self, Fault> {
+        // A thread's own view: the process's is that of its first thread's namespace.
+        let text = plug.netns.inside(|| fs::read_to_string("/proc/thread-self/net/dev"))?;
+        let text = text.map_err(|error| Fault::lab("counters", error))?;
+        Self::parse(&text, &plug.interface).ok_or_else(|| Fault::Lab(format!("no counters of {}", plug.interface)))
+    }
+
+    fn parse(text: &str, interface: &str) -> Option<Self> {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'))?;
+        let numbers: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        // Bytes, packets, errors, drops and four others: received, and then sent.
+        let &[_, received, rx_errors, rx_drops, _, _, _, _, _, sent, tx_errors, tx_drops, ..] = numbers.as_slice()
+        else {
+            return None;
+        };
+        Some(Self { sent, not_sent: tx_errors + tx_drops, received, not_received: rx_errors + rx_drops })
+    }
+
+    /// Since then.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            sent: self.sent.saturating_sub(before.sent),
+            not_sent: self.not_sent.saturating_sub(before.not_sent),
+            received: self.received.saturating_sub(before.received),
+            not_received: self.not_received.saturating_sub(before.not_received),
+        }
+    }
+}
+
+impl Account {
+    /// Whether both kernels and the model agree: nothing is on its way, and nothing is missing.
+    pub(super) fn balances(&self) -> bool {
+        self.from.sent == self.counts.packets && self.to.received == self.counts.arriving()
+    }
+
+    /// Why what went over the link shows nothing, if so.
+    pub(in crate::lab) fn fault(&self, shape: &Shape) -> Option<String> {
+        let Self { counts, given, from, to } = self;
+        let met = counts.packets - counts.too_large - counts.overflowed;
+        let asked = shape.loss * met as f64;
+        let deviation = (asked * (1.0 - shape.loss)).sqrt() * DEVIATIONS;
+        let late = given.late_share();
+        if from.not_sent > 0 {
+            Some(format!("a device dropped {} packets in front of the link", from.not_sent))
+        } else if from.sent != counts.packets {
+            Some(format!("{} packets were sent, and the link saw {}", from.sent, counts.packets))
+        } else if given.refused + to.not_received > 0 || to.received != counts.arriving() {
+            Some(format!("{} packets were to arrive, and {} did", counts.arriving(), to.received))
+        } else if (counts.lost as f64 - asked).abs() > deviation {
+            Some(format!("the link lost {} packets of {met}, and {asked:.0} were to be lost", counts.lost))
+        } else if late > MAY_BE_LATE || given.latest > TOO_LATE {
+            Some(format!("{:.1} % of the packets were late, the latest by {:?}", late * 100.0, given.latest))
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_kernels_counters_are_read_from_its_table() {
+        let text = "Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:     100       1    0    0    0     0          0         0      100       1    0    0    0     0       0          0
+  eth0: 5000000    4000    1    2    0     0          0         0  6000000    5000    3    4    0     0       0          0
+";
+        let read = Device::parse(text, "eth0").unwrap();
+        assert_eq!(read, Device { sent: 5000, not_sent: 7, received: 4000, not_received: 3 });
+        assert_eq!(Device::parse(text, "eth"), None);
+        assert_eq!(Device::parse("  eth0: 1 2 3\n", "eth0"), None);
+    }
+
+    #[test]
+    fn a_packet_that_is_missing_a_drop_and_a_late_link_are_found() {
+        let shape = Shape { loss: 0.01, ..Shape::CABLE };
+        let counts =
+            Counts { packets: 10_000, lost: 100, overflowed: 50, too_large: 10, doubled: 3, ..Counts::default() };
+        let given = Given { packets: 9_843, late: 9, latest: 9 * MS, refused: 0 };
+        let good = Account {
+            counts,
+            given,
+            from: Device { sent: 10_000, ..Device::default() },
+            to: Device { received: 9_843, ..Device::default() },
+        };
+        assert_eq!((good.balances(), good.fault(&shape)), (true, None));
+        let lost = Counts { lost: 160, ..counts };
+        let wrong = [
+            (Account { to: Device { received: 9_842, ..good.to }, ..good }, "arrive"),
+            (Account { to: Device { received: 9_844, ..good.to }, ..good }, "arrive"),
+            (Account { to: Device { not_received: 1, ..good.to }, ..good }, "arrive"),
+            (Account { given: Given { refused: 1, ..given }, ..good }, "arrive"),
+            (Account { from: Device { sent: 10_001, ..good.from }, ..good }, "saw"),
+            (Account { from: Device { not_sent: 1, ..good.from }, ..good }, "dropped"),
+            (Account { counts: lost, to: Device { received: 9_783, ..good.to }, ..good }, "lost"),
+            (Account { given: Given { late: 300, ..given }, ..good }, "late"),
+            (Account { given: Given { latest: 51 * MS, ..given }, ..good }, "late"),
+        ];
+        for (account, word) in wrong {
+            assert!(account.fault(&shape).is_some_and(|why| why.contains(word)), "{word}: {:?}", account.fault(&shape));
+        }
+    }
+}
