@@ -38,6 +38,7 @@ mod world;
 use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, builder::PossibleValuesParser};
+use nix::sys::{prctl, signal::Signal};
 use serde::de::DeserializeOwned;
 
 use self::{
@@ -101,14 +102,15 @@ enum Command {
 
 /// The program, with its arguments, the first of which is its name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let part = args.get(1).and_then(|part| part.to_str());
-    if part.is_some_and(|part| parts::ALL.contains(&part)) && !parts::end_with_the_lab() {
+    // A part lives as long as the lab. Whatever ends that, nothing is left.
+    let is_part = args.get(1).and_then(|part| part.to_str()).is_some_and(|part| parts::ALL.contains(&part));
+    if is_part && prctl::set_pdeathsig(Signal::SIGKILL).is_err() {
         return Exit::Failure.into();
     }
-    match part {
-        Some(parts::SERVE) => return play(&args, services::serve),
-        Some(parts::PEER) => return play(&args, peer::run),
-        Some(parts::END) => return play(&args, links::end),
+    match args.get(1).and_then(|part| part.to_str()) {
+        Some(parts::SERVE) => return part(&args, services::serve),
+        Some(parts::PEER) => return part(&args, peer::run),
+        Some(parts::END) => return part(&args, links::end),
         Some(parts::SENDER) => return cli::sender::main(args[1..].to_vec()),
         Some(parts::RECEIVER) => return cli::receiver::main(args[1..].to_vec()),
         _ => {}
@@ -158,7 +160,7 @@ fn list(cases: &[&Case], report: Report) {
 }
 
 /// One of the hidden parts: its configuration is the one argument, as JSON.
-fn play<C, F>(args: &[OsString], run: impl FnOnce(C) -> F) -> ExitCode
+fn part<C, F>(args: &[OsString], play: impl FnOnce(C) -> F) -> ExitCode
 where
     C: DeserializeOwned,
     F: Future<Output = Result<(), Fault>>,
@@ -169,7 +171,7 @@ where
     };
     // A signal is for the lab, whose end is the end of the input here.
     let played =
-        cli::drive(async |_| run(config).await.map_err(|fault| Problem::new(Exit::Failure, fault.to_string())));
+        cli::drive(async |_| play(config).await.map_err(|fault| Problem::new(Exit::Failure, fault.to_string())));
     match played {
         Ok(()) => Exit::Done.into(),
         Err(problem) => {

@@ -2,10 +2,6 @@
 
 use std::io::{self, BufRead, Write};
 
-use nix::{
-    sys::{prctl, signal::Signal},
-    unistd::{Pid, getppid},
-};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
@@ -23,13 +19,6 @@ pub(super) const RECEIVER: &str = "receiver";
 
 /// All of them.
 pub(super) const ALL: [&str; 5] = [SERVE, PEER, END, SENDER, RECEIVER];
-
-/// Has the kernel kill this process when the lab is gone, however that ends. `false` if it is gone already.
-pub(super) fn end_with_the_lab() -> bool {
-    // The lab's thread that started this one is its main thread or one of the runtime's, which end with the lab.
-    let lab = getppid();
-    prctl::set_pdeathsig(Signal::SIGKILL).is_ok() && getppid() == lab && lab != Pid::from_raw(1)
-}
 
 /// Commands that wait.
 const COMMANDS: usize = 64;

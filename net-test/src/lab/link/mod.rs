@@ -13,6 +13,6 @@ pub(super) mod probe;
 
 pub(super) use self::{
     account::Account,
-    carry::{Link, Plug, available},
+    carry::{Begun, Link, Plug, available},
     model::Shape,
 };

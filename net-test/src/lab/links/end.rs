@@ -58,6 +58,14 @@ impl Library {
             Self::Tuned => Tuned::NAME,
         }
     }
+
+    pub(super) fn settings(self) -> String {
+        match self {
+            Self::Ours => Ours::settings(),
+            Self::Raw => Raw::settings(),
+            Self::Tuned => Tuned::settings(),
+        }
+    }
 }
 
 /// `lab end`: one end serves until its input ends, the other one dials and ends when it has measured.

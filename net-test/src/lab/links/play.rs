@@ -11,12 +11,15 @@ use super::{
     load::Loads,
     table::Link,
 };
-use crate::lab::{
-    fault::Fault,
-    link::{Account, Link as Wire, probe},
-    parts,
-    process::Process,
-    world::{Family, Machine, World, way},
+use crate::{
+    busy::Watch,
+    lab::{
+        fault::Fault,
+        link::{Account, Begun, Link as Wire, probe},
+        parts,
+        process::Process,
+        world::{Family, Machine, World, way},
+    },
 };
 
 /// How long an end may take to start.
@@ -32,7 +35,7 @@ pub(super) struct Turn {
     pub(super) loads: [Loads; 3],
     /// A file from `sender` to `receiver`, in 10^6 bytes a second.
     pub(super) file: Option<f64>,
-    /// Why it shows nothing: a link that lost packets of its own, or was late.
+    /// Why it shows nothing: a link that lost packets of its own or was late, or a machine that others kept busy.
     pub(super) void: Vec<String>,
     /// Of all packets in both directions, the one that was given the latest, in milliseconds; and the largest share that was
     /// late.
@@ -54,20 +57,21 @@ async fn all(link: Link, plan: &Plan, turns: &mut Vec<Turn>) -> Result<(), Fault
     probe::verify(&way(&a, &b)?, &shape).await?;
     probe::verify(&way(&b, &a)?, &shape).await?;
     let file = if link.promise().file.is_some() { Some(file::Sent::new(link)?) } else { None };
+    let mut watch = Watch::start();
     for (round, seed) in plan.seeds().enumerate() {
         let mut turn = Turn { seed, ..Turn::default() };
         // Each library goes first as often as the others.
         for at in 0..Library::ALL.len() {
             let at = (at + round) % Library::ALL.len();
             let library = Library::ALL[at];
-            let begun = wire.begin(seed).await?;
+            let begun = begin(&wire, &mut watch, seed).await?;
             turn.loads[at] = loads(library, &a, &b, plan.lasting).await?;
-            turn.account(library.name(), &wire.settle(begun).await?, link);
+            turn.account(library.name(), &wire.settle(begun).await?, link, &mut watch);
         }
         if let Some(file) = &file {
-            let begun = wire.begin(seed).await?;
+            let begun = begin(&wire, &mut watch, seed).await?;
             turn.file = Some(file.rate(&a, &b).await?);
-            turn.account("the file", &wire.settle(begun).await?, link);
+            turn.account("the file", &wire.settle(begun).await?, link, &mut watch);
         }
         turns.push(turn);
     }
@@ -75,14 +79,21 @@ async fn all(link: Link, plan: &Plan, turns: &mut Vec<Turn>) -> Result<(), Fault
     world.end().await
 }
 
+/// What came before is no load's.
+async fn begin(wire: &Wire, watch: &mut Option<Watch>, seed: u64) -> Result<Begun, Fault> {
+    watch.as_mut().and_then(Watch::lap);
+    wire.begin(seed).await
+}
+
 impl Turn {
-    fn account(&mut self, whose: &str, accounts: &[Account; 2], link: Link) {
+    fn account(&mut self, whose: &str, accounts: &[Account; 2], link: Link, watch: &mut Option<Watch>) {
         let shape = link.shape();
         for (account, way) in accounts.iter().zip(["there", "back"]) {
             self.latest_ms = self.latest_ms.max(account.given.latest.as_secs_f64() * 1e3);
             self.late_share = self.late_share.max(account.given.late_share());
             self.void.extend(account.fault(&shape).map(|why| format!("{whose}, {way}: {why}")));
         }
+        self.void.extend(watch.as_mut().and_then(Watch::lap).map(|why| format!("{whose}: {why}")));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The links, for programs and for people.
 
-use std::env;
+use std::{collections::BTreeMap, env};
 
 use serde::Serialize;
 
@@ -10,14 +10,12 @@ use super::{
     judge::{Judged, LinkRow, Load, round_trips},
     table::Link,
 };
-use crate::{compare::Row, exit::Exit, lab::report::event_line, output::Output};
+use crate::{compare::Row, conditions::Conditions, exit::Exit, lab::report::event_line, output::Output};
 
 /// A line for programs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event<'a> {
-    /// What all rows have in common.
-    Conditions { rounds: u64, seeds: Vec<u64>, bulk_seconds: u64 },
     /// A figure of both sides.
     Row(&'a LinkRow),
     /// A link has been played, or was skipped.
@@ -50,12 +48,12 @@ impl Report {
     }
 
     pub(super) fn head(&self, plan: &Plan) {
-        let seeds: Vec<u64> = plan.seeds().collect();
-        let seconds = plan.lasting.as_secs();
-        self.output.say(format_args!(
-            "bulk for {seconds} s on one stream in MB/s, and the rest in round trips of the link; medians of {} turns with the seeds {seeds:?}",
-            plan.rounds
-        ));
+        let mut settings = BTreeMap::from(Library::ALL.map(|library| (library.name().to_owned(), library.settings())));
+        let Plan { lasting, rounds, seed } = plan;
+        let plan = format!("bulk for {lasting:?} on one stream, {rounds} turns, the first with seed {seed}");
+        settings.insert("links".to_owned(), plan);
+        Conditions::of("lab links", settings).tell(self.output);
+        self.output.say(format_args!("Bulk in MB/s, the rest in round trips of the link; medians of the turns."));
         self.output.say(format_args!(
             "{:<19}  {:<7} {:>7} {:>7} {:>7} {:<15} {:>7} {:>5} {:>6} {:>6} {:>7} {:>7} {:>6}",
             "link",
@@ -72,7 +70,6 @@ impl Report {
             "beside",
             "raw's"
         ));
-        self.say(Event::Conditions { rounds: plan.rounds, seeds, bulk_seconds: seconds });
     }
 
     pub(super) fn link(&self, judged: &Judged) {
