@@ -81,7 +81,7 @@ enum Command {
     Serve(serve::Args),
     Hostile(hostile::Args),
     Chaos(chaos::Args),
-    Leaks(scale::leaks::Args),
+    Leaks(chaos::leaks::Args),
     Scale(scale::crowd::Args),
 }
 
@@ -96,7 +96,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Command::Serve(args) => serve::main(args),
         Command::Hostile(args) => hostile::main(args),
         Command::Chaos(args) => chaos::main(args),
-        Command::Leaks(args) => scale::leaks::main(args),
+        Command::Leaks(args) => chaos::leaks::main(args),
         Command::Scale(args) => scale::crowd::main(args),
     }
 }

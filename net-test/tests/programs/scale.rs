@@ -1,6 +1,6 @@
 //! Leaks and crowds, small: in debug, a few cycles and a few endpoints.
 
-use twolane_test::stream_tester::scale::{crowd, leaks};
+use twolane_test::stream_tester::{chaos::leaks, scale::crowd};
 
 use crate::chaos::{failed, ran, summary};
 

@@ -7,12 +7,15 @@ use twolane::StreamOptions;
 
 use super::{
     PATIENCE,
-    orders::{Blow, Dealer, Draft, Fate},
-    plan::{End, Part},
+    cause::{self, CLOSE_WORDS, Cause},
+    judge,
+    orders::{Blow, Dealer, Fate, neighbours},
+    plan::number_of,
     play::bounded,
+    recovery,
     serve::HANDLED,
-    talk::{number_of, plan},
-    tally::Action,
+    talk::plan,
+    tally::{Action, Kind},
     world::{Ended, World},
 };
 
@@ -33,24 +36,29 @@ pub async fn rule(world: Arc<World>, actor: usize, mean_us: u64) {
             match blow.fate {
                 Fate::ShutDownInTime | Fate::ShutDownNow | Fate::DropEndpoint => restart(&acting, actor, blow).await,
                 Fate::Ban => ban(&acting, actor, blow, number_of(actor, number)).await,
-                Fate::Close => close(&acting, blow).await,
+                Fate::Close => close(&acting, actor, blow).await,
             }
         });
     }
 }
 
-async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
+/// Ends the endpoint of a place, and gives it another one with the same key.
+pub async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
     let place = world.place(blow.place);
     // One restart of a place at a time.
     let Ok(_restarting) = place.restart.try_lock() else {
         return;
     };
-    let (what, action) = match blow.fate {
-        Fate::ShutDownInTime => ("a shutdown in time", Action::ShutDownInTime),
-        Fate::ShutDownNow => ("a shutdown without time", Action::ShutDownNow),
-        _ => ("a dropped endpoint", Action::DropEndpoint),
+    let action = match blow.fate {
+        Fate::ShutDownInTime => Action::ShutDownInTime,
+        Fate::ShutDownNow => Action::ShutDownNow,
+        _ => Action::DropEndpoint,
     };
-    let disturbance = world.pairs.disturb_all(blow.place, what);
+    let near = neighbours(world.len(), blow.place);
+    let calm = near.iter().all(|n| world.pairs.calm(blow.place, *n) && world.pairs.calm(*n, blow.place));
+    let disturbance = world.pairs.disturb_all(blow.place, Cause::Fate(blow.fate));
+    let epochs = || near.iter().map(|n| world.pairs.sight(blow.place, *n).epoch).collect::<Vec<_>>();
+    let before = epochs();
     let Some(life) = place.take() else {
         return;
     };
@@ -62,8 +70,16 @@ async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
     } else {
         let deadline = if blow.fate == Fate::ShutDownInTime { IN_TIME } else { Duration::ZERO };
         match bounded(life.endpoint.shutdown(deadline)).await {
-            Ok(report) if report.tasks_left == 0 => {}
-            Ok(report) => wrong(format!("handlers went on after the shutdown: {report:?}")),
+            Ok(report) if report.tasks_left > 0 => wrong(format!("handlers went on after the shutdown: {report:?}")),
+            // Whose peers nothing else disturbed had all the time that they needed.
+            Ok(report) if blow.fate == Fate::ShutDownInTime && calm && epochs() == before => {
+                if (report.cut, report.streams_cut) == (0, 0) {
+                    world.tally.done(Action::Drained);
+                } else {
+                    wrong(format!("a shutdown in time, with all neighbours calm, cut streams: {report:?}"));
+                }
+            }
+            Ok(_) => {}
             Err(_) => wrong("the shutdown took longer than its bound".into()),
         }
         drop(life);
@@ -72,13 +88,14 @@ async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
         return wrong(format!("no new endpoint: {error}"));
     }
     drop(disturbance);
+    recovery::watch(world, blow.place, &near);
     world.tally.done(action);
     world.tally.done(Action::Restart);
 }
 
-async fn ban(world: &World, actor: usize, blow: Blow, id: u64) {
+async fn ban(world: &Arc<World>, actor: usize, blow: Blow, id: u64) {
     let (list, banned) = (&world.place(blow.place).list, world.place(blow.other).id);
-    let disturbance = world.pairs.disturb(blow.place, blow.other, "a ban");
+    let disturbance = world.pairs.disturb(blow.place, blow.other, Cause::Fate(Fate::Ban));
     // Another fate may have banned it.
     if !list.deny(banned) {
         return;
@@ -92,6 +109,7 @@ async fn ban(world: &World, actor: usize, blow: Blow, id: u64) {
     world.lift(blow.place, blow.other);
     list.forget(&banned);
     drop(disturbance);
+    recovery::watch(world, blow.place, &[blow.other]);
     world.tally.done(Action::Unban);
 }
 
@@ -100,37 +118,47 @@ async fn probe(world: &World, actor: usize, blow: Blow, id: u64) {
     let Some(held) = world.hold(blow.other) else {
         return;
     };
-    let nothing = Part { len: 0, piece: 1, warnings: 0, end: End::Finish };
-    let draft = Draft {
-        to: blow.place,
-        accepted: false,
-        opener: nothing,
-        acceptor: nothing,
-        echo: false,
-        early: 0,
-        cancel_reads: false,
-        pause_ms: 0,
-    };
-    let plan = plan(world, blow.other, id, &draft);
+    let plan = plan(world, blow.other, id, &recovery::draft(blow.place));
     let options = StreamOptions { metadata: plan.encode(), ..StreamOptions::default() };
     let opening = held.endpoint.get_stream_with(world.place(blow.place).ticket(), HANDLED, options);
     let ended = held.call(opening).await;
     held.books.bounds().opened.add_between(0, 1);
+    let causes = world.pairs.causes(blow.place, blow.other, plan.sight);
+    let wrong = |seen: &str| world.tally.wrong(Some(actor), format!("{blow:?}"), seen);
     match ended {
-        Ended::With(Ok(_)) => world.tally.wrong(Some(actor), format!("{blow:?}"), "a peer that is denied got a stream"),
-        Ended::With(Err(_)) => world.tally.done(Action::Ban),
-        Ended::Left | Ended::Hung => {}
+        Ended::With(Ok(_)) => wrong("a peer that is denied got a stream"),
+        Ended::With(Err(error)) => {
+            if cause::forbids(&error) {
+                world.tally.done(Action::Ban);
+            }
+            let faults = |causes: &[Cause]| judge::denied(&error, causes).into_iter().collect();
+            world.judge(Kind::Denied, (blow.other, blow.place), &plan, &causes, faults);
+        }
+        Ended::Left => {}
+        Ended::Hung => wrong("a peer that is denied was not told within the bound"),
     }
 }
 
-async fn close(world: &World, blow: Blow) {
+/// Closes the connection of two places.
+pub async fn close(world: &Arc<World>, actor: usize, blow: Blow) {
     let Some(held) = world.hold(blow.place) else {
         return;
     };
-    let disturbance = world.pairs.disturb(blow.place, blow.other, "a closed connection");
-    if let Ended::With(Ok(connection)) = held.call(held.endpoint.connect(world.place(blow.other).ticket())).await {
-        connection.close("a part of the chaos");
-        world.tally.done(Action::Close);
+    let disturbance = world.pairs.disturb(blow.place, blow.other, Cause::Fate(Fate::Close));
+    let sight = world.pairs.sight(blow.place, blow.other);
+    match held.call(held.endpoint.connect(world.place(blow.other).ticket())).await {
+        Ended::With(Ok(connection)) => {
+            connection.close(CLOSE_WORDS);
+            world.tally.done(Action::Close);
+        }
+        Ended::With(Err(error)) => {
+            let causes = world.pairs.causes(blow.place, blow.other, sight);
+            let faults = |causes: &[Cause]| judge::dial(&error, causes).into_iter().collect();
+            world.judge(Kind::Connect, (blow.place, blow.other), &blow, &causes, faults);
+        }
+        Ended::Left => {}
+        Ended::Hung => world.tally.wrong(Some(actor), format!("{blow:?}"), "connect took longer than its bound"),
     }
     drop(disturbance);
+    recovery::watch(world, blow.place, &[blow.other]);
 }

@@ -4,29 +4,52 @@
 //! the peer has finished, an error is the one that was planned and comes after exactly the bytes before it. The rest
 //! depends on whether something has disturbed the pair: if nothing has, only what was planned is legal.
 
-use twolane::{ConnectionLost, DialError, GetStreamError, ReadError, Reason, RequestError, RequestFailure};
+use serde::{Deserialize, Serialize};
+use twolane::{DialError, GetStreamError, Reason, RequestError, RequestFailure};
 
 use super::{
+    cause::{self, Cause, lane},
+    known,
     plan::{Answer, Ask, End, Plan, other},
     play::{ReadEnd, Seen, WriteEnd},
 };
 use crate::stream_tester::role::Side;
 
-/// The code of a stream that was dropped.
-const CANCELLED: u64 = 1;
-/// The code of a handler that broke.
-const INTERNAL: u64 = 9;
+/// How strictly something was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judged {
+    /// Only what was planned was legal.
+    Strictly,
+    /// The pair was disturbed, and the outcome was the planned one all the same.
+    AsPlanned,
+    /// A disturbance explains what was not planned.
+    Forgiven,
+}
 
-/// What is wrong with what one side of a stream saw.
-pub fn side(plan: &Plan, side: Side, seen: &Seen, undisturbed: bool) -> Vec<String> {
+/// What is wrong with an outcome, by `faults`, and how it was judged.
+pub fn weigh(causes: &[Cause], faults: impl Fn(&[Cause]) -> Vec<String>) -> (Judged, Vec<String>) {
+    let wrong = faults(causes);
+    let judged = if causes.is_empty() {
+        Judged::Strictly
+    } else if wrong.is_empty() && !faults(&[]).is_empty() {
+        Judged::Forgiven
+    } else {
+        Judged::AsPlanned
+    };
+    (judged, wrong)
+}
+
+/// What is wrong with what one side of a stream saw, of a pair that these causes have disturbed.
+pub fn side(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Vec<String> {
     let mut wrong = Vec::new();
-    wrong.extend(reading(plan, side, seen, undisturbed));
-    wrong.extend(writing(plan, side, seen, undisturbed));
-    wrong.extend(warnings(plan, side, seen, undisturbed));
+    wrong.extend(reading(plan, side, seen, causes));
+    wrong.extend(writing(plan, side, seen, causes));
+    wrong.extend(warnings(plan, side, seen, causes));
     wrong
 }
 
-fn reading(plan: &Plan, side: Side, seen: &Seen, undisturbed: bool) -> Option<String> {
+fn reading(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<String> {
     let (own, peer) = (plan.part(side), plan.part(other(side)));
     if !seen.intact {
         return Some("the bytes that were read are not those that were written".into());
@@ -45,38 +68,48 @@ fn reading(plan: &Plan, side: Side, seen: &Seen, undisturbed: bool) -> Option<St
         ReadEnd::Aborted { code: seen_code, text: seen_text } => {
             peer.end == End::Abort && (*seen_code, seen_text) == (code, &text)
         }
-        ReadEnd::Reset { code: CANCELLED } => peer.end.drops() || !undisturbed,
-        ReadEnd::Reset { code } => !undisturbed && *code != INTERNAL,
+        ReadEnd::Reset { code } => (*code == lane::CANCELLED && peer.end.drops()) || cause::reset(causes, *code),
         ReadEnd::EndedHere => own.end.tells(),
-        ReadEnd::Unread => own.end.drops() || own.end.tells() || (plan.echo && !undisturbed),
-        ReadEnd::Lost(_) => !undisturbed,
+        ReadEnd::Unread => own.end.drops() || own.end.tells() || (plan.echo && !causes.is_empty()),
+        ReadEnd::Lost(lost) => cause::lost(causes, lost),
         ReadEnd::Hung | ReadEnd::Other(_) => false,
     };
     (!legal).then(|| format!("after {} of {} bytes reading ended with {:?}", seen.read, peer.len, seen.read_end))
 }
 
-fn writing(plan: &Plan, side: Side, seen: &Seen, undisturbed: bool) -> Option<String> {
+fn writing(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<String> {
     let (own, peer) = (plan.part(side), plan.part(other(side)));
     let legal = match &seen.write_end {
         WriteEnd::Planned => seen.wrote == own.len || (own.end == End::CancelWrite && seen.wrote < own.len),
         WriteEnd::PeerFailed { code } => peer.end.tells() && *code == plan.error_words(other(side)).0,
-        WriteEnd::Stopped { code: CANCELLED } => peer.end.drops() || !undisturbed,
-        // A record for a stream that the peer has let go of by itself.
         WriteEnd::Stopped { code } => {
-            (!undisturbed || (own.end.tells() && peer.end != End::Finish)) && *code != INTERNAL
+            (*code == lane::CANCELLED && peer.end.drops())
+                // A last word for a stream that the peer has let go of by itself.
+                || (let_go(*code) && own.end.tells() && peer.end != End::Finish)
+                || cause::reset(causes, *code)
         }
-        WriteEnd::Lost(_) => !undisturbed,
+        WriteEnd::Unheard { code } => {
+            (let_go(*code) && peer.end.drops())
+                || known::hides_the_reason(plan, side, seen)
+                || cause::reset(causes, *code)
+        }
+        WriteEnd::Lost(lost) => cause::lost(causes, lost),
         // Its reading tells why.
-        WriteEnd::Unfinished => plan.echo && !undisturbed,
+        WriteEnd::Unfinished => plan.echo && (peer.end != End::Finish || !causes.is_empty()),
         WriteEnd::Hung | WriteEnd::Other(_) => false,
     };
     (!legal).then(|| format!("after {} of {} bytes writing ended with {:?}", seen.wrote, own.len, seen.write_end))
 }
 
-fn warnings(plan: &Plan, side: Side, seen: &Seen, undisturbed: bool) -> Option<String> {
+/// The codes with which an error lane is stopped whose stream is gone.
+pub fn let_go(code: u64) -> bool {
+    matches!(code, lane::DONE | lane::NO_SUCH_LANE)
+}
+
+fn warnings(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<String> {
     let planned: Vec<_> = plan.warnings(other(side)).collect();
-    let whole = seen.write_end == WriteEnd::Planned && seen.read_end == ReadEnd::End;
-    let legal = if whole && undisturbed { seen.warnings == planned } else { planned.starts_with(&seen.warnings) };
+    let legal =
+        if seen.hears() && causes.is_empty() { seen.warnings == planned } else { planned.starts_with(&seen.warnings) };
     (!legal).then(|| format!("of the warnings {planned:?} came {:?}", seen.warnings))
 }
 
@@ -111,56 +144,37 @@ pub fn unopened(plan: &Plan, acceptor: &Seen) -> Option<String> {
 }
 
 /// What is wrong with the error of a call that was to open a stream.
-pub fn refused(plan: &Plan, error: &GetStreamError, undisturbed: bool) -> Option<String> {
+pub fn refused(plan: &Plan, error: &GetStreamError, causes: &[Cause]) -> Option<String> {
     let legal = match error {
         // It ended before its answer was read.
         GetStreamError::Failed(error) => {
             plan.acceptor.end == End::Abort && error.code() == plan.error_words(Side::Acceptor).0
         }
-        GetStreamError::Reset { code: CANCELLED } => plan.acceptor.end.drops() || !undisturbed,
-        error => !undisturbed && may_be_disturbed(error),
+        GetStreamError::Reset { code: lane::CANCELLED } if plan.acceptor.end.drops() => true,
+        error => cause::opening(causes, error),
     };
     (!legal).then(|| format!("the stream was not opened: {error:?}"))
 }
 
 /// What is wrong with the answer to a stream of a protocol that nobody serves.
-pub fn unknown(error: &GetStreamError, undisturbed: bool) -> Option<String> {
-    if error.rejection() == Some(Reason::UnknownProtocol) { None } else { disturbance(error, undisturbed) }
+pub fn unknown(error: &GetStreamError, causes: &[Cause]) -> Option<String> {
+    let legal = error.rejection() == Some(Reason::UnknownProtocol) || cause::opening(causes, error);
+    (!legal).then(|| format!("{error:?}"))
 }
 
-/// What is wrong with an error that nothing but a disturbance explains.
-pub fn disturbance(error: &GetStreamError, undisturbed: bool) -> Option<String> {
-    (undisturbed || !may_be_disturbed(error)).then(|| format!("{error:?}"))
+/// What is wrong with a dial that failed.
+pub fn dial(error: &DialError, causes: &[Cause]) -> Option<String> {
+    (!cause::dial(causes, error)).then(|| format!("{error:?}"))
 }
 
-/// What a disturbance may do to a call: the connection goes, or the peer says that it shuts down or does not want us.
-fn may_be_disturbed(error: &GetStreamError) -> bool {
-    match error {
-        GetStreamError::Dial { source, .. } => is_disturbed_dial(source),
-        GetStreamError::Rejected { rejection, .. } => {
-            matches!(rejection.reason, Reason::ShuttingDown | Reason::Refused)
-        }
-        GetStreamError::Lost(lost) => is_disturbed_connection(lost),
-        GetStreamError::TimedOut { .. } => true,
-        GetStreamError::Reset { code } => *code != INTERNAL,
-        _ => false,
-    }
-}
-
-fn is_disturbed_dial(error: &DialError) -> bool {
-    match error {
-        DialError::Lost(lost) => is_disturbed_connection(lost),
-        DialError::TimedOut { .. } | DialError::ShuttingDown | DialError::Failed(_) => true,
-        _ => false,
-    }
-}
-
-fn is_disturbed_connection(lost: &ConnectionLost) -> bool {
-    !matches!(lost, ConnectionLost::Malformed(_) | ConnectionLost::Version { .. } | ConnectionLost::BadDelegation(_))
+/// What is wrong with how a peer that is denied was refused.
+pub fn denied(error: &GetStreamError, causes: &[Cause]) -> Option<String> {
+    let legal = cause::forbids(error) || cause::opening(causes, error);
+    (!legal).then(|| format!("a peer that is denied was told: {error:?}"))
 }
 
 /// What is wrong with the answer to a request.
-pub fn answer(ask: &Ask, result: &Result<bytes::Bytes, RequestError>, undisturbed: bool) -> Option<String> {
+pub fn answer(ask: &Ask, result: &Result<bytes::Bytes, RequestError>, causes: &[Cause]) -> Option<String> {
     match result {
         Ok(response) => match ask.answer {
             Answer::Data(len) if *response == ask.response(len) => None,
@@ -170,10 +184,11 @@ pub fn answer(ask: &Ask, result: &Result<bytes::Bytes, RequestError>, undisturbe
             let planned = error.stream_error().map(|error| (error.code(), error.text().to_owned()));
             let legal = match (&error.cause, planned) {
                 (_, Some(words)) => ask.answer == Answer::Error && words == ask.error_words(),
-                (RequestFailure::Deadline(_), None) => !undisturbed || ask.deadline_ms.is_some(),
-                (RequestFailure::GetStream(error), None) => !undisturbed && may_be_disturbed(error),
-                (RequestFailure::Read(ReadError::Lost(lost)), None) => !undisturbed && is_disturbed_connection(lost),
-                (RequestFailure::Read(ReadError::Reset { code }), None) => !undisturbed && *code != INTERNAL,
+                (RequestFailure::Deadline(_), None) => {
+                    ask.deadline_ms.is_some() || causes.iter().any(|cause| cause.moves() || *cause == Cause::Standstill)
+                }
+                (RequestFailure::GetStream(error), None) => cause::opening(causes, error),
+                (RequestFailure::Read(error), None) => cause::response(causes, error),
                 _ => false,
             };
             (!legal).then(|| format!("the request failed: {error:?}"))

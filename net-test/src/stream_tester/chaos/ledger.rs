@@ -5,11 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{
-    judge,
-    plan::Plan,
-    play::{ReadEnd, Seen},
-};
+use super::{judge, plan::Plan, play::Seen};
 use crate::stream_tester::role::Side;
 
 /// Streams and requests by their numbers.
@@ -37,18 +33,9 @@ struct Half {
     undisturbed: bool,
 }
 
-/// What a stream's second side made of it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Matched {
-    /// What is wrong.
-    pub wrong: Vec<String>,
-    /// Bytes that were planned for the directions that both sides saw end.
-    pub planned_bytes: u64,
-}
-
 impl Ledger {
-    /// One side of a stream has ended.
-    pub fn ended(&self, plan: &Plan, side: Side, seen: Seen, undisturbed: bool) -> Matched {
+    /// One side of a stream has ended. The answer is what is wrong.
+    pub fn ended(&self, plan: &Plan, side: Side, seen: Seen, undisturbed: bool) -> Vec<String> {
         let mut state = self.lock();
         let (opener, acceptor) = match (state.streams.remove(&plan.id), side) {
             (Some(Entry::Opener(opener)), Side::Acceptor) => (opener.seen, seen),
@@ -57,23 +44,16 @@ impl Ledger {
                 let half = Box::new(Half { plan: plan.clone(), seen, undisturbed });
                 let entry = if side == Side::Opener { Entry::Opener(half) } else { Entry::Acceptor(half) };
                 state.streams.insert(plan.id, entry);
-                return Matched::default();
+                return Vec::new();
             }
             (Some(entry), _) => {
                 state.streams.insert(plan.id, entry);
-                let wrong = vec![format!("the stream came out twice at the {side:?}")];
-                return Matched { wrong, planned_bytes: 0 };
+                return vec![format!("the stream came out twice at the {side:?}")];
             }
         };
         state.streams.insert(plan.id, Entry::Both);
         drop(state);
-        let mut planned_bytes = 0;
-        for (reader, part) in [(&acceptor, &plan.opener), (&opener, &plan.acceptor)] {
-            if reader.read_end == ReadEnd::End {
-                planned_bytes += part.len;
-            }
-        }
-        Matched { wrong: judge::both(plan, &opener, &acceptor), planned_bytes }
+        judge::both(plan, &opener, &acceptor)
     }
 
     /// A handler got a request. False if it has had it before.
@@ -91,9 +71,9 @@ impl Ledger {
         self.lock().handled.contains(&id)
     }
 
-    /// What is wrong with what is left at the end: the plan, and the words.
+    /// What is wrong with what is left when nothing is under way: the plan, and the words. All of it is forgotten.
     pub fn rest(&self) -> Vec<(Option<Plan>, String)> {
-        let state = self.lock();
+        let state = std::mem::take(&mut *self.lock());
         let mut wrong = Vec::new();
         for entry in state.streams.values() {
             match entry {

@@ -1,6 +1,8 @@
 //! What an actor does next: drawn from a deck, and so a function of its seed alone.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use serde::{Deserialize, Serialize};
+use twolane::Limits;
 
 use super::plan::{Answer, End, Part};
 
@@ -11,6 +13,7 @@ const NEAR: usize = 4;
 /// What a talker does, and how often in a deck.
 const TALK: &[(Card, usize)] = &[
     (Card::Finish, 9),
+    (Card::Bulk, 1),
     (Card::Echo, 3),
     (Card::Warn, 3),
     (Card::End(End::Fail), 4),
@@ -34,6 +37,7 @@ const FATE: &[Fate] = &[Fate::ShutDownInTime, Fate::ShutDownNow, Fate::DropEndpo
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Card {
     Finish,
+    Bulk,
     Echo,
     Warn,
     End(End),
@@ -52,7 +56,7 @@ enum Card {
 pub enum Order {
     /// A stream.
     Stream(Draft),
-    /// A stream whose opening is dropped after so many turns of the scheduler.
+    /// A stream whose opening is polled so often and then dropped.
     CancelOpen(Draft, u64),
     /// A stream of a protocol that nobody serves.
     Unknown {
@@ -96,6 +100,23 @@ impl Order {
     }
 }
 
+impl Order {
+    /// The same, with waits of a moment at most.
+    pub fn brisk(mut self, most_ms: u64) -> Self {
+        match &mut self {
+            Self::Stream(draft) | Self::CancelOpen(draft, _) => draft.pause_ms = draft.pause_ms.min(most_ms),
+            Self::Request { drop_after_ms, deadline_ms, .. } => {
+                for wait in [drop_after_ms, deadline_ms].into_iter().flatten() {
+                    *wait = (*wait).min(most_ms);
+                }
+            }
+            Self::Keep { hold_ms, .. } => *hold_ms = (*hold_ms).min(most_ms),
+            Self::Unknown { .. } | Self::Connect { .. } => {}
+        }
+        self
+    }
+}
+
 /// What a stream is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
@@ -131,7 +152,7 @@ pub struct Blow {
 }
 
 /// What disturbs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fate {
     /// A shutdown with time for what is under way, and a new endpoint with the same key.
     ShutDownInTime,
@@ -175,6 +196,14 @@ impl Dealer {
         let to = self.other_than(self.me);
         match card {
             Card::Finish => Order::Stream(self.draft(to)),
+            Card::Bulk => {
+                let mut draft = self.draft(to);
+                let window = u64::from(Limits::STREAM_WINDOW);
+                let len = self.rng.random_range(window + 1..window + 1_000_000);
+                let part = if self.rng.random() { &mut draft.opener } else { &mut draft.acceptor };
+                (part.len, part.piece) = (len, 100_000);
+                Order::Stream(draft)
+            }
             Card::Echo => {
                 let mut draft = self.draft(to);
                 (draft.echo, draft.acceptor) = (true, draft.opener);
@@ -182,8 +211,7 @@ impl Dealer {
             }
             Card::Warn => {
                 let mut draft = self.draft(to);
-                draft.opener.warnings = self.rng.random_range(0..=7);
-                draft.acceptor.warnings = self.rng.random_range(1..=7);
+                self.warn(&mut draft);
                 Order::Stream(draft)
             }
             Card::End(end) => {
@@ -195,11 +223,17 @@ impl Dealer {
                 if acceptor {
                     draft.acceptor.end = end;
                 }
+                match self.rng.random_range(0..4) {
+                    // What the opener ends has no end to send back: the acceptor drops its side.
+                    0 if opener => (draft.echo, draft.acceptor) = (true, Part { end: End::Drop, ..draft.opener }),
+                    1 => self.warn(&mut draft),
+                    _ => {}
+                }
                 Order::Stream(draft)
             }
             Card::CancelOpen => {
                 let draft = self.draft(to);
-                Order::CancelOpen(draft, self.rng.random_range(0..8))
+                Order::CancelOpen(draft, self.rng.random_range(1..=8))
             }
             Card::Unknown => Order::Unknown { to },
             Card::Request => {
@@ -237,8 +271,13 @@ impl Dealer {
         self.rng.random_range(0..=mean_us * 2)
     }
 
+    fn warn(&mut self, draft: &mut Draft) {
+        draft.opener.warnings = self.rng.random_range(0..=7);
+        draft.acceptor.warnings = self.rng.random_range(1..=7);
+    }
+
     fn other_than(&mut self, place: usize) -> usize {
-        let step = self.rng.random_range(1..=NEAR.min(self.places / 2));
+        let step = self.rng.random_range(1..=reach(self.places));
         let step = if self.rng.random() { step } else { self.places - step };
         (place + step) % self.places
     }
@@ -285,11 +324,25 @@ fn with(order: Order, after: Option<u64>, deadline: Option<u64>) -> Order {
     }
 }
 
-/// Cards in a talker's deck, and those for which `wanted` holds.
+/// The places with which one has to do.
+pub fn neighbours(places: usize, me: usize) -> Vec<usize> {
+    let mut near: Vec<_> =
+        (1..=reach(places)).flat_map(|step| [(me + step) % places, (me + places - step) % places]).collect();
+    near.sort_unstable();
+    near.dedup();
+    near
+}
+
+fn reach(places: usize) -> usize {
+    NEAR.min(places / 2)
+}
+
+/// The share of a talker's orders for which `wanted` holds.
 pub fn share(wanted: impl Fn(&Order) -> bool) -> f64 {
-    // What a card becomes depends on it alone: one deck has them all.
+    // What a card becomes is drawn as well: over so many decks that evens out.
+    const DECKS: usize = 50;
     let mut dealer = Dealer::new(0, 0, 2);
-    let cards: usize = TALK.iter().map(|(_, count)| count).sum();
+    let cards = DECKS * TALK.iter().map(|(_, count)| count).sum::<usize>();
     let found = (0..cards).filter(|_| wanted(&dealer.order())).count();
     found as f64 / cards as f64
 }
@@ -320,7 +373,8 @@ mod tests {
         for (places, me, expected) in [(2, 0, vec![1]), (3, 2, vec![0, 1]), (12, 1, vec![0, 2, 3, 4, 5, 9, 10, 11])] {
             let mut dealer = Dealer::new(1, me, places);
             let met: std::collections::BTreeSet<_> = (0..200).map(|_| dealer.other_than(me)).collect();
-            assert_eq!(met, expected.into_iter().collect());
+            assert_eq!(met, expected.iter().copied().collect());
+            assert_eq!(neighbours(places, me), expected);
         }
         let mut dealer = Dealer::new(1, 2, 3);
         for _ in 0..100 {

@@ -5,23 +5,22 @@
 //! direction, once a stream in that direction that began after the end of the disturbance has been accepted: the
 //! connection that carried it is the one that further streams take.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-/// What is kept of a pair's past for the words of a violation.
-const REMEMBERED: usize = 6;
+use super::cause::Cause;
+
+/// What is told of a pair's past in the words of a violation.
+const TOLD: usize = 6;
 
 /// How a pair stood at one moment, seen in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sight {
     /// Raised when a disturbance begins and when it ends.
     pub epoch: u64,
-    /// No disturbance was under way, and the tail of the last one was over.
-    pub calm: bool,
+    /// How many disturbances were over, their tails included.
+    pub over: usize,
 }
 
 /// Every pair.
@@ -35,9 +34,9 @@ pub struct Pairs {
 struct Pair {
     epoch: u64,
     under_way: usize,
-    /// From the lower place to the higher, and back.
-    settled: [bool; 2],
-    past: VecDeque<&'static str>,
+    /// How many disturbances are over, from the lower place to the higher, and back.
+    over: [usize; 2],
+    past: Vec<Cause>,
 }
 
 /// Something that disturbs pairs, from its begin until it is dropped.
@@ -51,57 +50,70 @@ pub struct Disturbance<'a> {
 impl Pairs {
     /// All pairs of so many places, undisturbed.
     pub fn new(places: usize) -> Self {
-        let pair = || Mutex::new(Pair { epoch: 0, under_way: 0, settled: [true; 2], past: VecDeque::new() });
+        let pair = || Mutex::new(Pair { epoch: 0, under_way: 0, over: [0; 2], past: Vec::new() });
         Self { places, pairs: (0..places * places).map(|_| pair()).collect() }
     }
 
     /// Something begins that one pair may notice.
-    pub fn disturb(&self, a: usize, b: usize, what: &'static str) -> Disturbance<'_> {
-        self.begin(vec![self.at(a, b)], what)
+    pub fn disturb(&self, a: usize, b: usize, cause: Cause) -> Disturbance<'_> {
+        self.begin(vec![self.at(a, b)], cause)
     }
 
     /// Something begins that every pair of one place may notice.
-    pub fn disturb_all(&self, place: usize, what: &'static str) -> Disturbance<'_> {
+    pub fn disturb_all(&self, place: usize, cause: Cause) -> Disturbance<'_> {
         let others = (0..self.places).filter(|other| *other != place);
-        self.begin(others.map(|other| self.at(place, other)).collect(), what)
+        self.begin(others.map(|other| self.at(place, other)).collect(), cause)
     }
 
     /// How a pair stands now, for a stream from the one to the other.
     pub fn sight(&self, from: usize, to: usize) -> Sight {
         let pair = self.lock(self.at(from, to));
-        Sight { epoch: pair.epoch, calm: pair.under_way == 0 && pair.settled[usize::from(from > to)] }
+        Sight { epoch: pair.epoch, over: pair.over[usize::from(from > to)] }
     }
 
     /// A stream from the one to the other that began at `sight` was accepted.
     pub fn confirm(&self, from: usize, to: usize, sight: Sight) {
         let mut pair = self.lock(self.at(from, to));
         if pair.under_way == 0 && pair.epoch == sight.epoch {
-            pair.settled[usize::from(from > to)] = true;
+            pair.over[usize::from(from > to)] = pair.past.len();
         }
     }
 
-    /// Whether nothing has disturbed the pair since `sight`, nor had then.
-    pub fn undisturbed(&self, a: usize, b: usize, sight: Sight) -> bool {
-        sight.calm && self.lock(self.at(a, b)).epoch == sight.epoch
+    /// What has disturbed the pair since `sight`, or had then and was not over.
+    pub fn causes(&self, a: usize, b: usize, sight: Sight) -> Vec<Cause> {
+        self.lock(self.at(a, b)).past[sight.over..].to_vec()
+    }
+
+    /// Everything that has ever disturbed the pair.
+    pub fn history(&self, a: usize, b: usize) -> Vec<Cause> {
+        self.lock(self.at(a, b)).past.clone()
+    }
+
+    /// Whether nothing disturbs the pair now, the tails of earlier disturbances included.
+    pub fn calm(&self, from: usize, to: usize) -> bool {
+        let pair = self.lock(self.at(from, to));
+        pair.over[usize::from(from > to)] == pair.past.len()
+    }
+
+    /// Whether no disturbance is under way, nor was since `sight`.
+    pub fn quiet_since(&self, a: usize, b: usize, sight: Sight) -> bool {
+        let pair = self.lock(self.at(a, b));
+        pair.under_way == 0 && pair.epoch == sight.epoch
     }
 
     /// The last disturbances of a pair, for people.
     pub fn past(&self, a: usize, b: usize) -> String {
         let pair = self.lock(self.at(a, b));
-        let past: Vec<_> = pair.past.iter().copied().collect();
-        format!("epoch {}, {} under way, of late: {}", pair.epoch, pair.under_way, past.join(", "))
+        let past = &pair.past[pair.past.len().saturating_sub(TOLD)..];
+        format!("epoch {}, {} under way, of late: {past:?}", pair.epoch, pair.under_way)
     }
 
-    fn begin(&self, touched: Vec<usize>, what: &'static str) -> Disturbance<'_> {
+    fn begin(&self, touched: Vec<usize>, cause: Cause) -> Disturbance<'_> {
         for at in &touched {
             let mut pair = self.lock(*at);
             pair.epoch += 1;
             pair.under_way += 1;
-            pair.settled = [false; 2];
-            if pair.past.len() == REMEMBERED {
-                pair.past.pop_front();
-            }
-            pair.past.push_back(what);
+            pair.past.push(cause);
         }
         Disturbance { all: self, touched }
     }
@@ -128,49 +140,56 @@ impl Drop for Disturbance<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream_tester::chaos::orders::Fate;
+
+    const BAN: Cause = Cause::Fate(Fate::Ban);
+    const CLOSE: Cause = Cause::Fate(Fate::Close);
 
     #[test]
     fn a_stream_is_undisturbed_if_nothing_began_or_ended_in_its_time() {
         let pairs = Pairs::new(3);
         let sight = pairs.sight(0, 1);
-        assert!(pairs.undisturbed(1, 0, sight));
-        drop(pairs.disturb(1, 2, "close"));
-        assert!(pairs.undisturbed(0, 1, sight));
-        drop(pairs.disturb_all(1, "restart"));
-        assert!(!pairs.undisturbed(0, 1, sight));
+        assert_eq!(pairs.causes(1, 0, sight), []);
+        drop(pairs.disturb(1, 2, CLOSE));
+        assert_eq!(pairs.causes(0, 1, sight), []);
+        drop(pairs.disturb_all(1, BAN));
+        assert_eq!(pairs.causes(0, 1, sight), [BAN]);
+        assert_eq!(pairs.history(2, 1), [CLOSE, BAN]);
     }
 
     #[test]
     fn a_pair_is_calm_again_in_the_direction_in_which_a_later_stream_was_accepted() {
         let pairs = Pairs::new(2);
         let before = pairs.sight(0, 1);
-        let disturbance = pairs.disturb(0, 1, "ban");
+        let disturbance = pairs.disturb(0, 1, BAN);
         let within = pairs.sight(0, 1);
-        assert!(!within.calm);
+        assert!(!pairs.calm(0, 1) && !pairs.quiet_since(0, 1, within));
         pairs.confirm(0, 1, within);
         drop(disturbance);
         pairs.confirm(0, 1, before);
         pairs.confirm(0, 1, within);
         let after = pairs.sight(0, 1);
-        assert!(!after.calm && !pairs.undisturbed(0, 1, after));
+        assert!(!pairs.calm(0, 1) && pairs.quiet_since(0, 1, after) && !pairs.quiet_since(0, 1, within));
         pairs.confirm(0, 1, after);
-        assert!(pairs.sight(0, 1).calm && !pairs.sight(1, 0).calm);
+        assert!(pairs.calm(0, 1) && !pairs.calm(1, 0));
+        assert_eq!(pairs.causes(0, 1, pairs.sight(0, 1)), []);
         // One that began in the tail stays suspect.
-        assert!(!pairs.undisturbed(0, 1, after));
+        assert_eq!(pairs.causes(0, 1, after), [BAN]);
     }
 
     #[test]
-    fn of_two_disturbances_the_last_end_counts() {
+    fn of_two_disturbances_the_last_end_counts_and_both_explain() {
         let pairs = Pairs::new(2);
-        let (first, second) = (pairs.disturb(0, 1, "ban"), pairs.disturb_all(0, "restart"));
+        let (first, second) = (pairs.disturb(0, 1, BAN), pairs.disturb_all(0, CLOSE));
         drop(first);
         let sight = pairs.sight(0, 1);
         pairs.confirm(0, 1, sight);
-        assert!(!pairs.sight(0, 1).calm);
+        assert!(!pairs.calm(0, 1));
         drop(second);
         let sight = pairs.sight(0, 1);
+        assert_eq!(pairs.causes(0, 1, sight), [BAN, CLOSE]);
         pairs.confirm(0, 1, sight);
-        assert!(pairs.sight(0, 1).calm);
-        assert!(pairs.past(0, 1).contains("ban, restart"));
+        assert!(pairs.calm(0, 1));
+        assert!(pairs.past(0, 1).contains("[Fate(Ban), Fate(Close)]"), "{}", pairs.past(0, 1));
     }
 }

@@ -9,6 +9,11 @@ use twolane::StreamError;
 use super::pairs::Sight;
 use crate::stream_tester::{pattern, role::Side};
 
+/// A number for a stream or a request, used once in a run.
+pub fn number_of(actor: usize, number: u64) -> u64 {
+    (actor as u64) << 32 | number
+}
+
 /// A stream's plan, in its metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -216,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_request_carries_its_plan_and_a_damaged_one_is_seen() {
-        let sight = Sight { epoch: 3, calm: true };
+        let sight = Sight { epoch: 3, over: 1 };
         let ask = Ask {
             id: 7,
             from: 1,

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
-use twolane::{Errors, ReadError, RecvStream, SendStream, Severity, StreamError, WriteError, XStream};
+use twolane::{ConnectionLost, Errors, ReadError, RecvStream, SendStream, Severity, StreamError, WriteError, XStream};
 
 use super::{
     PATIENCE,
@@ -36,6 +36,17 @@ pub struct Seen {
     pub warnings: Vec<u64>,
 }
 
+impl Seen {
+    /// Whether it has heard every warning that the peer sent: they come before the peer's last word.
+    pub fn hears(&self) -> bool {
+        match self.read_end {
+            ReadEnd::End => self.write_end == WriteEnd::Planned,
+            ReadEnd::Failed { .. } | ReadEnd::Aborted { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// How writing ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteEnd {
@@ -51,8 +62,13 @@ pub enum WriteEnd {
         /// The code of STOP_SENDING.
         code: u64,
     },
+    /// A warning found no reader.
+    Unheard {
+        /// The code of STOP_SENDING on the error lane.
+        code: u64,
+    },
     /// The connection was lost.
-    Lost(String),
+    Lost(ConnectionLost),
     /// An echo whose reading did not come to an end.
     Unfinished,
     /// It took longer than anything may.
@@ -92,7 +108,7 @@ pub enum ReadEnd {
     /// This side ended before there was anything to see.
     Unread,
     /// The connection was lost.
-    Lost(String),
+    Lost(ConnectionLost),
     /// It took longer than anything may.
     Hung,
     /// Something that is never right.
@@ -125,9 +141,12 @@ pub async fn play(stream: XStream, plan: &Plan, side: Side) -> Seen {
         }
     }
     let (write_end, read_end) = (writing.end.unwrap_or(WriteEnd::Unfinished), reading.end.unwrap_or(ReadEnd::Unread));
-    let whole = write_end == WriteEnd::Planned && read_end == ReadEnd::End;
-    let warnings = if whole { hear(&errors, plan.part(other(side)).warnings).await } else { Vec::new() };
-    Seen { wrote: writing.wrote, write_end, read: reading.read, intact: reading.intact, read_end, warnings }
+    let Reading { read, intact, .. } = reading;
+    let mut seen = Seen { wrote: writing.wrote, write_end, read, intact, read_end, warnings: Vec::new() };
+    if seen.hears() {
+        seen.warnings = hear(&errors, plan.part(other(side)).warnings).await;
+    }
+    seen
 }
 
 struct Writing {
@@ -154,6 +173,7 @@ async fn run_writer(send: &mut SendStream, plan: &Plan, side: Side, wrote: &mut 
     for code in plan.warnings(side) {
         match bounded(send.warn(StreamError::new(code, "a warning"))).await {
             Ok(Ok(())) => {}
+            Ok(Err(WriteError::Stopped { code })) => return WriteEnd::Unheard { code },
             Ok(Err(error)) => return error.into(),
             Err(Hung) => return WriteEnd::Hung,
         }
@@ -282,7 +302,7 @@ impl From<WriteError> for WriteEnd {
         match error {
             WriteError::Failed(error) => Self::PeerFailed { code: error.code() },
             WriteError::Stopped { code } => Self::Stopped { code },
-            WriteError::Lost(lost) => Self::Lost(lost.to_string()),
+            WriteError::Lost(lost) => Self::Lost(lost),
             other => Self::Other(other.to_string()),
         }
     }
@@ -297,7 +317,7 @@ impl From<ReadError> for ReadEnd {
             ReadError::Aborted(error) => Self::Aborted { code: error.code(), text: error.text().to_owned() },
             ReadError::Reset { code } => Self::Reset { code },
             ReadError::EndedHere(_) => Self::EndedHere,
-            ReadError::Lost(lost) => Self::Lost(lost.to_string()),
+            ReadError::Lost(lost) => Self::Lost(lost),
             other => Self::Other(other.to_string()),
         }
     }

@@ -15,9 +15,11 @@ use twolane::{Endpoint, Protocol, Request, StreamError, XStream};
 
 use super::{
     books::Books,
-    plan::{Answer, Ask, Plan},
+    cause::Cause,
+    judge,
+    plan::{Answer, Ask, Plan, other},
     play::{ReadEnd, Seen, play},
-    tally::Action,
+    tally::{Action, Kind},
     world::{Held, World},
 };
 use crate::stream_tester::role::Side;
@@ -91,31 +93,29 @@ async fn take(world: &World, me: usize, books: &Books, stream: XStream, how: Act
 /// Writes down what one side of a stream saw, and judges it. True if only what was planned was legal, and was seen.
 pub fn close(world: &World, books: &Books, plan: &Plan, side: Side, seen: Seen) -> bool {
     // Looked at after everything was seen: what begins only now disturbed nothing.
-    let undisturbed = world.pairs.undisturbed(plan.from, plan.to, plan.sight);
-    let tally = &world.tally;
-    if undisturbed { &tally.strict } else { &tally.disturbed }.fetch_add(1, Relaxed);
+    let causes = world.pairs.causes(plan.from, plan.to, plan.sight);
     let mut bounds = books.bounds();
     bounds.sent.add(seen.wrote);
     match seen.read_end {
         ReadEnd::End | ReadEnd::Failed { .. } => bounds.received.add(seen.read),
         // What came together with the header or the answer counts as read.
-        _ => bounds.received.add_between(seen.read, plan.part(super::plan::other(side)).len),
+        _ => bounds.received.add_between(seen.read, plan.part(other(side)).len),
     }
     drop(bounds);
     if seen.read_end == ReadEnd::End {
-        tally.read_bytes.fetch_add(seen.read, Relaxed);
+        world.tally.read_bytes.fetch_add(seen.read, Relaxed);
     }
-    let mut wrong = super::judge::side(plan, side, &seen, undisturbed);
-    let words = format!("{seen:?}");
-    let matched = world.ledger.ended(plan, side, seen, undisturbed);
-    tally.planned_bytes.fetch_add(matched.planned_bytes, Relaxed);
-    wrong.extend(matched.wrong);
-    let legal = wrong.is_empty();
-    for wrong in wrong {
-        let calm = if undisturbed { "undisturbed" } else { "disturbed" };
-        world.wrong(plan.from, plan.to, plan, format!("the {side:?}, {calm}: {wrong}; it saw {words}"));
-    }
-    legal && undisturbed
+    let pair = (plan.from, plan.to);
+    let kind = if side == Side::Opener { Kind::Opener } else { Kind::Acceptor };
+    let faults = |causes: &[Cause]| {
+        let wrong = judge::side(plan, side, &seen, causes);
+        wrong.into_iter().map(|wrong| format!("{wrong}; it saw {seen:?}")).collect()
+    };
+    let legal = world.judge(kind, pair, plan, &causes, faults);
+    let wrong = world.ledger.ended(plan, side, seen, causes.is_empty());
+    let agreed = wrong.is_empty();
+    wrong.into_iter().for_each(|wrong| world.wrong(pair.0, pair.1, plan, wrong));
+    legal && agreed && causes.is_empty()
 }
 
 async fn asked(world: &World, me: usize, books: &Books, request: &Request) -> Result<Bytes, StreamError> {

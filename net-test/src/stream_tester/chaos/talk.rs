@@ -1,25 +1,23 @@
 //! Talkers: one at each place, which opens streams, sends requests, connects and keeps.
 
-use std::{
-    pin::pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Semaphore,
     task::yield_now,
     time::{sleep, timeout},
 };
-use twolane::{GetStreamError, StreamOptions};
+use twolane::{Reason, StreamOptions, XStream};
 
 use super::{
+    books::Books,
+    cause::Cause,
     judge,
     orders::{Dealer, Draft, Order},
-    plan::{Answer, Ask, End, Part, Plan},
+    plan::{Answer, Ask, End, Part, Plan, number_of},
     play::play,
     serve::{ACCEPTED, ASKED, HANDLED, NOBODY, close},
-    tally::Action,
+    tally::{Action, Kind},
     world::{Ended, Held, World},
 };
 use crate::stream_tester::{pattern, role::Side};
@@ -53,18 +51,20 @@ pub async fn talk(world: Arc<World>, me: usize, mean_us: u64) {
     }
 }
 
-/// A number for a stream or a request, used once in a run.
-pub fn number_of(actor: usize, number: u64) -> u64 {
-    (actor as u64) << 32 | number
-}
-
-async fn carry_out(world: &World, me: usize, id: u64, order: Order) {
+/// Does what an order says.
+pub async fn carry_out(world: &World, me: usize, id: u64, order: Order) {
     let (Some(_turn), Some(held)) = (world.turn(me, order.to()), world.hold(me)) else {
         return;
     };
     match order {
-        Order::Stream(draft) => stream(world, me, id, &draft, held).await,
-        Order::CancelOpen(draft, turns) => cancel_open(world, me, id, draft, turns, &held).await,
+        Order::Stream(draft) => {
+            if let Some(opened) = open(world, me, id, &draft, held).await
+                && finish(world, opened).await
+            {
+                show(world, &draft);
+            }
+        }
+        Order::CancelOpen(draft, polls) => cancel_open(world, me, id, draft, polls, &held).await,
         Order::Unknown { to } => unknown(world, me, to, &held).await,
         Order::Request { to, len, answer, drop_after_ms, deadline_ms } => {
             let (sight, ban) = (world.pairs.sight(me, to), world.banned(to, me));
@@ -88,41 +88,55 @@ fn options(plan: &Plan) -> StreamOptions {
     StreamOptions { metadata: plan.encode(), early_data, timeout: Some(OPENING) }
 }
 
-async fn stream(world: &World, me: usize, id: u64, draft: &Draft, held: Held) {
+/// A stream that was opened.
+#[derive(Debug)]
+pub struct Opened {
+    stream: XStream,
+    plan: Plan,
+    books: Arc<Books>,
+}
+
+/// Opens a stream, and judges the call.
+pub async fn open(world: &World, me: usize, id: u64, draft: &Draft, held: Held) -> Option<Opened> {
     let plan = plan(world, me, id, draft);
     let protocol = if draft.accepted { ACCEPTED } else { HANDLED };
     let opening = held.endpoint.get_stream_with(world.place(draft.to).ticket(), protocol, options(&plan));
-    let stream = match held.call(opening).await {
-        Ended::With(Ok(stream)) => stream,
-        Ended::With(Err(error)) => {
-            not_opened(&held, &plan);
-            let undisturbed = world.pairs.undisturbed(me, draft.to, plan.sight);
-            match judge::refused(&plan, &error, undisturbed) {
-                Some(wrong) => world.wrong(me, draft.to, &plan, wrong),
-                // The acceptor ended it, as planned, before its answer was read.
-                None if undisturbed => {
-                    let ended = actions(&plan)
-                        .into_iter()
-                        .filter(|action| !matches!(action, Action::CancelRead | Action::Early));
-                    ended.for_each(|action| world.tally.done(action));
-                }
-                None => {}
-            }
-            return;
+    let ended = held.call(opening).await;
+    let causes = world.pairs.causes(me, draft.to, plan.sight);
+    let judge =
+        |faults: &dyn Fn(&[Cause]) -> Vec<String>| world.judge(Kind::Opening, (me, draft.to), &plan, &causes, faults);
+    match ended {
+        Ended::With(Ok(stream)) => {
+            judge(&|_| Vec::new());
+            world.pairs.confirm(me, draft.to, plan.sight);
+            world.tally.done(Action::Open);
+            held.books.bounds().opened.add(1);
+            // A stream does not need its endpoint's handle, which is dropped here.
+            return Some(Opened { stream, plan, books: Arc::clone(&held.books) });
         }
-        Ended::Left => return not_opened(&held, &plan),
-        Ended::Hung => return world.wrong(me, draft.to, &plan, "get_stream took longer than its bound"),
-    };
-    world.pairs.confirm(me, draft.to, plan.sight);
-    world.tally.done(Action::Open);
-    let books = Arc::clone(&held.books);
-    books.bounds().opened.add(1);
-    // A stream does not need its endpoint's handle.
-    drop(held);
-    let seen = play(stream, &plan, Side::Opener).await;
-    if close(world, &books, &plan, Side::Opener, seen) {
-        actions(&plan).into_iter().for_each(|action| world.tally.done(action));
+        Ended::With(Err(error)) => {
+            let legal = judge(&|causes| judge::refused(&plan, &error, causes).into_iter().collect());
+            if legal && causes.is_empty() {
+                // The acceptor ended it, as planned, before its answer was read.
+                show(world, &Draft { cancel_reads: false, early: 0, ..draft.clone() });
+            }
+        }
+        Ended::Left => {}
+        Ended::Hung => world.wrong(me, draft.to, &plan, "get_stream took longer than its bound"),
     }
+    not_opened(&held, &plan);
+    None
+}
+
+/// Plays the opener's side. True if nothing but what was planned was legal, and was seen.
+pub async fn finish(world: &World, Opened { stream, plan, books }: Opened) -> bool {
+    let seen = play(stream, &plan, Side::Opener).await;
+    close(world, &books, &plan, Side::Opener, seen)
+}
+
+/// Counts what a stream shows that went as planned.
+fn show(world: &World, draft: &Draft) {
+    Action::ALL.into_iter().filter(|action| action.shown(draft)).for_each(|action| world.tally.done(action));
 }
 
 /// It may have been opened, and answered, before the call knew.
@@ -133,24 +147,7 @@ fn not_opened(held: &Held, plan: &Plan) {
     bounds.received.add_between(0, plan.acceptor.len);
 }
 
-/// What a stream that went as planned shows.
-fn actions(plan: &Plan) -> Vec<Action> {
-    let ended = |end: End| plan.opener.end == end || plan.acceptor.end == end;
-    let all = [
-        (plan.opener.end == End::Finish && plan.acceptor.end == End::Finish, Action::Finish),
-        (plan.echo, Action::Echo),
-        (plan.acceptor.warnings > 0, Action::Warn),
-        (ended(End::Fail), Action::Fail),
-        (ended(End::Abort), Action::Abort),
-        (ended(End::Drop), Action::Drop),
-        (ended(End::CancelWrite), Action::CancelWrite),
-        (plan.cancel_reads, Action::CancelRead),
-        (plan.early > 0, Action::Early),
-    ];
-    all.into_iter().filter(|(shown, _)| *shown).map(|(_, action)| action).collect()
-}
-
-async fn cancel_open(world: &World, me: usize, id: u64, mut draft: Draft, turns: u64, held: &Held) {
+async fn cancel_open(world: &World, me: usize, id: u64, mut draft: Draft, polls: u64, held: &Held) {
     // All that can go out is what travels with the header.
     draft.opener = Part { len: draft.early, warnings: 0, end: End::Drop, ..draft.opener };
     let plan = plan(world, me, id, &draft);
@@ -158,34 +155,38 @@ async fn cancel_open(world: &World, me: usize, id: u64, mut draft: Draft, turns:
     // Whether it is dropped before it is ready or after, nobody plays its side.
     not_opened(held, &plan);
     let mut opening = pin!(opening);
-    for _ in 0..turns {
-        tokio::select! {
+    for _ in 0..polls {
+        let opened = tokio::select! {
             biased;
-            _ = &mut opening => return,
-            () = yield_now() => {}
+            opened = &mut opening => opened,
+            () = yield_now() => continue,
+        };
+        if let Err(error) = opened {
+            let causes = world.pairs.causes(me, draft.to, plan.sight);
+            let faults = |causes: &[Cause]| judge::refused(&plan, &error, causes).into_iter().collect();
+            world.judge(Kind::Opening, (me, draft.to), &plan, &causes, faults);
         }
+        return;
     }
     world.tally.done(Action::CancelOpen);
 }
 
 async fn unknown(world: &World, me: usize, to: usize, held: &Held) {
     let sight = world.pairs.sight(me, to);
-    let ended = held.call(held.endpoint.get_stream(world.place(to).ticket(), NOBODY)).await;
-    let undisturbed = world.pairs.undisturbed(me, to, sight);
-    let wrong = match ended {
-        Ended::With(Ok(_)) => Some("it was accepted".into()),
+    let options = StreamOptions { timeout: Some(OPENING), ..StreamOptions::default() };
+    let ended = held.call(held.endpoint.get_stream_with(world.place(to).ticket(), NOBODY, options)).await;
+    let causes = world.pairs.causes(me, to, sight);
+    match ended {
+        Ended::With(Ok(_)) => world.wrong(me, to, &NOBODY, "it was accepted"),
         Ended::With(Err(error)) => {
-            if error.rejection() == Some(twolane::Reason::UnknownProtocol) {
+            if error.rejection() == Some(Reason::UnknownProtocol) {
                 world.tally.done(Action::Reject);
             }
-            judge::unknown(&error, undisturbed)
+            let faults = |causes: &[Cause]| judge::unknown(&error, causes).into_iter().collect();
+            world.judge(Kind::Unknown, (me, to), &NOBODY, &causes, faults);
         }
-        Ended::Left => None,
-        // Unlike the others this call has no bound of its own: a dial, an opening, and both once more.
-        Ended::Hung => undisturbed.then(|| "it took longer than its bound".into()),
-    };
-    if let Some(wrong) = wrong {
-        world.wrong(me, to, &NOBODY, wrong);
+        Ended::Left => {}
+        Ended::Hung => world.wrong(me, to, &NOBODY, "it took longer than its bound"),
     }
 }
 
@@ -193,8 +194,9 @@ async fn request(world: &World, ask: Ask, held: &Held) {
     let body = ask.encode();
     let len = body.len() as u64;
     let deadline = ask.deadline_ms.map_or(OPENING, Duration::from_millis);
-    let asking = held.endpoint.request(world.place(ask.to).ticket(), ASKED, body, deadline);
-    let asking = held.call(asking);
+    let asked = world.place(ask.to);
+    let first = asked.life_now();
+    let asking = held.call(held.endpoint.request(asked.ticket(), ASKED, body, deadline));
     let ended = match ask.drop_after_ms {
         Some(after) => timeout(Duration::from_millis(after), asking).await.ok(),
         None => Some(asking.await),
@@ -205,40 +207,43 @@ async fn request(world: &World, ask: Ask, held: &Held) {
         bounds.opened.add(1);
         bounds.sent.add(len);
         bounds.received.add(response);
+        drop(bounds);
     } else {
         bounds.opened.add_between(0, 1);
         bounds.sent.add_between(0, len);
         bounds.received.add_between(0, response);
-        // The handler may never have got what its endpoint read.
-        world.place(ask.to).unsure.fetch_add(len, Relaxed);
+        drop(bounds);
+        // One that was handled is in the handler's books.
+        if !world.ledger.was_handled(ask.id) {
+            world.unsure(ask.to, first..asked.life_now() + 1, len);
+        }
     }
-    drop(bounds);
-    let Some(ended) = ended else {
-        return world.tally.done(Action::CancelRequest);
-    };
-    let undisturbed = world.pairs.undisturbed(ask.from, ask.to, ask.sight);
+    let pair = (ask.from, ask.to);
     let result = match ended {
-        Ended::With(result) => result,
-        Ended::Left => return,
-        Ended::Hung => return world.wrong(ask.from, ask.to, &ask, "it took longer than its deadline"),
+        Some(Ended::With(result)) => result,
+        Some(Ended::Left) => return,
+        Some(Ended::Hung) => return world.wrong(pair.0, pair.1, &ask, "it took longer than its deadline"),
+        None => return world.tally.done(Action::CancelRequest),
     };
+    let causes = world.pairs.causes(pair.0, pair.1, ask.sight);
     match &result {
         Ok(_) => {
-            world.pairs.confirm(ask.from, ask.to, ask.sight);
+            world.pairs.confirm(pair.0, pair.1, ask.sight);
             if !world.ledger.was_handled(ask.id) {
-                world.wrong(ask.from, ask.to, &ask, "there is a response to what was not handled");
+                world.wrong(pair.0, pair.1, &ask, "there is a response to what was not handled");
             }
         }
         Err(error) if !error.may_have_been_handled() => world.ledger.not_handled(ask.id),
         Err(_) => {}
     }
-    if let Some(wrong) = judge::answer(&ask, &result, undisturbed) {
-        return world.wrong(ask.from, ask.to, &ask, wrong);
+    let faults = |causes: &[Cause]| judge::answer(&ask, &result, causes).into_iter().collect();
+    if !world.judge(Kind::Request, pair, &ask, &causes, faults) {
+        return;
     }
     match (&result, ask.answer) {
         (Ok(_), _) => world.tally.done(Action::Request),
         (Err(error), Answer::Error) if error.stream_error().is_some() => world.tally.done(Action::RequestError),
-        (Err(_), Answer::Never) if undisturbed && ask.deadline_ms.is_some() => {
+        (Err(_), Answer::Never) if causes.is_empty() && ask.deadline_ms.is_some() => {
             world.tally.done(Action::RequestDeadline);
         }
         _ => {}
@@ -248,22 +253,20 @@ async fn request(world: &World, ask: Ask, held: &Held) {
 async fn connect(world: &World, me: usize, to: usize, held: &Held) {
     let sight = world.pairs.sight(me, to);
     let ended = held.call(held.endpoint.connect(world.place(to).ticket())).await;
-    let undisturbed = world.pairs.undisturbed(me, to, sight);
-    let wrong = match ended {
-        Ended::With(Ok(connection)) if connection.peer() == world.place(to).id => {
-            world.tally.done(Action::Connect);
-            None
-        }
-        Ended::With(Ok(connection)) => Some(format!("{} is connected in its place", connection.peer())),
-        Ended::With(Err(source)) => {
-            let peer = world.place(to).id;
-            judge::disturbance(&GetStreamError::Dial { peer, source }, undisturbed)
-        }
-        Ended::Left => None,
-        Ended::Hung => Some("it took longer than its bound".into()),
+    let causes = world.pairs.causes(me, to, sight);
+    let faults = |causes: &[Cause]| match &ended {
+        Ended::With(Ok(connection)) if connection.peer() == world.place(to).id => Vec::new(),
+        Ended::With(Ok(connection)) => vec![format!("{} is connected in its place", connection.peer())],
+        Ended::With(Err(error)) => judge::dial(error, causes).into_iter().collect(),
+        Ended::Left => Vec::new(),
+        Ended::Hung => vec!["it took longer than its bound".into()],
     };
-    if let Some(wrong) = wrong {
-        world.wrong(me, to, &"a connection", wrong);
+    if matches!(ended, Ended::Left) {
+        return;
+    }
+    let legal = world.judge(Kind::Connect, (me, to), &"a connection", &causes, faults);
+    if legal && matches!(ended, Ended::With(Ok(_))) {
+        world.tally.done(Action::Connect);
     }
 }
 
@@ -272,16 +275,17 @@ async fn keep(world: &World, me: usize, to: usize, hold_ms: u64, held: Held) {
     let mut keep = held.endpoint.keep(world.place(to).ticket());
     let ended = held.call(keep.connected()).await;
     drop(held);
-    if !matches!(ended, Ended::With(true)) {
+    let connected = matches!(ended, Ended::With(true));
+    let faults = |causes: &[Cause]| {
         // A place that moves is not found by its old ticket.
-        if world.pairs.undisturbed(me, to, sight) && !matches!(ended, Ended::Left) {
-            world.wrong(
-                me,
-                to,
-                &"a peer that is kept",
-                format!("it did not get connected: {ended:?}, {:?}", keep.state()),
-            );
-        }
+        let legal = connected || causes.iter().any(|cause| cause.moves());
+        let words = || format!("it did not get connected: {ended:?}, {:?}", keep.state());
+        (!legal).then(words).into_iter().collect()
+    };
+    if !matches!(ended, Ended::Left) {
+        world.judge(Kind::Keep, (me, to), &"a peer that is kept", &world.pairs.causes(me, to, sight), faults);
+    }
+    if !connected {
         return;
     }
     world.tally.done(Action::Keep);

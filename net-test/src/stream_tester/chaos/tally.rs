@@ -6,12 +6,16 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
+use twolane::Limits;
+
 use super::{
-    orders::{self, Order},
+    judge::Judged,
+    orders::{self, Draft, Order},
     plan::{Answer, End},
 };
 
@@ -81,11 +85,19 @@ pub enum Action {
     Unban,
     /// A connection was closed.
     Close,
+    /// More than a stream's window arrived, up to its end.
+    Bulk,
+    /// A stream with warnings or an echo was failed, aborted or dropped.
+    Mixed,
+    /// A shutdown with a deadline, among pairs that nothing else disturbed, cut no stream.
+    Drained,
+    /// After a disturbance a stream was accepted within the bound.
+    Recover,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::Open,
         Self::Serve,
         Self::Accept,
@@ -114,33 +126,43 @@ impl Action {
         Self::Ban,
         Self::Unban,
         Self::Close,
+        Self::Bulk,
+        Self::Mixed,
+        Self::Drained,
+        Self::Recover,
     ];
 
-    /// How many of these are to be expected in so many orders and blows.
-    fn expected(self, orders: f64, blows: f64) -> f64 {
-        let talk = |wanted: fn(&Order) -> bool| orders * orders::share(wanted);
-        let ended = |end: End| {
-            orders
-                * orders::share(
-                    |order| matches!(order, Order::Stream(draft) if draft.opener.end == end || draft.acceptor.end == end),
-                )
-        };
-        let fate = blows / orders::fates() as f64;
-        let streams = talk(|order| matches!(order, Order::Stream(_)));
+    /// Whether a stream that goes as planned shows it.
+    pub fn shown(self, draft: &Draft) -> bool {
+        let Draft { opener, acceptor, .. } = draft;
+        let finishes = opener.end == End::Finish && acceptor.end == End::Finish;
+        let ended = |end: End| opener.end == end || acceptor.end == end;
         match self {
-            Self::Open => streams,
-            Self::Serve | Self::Accept => streams / 2.0,
-            Self::CancelRead | Self::Early => streams / 4.0,
-            Self::Finish => talk(|order| {
-                matches!(order, Order::Stream(draft)
-                    if draft.opener.end == End::Finish && draft.acceptor.end == End::Finish)
-            }),
-            Self::Echo => talk(|order| matches!(order, Order::Stream(draft) if draft.echo)),
-            Self::Warn => talk(|order| matches!(order, Order::Stream(draft) if draft.acceptor.warnings > 0)),
+            Self::Finish => finishes,
+            Self::Bulk => finishes && opener.len.max(acceptor.len) > u64::from(Limits::STREAM_WINDOW),
+            Self::Echo => finishes && draft.echo,
+            Self::Warn => finishes && acceptor.warnings > 0,
+            Self::Mixed => !finishes && (draft.echo || acceptor.warnings > 0),
             Self::Fail => ended(End::Fail),
             Self::Abort => ended(End::Abort),
             Self::Drop => ended(End::Drop),
             Self::CancelWrite => ended(End::CancelWrite),
+            Self::CancelRead => draft.cancel_reads,
+            Self::Early => draft.early > 0,
+            _ => false,
+        }
+    }
+
+    /// How many of these are to be expected in so many orders and blows, with so many neighbours.
+    fn expected(self, orders: f64, blows: f64, near: usize) -> f64 {
+        let talk = |wanted: fn(&Order) -> bool| orders * orders::share(wanted);
+        let streams = |wanted: &dyn Fn(&Draft) -> bool| {
+            orders * orders::share(|order| matches!(order, Order::Stream(draft) if wanted(draft)))
+        };
+        let fate = blows / orders::fates() as f64;
+        match self {
+            Self::Open => streams(&|_| true),
+            Self::Serve | Self::Accept => streams(&|_| true) / 2.0,
             Self::CancelOpen => talk(|order| matches!(order, Order::CancelOpen(..))),
             Self::Reject => talk(|order| matches!(order, Order::Unknown { .. })),
             Self::Request => talk(|order| matches!(order, Order::Request { answer: Answer::Data(_), .. })),
@@ -152,14 +174,19 @@ impl Action {
             Self::ShutDownInTime | Self::ShutDownNow | Self::DropEndpoint | Self::Ban | Self::Unban | Self::Close => {
                 fate
             }
+            // Where all neighbours are calm, which depends on how many disturb them.
+            Self::Drained => fate / 4.0,
             Self::Restart => fate * 3.0,
+            // Both directions: of every neighbour after a restart, of one after a ban or a close.
+            Self::Recover => fate * (3 * 2 * near + 2 * 2) as f64,
+            _ => streams(&|draft| self.shown(draft)),
         }
     }
 }
 
-/// How often each action must have succeeded, where so many orders and blows are due in all.
-pub fn floors(orders: f64, blows: f64) -> BTreeMap<Action, u64> {
-    let floor = |action: Action| ((action.expected(orders, blows) * SURE) as u64).max(1);
+/// How often each action must have succeeded, where so many orders and blows are due in all, with so many neighbours.
+pub fn floors(orders: f64, blows: f64, near: usize) -> BTreeMap<Action, u64> {
+    let floor = |action: Action| ((action.expected(orders, blows, near) * SURE) as u64).max(1);
     Action::ALL.into_iter().map(|action| (action, floor(action))).collect()
 }
 
@@ -183,22 +210,67 @@ pub struct Violation {
     pub seen: String,
 }
 
+/// What is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A call that opens a stream.
+    Opening,
+    /// The opener's side of a stream.
+    Opener,
+    /// The acceptor's side of a stream.
+    Acceptor,
+    /// A call that opens a stream of a protocol that nobody serves.
+    Unknown,
+    Request,
+    Connect,
+    Keep,
+    /// A call of a peer that is denied.
+    Denied,
+}
+
+const KINDS: [Kind; 8] = [
+    Kind::Opening,
+    Kind::Opener,
+    Kind::Acceptor,
+    Kind::Unknown,
+    Kind::Request,
+    Kind::Connect,
+    Kind::Keep,
+    Kind::Denied,
+];
+
+/// How outcomes of one kind were judged; violations are among the first two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// Only the planned was legal.
+    pub strictly: u64,
+    /// The pair was disturbed, and nothing was to be forgiven.
+    pub as_planned: u64,
+    /// A disturbance explains what was not planned: for a call, that it failed.
+    pub forgiven: u64,
+}
+
+impl Outcomes {
+    /// The share of what was forgiven.
+    pub fn forgiven_share(&self) -> f64 {
+        self.forgiven as f64 / (self.strictly + self.as_planned + self.forgiven).max(1) as f64
+    }
+}
+
 /// Counts and violations.
 #[derive(Debug, Default)]
 pub struct Tally {
     done: [AtomicU64; Action::ALL.len()],
+    judged: [[AtomicU64; 3]; KINDS.len()],
     violations: Mutex<Vec<Violation>>,
     found: AtomicU64,
-    /// Data bytes that were planned for directions whose end both sides saw.
-    pub planned_bytes: AtomicU64,
     /// Data bytes that readers counted up to an end of data.
     pub read_bytes: AtomicU64,
-    /// Streams of which nothing but the plan was legal, of both sides.
-    pub strict: AtomicU64,
-    /// The others.
-    pub disturbed: AtomicU64,
     /// Handlers that run, of streams and of requests.
     pub handling: AtomicU64,
+    /// Milliseconds from the end of a disturbance to the first stream, the sum and the most.
+    recovery_ms: [AtomicU64; 2],
 }
 
 impl Tally {
@@ -207,9 +279,42 @@ impl Tally {
         self.done[action as usize].fetch_add(1, Relaxed);
     }
 
+    /// How often one has.
+    pub fn count(&self, action: Action) -> u64 {
+        self.done[action as usize].load(Relaxed)
+    }
+
     /// How often each has.
     pub fn actions(&self) -> BTreeMap<Action, u64> {
-        Action::ALL.into_iter().map(|action| (action, self.done[action as usize].load(Relaxed))).collect()
+        Action::ALL.into_iter().map(|action| (action, self.count(action))).collect()
+    }
+
+    /// After a disturbance a stream was accepted.
+    pub fn recovered(&self, after: Duration) {
+        let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.recovery_ms[0].fetch_add(ms, Relaxed);
+        self.recovery_ms[1].fetch_max(ms, Relaxed);
+        self.done(Action::Recover);
+    }
+
+    /// How long that took: the mean and the most, in milliseconds.
+    pub fn recovery_ms(&self) -> [u64; 2] {
+        let [sum, most] = self.recovery_ms.each_ref().map(|ms| ms.load(Relaxed));
+        [sum / self.count(Action::Recover).max(1), most]
+    }
+
+    /// Something was judged.
+    pub fn judged(&self, kind: Kind, how: Judged) {
+        self.judged[kind as usize][how as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How everything was judged.
+    pub fn outcomes(&self) -> BTreeMap<Kind, Outcomes> {
+        let of = |kind: Kind| {
+            let [strictly, as_planned, forgiven] = self.judged[kind as usize].each_ref().map(|n| n.load(Relaxed));
+            (kind, Outcomes { strictly, as_planned, forgiven })
+        };
+        KINDS.into_iter().map(of).collect()
     }
 
     /// Something is wrong.
@@ -233,7 +338,7 @@ mod tests {
 
     #[test]
     fn every_action_has_a_floor_that_grows_with_time_and_misses_are_named() {
-        let (short, long) = (floors(100.0, 10.0), floors(100_000.0, 10_000.0));
+        let (short, long) = (floors(100.0, 10.0, 2), floors(100_000.0, 10_000.0, 8));
         assert!(short.values().all(|floor| *floor >= 1));
         assert!(long.values().all(|floor| *floor >= 100), "{long:?}");
         let mut done: BTreeMap<_, _> = short.clone();
@@ -244,10 +349,25 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_of_actions_are_their_places() {
+    fn the_numbers_of_actions_and_kinds_are_their_places() {
         for (n, action) in Action::ALL.into_iter().enumerate() {
             assert_eq!(action as usize, n);
         }
+        for (n, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, n);
+        }
+    }
+
+    #[test]
+    fn outcomes_are_counted_by_kind_and_by_how_they_were_judged() {
+        let tally = Tally::default();
+        for how in [Judged::Strictly, Judged::Strictly, Judged::AsPlanned, Judged::Forgiven] {
+            tally.judged(Kind::Request, how);
+        }
+        let outcomes = tally.outcomes();
+        let expected = Outcomes { strictly: 2, as_planned: 1, forgiven: 1 };
+        assert_eq!((outcomes[&Kind::Request], outcomes[&Kind::Keep]), (expected, Outcomes::default()));
+        assert!((expected.forgiven_share() - 0.25).abs() < f64::EPSILON);
     }
 
     #[test]

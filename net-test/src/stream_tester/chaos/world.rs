@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     future::Future,
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,15 +19,21 @@ use twolane::{AccessList, BindError, Endpoint, Limits, PublicKey, SecretKey, Tic
 
 use super::{
     books::{Books, HookBook},
+    cause::Cause,
+    judge,
     ledger::Ledger,
     pairs::Pairs,
+    plan::number_of,
     play::bounded,
     serve,
-    tally::Tally,
+    standstill::Standstills,
+    tally::{Kind, Tally},
 };
 
 /// Orders that may wait for one disturbed pair: one finds out that it is calm again, and others are there at that moment.
 const WAITING: u64 = 2;
+/// The actor of streams that nobody's plan has: behind all places and fates.
+const PROBES: usize = 0xffff;
 
 /// Everything that actors share.
 #[derive(Debug)]
@@ -39,12 +46,12 @@ pub struct World {
     pub ledger: Ledger,
     /// What was done.
     pub tally: Tally,
-    /// By how much a timer was late at worst, in milliseconds.
-    pub worst_lag_ms: AtomicU64,
+    /// What the watch over machine and runtime has found.
+    pub standstills: Standstills,
     /// Told when actors are to end.
     pub stop: CancellationToken,
     /// Told when calls that are under way are to be dropped: after every pair was disturbed.
-    pub give_up: CancellationToken,
+    give_up: Mutex<CancellationToken>,
     /// Every task of actors.
     pub tasks: TaskTracker,
     /// Those that wait in `accept_bi`: they end with their endpoint.
@@ -56,6 +63,7 @@ pub struct World {
     /// Orders of a place that have to do with another.
     under_way: Vec<AtomicU64>,
     next_ban: AtomicU64,
+    next_probe: AtomicU64,
 }
 
 /// Where one endpoint after the other lives, with one key.
@@ -68,8 +76,6 @@ pub struct Place {
     pub list: AccessList,
     /// Held by whoever restarts it.
     pub restart: tokio::sync::Mutex<()>,
-    /// Bytes of requests that its endpoints may have read, and its handlers never got.
-    pub unsure: AtomicU64,
     ticket: Mutex<Ticket>,
     life: Mutex<Option<Life>>,
     lives: AtomicU64,
@@ -140,9 +146,9 @@ impl World {
             pairs: Pairs::new(places),
             ledger: Ledger::default(),
             tally: Tally::default(),
-            worst_lag_ms: AtomicU64::default(),
+            standstills: Standstills::default(),
             stop: CancellationToken::new(),
-            give_up: CancellationToken::new(),
+            give_up: Mutex::default(),
             tasks: TaskTracker::new(),
             acceptors: TaskTracker::new(),
             places: (0..places).map(|n| Place::new(seed, n)).collect(),
@@ -150,6 +156,7 @@ impl World {
             bans: Mutex::default(),
             under_way: (0..places * places).map(|_| AtomicU64::new(0)).collect(),
             next_ban: AtomicU64::new(1),
+            next_probe: AtomicU64::default(),
         });
         for place in 0..places {
             world.revive(place).await?;
@@ -180,7 +187,7 @@ impl World {
             endpoint: life.endpoint.clone(),
             books: Arc::clone(&life.books),
             leave: life.leave.clone(),
-            give_up: self.give_up.clone(),
+            give_up: lock(&self.give_up).clone(),
             _token: life.holders.token(),
         })
     }
@@ -209,9 +216,41 @@ impl World {
         Ok(())
     }
 
-    /// The books of every endpoint that there was.
+    /// The books of every endpoint that there was, and is not forgotten.
     pub fn books(&self) -> Vec<Arc<Books>> {
         lock(&self.shelf).clone()
+    }
+
+    /// Takes the books of endpoints that are gone.
+    pub fn retire(&self) -> Vec<Arc<Books>> {
+        let lives = |books: &Arc<Books>| {
+            self.place(books.name.0).lock_life().as_ref().is_some_and(|life| Arc::ptr_eq(&life.books, books))
+        };
+        let (alive, gone) = std::mem::take(&mut *lock(&self.shelf)).into_iter().partition(lives);
+        lock(&self.shelf).extend::<Vec<_>>(alive);
+        gone
+    }
+
+    /// Bytes of a request that did not come to a handler may have been read by any of these lives of a place.
+    pub fn unsure(&self, place: usize, lives: Range<u64>, len: u64) {
+        for books in lock(&self.shelf).iter().filter(|books| books.name.0 == place && lives.contains(&books.name.1)) {
+            books.bounds().received.add_between(0, len);
+        }
+    }
+
+    /// Drops every call that is under way.
+    pub fn give_up(&self) {
+        std::mem::take(&mut *lock(&self.give_up)).cancel();
+    }
+
+    /// Which place has this key.
+    pub fn place_of(&self, key: &PublicKey) -> Option<usize> {
+        self.places.iter().position(|place| place.id == *key)
+    }
+
+    /// A number for a stream that belongs to no actor's plan.
+    pub fn probe(&self) -> u64 {
+        number_of(PROBES, self.next_probe.fetch_add(1, Relaxed))
     }
 
     /// A ban is in force from now on: called after the list says so.
@@ -233,9 +272,27 @@ impl World {
     /// away is waited for as long as a dial may take, and not by everybody.
     pub fn turn(&self, from: usize, to: usize) -> Option<Turn<'_>> {
         let count = &self.under_way[from * self.len() + to];
-        let waiting = count.fetch_add(1, Relaxed) >= WAITING && !self.pairs.sight(from, to).calm;
+        let waiting = count.fetch_add(1, Relaxed) >= WAITING && !self.pairs.calm(from, to);
         let turn = Turn(count);
         (!waiting).then_some(turn)
+    }
+
+    /// Judges an outcome between two places. True if it is legal.
+    pub fn judge(
+        &self,
+        kind: Kind,
+        (from, to): (usize, usize),
+        plan: &impl std::fmt::Debug,
+        causes: &[Cause],
+        faults: impl Fn(&[Cause]) -> Vec<String>,
+    ) -> bool {
+        let (judged, wrong) = judge::weigh(causes, faults);
+        self.tally.judged(kind, judged);
+        let legal = wrong.is_empty();
+        for wrong in wrong {
+            self.wrong(from, to, plan, format!("{kind:?}, disturbed by {causes:?}: {wrong}"));
+        }
+        legal
     }
 
     /// Something is wrong with what happened between two places.
@@ -259,7 +316,6 @@ impl Place {
             id,
             list: AccessList::everybody(),
             restart: tokio::sync::Mutex::default(),
-            unsure: AtomicU64::default(),
             ticket: Mutex::new(Ticket::new(id)),
             life: Mutex::default(),
             lives: AtomicU64::default(),
@@ -269,6 +325,11 @@ impl Place {
     /// Where its endpoint is, or was.
     pub fn ticket(&self) -> Ticket {
         lock(&self.ticket).clone()
+    }
+
+    /// The number of its latest endpoint.
+    pub fn life_now(&self) -> u64 {
+        self.lives.load(Relaxed).saturating_sub(1)
     }
 
     /// Takes its endpoint away.

@@ -1,17 +1,16 @@
-//! `stream-tester leaks` and `stream-tester scale`: what is left behind by many connections, and what many endpoints take.
+//! `stream-tester scale`: what many endpoints take.
 //!
-//! - [`leaks`]: one connection after the other; [`slope`] tells growth from noise;
 //! - [`crowd`]: many endpoints at a time;
-//! - [`footprint`]: tasks, files and memory of this process; [`say`]: the last words.
+//! - [`footprint`]: tasks, files and memory of this process; [`say`]: the last words. `chaos` and `leaks` have them from here.
+
+#![allow(missing_docs, reason = "nobody outside of this package uses it")]
 
 pub mod crowd;
 pub mod footprint;
-pub mod leaks;
 pub mod say;
-pub mod slope;
 
-/// For the help of either.
-const EXIT_CODES: &str = "\
+/// For the help of each.
+pub(super) const EXIT_CODES: &str = "\
 Exit codes:
     0  all of it held
     1  something did not, or something failed on this side

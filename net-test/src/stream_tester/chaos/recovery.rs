@@ -1,0 +1,123 @@
+//! After a disturbance, both sides of a pair get through to each other again, within a bound.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    orders::{Draft, neighbours},
+    plan::{End, Part},
+    talk,
+    world::World,
+};
+
+/// From the end of a disturbance to a stream that is accepted.
+pub const WITHIN: Duration = Duration::from_secs(5);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A roll call that is disturbed is repeated: by standstills alone, since the fates have ended.
+const ROLL_CALLS: usize = 5;
+
+/// How an attempt to get through ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    Done,
+    /// Not in time; that is written down as a violation.
+    Late,
+    /// The pair was disturbed anew.
+    Void,
+}
+
+/// Watches, in both directions, the pairs of a place with others whose disturbance ends now.
+pub fn watch(world: &Arc<World>, place: usize, others: &[usize]) {
+    for other in others {
+        for (from, to) in [(place, *other), (*other, place)] {
+            let world = Arc::clone(world);
+            world.clone().tasks.spawn(async move { recover(&world, from, to).await });
+        }
+    }
+}
+
+/// With nothing more to disturb them, all neighbours get through to each other.
+pub async fn roll_call(world: &Arc<World>) {
+    let mut calls = JoinSet::new();
+    for from in 0..world.len() {
+        for to in neighbours(world.len(), from) {
+            let world = Arc::clone(world);
+            calls.spawn(async move {
+                for _ in 0..ROLL_CALLS {
+                    if recover(&world, from, to).await != Recovery::Void {
+                        return;
+                    }
+                }
+                world.wrong(from, to, &"the last roll call", "the pair was disturbed each time");
+            });
+        }
+    }
+    while let Some(ended) = calls.join_next().await {
+        if let Err(error) = ended {
+            world.tally.wrong(None, "the last roll call", error.to_string());
+        }
+    }
+}
+
+/// Opens streams from one place to another until one is accepted.
+pub async fn recover(world: &World, from: usize, to: usize) -> Recovery {
+    let (since, sight) = (Instant::now(), world.pairs.sight(from, to));
+    let quiet = || world.pairs.quiet_since(from, to, sight);
+    let (draft, mut late) = (draft(to), false);
+    let mut too_late = || {
+        if !std::mem::replace(&mut late, true) {
+            let seen = format!("no stream was accepted within {WITHIN:?} of the end of the last disturbance");
+            world.wrong(from, to, &"liveness", seen);
+        }
+    };
+    while quiet() {
+        let Some(held) = world.hold(from) else {
+            break;
+        };
+        let mut opening = pin!(talk::open(world, from, world.probe(), &draft, held));
+        let opened = match timeout_at(since + WITHIN, &mut opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                if quiet() {
+                    too_late();
+                }
+                opening.await
+            }
+        };
+        let (after, quiet) = (since.elapsed(), quiet());
+        if let Some(opened) = opened {
+            talk::finish(world, opened).await;
+            if quiet && !late {
+                world.tally.recovered(after);
+                return Recovery::Done;
+            }
+        } else if quiet && after < WITHIN {
+            sleep(PAUSE).await;
+            continue;
+        } else if quiet {
+            too_late();
+        }
+        break;
+    }
+    if late { Recovery::Late } else { Recovery::Void }
+}
+
+/// A stream in which nothing is said.
+pub fn draft(to: usize) -> Draft {
+    let nothing = Part { len: 0, piece: 1, warnings: 0, end: End::Finish };
+    Draft {
+        to,
+        accepted: false,
+        opener: nothing,
+        acceptor: nothing,
+        echo: false,
+        early: 0,
+        cancel_reads: false,
+        pause_ms: 0,
+    }
+}

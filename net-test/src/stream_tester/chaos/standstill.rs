@@ -1,0 +1,270 @@
+//! Whether the machine, and the library, leave the processor to what is tested.
+//!
+//! A machine that stands still makes bounds pass that nothing else would: that is a cause which explains what was late, and
+//! nothing else. A library that keeps a worker of the runtime to itself looks the same from within the runtime. So a thread
+//! of its own looks at each worker: a batch of polls that took long without waiting for a processor is the library's fault.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use cpu_time::ProcessTime;
+use tokio::runtime::{Handle, RuntimeMetrics};
+
+use super::{cause::Cause, world::World};
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(100);
+/// What lasts longer is noticed. Timers on an idle machine are late by 1 ms, with eight compilers on two cores mostly by 50 to
+/// 250 ms, and where they are late by more, calls with bounds of 10 s pass them by 4 to 7 s.
+const STANDSTILL: Duration = Duration::from_secs(1);
+/// Looks of which it is remembered how long threads waited: longer than any call may take.
+const REMEMBERED: usize = 600;
+/// One standstill in so many seconds is a busy machine; with more there is too little left that is judged strictly.
+const SECONDS_FOR_ONE: u64 = 20;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Standstills {
+    count: AtomicU64,
+    worst_ms: AtomicU64,
+}
+
+impl Standstills {
+    /// How many standstills of the machine there were.
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    /// For how long a worker or the watch itself got no further at worst, in milliseconds.
+    pub fn worst_ms(&self) -> u64 {
+        self.worst_ms.load(Relaxed)
+    }
+}
+
+/// How many standstills may be in so many seconds.
+pub fn allowed(seconds: u64) -> u64 {
+    1 + seconds / SECONDS_FOR_ONE
+}
+
+/// What one look shows.
+#[derive(Debug, Clone, Copy, Default)]
+struct Look {
+    /// Since the look before.
+    wall: Duration,
+    /// How long one worker of the runtime was at work in what it has finished since.
+    held: Duration,
+    /// How long a thread waited for a processor in that time.
+    waited: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Fine,
+    Machine,
+    Library,
+}
+
+impl Look {
+    /// What a worker finished can be longer than the time between two looks only if it began before the first.
+    fn batch(&self) -> Duration {
+        self.held.saturating_sub(self.wall)
+    }
+
+    fn late(&self) -> Duration {
+        self.batch().max(self.wall.saturating_sub(LOOK))
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.batch() > STANDSTILL && self.waited < self.held / 2 {
+            Verdict::Library
+        } else if self.late() > STANDSTILL {
+            Verdict::Machine
+        } else {
+            Verdict::Fine
+        }
+    }
+}
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Watches the runtime on which it is called.
+    pub fn start(world: &Arc<World>) -> Self {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (world, metrics) = (Arc::clone(world), Handle::current().metrics());
+        let watching = move || {
+            let mut looks = Looks::new(metrics);
+            while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                note(&world, looks.look());
+            }
+        };
+        Self { stop: Some(stop), thread: thread::Builder::new().name("watch".into()).spawn(watching).ok() }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // Its world is let go of with it. A panic in it is counted with the others.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+struct Looks {
+    metrics: RuntimeMetrics,
+    last: Instant,
+    busy: Vec<Duration>,
+    waits: Waits,
+    /// Time between looks, and how long a thread waited in it.
+    past: VecDeque<(Duration, Duration)>,
+}
+
+impl Looks {
+    fn new(metrics: RuntimeMetrics) -> Self {
+        let busy = busy(&metrics);
+        Self { metrics, last: Instant::now(), busy, waits: Waits::now(), past: VecDeque::with_capacity(REMEMBERED) }
+    }
+
+    fn look(&mut self) -> Look {
+        let (now, busy, waits) = (Instant::now(), busy(&self.metrics), Waits::now());
+        let wall = now - self.last;
+        let held = busy.iter().zip(&self.busy).map(|(now, before)| now.saturating_sub(*before)).max();
+        if self.past.len() == REMEMBERED {
+            self.past.pop_back();
+        }
+        self.past.push_front((wall, waits.since(&self.waits, wall)));
+        (self.last, self.busy, self.waits) = (now, busy, waits);
+        let held = held.unwrap_or_default();
+        let mut left = held;
+        let within = self.past.iter().take_while(|(wall, _)| {
+            let before = left;
+            left = left.saturating_sub(*wall);
+            !before.is_zero()
+        });
+        Look { wall, held, waited: within.map(|(_, waited)| *waited).sum() }
+    }
+}
+
+fn busy(metrics: &RuntimeMetrics) -> Vec<Duration> {
+    (0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker)).collect()
+}
+
+/// How long each thread has waited for a processor, where the system tells; how much of one the process had.
+struct Waits {
+    threads: Option<Vec<(String, Duration)>>,
+    process: ProcessTime,
+}
+
+impl Waits {
+    fn now() -> Self {
+        Self { threads: waits(), process: ProcessTime::now() }
+    }
+
+    fn since(&self, before: &Self, wall: Duration) -> Duration {
+        let Some((now, before)) = self.threads.as_ref().zip(before.threads.as_ref()) else {
+            // A worker that has the processor does not wait for it.
+            return wall.saturating_sub(self.process.duration_since(before.process));
+        };
+        let waited = |(thread, now): &(String, Duration)| {
+            let before = before.iter().find(|(other, _)| other == thread).map_or(Duration::ZERO, |(_, before)| *before);
+            now.saturating_sub(before)
+        };
+        now.iter().map(waited).max().unwrap_or_default()
+    }
+}
+
+/// The kernel's own count (/proc/<pid>/schedstat, second column, nanoseconds).
+fn waits() -> Option<Vec<(String, Duration)>> {
+    let threads = std::fs::read_dir("/proc/self/task").ok()?.filter_map(Result::ok);
+    let waits: Vec<_> = threads
+        .filter_map(|thread| {
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            let nanoseconds = text.split(' ').nth(1)?.parse().ok()?;
+            Some((thread.file_name().into_string().ok()?, Duration::from_nanos(nanoseconds)))
+        })
+        .collect();
+    (!waits.is_empty()).then_some(waits)
+}
+
+fn note(world: &World, look: Look) {
+    let late = look.late();
+    world.standstills.worst_ms.fetch_max(u64::try_from(late.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    match look.verdict() {
+        Verdict::Fine => {}
+        Verdict::Machine => {
+            world.standstills.count.fetch_add(1, Relaxed);
+            for place in 0..world.len() {
+                drop(world.pairs.disturb_all(place, Cause::Standstill));
+            }
+        }
+        Verdict::Library => world.tally.wrong(
+            None,
+            "the runtime",
+            format!(
+                "a worker was kept for {late:?} and more, and waited for a processor for {:?} of it: something blocks",
+                look.waited
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(wall: u64, held: u64, waited: u64) -> Look {
+        let [wall, held, waited] = [wall, held, waited].map(Duration::from_millis);
+        Look { wall, held, waited }
+    }
+
+    #[test]
+    fn a_worker_that_waited_is_the_machines_fault_and_one_that_did_not_is_the_librarys() {
+        for (seen, verdict) in [
+            (look(101, 100, 0), Verdict::Fine),
+            (look(100, 900, 0), Verdict::Fine),
+            (look(100, 2_000, 100), Verdict::Library),
+            (look(100, 2_000, 1_500), Verdict::Machine),
+            // A machine that was asleep, with a worker at work: nobody waited, and the watch was late.
+            (look(2_000, 2_000, 0), Verdict::Machine),
+        ] {
+            assert_eq!(seen.verdict(), verdict, "{seen:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_standstill_disturbs_every_pair_and_a_moment_disturbs_none() {
+        let world = World::new(1, 3).await.unwrap();
+        let sight = world.pairs.sight(0, 2);
+        note(&world, look(1_000, 0, 0));
+        assert_eq!(world.pairs.causes(0, 2, sight), []);
+        note(&world, look(2_100, 0, 0));
+        assert_eq!(world.pairs.causes(0, 2, sight), [Cause::Standstill; 2]);
+        assert_eq!((world.standstills.count(), world.standstills.worst_ms()), (1, 2_000));
+        super::super::settle::settle(&world).await;
+        assert_eq!(world.tally.violations().0, []);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_worker_that_blocks_is_found_while_the_other_one_works() {
+        let world = World::new(1, 2).await.unwrap();
+        let watch = Watch::start(&world);
+        tokio::spawn(async { thread::sleep(STANDSTILL * 2) }).await.unwrap();
+        let found = || world.tally.violations().1 + world.standstills.count() > 0;
+        assert!(crate::stream_tester::scale::footprint::until(Duration::from_secs(30), found).await);
+        drop(watch);
+        super::super::settle::settle(&world).await;
+    }
+}
