@@ -159,6 +159,7 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
         violations_found,
         standstills: world.standstills.count(),
         worst_lag_ms: world.standstills.worst_ms(),
+        waited_ms: milliseconds(world.standstills.waited()),
         ..Summary::default()
     };
     let lenient = summary.too_lenient();

@@ -14,7 +14,8 @@ use super::{
     world::World,
 };
 
-/// From the end of a disturbance to a stream that is accepted.
+/// From the end of a disturbance to a stream that is accepted, without the time in which there was no processor. Measured are
+/// 0.1 s on average and 0.3 s at most, and 0.6 s and 3 s with both cores busy.
 pub const WITHIN: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -67,6 +68,8 @@ pub async fn roll_call(world: &Arc<World>) {
 /// Opens streams from one place to another until one is accepted.
 pub async fn recover(world: &World, from: usize, to: usize) -> Recovery {
     let (since, sight) = (Instant::now(), world.pairs.sight(from, to));
+    let waited = world.standstills.waited();
+    let deadline = || since + WITHIN + world.standstills.waited().saturating_sub(waited);
     let quiet = || world.pairs.quiet_since(from, to, sight);
     let (draft, mut late) = (draft(to), false);
     let mut too_late = || {
@@ -80,13 +83,16 @@ pub async fn recover(world: &World, from: usize, to: usize) -> Recovery {
             break;
         };
         let mut opening = pin!(talk::open(world, from, world.probe(), &draft, held));
-        let opened = match timeout_at(since + WITHIN, &mut opening).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                if quiet() {
-                    too_late();
+        let opened = loop {
+            match timeout_at(deadline(), &mut opening).await {
+                Ok(opened) => break opened,
+                Err(_) if Instant::now() < deadline() => {}
+                Err(_) => {
+                    if quiet() {
+                        too_late();
+                    }
+                    break opening.await;
                 }
-                opening.await
             }
         };
         let (after, quiet) = (since.elapsed(), quiet());
@@ -96,7 +102,7 @@ pub async fn recover(world: &World, from: usize, to: usize) -> Recovery {
                 world.tally.recovered(after);
                 return Recovery::Done;
             }
-        } else if quiet && after < WITHIN {
+        } else if quiet && Instant::now() < deadline() {
             sleep(PAUSE).await;
             continue;
         } else if quiet {

@@ -56,6 +56,8 @@ pub struct Summary {
     pub standstills: u64,
     /// For how long, in milliseconds, a worker of the runtime got no further at worst.
     pub worst_lag_ms: u64,
+    /// For how long threads waited for a processor, in milliseconds.
+    pub waited_ms: u64,
     /// How long all of it took.
     pub ms: u64,
 }
@@ -108,8 +110,8 @@ impl Summary {
         lines.extend(self.left.iter().map(|left| format!("LEFT BEHIND: {left}")));
         let verdict = if self.ok { "all of it held" } else { "FAILED" };
         lines.push(format!(
-            "{verdict}: seed {}, {} endpoints at {} places, {} violations, {} panics, {} standstills, {} ms the longest, in {:.1} s",
-            self.seed, self.lives, self.endpoints, self.violations_found, self.panics, self.standstills, self.worst_lag_ms,
+            "{verdict}: seed {}, {} endpoints at {} places, {} violations, {} panics, {} standstills, {} ms the longest, {} ms waited for a processor, in {:.1} s",
+            self.seed, self.lives, self.endpoints, self.violations_found, self.panics, self.standstills, self.worst_lag_ms, self.waited_ms,
             self.ms as f64 / 1000.0,
         ));
         lines.join("\n")

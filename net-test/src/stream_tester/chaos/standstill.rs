@@ -35,12 +35,18 @@ const SECONDS_FOR_ONE: u64 = 20;
 pub struct Standstills {
     count: AtomicU64,
     worst_ms: AtomicU64,
+    waited_us: AtomicU64,
 }
 
 impl Standstills {
     /// How many standstills of the machine there were.
     pub fn count(&self) -> u64 {
         self.count.load(Relaxed)
+    }
+
+    /// For how long threads have waited for a processor, in all: time in which nothing can be asked of the library.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited_us.load(Relaxed))
     }
 
     /// For how long a worker or the watch itself got no further at worst, in milliseconds.
@@ -63,6 +69,8 @@ struct Look {
     held: Duration,
     /// How long a thread waited for a processor in that time.
     waited: Duration,
+    /// And since the look before.
+    waited_now: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +153,8 @@ impl Looks {
         if self.past.len() == REMEMBERED {
             self.past.pop_back();
         }
-        self.past.push_front((wall, waits.since(&self.waits, wall)));
+        let waited_now = waits.since(&self.waits, wall);
+        self.past.push_front((wall, waited_now));
         (self.last, self.busy, self.waits) = (now, busy, waits);
         let held = held.unwrap_or_default();
         let mut left = held;
@@ -154,7 +163,7 @@ impl Looks {
             left = left.saturating_sub(*wall);
             !before.is_zero()
         });
-        Look { wall, held, waited: within.map(|(_, waited)| *waited).sum() }
+        Look { wall, held, waited: within.map(|(_, waited)| *waited).sum(), waited_now }
     }
 }
 
@@ -202,6 +211,8 @@ fn waits() -> Option<Vec<(String, Duration)>> {
 fn note(world: &World, look: Look) {
     let late = look.late();
     world.standstills.worst_ms.fetch_max(u64::try_from(late.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    let waited = u64::try_from(look.waited_now.as_micros()).unwrap_or(u64::MAX);
+    world.standstills.waited_us.fetch_add(waited, Relaxed);
     match look.verdict() {
         Verdict::Fine => {}
         Verdict::Machine => {
@@ -227,7 +238,7 @@ mod tests {
 
     fn look(wall: u64, held: u64, waited: u64) -> Look {
         let [wall, held, waited] = [wall, held, waited].map(Duration::from_millis);
-        Look { wall, held, waited }
+        Look { wall, held, waited, waited_now: Duration::ZERO }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use twolane::{ConnectionLost, GetStreamError, Phase, ReadError, RequestError, Re
 
 use super::{
     cause::Cause,
-    judge,
+    judge::{self, Judged},
     ledger::Ledger,
     orders::Fate,
     pairs::Sight,
@@ -145,6 +145,43 @@ fn a_disturbance_explains_a_loss_and_no_hang_and_no_error_that_nobody_planned() 
     illegal(&plan, &Seen { write_end: WriteEnd::Hung, ..whole() }, TOSSED);
     illegal(&plan, &Seen { read_end: failure(&plan, Acceptor, 50), ..lost.clone() }, TOSSED);
     illegal(&plan, &Seen { read_end: ReadEnd::Aborted { code: 1, text: "revoked".into() }, ..lost }, TOSSED);
+}
+
+#[test]
+fn nothing_explains_a_peer_that_broke_the_protocol() {
+    let plan = plan(End::Finish, End::Finish);
+    for lost in [ConnectionLost::Version { theirs: 9 }, ConnectionLost::PeerBusy] {
+        illegal(&plan, &Seen { read: 50, read_end: ReadEnd::Lost(lost.clone()), ..whole() }, TOSSED);
+        illegal(&plan, &Seen { wrote: 9, write_end: WriteEnd::Lost(lost.clone()), ..whole() }, TOSSED);
+        assert!(judge::refused(&plan, &GetStreamError::Lost(lost.clone()), TOSSED).is_some());
+        assert!(judge::dial(&lost.into(), TOSSED).is_some());
+    }
+    for code in [4, 6, 7, 9] {
+        illegal(&plan, &Seen { read: 50, read_end: ReadEnd::Reset { code }, ..whole() }, TOSSED);
+        illegal(&plan, &Seen { wrote: 9, write_end: WriteEnd::Stopped { code }, ..whole() }, TOSSED);
+    }
+}
+
+#[test]
+fn an_outcome_is_forgiven_if_a_cause_alone_explains_it() {
+    let explained = |causes: &[Cause]| if causes.is_empty() { vec!["lost".to_owned()] } else { Vec::new() };
+    let fine = |_: &[Cause]| Vec::new();
+    assert_eq!(judge::weigh(CALM, fine), (Judged::Strictly, Vec::new()));
+    assert_eq!(judge::weigh(CALM, explained).1.len(), 1);
+    assert_eq!(judge::weigh(TOSSED, fine), (Judged::AsPlanned, Vec::new()));
+    assert_eq!(judge::weigh(TOSSED, explained), (Judged::Forgiven, Vec::new()));
+}
+
+#[test]
+fn a_warning_that_finds_no_reader_is_legal_where_the_reader_has_gone() {
+    let unheard = |code| Seen { wrote: 0, write_end: WriteEnd::Unheard { code }, ..whole() };
+    legal(&plan(End::Finish, End::Drop), &Seen { read_end: ReadEnd::Reset { code: 1 }, ..unheard(6) }, CALM);
+    illegal(&plan(End::Finish, End::Finish), &unheard(6), CALM);
+    // A known fault: the reason, which is read, is what the warning should have been told.
+    let failing = plan(End::Finish, End::Fail);
+    legal(&failing, &Seen { read_end: failure(&failing, Acceptor, 200), ..unheard(0) }, CALM);
+    illegal(&failing, &Seen { read_end: failure(&failing, Acceptor, 200), ..unheard(1) }, CALM);
+    illegal(&failing, &Seen { read_end: ReadEnd::Reset { code: 1 }, ..unheard(0) }, CALM);
 }
 
 #[test]

@@ -71,8 +71,13 @@ pub async fn until(within: Duration, holds: impl Fn() -> bool) -> bool {
 }
 
 fn open_files() -> Option<usize> {
-    // The listing itself is an open file, each time.
-    std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count)
+    descriptors().map(|open| open.len())
+}
+
+/// The numbers of open files. The listing itself is one, each time.
+fn descriptors() -> Option<Vec<String>> {
+    let listing = std::fs::read_dir("/proc/self/fd").ok()?;
+    Some(listing.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect())
 }
 
 fn resident() -> Option<u64> {
@@ -104,6 +109,9 @@ impl Panics {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[tokio::test]
@@ -127,12 +135,12 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_open_socket_and_resident_memory_are_counted() {
-        let before = open_files().unwrap();
-        let _socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        // Other tests open and close files meanwhile; that it is counted at all shows over some of them.
+    fn every_open_socket_and_resident_memory_are_counted() {
+        // With these alone: other tests open and close files meanwhile.
         let sockets: Vec<_> = (0..64).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-        assert!(open_files().unwrap() > before, "{} sockets are open", sockets.len());
+        let open = descriptors().unwrap();
+        assert!(sockets.iter().all(|socket| open.contains(&socket.as_raw_fd().to_string())), "{open:?}");
+        assert!(open_files().unwrap() > sockets.len());
         assert!(resident().unwrap() > 1 << 20);
     }
 }
