@@ -5,7 +5,7 @@ use twolane_test::stream_tester::{chaos::leaks, scale::crowd};
 use crate::chaos::{failed, ran, summary};
 
 #[test]
-fn fifty_connections_leave_nothing_behind() {
+fn fifty_connections_with_everything_that_streams_do_leave_nothing_behind() {
     let ended = ran("leaks", &["--cycles", "50"]);
     let summary: leaks::Summary = summary(&ended);
     assert!(summary.ok && summary.failures.is_empty(), "{summary:#?}");

@@ -18,7 +18,7 @@ use super::{
     settle, slope,
     standstill::Watch,
     talk,
-    tally::{Action, Violation},
+    tally::{self, Action, Violation},
     world::World,
 };
 use crate::{
@@ -155,9 +155,8 @@ async fn measure(&Args { cycles, seed, restart_every, .. }: &Args, output: Outpu
     let mut samples = Vec::new();
     for cycle in 1..=cycles {
         connected(&world).await;
-        talk(&world, &mut dealers, cycle).await;
         if cycle == warm_up || cycle == cycles || (cycle > warm_up && (cycle - warm_up).is_multiple_of(every)) {
-            // Both are connected, as at every other sample.
+            // With a connection that has carried nothing yet: buffers keep the size that they once had.
             settle::quiet(&world).await;
             settle::close_books(&world).await;
             let base = *warm.get_or_insert(settled().await);
@@ -166,6 +165,8 @@ async fn measure(&Args { cycles, seed, restart_every, .. }: &Args, output: Outpu
             samples.push((cycle, last.heap));
             gauge.show(cycle, &format!("{} kB of heap", last.heap / 1000));
         }
+        talk(&world, &mut dealers, cycle).await;
+        settle::quiet(&world).await;
         if cycle % restart_every == 0 {
             let fate = [Fate::ShutDownInTime, Fate::ShutDownNow, Fate::DropEndpoint][restarts as usize % 3];
             fate::restart(&world, FATE, blow(fate, (restarts / 3) as usize % 2)).await;
@@ -188,7 +189,12 @@ async fn measure(&Args { cycles, seed, restart_every, .. }: &Args, output: Outpu
         .into_iter()
         .map(|Violation { plan, seen, .. }| format!("{seen}; the plan: {plan}"))
         .collect();
+    let events = cycles * 2 * ORDERS as u64;
+    let actions = world.tally.actions();
     if failures.is_empty() {
+        let mut floors = tally::floors(events as f64, 0.0, 1);
+        floors.retain(|action, _| !action.of_fates());
+        failures.extend(tally::too_few(&floors, &actions));
         failures.extend(left(&warm, &last));
         failures.extend(slope::grows(&samples, restart_every));
     }
@@ -196,8 +202,8 @@ async fn measure(&Args { cycles, seed, restart_every, .. }: &Args, output: Outpu
         seed,
         cycles,
         restarts,
-        events: cycles * 2 * ORDERS as u64,
-        actions: world.tally.actions(),
+        events,
+        actions,
         heap_per_cycle: slope::slope(&samples),
         heap: [samples.first(), samples.last()].map(|sample| sample.map_or(0, |(_, heap)| *heap)),
         resident: warm.resident.zip(last.resident).map(|(first, last)| [first, last]),

@@ -132,6 +132,8 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
         exit = signals.asked() => return Err(Problem::new(exit, format!("{} with seed {}", exit.kind(), args.seed))),
         () = acting => {}
     }
+    // Of time without a processor nothing can be expected.
+    let waited_share = (world.standstills.waited().as_secs_f64() / started.elapsed().as_secs_f64()).min(1.0);
     let mut lives = 0;
     for place in 0..places {
         lives += world.place(place).life_now() + 1;
@@ -139,7 +141,7 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
     settle::settle(&world).await;
     drop(standstills);
 
-    let seconds = args.seconds as f64;
+    let seconds = args.seconds as f64 * (1.0 - waited_share);
     let blows = seconds * fates as f64 / FATE_PAUSE.as_secs_f64();
     let floors = tally::floors(seconds * f64::from(args.rate), blows, orders::neighbours(places, 0).len());
     let actions = world.tally.actions();
@@ -157,9 +159,10 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
         bytes: world.tally.read_bytes.load(Relaxed),
         violations,
         violations_found,
+        known: world.tally.known.load(Relaxed),
         standstills: world.standstills.count(),
         worst_lag_ms: world.standstills.worst_ms(),
-        waited_ms: milliseconds(world.standstills.waited()),
+        waited_share,
         ..Summary::default()
     };
     let lenient = summary.too_lenient();

@@ -16,7 +16,7 @@ use twolane::{Endpoint, Protocol, Request, StreamError, XStream};
 use super::{
     books::Books,
     cause::Cause,
-    judge,
+    judge, known,
     plan::{Answer, Ask, Plan, other},
     play::{ReadEnd, Seen, play},
     tally::{Action, Kind},
@@ -105,6 +105,7 @@ pub fn close(world: &World, books: &Books, plan: &Plan, side: Side, seen: Seen) 
     if seen.read_end == ReadEnd::End {
         world.tally.read_bytes.fetch_add(seen.read, Relaxed);
     }
+    world.tally.known.fetch_add(known::hides_the_reason(plan, side, &seen).into(), Relaxed);
     let pair = (plan.from, plan.to);
     let kind = if side == Side::Opener { Kind::Opener } else { Kind::Acceptor };
     let faults = |causes: &[Cause]| {

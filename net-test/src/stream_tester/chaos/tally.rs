@@ -132,6 +132,12 @@ impl Action {
         Self::Recover,
     ];
 
+    /// Whether fates do it, and not talkers.
+    pub fn of_fates(self) -> bool {
+        use Action::{Ban, Close, Drained, DropEndpoint, Recover, Restart, ShutDownInTime, ShutDownNow, Unban};
+        matches!(self, ShutDownInTime | ShutDownNow | DropEndpoint | Restart | Ban | Unban | Close | Drained | Recover)
+    }
+
     /// Whether a stream that goes as planned shows it.
     pub fn shown(self, draft: &Draft) -> bool {
         let Draft { opener, acceptor, .. } = draft;
@@ -269,6 +275,8 @@ pub struct Tally {
     pub read_bytes: AtomicU64,
     /// Handlers that run, of streams and of requests.
     pub handling: AtomicU64,
+    /// How often a known fault of the library was seen.
+    pub known: AtomicU64,
     /// Milliseconds from the end of a disturbance to the first stream, the sum and the most.
     recovery_ms: [AtomicU64; 2],
 }
