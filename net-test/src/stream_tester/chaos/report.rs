@@ -12,6 +12,8 @@ use super::{
 /// The largest share of outcomes of a kind that disturbances may explain. Measured in 15 s with 24 places: 2 % of streams, up to
 /// 20 % of the calls that open them and of requests while others build on the two cores.
 const FORGIVEN: f64 = 0.35;
+/// Of fewer outcomes a share says nothing.
+const ENOUGH: u64 = 50;
 
 /// The last line of `--json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -74,7 +76,8 @@ impl Summary {
     pub fn too_lenient(&self) -> Vec<String> {
         // A dial that waits for a processor is in the way of the next disturbance.
         let most = FORGIVEN.max(self.waited_share);
-        let forgiven = self.outcomes.iter().filter(|(_, outcomes)| outcomes.forgiven_share() > most);
+        let too_many = |outcomes: &Outcomes| outcomes.total() >= ENOUGH && outcomes.forgiven_share() > most;
+        let forgiven = self.outcomes.iter().filter(|(_, outcomes)| too_many(outcomes));
         let mut words: Vec<_> = forgiven
             .map(|(kind, outcomes)| {
                 format!(
@@ -146,11 +149,11 @@ mod tests {
         let good = Summary {
             seconds: 60,
             standstills: 4,
-            outcomes: [(Kind::Keep, outcomes(9, 1))].into(),
+            outcomes: [(Kind::Keep, outcomes(90, 10))].into(),
             ..Summary::default()
         };
         assert_eq!(good.too_lenient(), [""; 0]);
-        let bad = Summary { standstills: 5, outcomes: [(Kind::Keep, outcomes(1, 1))].into(), ..good };
+        let bad = Summary { standstills: 5, outcomes: [(Kind::Keep, outcomes(30, 30))].into(), ..good };
         assert_eq!(bad.too_lenient().len(), 2);
     }
 

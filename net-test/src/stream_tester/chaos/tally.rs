@@ -192,7 +192,11 @@ impl Action {
 
 /// How often each action must have succeeded, where so many orders and blows are due in all, with so many neighbours.
 pub fn floors(orders: f64, blows: f64, near: usize) -> BTreeMap<Action, u64> {
-    let floor = |action: Action| ((action.expected(orders, blows, near) * SURE) as u64).max(1);
+    // What is to be expected once must be seen once.
+    let floor = |action: Action| {
+        let expected = action.expected(orders, blows, near);
+        ((expected * SURE) as u64).max(u64::from(expected >= 1.0))
+    };
     Action::ALL.into_iter().map(|action| (action, floor(action))).collect()
 }
 
@@ -258,9 +262,14 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
+    /// How many there are.
+    pub fn total(&self) -> u64 {
+        self.strictly + self.as_planned + self.forgiven
+    }
+
     /// The share of what was forgiven.
     pub fn forgiven_share(&self) -> f64 {
-        self.forgiven as f64 / (self.strictly + self.as_planned + self.forgiven).max(1) as f64
+        self.forgiven as f64 / self.total().max(1) as f64
     }
 }
 
@@ -346,7 +355,7 @@ mod tests {
 
     #[test]
     fn every_action_has_a_floor_that_grows_with_time_and_misses_are_named() {
-        let (short, long) = (floors(100.0, 10.0, 2), floors(100_000.0, 10_000.0, 8));
+        let (short, long) = (floors(100.0, 20.0, 2), floors(100_000.0, 10_000.0, 8));
         assert!(short.values().all(|floor| *floor >= 1));
         assert!(long.values().all(|floor| *floor >= 50), "{long:?}");
         let mut done: BTreeMap<_, _> = short.clone();
