@@ -1,10 +1,12 @@
 //! What the attacks are written with: hostile peers on raw iroh, which does not keep to the protocol.
 
 use std::{
+    collections::BTreeMap,
+    convert::Infallible,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use iroh::{
@@ -33,15 +35,17 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const CLOSE: Duration = Duration::from_millis(500);
 /// A write that makes no progress for this long is held up by flow control: on loopback a packet takes under 1 ms.
 const STALLED: Duration = Duration::from_millis(300);
+/// The answer BUSY (WIRE.md, section 6).
+const BUSY: u8 = 3;
 /// How often a [`Pace`] lets a bunch through. (The clock of tokio has a resolution of 1 ms.)
 const BEAT: Duration = Duration::from_millis(10);
 
 /// An attack: it runs until it is dropped, and ends by itself only with what broke it.
-pub type Attack = fn(Arc<Raid>) -> Pin<Box<dyn Future<Output = Trouble> + Send>>;
+pub(super) type Attack = fn(Arc<Raid>) -> Pin<Box<dyn Future<Output = Trouble> + Send>>;
 
 /// One attack, from its start until it rests.
 #[derive(Debug)]
-pub struct Raid {
+pub(super) struct Raid {
     pub(super) target: EndpointAddr,
     pub(super) tally: Tally,
     /// The attack is as it is to stay.
@@ -51,9 +55,8 @@ pub struct Raid {
 
 /// What keeps an attack from going on.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the words say it")]
-pub enum Trouble {
-    #[error("a hostile peer cannot be made: {0}")]
+pub(super) enum Trouble {
+    #[error("a peer cannot be made: {0}")]
     Local(String),
     #[error("no connection")]
     Connect(#[from] Box<ConnectError>),
@@ -73,8 +76,8 @@ pub enum Trouble {
 pub(super) type Going<T> = Result<T, Trouble>;
 
 impl Raid {
-    pub(super) fn new(target: EndpointAddr, tally: Tally) -> Self {
-        Self { target, tally, ready: CancellationToken::new(), endpoints: Mutex::default() }
+    pub(super) fn new(target: EndpointAddr) -> Self {
+        Self { target, tally: Tally::default(), ready: CancellationToken::new(), endpoints: Mutex::default() }
     }
 
     /// A hostile peer with a key of its own.
@@ -83,16 +86,7 @@ impl Raid {
     }
 
     pub(super) async fn peer_with(&self, key: SecretKey, transport: QuicTransportConfig) -> Going<iroh::Endpoint> {
-        let local = |error: &dyn std::error::Error| Trouble::Local(error.to_string());
-        let builder = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
-            .secret_key(iroh::SecretKey::from_bytes(&key.to_bytes()))
-            .relay_mode(iroh::RelayMode::Disabled)
-            .portmapper_config(iroh::endpoint::PortmapperConfig::Disabled)
-            .transport_config(transport)
-            .clear_ip_transports()
-            .bind_addr("127.0.0.1:0")
-            .map_err(|error| local(&error))?;
-        let endpoint = builder.alpns(vec![twolane::ALPN.to_vec()]).bind().await.map_err(|error| local(&error))?;
+        let endpoint = bind("127.0.0.1:0", key, transport).await?;
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).push(endpoint.clone());
         Ok(endpoint)
     }
@@ -116,6 +110,18 @@ impl Raid {
         let closed = soon(timeout(PATIENCE, connection.closed()).await, "the connection was not closed")?;
         self.tally.one(tally::closed(&closed));
         Ok(())
+    }
+
+    /// The same, with this and nothing else.
+    pub(super) async fn closed_with(&self, connection: &Connection, what: &str, expected: &'static str) -> Going<()> {
+        let closed = soon(timeout(PATIENCE, connection.closed()).await, "the connection was not closed")?;
+        self.ended_with(&closed, what, expected)
+    }
+
+    pub(super) fn ended_with(&self, end: &ConnectionError, what: &str, expected: &'static str) -> Going<()> {
+        let found = tally::closed(end);
+        self.tally.one(found);
+        if found == expected { Ok(()) } else { Err(Trouble::Wrong(format!("{what}: {found} in place of {expected}"))) }
     }
 
     /// Counts a connection that was not made because the other side closed it; anything else is trouble.
@@ -143,41 +149,67 @@ impl Raid {
     }
 
     /// Opens lanes on one connection at the given rate, each with `bytes` of its number, and counts what each is told.
-    /// After every 100, a stream has to be served, if there is room for one.
+    /// After every 100, a stream has to be served.
     pub(super) async fn flood(
         self: &Arc<Self>,
         connection: &Connection,
         per_second: u32,
-        has_room: bool,
         bytes: impl Fn(u64) -> Vec<u8>,
     ) -> Going<()> {
         let (mut pace, mut under_way) = (Pace::per_second(per_second), JoinSet::new());
         for n in 0.. {
             pace.turn().await;
-            if has_room && n % 100 == 99 {
+            if n % 100 == 99 {
                 self.is_served(connection).await?;
             }
             let (mut send, mut recv) = soon(timeout(PATIENCE, connection.open_bi()).await, "no lane was free")??;
             let (raid, bytes) = (Arc::clone(self), bytes(n));
+            self.tally.add("bytes", bytes.len() as u64);
             under_way.spawn(async move {
                 // It may be stopped before it is written.
                 let _ = send.write_all(&bytes).await;
-                raid.told(&mut recv).await;
+                raid.tally.one(told(&mut recv).await);
             });
             while under_way.try_join_next().is_some() {}
         }
         Ok(())
     }
 
-    /// Counts what a lane is told: the code of the answer, or that of its reset.
-    pub(super) async fn told(&self, recv: &mut RecvStream) {
-        let mut first = [0];
-        self.tally.one(match recv.read(&mut first).await {
-            Ok(Some(_)) => tally::answer(first[0]),
-            Ok(None) => "lane_finished",
-            Err(ReadError::Reset(code)) => tally::lane(code.into_inner()),
-            Err(_) => "lane_lost",
-        });
+    /// Opens so many lanes at once, waits until each has been told something, and does so again. What the lanes of a round
+    /// are told has to be what is expected, no more and no less. Those of a round that took longer to open than `within`
+    /// were told part of it by the clock, and are not compared.
+    pub(super) async fn rounds(
+        self: &Arc<Self>,
+        connection: &Connection,
+        bytes: &[u8],
+        within: Duration,
+        expected: &[(&'static str, u64)],
+    ) -> Going<Infallible> {
+        let expected: BTreeMap<_, _> = expected.iter().copied().collect();
+        loop {
+            let (started, mut lanes) = (Instant::now(), JoinSet::new());
+            for _ in 0..expected.values().sum() {
+                let (mut send, mut recv) = soon(timeout(PATIENCE, connection.open_bi()).await, "no lane was free")??;
+                send.write_all(bytes).await?;
+                // The half that is written stays open until the other is over.
+                lanes.spawn(async move { (told(&mut recv).await, send) });
+            }
+            let late = started.elapsed() > within;
+            self.ready.cancel();
+            let mut found = BTreeMap::new();
+            while let Some(lane) = soon(timeout(PATIENCE, lanes.join_next()).await, "a lane was told nothing")? {
+                let (told, _send) = lane.map_err(|broke| Trouble::Wrong(broke.to_string()))?;
+                *found.entry(told).or_default() += 1;
+            }
+            if late {
+                self.tally.one("rounds_late");
+                continue;
+            }
+            if found != expected {
+                return Err(Trouble::Wrong(format!("lanes were told {found:?} in place of {expected:?}")));
+            }
+            found.iter().for_each(|(told, count)| self.tally.add(told, *count));
+        }
     }
 
     /// Writes until flow control has it wait. The answer is how many bytes went.
@@ -205,6 +237,20 @@ impl Raid {
     }
 }
 
+/// An endpoint of iroh alone, on loopback.
+pub(super) async fn bind(addr: &str, key: SecretKey, transport: QuicTransportConfig) -> Going<iroh::Endpoint> {
+    let local = |error: &dyn std::error::Error| Trouble::Local(error.to_string());
+    let builder = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
+        .secret_key(iroh::SecretKey::from_bytes(&key.to_bytes()))
+        .relay_mode(iroh::RelayMode::Disabled)
+        .portmapper_config(iroh::endpoint::PortmapperConfig::Disabled)
+        .transport_config(transport)
+        .clear_ip_transports()
+        .bind_addr(addr)
+        .map_err(|error| local(&error))?;
+    builder.alpns(vec![twolane::ALPN.to_vec()]).bind().await.map_err(|error| local(&error))
+}
+
 impl Trouble {
     /// How the connection ended, if that is the trouble.
     pub(super) fn connection_error(&self) -> Option<&ConnectionError> {
@@ -219,6 +265,22 @@ impl Trouble {
             },
             _ => None,
         }
+    }
+}
+
+/// What a lane is told: the code of the answer, or that of its reset.
+pub(super) async fn told(recv: &mut RecvStream) -> &'static str {
+    let mut first = [0];
+    match recv.read(&mut first).await {
+        Ok(Some(_)) if first[0] == BUSY => {
+            // The text says at which limit.
+            let text = recv.read_to_end(2_048).await.unwrap_or_default();
+            tally::busy(&String::from_utf8_lossy(&text))
+        }
+        Ok(Some(_)) => tally::answer(first[0]),
+        Ok(None) => "lane_finished",
+        Err(ReadError::Reset(code)) => tally::lane(code.into_inner()),
+        Err(_) => "lane_lost",
     }
 }
 

@@ -1,8 +1,12 @@
 //! What `hostile` says: events for programs, a table for people.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{judge::Measured, scenes::Scene, tally::Counts};
+use super::{
+    judge::{Measured, Phase},
+    scenes::Scene,
+    tally::Counts,
+};
 use crate::{
     output::{Output, SCHEMA, now_ns},
     stream_tester::report::print,
@@ -10,111 +14,131 @@ use crate::{
 
 /// One line of `--json`. (A program that ends before its first scene, or is interrupted, says so with the `error` of
 /// [`crate::output::Event`].)
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Line {
-    /// What happened.
+#[derive(Debug, Serialize)]
+struct Line {
     #[serde(flatten)]
-    pub event: Event,
-    /// When, in milliseconds since 1970.
-    pub ts: u64,
-    /// [`SCHEMA`].
-    pub schema: u32,
+    event: Event,
+    ts: u64,
+    schema: u32,
 }
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// A scene has ended.
-    Scene(Verdict),
+pub(super) enum Event {
+    Scene(Box<Verdict>),
     /// The last line.
     Summary {
-        /// Scenes that held.
         passed: usize,
-        /// Scenes that did not.
         failed: usize,
-        /// How long all of them took.
+        void: usize,
         ms: u64,
     },
     /// A line of `--list`.
     Listed {
-        /// The scene's name.
         name: String,
-        /// What it shows.
         sentence: String,
     },
 }
 
 /// How a scene went.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Its name.
-    pub name: String,
-    /// It held.
-    pub ok: bool,
-    /// The honest peer's rate under attack by its rate without, medians of the windows. `null` without a rate.
-    pub honest_share: Option<f64>,
-    /// The least that it may be.
-    pub share_bound: f64,
-    /// By how much the memory of the process with the endpoint under attack and the honest peer grew, in 10^6 bytes.
-    pub peak_rss_mb: f64,
-    /// The most that it may be.
-    pub rss_bound_mb: f64,
-    /// What the hostile peers were told, and what the endpoint counted.
-    pub seen: Counts,
-    /// What of it had to be seen, at least.
-    pub needed: Counts,
-    /// Honest requests that failed.
-    pub failed_requests: u64,
-    /// The honest peer's requests a second in each window without an attack.
-    pub undisturbed: Vec<f64>,
-    /// The same, under attack.
-    pub attacked: Vec<f64>,
-    /// How long it took.
-    pub ms: u64,
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict {
+    name: String,
+    pub(super) ok: bool,
+    /// Why nothing can be said.
+    pub(super) void: Option<String>,
     /// What did not hold, in words.
-    pub faults: Vec<String>,
+    faults: Vec<String>,
+    /// The honest peer's rate under attack and afterwards, each by that before.
+    share: Option<f64>,
+    share_bound: f64,
+    share_afterwards: Option<f64>,
+    slowest_ms: f64,
+    newcomer_slowest_ms: f64,
+    /// Newcomers that were served under attack, and that were turned away.
+    newcomers: [u64; 2],
+    /// By how much the heap was larger at most, and in the end, in bytes.
+    held: u64,
+    held_bound: u64,
+    left: u64,
+    left_bound: u64,
+    /// What the hostile peers were told, and what the endpoint counted.
+    seen: Counts,
+    /// What of it had to be seen, at least.
+    needed: Counts,
+    /// The honest peer's requests a second in the windows before the attack, under it, and after it.
+    rates: [Vec<f64>; 3],
+    /// By how much the machine was late at most.
+    late_ms: f64,
+    ms: u64,
 }
 
 impl Verdict {
     /// What was measured, judged.
-    pub fn new(scene: &Scene, measured: Measured, ms: u64) -> Self {
-        let faults = measured.judge(scene);
+    pub(super) fn new(scene: &Scene, measured: &Measured, ms: u64) -> Self {
+        let judged = measured.judge(scene);
+        let [slowest_ms, newcomer_slowest_ms] = measured.slowest_ms();
         Self {
             name: scene.name.to_owned(),
-            ok: faults.is_empty(),
-            honest_share: measured.honest_share(),
+            ok: judged.faults.is_empty() && judged.void.is_none(),
+            // What failed has failed whatever the machine did.
+            void: judged.void.filter(|_| judged.faults.is_empty()),
+            faults: judged.faults,
+            share: measured.share(),
             share_bound: scene.share,
-            peak_rss_mb: measured.peak_rss_mb(),
-            rss_bound_mb: scene.rss_mb,
+            share_afterwards: measured.share_afterwards(),
+            slowest_ms,
+            newcomer_slowest_ms,
+            newcomers: measured.newcomers(),
+            held: measured.heap_held(),
+            held_bound: scene.held,
+            left: measured.heap_left(),
+            left_bound: scene.left,
+            seen: measured.seen.clone(),
             needed: scene.needs.iter().map(|(name, least)| ((*name).to_owned(), *least)).collect(),
-            seen: measured.seen,
-            failed_requests: measured.failed_requests,
-            undisturbed: measured.undisturbed,
-            attacked: measured.attacked,
+            rates: [Phase::Before, Phase::Attacked, Phase::After].map(|phase| measured.rates(phase)),
+            late_ms: measured.late_ms(),
             ms,
-            faults,
         }
     }
 }
 
 /// The first line of the table.
 pub(super) fn head(output: Output, width: usize) {
-    output.say(format_args!("{:<width$}  {:<6} {:>6} {:>8} {:>7}  seen", "scene", "", "share", "MB", "ms"));
+    output.say(format_args!(
+        "{:<width$}  {:<6} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8} {:>6}  seen",
+        "scene", "", "share", "after", "slowest", "newcomer", "held kB", "left kB", "ms"
+    ));
 }
 
 /// A line of the table.
 pub(super) fn row(verdict: &Verdict, width: usize) -> String {
-    let Verdict { name, ok, honest_share, peak_rss_mb, ms, needed, seen, faults, .. } = verdict;
-    let word = if *ok { "ok" } else { "FAILED" };
-    let share = honest_share.map_or_else(|| "-".to_owned(), |share| format!("{share:.2}"));
-    let words = if *ok {
-        let seen = needed.keys().map(|name| format!("{name} {}", seen.get(name).copied().unwrap_or_default()));
-        seen.collect::<Vec<_>>().join(", ")
-    } else {
-        faults.join("; ")
+    let word = match (&verdict.void, verdict.ok) {
+        (Some(_), _) => "VOID",
+        (None, true) => "ok",
+        (None, false) => "FAILED",
     };
-    format!("{name:<width$}  {word:<6} {share:>6} {peak_rss_mb:>8.1} {ms:>7}  {words}").trim_end().to_owned()
+    let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{share:.2}"));
+    let words = match &verdict.void {
+        Some(why) => why.clone(),
+        None if verdict.ok => {
+            let count = |name: &String| verdict.seen.get(name).copied().unwrap_or_default();
+            verdict.needed.keys().map(|name| format!("{name} {}", count(name))).collect::<Vec<_>>().join(", ")
+        }
+        None => verdict.faults.join("; "),
+    };
+    let row = format!(
+        "{:<width$}  {word:<6} {:>5} {:>5} {:>8.1} {:>8.1} {:>8} {:>8} {:>6}  {words}",
+        verdict.name,
+        share(verdict.share),
+        share(verdict.share_afterwards),
+        verdict.slowest_ms,
+        verdict.newcomer_slowest_ms,
+        verdict.held / 1000,
+        verdict.left / 1000,
+        verdict.ms,
+    );
+    row.trim_end().to_owned()
 }
 
 /// An event, for programs.

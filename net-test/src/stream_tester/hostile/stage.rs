@@ -1,106 +1,135 @@
-//! One scene in a process of its own: the endpoint under attack and the honest peer, and what is measured of them.
+//! One scene: before the attack, under it, and after it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::time::{MissedTickBehavior, interval};
-use twolane::Limits;
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
-use super::{attacker::Attacker, honest::Honest, judge::Measured, memory::Watch, scenes::Scene, victim::Victim};
-use crate::{cli::Problem, exit::Exit};
+use super::{
+    judge::{Measured, Phase, Window},
+    raid::{Raid, Trouble},
+    scenes::Scene,
+    witness::Witness,
+};
+use crate::{cli::Problem, exit::Exit, output::in_one_line};
 
-/// Turns at first: each is a while without an attack, and one with.
-const TURNS: u32 = 4;
-/// Windows in each while. The median of twelve is spoilt by no single pause of the machine.
-const WINDOWS: u32 = 3;
+/// Windows in each of the three phases. Their number is fixed: to look until a bound is met would be to choose.
+const WINDOWS: u32 = 7;
 /// Before the first window: what is set up once for a connection, and for the memory of a process, is by then.
-const WARM_UP: Duration = Duration::from_millis(300);
-/// How long the last attack may go on until everything has been seen that is to be. Timeouts in scenes are 1 s.
+const WARM_UP: Duration = Duration::from_millis(200);
+/// How long the hostile peers may take until the attack is as it is to stay: 16 endpoints are bound in 50 ms.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the attack may go on until everything has been seen that is to be. Timeouts in scenes are 1 s.
 const UNTIL_SEEN: Duration = Duration::from_secs(15);
-/// How often to look: counters can be asked only.
+/// How long memory may take to come down again. QUIC forgets a connection after three of its timeouts for lost packets,
+/// which are 1 s where no packet was ever answered.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How often to look where nothing announces what is waited for.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long the ends may take: they close whatever is left.
-const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Plays a scene, with windows of `seconds` in all.
-pub(super) async fn play(scene: &'static Scene, seconds: f64) -> Result<Measured, Problem> {
-    let window = Duration::try_from_secs_f64(seconds / f64::from(2 * TURNS * WINDOWS))
-        .ok()
-        .filter(|window| !window.is_zero())
-        .ok_or_else(|| Problem::new(Exit::Usage, "--seconds takes a number above 0"))?;
-    let mut victim = Victim::start((scene.limits)(Limits::default())).await?;
-    let honest = Honest::start(victim.endpoint.ticket()).await?;
-    if scene.bait {
-        victim.bait(honest.id());
-    }
-    let mut attacker = Attacker::start(scene, &victim.endpoint.ticket())?;
-    honest.rate(WARM_UP).await;
-    let since = victim.endpoint.peer(&honest.id()).map(|info| info.since);
-    let memory = Watch::start();
+pub(super) async fn play(scene: &Scene, seconds: f64) -> Result<Measured, Problem> {
+    let window = Duration::try_from_secs_f64(seconds / f64::from(3 * WINDOWS))
+        .map_err(|error| Problem::because(Exit::Usage, "--seconds takes a number above 0", &error))?;
+    let mut watch = Watch { witness: Witness::start(scene).await?, measured: Measured::default() };
+    watch.look(WARM_UP, Phase::Between).await?;
+    watch.windows(window, Phase::Before).await?;
 
-    let mut measured = Measured::default();
-    for turn in 0..2 * TURNS {
-        // One after the other, so that what else the machine does falls on both alike.
-        watch(&honest, window, &mut measured.undisturbed).await;
-        let answer = attacker.attack().await?;
-        watch(&honest, window, &mut measured.attacked).await;
-        note(&mut measured, answer.broke);
-        let enough = turn + 1 >= TURNS && measured.honest_share().is_some_and(|share| share >= scene.share);
-        // A share under its bound is measured for up to twice as long before it is believed; all windows count.
-        let last = enough || turn + 1 == 2 * TURNS || measured.broke.is_some();
-        if last {
-            until_seen(scene, &mut attacker, &victim, &mut measured).await?;
-        }
-        let answer = attacker.rest().await?;
-        note(&mut measured, answer.broke);
-        measured.seen = answer.seen;
-        if last {
-            break;
-        }
+    let raid = Arc::new(Raid::new(watch.witness.ticket.to_addr()));
+    let mut attack = UnderWay::start(scene, &raid);
+    timeout(PATIENCE, attack.is_ready())
+        .await
+        .map_err(|_| Problem::new(Exit::Failure, format!("the hostile peers took over {PATIENCE:?} to attack")))?;
+    watch.look(Duration::ZERO, Phase::Between).await?;
+    watch.windows(window, Phase::Attacked).await?;
+    // What has to be seen is waited for; what is not by then is missing.
+    let (waiting, own) = (Instant::now(), raid.tally.clone());
+    let is_missing = |measured: &Measured| !measured.with(&own.counts()).missing(scene).is_empty();
+    while is_missing(&watch.measured) && waiting.elapsed() < UNTIL_SEEN && !attack.is_over() {
+        watch.look(LOOK, Phase::Between).await?;
     }
-    // And it goes on afterwards.
-    watch(&honest, window, &mut measured.undisturbed).await;
-    measured.seen.extend(victim.counts());
-    (measured.rss_before, measured.rss_peak) = memory.growth();
-    (measured.failed_requests, measured.first_failure) = honest.failures();
-    let info = victim.endpoint.peer(&honest.id());
-    let same = info.is_some_and(|info| Some(info.since) == since && info.connections == 1);
-    measured.reconnected = !(same && honest.is_undisturbed());
-    drop(attacker);
-    honest.end(SHUTDOWN).await;
-    victim.endpoint.shutdown(SHUTDOWN).await;
+    watch.measured.broke = attack.end().await;
+
+    // And it goes on afterwards, and nothing is kept.
+    watch.look(Duration::ZERO, Phase::Between).await?;
+    watch.windows(window, Phase::After).await?;
+    let settling = Instant::now();
+    while watch.measured.heap_left() > scene.left && settling.elapsed() < SETTLE {
+        watch.look(LOOK, Phase::Between).await?;
+    }
+    let Watch { witness, measured } = watch;
+    let ended = witness.end().await;
+    let mut measured = measured.with(&raid.tally.counts());
+    measured.broke = measured.broke.or(ended);
     Ok(measured)
 }
 
-async fn watch(honest: &Honest, window: Duration, rates: &mut Vec<f64>) {
-    for _ in 0..WINDOWS {
-        rates.push(honest.rate(window).await);
-    }
+struct Watch {
+    witness: Witness,
+    measured: Measured,
 }
 
-/// Waits for what has to be seen. What is not by then is missing.
-async fn until_seen(
-    scene: &Scene,
-    attacker: &mut Attacker,
-    victim: &Victim,
-    measured: &mut Measured,
-) -> Result<(), Problem> {
-    let started = Instant::now();
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while started.elapsed() < UNTIL_SEEN && measured.broke.is_none() {
-        let answer = attacker.report().await?;
-        note(measured, answer.broke);
-        measured.seen = answer.seen;
-        measured.seen.extend(victim.counts());
-        if measured.missing(scene).is_empty() {
-            break;
+impl Watch {
+    async fn windows(&mut self, window: Duration, phase: Phase) -> Result<(), Problem> {
+        for _ in 0..WINDOWS {
+            self.look(window, phase).await?;
         }
-        look.tick().await;
+        Ok(())
     }
-    Ok(())
+
+    /// What has happened since the last look, after so long a time.
+    async fn look(&mut self, wait: Duration, phase: Phase) -> Result<(), Problem> {
+        sleep(wait).await;
+        let look = self.witness.look().await?;
+        self.measured.windows.push(Window { phase, look });
+        Ok(())
+    }
 }
 
-/// The first trouble counts.
-fn note(measured: &mut Measured, broke: Option<String>) {
-    measured.broke = measured.broke.take().or(broke);
+/// An attack that is under way.
+struct UnderWay {
+    raid: Arc<Raid>,
+    task: JoinHandle<Trouble>,
+}
+
+impl UnderWay {
+    fn start(scene: &Scene, raid: &Arc<Raid>) -> Self {
+        Self { raid: Arc::clone(raid), task: tokio::spawn((scene.attack)(Arc::clone(raid))) }
+    }
+
+    /// Returns once the attack is as it is to stay, or has broken off.
+    async fn is_ready(&mut self) {
+        let over = async {
+            while !self.task.is_finished() {
+                sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            () = self.raid.ready.cancelled() => {}
+            () = over => {}
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Stops, and closes every connection. The answer is what broke the attack before.
+    async fn end(self) -> Option<String> {
+        self.raid.tally.close();
+        if self.task.is_finished() {
+            let trouble = self.task.await;
+            self.raid.close().await;
+            return Some(trouble.map_or_else(|broke| broke.to_string(), |trouble| in_one_line(&trouble)));
+        }
+        // Before the attack is dropped, and with it lanes that are open: that would finish them.
+        self.raid.close().await;
+        self.task.abort();
+        None
+    }
 }

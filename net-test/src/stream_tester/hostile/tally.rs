@@ -8,10 +8,10 @@ use std::{
     },
 };
 
-use iroh::endpoint::ConnectionError;
+use iroh::endpoint::{ConnectionError, TransportErrorCode};
 
 /// Counts by name.
-pub type Counts = BTreeMap<String, u64>;
+pub(super) type Counts = BTreeMap<String, u64>;
 
 /// Counts that several tasks add to. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -21,12 +21,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// The same counts, to be closed apart.
-    pub(super) fn part(&self) -> Self {
-        Self { counts: Arc::clone(&self.counts), closed: Arc::default() }
-    }
-
-    /// Nothing is added through this one any more. What attackers see of their own end is no finding.
+    /// Nothing is added any more. What attackers see of their own end is no finding.
     pub(super) fn close(&self) {
         self.closed.store(true, Relaxed);
     }
@@ -82,10 +77,21 @@ pub(super) fn answer(code: u8) -> &'static str {
     }
 }
 
+/// Which limit had the answer BUSY, by its text.
+pub(super) fn busy(text: &str) -> &'static str {
+    let limits = [
+        ("wait for their header already", "busy_without_header"),
+        ("wait to be accepted already", "busy_waiting"),
+        ("nobody accepted the stream within", "busy_never_accepted"),
+    ];
+    limits.iter().find(|(words, _)| text.contains(words)).map_or("busy_for_another_reason", |(_, name)| name)
+}
+
 /// What a connection ended with (WIRE.md, section 12).
 pub(super) fn closed(error: &ConnectionError) -> &'static str {
     match error {
         ConnectionError::ApplicationClosed(close) => match close.error_code.into_inner() {
+            0 => "closed_dropped",
             0x100 => "closed_done",
             0x101 => "closed_duplicate",
             0x102 => "closed_replaced",
@@ -96,8 +102,12 @@ pub(super) fn closed(error: &ConnectionError) -> &'static str {
             0x107 => "closed_closed",
             0x108 => "closed_forbidden",
             0x109 => "closed_bad_delegation",
+            0x10a => "closed_not_direct",
             _ => "closed_unknown_code",
         },
+        ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+            "closed_refused"
+        }
         ConnectionError::ConnectionClosed(_) => "closed_by_transport",
         ConnectionError::TimedOut => "closed_idle",
         ConnectionError::Reset => "closed_reset",

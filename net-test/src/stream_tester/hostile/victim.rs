@@ -7,7 +7,7 @@ use tokio::{
     task::AbortHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
-use twolane::{Endpoint, GetStreamError, Limits, Metrics, PublicKey, ServeError, Ticket, XStream};
+use twolane::{Endpoint, GetStreamError, Limits, Metrics, ServeError, Ticket, XStream};
 
 use super::tally::{Counts, Tally};
 use crate::{cli::Problem, exit::Exit};
@@ -51,15 +51,15 @@ impl Victim {
         Ok(Self { endpoint, before, tally: Tally::default(), baiting: None })
     }
 
-    /// Opens streams to whoever connects, other than `honest`.
-    pub(super) fn bait(&mut self, honest: PublicKey) {
+    /// Opens streams to whoever connects and is not one of these.
+    pub(super) fn bait(&mut self, honest: [[u8; 32]; 2]) {
         let (endpoint, tally) = (self.endpoint.clone(), self.tally.clone());
         let task = tokio::spawn(async move {
             let mut tick = interval(BAIT_EVERY);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
-                for peer in endpoint.peers().into_iter().filter(|peer| peer.id != honest) {
+                for peer in endpoint.peers().into_iter().filter(|peer| !honest.contains(peer.id.as_bytes())) {
                     let opened = timeout(BAIT_FOR, endpoint.get_stream(Ticket::new(peer.id), BAIT)).await;
                     tally.one(match opened {
                         Ok(Ok(_)) => "bait_accepted",
@@ -116,11 +116,10 @@ async fn echo(mut stream: XStream) {
     }
 }
 
-/// The counters that scenes look at.
+/// The counters that honest peers do not move.
 fn counted(metrics: &Arc<Metrics>) -> Counts {
     let counters = [
-        ("connections_accepted", metrics.connections_accepted.get()),
-        ("connections_closed", metrics.connections_closed.get()),
+        ("connections_refused", metrics.connections_refused.get()),
         ("delegations_refused", metrics.delegations_refused.get()),
         ("handshakes_failed", metrics.handshakes_failed.get()),
         ("handshakes_refused", metrics.handshakes_refused.get()),

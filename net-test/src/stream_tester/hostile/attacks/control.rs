@@ -27,62 +27,101 @@ const BATCH: usize = 4_096;
 /// Batches a second: 4 MB, of up to 500 frames each.
 const BATCHES: u32 = 1_000;
 /// The same of frames that have to be answered, each of which costs an entry and 8 bytes.
-const WATERMARKS: u32 = 100;
+const WATERMARKS: u32 = 500;
 /// An hour.
 const HOUR: Duration = Duration::from_secs(3_600);
 
 type Running = std::pin::Pin<Box<dyn Future<Output = Trouble> + Send>>;
 
+/// A control stream that costs its sender the connection.
+struct Case {
+    what: &'static str,
+    bytes: Vec<u8>,
+    /// The stream is finished after the bytes; in all others it stays open until the connection is closed, since its end
+    /// would be a reason of its own.
+    finished: bool,
+    closed: &'static str,
+}
+
+impl Case {
+    fn new(what: &'static str, bytes: impl AsRef<[Vec<u8>]>) -> Self {
+        Self { what, bytes: bytes.as_ref().concat(), finished: false, closed: "closed_protocol_violation" }
+    }
+
+    fn finished(self) -> Self {
+        Self { finished: true, ..self }
+    }
+
+    fn closed(self, closed: &'static str) -> Self {
+        Self { closed, ..self }
+    }
+}
+
+fn control() -> Vec<u8> {
+    vec![wire::KIND_CONTROL]
+}
+
+fn greeting() -> Vec<u8> {
+    wire::greeting(&[])
+}
+
 /// Control frames that announce 2^62 - 1 bytes.
 pub(in super::super) fn oversize_frame(raid: Arc<Raid>) -> Running {
-    one_after_the_other(raid, |n| {
-        let frame = [wire::varint(n % 7), wire::OVERSIZE.to_vec()].concat();
-        // In place of HELLO, and after it.
-        if n % 2 == 0 { [vec![wire::KIND_CONTROL], frame].concat() } else { [wire::greeting(&[]), frame].concat() }
-    })
+    let oversize = |kind| [wire::varint(kind), wire::OVERSIZE.to_vec()].concat();
+    let in_place_of_hello = (0..7).map(|kind| Case::new("in place of HELLO", [control(), oversize(kind)]));
+    let after_it = (0..7).map(|kind| Case::new("after HELLO", [greeting(), oversize(kind)]));
+    cases(raid, SecretKey::generate(), in_place_of_hello.chain(after_it).collect())
 }
 
 /// Everything that is no control stream: noise, frames in the wrong place, cut, too short and too long ones, and a
 /// version that is not spoken.
 pub(in super::super) fn garbage(raid: Arc<Raid>) -> Running {
-    one_after_the_other(raid, |n| match n % 6 {
-        // What follows the kind is a frame of an unknown type in place of HELLO.
-        0 => {
-            let noise: [u8; 32] = rand::random();
-            [vec![wire::KIND_CONTROL, 0x3f, 32], noise.to_vec()].concat()
-        }
-        1 => [vec![wire::KIND_CONTROL], wire::pair(wire::WATERMARK, 0, 0)].concat(),
-        2 => [wire::greeting(&[]), wire::frame(wire::GOAWAY, &[])].concat(),
-        3 => [wire::greeting(&[]), wire::frame(wire::CONSUMED, &[0, 0, 0])].concat(),
-        4 => [vec![wire::KIND_CONTROL], wire::hello(9, [7; 16], &[])].concat(),
-        // Finished inside a frame, since the stream is dropped after it.
-        _ => [wire::greeting(&[]), vec![3, 60, 0]].concat(),
-    })
+    let noise: [u8; 32] = rand::random();
+    let before = vec![
+        Case::new("an unknown frame in place of HELLO", [control(), wire::frame(63, &noise)]),
+        Case::new("WATERMARK in place of HELLO", [control(), wire::pair(wire::WATERMARK, 0, 0)]),
+        Case::new("HELLO without its nonce", [control(), wire::frame(wire::HELLO, &[1])]),
+        Case::new(
+            "HELLO with half a limit",
+            [control(), wire::frame(wire::HELLO, &[&[1][..], &[7; 16], &[1]].concat())],
+        ),
+        Case::new("another version", [control(), wire::hello(9, [7; 16], &[])]).closed("closed_version"),
+        Case::new("HELLO, cut by the end of the stream", [greeting()[..9].to_vec()]).finished(),
+        Case::new("GOAWAY without a reason", [greeting(), wire::frame(wire::GOAWAY, &[])]),
+        Case::new("CONSUMED with a byte too many", [greeting(), wire::frame(wire::CONSUMED, &[0, 0, 0])]),
+        Case::new("DRAINED with a byte too few", [greeting(), wire::frame(wire::DRAINED, &[0])]),
+        Case::new("a frame, cut by the end of the stream", [greeting(), vec![3, 60, 0]]).finished(),
+        Case::new("the end of the stream", [greeting()]).finished(),
+    ];
+    cases(raid, SecretKey::generate(), before)
 }
 
-/// HELLO twice.
+/// HELLO twice: another one, and the same.
 pub(in super::super) fn second_hello(raid: Arc<Raid>) -> Running {
-    one_after_the_other(raid, |_| [wire::greeting(&[]), wire::hello(1, rand::random(), &[])].concat())
+    let same = wire::hello(1, [7; 16], &[]);
+    let twice = vec![
+        Case::new("another HELLO", [greeting(), wire::hello(1, rand::random(), &[])]),
+        Case::new("the same HELLO", [control(), same.clone(), same]),
+    ];
+    cases(raid, SecretKey::generate(), twice)
 }
 
 /// Certificates that do not hold: noise, forged, expired, for another node, for another audience.
 pub(in super::super) fn forged_delegation(raid: Arc<Raid>) -> Running {
-    attack(async move {
-        let (key, owner) = (SecretKey::generate(), SecretKey::generate());
-        let certificates = certificates(&key, &owner).map_err(|error| Trouble::Local(error.to_string()))?;
-        let peer = raid.peer_with(key, QuicTransportConfig::builder().build()).await?;
-        raid.ready.cancel();
-        let mut pace = Pace::per_second(CONNECTIONS);
-        for certificate in certificates.iter().cycle() {
-            pace.turn().await;
-            let bytes = [wire::greeting(&[4, 1]), wire::frame(wire::DELEGATION, certificate)].concat();
-            say(&raid, &peer, &bytes).await?;
+    let (key, owner) = (SecretKey::generate(), SecretKey::generate());
+    match certificates(&key, &owner) {
+        Ok(certificates) => {
+            let shown = certificates.into_iter().map(|(what, certificate)| {
+                let frame = wire::frame(wire::DELEGATION, &certificate);
+                Case::new(what, [wire::greeting(&[4, 1]), frame]).closed("closed_bad_delegation")
+            });
+            cases(raid, key, shown.collect())
         }
-        Err(Trouble::Wrong("there are no certificates".to_owned()))
-    })
+        Err(error) => attack(async move { Err(Trouble::Local(error.to_string())) }),
+    }
 }
 
-fn certificates(key: &SecretKey, owner: &SecretKey) -> Result<Vec<Vec<u8>>, IssueError> {
+fn certificates(key: &SecretKey, owner: &SecretKey) -> Result<Vec<(&'static str, Vec<u8>)>, IssueError> {
     let now = SystemTime::now();
     let other = SecretKey::generate().public_key();
     let for_node = |node| Ok::<_, IssueError>(Delegation::build(node).scopes("*".parse()));
@@ -94,36 +133,50 @@ fn certificates(key: &SecretKey, owner: &SecretKey) -> Result<Vec<Vec<u8>>, Issu
     if let Some(at) = forged.len().checked_sub(32) {
         forged[at] ^= 1;
     }
-    Ok(vec![vec![0x55; 200], forged, expired.to_bytes(), elsewhere.to_bytes(), audience.to_bytes()])
+    Ok(vec![
+        ("noise in place of a certificate", vec![0x55; 200]),
+        ("a forged certificate", forged),
+        ("an expired certificate", expired.to_bytes()),
+        ("a certificate for another node", elsewhere.to_bytes()),
+        ("a certificate for another audience", audience.to_bytes()),
+    ])
 }
 
-/// A connection for each of these control streams.
-fn one_after_the_other(raid: Arc<Raid>, bytes: fn(u64) -> Vec<u8>) -> Running {
+/// A connection for each of these control streams, one after the other and again.
+fn cases(raid: Arc<Raid>, key: SecretKey, cases: Vec<Case>) -> Running {
     attack(async move {
-        let peer = raid.peer().await?;
+        let peer = raid.peer_with(key, QuicTransportConfig::builder().build()).await?;
         raid.ready.cancel();
         let mut pace = Pace::per_second(CONNECTIONS);
-        for n in 0.. {
-            pace.turn().await;
-            say(&raid, &peer, &bytes(n)).await?;
+        loop {
+            for case in &cases {
+                pace.turn().await;
+                say(&raid, &peer, case).await?;
+            }
+            raid.tally.one("rounds");
         }
-        Err(Trouble::Wrong("the numbers ran out".to_owned()))
     })
 }
 
 /// Says it on a connection of its own, and waits for the end of that.
-async fn say(raid: &Raid, peer: &iroh::Endpoint, bytes: &[u8]) -> Going<()> {
+async fn say(raid: &Raid, peer: &iroh::Endpoint, case: &Case) -> Going<()> {
+    let Case { what, bytes, finished, closed } = case;
     let said = async {
         let connection = raid.connect(peer).await?;
         let mut control = connection.open_uni().await?;
         control.write_all(bytes).await?;
-        let _ = control.finish();
-        raid.closed(&connection).await
+        if *finished {
+            let _ = control.finish();
+        }
+        raid.closed_with(&connection, what, closed).await
     };
-    // It may be closed while it is being said.
     match said.await {
-        Ok(()) => Ok(()),
-        Err(trouble) => raid.turned_away(trouble),
+        // It may be closed while it is being said.
+        Err(trouble) => match trouble.connection_error() {
+            Some(error) => raid.ended_with(error, what, closed),
+            None => Err(trouble),
+        },
+        said => said,
     }
 }
 
@@ -159,6 +212,7 @@ fn batches(raid: Arc<Raid>, per_second: u32, frames: fn(u64) -> Vec<Vec<u8>>) ->
             let written = timeout(PATIENCE, control.write_all(&frames.concat())).await;
             soon(written, "the control stream stands still")??;
             raid.tally.add("frames", frames.len() as u64);
+            raid.tally.add("bytes", frames.iter().map(|frame| frame.len() as u64).sum());
             if n % 50 == 0 {
                 raid.is_served(&connection).await?;
             }

@@ -36,7 +36,7 @@ pub(in super::super) fn forged_pairings(raid: Arc<Raid>) -> Running {
         raid.ready.cancel();
         let ended = data_lane + 8;
         let names = [data_lane, u64::from(first.id()), 2, 1, ended, wire::MAX, 3, wire::MAX - 3];
-        let flooding = raid.flood(&connection, FLOOD, true, move |n| {
+        let flooding = raid.flood(&connection, FLOOD, move |n| {
             // In turn; each with a fatal record, which would end whatever it were paired with.
             let name = names[usize::try_from(n).unwrap_or_default() % names.len()];
             let fatal = wire::block(&[&[1, 7, 0], &wire::block(b"forged")[..], &[0]].concat());
@@ -64,7 +64,7 @@ pub(in super::super) fn orphans(raid: Arc<Raid>) -> Running {
         let records = wire::warning(16_000);
         loop {
             let bytes = |n: u64| [wire::error_lane(4_000_000 + 4 * n), records.clone()].concat();
-            raid.flood(&connection, HEAVY, true, bytes).await?;
+            raid.flood(&connection, HEAVY, bytes).await?;
         }
     })
 }
@@ -114,7 +114,7 @@ pub(in super::super) fn warnings(raid: Arc<Raid>) -> Running {
         loop {
             pace.turn().await;
             soon(timeout(PATIENCE, errors.write_all(&bunch)).await, "the error lane stands still")??;
-            raid.tally.add("warnings", 21);
+            raid.tally.add("bytes", bunch.len() as u64);
             // They end nothing.
             data.write_all(b"a").await?;
             soon(timeout(PATIENCE, read_exactly(&mut recv, b"a")).await, "the data lane stands still")??;

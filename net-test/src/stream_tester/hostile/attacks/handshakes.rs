@@ -1,6 +1,12 @@
 //! Connections that are not meant to be.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use iroh::{
     EndpointAddr, TransportAddr,
@@ -23,8 +29,10 @@ use crate::stream_tester::hostile::{
 const KEYS: usize = 8;
 /// Handshakes a second in the flood; see `control::CONNECTIONS`.
 const HANDSHAKES: u32 = 50;
-/// How long each stays, without a word: 50 a second, for 800 ms, would be 40 at a time, and one address may have 32.
-const STAY: Duration = Duration::from_millis(800);
+/// How long each stays, without a word: 50 a second, for 1 s, would be 50 at a time.
+const STAY: Duration = Duration::from_secs(1);
+/// One address may have so many at a time (the default of `Limits::handshakes_per_address`).
+const AT_A_TIME: usize = 32;
 /// Handshakes a second that stop half-way.
 const HALF: u32 = 100;
 /// How long those hold on.
@@ -46,17 +54,24 @@ pub(in super::super) fn connect_and_vanish(raid: Arc<Raid>) -> Running {
             peers.push(raid.peer().await?);
         }
         raid.ready.cancel();
-        let (mut pace, mut under_way) = (Pace::per_second(HANDSHAKES), JoinSet::new());
+        let (mut pace, mut under_way, staying) =
+            (Pace::per_second(HANDSHAKES), JoinSet::new(), Arc::<AtomicUsize>::default());
         for peer in peers.into_iter().cycle() {
             pace.turn().await;
-            let flooder = Arc::clone(&raid);
+            let (flooder, staying) = (Arc::clone(&raid), Arc::clone(&staying));
             under_way.spawn(async move {
                 let connection = match flooder.connect(&peer).await {
                     Ok(connection) => connection,
                     // Refused: "closed_by_transport".
                     Err(trouble) => return flooder.turned_away(trouble),
                 };
+                // Counted for less long than at the endpoint, which hears of the end later.
+                let at_a_time = staying.fetch_add(1, Relaxed) + 1;
+                if at_a_time > AT_A_TIME {
+                    return Err(Trouble::Wrong(format!("{at_a_time} handshakes of one address were taken at a time")));
+                }
                 sleep(STAY).await;
+                staying.fetch_sub(1, Relaxed);
                 connection.close(VarInt::from_u32(0), b"");
                 flooder.tally.one("vanished");
                 Ok(())

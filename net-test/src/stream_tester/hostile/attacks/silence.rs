@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{attack, first_trouble};
 use crate::stream_tester::hostile::{
-    raid::{PATIENCE, Raid, Trouble, soon},
+    raid::{PATIENCE, Raid, Trouble, soon, told},
     victim::REQUESTS,
     wire,
 };
@@ -74,6 +74,10 @@ pub(in super::super) fn after_hello(raid: Arc<Raid>) -> Running {
                     let ended = match greeted {
                         // Those that are let in stay.
                         Ok((connection, _control)) => {
+                            // The endpoint's HELLO.
+                            if connection.accept_uni().await.is_ok() {
+                                raid.tally.one("let_in");
+                            }
                             let closed = connection.closed().await;
                             raid.turned_away(closed.into())
                         }
@@ -115,7 +119,7 @@ pub(in super::super) fn slow_headers(raid: Arc<Raid>) -> Running {
                         std::future::pending().await
                     };
                     tokio::select! {
-                        () = raid.told(&mut recv) => {}
+                        told = told(&mut recv) => raid.tally.one(told),
                         () = writing => {}
                     }
                 }

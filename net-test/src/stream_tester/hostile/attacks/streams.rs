@@ -15,11 +15,14 @@ use crate::stream_tester::hostile::{
 
 /// Lanes a second in a flood: each costs both sides some 50 µs, so together they take a fifth of a processor's time.
 const FLOOD: u32 = 1_000;
-/// Where an answer has to be seen for each of the 512 that may wait for their header, within one window.
-const FAST: u32 = 4_000;
 /// A lane that does not open for this long finds that the transport allows no more.
 const BLOCKED: Duration = Duration::from_millis(300);
 
+/// All the lanes that the transport allows (WIRE.md, section 2, with the default of 256 data lanes and the eighth that noq
+/// holds back).
+const ALL: usize = 878;
+/// For how long a lane waits for its header, or its program, in the scenes of [`rounds`].
+pub(in super::super) const WAIT: Duration = Duration::from_secs(1);
 /// Streams that are opened at once, and end at once, by a peer that wants all there are. More than an eighth of 878: the
 /// transport gives places back by the eighth.
 const BUNCH: usize = 128;
@@ -28,36 +31,44 @@ type Running = std::pin::Pin<Box<dyn Future<Output = Trouble> + Send>>;
 
 /// Headers that announce 2^62 - 1 bytes.
 pub(in super::super) fn oversize_header(raid: Arc<Raid>) -> Running {
-    flood(raid, FLOOD, true, |_| [&[wire::KIND_DATA], &wire::OVERSIZE[..]].concat())
+    flood(raid, |_| [&[wire::KIND_DATA], &wire::OVERSIZE[..]].concat())
 }
 
 /// Lanes of kinds that nobody knows.
 pub(in super::super) fn unknown_kinds(raid: Arc<Raid>) -> Running {
     // 0 is no kind of a bidirectional stream.
-    flood(raid, FLOOD, true, |n| wire::varint(if n % 4 == 0 { 0 } else { 3 + n }))
+    flood(raid, |n| wire::varint(if n % 4 == 0 { 0 } else { 3 + n }))
 }
 
 /// Headers for a protocol that nobody serves.
 pub(in super::super) fn unknown_protocol(raid: Arc<Raid>) -> Running {
-    flood(raid, FLOOD, true, |n| wire::header(&format!("unknown-{n}/1")))
+    flood(raid, |n| wire::header(&format!("unknown-{n}/1")))
 }
 
-/// Lanes without a header, as many as the transport allows.
+/// Lanes without a header: 188 more than may wait for theirs, and fewer than the transport allows once it has given back
+/// those of the round before but for an eighth.
 pub(in super::super) fn without_header(raid: Arc<Raid>) -> Running {
-    flood(raid, FAST, false, |_| vec![wire::KIND_DATA])
+    rounds(raid, vec![wire::KIND_DATA], &[("busy_without_header", 188), ("lane_timed_out", 512)])
 }
 
-/// Streams for a program that takes none.
+/// Streams for a program that takes none: 144 more than may wait for it.
 pub(in super::super) fn never_accepted(raid: Arc<Raid>) -> Running {
-    flood(raid, FLOOD, true, |_| wire::header(WAITING))
+    rounds(raid, wire::header(WAITING), &[("busy_waiting", 144), ("busy_never_accepted", 256)])
 }
 
-fn flood(raid: Arc<Raid>, per_second: u32, has_room: bool, bytes: fn(u64) -> Vec<u8>) -> Running {
+fn rounds(raid: Arc<Raid>, bytes: Vec<u8>, expected: &'static [(&'static str, u64)]) -> Running {
+    attack(async move {
+        let (connection, _control) = raid.greet(&raid.peer().await?).await?;
+        raid.rounds(&connection, &bytes, WAIT / 2, expected).await
+    })
+}
+
+fn flood(raid: Arc<Raid>, bytes: fn(u64) -> Vec<u8>) -> Running {
     attack(async move {
         let (connection, _control) = raid.greet(&raid.peer().await?).await?;
         raid.ready.cancel();
         loop {
-            raid.flood(&connection, per_second, has_room, bytes).await?;
+            raid.flood(&connection, FLOOD, bytes).await?;
         }
     })
 }
@@ -106,6 +117,9 @@ pub(in super::super) fn over_the_limit(raid: Arc<Raid>) -> Running {
                 break;
             }
         }
+        if lanes.len() != ALL {
+            return Err(Trouble::Wrong(format!("{} lanes could be open in place of {ALL}", lanes.len())));
+        }
         raid.tally.add("answer_accepted", lanes.len() as u64);
         raid.tally.one("transport_blocked");
         raid.ready.cancel();
@@ -128,6 +142,9 @@ pub(in super::super) fn over_the_limit(raid: Arc<Raid>) -> Running {
                 };
                 lanes.push(held(next).await?);
                 raid.tally.one("served");
+            }
+            if lanes.len() > ALL {
+                return Err(Trouble::Wrong(format!("{} lanes could be open in place of {ALL}", lanes.len())));
             }
         }
     })

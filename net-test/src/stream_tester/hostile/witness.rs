@@ -1,0 +1,206 @@
+//! The process that is measured, and both ends of the pipe to it: the endpoint under attack and the honest peers are in it,
+//! and nothing of the attack.
+
+use std::{
+    cell::OnceCell,
+    env, fmt, fs,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use cpu_time::ProcessTime;
+use peak_alloc::PeakAlloc;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    time::{interval, timeout},
+};
+use twolane::{Limits, Ticket};
+
+use super::{
+    honest::{Honest, Requests},
+    scenes::Scene,
+    tally::Counts,
+    victim::Victim,
+};
+use crate::{
+    cli::Problem,
+    exit::Exit,
+    signals::Signals,
+    stream_tester::{report::print, scale::footprint::Panics},
+};
+
+/// How long the process may take to start, and for an answer: 30 ms, and under 1 ms.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the ends may take: they close whatever is left.
+const SHUTDOWN: Duration = Duration::from_secs(1);
+/// How often the clock and the table of peers are looked at.
+const TICK: Duration = Duration::from_millis(5);
+
+/// What the process saw since the last time that it was asked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Look {
+    pub(super) seconds: f64,
+    /// Processor time of the process in these.
+    pub(super) cpu: f64,
+    /// The honest peer that stays connected.
+    pub(super) stays: Requests,
+    /// The newcomer.
+    pub(super) comes: Requests,
+    /// For how long its threads were ready and had no processor.
+    pub(super) waited: f64,
+    /// By how much a thread that sleeps was woken too late at most, in milliseconds.
+    pub(super) late_ms: f64,
+    /// Bytes of heap now, and at most.
+    pub(super) heap: u64,
+    pub(super) heap_peak: u64,
+    /// Peers that were connected at most.
+    pub(super) peers: u64,
+    /// Panics, since the start.
+    pub(super) panics: u64,
+    /// The honest peer's connection was replaced, since the start.
+    pub(super) reconnected: bool,
+    /// What the endpoint counted, since the start.
+    pub(super) seen: Counts,
+}
+
+/// The process, seen from the one that started it. Dropped, it is killed.
+pub(super) struct Witness {
+    process: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    pub(super) ticket: Ticket,
+}
+
+impl Witness {
+    /// Returns once the endpoint is there and the honest peers are connected.
+    pub(super) async fn start(scene: &Scene) -> Result<Self, Problem> {
+        let failed = |error: &dyn fmt::Display| Problem::new(Exit::Failure, format!("no process to attack: {error}"));
+        let mut process = Command::new(env::current_exe().map_err(|error| failed(&error))?)
+            .args(["hostile", "--witness", scene.name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed(&error))?;
+        let (Some(orders), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err(failed(&"it has no pipes"));
+        };
+        let mut answers = BufReader::new(answers).lines();
+        let ticket = line(&mut answers).await?.parse().map_err(|error| failed(&error))?;
+        Ok(Self { process, orders, answers, ticket })
+    }
+
+    pub(super) async fn look(&mut self) -> Result<Look, Problem> {
+        let unwritten = |error: &dyn fmt::Display| Problem::new(Exit::Failure, format!("the process is gone: {error}"));
+        self.orders.write_all(b"\n").await.map_err(|error| unwritten(&error))?;
+        serde_json::from_str(&line(&mut self.answers).await?).map_err(|error| unwritten(&error))
+    }
+
+    /// Has it end. The answer is what is wrong with how it did.
+    pub(super) async fn end(mut self) -> Option<String> {
+        drop(self.orders);
+        match timeout(PATIENCE, self.process.wait()).await {
+            Ok(Ok(status)) if status.success() => None,
+            Ok(Ok(status)) => Some(format!("the process under attack ended with {status}")),
+            Ok(Err(error)) => Some(format!("the end of the process under attack is not known: {error}")),
+            Err(_) => Some(format!("the process under attack did not end within {PATIENCE:?}")),
+        }
+    }
+}
+
+async fn line(answers: &mut Lines<BufReader<ChildStdout>>) -> Result<String, Problem> {
+    let problem = |words: String| Problem::new(Exit::Failure, format!("the process under attack {words}"));
+    let line = timeout(PATIENCE, answers.next_line()).await;
+    let line = line.map_err(|_| problem(format!("did not answer within {PATIENCE:?}")))?;
+    line.map_err(|error| problem(format!("cannot be read: {error}")))?.ok_or_else(|| problem("has ended".to_owned()))
+}
+
+/// The process, from inside: answers each line until there are no more.
+pub(super) async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Problem> {
+    let panics = Panics::watch();
+    let mut victim = Victim::start((scene.limits)(Limits::default())).await?;
+    let honest = Honest::start(&victim.endpoint.ticket()).await?;
+    if scene.bait {
+        victim.bait([*honest.id().as_bytes(), honest.newcomer()]);
+    }
+    let since = OnceCell::new();
+    let (late, peers) = (lateness(), Arc::new(AtomicU64::new(0)));
+    let (endpoint, most) = (victim.endpoint.clone(), Arc::clone(&peers));
+    let watching = tokio::spawn(async move {
+        let mut tick = interval(TICK);
+        loop {
+            tick.tick().await;
+            most.fetch_max(endpoint.peers().len() as u64, Relaxed);
+        }
+    });
+    print(&victim.endpoint.ticket().to_string());
+    let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    let (mut asked, mut cpu, mut waited_before) = (Instant::now(), ProcessTime::now(), waited());
+    loop {
+        let order = tokio::select! {
+            exit = signals.asked() => return Ok(exit),
+            order = orders.next_line() => order,
+        };
+        // Whoever started this process is gone, or done with it.
+        let Ok(Some(_)) = order else { break };
+        let (stays, comes) = honest.look();
+        let now = victim.endpoint.peer(&honest.id());
+        let same = now.is_some_and(|info| *since.get_or_init(|| info.since) == info.since && info.connections == 1);
+        let look = Look {
+            seconds: asked.elapsed().as_secs_f64(),
+            cpu: cpu.elapsed().as_secs_f64(),
+            waited: (waited() - waited_before).max(0.0),
+            stays,
+            comes,
+            late_ms: late.swap(0, Relaxed) as f64 / 1e3,
+            heap: PeakAlloc.current_usage() as u64,
+            heap_peak: PeakAlloc.peak_usage() as u64,
+            peers: peers.swap(0, Relaxed),
+            panics: panics.count(),
+            reconnected: !(same && honest.is_undisturbed()),
+            seen: victim.counts(),
+        };
+        PeakAlloc.reset_peak_usage();
+        (asked, cpu, waited_before) = (Instant::now(), ProcessTime::now(), waited());
+        let text = serde_json::to_string(&look)
+            .map_err(|error| Problem::because(Exit::Failure, "the answer cannot be written", &error))?;
+        print(&text);
+    }
+    watching.abort();
+    honest.end(SHUTDOWN).await;
+    victim.endpoint.shutdown(SHUTDOWN).await;
+    Ok(Exit::Done)
+}
+
+/// The latest that a thread of its own was woken since it was last asked, in microseconds. A runtime whose threads are
+/// blocked does not hold it up; a machine that has no time for this process does.
+fn lateness() -> Arc<AtomicU64> {
+    let worst = Arc::new(AtomicU64::new(0));
+    let seen = Arc::downgrade(&worst);
+    thread::spawn(move || {
+        while let Some(worst) = seen.upgrade() {
+            let before = Instant::now();
+            thread::sleep(TICK);
+            let late = before.elapsed().saturating_sub(TICK);
+            worst.fetch_max(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        }
+    });
+    worst
+}
+
+/// For how long the threads of this process have been ready and had no processor, in seconds, where the system tells.
+fn waited() -> f64 {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
+}
