@@ -13,6 +13,8 @@ pub mod compare;
 pub mod conditions;
 pub mod figures;
 #[cfg(target_os = "linux")]
+pub(crate) mod child;
+#[cfg(target_os = "linux")]
 pub mod lab;
 pub mod speed;
 pub mod stats;

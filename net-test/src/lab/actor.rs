@@ -90,14 +90,12 @@ impl Actor {
         .await
     }
 
-    /// Waits until data takes the direct way, or the relay, after `since_ns`; returns when.
-    pub(super) async fn path(&mut self, direct: bool, since_ns: u64, within: Duration) -> Result<u64, Fault> {
-        let what = if direct { "a direct path" } else { "a relayed path" };
-        self.wait(what, within, |said| match said {
-            Said::Path { direct: now, at_ns } if *now == direct && *at_ns >= since_ns => Some(*at_ns),
+    /// Whether it has said last that data goes directly.
+    pub(super) fn says_direct(&mut self) -> Result<Option<bool>, Fault> {
+        Ok(self.log()?.iter().rev().find_map(|said| match said {
+            Said::Path { direct, .. } => Some(*direct),
             _ => None,
-        })
-        .await
+        }))
     }
 
     /// Asks a peer until it answers, as programs do that are in a hurry; how many tries it took, and when it answered.
@@ -113,12 +111,17 @@ impl Actor {
         Ok((tries, at_ns))
     }
 
-    pub(super) async fn done(&mut self, within: Duration) -> Result<Done, Fault> {
-        self.wait("the end of the conversation", within, |said| match said {
+    /// Ends its conversation.
+    pub(super) async fn stop(&mut self, within: Duration) -> Result<Done, Fault> {
+        self.tell(&Command::Stop).await?;
+        let done = self.wait("the end of the conversation", within, |said| match said {
             Said::Done(done) => Some(done.clone()),
             _ => None,
-        })
-        .await
+        });
+        let done = done.await?;
+        // The next conversation has an end of its own.
+        self.log.retain(|said| !matches!(said, Said::Done(_)));
+        Ok(done)
     }
 
     /// Switches its machine off, as it were.
@@ -155,7 +158,7 @@ impl Actor {
 
     fn take(&mut self, said: Said) -> Result<(), Fault> {
         let fault = match &said {
-            Said::Broken { what, .. } if !self.forgives => Some(Fault::Not(what.clone())),
+            Said::Broken { what, .. } if !self.forgives => Some(Fault::Wrong(what.clone())),
             _ => None,
         };
         self.log.push(said);

@@ -8,6 +8,15 @@ pub(super) enum Fault {
     /// What was to hold did not.
     #[error("{0}")]
     Not(String),
+    /// A program has seen what none may see, however busy the machine is.
+    #[error("{0}")]
+    Wrong(String),
+    /// It held, and took too long.
+    #[error("too slow: {0}")]
+    Slow(String),
+    /// The code that plays the case has panicked.
+    #[error("the case has panicked: {0}")]
+    Panicked(String),
     /// The lab itself failed: a command, a process of its own.
     #[error("the lab failed: {0}")]
     Lab(String),
@@ -25,6 +34,11 @@ impl Fault {
     /// The lab's own failure, with what was being done.
     pub(super) fn lab(what: &str, error: impl std::fmt::Display) -> Self {
         Self::Lab(format!("{what}: {error}"))
+    }
+
+    /// Whether a machine that was too busy may be why.
+    pub(super) fn may_be_late(&self) -> bool {
+        !matches!(self, Self::Wrong(_) | Self::Panicked(_))
     }
 }
 

@@ -3,7 +3,8 @@
 //! Each case has a small internet of its own, made of network namespaces. In it run a relay (TLS, QUIC address
 //! discovery), an iroh-dns-server, and peers, each a process of its own that uses the library as every program does. Two
 //! of them have a conversation: a transfer that is checked by its hash, and requests. What they notice is what counts; how
-//! data went is read from the relay's counters and the kernel's, not from what the peers say.
+//! data went, and since when, is read from the counters of the receiving kernel and of the relay. What the peers say of it has to
+//! agree.
 //!
 //! Namespaces, routers and NATs are made with `ip` and `nft`, as one would by hand. (The crate patchbay does the same, but
 //! impairs links with netem alone, silently without effect where the kernel has none; and what it does beyond that is some
@@ -12,14 +13,19 @@
 //! - `cases`: the ladder, from the easiest network to the worst; `stage` is what most of them have in common;
 //! - `world`: machines, routers and cables; `nat`: what routers do to packets; `link`: links in user space;
 //! - `services`: the relay and the DNS server; `peer`: a peer; `actor`: a peer as the lab sees it;
+//! - `traffic`: which way data went, by what arrives; `counters`: how the kernel is asked;
 //! - `run`: plays and judges; `figures`, `report`: what is measured and said; `fault`: why a case did not hold;
+//! - `bounds`: what is usual, and what is allowed; `lag`: whether the machine was too busy to tell;
 //! - `links`: the table of links, with twolane and raw iroh side by side;
-//! - `needs`: what the machine has to have; `tools`, `netns`, `process`, `parts`: how it is used.
+//! - `needs`: what the machine has to have; `tools`, `netns`, `ping`, `process`, `parts`: how it is used.
 
 mod actor;
+mod bounds;
 mod cases;
+mod counters;
 mod fault;
 mod figures;
+mod lag;
 mod link;
 mod links;
 mod nat;
@@ -27,12 +33,14 @@ mod needs;
 mod netns;
 mod parts;
 mod peer;
+mod ping;
 mod process;
 mod report;
 mod run;
 mod services;
 mod stage;
 mod tools;
+mod traffic;
 mod world;
 
 use std::{ffi::OsString, process::ExitCode, time::Duration};
@@ -61,8 +69,8 @@ Examples:
   lab links
 
 Needs Linux with network namespaces, iproute2, nftables and util-linux; root, or user namespaces. Nothing leaves the
-machine, and nothing is left on it. A case that this machine cannot play is skipped, and says why; with CI=true in the
-environment that is a failure. With --json the last line is the summary. RUST_LOG=twolane=debug shows what goes on inside.
+machine, and nothing is left on it. A case that this machine cannot play is skipped, and says why; one during which it was
+too busy is played again, and void if it was so again. With CI=true in the environment both are failures. With --json the last line is the summary. RUST_LOG=twolane=debug shows what goes on inside.
 
 Exit codes:
     0  every case held that could be played

@@ -7,12 +7,17 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-/// A kind of router.
+/// A kind of router. Whatever the kind: only those who were talked to may answer, from the port that was talked to
+/// (address- and port-dependent filtering), by IPv4 and by IPv6, which is never translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nat {
-    /// A home router: one external port for an internal one, whoever is talked to (endpoint-independent mapping), and only
-    /// those who were talked to may answer (address- and port-dependent filtering).
+    /// A home router: one external port for an internal one, the same if it is free, whoever is talked to
+    /// (endpoint-independent mapping).
     Home,
+    /// The same with an external port that the internal one does not tell.
+    RandomPorts,
+    /// A home router that leads packets for its own external address back inside, to whom that port is mapped.
+    Hairpin,
     /// A router that takes another external port for each address that is talked to (RFC 4787: address- and
     /// port-dependent mapping).
     Symmetric,
@@ -21,6 +26,13 @@ pub(super) enum Nat {
     /// No translation: what is inside may be answered, as with IPv6 at home.
     Firewall,
 }
+
+/// External ports of [`Nat::RandomPorts`], below those that systems take for sockets. It takes one of so many, by a hash of
+/// the address and port inside.
+const RANDOM_PORTS: std::ops::Range<u16> = 20_000..20_064;
+
+/// The table of counters on a machine.
+pub(super) const COUNTERS: &str = "lab";
 
 /// What a machine's addresses are translated to on a router whose mappings were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,30 +46,23 @@ pub(super) struct Rebound {
 }
 
 impl Nat {
-    /// The rules.
-    pub(super) fn rules(self) -> String {
-        self.rules_with(None)
+    /// The rules of a router with this external address.
+    pub(super) fn rules(self, wan: Option<Ipv4Addr>) -> String {
+        self.rules_with(wan, None)
     }
 
     /// The rules, after the router forgot its mappings.
-    pub(super) fn rebound(self, rebound: Rebound) -> String {
-        self.rules_with(Some(rebound))
+    pub(super) fn rebound(self, wan: Option<Ipv4Addr>, rebound: Rebound) -> String {
+        self.rules_with(wan, Some(rebound))
     }
 
-    fn rules_with(self, rebound: Option<Rebound>) -> String {
+    fn rules_with(self, wan: Option<Ipv4Addr>, rebound: Option<Rebound>) -> String {
         let mut rules =
             String::from("table ip nat\ndelete table ip nat\ntable inet filter\ndelete table inet filter\n");
-        let masquerade = match self {
-            Self::Home | Self::NoUdp => Some("masquerade"),
-            Self::Symmetric => Some("masquerade fully-random"),
-            Self::Firewall => None,
-        };
-        if let Some(masquerade) = masquerade {
-            rules.push_str("table ip nat {\n chain post {\n  type nat hook postrouting priority srcnat\n");
-            if let Some(Rebound { inside, port, external }) = rebound {
-                let _ = writeln!(rules, "  oifname wan ip saddr {inside} udp sport {port} masquerade to :{external}");
-            }
-            let _ = writeln!(rules, "  oifname wan {masquerade}\n }}\n}}");
+        if self != Self::Firewall {
+            rules.push_str("table ip nat {\n");
+            self.translate(&mut rules, wan, rebound);
+            rules.push_str("}\n");
         }
         // A packet that is dropped leaves no entry behind. One for a port of the router itself would leave one, and the
         // mapping of those behind it would have to move out of its way: the kernel's habit, and no home router's.
@@ -74,6 +79,31 @@ impl Nat {
         rules.push_str("  tcp flags syn tcp option maxseg size set 1200\n");
         rules.push_str("  iifname wan ct state established,related accept\n  iifname wan drop\n }\n}\n");
         rules
+    }
+
+    fn translate(self, rules: &mut String, wan: Option<Ipv4Addr>, rebound: Option<Rebound>) {
+        let hairpin = wan.filter(|_| self == Self::Hairpin);
+        if let Some(wan) = hairpin {
+            rules.push_str(" map inside {\n  type inet_service : ipv4_addr . inet_service\n  flags dynamic\n  size 1024\n }\n");
+            rules.push_str(" chain pre {\n  type nat hook prerouting priority dstnat\n");
+            let _ = writeln!(rules, "  iifname lan ip daddr {wan} dnat ip to udp dport map @inside\n }}");
+        }
+        rules.push_str(" chain post {\n  type nat hook postrouting priority srcnat\n");
+        if let Some(wan) = hairpin {
+            rules.push_str("  oifname wan meta l4proto udp update @inside { udp sport : ip saddr . udp sport }\n");
+            let _ = writeln!(rules, "  oifname lan ct status dnat snat to {wan}");
+        }
+        if let Some(Rebound { inside, port, external }) = rebound {
+            let _ = writeln!(rules, "  oifname wan ip saddr {inside} udp sport {port} masquerade to :{external}");
+        }
+        if self == Self::RandomPorts {
+            let ports: Vec<_> = RANDOM_PORTS.enumerate().map(|(n, port)| format!("{n} : {port}")).collect();
+            let (count, ports) = (ports.len(), ports.join(", "));
+            let hash = format!("jhash ip saddr . udp sport mod {count} seed 0x2a map {{ {ports} }}");
+            let _ = writeln!(rules, "  oifname wan meta l4proto udp masquerade to :{hash}");
+        }
+        let random = if self == Self::Symmetric { " fully-random" } else { "" };
+        let _ = writeln!(rules, "  oifname wan masquerade{random}\n }}");
     }
 }
 
@@ -92,24 +122,25 @@ pub(super) fn cut(with: &[IpAddr]) -> String {
 /// The end of [`cut`].
 pub(super) const HEAL: &str = "delete table inet cut\n";
 
-/// Counts UDP to and from everybody but the services, on a machine. That is what goes directly.
-pub(super) fn count(services: &[IpAddr]) -> String {
-    let mut rules = String::from(
-        "table inet lab\ndelete table inet lab\ntable inet lab {\n counter direct_out {\n }\n counter direct_in {\n }\n",
-    );
-    for (chain, side, loopback, counter) in
-        [("output", "daddr", "oif", "direct_out"), ("input", "saddr", "iif", "direct_in")]
-    {
-        let _ = writeln!(rules, " chain {chain} {{\n  type filter hook {chain} priority 0\n  {loopback} lo accept");
-        for addr in services {
-            let family = if addr.is_ipv4() { "ip" } else { "ip6" };
-            let _ = writeln!(rules, "  {family} {side} {addr} accept");
-        }
-        // mDNS.
-        let _ = writeln!(rules, "  ip daddr 224.0.0.0/4 accept\n  ip6 daddr ff00::/8 accept");
-        let _ = writeln!(rules, "  meta l4proto udp counter name {counter}\n }}");
+/// Counts what arrives on a machine: `relayed` from the relay, `direct` by UDP from everybody but the services, and of that
+/// `moved`, from the source that this expression picks.
+pub(super) fn count(services: &[IpAddr], moved: Option<&str>) -> String {
+    let mut rules = format!("table inet {COUNTERS}\ndelete table inet {COUNTERS}\ntable inet {COUNTERS} {{\n");
+    for counter in ["relayed", "direct", "moved"] {
+        let _ = writeln!(rules, " counter {counter} {{\n }}");
     }
-    rules.push_str("}\n");
+    rules.push_str(" chain input {\n  type filter hook input priority 0\n  iif lo accept\n");
+    for addr in services {
+        let family = if addr.is_ipv4() { "ip" } else { "ip6" };
+        let _ = writeln!(rules, "  {family} saddr {addr} tcp sport 443 counter name relayed");
+        let _ = writeln!(rules, "  {family} saddr {addr} accept");
+    }
+    // mDNS.
+    rules.push_str("  ip daddr 224.0.0.0/4 accept\n  ip6 daddr ff00::/8 accept\n");
+    if let Some(moved) = moved {
+        let _ = writeln!(rules, "  meta l4proto udp {moved} counter name moved");
+    }
+    rules.push_str("  meta l4proto udp counter name direct\n }\n}\n");
     rules
 }
 
@@ -117,29 +148,37 @@ pub(super) fn count(services: &[IpAddr]) -> String {
 mod tests {
     use super::*;
 
+    const WAN: Option<Ipv4Addr> = Some(Ipv4Addr::new(198, 18, 0, 11));
+
     #[test]
     fn every_router_answers_only_those_who_were_asked() {
-        for nat in [Nat::Home, Nat::Symmetric, Nat::NoUdp, Nat::Firewall] {
-            let rules = nat.rules();
+        for nat in [Nat::Home, Nat::RandomPorts, Nat::Hairpin, Nat::Symmetric, Nat::NoUdp, Nat::Firewall] {
+            let rules = nat.rules(WAN);
             let drops = rules.matches("iifname wan drop").count();
             assert_eq!(drops, 2, "{rules}");
-            assert_eq!(rules.matches('{').count(), rules.matches('}').count());
+            assert_eq!(rules.matches('{').count(), rules.matches('}').count(), "{rules}");
         }
     }
 
     #[test]
     fn only_a_firewall_leaves_addresses_as_they_are() {
-        assert!(!Nat::Firewall.rules().contains("masquerade"));
-        assert!(Nat::Home.rules().contains("oifname wan masquerade\n"));
-        assert!(Nat::Symmetric.rules().contains("oifname wan masquerade fully-random\n"));
-        assert!(Nat::NoUdp.rules().contains("meta l4proto udp drop"));
-        assert!(!Nat::Home.rules().contains("udp drop"));
+        assert!(!Nat::Firewall.rules(WAN).contains("masquerade"));
+        assert!(Nat::Home.rules(WAN).contains("oifname wan masquerade\n"));
+        assert!(Nat::Symmetric.rules(WAN).contains("oifname wan masquerade fully-random\n"));
+        assert!(Nat::NoUdp.rules(WAN).contains("meta l4proto udp drop"));
+        assert!(!Nat::Home.rules(WAN).contains("udp drop"));
+    }
+
+    #[test]
+    fn only_a_hairpin_leads_back_inside() {
+        assert!(Nat::Hairpin.rules(WAN).contains("iifname lan ip daddr 198.18.0.11 dnat"));
+        assert!(!Nat::Home.rules(WAN).contains("dnat"));
     }
 
     #[test]
     fn a_router_that_forgot_takes_another_port() {
         let rebound = Rebound { inside: Ipv4Addr::new(10, 0, 1, 2), port: 7, external: 40_000 };
-        let rules = Nat::Home.rebound(rebound);
+        let rules = Nat::Home.rebound(WAN, rebound);
         let (special, general) = (rules.find("masquerade to :40000").unwrap(), rules.find("masquerade\n").unwrap());
         assert!(special < general, "the first rule counts");
     }
@@ -152,13 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_to_the_services_is_not_counted_as_direct() {
-        let rules = count(&["198.18.0.2".parse().unwrap()]);
-        for (accept, counted) in [
-            ("ip daddr 198.18.0.2 accept", "meta l4proto udp counter name direct_out"),
-            ("ip saddr 198.18.0.2 accept", "meta l4proto udp counter name direct_in"),
-        ] {
-            assert!(rules.find(accept).unwrap() < rules.find(counted).unwrap());
-        }
+    fn what_comes_from_the_services_is_not_counted_as_direct() {
+        let rules = count(&["198.18.0.2".parse().unwrap()], Some("udp sport 7"));
+        let at = |part: &str| rules.find(part).expect(part);
+        assert!(at("tcp sport 443 counter name relayed") < at("ip saddr 198.18.0.2 accept"));
+        assert!(at("ip saddr 198.18.0.2 accept") < at("udp sport 7 counter name moved"));
+        assert!(at("counter name moved") < at("udp counter name direct"));
     }
 }

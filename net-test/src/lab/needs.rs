@@ -1,11 +1,11 @@
 //! What the lab needs of the machine, and how it gets namespaces of its own.
 //!
 //! The lab starts itself anew in a network and mount namespace of its own, and in a user namespace if it is not root. Its
-//! `/run`, where `ip netns` keeps names, is its own then: nothing of the machine is touched, two labs do not see each other,
-//! and whatever way the lab ends, the kernel takes everything away with the last process.
+//! `/run`, where `ip netns` keeps names and the lab its files, is its own then: nothing of the machine is touched, two labs
+//! do not see each other, and whatever way the lab ends, the kernel takes everything away with the last process.
 
 use std::{
-    env,
+    env, fs,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
 };
@@ -14,20 +14,27 @@ use nix::unistd::Uid;
 
 use super::{
     fault::Fault,
+    link,
     nat::Nat,
     world::{Family, World},
 };
 
-/// Says that this process is inside already.
-const INSIDE: &str = "TWOLANE_LAB_INSIDE";
-/// Where Debian has `ip` and `nft`, which the path of an ordinary user leaves out.
-const SBIN: &str = "/usr/local/sbin:/usr/sbin:/sbin";
-/// A `/run` of one's own, then the lab.
-const SCRIPT: &str = "mount -t tmpfs tmpfs /run && exec \"$0\" \"$@\"";
+/// What is mounted on the lab's `/run`. Whatever the environment says: where this is missing, this is not the lab's.
+const OWN: &str = "twolane-lab";
+/// A `/run` of one's own, with links to what was in the other one (tools, on some systems, and a user's files); then the lab.
+/// The directory that is covered is reached by its open file.
+const SCRIPT: &str = r#"exec 3</run &&
+mount -t tmpfs -o size=90% twolane-lab /run && mkdir /run/netns /run/outside && mount --rbind /proc/self/fd/3 /run/outside &&
+for name in /run/outside/*; do [ -e "/run/${name##*/}" ] || ln -s "$name" /run/ || exit; done &&
+exec 3<&- && exec "$0" "$@""#;
 
 /// Whether this process has namespaces of its own.
 pub(super) fn are_met_inside() -> bool {
-    env::var_os(INSIDE).is_some()
+    fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| has_own(&mounts))
+}
+
+fn has_own(mounts: &str) -> bool {
+    mounts.lines().any(|line| line.starts_with(&format!("{OWN} /run tmpfs ")))
 }
 
 /// Becomes the same program in namespaces of its own. It returns only if that is impossible here, with the reason.
@@ -53,12 +60,13 @@ pub(super) fn enter() -> String {
         Ok(program) => program,
         Err(error) => return format!("this program cannot be found: {error}"),
     };
-    let error = command().arg(program).args(env::args_os().skip(1)).env(INSIDE, "1").exec();
+    let error = command().arg(program).args(env::args_os().skip(1)).exec();
     format!("the lab cannot be started: {error}")
 }
 
-/// Makes a small world, to see whether the kernel can.
+/// Makes a small world, to see whether the kernel can. Routers are at the end of links in user space.
 pub(super) async fn probe() -> Result<(), String> {
+    link::available()?;
     let made = async {
         let mut world = World::new(Family::Dual).await?;
         world.router(Nat::Symmetric, Family::Dual).await?;
@@ -83,6 +91,30 @@ fn has(tool: &str) -> bool {
     run.is_ok_and(|status| status.success())
 }
 
+/// The path, and the directories of `ip` and `nft` beside its own, which the path of an ordinary user leaves out on Debian.
 fn path() -> String {
-    format!("{}:{SBIN}", env::var("PATH").unwrap_or_default())
+    with_sbin(&env::var("PATH").unwrap_or_default())
+}
+
+fn with_sbin(path: &str) -> String {
+    let sbin = path.split(':').filter_map(|dir| dir.strip_suffix("/bin")).map(|dir| format!(":{dir}/sbin"));
+    path.to_owned() + &sbin.collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_of_the_lab_s_own_is_inside() {
+        assert!(has_own("proc /proc proc rw 0 0\ntwolane-lab /run tmpfs rw,relatime 0 0\n"));
+        assert!(!has_own("tmpfs /run tmpfs rw 0 0\ntwolane-lab /mnt tmpfs rw 0 0\n"));
+        assert!(!are_met_inside(), "tests are not played inside");
+    }
+
+    #[test]
+    fn programs_of_the_system_are_looked_for_beside_those_of_the_path_alone() {
+        assert_eq!(with_sbin("/usr/bin:/bin:/opt/x"), "/usr/bin:/bin:/opt/x:/usr/sbin:/sbin");
+        assert_eq!(with_sbin("/nothing/here"), "/nothing/here");
+    }
 }

@@ -1,8 +1,14 @@
 //! A network namespace, and threads inside it.
 
-use std::{fs::File, thread};
+use std::{
+    fs::{self, File},
+    io, thread,
+};
 
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    mount::{MntFlags, umount2},
+    sched::{CloneFlags, setns},
+};
 
 use super::fault::Fault;
 
@@ -17,6 +23,18 @@ impl Netns {
 
     pub(super) fn name(&self) -> &str {
         &self.0
+    }
+
+    /// Takes its name away, if it has one, as `ip netns del` does.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        let path = format!("/run/netns/{}", self.0);
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            _ => {}
+        }
+        // It is not mounted if it was not made to the end.
+        let unmounted = umount2(path.as_str(), MntFlags::MNT_DETACH);
+        fs::remove_file(path).or_else(|error| Err(unmounted.err().map_or(error, io::Error::from)))
     }
 
     /// What `nsenter` calls it.

@@ -24,7 +24,7 @@ pub(super) enum Event {
     /// A case has ended, or was skipped.
     Case(Verdict),
     /// The last line.
-    Summary { passed: usize, failed: usize, skipped: usize, ms: u64 },
+    Summary { passed: usize, failed: usize, skipped: usize, void: usize, ms: u64 },
     /// A line of `--list`.
     Listed { name: String, sentence: String, pair: Option<String> },
 }
@@ -33,9 +33,11 @@ pub(super) enum Event {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Verdict {
     pub(super) name: String,
-    /// It held. A case that was skipped did not.
+    /// It held. A case that was skipped or is void did not.
     pub(super) ok: bool,
     pub(super) skipped: bool,
+    /// The machine was too busy for the case to say anything, twice.
+    pub(super) void: bool,
     #[serde(flatten)]
     pub(super) figures: Figures,
     /// How long the case took.
@@ -83,17 +85,26 @@ impl Report {
     }
 
     fn row(&self, verdict: &Verdict) -> String {
-        let word = match (verdict.skipped, verdict.ok) {
-            (true, _) => "skipped",
-            (_, true) => "ok",
-            (_, false) => "FAILED",
+        let word = match verdict {
+            Verdict { skipped: true, .. } => "skipped",
+            Verdict { void: true, .. } => "void",
+            Verdict { ok: true, .. } => "ok",
+            _ => "FAILED",
         };
         let figures = &verdict.figures;
         let time = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
         let kilo = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{}", bytes / 1000));
         let mut words = verdict.why.clone().unwrap_or_default();
-        if let Some(again) = figures.again_ms {
-            add(&mut words, &format!("direct again after {again:.0} ms"));
+        for (what, ms) in [
+            ("relayed", figures.relayed_ms),
+            ("from elsewhere", figures.moved_ms),
+            ("direct again", figures.again_ms),
+            ("online", figures.online_ms),
+            ("answered", figures.answered_ms),
+        ] {
+            if let Some(ms) = ms {
+                add(&mut words, &format!("{what} after {ms:.0} ms"));
+            }
         }
         add(&mut words, figures.note.as_deref().unwrap_or_default());
         format!(
@@ -130,7 +141,7 @@ mod tests {
 
     fn verdict() -> Verdict {
         let figures = Figures { ttfb_ms: Some(12.5), relay_bytes: Some(7_000), ..Figures::default() };
-        Verdict { name: "lossy".into(), ok: true, skipped: false, figures, ms: 9, why: None }
+        Verdict { name: "lossy".into(), ok: true, skipped: false, void: false, figures, ms: 9, why: None }
     }
 
     #[test]
@@ -141,9 +152,9 @@ mod tests {
         assert_eq!(value["ttfb_ms"], 12.5);
         assert_eq!(value["relay_bytes"], 7000);
         assert!(value["direct_ms"].is_null());
-        let summary = Event::Summary { passed: 1, failed: 2, skipped: 3, ms: 4 };
+        let summary = Event::Summary { passed: 1, failed: 2, skipped: 3, void: 4, ms: 5 };
         let text = serde_json::to_string(&summary).unwrap();
-        assert_eq!(text, r#"{"event":"summary","passed":1,"failed":2,"skipped":3,"ms":4}"#);
+        assert_eq!(text, r#"{"event":"summary","passed":1,"failed":2,"skipped":3,"void":4,"ms":5}"#);
     }
 
     #[test]
@@ -153,5 +164,7 @@ mod tests {
         assert!(row.starts_with("lossy  FAILED") && row.ends_with("lost"), "{row}");
         let row = report.row(&Verdict { ok: false, skipped: true, ..verdict() });
         assert!(row.starts_with("lossy  skipped"), "{row}");
+        let row = report.row(&Verdict { ok: false, void: true, ..verdict() });
+        assert!(row.starts_with("lossy  void"), "{row}");
     }
 }

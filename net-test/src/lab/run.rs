@@ -1,19 +1,25 @@
 //! Plays the cases, some at a time, and judges them.
 
 use std::{
-    collections::BTreeMap,
     env,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    bounds,
     cases::{Case, named},
     fault::Fault,
     figures::Figures,
-    link, needs,
+    lag::Lag,
+    needs,
     report::{Event, Report, Verdict},
 };
 use crate::{cli::Problem, exit::Exit, signals::Signals, stream_tester::report::milliseconds};
@@ -21,6 +27,8 @@ use crate::{cli::Problem, exit::Exit, signals::Signals, stream_tester::report::m
 /// How many cases are played at a time. A case moves 0.5 MB/s and mostly waits; with six of them two processors are busy to a
 /// third, and stalls of the machine are not taken for stalls of the network.
 const AT_A_TIME: usize = 6;
+/// A case that meets a longer lag says nothing. Nearly all bounds are longer.
+const BUSY: Duration = Duration::from_millis(200);
 
 /// Plays these cases, and those that they are paired with.
 pub(super) async fn ladder(
@@ -39,105 +47,177 @@ pub(super) async fn ladder(
     let begun = Instant::now();
     report.head();
     let missing = needs::probe().await.err();
+    if let Some(why) = missing {
+        return Ok(nothing(&cases, report, &why));
+    }
+    let lag = Arc::new(Lag::watch());
     let played = tokio::select! {
         exit = signals.asked() => return Err(Problem::new(exit, exit.kind())),
-        played = play(cases, bound, report, missing) => played,
+        played = play(&cases, bound, report, &lag) => played,
     };
-    let count = |is: fn(&Verdict) -> bool| played.iter().filter(|verdict| is(verdict)).count();
-    let passed = count(|verdict| verdict.ok);
-    let skipped = count(|verdict| verdict.skipped);
-    let failed = played.len() - passed - skipped;
+    let tally = Tally::of(&played);
     report.output.say(format_args!(
-        "{passed} held, {failed} failed, {skipped} skipped, in {:.0} s",
+        "{} held, {} failed, {} skipped, {} void, in {:.0} s",
+        tally.passed,
+        tally.failed,
+        tally.skipped,
+        tally.void,
         begun.elapsed().as_secs_f64()
     ));
-    report.event(Event::Summary { passed, failed, skipped, ms: milliseconds(begun.elapsed()) });
-    Ok(exit(failed, skipped))
+    report.event(tally.event(begun.elapsed()));
+    complete(&cases, &played).map_err(|lost| Problem::new(Exit::Failure, lost))?;
+    Ok(tally.exit())
 }
 
 /// A machine on which nothing can be played.
 pub(super) fn nothing(cases: &[&'static Case], report: Report, why: &str) -> Exit {
-    report.head();
-    for case in cases {
-        report.verdict(&skipped(case, why));
+    let played: Vec<_> = cases.iter().map(|case| skipped(case, why)).collect();
+    for verdict in &played {
+        report.verdict(verdict);
     }
-    let skipped = cases.len();
-    report.output.say(format_args!("0 held, 0 failed, {skipped} skipped: {why}"));
-    report.event(Event::Summary { passed: 0, failed: 0, skipped, ms: 0 });
-    exit(0, skipped)
+    let tally = Tally::of(&played);
+    report.output.say(format_args!("0 held, 0 failed, {} skipped: {why}", tally.skipped));
+    report.event(tally.event(Duration::ZERO));
+    tally.exit()
 }
 
-/// In CI a case that is skipped has failed: nobody looks at what is missing there.
-fn exit(failed: usize, skipped: usize) -> Exit {
-    let strict = env::var_os("CI").is_some_and(|ci| ci == "true");
-    if failed > 0 || (strict && skipped > 0) { Exit::Failure } else { Exit::Done }
+/// Every case that was asked for has one verdict.
+fn complete(cases: &[&'static Case], played: &[Verdict]) -> Result<(), String> {
+    let mut asked: Vec<_> = cases.iter().map(|case| case.name).collect();
+    let mut judged: Vec<_> = played.iter().map(|verdict| verdict.name.as_str()).collect();
+    asked.sort_unstable();
+    judged.sort_unstable();
+    if asked == judged { Ok(()) } else { Err(format!("asked for were {asked:?}, and judged {judged:?}")) }
 }
 
-async fn play(cases: Vec<&'static Case>, bound: Duration, report: Report, missing: Option<String>) -> Vec<Verdict> {
-    let links = link::available().err();
-    let mut verdicts = BTreeMap::new();
-    let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.alone);
-    let why = |case: &Case| missing.clone().or_else(|| links.clone().filter(|_| case.links));
-    // What measures the lab's own times is not disturbed by others.
-    for case in alone {
-        let verdict = match why(case) {
-            Some(why) => skipped(case, &why),
-            None => one(case, bound).await,
-        };
-        report.verdict(&verdict);
-        verdicts.insert(case.name, verdict);
-    }
-    let (permits, mut running) = (Arc::new(Semaphore::new(AT_A_TIME)), JoinSet::new());
-    let mut waiting = Vec::new();
-    for case in together {
-        if let Some(why) = why(case) {
-            let verdict = skipped(case, &why);
-            report.verdict(&verdict);
-            verdicts.insert(case.name, verdict);
-            continue;
+/// Each verdict counts once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    void: usize,
+}
+
+impl Tally {
+    fn of(verdicts: &[Verdict]) -> Self {
+        let mut tally = Self::default();
+        for verdict in verdicts {
+            *match verdict {
+                Verdict { skipped: true, .. } => &mut tally.skipped,
+                Verdict { void: true, .. } => &mut tally.void,
+                Verdict { ok: true, .. } => &mut tally.passed,
+                _ => &mut tally.failed,
+            } += 1;
         }
-        let permits = Arc::clone(&permits);
-        running.spawn(async move {
-            let _permit = permits.acquire_owned().await;
-            (case, one(case, bound).await)
-        });
+        tally
     }
-    while let Some(done) = running.join_next().await {
-        let Ok((case, verdict)) = done else { continue };
-        if case.pair.is_some() && verdict.ok {
-            // Judged when its pair is known.
+
+    fn event(self, lasting: Duration) -> Event {
+        let Self { passed, failed, skipped, void } = self;
+        Event::Summary { passed, failed, skipped, void, ms: milliseconds(lasting) }
+    }
+
+    fn exit(self) -> Exit {
+        self.judge(env::var_os("CI").is_some_and(|ci| ci == "true"))
+    }
+
+    /// In CI a case that was not played to the end has failed: nobody looks at why.
+    fn judge(self, strict: bool) -> Exit {
+        let open = self.skipped + self.void;
+        if self.failed > 0 || (strict && open > 0) { Exit::Failure } else { Exit::Done }
+    }
+}
+
+/// Plays them all. A verdict is told when it is final.
+async fn play(cases: &[&'static Case], bound: Duration, report: Report, lag: &Arc<Lag>) -> Vec<Verdict> {
+    let (alone, together): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| case.alone);
+    let (mut verdicts, mut waiting) = (Vec::new(), Vec::new());
+    let mut take = |case: &'static Case, verdict: Verdict| {
+        if verdict.void || (case.pair.is_some() && verdict.ok) {
             waiting.push((case, verdict));
         } else {
             report.verdict(&verdict);
-            verdicts.insert(case.name, verdict);
+            verdicts.push(verdict);
+        }
+    };
+    // What measures the lab's own times is not disturbed by others.
+    for case in alone {
+        take(case, one(case, bound, lag).await);
+    }
+    let (permits, mut running) = (Arc::new(Semaphore::new(AT_A_TIME)), JoinSet::new());
+    for case in together {
+        let (permits, lag) = (Arc::clone(&permits), Arc::clone(lag));
+        running.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            (case, one(case, bound, &lag).await)
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        // One that is lost, though `one` does not panic, is missed when all are counted.
+        if let Ok((case, verdict)) = done {
+            take(case, verdict);
         }
     }
+    // Once more, with the machine for itself.
+    for (case, verdict) in &mut waiting {
+        if verdict.void {
+            *verdict = one(case, bound, lag).await;
+        }
+    }
+    // Pairs need no pair.
+    waiting.sort_by_key(|(case, _)| case.pair.is_some());
     for (case, mut verdict) in waiting {
-        let pair = case.pair.unwrap_or_default();
-        if !verdicts.get(pair).is_some_and(|pair| pair.ok) {
-            verdict.ok = false;
-            verdict.why = Some(format!("proves nothing: {pair} did not go direct on the same harness"));
+        if let Some(pair) = case.pair.filter(|_| verdict.ok) {
+            let pair_verdict = verdicts.iter().find(|verdict| verdict.name == pair);
+            if !pair_verdict.is_some_and(|pair| pair.ok) {
+                verdict.ok = false;
+                verdict.void = pair_verdict.is_some_and(|pair| pair.void);
+                verdict.why = Some(format!("proves nothing: {pair} did not go direct on the same harness"));
+            }
         }
         report.verdict(&verdict);
-        verdicts.insert(case.name, verdict);
+        verdicts.push(verdict);
     }
-    verdicts.into_values().collect()
+    verdicts
 }
 
-async fn one(case: &'static Case, bound: Duration) -> Verdict {
-    let (begun, mut figures) = (Instant::now(), Figures::default());
-    let result = match timeout(bound, (case.run)(&mut figures)).await {
-        Ok(result) => result,
-        Err(_) => Err(Fault::Late { what: "the end of the case".into(), after: bound }),
-    };
+/// Plays a case in a task of its own, whose panic is its fault. The end of the task is the end of the case's world.
+async fn one(case: &'static Case, bound: Duration, lag: &Lag) -> Verdict {
+    let begun = Instant::now();
+    let playing = AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut figures = Figures::default();
+        let played = match timeout(bound, (case.run)(&mut figures)).await {
+            Ok(played) => played,
+            Err(_) => Err(Fault::Late { what: "the end of the case".into(), after: bound }),
+        };
+        (figures, played)
+    }));
+    let (mut figures, played) = playing.await.unwrap_or_else(|error| (Figures::default(), Err(panicked(error))));
+    let played = played.and_then(|()| bounds::check(case.name, &figures));
+    let worst = lag.worst_since(begun);
+    figures.lag_ms = Some(worst.as_micros() as f64 / 1e3);
+    let void = worst > BUSY && played.as_ref().err().is_none_or(Fault::may_be_late);
+    let why = played.err().map(|fault| fault.to_string());
+    let busy = void.then(|| format!("the machine stood still for {worst:?}"));
     Verdict {
         name: case.name.into(),
-        ok: result.is_ok(),
+        ok: why.is_none() && !void,
         skipped: false,
+        void,
         figures,
         ms: milliseconds(begun.elapsed()),
-        why: result.err().map(|fault| fault.to_string()),
+        why: match (busy, why) {
+            (Some(busy), Some(why)) => Some(format!("{busy}; {why}")),
+            (busy, why) => busy.or(why),
+        },
     }
+}
+
+fn panicked(error: JoinError) -> Fault {
+    let Ok(panic) = error.try_into_panic() else { return Fault::Panicked("it was aborted".into()) };
+    let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    Fault::Panicked(words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default())
 }
 
 fn skipped(case: &Case, why: &str) -> Verdict {
@@ -145,8 +225,133 @@ fn skipped(case: &Case, why: &str) -> Verdict {
         name: case.name.into(),
         ok: false,
         skipped: true,
+        void: false,
         figures: Figures::default(),
         ms: 0,
         why: Some(why.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        sync::atomic::{AtomicU32, Ordering::Relaxed},
+    };
+
+    use super::*;
+    use crate::output::Output;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    macro_rules! fake {
+        ($name:literal, $run:expr) => {{
+            const CASE: &Case = &Case::of($name, "a case for the tests", $run);
+            CASE
+        }};
+    }
+
+    fn holds() -> &'static Case {
+        fake!("holds", |_| Box::pin(ready(Ok(()))))
+    }
+
+    fn fails() -> &'static Case {
+        fake!("fails", |_| Box::pin(ready(Err(Fault::Not("it does not hold".into())))))
+    }
+
+    fn panics() -> &'static Case {
+        fake!("panics", |_| Box::pin(async { panic!("at the {}", "disco") }))
+    }
+
+    fn paired(pair: &'static str) -> &'static Case {
+        Box::leak(Box::new(Case { pair: Some(pair), name: "paired", ..*holds() }))
+    }
+
+    async fn played(cases: &[&'static Case], lag: Lag) -> Vec<Verdict> {
+        play(cases, 50 * Duration::from_millis(1), Report::new(Output::new(false, true), 9), &Arc::new(lag)).await
+    }
+
+    fn find<'a>(verdicts: &'a [Verdict], name: &str) -> &'a Verdict {
+        verdicts.iter().find(|verdict| verdict.name == name).expect(name)
+    }
+
+    #[tokio::test]
+    async fn a_case_that_panics_has_failed_and_the_others_are_played() {
+        let cases = [panics(), holds(), fails()];
+        let verdicts = played(&cases, Lag::of(&[])).await;
+        assert_eq!(complete(&cases, &verdicts), Ok(()));
+        let tally = Tally::of(&verdicts);
+        assert_eq!(tally, Tally { passed: 1, failed: 2, ..Tally::default() });
+        assert_eq!(tally.judge(false), Exit::Failure);
+        let why = find(&verdicts, "panics").why.as_deref();
+        assert_eq!(why, Some("the case has panicked: at the disco"));
+    }
+
+    #[tokio::test]
+    async fn a_case_that_does_not_end_is_late_and_what_it_holds_is_dropped() {
+        static HELD: AtomicU32 = AtomicU32::new(0);
+        struct Held;
+        impl Drop for Held {
+            fn drop(&mut self) {
+                HELD.fetch_sub(1, Relaxed);
+            }
+        }
+        let endless = fake!("endless", |_| Box::pin(async {
+            HELD.fetch_add(1, Relaxed);
+            let _held = Held;
+            pending().await
+        }));
+        let verdicts = played(&[endless], Lag::of(&[])).await;
+        assert!(!verdicts[0].ok && verdicts[0].why.as_deref().unwrap().contains("within 50ms"), "{verdicts:?}");
+        assert_eq!(HELD.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_case_proves_nothing_without_its_pair() {
+        for (pair, other, ok) in [("holds", holds(), true), ("fails", fails(), false), ("panics", panics(), false)] {
+            let verdicts = played(&[paired(pair), other], Lag::of(&[])).await;
+            assert_eq!(find(&verdicts, "paired").ok, ok, "{pair}");
+            assert_eq!(verdicts.len(), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_busy_machine_has_disturbed_is_played_again_alone() {
+        static PLAYED: AtomicU32 = AtomicU32::new(0);
+        let counted = fake!("counted", |_| Box::pin(async {
+            PLAYED.fetch_add(1, Relaxed);
+            Ok(())
+        }));
+        // A lag that lasts: the second time is disturbed as well.
+        let later = Instant::now() + 60 * SECOND;
+        let verdicts = played(&[counted, paired("counted")], Lag::of(&[(later, BUSY * 2)])).await;
+        assert_eq!(PLAYED.load(Relaxed), 2);
+        let tally = Tally::of(&verdicts);
+        assert_eq!(tally, Tally { void: 2, ..Tally::default() });
+        assert_eq!((tally.judge(false), tally.judge(true)), (Exit::Done, Exit::Failure));
+    }
+
+    #[tokio::test]
+    async fn no_busy_machine_excuses_a_panic_or_wrong_data() {
+        let wrong = fake!("wrong", |_| Box::pin(ready(Err(Fault::Wrong("what arrived is not what was sent".into())))));
+        let later = Instant::now() + 60 * SECOND;
+        let verdicts = played(&[wrong, panics()], Lag::of(&[(later, BUSY * 2)])).await;
+        assert_eq!(Tally::of(&verdicts), Tally { failed: 2, ..Tally::default() });
+    }
+
+    #[test]
+    fn a_verdict_that_is_missing_or_there_twice_is_noticed() {
+        let verdict = |case| skipped(case, "no reason");
+        let cases = [holds(), fails()];
+        assert!(complete(&cases, &[verdict(holds()), verdict(fails())]).is_ok());
+        assert!(complete(&cases, &[verdict(holds())]).unwrap_err().contains("fails"));
+        assert!(complete(&cases, &[verdict(holds()), verdict(holds())]).is_err());
+    }
+
+    #[test]
+    fn what_is_skipped_fails_in_ci_alone() {
+        let tally = Tally { passed: 3, skipped: 1, ..Tally::default() };
+        assert_eq!((tally.judge(false), tally.judge(true)), (Exit::Done, Exit::Failure));
+        assert_eq!(Tally { passed: 3, ..Tally::default() }.judge(true), Exit::Done);
     }
 }

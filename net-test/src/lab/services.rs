@@ -73,8 +73,8 @@ impl Services {
         let names = [NAME.to_owned(), SERVICES_V4.to_string(), SERVICES_V6.to_string()];
         let made = rcgen::generate_simple_self_signed(names).map_err(|error| Fault::lab("no certificate", error))?;
         let dir = tempfile::Builder::new()
-            .prefix("twolane-lab-")
-            .tempdir()
+            .prefix("services-")
+            .tempdir_in("/run")
             .map_err(|error| Fault::lab("no temporary directory", error))?;
         let config = Config {
             certificate: made.cert.der().to_vec(),

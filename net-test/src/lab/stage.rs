@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     actor::Actor,
     fault::{Fault, ensure},
     figures::{Figures, since},
     nat::Nat,
-    peer::{Command, Config, Reach, Said},
+    peer::{Command, Config, Done, Reach, Said},
     services::Services,
+    traffic::{Traffic, Watch, Way},
     world::{Family, Machine, Router, World},
 };
 use crate::output::now_ns;
@@ -21,8 +22,14 @@ pub(super) const ONLINE: Duration = Duration::from_secs(10);
 /// How long a conversation may take to begin, and to end once it is told to.
 pub(super) const BEGIN: Duration = Duration::from_secs(15);
 pub(super) const END: Duration = Duration::from_secs(15);
-/// How long two peers may take to find a direct path where there is one.
+/// How long two peers may look for a direct path where there is one, before the case is given up.
 pub(super) const DIRECT: Duration = Duration::from_secs(5);
+/// How often is looked whether something has come about.
+const LOOK: Duration = Duration::from_millis(10);
+/// What may arrive directly where no direct path can be: the packets that look for one.
+const PROBES: u64 = 64_000;
+/// What of the data is to have come over the relay first, where only the relay is known: a piece of the transfer.
+const FIRST: u64 = 16_000;
 
 /// A world with services that run.
 pub(super) struct Stage {
@@ -75,33 +82,27 @@ impl Stage {
 
     /// Two peers that the relay knows, and a conversation between them: the first knows the other's key and relay.
     pub(super) async fn talk(&mut self, a: &Machine, b: &Machine) -> Result<Talk, Fault> {
+        self.talk_with(a, b, None).await
+    }
+
+    /// The same. `moved` picks packets that are counted by themselves.
+    pub(super) async fn talk_with(&mut self, a: &Machine, b: &Machine, moved: Option<&str>) -> Result<Talk, Fault> {
         let (a, mut b) = (self.peer("a", a).await?, self.peer("b", b).await?);
         let ticket = b.online(ONLINE).await?;
-        Talk::begin(self, a, b, ticket).await
-    }
-
-    pub(super) async fn end(self) -> Result<(), Fault> {
-        drop(self.services);
-        self.world.end().await
+        let mut talk = Talk::new(self, a, b, moved).await?;
+        talk.begin(&ticket).await?;
+        Ok(talk)
     }
 }
 
-/// How data is to have travelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Nearly all of it over the relay, by the relay's own count.
-    Relayed,
-    /// More than half of it directly, by the kernel's count.
-    Direct,
-    /// Some of it on each, by both counts.
-    Both,
-}
-
-/// A conversation under way.
+/// A conversation under way, and what arrives at the machine that did not begin it.
 pub(super) struct Talk {
     pub(super) a: Actor,
     pub(super) b: Actor,
     pub(super) began_ns: u64,
+    watch: Watch,
+    /// Since when data is expected to go directly.
+    direct_ns: Option<u64>,
     /// What the relay had sent before, since it was started.
     relayed_before: u64,
     /// What relays have sent that were killed since.
@@ -109,54 +110,80 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// Tells `a` to talk to `peer`, and waits until data has gone to and fro.
-    pub(super) async fn begin(stage: &mut Stage, a: Actor, b: Actor, peer: String) -> Result<Self, Fault> {
-        let mut talk = Self::start(stage, a, b, peer).await?;
-        talk.first_byte(BEGIN).await?;
-        Ok(talk)
-    }
-
-    /// The same, without waiting.
-    pub(super) async fn start(stage: &mut Stage, mut a: Actor, b: Actor, peer: String) -> Result<Self, Fault> {
-        a.machine.count_direct(&stage.services.machine.addrs()).await?;
+    /// Two peers that have not spoken. What arrives counts from now on.
+    pub(super) async fn new(stage: &mut Stage, a: Actor, b: Actor, moved: Option<&str>) -> Result<Self, Fault> {
+        let watch = Watch::start(&b.machine, &stage.services.machine.addrs(), moved).await?;
         let relayed_before = stage.services.relayed().await?;
-        let began_ns = now_ns();
-        a.tell(&Command::Talk { peer }).await?;
-        Ok(Self { a, b, began_ns, relayed_before, relayed_by_dead: 0 })
+        let (began_ns, direct_ns) = (now_ns(), None);
+        Ok(Self { a, b, began_ns, watch, direct_ns, relayed_before, relayed_by_dead: 0 })
     }
 
-    pub(super) async fn first_byte(&mut self, within: Duration) -> Result<u64, Fault> {
-        let since_ns = self.began_ns;
-        self.a
-            .wait("a first byte", within, |said| match said {
-                Said::FirstByte { at_ns } if *at_ns >= since_ns => Some(*at_ns),
-                _ => None,
-            })
-            .await
+    /// Asks the peer until it answers, with which the conversation begins.
+    pub(super) async fn ask(&mut self, peer: &str, within: Duration, figures: &mut Figures) -> Result<u64, Fault> {
+        self.began_ns = now_ns();
+        let (tries, answered) = self.a.ask(peer, within).await?;
+        figures.tries = Some(tries);
+        figures.ttfb_ms = Some(since(self.began_ns, answered));
+        Ok(answered)
     }
 
-    /// The first path that data took was the relay's.
-    pub(super) async fn started_relayed(&mut self) -> Result<(), Fault> {
-        let first = self
-            .a
-            .wait("a path", DIRECT, |said| match said {
-                Said::Path { direct, .. } => Some(*direct),
-                _ => None,
-            })
-            .await?;
-        ensure(!first, || "it started directly, though only the key and the relay were known".into())
+    /// Tells `a` to talk to `peer`, and waits until data has gone to and fro.
+    pub(super) async fn begin(&mut self, peer: &str) -> Result<(), Fault> {
+        let told_ns = now_ns();
+        self.a.tell(&Command::Talk { peer: peer.to_owned() }).await?;
+        let first = |said: &Said| match said {
+            Said::FirstByte { at_ns } if *at_ns >= told_ns => Some(()),
+            _ => None,
+        };
+        self.a.wait("a first byte", BEGIN, first).await
+    }
+
+    /// Ends the conversation, and lets the connection be. The next one is begun as the first was.
+    pub(super) async fn pause(&mut self) -> Result<(), Fault> {
+        verify(&self.a.stop(END).await?)
+    }
+
+    /// What has arrived.
+    pub(super) fn traffic(&self) -> std::sync::MutexGuard<'_, Traffic> {
+        self.watch.traffic()
+    }
+
+    /// Waits until data takes this way, after `since_ns`; returns since when.
+    pub(super) async fn way(&mut self, way: Way, since_ns: u64, within: Duration) -> Result<u64, Fault> {
+        let until = Instant::now() + within;
+        loop {
+            self.a.log()?;
+            let took = self.traffic().took(way, since_ns);
+            if let Some(at_ns) = took {
+                self.direct_ns = (way == Way::Direct).then_some(at_ns);
+                return Ok(at_ns);
+            }
+            if Instant::now() >= until {
+                let what = if way == Way::Direct { "data that arrives directly" } else { "data over the relay" };
+                return Err(Fault::Late { what: what.to_owned(), after: within });
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// Data takes a direct path, now or soon.
-    pub(super) async fn direct(&mut self, within: Duration) -> Result<(), Fault> {
-        let last = self.a.log()?.iter().rev().find_map(|said| match said {
-            Said::Path { direct, at_ns } => Some((*direct, *at_ns)),
-            _ => None,
-        });
-        match last {
-            Some((true, _)) => Ok(()),
-            last => self.a.path(true, last.unwrap_or_default().1, within).await.map(drop),
-        }
+    pub(super) async fn direct(&mut self) -> Result<(), Fault> {
+        self.way(Way::Direct, self.began_ns, DIRECT).await.map(drop)
+    }
+
+    /// Data has come over the relay before it came directly.
+    pub(super) fn started_relayed(&self) -> Result<(), Fault> {
+        let first = self.relayed_first();
+        ensure(first.is_some_and(|bytes| bytes >= FIRST), || {
+            format!("before data came directly {} bytes had come over the relay", first.unwrap_or_default())
+        })
+    }
+
+    /// What had come over the relay when data began to come directly.
+    pub(super) fn relayed_first(&self) -> Option<u64> {
+        let traffic = self.traffic();
+        let direct = traffic.at(traffic.took(Way::Direct, self.began_ns)?);
+        Some(direct.since(traffic.at(self.began_ns)).relayed)
     }
 
     /// Lets the conversation go on, and sees that it does.
@@ -165,67 +192,60 @@ impl Talk {
         self.a.log().map(drop)
     }
 
-    /// Lets the conversation go on, in which no data takes a direct path.
-    pub(super) async fn stays_relayed(&mut self, lasting: Duration) -> Result<(), Fault> {
-        self.go_on(lasting).await?;
-        let direct = self.a.log()?.iter().any(|said| matches!(said, Said::Path { direct: true, .. }));
-        ensure(!direct, || "it became direct, where no direct path can be".into())
-    }
-
-    /// How often data has changed its way.
-    pub(super) fn changes(&mut self) -> Result<usize, Fault> {
-        let paths = self.a.log()?.iter().filter(|said| matches!(said, Said::Path { .. })).count();
-        Ok(paths.saturating_sub(1))
+    /// How often data has changed its way since then.
+    pub(super) fn changes(&self, since_ns: u64) -> usize {
+        self.traffic().changes(since_ns)
     }
 
     /// Ends the conversation: what was sent is what arrived, every request was answered, and data went the way that it was
-    /// to go. `stall` is the longest time in which nothing may have moved.
-    pub(super) async fn end(
-        mut self,
-        stage: &mut Stage,
-        figures: &mut Figures,
-        way: Way,
-        stall: Duration,
-    ) -> Result<(), Fault> {
-        let checked = self.check(stage, figures, way, stall).await;
-        figures.read(self.a.log().unwrap_or_default(), self.began_ns);
-        checked?;
-        self.a.end().await?;
-        self.b.end().await
-    }
-
-    async fn check(
-        &mut self,
-        stage: &mut Stage,
-        figures: &mut Figures,
-        way: Way,
-        stall: Duration,
-    ) -> Result<(), Fault> {
+    /// to go.
+    pub(super) async fn end(mut self, stage: &mut Stage, figures: &mut Figures, way: Way) -> Result<(), Fault> {
         // Counted before the end, so that what is counted was part of the conversation.
         let relayed = self.relayed(stage).await?;
-        let direct = self.a.machine.direct_bytes().await?;
-        (figures.relay_bytes, figures.direct_bytes) = (Some(relayed), Some(direct));
-        self.a.tell(&Command::Stop).await?;
-        let done = self.a.done(END).await?;
-        ensure(done.identical, || "what arrived is not what was sent".into())?;
-        ensure(done.requests > 0 && done.bytes > 0, || "nothing was exchanged".into())?;
-        ensure(done.longest_ms <= stall.as_secs_f64() * 1e3, || {
-            let gap = done.gaps.iter().max_by(|a, b| a.ms.total_cmp(&b.ms));
-            let at = gap.map(|gap| since(self.began_ns, gap.at_ns)).unwrap_or_default();
-            format!("nothing moved for {:.0} ms from {at:.0} ms on; {stall:?} is allowed", done.longest_ms)
-        })?;
-        // The counts are of UDP and of relayed packets: the data, its acknowledgements, and what packets cost.
-        let bytes = done.bytes;
-        match way {
-            Way::Relayed => {
-                ensure(relayed >= bytes * 9 / 10, || format!("the relay sent {relayed} bytes of {bytes}"))?;
-                ensure(direct <= bytes / 5, || format!("{direct} bytes went directly, where no direct path can be"))
+        let (all, rest, now, took) = {
+            let traffic = self.traffic();
+            let (began, last) = (traffic.at(self.began_ns), traffic.last());
+            let rest = self.direct_ns.map(|direct_ns| last.since(traffic.at(direct_ns)));
+            (last.since(began), rest, traffic.now(), traffic.took(Way::Direct, self.began_ns))
+        };
+        figures.relay_bytes = Some(relayed);
+        figures.direct_bytes = Some(all.direct);
+        figures.direct_ms = took.map(|at_ns| since(self.began_ns, at_ns));
+        figures.relayed_first_bytes = self.relayed_first();
+        let first = self.a.log()?.iter().find_map(|said| match said {
+            Said::FirstByte { at_ns } if *at_ns >= self.began_ns => Some(*at_ns),
+            _ => None,
+        });
+        figures.ttfb_ms = figures.ttfb_ms.or(first.map(|at_ns| since(self.began_ns, at_ns)));
+        let says_direct = self.a.says_direct()?;
+        let done = self.a.stop(END).await?;
+        figures.read(&done, self.began_ns);
+        verify(&done)?;
+        ensure(now == Some(way), || format!("at the end data went {now:?}, and not {way:?}: {all:?}"))?;
+        match (way, rest) {
+            (Way::Relayed, _) => {
+                ensure(took.is_none() && all.direct <= PROBES, || {
+                    format!("{} bytes arrived directly, where no direct path can be", all.direct)
+                })?;
+                // The counts are of packets: the data, its acknowledgements, and what packets cost.
+                ensure(relayed.min(all.relayed) >= done.bytes * 9 / 10, || {
+                    format!("of {} bytes {} arrived by the relay, which sent {relayed}", done.bytes, all.relayed)
+                })?;
             }
-            Way::Direct => ensure(direct >= bytes / 2, || format!("only {direct} bytes of {bytes} went directly")),
-            Way::Both => ensure(direct >= bytes / 10 && relayed >= bytes / 10, || {
-                format!("of {bytes} bytes {direct} went directly and {relayed} over the relay")
-            }),
+            (Way::Direct, Some(rest)) => ensure(rest.relayed * 10 <= rest.direct, || {
+                format!("since data goes directly {} bytes came so, and {} by the relay", rest.direct, rest.relayed)
+            })?,
+            (Way::Direct, None) => return Err(Fault::Lab("nobody has looked whether data goes directly".into())),
         }
+        // TLS and TCP add to what the relay counts, and so do acknowledgements.
+        ensure(all.relayed <= relayed * 5 / 4 + PROBES, || {
+            format!("the relay sent {relayed} bytes, and {} arrived from it", all.relayed)
+        })?;
+        ensure(says_direct == Some(way == Way::Direct), || {
+            format!("data goes {way:?}, and the peer that sends it says of a direct path: {says_direct:?}")
+        })?;
+        self.a.end().await?;
+        self.b.end().await
     }
 
     /// Kills the relay, whose count is kept.
@@ -240,4 +260,11 @@ impl Talk {
         let now = stage.services.relayed().await?;
         Ok(self.relayed_by_dead + now.saturating_sub(self.relayed_before))
     }
+}
+
+fn verify(done: &Done) -> Result<(), Fault> {
+    if !done.identical {
+        return Err(Fault::Wrong("what arrived is not what was sent".into()));
+    }
+    ensure(done.requests > 0 && done.bytes > 0, || "nothing was exchanged".into())
 }

@@ -53,12 +53,3 @@ pub(super) async fn ip(namespace: Option<&str>, lines: &str) -> Result<(), Fault
 pub(super) async fn nft(namespace: &str, rules: &str) -> Result<(), Fault> {
     run("nsenter", &[&format!("--net=/run/netns/{namespace}"), "nft", "-f", "-"], rules).await.map(drop)
 }
-
-/// An answer of `nft --json`, in a namespace.
-pub(super) async fn nft_list(namespace: &str, args: &[&str]) -> Result<serde_json::Value, Fault> {
-    let enter = format!("--net=/run/netns/{namespace}");
-    let mut all = vec![enter.as_str(), "nft", "--json", "list"];
-    all.extend_from_slice(args);
-    let text = run("nsenter", &all, "").await?;
-    serde_json::from_str(&text).map_err(|error| Fault::lab("nft --json", error))
-}

@@ -12,13 +12,15 @@
 //!  198.18.0.2
 //! ```
 //!
-//! Each world has these addresses to itself, so that cases can be played at the same time.
+//! Each world has these addresses to itself, so that cases can be played at the same time. Between a router and `inet` is a link
+//! with a delay, so that packets cross on their way as they do in the world.
 
 use std::{
     fmt::Write,
-    fs,
+    fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
 };
 
 use super::{
@@ -27,8 +29,11 @@ use super::{
     nat,
     nat::Nat,
     netns::Netns,
-    tools,
+    ping, tools,
 };
+
+/// From a router to the internet, one way: two homes are 120 ms apart, and each 60 ms from the relay, there and back.
+pub(super) const WAN: Duration = Duration::from_millis(30);
 
 /// The services' addresses: the relay, the DNS server.
 pub(super) const SERVICES_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -64,6 +69,8 @@ pub(super) struct Machine {
     /// Where that leads.
     gateway_v4: Option<Ipv4Addr>,
     gateway_v6: Option<Ipv6Addr>,
+    /// Whether others of its network are reached by the gateway alone.
+    isolated: bool,
 }
 
 /// One router.
@@ -87,6 +94,8 @@ pub(super) struct World {
     cables: u32,
     publics: u8,
     inet: Netns,
+    netns: Vec<Netns>,
+    links: Vec<Link>,
 }
 
 impl World {
@@ -96,8 +105,9 @@ impl World {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("w{}", WORLDS.fetch_add(1, Relaxed));
         let inet = Netns::named(format!("{prefix}-inet"));
-        let world = Self { prefix, family, routers: 0, cables: 0, publics: 0, inet: inet.clone() };
-        create(&inet, true).await?;
+        let (netns, links) = (Vec::new(), Vec::new());
+        let mut world = Self { prefix, family, routers: 0, cables: 0, publics: 0, inet, netns, links };
+        let inet = world.namespace("inet", true).await?;
         let mut lines = String::from("link add hub type bridge\nlink set hub up\n");
         if family.v4() {
             lines.push_str("addr add 198.18.0.1/24 dev hub\n");
@@ -111,22 +121,27 @@ impl World {
 
     /// The machine of the services.
     pub(super) async fn services(&mut self) -> Result<Machine, Fault> {
-        self.on_the_internet("srv", 2, self.family, false).await
+        self.on_the_internet("srv", 2, self.family).await
     }
 
     /// A machine with a public address.
     pub(super) async fn public(&mut self, name: &str, family: Family) -> Result<Machine, Fault> {
         self.publics += 1;
-        self.on_the_internet(name, 100 + self.publics, family, false).await
+        self.on_the_internet(name, 100 + self.publics, family).await
     }
 
     /// A router with a public address.
     pub(super) async fn router(&mut self, nat: Nat, family: Family) -> Result<Router, Fault> {
+        self.distant_router(nat, family, WAN).await
+    }
+
+    /// A router that is so far away from the internet.
+    pub(super) async fn distant_router(&mut self, nat: Nat, family: Family, way: Duration) -> Result<Router, Fault> {
         self.routers += 1;
         let number = self.routers;
-        let wan = self.on_the_internet(&format!("r{number}"), 10 + number, family, true).await?;
+        let wan = self.across(number, family, way).await?;
         if family.v6() {
-            let route = format!("route add {}/64 via 2001:db8::{:x}\n", inside_v6(number, 0), 10 + number);
+            let route = format!("route add {}/64 dev r{number}\n", inside_v6(number, 0));
             tools::ip(Some(self.inet.name()), &route).await?;
         }
         self.finish_router(Router { wan, nat, number, inside: [10, 0, number], hosts: 1 }).await
@@ -136,7 +151,7 @@ impl World {
     pub(super) async fn carrier(&mut self, nat: Nat) -> Result<Router, Fault> {
         self.routers += 1;
         let number = self.routers;
-        let wan = self.on_the_internet(&format!("r{number}"), 10 + number, Family::V4, true).await?;
+        let wan = self.across(number, Family::V4, WAN).await?;
         self.finish_router(Router { wan, nat, number, inside: [100, 64, number], hosts: 1 }).await
     }
 
@@ -173,6 +188,7 @@ impl World {
             uplink: "eth0",
             gateway_v4: Some(Ipv4Addr::new(a, b, subnet, 1)),
             gateway_v6: None,
+            isolated: false,
         };
         let near = Plug { netns: router.wan.netns.clone(), interface: format!("far{}", self.cables) };
         let link = join(&far, &near, shape, seed).await?;
@@ -188,6 +204,7 @@ impl World {
             uplink: "eth0",
             gateway_v4: Some(Ipv4Addr::new(10, 99, 0, other)),
             gateway_v6: None,
+            isolated: false,
         };
         let a = end(self.namespace("a", false).await?, 1, 2);
         let b = end(self.namespace("b", false).await?, 2, 1);
@@ -211,19 +228,30 @@ impl World {
         Ok(())
     }
 
-    async fn on_the_internet(&mut self, name: &str, host: u8, family: Family, routes: bool) -> Result<Machine, Fault> {
-        let netns = self.namespace(name, routes).await?;
-        let uplink = if routes { "wan" } else { "eth0" };
-        let machine = Machine {
-            netns,
-            v4: family.v4().then(|| Ipv4Addr::new(198, 18, 0, host)),
-            v6: family.v6().then(|| inside_v6(0, host.into())),
-            uplink,
-            gateway_v4: family.v4().then_some(Ipv4Addr::new(198, 18, 0, 1)),
-            gateway_v6: family.v6().then(|| inside_v6(0, 1)),
-        };
-        let inet = self.inet.clone();
+    async fn on_the_internet(&mut self, name: &str, host: u8, family: Family) -> Result<Machine, Fault> {
+        let netns = self.namespace(name, false).await?;
+        let (machine, inet) = (public_machine(netns, "eth0", host, family), self.inet.clone());
         self.cable(&inet, "hub", &machine).await?;
+        Ok(machine)
+    }
+
+    /// A router's side towards the internet, with a link that was measured.
+    async fn across(&mut self, number: u8, family: Family, way: Duration) -> Result<Machine, Fault> {
+        let netns = self.namespace(&format!("r{number}"), true).await?;
+        let machine = public_machine(netns, "wan", 10 + number, family);
+        let far = Plug { netns: machine.netns.clone(), interface: machine.uplink.to_owned() };
+        let near = Plug { netns: self.inet.clone(), interface: format!("r{number}") };
+        let shape = Shape { delay: way, ..Shape::CABLE };
+        self.links.push(Link::start(&far, &near, shape, number.into())?);
+        let mut lines = format!("link set r{number} up\n");
+        for addr in machine.addrs() {
+            let _ = writeln!(lines, "route add {addr} dev r{number}");
+        }
+        tools::ip(Some(self.inet.name()), &lines).await?;
+        machine.configure().await?;
+        for gateway in machine.gateways() {
+            ping::verify(&machine.netns, &self.inet, gateway, way).await?;
+        }
         Ok(machine)
     }
 
@@ -255,6 +283,7 @@ impl World {
             uplink,
             gateway_v4: family.v4().then(|| Ipv4Addr::new(a, b, c, 1)),
             gateway_v6: family.v6().then(|| inside_v6(router.number, 1)),
+            isolated: false,
         };
         let at = router.wan.netns.clone();
         self.cable(&at, "lan", &machine).await?;
@@ -282,27 +311,39 @@ impl World {
         }
         let name = router.wan.netns.name();
         tools::ip(Some(name), &lines).await?;
-        tools::nft(name, &router.nat.rules()).await?;
+        tools::nft(name, &router.nat.rules(router.wan.v4)).await?;
         Ok(router)
     }
 
-    async fn namespace(&self, name: &str, routes: bool) -> Result<Netns, Fault> {
+    async fn namespace(&mut self, name: &str, routes: bool) -> Result<Netns, Fault> {
         let netns = Netns::named(format!("{}-{name}", self.prefix));
+        // Taken away even if it is not made to the end.
+        self.netns.push(netns.clone());
         create(&netns, routes).await?;
         Ok(netns)
     }
 
-    /// Everything that is still inside loses its network; the namespaces go away with the last process in them.
-    pub(super) async fn end(self) -> Result<(), Fault> {
-        let names = tools::run("ip", &["netns", "list"], "").await?;
-        let own = format!("{}-", self.prefix);
-        let lines: String = names
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .filter(|name| name.starts_with(&own))
-            .map(|name| format!("netns del {name}\n"))
-            .collect();
-        tools::ip(None, &lines).await
+    /// Everything that is still inside loses its network, as it does when a world is dropped; the namespaces go away with the
+    /// last process in them.
+    pub(super) async fn end(mut self) -> Result<(), Fault> {
+        self.remove().map_err(|error| Fault::lab("a namespace cannot be removed", error))
+    }
+
+    /// Of its namespaces.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.netns.iter().map(|netns| netns.name().to_owned()).collect()
+    }
+
+    fn remove(&mut self) -> io::Result<()> {
+        self.links.clear();
+        self.netns.drain(..).map(|netns| netns.remove()).fold(Ok(()), Result::and)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A world that is dropped by a fault, which says more than this would.
+        let _ = self.remove();
     }
 }
 
@@ -312,17 +353,8 @@ impl Machine {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6)).collect()
     }
 
-    /// Counts from now on what goes directly, in [`Machine::direct_bytes`].
-    pub(super) async fn count_direct(&self, services: &[IpAddr]) -> Result<(), Fault> {
-        tools::nft(self.netns.name(), &nat::count(services)).await
-    }
-
-    /// Bytes of UDP that this machine sent to and got from others than the services, by the kernel's count.
-    pub(super) async fn direct_bytes(&self) -> Result<u64, Fault> {
-        let listed = tools::nft_list(self.netns.name(), &["counters"]).await?;
-        let counters = listed["nftables"].as_array().cloned().unwrap_or_default();
-        let bytes: Vec<u64> = counters.iter().filter_map(|entry| entry["counter"]["bytes"].as_u64()).collect();
-        if bytes.len() == 2 { Ok(bytes.iter().sum()) } else { Err(Fault::Lab(format!("odd counters: {listed}"))) }
+    fn gateways(&self) -> Vec<IpAddr> {
+        self.gateway_v4.map(IpAddr::V4).into_iter().chain(self.gateway_v6.map(IpAddr::V6)).collect()
     }
 
     /// Takes the cable out, or puts it in again. What the kernel forgets then is given again.
@@ -335,14 +367,15 @@ impl Machine {
     }
 
     async fn configure(&self) -> Result<(), Fault> {
-        let uplink = self.uplink;
+        let (uplink, [v4, v6]) = (self.uplink, if self.isolated { [32, 128] } else { [24, 64] });
         let mut lines = format!("link set {uplink} up\n");
         if let (Some(addr), Some(gateway)) = (self.v4, self.gateway_v4) {
-            let _ = writeln!(lines, "addr replace {addr}/24 dev {uplink}\nroute replace default via {gateway}");
+            let _ = writeln!(lines, "addr replace {addr}/{v4} dev {uplink}");
+            let _ = writeln!(lines, "route replace default via {gateway} dev {uplink} onlink");
         }
         if let (Some(addr), Some(gateway)) = (self.v6, self.gateway_v6) {
-            let _ = writeln!(lines, "addr replace {addr}/64 dev {uplink} nodad");
-            let _ = writeln!(lines, "route replace default via {gateway} dev {uplink}");
+            let _ = writeln!(lines, "addr replace {addr}/{v6} dev {uplink} nodad");
+            let _ = writeln!(lines, "route replace default via {gateway} dev {uplink} onlink");
         }
         tools::ip(Some(self.netns.name()), &lines).await
     }
@@ -359,9 +392,21 @@ impl Router {
         tools::nft(self.wan.netns.name(), nat::HEAL).await
     }
 
+    /// Forgets a mapping, from now on, when no packet has used it for so long.
+    pub(super) fn forget_after(&self, idle: Duration) -> Result<(), Fault> {
+        let write = || {
+            for name in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
+                fs::write(format!("/proc/sys/net/netfilter/{name}"), idle.as_secs().to_string())?;
+            }
+            Ok(())
+        };
+        let written: io::Result<()> = self.wan.netns.inside(write)?;
+        written.map_err(|error| Fault::lab("a router cannot be told to forget", error))
+    }
+
     /// Forgets all mappings, and maps one port to another one from now on.
     pub(super) async fn rebind(&self, rebound: nat::Rebound) -> Result<(), Fault> {
-        tools::nft(self.wan.netns.name(), &self.nat.rebound(rebound)).await?;
+        tools::nft(self.wan.netns.name(), &self.nat.rebound(self.wan.v4, rebound)).await?;
         // What was masqueraded through an interface is forgotten when that goes down.
         self.wan.set_link(false).await?;
         self.wan.set_link(true).await
@@ -401,6 +446,19 @@ async fn create(netns: &Netns, routes: bool) -> Result<(), Fault> {
         written.map_err(|error| Fault::lab("a router cannot be told to route", error))?;
     }
     Ok(())
+}
+
+/// One that is reached through `inet` alone, since some others are at the end of a link.
+fn public_machine(netns: Netns, uplink: &'static str, host: u8, family: Family) -> Machine {
+    Machine {
+        netns,
+        v4: family.v4().then(|| Ipv4Addr::new(198, 18, 0, host)),
+        v6: family.v6().then(|| inside_v6(0, host.into())),
+        uplink,
+        gateway_v4: family.v4().then_some(Ipv4Addr::new(198, 18, 0, 1)),
+        gateway_v6: family.v6().then(|| inside_v6(0, 1)),
+        isolated: true,
+    }
 }
 
 fn inside_v6(router: u8, host: u16) -> Ipv6Addr {

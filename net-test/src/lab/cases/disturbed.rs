@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     lab::{
@@ -10,32 +10,51 @@ use crate::{
         figures::{Figures, since},
         link::Shape,
         nat::{Nat, Rebound},
-        stage::{DIRECT, Stage, Talk, Way},
-        world::{Family, Router},
+        stage::{ONLINE, Stage, Talk},
+        traffic::Way,
+        world::{Family, Machine, Router, WAN},
     },
     output::now_ns,
 };
 
 const WHILE: Duration = Duration::from_secs(3);
-/// Nothing that matters to data has changed.
-const STALL: Duration = Duration::from_secs(1);
-/// What a path that dies without a word may cost. Raw iroh: 15 s.
-const CUT_STALL: Duration = Duration::from_secs(4);
-/// When a path that is there again has to be used again. Raw iroh: up to 60 s.
+/// When data is not on its way again after so long, the case is given up. Raw iroh takes up to 60 s to go direct again.
 const HEALED: Duration = Duration::from_secs(15);
-/// For how long a relay that restarts is down, and what that may cost in all. Raw iroh: 7 to 14 s when it is down for 4 s.
+/// For how long a relay that restarts is down. Raw iroh stands still for 7 to 14 s when it is down for 4 s.
 const DOWN: Duration = Duration::from_secs(3);
-const RESTART_STALL: Duration = Duration::from_secs(10);
+/// After that data is to flow again for so long.
+const UP: Duration = Duration::from_secs(7);
+/// The external port of a socket whose router has forgotten the first one.
+const REBOUND: u16 = 40_001;
+/// When a router forgets what nobody uses: as the worst of them do. RFC 4787 demands two minutes.
+const FORGETS: Duration = Duration::from_secs(3);
+/// For how long nobody says anything on a connection behind it.
+const IDLE: Duration = Duration::from_secs(8);
 
-/// Two homes and a conversation that goes directly.
-async fn two_homes() -> Result<(Stage, Router, Router, Talk), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (left, a) = stage.home("a", Nat::Home).await?;
-    let (right, b) = stage.home("b", Nat::Home).await?;
-    let mut talk = stage.talk(&a, &b).await?;
-    talk.direct(DIRECT).await?;
-    talk.go_on(WHILE).await?;
-    Ok((stage, left, right, talk))
+/// Two homes.
+struct Homes {
+    stage: Stage,
+    left: Router,
+    right: Router,
+    a: Machine,
+    b: Machine,
+}
+
+impl Homes {
+    async fn new() -> Result<Self, Fault> {
+        let mut stage = Stage::new(Family::V4).await?;
+        let (left, a) = stage.home("a", Nat::Home).await?;
+        let (right, b) = stage.home("b", Nat::Home).await?;
+        Ok(Self { stage, left, right, a, b })
+    }
+
+    /// A conversation that goes directly.
+    async fn talk(&mut self, moved: Option<&str>) -> Result<Talk, Fault> {
+        let mut talk = self.stage.talk_with(&self.a, &self.b, moved).await?;
+        talk.direct().await?;
+        talk.go_on(WHILE).await?;
+        Ok(talk)
+    }
 }
 
 fn addr(router: &Router) -> Result<IpAddr, Fault> {
@@ -43,21 +62,22 @@ fn addr(router: &Router) -> Result<IpAddr, Fault> {
 }
 
 pub(super) async fn cut_and_healed(figures: &mut Figures) -> Result<(), Fault> {
-    let (mut stage, left, right, mut talk) = two_homes().await?;
+    let mut homes = Homes::new().await?;
+    let mut talk = homes.talk(None).await?;
+    let Homes { mut stage, left, right, .. } = homes;
     let cut = now_ns();
     left.cut(&[addr(&right)?]).await?;
     right.cut(&[addr(&left)?]).await?;
-    let relayed = talk.a.path(false, cut, HEALED).await?;
-    figures.note(format!("relayed {:.0} ms after the cut", since(cut, relayed)));
+    let relayed = talk.way(Way::Relayed, cut, HEALED).await?;
+    figures.relayed_ms = Some(since(cut, relayed));
     talk.go_on(WHILE).await?;
     left.heal().await?;
     right.heal().await?;
     let healed = now_ns();
-    let again = talk.a.path(true, healed, HEALED).await?;
+    let again = talk.way(Way::Direct, healed, HEALED).await?;
     figures.again_ms = Some(since(healed, again));
     talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Both, CUT_STALL).await?;
-    stage.end().await
+    talk.end(&mut stage, figures, Way::Direct).await
 }
 
 pub(super) async fn lossy(figures: &mut Figures) -> Result<(), Fault> {
@@ -69,17 +89,15 @@ pub(super) async fn lossy(figures: &mut Figures) -> Result<(), Fault> {
     let (_, b) = stage.home("b", Nat::Home).await?;
     let before = link.there();
     let mut talk = stage.talk(&a, &b).await?;
-    talk.direct(DIRECT).await?;
-    let settled = talk.changes()?;
+    let direct = talk.way(Way::Direct, talk.began_ns, HEALED).await?;
     talk.go_on(Duration::from_secs(12)).await?;
-    let flapped = talk.changes()? - settled;
+    let flapped = talk.changes(direct);
     ensure(flapped == 0, || format!("data changed its way {flapped} times on a path that was there all the time"))?;
     let after = link.there();
     let (lost, packets) = (after.lost - before.lost, after.packets - before.packets);
     ensure(lost * 100 >= packets * 2, || format!("the link lost only {lost} packets of {packets}"))?;
     figures.note(format!("the link lost {lost} packets of {packets} one way"));
-    talk.end(&mut stage, figures, Way::Direct, 2 * STALL).await?;
-    stage.end().await
+    talk.end(&mut stage, figures, Way::Direct).await
 }
 
 pub(super) async fn small_mtu(figures: &mut Figures) -> Result<(), Fault> {
@@ -89,21 +107,20 @@ pub(super) async fn small_mtu(figures: &mut Figures) -> Result<(), Fault> {
     let (a, link) = stage.world.distant_host(&mut left, "a", shape, 4).await?;
     let (_, b) = stage.home("b", Nat::Home).await?;
     let mut talk = stage.talk(&a, &b).await?;
-    talk.direct(DIRECT).await?;
+    talk.direct().await?;
     talk.go_on(WHILE).await?;
     let too_large = link.there().too_large;
     ensure(too_large > 0, || "no packet was too large, so nothing was shown".into())?;
     figures.note(format!("{too_large} packets vanished"));
-    talk.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    talk.end(&mut stage, figures, Way::Direct).await
 }
 
 pub(super) async fn relay_killed(figures: &mut Figures) -> Result<(), Fault> {
-    let (mut stage, _left, _right, mut talk) = two_homes().await?;
-    talk.kill_relay(&mut stage).await?;
+    let mut homes = Homes::new().await?;
+    let mut talk = homes.talk(None).await?;
+    talk.kill_relay(&mut homes.stage).await?;
     talk.go_on(2 * WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    talk.end(&mut homes.stage, figures, Way::Direct).await
 }
 
 pub(super) async fn relay_restarted(figures: &mut Figures) -> Result<(), Fault> {
@@ -111,52 +128,94 @@ pub(super) async fn relay_restarted(figures: &mut Figures) -> Result<(), Fault> 
     let (_, a) = stage.home("a", Nat::Symmetric).await?;
     let (_, b) = stage.home("b", Nat::Symmetric).await?;
     let mut talk = stage.talk(&a, &b).await?;
-    talk.stays_relayed(WHILE).await?;
+    talk.go_on(WHILE).await?;
+    let killed = now_ns();
     talk.kill_relay(&mut stage).await?;
     sleep(DOWN).await;
     stage.services.start().await?;
-    talk.stays_relayed(RESTART_STALL).await?;
-    talk.end(&mut stage, figures, Way::Relayed, RESTART_STALL).await?;
-    stage.end().await
+    let up = now_ns();
+    let again = talk.way(Way::Relayed, up, HEALED).await?;
+    figures.relayed_ms = Some(since(killed, again));
+    talk.go_on(UP).await?;
+    talk.end(&mut stage, figures, Way::Relayed).await
+}
+
+/// Data arrives from another source than before, and none from the old one any more. `moved` was counted since the beginning.
+async fn arrives_from_elsewhere(talk: &mut Talk, changed: u64, figures: &mut Figures) -> Result<(), Fault> {
+    // What was on its way is over then.
+    let over = changed + u64::try_from((4 * WAN).as_nanos()).unwrap_or_default();
+    let until = Instant::now() + HEALED;
+    let moved = loop {
+        talk.go_on(Duration::from_millis(10)).await?;
+        let moved = talk.traffic().moved();
+        if let Some(moved) = moved {
+            break moved;
+        }
+        if Instant::now() >= until {
+            let traffic = talk.traffic();
+            let old = traffic.last().since(traffic.at(over)).direct;
+            return Err(Fault::Not(format!(
+                "nothing arrives from the new address or port, {HEALED:?} after the change, and {old} bytes from the old one"
+            )));
+        }
+    };
+    ensure(moved >= changed, || "data came from the new address or port before it was there".into())?;
+    figures.moved_ms = Some(since(changed, moved));
+    let again = talk.way(Way::Direct, moved.max(over), HEALED).await?;
+    figures.again_ms = Some(since(changed, again));
+    talk.go_on(WHILE).await?;
+    let rest = talk.traffic().last().since(talk.traffic().at(over));
+    let old = rest.direct - rest.moved;
+    ensure(old == 0, || format!("{old} bytes came from the old address or port after the change"))
 }
 
 pub(super) async fn address_change(figures: &mut Figures) -> Result<(), Fault> {
-    let (mut stage, _left, _right, mut talk) = two_homes().await?;
-    let mut cafe = stage.world.router(Nat::Home, Family::V4).await?;
-    let moved = now_ns();
-    stage.world.move_to(&mut talk.a.machine, &mut cafe).await?;
-    // The old path may be kept selected until it is known to be dead: what counts is where data goes.
-    talk.go_on(HEALED).await?;
-    let before = talk.a.machine.direct_bytes().await?;
-    talk.go_on(WHILE).await?;
-    let direct = talk.a.machine.direct_bytes().await? - before;
-    // Half of what the transfer sends meanwhile.
-    ensure(direct > 750_000, || format!("{HEALED:?} after the move only {direct} bytes went directly in {WHILE:?}"))?;
-    if let Ok(again) = talk.a.path(true, moved, Duration::ZERO).await {
-        figures.again_ms = Some(since(moved, again));
-    }
-    // The move takes a second or two, so little of it all goes over the relay.
-    talk.end(&mut stage, figures, Way::Direct, CUT_STALL).await?;
-    stage.end().await
+    let mut homes = Homes::new().await?;
+    let mut cafe = homes.stage.world.router(Nat::Home, Family::V4).await?;
+    let mut talk = homes.talk(Some(&format!("ip saddr {}", addr(&cafe)?))).await?;
+    homes.stage.world.move_to(&mut talk.a.machine, &mut cafe).await?;
+    arrives_from_elsewhere(&mut talk, now_ns(), figures).await?;
+    talk.end(&mut homes.stage, figures, Way::Direct).await
 }
 
 pub(super) async fn nat_rebinding(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (left, a) = stage.home("a", Nat::Home).await?;
     let b = stage.world.public("b", Family::V4).await?;
-    let mut talk = stage.talk(&a, &b).await?;
-    talk.direct(DIRECT).await?;
+    let mut talk = stage.talk_with(&a, &b, Some(&format!("udp sport {REBOUND}"))).await?;
+    talk.direct().await?;
     talk.go_on(WHILE).await?;
     let port = talk.a.sockets.iter().find(|socket| socket.is_ipv4()).map(|socket| socket.port());
     let (Some(inside), Some(port)) = (a.v4, port) else {
         return Err(Fault::Lab("a machine without an address".into()));
     };
-    left.rebind(Rebound { inside, port, external: 40_001 }).await?;
-    talk.go_on(2 * WHILE).await?;
-    let before = talk.a.machine.direct_bytes().await?;
+    let before = now_ns();
+    left.rebind(Rebound { inside, port, external: REBOUND }).await?;
+    arrives_from_elsewhere(&mut talk, before, figures).await?;
+    talk.end(&mut stage, figures, Way::Direct).await
+}
+
+pub(super) async fn idle_mapping(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (left, a) = stage.home("a", Nat::Home).await?;
+    let (right, b) = stage.home("b", Nat::Home).await?;
+    for router in [&left, &right] {
+        router.forget_after(FORGETS)?;
+    }
+    let (a, mut b) = (stage.peer("a", &a).await?, stage.peer("b", &b).await?);
+    let ticket = b.online(ONLINE).await?;
+    let mut talk = Talk::new(&mut stage, a, b, None).await?;
+    talk.begin(&ticket).await?;
+    talk.direct().await?;
+    talk.pause().await?;
+    sleep(IDLE).await;
+    talk.began_ns = now_ns();
+    talk.begin(&ticket).await?;
+    talk.direct().await?;
     talk.go_on(WHILE).await?;
-    let direct = talk.a.machine.direct_bytes().await? - before;
-    ensure(direct > 750_000, || format!("6 s after the rebinding only {direct} bytes went directly in {WHILE:?}"))?;
-    talk.end(&mut stage, figures, Way::Direct, CUT_STALL).await?;
-    stage.end().await
+    let relayed = talk.relayed_first();
+    ensure(relayed.is_some_and(|bytes| bytes == 0), || {
+        format!("after {IDLE:?} without data the first {} bytes came by the relay", relayed.unwrap_or_default())
+    })?;
+    talk.end(&mut stage, figures, Way::Direct).await
 }

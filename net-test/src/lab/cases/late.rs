@@ -10,18 +10,22 @@ use crate::{
         figures::{Figures, since},
         nat::Nat,
         peer::{Command, Said},
-        stage::{DIRECT, ONLINE, Stage, Talk, Way},
+        stage::{ONLINE, Stage, Talk},
+        traffic::Way,
         world::Family,
     },
     output::now_ns,
 };
 
 const WHILE: Duration = Duration::from_secs(3);
-const STALL: Duration = Duration::from_secs(1);
 /// For how long what comes later is not there.
 const LATER: Duration = Duration::from_secs(4);
-/// How long it may take to be used once it is there. A relay is tried again after up to 10 s by iroh.
+/// After so long without being noticed it is given up. A relay is tried again after up to 10 s by iroh.
 const NOTICED: Duration = Duration::from_secs(15);
+
+fn is_online(said: &Said) -> bool {
+    matches!(said, Said::Online { .. })
+}
 
 pub(super) async fn relay_late(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::without_services(Family::V4).await?;
@@ -29,17 +33,16 @@ pub(super) async fn relay_late(figures: &mut Figures) -> Result<(), Fault> {
     let (_, b) = stage.home("b", Nat::Home).await?;
     let (a, mut b) = (stage.peer("a", &a).await?, stage.peer("b", &b).await?);
     sleep(LATER).await;
-    let early = b.log()?.iter().any(|said| matches!(said, Said::Online { .. }));
-    ensure(!early, || "it says that a relay knows it, and there is none".into())?;
+    ensure(!b.log()?.iter().any(is_online), || "it says that a relay knows it, and there is none".into())?;
     stage.services.start().await?;
     let there = now_ns();
     let ticket = b.online(NOTICED).await?;
-    figures.note(format!("online {:.0} ms after the relay came up", since(there, now_ns())));
-    let mut talk = Talk::begin(&mut stage, a, b, ticket).await?;
-    talk.direct(DIRECT).await?;
+    figures.online_ms = Some(since(there, now_ns()));
+    let mut talk = Talk::new(&mut stage, a, b, None).await?;
+    talk.begin(&ticket).await?;
+    talk.direct().await?;
     talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    talk.end(&mut stage, figures, Way::Direct).await
 }
 
 pub(super) async fn network_late(figures: &mut Figures) -> Result<(), Fault> {
@@ -50,17 +53,17 @@ pub(super) async fn network_late(figures: &mut Figures) -> Result<(), Fault> {
     let (mut a, mut b) = (stage.peer("a", &a_machine).await?, stage.peer("b", &b).await?);
     let ticket = b.online(ONLINE).await?;
     sleep(LATER).await;
-    let early = a.log()?.iter().any(|said| matches!(said, Said::Online { .. }));
-    ensure(!early, || "it says that a relay knows it, and has no network".into())?;
+    ensure(!a.log()?.iter().any(is_online), || "it says that a relay knows it, and has no network".into())?;
+    let mut talk = Talk::new(&mut stage, a, b, None).await?;
     a_machine.set_link(true).await?;
     let there = now_ns();
     // It asks at once, as programs do.
-    let (tries, at) = a.ask(&ticket, NOTICED).await?;
-    figures.note(format!("answered {:.0} ms after the cable was in, at try {tries}", since(there, at)));
-    let mut talk = Talk::begin(&mut stage, a, b, ticket).await?;
+    let answered = talk.ask(&ticket, NOTICED, figures).await?;
+    figures.answered_ms = Some(since(there, answered));
+    talk.begin(&ticket).await?;
+    talk.direct().await?;
     talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    talk.end(&mut stage, figures, Way::Direct).await
 }
 
 pub(super) async fn peer_restarted(figures: &mut Figures) -> Result<(), Fault> {
@@ -71,8 +74,9 @@ pub(super) async fn peer_restarted(figures: &mut Figures) -> Result<(), Fault> {
     let key = Some(rand::random());
     let (a, mut b) = (stage.peer("a", &a).await?, stage.peer_with("b", &b, key).await?);
     let ticket = b.online(ONLINE).await?;
-    let mut first = Talk::begin(&mut stage, a, b, ticket.clone()).await?;
-    first.direct(DIRECT).await?;
+    let mut first = Talk::new(&mut stage, a, b, None).await?;
+    first.begin(&ticket).await?;
+    first.direct().await?;
     first.go_on(WHILE).await?;
 
     // It is switched off without a word: `a` does not know, and its transfer hangs.
@@ -82,13 +86,13 @@ pub(super) async fn peer_restarted(figures: &mut Figures) -> Result<(), Fault> {
     let killed = now_ns();
     let mut again = stage.peer_with("b, restarted", &elsewhere, key).await?;
     again.online(ONLINE).await?;
-    let (tries, at) = a.ask(&ticket, NOTICED).await?;
-    figures.note(format!("answered {:.0} ms after it was switched off, at try {tries}", since(killed, at)));
+    let mut second = Talk::new(&mut stage, a, again, None).await?;
+    let answered = second.ask(&ticket, NOTICED, figures).await?;
+    figures.answered_ms = Some(since(killed, answered));
 
-    a.tell(&Command::Stop).await?;
-    let mut second = Talk::begin(&mut stage, a, again, ticket).await?;
-    second.direct(DIRECT).await?;
+    second.a.tell(&Command::Stop).await?;
+    second.begin(&ticket).await?;
+    second.direct().await?;
     second.go_on(WHILE).await?;
-    second.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    second.end(&mut stage, figures, Way::Direct).await
 }

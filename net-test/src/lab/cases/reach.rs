@@ -2,30 +2,39 @@
 
 use std::time::Duration;
 
-use crate::{
-    lab::{
-        fault::{Fault, ensure},
-        figures::{Figures, since},
-        nat::Nat,
-        stage::{DIRECT, ONLINE, Stage, Talk, Way},
-        world::{Family, Machine, World},
-    },
-    output::now_ns,
+use crate::lab::{
+    fault::{Fault, ensure},
+    figures::Figures,
+    nat::Nat,
+    stage::{DIRECT, ONLINE, Stage, Talk},
+    traffic::Way,
+    world::{Family, Machine, World},
 };
 
 /// How long data moves on the direct path, at 0.5 MB/s.
 const WHILE: Duration = Duration::from_secs(3);
-/// Nothing disturbs these networks. A change of the path may cost a round trip or two; what is more than this is seen by
-/// people.
-const STALL: Duration = Duration::from_secs(1);
 
 /// Two machines that know each other by key and relay; the data's path becomes direct.
 async fn becomes_direct(mut stage: Stage, a: &Machine, b: &Machine, figures: &mut Figures) -> Result<(), Fault> {
-    let mut talk = stage.talk(a, b).await?;
-    talk.direct(DIRECT).await?;
+    let talk = stage.talk(a, b).await?;
+    goes_direct(stage, talk, figures).await
+}
+
+async fn goes_direct(mut stage: Stage, mut talk: Talk, figures: &mut Figures) -> Result<(), Fault> {
+    talk.direct().await?;
     talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    talk.end(&mut stage, figures, Way::Direct).await
+}
+
+/// The same, and the first data comes over the relay.
+async fn relayed_first(mut stage: Stage, a: &Machine, b: &Machine, figures: &mut Figures) -> Result<(), Fault> {
+    let mut talk = stage.talk(a, b).await?;
+    talk.direct().await?;
+    talk.started_relayed()?;
+    talk.go_on(WHILE).await?;
+    let changes = talk.changes(talk.began_ns);
+    ensure(changes == 1, || format!("data changed its way {changes} times"))?;
+    talk.end(&mut stage, figures, Way::Direct).await
 }
 
 pub(super) async fn same_network(figures: &mut Figures) -> Result<(), Fault> {
@@ -41,11 +50,9 @@ pub(super) async fn local_only(figures: &mut Figures) -> Result<(), Fault> {
     let b = stage.world.host(&mut router, "b", Family::V4).await?;
     let (a, b) = (Stage::local_peer("a", &a).await?, Stage::local_peer("b", &b).await?);
     let key = b.id52.clone();
-    let mut talk = Talk::begin(&mut stage, a, b, key).await?;
-    talk.direct(DIRECT).await?;
-    talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    let mut talk = Talk::new(&mut stage, a, b, None).await?;
+    talk.begin(&key).await?;
+    goes_direct(stage, talk, figures).await
 }
 
 pub(super) async fn one_home_nat(figures: &mut Figures) -> Result<(), Fault> {
@@ -59,42 +66,63 @@ pub(super) async fn two_home_nats(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (_, a) = stage.home("a", Nat::Home).await?;
     let (_, b) = stage.home("b", Nat::Home).await?;
-    let mut talk = stage.talk(&a, &b).await?;
-    talk.started_relayed().await?;
-    talk.direct(DIRECT).await?;
-    talk.go_on(WHILE).await?;
-    ensure(talk.changes()? == 1, || "data changed its way more than once".into())?;
-    talk.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    relayed_first(stage, &a, &b, figures).await
+}
+
+pub(super) async fn unequal_ways(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let mut near = stage.world.distant_router(Nat::Home, Family::V4, Duration::from_millis(10)).await?;
+    let mut far = stage.world.distant_router(Nat::Home, Family::V4, Duration::from_millis(80)).await?;
+    let a = stage.world.host(&mut near, "a", Family::V4).await?;
+    let b = stage.world.host(&mut far, "b", Family::V4).await?;
+    relayed_first(stage, &a, &b, figures).await
+}
+
+pub(super) async fn random_ports(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (_, a) = stage.home("a", Nat::RandomPorts).await?;
+    let (_, b) = stage.home("b", Nat::RandomPorts).await?;
+    relayed_first(stage, &a, &b, figures).await
+}
+
+/// Two homes behind one carrier.
+pub(super) async fn neighbours(world: &mut World, carrier: Nat) -> Result<(Machine, Machine), Fault> {
+    let mut carrier = world.carrier(carrier).await?;
+    let mut left = world.router_behind(&mut carrier, Nat::Home).await?;
+    let mut right = world.router_behind(&mut carrier, Nat::Home).await?;
+    Ok((world.host(&mut left, "a", Family::V4).await?, world.host(&mut right, "b", Family::V4).await?))
+}
+
+pub(super) async fn hairpin(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (a, b) = neighbours(&mut stage.world, Nat::Hairpin).await?;
+    becomes_direct(stage, &a, &b, figures).await
 }
 
 pub(super) async fn by_key_alone(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (_, a) = stage.home("a", Nat::Home).await?;
     let (_, b) = stage.home("b", Nat::Home).await?;
-    let (mut a, mut b) = (stage.peer("a", &a).await?, stage.peer("b", &b).await?);
+    let (a, mut b) = (stage.peer("a", &a).await?, stage.peer("b", &b).await?);
     b.online(ONLINE).await?;
-    let (key, began) = (b.id52.clone(), now_ns());
+    let key = b.id52.clone();
+    let mut talk = Talk::new(&mut stage, a, b, None).await?;
     // It is published when the relay knows it, and found a little later.
-    let (tries, answered) = a.ask(&key, DIRECT).await?;
-    figures.ttfb_ms = Some(since(began, answered));
-    figures.note(format!("found at try {tries}"));
-    let mut talk = Talk::begin(&mut stage, a, b, key).await?;
-    talk.direct(DIRECT).await?;
-    talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct, STALL).await?;
-    stage.end().await
+    talk.ask(&key, DIRECT, figures).await?;
+    talk.begin(&key).await?;
+    goes_direct(stage, talk, figures).await
 }
 
 pub(super) async fn carrier_nat(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
-    let a = behind_a_carrier(&mut stage.world).await?;
+    let a = behind_a_carrier(&mut stage.world, Nat::Home).await?;
     let (_, b) = stage.home("b", Nat::Home).await?;
     becomes_direct(stage, &a, &b, figures).await
 }
 
-async fn behind_a_carrier(world: &mut World) -> Result<Machine, Fault> {
-    let mut carrier = world.carrier(Nat::Home).await?;
+/// A machine at home, whose carrier translates again.
+pub(super) async fn behind_a_carrier(world: &mut World, carrier: Nat) -> Result<Machine, Fault> {
+    let mut carrier = world.carrier(carrier).await?;
     let mut home = world.router_behind(&mut carrier, Nat::Home).await?;
     world.host(&mut home, "a", Family::V4).await
 }

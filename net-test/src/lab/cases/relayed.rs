@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
+use super::reach;
 use crate::lab::{
     fault::Fault,
     figures::Figures,
     nat::Nat,
-    stage::{Stage, Way},
+    stage::Stage,
+    traffic::Way,
     world::{Family, Machine},
 };
 
 /// Long enough for the second attempt to get through the NATs, which iroh makes after 5 s.
 const WHILE: Duration = Duration::from_secs(8);
-const STALL: Duration = Duration::from_secs(1);
 
 /// Two machines that know each other by key and relay; the data's path stays relayed.
 async fn stays_relayed(mut stage: Stage, a: &Machine, b: &Machine, figures: &mut Figures) -> Result<(), Fault> {
     let mut talk = stage.talk(a, b).await?;
-    talk.stays_relayed(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Relayed, STALL).await?;
-    stage.end().await
+    talk.go_on(WHILE).await?;
+    talk.end(&mut stage, figures, Way::Relayed).await
 }
 
 pub(super) async fn symmetric_one_side(figures: &mut Figures) -> Result<(), Fault> {
@@ -47,5 +47,18 @@ pub(super) async fn ipv4_to_ipv6(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::Dual).await?;
     let (_, a) = stage.home_with("a", Nat::Home, Family::V4).await?;
     let (_, b) = stage.home_with("b", Nat::Firewall, Family::V6).await?;
+    stays_relayed(stage, &a, &b, figures).await
+}
+
+pub(super) async fn symmetric_carrier(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let a = reach::behind_a_carrier(&mut stage.world, Nat::Symmetric).await?;
+    let (_, b) = stage.home("b", Nat::Home).await?;
+    stays_relayed(stage, &a, &b, figures).await
+}
+
+pub(super) async fn no_hairpin(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (a, b) = reach::neighbours(&mut stage.world, Nat::Home).await?;
     stays_relayed(stage, &a, &b, figures).await
 }

@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use twolane::{Endpoint, Event, PathKind, SecretKey};
 
+#[cfg(test)]
+pub(super) use self::messages::Gap;
 pub(super) use self::messages::{Command, Config, Done, Reach, Said};
 use super::{fault::Fault, parts};
 use crate::output::{in_one_line, now_ns};
