@@ -143,9 +143,9 @@ impl Talk {
         verify(&self.a.stop(END).await?)
     }
 
-    /// What has arrived.
-    pub(super) fn traffic(&self) -> std::sync::MutexGuard<'_, Traffic> {
-        self.watch.traffic()
+    /// Looks at what has arrived by now.
+    pub(super) fn look<T>(&self, at: impl FnOnce(&Traffic) -> T) -> T {
+        self.watch.look(at)
     }
 
     /// Waits until data takes this way, after `since_ns`; returns since when.
@@ -153,7 +153,7 @@ impl Talk {
         let until = Instant::now() + within;
         loop {
             self.a.log()?;
-            let took = self.traffic().took(way, since_ns);
+            let took = self.look(|traffic| traffic.took(way, since_ns));
             if let Some(at_ns) = took {
                 self.direct_ns = (way == Way::Direct).then_some(at_ns);
                 return Ok(at_ns);
@@ -181,9 +181,10 @@ impl Talk {
 
     /// What had come over the relay when data began to come directly.
     pub(super) fn relayed_first(&self) -> Option<u64> {
-        let traffic = self.traffic();
-        let direct = traffic.at(traffic.took(Way::Direct, self.began_ns)?);
-        Some(direct.since(traffic.at(self.began_ns)).relayed)
+        self.look(|traffic| {
+            let direct = traffic.at(traffic.took(Way::Direct, self.began_ns)?);
+            Some(direct.since(traffic.at(self.began_ns)).relayed)
+        })
     }
 
     /// Lets the conversation go on, and sees that it does.
@@ -194,7 +195,7 @@ impl Talk {
 
     /// How often data has changed its way since then.
     pub(super) fn changes(&self, since_ns: u64) -> usize {
-        self.traffic().changes(since_ns)
+        self.look(|traffic| traffic.changes(since_ns))
     }
 
     /// Ends the conversation: what was sent is what arrived, every request was answered, and data went the way that it was
@@ -202,12 +203,10 @@ impl Talk {
     pub(super) async fn end(mut self, stage: &mut Stage, figures: &mut Figures, way: Way) -> Result<(), Fault> {
         // Counted before the end, so that what is counted was part of the conversation.
         let relayed = self.relayed(stage).await?;
-        let (all, rest, now, took) = {
-            let traffic = self.traffic();
-            let (began, last) = (traffic.at(self.began_ns), traffic.last());
-            let rest = self.direct_ns.map(|direct_ns| last.since(traffic.at(direct_ns)));
-            (last.since(began), rest, traffic.now(), traffic.took(Way::Direct, self.began_ns))
-        };
+        let (all, rest, now, took) = self.look(|traffic| {
+            let rest = self.direct_ns.map(|direct_ns| traffic.since(direct_ns));
+            (traffic.since(self.began_ns), rest, traffic.now(), traffic.took(Way::Direct, self.began_ns))
+        });
         figures.relay_bytes = Some(relayed);
         figures.direct_bytes = Some(all.direct);
         figures.direct_ms = took.map(|at_ns| since(self.began_ns, at_ns));

@@ -87,6 +87,11 @@ impl Traffic {
         self.0[..self.0.partition_point(|sample| sample.at_ns <= at_ns)].last().copied().unwrap_or_default()
     }
 
+    /// What has arrived since then.
+    pub(super) fn since(&self, at_ns: u64) -> Sample {
+        self.last().since(self.at(at_ns))
+    }
+
     /// When data has begun to take this way, at `since_ns` or later.
     pub(super) fn took(&self, way: Way, since_ns: u64) -> Option<u64> {
         self.windows(since_ns).find(|window| window.way() == Some(way)).and_then(Window::began)
@@ -100,7 +105,7 @@ impl Traffic {
     /// The way of data in the last moments.
     pub(super) fn now(&self) -> Option<Way> {
         let last = self.last();
-        last.since(self.at(last.at_ns.saturating_sub(WINDOW_NS))).way()
+        self.since(last.at_ns.saturating_sub(WINDOW_NS)).way()
     }
 
     /// How often data has changed its way since then.
@@ -166,8 +171,9 @@ impl Watch {
         Ok(Self { traffic, _reading: AbortOnDropHandle::new(reading) })
     }
 
-    pub(super) fn traffic(&self) -> MutexGuard<'_, Traffic> {
-        lock(&self.traffic)
+    /// Looks at what has arrived by now.
+    pub(super) fn look<T>(&self, at: impl FnOnce(&Traffic) -> T) -> T {
+        at(&lock(&self.traffic))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         link::Shape,
         nat::{Nat, Rebound},
         stage::{ONLINE, Stage, Talk},
-        traffic::Way,
+        traffic::{Traffic, Way},
         world::{Family, Machine, Router, WAN},
     },
     output::now_ns,
@@ -147,13 +147,11 @@ async fn arrives_from_elsewhere(talk: &mut Talk, changed: u64, figures: &mut Fig
     let until = Instant::now() + HEALED;
     let moved = loop {
         talk.go_on(Duration::from_millis(10)).await?;
-        let moved = talk.traffic().moved();
-        if let Some(moved) = moved {
+        if let Some(moved) = talk.look(Traffic::moved) {
             break moved;
         }
         if Instant::now() >= until {
-            let traffic = talk.traffic();
-            let old = traffic.last().since(traffic.at(over)).direct;
+            let old = talk.look(|traffic| traffic.since(over)).direct;
             return Err(Fault::Not(format!(
                 "nothing arrives from the new address or port, {HEALED:?} after the change, and {old} bytes from the old one"
             )));
@@ -164,7 +162,7 @@ async fn arrives_from_elsewhere(talk: &mut Talk, changed: u64, figures: &mut Fig
     let again = talk.way(Way::Direct, moved.max(over), HEALED).await?;
     figures.again_ms = Some(since(changed, again));
     talk.go_on(WHILE).await?;
-    let rest = talk.traffic().last().since(talk.traffic().at(over));
+    let rest = talk.look(|traffic| traffic.since(over));
     let old = rest.direct - rest.moved;
     ensure(old == 0, || format!("{old} bytes came from the old address or port after the change"))
 }

@@ -28,6 +28,8 @@ use crate::lab::{
 
 /// For a packet that comes. Over the link of a router it takes 30 ms.
 const ANSWER: Duration = Duration::from_millis(500);
+/// Where IPv6 has just come up, the first search for a neighbour may be lost, and is repeated after 1 s.
+const HELLOS: usize = 3;
 /// Where DNS servers are, which routers without UDP let through.
 const DNS: u16 = 53;
 
@@ -143,7 +145,13 @@ fn addr_of(machine: &Machine, socket: &UdpSocket) -> Result<SocketAddr, Fault> {
 
 /// Who has sent what comes next.
 fn heard(socket: &UdpSocket) -> Option<SocketAddr> {
-    socket.recv_from(&mut [0; 16]).ok().map(|(_, from)| from)
+    loop {
+        match socket.recv_from(&mut [0; 16]) {
+            // A child of the lab has ended: its signal may come to any thread.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            received => return received.ok().map(|(_, from)| from),
+        }
+    }
 }
 
 fn look(host: &Machine, others: &Others, v4: bool, translated: Option<IpAddr>) -> Result<Seen, Fault> {
@@ -158,8 +166,13 @@ fn look(host: &Machine, others: &Others, v4: bool, translated: Option<IpAddr>) -
         dns: false,
     };
     for (n, machine) in [one, two].into_iter().enumerate() {
-        inside.send_to(b"hello", addr_of(machine, &outside[n])?).map_err(fault)?;
-        seen.mapped[n] = heard(&outside[n]);
+        for _ in 0..HELLOS {
+            inside.send_to(b"hello", addr_of(machine, &outside[n])?).map_err(fault)?;
+            seen.mapped[n] = heard(&outside[n]);
+            if seen.mapped[n].is_some() {
+                break;
+            }
+        }
     }
     // Where nothing came out, what comes in is tried at the address that it would have come from.
     let (addr, port) = (translated.unwrap_or(seen.inside.ip()), seen.inside.port());
