@@ -82,7 +82,7 @@ pub(super) const BOUNDS: &[Bound] = &[
     ms("network-late", Direct, 1430.0, 4290.0),
     ms("network-late", Stall, 140.0, 420.0),
     ms("network-late", Answered, 540.0, 1620.0),
-    ms("peer-restarted", Direct, 5200.0, 9000.0),
+    ms("peer-restarted", Direct, 5200.0, 15000.0),
     ms("peer-restarted", Stall, 170.0, 510.0),
     ms("peer-restarted", Answered, 5810.0, 9000.0),
 ];

@@ -91,7 +91,8 @@ fn take(mut answer: &[u8], counts: &mut Counts) -> io::Result<bool> {
             }
             _ => {
                 let fields = attributes(body.get(FAMILY..).unwrap_or_default());
-                let name = fields.get(&NAME).map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+                let name =
+                    fields.get(&NAME).map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
                 let data = fields.get(&DATA).map(|data| attributes(data));
                 let bytes = data.and_then(|data| data.get(&BYTES).and_then(|bytes| bytes.first_chunk().copied()));
                 if let (Some(name), Some(bytes)) = (name, bytes) {

@@ -84,7 +84,9 @@ impl Nat {
     fn translate(self, rules: &mut String, wan: Option<Ipv4Addr>, rebound: Option<Rebound>) {
         let hairpin = wan.filter(|_| self == Self::Hairpin);
         if let Some(wan) = hairpin {
-            rules.push_str(" map inside {\n  type inet_service : ipv4_addr . inet_service\n  flags dynamic\n  size 1024\n }\n");
+            rules.push_str(
+                " map inside {\n  type inet_service : ipv4_addr . inet_service\n  flags dynamic\n  size 1024\n }\n",
+            );
             rules.push_str(" chain pre {\n  type nat hook prerouting priority dstnat\n");
             let _ = writeln!(rules, "  iifname lan ip daddr {wan} dnat ip to udp dport map @inside\n }}");
         }

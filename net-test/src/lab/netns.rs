@@ -34,7 +34,7 @@ impl Netns {
         }
         // It is not mounted if it was not made to the end.
         let unmounted = umount2(path.as_str(), MntFlags::MNT_DETACH);
-        fs::remove_file(path).or_else(|error| Err(unmounted.err().map_or(error, io::Error::from)))
+        fs::remove_file(path).map_err(|error| unmounted.err().map_or(error, io::Error::from))
     }
 
     /// What `nsenter` calls it.

@@ -87,7 +87,10 @@ mod tests {
     fn a_link_without_its_delay_is_found_out_and_a_busy_machine_is_forgiven() {
         assert!(judge(&[[30 * MS, 31 * MS]], 30 * MS).is_ok());
         assert!(judge(&[[80 * MS, 31 * MS], [33 * MS, 32 * MS]], 30 * MS).is_ok());
-        assert!(judge(&[[0 * MS, 31 * MS], [31 * MS, 31 * MS]], 30 * MS).is_err(), "too soon is never the machine");
+        assert!(
+            judge(&[[Duration::ZERO, 31 * MS], [31 * MS, 31 * MS]], 30 * MS).is_err(),
+            "too soon is never the machine"
+        );
         assert!(judge(&[[31 * MS, 80 * MS]; TRIES], 30 * MS).is_err());
         assert!(judge(&[], 30 * MS).is_err());
     }

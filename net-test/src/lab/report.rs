@@ -22,7 +22,7 @@ pub(super) struct Line<E> {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event {
     /// A case has ended, or was skipped.
-    Case(Verdict),
+    Case(Box<Verdict>),
     /// The last line.
     Summary { passed: usize, failed: usize, skipped: usize, void: usize, ms: u64 },
     /// A line of `--list`.
@@ -75,7 +75,7 @@ impl Report {
 
     pub(super) fn verdict(&self, verdict: &Verdict) {
         self.output.say(format_args!("{}", self.row(verdict)));
-        self.event(Event::Case(verdict.clone()));
+        self.event(Event::Case(Box::new(verdict.clone())));
     }
 
     pub(super) fn event<E: Serialize>(&self, event: E) {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_case_is_one_flat_object_with_the_figures_in_it() {
-        let line = Line { event: Event::Case(verdict()), ts: 4, schema: SCHEMA };
+        let line = Line { event: Event::Case(Box::new(verdict())), ts: 4, schema: SCHEMA };
         let value = serde_json::to_value(&line).unwrap();
         assert_eq!(value["event"], "case");
         assert_eq!(value["ttfb_ms"], 12.5);

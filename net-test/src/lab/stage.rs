@@ -215,7 +215,7 @@ impl Talk {
             Said::FirstByte { at_ns } if *at_ns >= self.began_ns => Some(*at_ns),
             _ => None,
         });
-        figures.ttfb_ms = figures.ttfb_ms.or(first.map(|at_ns| since(self.began_ns, at_ns)));
+        figures.ttfb_ms = figures.ttfb_ms.or_else(|| first.map(|at_ns| since(self.began_ns, at_ns)));
         let says_direct = self.a.says_direct()?;
         let done = self.a.stop(END).await?;
         figures.read(&done, self.began_ns);

@@ -326,7 +326,8 @@ impl World {
     /// Everything that is still inside loses its network, as it does when a world is dropped; the namespaces go away with the
     /// last process in them.
     pub(super) async fn end(mut self) -> Result<(), Fault> {
-        self.remove().map_err(|error| Fault::lab("a namespace cannot be removed", error))
+        let removed = tokio::task::spawn_blocking(move || self.remove()).await;
+        removed.map_err(io::Error::from).flatten().map_err(|error| Fault::lab("a namespace cannot be removed", error))
     }
 
     /// Of its namespaces.
@@ -437,15 +438,16 @@ pub(super) fn way(from: &Machine, to: &Machine) -> Result<probe::Way, Fault> {
 
 async fn create(netns: &Netns, routes: bool) -> Result<(), Fault> {
     tools::ip(None, &format!("netns add {}\n", netns.name())).await?;
-    tools::ip(Some(netns.name()), "link set lo up\n").await?;
-    if routes {
-        let written = netns.inside(|| {
-            fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
-            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
-        })?;
-        written.map_err(|error| Fault::lab("a router cannot be told to route", error))?;
-    }
-    Ok(())
+    let set = |names: &[&str], value| -> io::Result<()> {
+        names.iter().try_for_each(|name| fs::write(format!("/proc/sys/net/{name}"), value))
+    };
+    let written = netns.inside(|| {
+        // While addresses are looked for that are there twice, neighbours do not answer: the first packet takes 2 s.
+        set(&["ipv6/conf/all/accept_dad", "ipv6/conf/default/accept_dad"], "0")?;
+        if routes { set(&["ipv4/ip_forward", "ipv6/conf/all/forwarding"], "1") } else { Ok(()) }
+    })?;
+    written.map_err(|error| Fault::lab("a machine cannot be set up", error))?;
+    tools::ip(Some(netns.name()), "link set lo up\n").await
 }
 
 /// One that is reached through `inet` alone, since some others are at the end of a link.

@@ -140,8 +140,10 @@ pub(super) async fn relay_restarted(figures: &mut Figures) -> Result<(), Fault> 
     talk.end(&mut stage, figures, Way::Relayed).await
 }
 
-/// Data arrives from another source than before, and none from the old one any more. `moved` was counted since the beginning.
-async fn arrives_from_elsewhere(talk: &mut Talk, changed: u64, figures: &mut Figures) -> Result<(), Fault> {
+/// Data arrives from another source than before, and none from the old one any more: the lab began to change the network at
+/// `before`, and it is changed.
+async fn arrives_from_elsewhere(talk: &mut Talk, before: u64, figures: &mut Figures) -> Result<(), Fault> {
+    let changed = now_ns();
     // What was on its way is over then.
     let over = changed + u64::try_from((4 * WAN).as_nanos()).unwrap_or_default();
     let until = Instant::now() + HEALED;
@@ -157,7 +159,7 @@ async fn arrives_from_elsewhere(talk: &mut Talk, changed: u64, figures: &mut Fig
             )));
         }
     };
-    ensure(moved >= changed, || "data came from the new address or port before it was there".into())?;
+    ensure(moved >= before, || "data came from the new address or port before it was there".into())?;
     figures.moved_ms = Some(since(changed, moved));
     let again = talk.way(Way::Direct, moved.max(over), HEALED).await?;
     figures.again_ms = Some(since(changed, again));
@@ -171,8 +173,9 @@ pub(super) async fn address_change(figures: &mut Figures) -> Result<(), Fault> {
     let mut homes = Homes::new().await?;
     let mut cafe = homes.stage.world.router(Nat::Home, Family::V4).await?;
     let mut talk = homes.talk(Some(&format!("ip saddr {}", addr(&cafe)?))).await?;
+    let before = now_ns();
     homes.stage.world.move_to(&mut talk.a.machine, &mut cafe).await?;
-    arrives_from_elsewhere(&mut talk, now_ns(), figures).await?;
+    arrives_from_elsewhere(&mut talk, before, figures).await?;
     talk.end(&mut homes.stage, figures, Way::Direct).await
 }
 

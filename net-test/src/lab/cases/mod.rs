@@ -71,7 +71,11 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 impl Case {
-    pub(super) const fn of(name: &'static str, sentence: &'static str, run: for<'a> fn(&'a mut Figures) -> Running<'a>) -> Self {
+    pub(super) const fn of(
+        name: &'static str,
+        sentence: &'static str,
+        run: for<'a> fn(&'a mut Figures) -> Running<'a>,
+    ) -> Self {
         Self { name, sentence, pair: None, alone: false, run }
     }
 }
