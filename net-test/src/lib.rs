@@ -8,6 +8,8 @@
 //!
 //! The programs for people, and what they have in common with these, are in [`twolane_cli`].
 
+#![allow(missing_docs, reason = "nobody outside of this workspace uses this crate")]
+
 pub mod busy;
 pub mod compare;
 pub mod conditions;
