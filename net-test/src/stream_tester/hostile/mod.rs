@@ -73,8 +73,8 @@ pub struct Args {
     #[arg(long)]
     list: bool,
 
-    /// Seconds to measure in each scene: a third before the attack, one under it, one after it
-    #[arg(long, value_name = "S", default_value_t = 2.1)]
+    /// Seconds to measure in each scene: a quarter before the attack, one under it, two after it
+    #[arg(long, value_name = "S", default_value_t = 2.8)]
     seconds: f64,
 
     /// Print one JSON object a line to standard output
