@@ -127,7 +127,7 @@ chaos() {
 }
 
 leaks() {
-    program stream-tester leaks --json
+    program stream-tester leaks --cycles 1000 --json
 }
 
 # The lab's tools, from Debian's packages. Whoever may not install them is told by the lab what is missing.

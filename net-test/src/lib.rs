@@ -11,11 +11,11 @@
 #![allow(missing_docs, reason = "nobody outside of this workspace uses this crate")]
 
 pub mod busy;
+#[cfg(target_os = "linux")]
+pub(crate) mod child;
 pub mod compare;
 pub mod conditions;
 pub mod figures;
-#[cfg(target_os = "linux")]
-pub(crate) mod child;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod speed;

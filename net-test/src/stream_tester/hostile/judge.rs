@@ -14,8 +14,9 @@ pub(super) const SLOWEST_MS: f64 = 500.0;
 pub(super) const NEWCOMER_MS: f64 = 500.0;
 /// A machine on which a thread that sleeps is woken later than this says nothing: half of the bounds above.
 pub(super) const LATE_MS: f64 = 250.0;
-/// What the honest peer gets done after the attack, by what it did before.
-pub(super) const AFTERWARDS: f64 = 0.9;
+/// What the honest peer gets done after the attack, by what it did before. Without a fault 0.85 was measured once in a hundred
+/// scenes.
+pub(super) const AFTERWARDS: f64 = 0.8;
 
 /// Where others take the processors, they take their caches too, and rates fall by a part of the bound: with 15 threads for
 /// two processors 0.78 was measured afterwards, and 0.88 with 10.
@@ -350,7 +351,7 @@ mod tests {
         type Spoil = fn(&mut Measured);
         let bad: [(&str, Spoil); 19] = [
             ("share under attack is 0.49", |it| in_phase(it, Phase::Attacked, |look| look.stays.done = 490)),
-            ("share afterwards is 0.89", |it| in_phase(it, Phase::After, |look| look.stays.done = 890)),
+            ("share afterwards is 0.79", |it| in_phase(it, Phase::After, |look| look.stays.done = 790)),
             // It stands still, and its processor time with it.
             ("share under attack is 0.06", |it| {
                 in_phase(it, Phase::Attacked, |look| (look.stays.done, look.cpu) = (60, 0.01))
@@ -424,9 +425,9 @@ mod tests {
         for phase in [Phase::Before, Phase::Attacked, Phase::After] {
             in_phase(&mut measured, phase, |look| look.waited = 0.06);
         }
-        in_phase(&mut measured, Phase::After, |look| look.stays.done = 680);
+        in_phase(&mut measured, Phase::After, |look| look.stays.done = 610);
         assert_eq!(measured.judge(&SCENE), Judged::default());
-        in_phase(&mut measured, Phase::After, |look| look.stays.done = 670);
+        in_phase(&mut measured, Phase::After, |look| look.stays.done = 590);
         assert_eq!(measured.judge(&SCENE).faults.len(), 1);
     }
 
