@@ -22,26 +22,24 @@ use super::{
 };
 use crate::output::in_one_line;
 
-/// The bound on one stream. The longest case has 120 s on the opener's side, which ends it first.
+/// The bound on one stream. The longest case has 120 s at the opener, which ends it first.
 const PLAY: Duration = Duration::from_secs(180);
-/// How long a report waits for its stream to end here.
+/// The time in which a reported stream must end here.
 const REPORT: Duration = Duration::from_secs(30);
-/// Peers at a time: a tester is for a few.
+/// A tester serves a few peers at a time.
 const PEERS: usize = 16;
-/// How long a stream that nobody accepts waits. One case does, and learns nothing more from the usual 5 s.
+/// The wait of a stream that nobody accepts. One case has such a stream, and the usual 5 s show no more.
 const ACCEPT: Duration = Duration::from_millis(300);
 
-/// The code with which a role that cannot be played is failed.
+/// The code for a role that cannot be played.
 pub const NO_ROLE: u64 = 1;
-/// The code with which a report that is not there is failed.
+/// The code for a report that is not there.
 pub const NO_REPORT: u64 = 2;
 
-/// What an endpoint needs that serves.
 pub fn limits() -> Limits {
     Limits { peers: PEERS, accept_timeout: ACCEPT, request_bytes: ACCEPTOR_TAKES, ..Limits::default() }
 }
 
-/// What has been served.
 #[derive(Debug, Default)]
 pub struct Served {
     board: Board,
@@ -55,11 +53,7 @@ impl Served {
     }
 }
 
-/// Takes every stream and request of the cases, from now on.
-///
-/// # Errors
-///
-/// [`ServeError`]: somebody serves these protocols already.
+/// Takes all streams and requests of the cases from now on.
 pub async fn serve(endpoint: &Endpoint) -> Result<Arc<Served>, ServeError> {
     let served = Arc::new(Served::default());
     endpoint.serve(PROTOCOL, {
@@ -133,7 +127,7 @@ impl Served {
     }
 }
 
-/// Reports that its request was given up, after a first report that it had come.
+/// When dropped, reports that its request was given up. A first report said that the request had come.
 struct Gone {
     served: Arc<Served>,
     key: (PublicKey, u64),

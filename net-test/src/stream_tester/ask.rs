@@ -5,33 +5,29 @@ use serde::{Deserialize, Serialize};
 
 use super::role::Words;
 
-/// The protocol of requests.
 pub const REQUESTS: &str = "stream-tester-request/1";
 /// A protocol that is known and never accepted.
 pub const NOBODY: &str = "stream-tester-nobody/1";
-/// What the acceptor takes as a request, and gives as a response. More than the opener takes, so that a response can
-/// be over either bound.
+/// The longest request that the acceptor takes, and the longest response that it gives. More than the opener takes, so
+/// that a response can be over either bound.
 pub const ACCEPTOR_TAKES: usize = 1024 * 1024;
-/// What the opener takes as a response.
+/// The longest response that the opener takes.
 pub const OPENER_TAKES: usize = 512 * 1024;
 
-/// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ask {
-    /// The bytes back.
+    /// Returns the bytes.
     Echo,
-    /// An error.
     Fail(Words),
-    /// So many bytes of the pattern with the seed 0, at most some more than the acceptor may give.
+    /// A response of so many bytes of the pattern with the seed 0, or some more than the acceptor may give.
     Size(u32),
-    /// Nothing. That it came, and then that it was given up, is reported as for a stream with this number: `finished`
-    /// tells the two apart.
+    /// No response. The acceptor reports, as for a stream with this number, that the request came (`finished` is
+    /// false) and then that it was given up (`finished` is true).
     Never(u64),
 }
 
 impl Ask {
-    /// As a request with `bytes`.
     pub fn to_body(&self, bytes: &[u8]) -> Bytes {
         // Names and numbers always have a form in JSON.
         let mut body = serde_json::to_vec(self).unwrap_or_default();
@@ -40,7 +36,7 @@ impl Ask {
         body.into()
     }
 
-    /// From a request, with the bytes after it. `None` if it is no such request.
+    /// The second value: the bytes after the question.
     pub fn from_body(body: &Bytes) -> Option<(Self, Bytes)> {
         let end = body.iter().position(|byte| *byte == b'\n')?;
         let ask = serde_json::from_slice(&body[..end]).ok()?;

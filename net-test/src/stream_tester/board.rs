@@ -11,14 +11,13 @@ use twolane::PublicKey;
 
 use super::seen::Seen;
 
-/// What waits to be asked for. Each is asked for once its stream has ended, and at most 256 streams are open for a
-/// peer: what is older was given up by its opener. Of more the oldest go.
+/// Reports that are kept; of more the oldest go. A report is asked for once its stream has ended, and at most 256
+/// streams are open for a peer: the opener of an older report has given up.
 const MAX_KEPT: usize = 1024;
 
-/// Which stream: its opener, and the number that this gave it.
+/// The opener, and its number for the stream.
 pub type Key = (PublicKey, u64);
 
-/// What was seen on streams that have ended.
 #[derive(Debug, Default)]
 pub struct Board {
     kept: Mutex<VecDeque<(Key, Seen)>>,
@@ -26,7 +25,6 @@ pub struct Board {
 }
 
 impl Board {
-    /// Keeps what was seen on a stream.
     pub fn keep(&self, key: Key, seen: Seen) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == MAX_KEPT {
@@ -37,7 +35,7 @@ impl Board {
         self.changed.notify_waiters();
     }
 
-    /// What was seen on a stream, once it has ended there; `None` if it has not within the bound.
+    /// Waits until the stream has ended; `None` if it does not within the bound.
     pub async fn take(&self, key: Key, within: Duration) -> Option<Seen> {
         timeout(within, async {
             loop {

@@ -8,33 +8,23 @@ use super::{
     seen::{Ending, Heard, Lane, Seen, Sum, Told},
 };
 
-/// What is shown of each side of a difference, in bytes: texts and lists of reports can be long.
+/// Bytes shown of each side of a difference: texts and lists of reports can be long.
 const SHOWN: usize = 300;
 
-/// Something that was seen and is not what must have been.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: expected {expected}, found {found}")]
 pub struct Mismatch {
-    /// What.
     pub what: String,
-    /// What it must have been.
     pub expected: String,
-    /// What it was.
     pub found: String,
 }
 
 impl Mismatch {
-    /// A difference in words.
     pub fn new(what: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self { what: what.into(), expected: cut(expected.into()), found: cut(found.into()) }
     }
 }
 
-/// Two values that must be the same.
-///
-/// # Errors
-///
-/// They are not.
 pub fn equal<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<(), Mismatch> {
     if found == expected {
         return Ok(());
@@ -42,11 +32,6 @@ pub fn equal<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Resul
     Err(Mismatch::new(what, format!("{expected:?}"), format!("{found:?}")))
 }
 
-/// A number that must be in a range.
-///
-/// # Errors
-///
-/// It is not.
 pub fn within(what: &str, found: u64, range: RangeInclusive<u64>) -> Result<(), Mismatch> {
     if range.contains(&found) {
         return Ok(());
@@ -54,52 +39,32 @@ pub fn within(what: &str, found: u64, range: RangeInclusive<u64>) -> Result<(), 
     Err(Mismatch::new(what, format!("{} to {}", range.start(), range.end()), found.to_string()))
 }
 
-/// Something that must hold.
-///
-/// # Errors
-///
-/// It does not: `found` says what there was instead.
+/// `found` says in words what there was instead.
 pub fn holds(what: &str, held: bool, found: impl FnOnce() -> String) -> Result<(), Mismatch> {
     if held { Ok(()) } else { Err(Mismatch::new(what, "that it holds", found())) }
 }
 
-/// Bytes that must be the first `len` of a pattern: as many, and with its hash.
-///
-/// # Errors
-///
-/// More, fewer, or others.
+/// The bytes are the first `len` of a pattern: as many, and with their hash.
 pub fn data(what: &str, found: &Sum, seed: u64, len: u64) -> Result<(), Mismatch> {
     equal(&format!("{what}, bytes"), &found.bytes, &len)?;
     equal(&format!("{what}, hash"), &found.blake3, &pattern::hash(seed, len).to_hex().to_string())
 }
 
-/// As [`data`], for a lane that must have ended in a certain way.
-///
-/// # Errors
-///
-/// Another end, or other bytes.
+/// As [`data`], and the lane ended like this.
 pub fn lane(what: &str, found: &Lane, seed: u64, len: u64, end: &Ending) -> Result<(), Mismatch> {
     equal(&format!("{what}, end"), &found.end, end)?;
     data(what, &found.sum, seed, len)
 }
 
-/// A lane that was dropped by its writer: it ends with an error, and what was read before is the start of the pattern,
-/// at most `max` bytes of it.
-///
-/// # Errors
-///
-/// An end in order, another error, or other bytes.
+/// The writer dropped this lane: it ends with an error, and the bytes read before are the start of the pattern, at
+/// most `max` of them.
 pub fn dropped(what: &str, found: &Lane, seed: u64, max: u64) -> Result<(), Mismatch> {
     equal(&format!("{what}, end"), &found.end, &Ending::Reset(CANCELLED))?;
     within(&format!("{what}, bytes"), found.sum.bytes, 0..=max)?;
     data(what, &found.sum, seed, found.sum.bytes)
 }
 
-/// What was heard on the error lane: all of it, in order, with nothing between.
-///
-/// # Errors
-///
-/// Another severity, code, text, details or offset, another order, or one too few or too many.
+/// The reports are these, in this order, with none between.
 pub fn heard(what: &str, found: &[Heard], expected: &[Heard]) -> Result<(), Mismatch> {
     equal(&format!("{what}, reports"), &found.len(), &expected.len())?;
     for (n, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -108,12 +73,8 @@ pub fn heard(what: &str, found: &[Heard], expected: &[Heard]) -> Result<(), Mism
     Ok(())
 }
 
-/// Both sides failed the stream at the same moment. Whoever was told first finds its own error late; each has ended,
-/// and knows why; and one error at least went through.
-///
-/// # Errors
-///
-/// A side that goes on, or ended without its reason, or for a reason that nobody gave.
+/// Both sides failed the stream at the same moment. The side that was told first finds its own error late; each side
+/// has ended, and knows why; at least one error went through.
 pub fn both_failed(opener: (&Seen, &Told), acceptor: (&Seen, &Told)) -> Result<(), Mismatch> {
     let mut through = 0;
     for (side, (seen, _), (_, others)) in [(Side::Opener, opener, acceptor), (Side::Acceptor, acceptor, opener)] {
@@ -158,7 +119,7 @@ mod tests {
         Words::new(7).told(1000)
     }
 
-    /// One wrong thing in each.
+    /// Each with one wrong field.
     fn wrongly_told() -> [Told; 6] {
         let right = told();
         [

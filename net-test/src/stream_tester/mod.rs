@@ -53,7 +53,6 @@ Without --against, both sides are in this process, on loopback. With --json the 
 RUST_LOG=twolane=debug shows what goes on inside.
 ";
 
-/// The codes, for the help of each subcommand.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
     0  every case held
@@ -63,7 +62,7 @@ Exit codes:
     4  the peer is no stream-tester that serves
   130  interrupted (SIGINT); 143 terminated (SIGTERM)";
 
-/// Where a key for either side may be, if no file is named.
+/// The variable with the key of either side, where no file is named.
 const KEY: &str = "STREAM_TESTER_KEY";
 
 /// Drive every behaviour of the two lanes, and check what each side sees
@@ -85,7 +84,7 @@ enum Command {
     Scale(scale::crowd::Args),
 }
 
-/// The program, with its arguments, the first of which is its name.
+/// The first argument is the program's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let args: Args = match cli::parse(args) {
         Ok(args) => args,

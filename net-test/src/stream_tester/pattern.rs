@@ -4,13 +4,13 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-/// After how many bytes the data repeats. A prime, so that no buffer, window or packet size divides it: data that is
+/// The data repeats after this many bytes. A prime, so that no buffer, window or packet size divides it: data that is
 /// moved by one of those does not look the same.
 const PERIOD: usize = 1_048_573;
-/// How far apart two seeds start.
+/// The distance between the starts of two seeds.
 const STRIDE: u64 = 7_919;
 
-/// The data from `offset` on: at least one byte and at most `max` of them, without a copy. (None if `max` is 0.)
+/// The data from `offset` on, without a copy: at least one byte and at most `max` (none if `max` is 0).
 pub fn slice(seed: u64, offset: u64, max: usize) -> Bytes {
     let period = PERIOD as u64;
     let start = (offset % period + (seed % period) * STRIDE % period) % period;
@@ -28,7 +28,6 @@ pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
     data
 }
 
-/// The hash of the first `len` bytes.
 pub fn hash(seed: u64, len: u64) -> blake3::Hash {
     let (mut hasher, mut offset) = (blake3::Hasher::new(), 0);
     while offset < len {

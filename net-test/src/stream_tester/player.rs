@@ -18,30 +18,29 @@ use super::{
     seen::{Ending, Heard, MAX_REPORTS, Seen, Sum, WARNING},
 };
 
-/// One call to write, where a step does not say otherwise.
+/// The length of one write, where a step does not say otherwise.
 const PIECE: usize = 64 * 1024;
-/// From so many unread bytes on, a write that has to wait waits for the reader: 1,900 chunks of 1,130 bytes, less one for each
-/// write, and the header with its metadata, which count as well.
+/// With so many unread bytes a write waits for the reader: 1,900 chunks of 1,130 bytes, less one for each write, and
+/// the header with its metadata, which count as well.
 pub const FULL: u64 = 2_080_000;
-/// How long an error that has ended the stream may take to be heard. It is there within microseconds.
+/// The wait for an error that has ended the stream. It is there within microseconds.
 const HEARD: Duration = Duration::from_secs(5);
-/// A write that is cut is four times what a reader that does not read takes.
+/// The length of a write that is cut: four times what a peer that does not read takes.
 const CUT: usize = 8_000_000;
 
-/// What a player has to know beside its script.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
-    /// What it writes.
+    /// The seed of the data that it writes.
     pub seed: u64,
-    /// How much of that travelled with the header.
+    /// The bytes of it that travelled with the header.
     pub early: u64,
-    /// The bound on all of its steps.
+    /// The bound on all steps together.
     pub within: Duration,
-    /// Counts the bytes that it reads, for whoever watches.
+    /// Counts the bytes that it reads, for progress.
     pub meter: &'a AtomicU64,
 }
 
-/// Takes the steps one after the other, then drops the stream.
+/// Takes the steps in order, then drops the stream.
 pub async fn play(stream: XStream, steps: &[Step], part: Part<'_>) -> Seen {
     let metadata = Sum::of(stream.metadata());
     let mut player = Player {
@@ -76,7 +75,7 @@ struct Player<'a> {
     reports: Vec<Heard>,
 }
 
-/// What is left of the stream.
+/// The halves of the stream that are left.
 enum Held {
     Whole(Box<XStream>),
     Send(SendStream),
@@ -183,7 +182,8 @@ impl Player<'_> {
         }
     }
 
-    /// What was not waited for. An error that ended the stream wakes reader and writer a moment before it can be heard.
+    /// Hears the reports that no step waited for. An error that ended the stream wakes reader and writer a moment
+    /// before it can be heard.
     async fn hear_the_rest(&mut self) {
         let told = [&self.reading.end, &self.writing.end, &self.said]
             .iter()
@@ -399,7 +399,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads until the end, with every read that has to wait dropped and asked again if `dropping`.
+    /// Reads until the end. If `dropping`, drops every read that has to wait once, and makes it again.
     async fn until_end(&mut self, recv: &mut RecvStream, dropping: bool) {
         while self.bytes <= MAX_BYTES {
             let read = match if dropping { poll_once(recv.read_chunk(PIECE)).await } else { None } {
@@ -448,7 +448,7 @@ impl Reading<'_> {
         }
     }
 
-    /// A message counts as the line that it was.
+    /// Counts a message as the line that it was.
     fn message(&mut self, message: Result<String, NextError>) {
         match message {
             Ok(mut line) => {

@@ -9,89 +9,53 @@ use serde::{Deserialize, Serialize};
 
 use crate::output::{Output, SCHEMA, now_ns};
 
-/// One line of `--json`. (A program that ends before its first case, or is interrupted, says so with the `error` of
+/// One line of `--json`. (A program that ends before its first case, or is interrupted, writes the `error` of
 /// [`crate::output::Event`].)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// What happened.
     #[serde(flatten)]
     pub event: Event,
-    /// When, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub ts: u64,
-    /// [`SCHEMA`].
     pub schema: u32,
 }
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The first line of `run`.
-    Start {
-        /// Our key.
-        id52: String,
-        /// The acceptor's.
-        peer: String,
-        /// How many cases there will be.
-        cases: usize,
-    },
+    Start { id52: String, peer: String, cases: usize },
     /// A case has ended.
     Case(Verdict),
     /// The last line of `run`.
-    Summary {
-        /// Cases that held.
-        passed: usize,
-        /// Cases that did not.
-        failed: usize,
-        /// How long all of them took.
-        ms: u64,
-    },
+    Summary { passed: usize, failed: usize, ms: u64 },
     /// A line of `run --list`.
-    Listed {
-        /// The case's name.
-        name: String,
-        /// What it shows.
-        sentence: String,
-    },
+    Listed { name: String, sentence: String },
     /// `serve` can be reached.
     Ready {
-        /// Our key.
         id52: String,
-        /// Our key with what is known of where we are.
+        /// The key and the known addresses.
         ticket: String,
-        /// What to run on the other side.
+        /// The command for the other side.
         command: String,
     },
-    /// More is known of where `serve` is.
-    Ticket {
-        /// As in `Ready`.
-        ticket: String,
-        /// As in `Ready`.
-        command: String,
-    },
-    /// Something that is not as it should be and ends nothing.
-    Warning {
-        /// In words.
-        message: String,
-    },
+    /// More addresses of `serve` are known.
+    Ticket { ticket: String, command: String },
+    /// A problem that ends nothing.
+    Warning { message: String },
 }
 
-/// How a case went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Its name.
     pub name: String,
-    /// It held.
     pub ok: bool,
-    /// How long it took.
     pub ms: u64,
-    /// What it moved or measured.
+    /// What the case moved or measured.
     pub note: Option<String>,
     /// What did not hold.
     pub error: Option<String>,
 }
 
-/// Where the subcommands speak.
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
     output: Output,
@@ -99,22 +63,19 @@ pub struct Report {
 }
 
 impl Report {
-    /// With names of at most `width` characters in the table.
+    /// `width`: of the longest name in the table.
     pub fn new(output: Output, width: usize) -> Self {
         Self { output, width }
     }
 
-    /// Where words go.
     pub fn output(&self) -> Output {
         self.output
     }
 
-    /// The first line of the table.
     pub fn head(&self) {
         self.output.say(format_args!("{:<width$}  {:<6} {:>7}  note", "case", "", "ms", width = self.width));
     }
 
-    /// An event, for programs.
     pub fn event(&self, event: Event) {
         if !self.output.is_json() {
             return;
@@ -124,7 +85,6 @@ impl Report {
         }
     }
 
-    /// A line of the table.
     pub fn row(&self, verdict: &Verdict) -> String {
         let Verdict { name, ok, ms, note, error } = verdict;
         let word = if *ok { "ok" } else { "FAILED" };
@@ -133,7 +93,7 @@ impl Report {
     }
 }
 
-/// A line of what was asked for.
+/// Writes a line to standard output.
 pub fn print(text: &str) {
     // A program that stopped listening is no reason to stop.
     let mut out = io::stdout().lock();

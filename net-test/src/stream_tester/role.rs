@@ -11,128 +11,107 @@ use super::{
 /// The protocol of all scripts.
 pub const PROTOCOL: &str = "stream-tester/1";
 
-/// Steps of one script.
+/// The most steps of one script.
 const MAX_STEPS: usize = 32;
-/// Bytes that one step may write or read: the 64 MiB of the largest case, and as much again for a case that goes on
-/// after its peer should have ended it.
+/// The most bytes of one step: the 64 MiB of the largest case, and as much again for a case that goes on after its
+/// peer should have ended it.
 pub const MAX_BYTES: u64 = 128 << 20;
-/// Warnings, lines or reports of one step.
+/// The most warnings, lines or reports of one step.
 const MAX_COUNT: u32 = 10_000;
 
-/// What the acceptor of a stream is to be, in its metadata: one JSON object.
+/// The acceptor's role on a stream, which the metadata carries as one JSON object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Role {
-    /// The other side of a case.
+    /// It plays the other side of a case.
     Play(Script),
-    /// The one that tells what it saw on the stream with this number.
-    Report {
-        /// The number that the opener gave it.
-        id: u64,
-    },
+    /// It reports the stream to which the opener gave this number.
+    Report { id: u64 },
 }
 
-/// One side's part in a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
-    /// The opener's number for the stream. It also makes the data of each stream its own.
+    /// The opener's number for the stream. Each number makes other data.
     pub id: u64,
-    /// Whether what was seen is asked for afterwards.
+    /// Whether the opener will ask for a report.
     pub report: bool,
-    /// What to do, one after the other. A step that fails does not stop the ones after it.
+    /// Performed in order. A step that fails does not stop the next ones.
     pub steps: Vec<Step>,
-    /// Fills the metadata up.
+    /// Fills the metadata up to a length.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pad: String,
 }
 
-/// One thing to do. Data is that of [`pattern`] and goes on from step to step.
+/// Data is that of [`pattern`] and goes on from step to step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
-    /// Write so many bytes.
     Write {
-        /// How many.
         len: u64,
-        /// At most so many in one call.
+        /// The most bytes of one call.
         piece: u32,
     },
-    /// The same, with every call that has to wait dropped once and made again.
+    /// Each call that has to wait is dropped once and made again.
     WriteDropping {
-        /// How many.
         len: u64,
     },
     /// Write until that fails, at most [`MAX_BYTES`].
     WriteOn,
-    /// Write until the data lane is full, say so with a warning, and go on as `WriteOn`.
+    /// Write until the data lane is full, warn, and go on as `WriteOn`.
     Fill(Words),
     /// Drop a write that is half done.
     CutWrite,
-    /// Write bytes that are no pattern.
     Raw(Vec<u8>),
     /// Write the first so many [`line()`]s.
     WriteLines(u32),
     /// Write the first so many [`item`]s as JSON.
     WriteItems(u32),
-    /// Say that the data is complete.
     Finish,
-    /// Wait until the peer has all of it.
+    /// Wait until the peer has all data.
     Delivered,
     /// Read exactly so many bytes.
     Read(u64),
     /// Read until the end, or an error.
     ReadEnd,
-    /// The same, with every call that has to wait dropped once and made again.
+    /// Each call that has to wait is dropped once and made again.
     ReadEndDropping,
-    /// Read so many lines.
     ReadLines(u32),
-    /// Read so many values in JSON.
     ReadItems(u32),
-    /// Write so many bytes and finish, and at the same time read until the end.
+    /// Write so many bytes and finish; at the same time read until the end.
     Exchange {
-        /// How many.
         len: u64,
     },
-    /// Write back what is read, and finish when it ends.
+    /// Write back the data that is read, and finish when it ends.
     Echo,
     /// Wait until so many reports have come in all.
     Hear(u32),
     /// Warn so many times, each time with the next code.
     Warn {
-        /// The first.
         words: Words,
-        /// How often.
         count: u32,
     },
-    /// Fail the stream.
     Fail(Words),
     /// Fail the stream from its reading half.
     FailReading(Words),
-    /// Abort the stream.
     Abort(Words),
-    /// Drop the writing half.
     DropSend,
-    /// Drop the reading half.
     DropRecv,
 }
 
-/// What is said on the error lane, as numbers that stand for it.
+/// Words on the error lane, as numbers that stand for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Words {
-    /// The code.
     pub code: u64,
-    /// The length of the text.
     pub text: u32,
-    /// The length of the details.
     pub details: u32,
 }
 
 /// Why metadata is no role.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleError {
-    /// It is not the JSON of one.
+    /// It is not the JSON of a role.
     #[error("the role cannot be read, are both sides of the same version? ({0})")]
     Json(#[from] serde_json::Error),
     /// It has too many steps.
@@ -144,17 +123,11 @@ pub enum RoleError {
 }
 
 impl Role {
-    /// As bytes for the metadata.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Numbers, names and strings always have a form in JSON.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// From a stream's metadata, whose length the library bounds.
-    ///
-    /// # Errors
-    ///
-    /// [`RoleError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RoleError> {
         let role = serde_json::from_slice(bytes)?;
         if let Self::Play(script) = &role {
@@ -170,28 +143,24 @@ impl Role {
 }
 
 impl Script {
-    /// The seed of what this script's side writes.
+    /// The seed of the data that one side writes.
     pub fn seed(id: u64, side: Side) -> u64 {
         id.wrapping_mul(2).wrapping_add(u64::from(side == Side::Acceptor))
     }
 }
 
-/// Who of the two.
+/// The side that called `get_stream` is the opener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Called `get_stream`.
     Opener,
-    /// Was called.
     Acceptor,
 }
 
 impl Step {
-    /// One call to write.
     pub fn write(len: u64) -> Self {
         Self::Write { len, piece: 64 * 1024 }
     }
 
-    /// One warning.
     pub fn warn(words: Words) -> Self {
         Self::Warn { words, count: 1 }
     }
@@ -223,14 +192,13 @@ impl Words {
         Self { code: self.code.saturating_add(u64::from(nth)), ..self }
     }
 
-    /// As the library takes them.
     pub fn to_error(self) -> StreamError {
         let error = StreamError::new(self.code, self.text());
         // Checked when the role was read.
         error.clone().with_details(self.details()).unwrap_or(error)
     }
 
-    /// As the other side has to see them, if so many bytes were written before.
+    /// As the other side must see them, if so many bytes were written before.
     pub fn told(self, offset: u64) -> Told {
         Told { code: self.code, text: self.text(), details: Sum::of(&self.details()), offset }
     }
@@ -254,12 +222,11 @@ impl Words {
     }
 }
 
-/// The line with this number: of different lengths, and not all ASCII.
+/// Lines have different lengths, and are not all ASCII.
 pub fn line(n: u32) -> String {
     format!("{n} {}", "äb".repeat(n as usize % 50))
 }
 
-/// The value with this number.
 pub fn item(n: u32) -> serde_json::Value {
     serde_json::json!({ "n": n, "text": line(n), "list": [n, null, true, "\n\u{0}\""] })
 }

@@ -26,9 +26,9 @@ use crate::{
     signals::Signals,
 };
 
-/// How often a long case says how far it is.
+/// The interval in which a long case shows progress.
 const TICK: Duration = Duration::from_millis(200);
-/// How long the end may take: every case has waited for what it started.
+/// The bound on the end: every case has waited for what it started.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
@@ -140,7 +140,6 @@ async fn run(args: Args, cases: Vec<&'static Case>, report: Report, signals: Sig
     Ok(if result?.iter().all(|verdict| verdict.ok) { Exit::Done } else { Exit::Failure })
 }
 
-/// Runs cases one after the other.
 pub(super) struct Runner {
     tester: Arc<Tester>,
     report: Report,
@@ -176,7 +175,7 @@ impl Runner {
         Ok(verdicts)
     }
 
-    /// Finds out whether the other side is there, and is what it must be.
+    /// Finds out whether the other side is there, and is a tester.
     async fn connect(&self) -> Result<(), Problem> {
         let peer = &self.tester.peer;
         let unusable = |error: GetStreamError| {
@@ -203,7 +202,7 @@ impl Runner {
         }
     }
 
-    /// Runs a case in a task of its own: what breaks in it is its failure.
+    /// Runs a case in a task of its own: a panic is a failure of the case.
     async fn one(&self, case: &'static Case, place: &str) -> Result<Verdict, Problem> {
         let bar = case.bytes.map(|bytes| Bar::new(&self.report.output(), case.name, Some(bytes)));
         self.tester.meter.store(0, Relaxed);
@@ -246,7 +245,6 @@ impl Runner {
         })
     }
 
-    /// Since when the two have been connected.
     fn connected(&self) -> Option<Instant> {
         self.tester.endpoint.peer(&self.tester.peer.peer()).map(|info| info.since)
     }

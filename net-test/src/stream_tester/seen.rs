@@ -3,118 +3,101 @@
 use serde::{Deserialize, Serialize};
 use twolane::{NextError, ReadError, Report, Severity, StreamError, WriteError};
 
-/// Reports that are kept of one stream. The library holds 64 that nobody reads.
+/// Reports that are kept of one stream. The library holds 64 unread ones.
 pub const MAX_REPORTS: usize = 256;
 
-/// The severity of a report that ends nothing.
 pub const WARNING: &str = "warning";
 
-/// Everything that one side saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// Every step was taken, within the bound.
     pub finished: bool,
-    /// What came with the stream. Of the acceptor's side only.
+    /// Of the acceptor's side only.
     pub metadata: Sum,
-    /// The data that was read, and how that ended.
+    /// The data that was read, and its end.
     pub read: Lane,
-    /// The data that was written, whose hash is not kept, and how that ended.
+    /// The data that was written, without its hash, and its end.
     pub written: Lane,
-    /// How the first call that said something on the error lane and failed did.
+    /// The failure of the first call on the error lane that failed.
     pub said: Ending,
-    /// What came on the error lane, in its order. Of more than [`MAX_REPORTS`] the rest is left out.
+    /// In order, at most [`MAX_REPORTS`].
     pub reports: Vec<Heard>,
 }
 
-/// One direction.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lane {
-    /// The bytes.
     pub sum: Sum,
-    /// The last that was seen of it.
+    /// The last end that was seen.
     pub end: Ending,
 }
 
-/// Bytes, by number and hash.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
-    /// How many.
     pub bytes: u64,
-    /// Their BLAKE3 hash in hexadecimal digits; empty if it is not kept.
+    /// BLAKE3 in hexadecimal digits; empty if it is not kept.
     pub blake3: String,
 }
 
-/// How something ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// It did not.
+    /// It did not end.
     #[default]
     Open,
     /// In order.
     End,
-    /// The peer failed the stream.
     Failed(Told),
-    /// The peer aborted the stream.
     Aborted(Told),
-    /// The peer dropped what it wrote.
+    /// The peer dropped its writing half.
     Reset(u64),
     /// The peer dropped its reading half.
     Stopped(u64),
     /// This side had ended the stream.
     EndedHere,
-    /// A message was cut by the end.
+    /// The end cut a message.
     Cut(u64),
-    /// A message is too long.
     TooLong,
-    /// A message is no text.
     NotText,
-    /// A message is not JSON.
     NotJson,
-    /// In a way that no case asks for, in words.
+    /// An end that no case asks for, in words.
     Other(String),
 }
 
-/// What was said on the error lane.
+/// Words on the error lane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// The code.
     pub code: u64,
-    /// The text.
     pub text: String,
-    /// The details.
     pub details: Sum,
-    /// How many bytes its sender had written.
+    /// The bytes that the sender had written.
     pub offset: u64,
 }
 
-/// One report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     /// `warning`, `fatal` or `abort`.
     pub severity: String,
-    /// What it says.
     pub told: Told,
     /// Reports that were dropped before it.
     pub missed: u64,
 }
 
 impl Heard {
-    /// A report before which none was dropped.
+    /// No report was dropped before it.
     pub fn new(severity: &str, told: Told) -> Self {
         Self { severity: severity.into(), told, missed: 0 }
     }
 }
 
 impl Sum {
-    /// Of bytes that are there.
     pub fn of(bytes: &[u8]) -> Self {
         Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
     }
 }
 
 impl Ending {
-    /// Takes over news: the last that was seen of a lane is what counts, but for an end that is repeated.
+    /// The last end of a lane counts, except that a repeated end counts once.
     pub fn becomes(&mut self, news: Self) {
         if matches!(self, Self::Open | Self::End) {
             *self = news;

@@ -16,7 +16,7 @@ use crate::{
     signals::Signals,
 };
 
-/// How long the end may take: an opener hears why its streams end.
+/// The bound on the end: an opener hears why its streams end.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\

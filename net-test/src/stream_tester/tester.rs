@@ -22,43 +22,31 @@ use super::{
 
 /// The bound on one script. Each case has its own, which ends it first.
 const PLAY: Duration = Duration::from_secs(180);
-/// The bound on a request that no case bounds otherwise.
+/// The bound on a request without one of its own.
 const REQUEST: Duration = Duration::from_secs(30);
 
-/// Why a case did not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// There was no stream.
     #[error("there was no stream")]
     Open(#[from] GetStreamError),
-    /// What was seen is not what must have been.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// A side did not come to the end of its script.
     #[error("the {0:?} did not come to the end of its script")]
     Unfinished(Side),
-    /// The acceptor's report did not come.
     #[error("the acceptor's report did not come")]
     Report(#[source] NextError),
-    /// A read failed that must not.
     #[error("a read failed")]
     Read(#[from] NextError),
-    /// A write failed that must not.
     #[error("a write failed")]
     Write(#[from] WriteError),
-    /// A request failed that must not.
     #[error("a request failed")]
     Request(#[source] Box<RequestError>),
-    /// The case took too long.
     #[error("it took longer than {0:?}")]
     TimedOut(Duration),
-    /// The connection was lost.
     #[error("the connection was lost meanwhile, which no case does")]
     Lost,
-    /// A case within a case did not hold.
     #[error("{0}")]
     In(&'static str, #[source] Box<Self>),
-    /// The case itself broke.
     #[error("the case broke: {0}")]
     Broke(String),
 }
@@ -84,69 +72,54 @@ impl From<RequestError> for Fault {
 /// Opens streams to one acceptor.
 #[derive(Debug)]
 pub struct Tester {
-    /// Our end.
     pub endpoint: Endpoint,
-    /// The acceptor.
     pub peer: Ticket,
-    /// Bytes read by the case that runs, for whoever watches.
+    /// Bytes read by the running case, for progress.
     pub meter: AtomicU64,
     next: AtomicU64,
 }
 
-/// What travels with a stream's header, beside the role.
+/// The rest of a stream's header, beside the role.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Along {
-    /// Bytes of data.
     pub early: u64,
-    /// The length of the metadata, if the role has to be filled up to it.
+    /// The length to which the role is filled up.
     pub metadata: Option<usize>,
-    /// What the acceptor sees is not asked for.
+    /// The acceptor's report is not asked for.
     pub unreported: bool,
 }
 
-/// A stream that is open.
 #[derive(Debug)]
 pub struct Opened {
-    /// The stream.
     pub stream: XStream,
-    /// Its number.
     pub id: u64,
-    /// What went along as its metadata.
     pub metadata: Sum,
 }
 
-/// What both sides saw, told apart by what they did.
+/// What both sides saw.
 #[derive(Debug)]
 pub struct Played {
     /// The side that the case is named after.
     pub active: Seen,
-    /// The other one.
     pub passive: Seen,
     active_seed: u64,
     passive_seed: u64,
 }
 
 impl Tester {
-    /// Who knows the acceptor.
     pub fn new(endpoint: Endpoint, peer: Ticket) -> Self {
         Self { endpoint, peer, meter: AtomicU64::new(0), next: AtomicU64::new(1) }
     }
 
-    /// What the opener's endpoint needs.
     pub fn limits(connect_timeout: Duration) -> Limits {
         Limits { connect_timeout, request_bytes: OPENER_TAKES, ..Limits::default() }
     }
 
-    /// A number that no stream has had.
     pub fn number(&self) -> u64 {
         self.next.fetch_add(1, Relaxed)
     }
 
-    /// A stream whose acceptor plays `steps`.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::Open`].
+    /// Opens a stream whose acceptor plays `steps`.
     pub async fn open(&self, steps: Vec<Step>, along: Along) -> Result<Opened, Fault> {
         let id = self.number();
         let mut script = Script { id, report: !along.unreported, steps, pad: String::new() };
@@ -169,11 +142,6 @@ impl Tester {
         Ok(Opened { stream, id, metadata: sum })
     }
 
-    /// What the acceptor saw of the stream with this number.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::Open`], [`Fault::Report`].
     pub async fn report(&self, id: u64) -> Result<Seen, Fault> {
         let metadata = Role::Report { id }.to_bytes().into();
         let options = StreamOptions { metadata, ..StreamOptions::default() };
@@ -181,20 +149,12 @@ impl Tester {
         stream.next_json().await.map_err(Fault::Report)
     }
 
-    /// Plays both scripts of a case on a stream of its own: the active one on `side`, the passive one on the other.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault`], but for what was seen: the case compares that.
+    /// Plays both scripts of a case on a new stream: the active script on `side`, the passive one on the other side.
+    /// The case compares what was seen.
     pub async fn play(&self, side: Side, active: Vec<Step>, passive: Vec<Step>) -> Result<Played, Fault> {
         self.play_along(side, active, passive, Along::default()).await
     }
 
-    /// The same, with more in the stream's header.
-    ///
-    /// # Errors
-    ///
-    /// As [`play`](Tester::play).
     pub async fn play_along(
         &self,
         side: Side,
@@ -230,92 +190,54 @@ impl Tester {
         })
     }
 
-    /// A request.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError`].
     pub async fn ask(&self, ask: &Ask, bytes: &[u8]) -> Result<Bytes, RequestError> {
         self.ask_within(ask, bytes, REQUEST).await
     }
 
-    /// A request with a bound of its own.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError`].
     pub async fn ask_within(&self, ask: &Ask, bytes: &[u8], within: Duration) -> Result<Bytes, RequestError> {
         self.endpoint.request(&self.peer, REQUESTS, ask.to_body(bytes), within).await
     }
 
-    /// A request that comes back, to see that everything else goes on.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::Request`], [`Fault::Mismatch`].
+    /// An echo shows that everything else goes on.
     pub async fn still_there(&self) -> Result<(), Fault> {
         let response = self.ask(&Ask::Echo, b"still there?").await?;
         Ok(check::equal("a request on another stream", &response, &Bytes::from_static(b"still there?"))?)
     }
 
-    /// Counts what a case moved by itself.
+    /// Counts bytes that a case moved by itself.
     pub fn count(&self, bytes: u64) {
         self.meter.fetch_add(bytes, Relaxed);
     }
 }
 
 impl Played {
-    /// The active side read the first `len` bytes that the passive one wrote, and then `end`.
-    ///
-    /// # Errors
-    ///
-    /// It did not.
+    /// The active side read the first `len` bytes of the passive side, and then `end`.
     pub fn active_read(&self, len: u64, end: &Ending) -> Result<(), Mismatch> {
         check::lane("what the active side read", &self.active.read, self.passive_seed, len, end)
     }
 
-    /// The active side read the first `len` bytes that it had written itself, and then their end.
-    ///
-    /// # Errors
-    ///
-    /// It did not.
+    /// The active side read back the first `len` bytes that it had written, and then their end.
     pub fn active_read_back(&self, len: u64) -> Result<(), Mismatch> {
         check::lane("what came back", &self.active.read, self.active_seed, len, &Ending::End)
     }
 
-    /// The passive side read the first `len` bytes that the active one wrote, and then `end`.
-    ///
-    /// # Errors
-    ///
-    /// It did not.
+    /// The passive side read the first `len` bytes of the active side, and then `end`.
     pub fn passive_read(&self, len: u64, end: &Ending) -> Result<(), Mismatch> {
         check::lane("what the passive side read", &self.passive.read, self.active_seed, len, end)
     }
 
     /// The passive side was told that the active one dropped its data, after at most `max` bytes.
-    ///
-    /// # Errors
-    ///
-    /// It was not.
     pub fn passive_saw_reset(&self, max: u64) -> Result<(), Mismatch> {
         check::dropped("what the passive side read", &self.passive.read, self.active_seed, max)
     }
 
-    /// How writing ended for the two.
-    ///
-    /// # Errors
-    ///
-    /// Otherwise.
+    /// How writing ended at the two sides.
     pub fn wrote(&self, active: &Ending, passive: &Ending) -> Result<(), Mismatch> {
         check::equal("how writing ended for the active side", &self.active.written.end, active)?;
         check::equal("how writing ended for the passive side", &self.passive.written.end, passive)
     }
 
-    /// Everything that either side said on the error lane went out, and neither heard anything.
-    ///
-    /// # Errors
-    ///
-    /// Otherwise.
+    /// All words of either side on the error lane went out, and neither side heard any.
     pub fn quiet(&self) -> Result<(), Mismatch> {
         for (what, seen) in [("the active side", &self.active), ("the passive side", &self.passive)] {
             check::equal(&format!("what {what} said"), &seen.said, &Ending::Open)?;

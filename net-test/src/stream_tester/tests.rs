@@ -16,11 +16,10 @@ use super::{
 };
 use crate::{output::Output, signals::Signals};
 
-/// Longer than anything here takes.
+/// Longer than any step here takes.
 const SOON: Duration = Duration::from_secs(30);
 
-/// What a faulty acceptor does in place of a step. (The peer's library is the one under test in every other case; here
-/// its misbehaviour is played.)
+/// Replaces a step of the acceptor by a wrong one. (In every other case the library under test is at both ends.)
 type Fake = fn(Step) -> Step;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

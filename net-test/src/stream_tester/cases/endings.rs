@@ -14,7 +14,7 @@ use crate::stream_tester::{
     tester::{Along, Tester},
 };
 
-/// What the other side says when it is where a case wants it.
+/// The warning of a side that is where a case wants it.
 const READY: Words = Words { code: 1, text: 0, details: 0 };
 
 pub(super) async fn reset(t: Arc<Tester>, side: Side) -> Result<String, Fault> {

@@ -17,10 +17,10 @@ use crate::stream_tester::{
 };
 
 const WORDS: Words = Words { code: 507, text: 60, details: 200 };
-/// What the other side says when it is where a case wants it.
+/// The warning of a side that is where a case wants it.
 const READY: Words = Words { code: 1, text: 0, details: 0 };
 
-/// Where in the data the error is.
+/// The error's place in the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Where {
     Start,
@@ -162,7 +162,7 @@ pub(super) async fn abort(t: Arc<Tester>, side: Side) -> Result<String, Fault> {
     Ok(String::new())
 }
 
-/// The active side failed the stream after so many bytes, and tried to go on; the passive one read to the end, then
+/// The active side failed the stream after so many bytes, and tried to go on; the passive side read to the end, then
 /// wrote.
 fn failed(played: &Played, offset: u64) -> Result<(), Fault> {
     let told = WORDS.told(offset);

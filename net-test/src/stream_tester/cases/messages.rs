@@ -28,13 +28,13 @@ const SIZE: usize = 100;
 pub(super) const TOTAL: u64 = MESSAGES * SIZE as u64;
 /// The fewest messages that go out before a writer waits for its reader, whatever else goes on.
 const FLOOR: u64 = 128;
-/// Requests between two looks at whether a writer has come to a stop.
+/// Requests between two looks at whether a writer waits.
 const ROUND: usize = 20;
-/// The slowest request beside a stream that is held up, on a machine that is busy with other things.
+/// The slowest request beside a blocked stream, on a machine that is busy with other things.
 const SLOWEST: Duration = Duration::from_secs(5);
 /// Half of the requests beside it take less. On loopback they take a millisecond.
 const USUAL: Duration = Duration::from_millis(250);
-/// What the side that writes says: the opener that the acceptor may read, the acceptor that it has written all.
+/// The warning of the writing side: the opener, that the acceptor may read; the acceptor, that it has written all.
 const GO: Words = Words { code: 1, text: 0, details: 0 };
 
 pub(super) async fn lines(t: Arc<Tester>) -> Result<String, Fault> {
@@ -167,7 +167,7 @@ pub(super) async fn paused_opener(t: Arc<Tester>) -> Result<String, Fault> {
     Ok(format!("{MESSAGES} messages; slowest request {:.1} ms", slowest.as_secs_f64() * 1e3))
 }
 
-/// Some requests on streams of their own; how long the slowest took.
+/// Makes some requests, and returns the time of the slowest.
 async fn ask(t: &Tester) -> Result<Duration, Fault> {
     let mut took = [Duration::ZERO; ROUND];
     for took in &mut took {

@@ -19,28 +19,23 @@ use super::{
     tester::{Fault, Tester},
 };
 
-/// The bound on a case that has no other: a hundred times what one takes on loopback, so that it can only be hit by a
-/// case that hangs, or over a network that is very slow.
+/// The bound on most cases: a hundred times the usual time on loopback, so that only a case that hangs or a very slow
+/// network can hit it.
 const BOUND: Duration = Duration::from_secs(30);
-/// The bound on those that move much or open many streams: 12 s on loopback without optimisation.
+/// The bound on cases that move much or open many streams: 12 s on loopback without optimisation.
 const LONG: Duration = Duration::from_secs(120);
 
-/// One thing that must hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// What it is called.
     pub name: &'static str,
-    /// What it shows.
     pub sentence: &'static str,
-    /// How long it may take.
     pub bound: Duration,
-    /// How many bytes the opener reads or moves in it, if that is worth a bar.
+    /// Bytes that the opener reads or moves, where they are worth a bar.
     pub bytes: Option<u64>,
-    /// Does it: a note for people, or why it did not hold.
+    /// Returns a note for people, or why the case did not hold.
     pub run: fn(Arc<Tester>) -> Running,
 }
 
-/// A case that runs.
 pub type Running = Pin<Box<dyn Future<Output = Result<String, Fault>> + Send>>;
 
 impl Case {
@@ -53,7 +48,6 @@ impl Case {
     }
 }
 
-/// All of them.
 pub static CASES: &[Case] = &[
     Case::new(
         "metadata",
@@ -229,7 +223,7 @@ pub static CASES: &[Case] = &[
     .long(data::BULK),
 ];
 
-/// Does something `count` times, at most `most` at the same time; the first that does not hold ends it.
+/// Runs `what` `count` times, at most `most` at a time; the first fault ends it.
 async fn repeat<F, Fut>(count: usize, most: usize, what: F) -> Result<(), Fault>
 where
     F: Fn(usize) -> Fut,

@@ -68,7 +68,7 @@ pub(super) async fn response_too_large(t: Arc<Tester>) -> Result<String, Fault> 
 pub(super) async fn deadline(t: Arc<Tester>) -> Result<String, Fault> {
     // Long over a round trip, so that the handler has the request by then.
     const DEADLINE: Duration = Duration::from_secs(1);
-    /// How much later it may be noticed. On a machine that is not busy it is a millisecond.
+    /// How late the deadline may be noticed. On an idle machine it is a millisecond.
     const LATE: Duration = Duration::from_secs(5);
     let id = t.number();
     let asked = Instant::now();

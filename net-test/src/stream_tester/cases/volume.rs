@@ -9,9 +9,9 @@ use crate::stream_tester::{
 };
 
 const STREAMS: usize = 10_000;
-/// Streams at a time. A peer allows 256.
+/// A peer allows 256 streams at a time.
 const AT_ONCE: usize = 64;
-/// What the streams carry back, all together.
+/// Bytes that all streams together carry back.
 pub(super) const MANY_BYTES: u64 = {
     let (mut sum, mut n) = (0, 0);
     while n < STREAMS {
@@ -21,7 +21,7 @@ pub(super) const MANY_BYTES: u64 = {
     sum
 };
 
-/// Each a case by itself that is over quickly and has an outcome of its own.
+/// Each takes a stream of its own, is over quickly, and has another outcome.
 const MIXED: [&str; 14] = [
     "zero-bytes",
     "half-close-by-acceptor",
@@ -39,10 +39,10 @@ const MIXED: [&str; 14] = [
     "request-cancelled",
 ];
 const ROUNDS: usize = 10;
-/// Cases at a time. One has two streams open at most, and its reports: with three dozen of them each still has room for the
-/// 100,000 bytes that some cases write before anything is read (streams share what the peer may hold unread).
+/// Cases at a time. A case has at most two streams open, and its reports. With three dozen of them each still has room
+/// for the 100,000 bytes that some cases write before anything is read: streams share what the peer may hold unread.
 const CASES_AT_ONCE: usize = 12;
-/// What they read, roughly: half of it is read by the cases that close half of a stream.
+/// Bytes that they read, roughly: half of them in cases that close half of a stream.
 pub(super) const MIXED_BYTES: u64 = 6_000_000;
 
 /// From nothing to more than a packet.

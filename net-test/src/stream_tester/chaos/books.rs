@@ -8,32 +8,28 @@ use std::{
 use tokio::task::yield_now;
 use twolane::{ConnectionLost, Hooks, Identity, Metrics, PublicKey};
 
-/// Peers that connected to an endpoint which was told of none: seen is one, with an endpoint that was dropped at that moment.
+/// Peers that connected to an endpoint whose hooks were never called. Measured is 1, at an endpoint that was dropped
+/// at that moment.
 const UNTOLD: u64 = 4;
 
-/// One endpoint's books, which outlive it.
+/// The counters and hooks of one endpoint, kept after it is dropped.
 #[derive(Debug)]
 pub struct Books {
-    /// Which endpoint: place, and how many there were before it.
+    /// The place, and how many endpoints it had before.
     pub name: (usize, u64),
     metrics: Arc<Metrics>,
     hooks: HookBook,
     bounds: Mutex<Bounds>,
 }
 
-/// What the counters may say: at least, and at most. They differ by what a caller cannot know of a call that failed or was
-/// dropped.
+/// What the counters may say. A caller of a call that failed or was dropped does not know whether it counted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// Streams opened here, and accepted by the peer.
     pub opened: Range,
-    /// Data bytes written.
     pub sent: Range,
-    /// Data bytes read.
     pub received: Range,
 }
 
-/// At least, and at most.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     min: u64,
@@ -41,12 +37,10 @@ pub struct Range {
 }
 
 impl Range {
-    /// So much more is certain.
     pub fn add(&mut self, exactly: u64) {
         self.add_between(exactly, exactly);
     }
 
-    /// So much more is certain, and so much possible.
     pub fn add_between(&mut self, min: u64, max: u64) {
         (self.min, self.max) = (self.min + min, self.max + max.max(min));
     }
@@ -71,23 +65,19 @@ pub struct Counted {
 }
 
 impl Books {
-    /// For an endpoint that has been bound with these hooks.
     pub fn new(name: (usize, u64), metrics: Arc<Metrics>, hooks: HookBook) -> Self {
         Self { name, metrics, hooks, bounds: Mutex::default() }
     }
 
-    /// What the counters may say.
     pub fn bounds(&self) -> MutexGuard<'_, Bounds> {
         self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Streams that were begun and have not ended, by the counters.
     pub fn open_streams(&self) -> i128 {
         let [opened, accepted, ended] = self.counted().streams.map(i128::from);
         opened + accepted - ended
     }
 
-    /// What does not agree, now that the endpoint is closed.
     pub fn check(&self) -> Vec<String> {
         let counted = self.counted();
         let mut wrong = reconcile(&counted, &self.bounds());
@@ -95,7 +85,6 @@ impl Books {
         wrong
     }
 
-    /// Peers whom `on_disconnect` was told of, with the causes.
     pub fn losses(&self) -> Vec<(PublicKey, ConnectionLost)> {
         self.hooks.lock().losses.clone()
     }
@@ -119,7 +108,6 @@ impl Books {
     }
 }
 
-/// What does not agree of an endpoint's counters, and with what was done.
 pub fn reconcile(counted: &Counted, bounds: &Bounds) -> Vec<String> {
     let Counted { connections: [dialled, accepted, closed], peers: [connected, disconnected], streams, bytes } =
         counted;
@@ -140,7 +128,6 @@ pub fn reconcile(counted: &Counted, bounds: &Bounds) -> Vec<String> {
     wrong
 }
 
-/// Writes down how an endpoint's hooks are called.
 #[derive(Debug, Clone, Default)]
 pub struct HookBook(Arc<Mutex<HookState>>);
 
@@ -148,7 +135,7 @@ pub struct HookBook(Arc<Mutex<HookState>>);
 struct HookState {
     peers: HashMap<PublicKey, Standing>,
     connects: u64,
-    /// Each once.
+    /// Without repetitions.
     losses: Vec<(PublicKey, ConnectionLost)>,
     wrong: Vec<String>,
 }
@@ -168,7 +155,7 @@ struct Standing {
 }
 
 impl HookBook {
-    /// A call begins: to be told of a peer that has connected, or that has disconnected.
+    /// `connects`: the call is `on_connect`, otherwise `on_disconnect`.
     fn enter(&self, peer: PublicKey, connects: bool) {
         let state = &mut *self.lock();
         let standing = state.peers.entry(peer).or_default();

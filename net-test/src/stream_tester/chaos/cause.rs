@@ -22,15 +22,12 @@ pub mod lane {
 const CLOSED: u64 = 0x107;
 pub const CLOSE_WORDS: &str = "a part of the chaos";
 
-/// A disturbance of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// A fate struck one of the two, or what connects them.
     Fate(Fate),
-    /// The machine gave the process no processor for a while.
+    /// The process had no processor for a while.
     Standstill,
-    /// The actors are told to give up what is under way.
     GivingUp,
 }
 
@@ -38,7 +35,7 @@ use Cause::{GivingUp, Standstill};
 use Fate::{Ban, Close, DropEndpoint, ShutDownInTime, ShutDownNow};
 
 impl Cause {
-    /// Whether a place got another endpoint, at another address.
+    /// Whether the place gets another endpoint, at another address.
     pub fn moves(self) -> bool {
         matches!(self, Self::Fate(ShutDownInTime | ShutDownNow | DropEndpoint))
     }
@@ -96,27 +93,24 @@ impl Cause {
     }
 }
 
-/// Whether one of the causes explains that a connection was lost like this.
+/// Whether one of the causes explains this loss of a connection.
 pub fn lost(causes: &[Cause], lost: &ConnectionLost) -> bool {
     causes.iter().any(|cause| cause.loses(lost))
 }
 
-/// The same, of a lane that ended with this code.
+/// Whether one of the causes explains that a lane ended with this code.
 pub fn reset(causes: &[Cause], code: u64) -> bool {
     causes.iter().any(|cause| cause.resets(code))
 }
 
-/// The same, of a dial.
 pub fn dial(causes: &[Cause], error: &DialError) -> bool {
     causes.iter().any(|cause| cause.fails_dial(error))
 }
 
-/// The same, of a stream that was not opened.
 pub fn opening(causes: &[Cause], error: &GetStreamError) -> bool {
     causes.iter().any(|cause| cause.fails_opening(error))
 }
 
-/// The same, of a response that was not read.
 pub fn response(causes: &[Cause], error: &ReadError) -> bool {
     match error {
         ReadError::Lost(cause) => lost(causes, cause),
@@ -125,7 +119,7 @@ pub fn response(causes: &[Cause], error: &ReadError) -> bool {
     }
 }
 
-/// Whether an error says that the peer's list does not allow the caller.
+/// Whether the peer's access list denies the caller.
 pub fn forbids(error: &GetStreamError) -> bool {
     match error {
         GetStreamError::Dial { source: DialError::Lost(lost), .. } | GetStreamError::Lost(lost) => {

@@ -19,10 +19,9 @@ use super::{
     world::{Ended, World},
 };
 
-/// Time for what is under way in a shutdown with a deadline: streams take milliseconds.
+/// Time for streams under way in a shutdown with a deadline: they take milliseconds.
 const IN_TIME: Duration = Duration::from_secs(5);
 
-/// Acts until it is told to stop.
 pub async fn rule(world: Arc<World>, actor: usize, mean_us: u64) {
     let mut dealer = Dealer::new(world.seed, actor, world.len());
     for number in 0u64.. {
@@ -113,7 +112,7 @@ async fn ban(world: &Arc<World>, actor: usize, blow: Blow, id: u64) {
     world.tally.done(Action::Unban);
 }
 
-/// Whoever is banned tries.
+/// The banned peer tries to open a stream.
 async fn probe(world: &World, actor: usize, blow: Blow, id: u64) {
     let Some(held) = world.hold(blow.other) else {
         return;
@@ -139,7 +138,6 @@ async fn probe(world: &World, actor: usize, blow: Blow, id: u64) {
     }
 }
 
-/// Closes the connection of two places.
 pub async fn close(world: &Arc<World>, actor: usize, blow: Blow) {
     let Some(held) = world.hold(blow.place) else {
         return;

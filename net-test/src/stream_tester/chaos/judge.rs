@@ -15,19 +15,18 @@ use super::{
 };
 use crate::stream_tester::role::Side;
 
-/// How strictly something was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Judged {
-    /// Only what was planned was legal.
+    /// Only the planned outcome was legal.
     Strictly,
-    /// The pair was disturbed, and the outcome was the planned one all the same.
+    /// The pair was disturbed, and the outcome was the planned one.
     AsPlanned,
-    /// A disturbance explains what was not planned.
+    /// A disturbance explains an outcome that was not planned.
     Forgiven,
 }
 
-/// What is wrong with an outcome, by `faults`, and how it was judged.
+/// The faults of an outcome, and how strictly it was judged.
 pub fn weigh(causes: &[Cause], faults: impl Fn(&[Cause]) -> Vec<String>) -> (Judged, Vec<String>) {
     let wrong = faults(causes);
     let judged = if causes.is_empty() {
@@ -40,7 +39,7 @@ pub fn weigh(causes: &[Cause], faults: impl Fn(&[Cause]) -> Vec<String>) -> (Jud
     (judged, wrong)
 }
 
-/// What is wrong with what one side of a stream saw, of a pair that these causes have disturbed.
+/// Faults in what one side of a stream saw, after these causes disturbed the pair.
 pub fn side(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Vec<String> {
     let mut wrong = Vec::new();
     wrong.extend(reading(plan, side, seen, causes));
@@ -101,7 +100,7 @@ fn writing(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<Str
     (!legal).then(|| format!("after {} of {} bytes writing ended with {:?}", seen.wrote, own.len, seen.write_end))
 }
 
-/// The codes with which an error lane is stopped whose stream is gone.
+/// The codes that stop an error lane whose stream is gone.
 pub fn let_go(code: u64) -> bool {
     matches!(code, lane::DONE | lane::NO_SUCH_LANE)
 }
@@ -113,7 +112,7 @@ fn warnings(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<St
     (!legal).then(|| format!("of the warnings {planned:?} came {:?}", seen.warnings))
 }
 
-/// What is wrong with what both sides of a stream saw, taken together.
+/// Faults that show only when both sides are compared.
 pub fn both(plan: &Plan, opener: &Seen, acceptor: &Seen) -> Vec<String> {
     [(Side::Opener, opener, acceptor), (Side::Acceptor, acceptor, opener)]
         .into_iter()
@@ -137,13 +136,13 @@ pub fn both(plan: &Plan, opener: &Seen, acceptor: &Seen) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with a stream that the acceptor saw and the opener never had.
+/// Faults of a stream that the acceptor saw and the opener never had.
 pub fn unopened(plan: &Plan, acceptor: &Seen) -> Option<String> {
     let early = acceptor.read <= plan.early && acceptor.read_end != ReadEnd::End;
     (!early).then(|| format!("{} bytes came from an opener that never had the stream", acceptor.read))
 }
 
-/// What is wrong with the error of a call that was to open a stream.
+/// Faults of the error of a call that opens a stream.
 pub fn refused(plan: &Plan, error: &GetStreamError, causes: &[Cause]) -> Option<String> {
     let legal = match error {
         // It ended before its answer was read.
@@ -156,24 +155,21 @@ pub fn refused(plan: &Plan, error: &GetStreamError, causes: &[Cause]) -> Option<
     (!legal).then(|| format!("the stream was not opened: {error:?}"))
 }
 
-/// What is wrong with the answer to a stream of a protocol that nobody serves.
 pub fn unknown(error: &GetStreamError, causes: &[Cause]) -> Option<String> {
     let legal = error.rejection() == Some(Reason::UnknownProtocol) || cause::opening(causes, error);
     (!legal).then(|| format!("{error:?}"))
 }
 
-/// What is wrong with a dial that failed.
 pub fn dial(error: &DialError, causes: &[Cause]) -> Option<String> {
     (!cause::dial(causes, error)).then(|| format!("{error:?}"))
 }
 
-/// What is wrong with how a peer that is denied was refused.
+/// Faults in how a denied peer was refused.
 pub fn denied(error: &GetStreamError, causes: &[Cause]) -> Option<String> {
     let legal = cause::forbids(error) || cause::opening(causes, error);
     (!legal).then(|| format!("a peer that is denied was told: {error:?}"))
 }
 
-/// What is wrong with the answer to a request.
 pub fn answer(ask: &Ask, result: &Result<bytes::Bytes, RequestError>, causes: &[Cause]) -> Option<String> {
     match result {
         Ok(response) => match ask.answer {

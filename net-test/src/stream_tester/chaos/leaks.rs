@@ -36,21 +36,21 @@ use crate::{
     },
 };
 
-/// Orders of either side for one connection.
+/// Orders of either side in one connection.
 const ORDERS: usize = 6;
-/// What an order waits for on purpose, at most: pauses test nothing here.
+/// The longest intended wait of an order: pauses test nothing here.
 const WAIT_MS: u64 = 2;
 /// The first part of the cycles, in which tables and pools reach their size.
 const WARM_UP: f64 = 0.2;
-/// How often the heap is looked at, after the warm-up: enough for a line through them.
+/// Samples of the heap after the warm-up: enough for a line through them.
 const SAMPLES: u64 = 20;
-/// Cycles between two looks at least: before each the last connection has to be forgotten, which takes a second.
+/// The fewest cycles between two samples: before each the last connection must be forgotten, which takes a second.
 const BETWEEN: u64 = 5;
 /// No step of a cycle takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Time for a closed connection to be forgotten: QUIC keeps it for three times its timeout for lost packets.
 const QUIET: Duration = Duration::from_secs(10);
-/// Who is behind the restarts, in the words of a violation.
+/// The actor of restarts, in the words of a violation.
 const FATE: usize = 2;
 
 const EXAMPLES: &str = "\
@@ -84,34 +84,24 @@ pub struct Args {
     json: bool,
 }
 
-/// The last line of `--json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// All of it held.
     pub ok: bool,
-    /// The same seed makes the same orders.
     pub seed: u64,
-    /// Connections that were made and closed.
     pub cycles: u64,
-    /// Endpoints that were ended and started again.
     pub restarts: u64,
-    /// Orders that were carried out.
     pub events: u64,
-    /// How often each action succeeded.
     pub actions: BTreeMap<Action, u64>,
-    /// By how much the heap grew, in bytes a cycle, by least squares after the warm-up.
+    /// Bytes a cycle, by least squares after the warm-up.
     pub heap_per_cycle: f64,
-    /// The heap after the warm-up and at the end, in bytes.
     pub heap: [u64; 2],
-    /// Resident memory at the same moments; `null` where the system does not tell.
+    /// `null` where the system does not tell.
     pub resident: Option<[u64; 2]>,
-    /// Tasks after the warm-up, at the end, and when both endpoints were gone.
+    /// After the warm-up, at the end, and when both endpoints were gone.
     pub tasks: [usize; 3],
-    /// Open files and sockets at the same moments; `null` where they cannot be counted.
+    /// Open files and sockets, as `tasks`; `null` where the system does not list them.
     pub files: Option<[usize; 3]>,
-    /// What did not hold.
     pub failures: Vec<String>,
-    /// How long all of it took.
     pub ms: u64,
 }
 
@@ -141,7 +131,6 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
     Ok(Last { ok: summary.ok, table: table(&summary), event: summary })
 }
 
-/// Runs the cycles, and everything up to the end of both endpoints.
 async fn measure(&Args { cycles, seed, restart_every, .. }: &Args, output: Output) -> Result<Summary, Problem> {
     let world = World::new(seed, 2)
         .await
@@ -218,14 +207,13 @@ fn blow(fate: Fate, place: usize) -> Blow {
     Blow { fate, place, other: 1 - place, hold_ms: 0 }
 }
 
-/// Waits until each gets through to the other: from then on only what is planned is legal.
+/// Waits until each gets through to the other: from then on only planned outcomes are legal.
 async fn connected(world: &World) {
     for (from, to) in [(0, 1), (1, 0)] {
         while recovery::recover(world, from, to).await == Recovery::Void {}
     }
 }
 
-/// Both sides' orders, all at once.
 async fn talk(world: &Arc<World>, dealers: &mut [Dealer; 2], cycle: u64) {
     let mut orders = JoinSet::new();
     for n in 0..ORDERS as u64 {
@@ -243,7 +231,7 @@ async fn talk(world: &Arc<World>, dealers: &mut [Dealer; 2], cycle: u64) {
     }
 }
 
-/// What the process holds once it holds no less any more.
+/// Waits until the process does not hold less than before.
 async fn settled() -> Footprint {
     let mut least = Footprint::now();
     while until(QUIET / 10, || Footprint::now().tasks < least.tasks).await {

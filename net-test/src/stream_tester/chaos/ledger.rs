@@ -34,7 +34,7 @@ struct Half {
 }
 
 impl Ledger {
-    /// One side of a stream has ended. The answer is what is wrong.
+    /// Returns the faults that show when the second side ends.
     pub fn ended(&self, plan: &Plan, side: Side, seen: Seen, undisturbed: bool) -> Vec<String> {
         let mut state = self.lock();
         let (opener, acceptor) = match (state.streams.remove(&plan.id), side) {
@@ -56,12 +56,12 @@ impl Ledger {
         judge::both(plan, &opener, &acceptor)
     }
 
-    /// A handler got a request. False if it has had it before.
+    /// False if a handler had this request before.
     pub fn handled(&self, id: u64) -> bool {
         self.lock().handled.insert(id)
     }
 
-    /// A caller was told that no handler can have seen its request.
+    /// A caller was told that no handler saw its request.
     pub fn not_handled(&self, id: u64) {
         self.lock().unhandled.insert(id);
     }
@@ -71,7 +71,7 @@ impl Ledger {
         self.lock().handled.contains(&id)
     }
 
-    /// What is wrong with what is left when nothing is under way: the plan, and the words. All of it is forgotten.
+    /// With nothing under way: the faults of what is left, with their plans. Everything is forgotten.
     pub fn rest(&self) -> Vec<(Option<Plan>, String)> {
         let state = std::mem::take(&mut *self.lock());
         let mut wrong = Vec::new();

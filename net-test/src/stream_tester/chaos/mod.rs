@@ -9,8 +9,6 @@
 //! - [`world`]: where endpoints live; [`settle`]: how all of it ends;
 //! - [`leaks`]: the same of two endpoints, without end, and whether the heap grows ([`slope`]).
 
-#![allow(missing_docs, reason = "nobody outside of this package uses it")]
-
 pub mod books;
 pub mod cause;
 pub mod fate;
@@ -57,19 +55,19 @@ use crate::{
     signals::Signals,
 };
 
-/// No call that the library bounds takes longer than this: the longest bound is 25 s, and a connection that is gone is
-/// found within 20 s. What takes longer hangs.
+/// The library bounds its calls by 25 s at most, and finds a lost connection within 20 s. A call that takes longer
+/// hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// One fate for so many places: each strikes every so many milliseconds, so a pair is disturbed every few seconds, and most streams
-/// are not.
+/// One fate for so many places, and its pause between two blows: a pair is disturbed every few seconds, and most
+/// streams are not.
 const PLACES_OF_A_FATE: usize = 8;
 const FATE_PAUSE: Duration = Duration::from_millis(700);
-/// Time for tasks and sockets to be gone after everything has ended: iroh closes sockets in the background.
+/// Time for tasks and sockets to end: iroh closes sockets in the background.
 const AFTERWARDS: Duration = Duration::from_secs(30);
-/// What the process keeps for good: tables and pools of the runtime and of its libraries.
-/// Measured are 1.05 MB, whether there were 12 endpoints or 54.
+/// Tables and pools of the runtime and of libraries, which the process keeps. Measured are 1.05 MB, with 12 endpoints
+/// as with 54.
 const HEAP_FOR_GOOD: u64 = 1_200_000;
-/// What an endpoint may leave behind.
+/// Heap that an endpoint may leave behind.
 const HEAP_OF_A_LIFE: u64 = 1_024;
 
 const EXAMPLES: &str = "\
@@ -181,7 +179,6 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
     Ok(Last { ok: summary.ok, table: summary.table(), event: summary })
 }
 
-/// What is wrong with the heap when all endpoints are gone.
 fn heap_left([before, after]: [u64; 2], lives: u64) -> Option<String> {
     let (grown, allowed) = (after.saturating_sub(before), HEAP_FOR_GOOD + HEAP_OF_A_LIFE * lives);
     (grown > allowed)
@@ -200,7 +197,6 @@ fn start(world: &Arc<World>, fates: usize, rate: u32) {
     }
 }
 
-/// Waits until the time is over, and shows how it goes.
 async fn watch(args: &Args, world: &World, output: Output) {
     let gauge = Gauge::new(output, "chaos", args.seconds);
     let mut second = interval(Duration::from_secs(1));

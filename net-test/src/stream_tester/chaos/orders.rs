@@ -6,11 +6,11 @@ use twolane::Limits;
 
 use super::plan::{Answer, End, Part};
 
-/// Places stand in a ring, and have to do with so many on either side: a restart costs each of them a handshake, and a pair
+/// Places stand in a ring and deal with so many on either side: a restart costs each of them a handshake, and a pair
 /// sees enough streams between two disturbances to get calm.
 const NEAR: usize = 4;
 
-/// What a talker does, and how often in a deck.
+/// The cards of a talker, and how many of each are in a deck.
 const TALK: &[(Card, usize)] = &[
     (Card::Finish, 9),
     (Card::Bulk, 1),
@@ -30,10 +30,8 @@ const TALK: &[(Card, usize)] = &[
     (Card::Keep, 1),
 ];
 
-/// What a fate does, each as often as the others.
 const FATE: &[Fate] = &[Fate::ShutDownInTime, Fate::ShutDownNow, Fate::DropEndpoint, Fate::Ban, Fate::Close];
 
-/// A card of a talker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Card {
     Finish,
@@ -51,47 +49,31 @@ enum Card {
     Keep,
 }
 
-/// What a talker is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// A stream.
     Stream(Draft),
-    /// A stream whose opening is polled so often and then dropped.
+    /// The opening is polled so often and then dropped.
     CancelOpen(Draft, u64),
-    /// A stream of a protocol that nobody serves.
     Unknown {
-        /// With whom.
         to: usize,
     },
-    /// A request.
     Request {
-        /// With whom.
         to: usize,
-        /// Bytes in it.
         len: usize,
-        /// What the handler does.
         answer: Answer,
-        /// When the caller drops it.
         drop_after_ms: Option<u64>,
-        /// A deadline that is to pass.
         deadline_ms: Option<u64>,
     },
-    /// A connection.
     Connect {
-        /// With whom.
         to: usize,
     },
-    /// A peer that is kept for so many milliseconds.
     Keep {
-        /// Whom.
         to: usize,
-        /// How long.
         hold_ms: u64,
     },
 }
 
 impl Order {
-    /// With whom.
     pub fn to(&self) -> usize {
         match self {
             Self::Stream(draft) | Self::CancelOpen(draft, _) => draft.to,
@@ -101,7 +83,7 @@ impl Order {
 }
 
 impl Order {
-    /// The same, with waits of a moment at most.
+    /// The same order with waits of at most `most_ms`.
     pub fn brisk(mut self, most_ms: u64) -> Self {
         match &mut self {
             Self::Stream(draft) | Self::CancelOpen(draft, _) => draft.pause_ms = draft.pause_ms.min(most_ms),
@@ -117,56 +99,42 @@ impl Order {
     }
 }
 
-/// What a stream is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// With whom.
     pub to: usize,
-    /// Taken by `accept_bi` there, in place of a handler.
+    /// By `accept_bi`, in place of a handler.
     pub accepted: bool,
-    /// As in the plan.
     pub opener: Part,
-    /// As in the plan.
     pub acceptor: Part,
-    /// As in the plan.
     pub echo: bool,
-    /// As in the plan.
     pub early: u64,
-    /// As in the plan.
     pub cancel_reads: bool,
-    /// As in the plan.
     pub pause_ms: u64,
 }
 
-/// What a fate is to do, to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blow {
-    /// What.
     pub fate: Fate,
-    /// To whom.
     pub place: usize,
-    /// With regard to whom, where that matters.
+    /// The other place of the pair, where the fate strikes one.
     pub other: usize,
-    /// How long, where that matters, in milliseconds.
+    /// Where the fate holds something.
     pub hold_ms: u64,
 }
 
-/// What disturbs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fate {
-    /// A shutdown with time for what is under way, and a new endpoint with the same key.
+    /// With time for streams under way. A new endpoint gets the same key.
     ShutDownInTime,
-    /// A shutdown without.
+    /// Without time for streams under way.
     ShutDownNow,
-    /// The last handle of an endpoint is dropped.
     DropEndpoint,
-    /// A peer is denied, and forgotten later.
+    /// A peer is denied, and allowed again later.
     Ban,
     /// A connection is closed.
     Close,
 }
 
-/// Draws for one actor.
 #[derive(Debug)]
 pub struct Dealer {
     rng: StdRng,
@@ -177,7 +145,7 @@ pub struct Dealer {
 }
 
 impl Dealer {
-    /// For the actor with this number. Talkers have the number of their place, fates come after them.
+    /// Talkers have the number of their place; fates come after them.
     pub fn new(seed: u64, actor: usize, places: usize) -> Self {
         let mut bytes = [0; 32];
         let mut hasher = blake3::Hasher::new();
@@ -186,7 +154,6 @@ impl Dealer {
         Self { rng: StdRng::from_seed(bytes), me: actor, places, talk: Vec::new(), fate: Vec::new() }
     }
 
-    /// The next order of a talker.
     pub fn order(&mut self) -> Order {
         if self.talk.is_empty() {
             self.talk = TALK.iter().flat_map(|(card, count)| vec![*card; *count]).collect();
@@ -254,7 +221,6 @@ impl Dealer {
         }
     }
 
-    /// The next blow of a fate.
     pub fn blow(&mut self) -> Blow {
         if self.fate.is_empty() {
             self.fate = FATE.to_vec();
@@ -266,7 +232,7 @@ impl Dealer {
         Blow { fate, place, other, hold_ms: self.rng.random_range(50..500) }
     }
 
-    /// How long an actor waits before it acts: up to twice the mean, drawn with the rest.
+    /// The wait before an actor acts: up to twice the mean.
     pub fn wait_us(&mut self, mean_us: u64) -> u64 {
         self.rng.random_range(0..=mean_us * 2)
     }
@@ -301,7 +267,7 @@ impl Dealer {
         }
     }
 
-    /// Mostly short; now and then more than a stream's window.
+    /// Mostly short; now and then longer than a stream's window.
     fn part(&mut self) -> Part {
         let len = match self.rng.random_range(0..400) {
             0..160 => self.rng.random_range(0..100),
@@ -324,7 +290,7 @@ fn with(order: Order, after: Option<u64>, deadline: Option<u64>) -> Order {
     }
 }
 
-/// The places with which one has to do.
+/// The places with which one place deals.
 pub fn neighbours(places: usize, me: usize) -> Vec<usize> {
     let mut near: Vec<_> =
         (1..=reach(places)).flat_map(|step| [(me + step) % places, (me + places - step) % places]).collect();
@@ -347,7 +313,6 @@ pub fn share(wanted: impl Fn(&Order) -> bool) -> f64 {
     found as f64 / cards as f64
 }
 
-/// How many kinds of blows there are: a fate deals them in equal shares.
 pub fn fates() -> usize {
     FATE.len()
 }

@@ -11,19 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
 
-/// What is told of a pair's past in the words of a violation.
+/// Disturbances of a pair in the words of a violation.
 const TOLD: usize = 6;
 
-/// How a pair stood at one moment, seen in one direction.
+/// The state of a pair at one moment, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sight {
     /// Raised when a disturbance begins and when it ends.
     pub epoch: u64,
-    /// How many disturbances were over, their tails included.
+    /// Disturbances that were over, their tails included.
     pub over: usize,
 }
 
-/// Every pair.
 #[derive(Debug)]
 pub struct Pairs {
     places: usize,
@@ -34,12 +33,12 @@ pub struct Pairs {
 struct Pair {
     epoch: u64,
     under_way: usize,
-    /// How many disturbances are over, from the lower place to the higher, and back.
+    /// Disturbances that are over, from the lower place to the higher, and back.
     over: [usize; 2],
     past: Vec<Cause>,
 }
 
-/// Something that disturbs pairs, from its begin until it is dropped.
+/// A disturbance of pairs, which ends when it is dropped.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Disturbance<'a> {
@@ -48,30 +47,26 @@ pub struct Disturbance<'a> {
 }
 
 impl Pairs {
-    /// All pairs of so many places, undisturbed.
     pub fn new(places: usize) -> Self {
         let pair = || Mutex::new(Pair { epoch: 0, under_way: 0, over: [0; 2], past: Vec::new() });
         Self { places, pairs: (0..places * places).map(|_| pair()).collect() }
     }
 
-    /// Something begins that one pair may notice.
     pub fn disturb(&self, a: usize, b: usize, cause: Cause) -> Disturbance<'_> {
         self.begin(vec![self.at(a, b)], cause)
     }
 
-    /// Something begins that every pair of one place may notice.
     pub fn disturb_all(&self, place: usize, cause: Cause) -> Disturbance<'_> {
         let others = (0..self.places).filter(|other| *other != place);
         self.begin(others.map(|other| self.at(place, other)).collect(), cause)
     }
 
-    /// How a pair stands now, for a stream from the one to the other.
     pub fn sight(&self, from: usize, to: usize) -> Sight {
         let pair = self.lock(self.at(from, to));
         Sight { epoch: pair.epoch, over: pair.over[usize::from(from > to)] }
     }
 
-    /// A stream from the one to the other that began at `sight` was accepted.
+    /// A stream that began at `sight` was accepted.
     pub fn confirm(&self, from: usize, to: usize, sight: Sight) {
         let mut pair = self.lock(self.at(from, to));
         if pair.under_way == 0 && pair.epoch == sight.epoch {
@@ -79,17 +74,17 @@ impl Pairs {
         }
     }
 
-    /// What has disturbed the pair since `sight`, or had then and was not over.
+    /// The causes of disturbances since `sight`, or under way then.
     pub fn causes(&self, a: usize, b: usize, sight: Sight) -> Vec<Cause> {
         self.lock(self.at(a, b)).past[sight.over..].to_vec()
     }
 
-    /// Everything that has ever disturbed the pair.
+    /// The causes of all disturbances of the pair.
     pub fn history(&self, a: usize, b: usize) -> Vec<Cause> {
         self.lock(self.at(a, b)).past.clone()
     }
 
-    /// Whether nothing disturbs the pair now, the tails of earlier disturbances included.
+    /// Whether every disturbance is over, its tail included.
     pub fn calm(&self, from: usize, to: usize) -> bool {
         let pair = self.lock(self.at(from, to));
         pair.over[usize::from(from > to)] == pair.past.len()

@@ -16,28 +16,22 @@ use super::{
 };
 use crate::stream_tester::{pattern, role::Side};
 
-/// What a read takes at most: several of them for all but the shortest data.
+/// The longest read: all but the shortest data takes several.
 const READ: usize = 16 * 1024;
 
-/// What one side of a stream saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// Bytes that it wrote.
     pub wrote: u64,
-    /// How its writing ended.
     pub write_end: WriteEnd,
-    /// Bytes that it read.
     pub read: u64,
-    /// They were those of the pattern.
+    /// The bytes read are those of the pattern.
     pub intact: bool,
-    /// How its reading ended.
     pub read_end: ReadEnd,
-    /// The codes of the warnings that it heard.
     pub warnings: Vec<u64>,
 }
 
 impl Seen {
-    /// Whether it has heard every warning that the peer sent: they come before the peer's last word.
+    /// Whether every warning of the peer was heard: they come before the peer's last word.
     pub fn hears(&self) -> bool {
         match self.read_end {
             ReadEnd::End => self.write_end == WriteEnd::Planned,
@@ -47,17 +41,12 @@ impl Seen {
     }
 }
 
-/// How writing ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteEnd {
-    /// As planned.
     Planned,
-    /// The peer failed or aborted the stream.
     PeerFailed {
-        /// Its code.
         code: u64,
     },
-    /// The peer stopped reading.
     Stopped {
         /// The code of STOP_SENDING.
         code: u64,
@@ -67,51 +56,40 @@ pub enum WriteEnd {
         /// The code of STOP_SENDING on the error lane.
         code: u64,
     },
-    /// The connection was lost.
     Lost(ConnectionLost),
-    /// An echo whose reading did not come to an end.
+    /// An echo whose reading did not end.
     Unfinished,
-    /// It took longer than anything may.
+    /// It took longer than [`PATIENCE`](super::PATIENCE).
     Hung,
-    /// Something that is never right.
+    /// Never legal.
     Other(String),
 }
 
-/// How reading ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadEnd {
-    /// The end of the data.
     End,
-    /// The peer failed the stream.
     Failed {
-        /// Its code.
         code: u64,
-        /// Its words.
         text: String,
-        /// How much it says that it had written.
+        /// The bytes that the peer says it had written.
         offset: u64,
     },
-    /// The peer aborted the stream.
     Aborted {
-        /// Its code.
         code: u64,
-        /// Its words.
         text: String,
     },
-    /// The peer dropped the stream.
     Reset {
         /// The code of RESET_STREAM.
         code: u64,
     },
-    /// This side failed or aborted the stream, and was told so.
+    /// This side failed or aborted the stream.
     EndedHere,
-    /// This side ended before there was anything to see.
+    /// This side ended before it read anything.
     Unread,
-    /// The connection was lost.
     Lost(ConnectionLost),
-    /// It took longer than anything may.
+    /// It took longer than [`PATIENCE`](super::PATIENCE).
     Hung,
-    /// Something that is never right.
+    /// Never legal.
     Other(String),
 }
 
@@ -254,7 +232,7 @@ fn take(data: &[u8], plan: &Plan, side: Side, reading: &mut Reading) {
     reading.read += data.len() as u64;
 }
 
-/// The next data; by turns with `read` and with `read_chunk` if reads are cancelled.
+/// Alternates `read` and `read_chunk` if reads are cancelled.
 async fn next(recv: &mut RecvStream, cancel: bool, buf: &mut [u8]) -> Result<Result<Option<Bytes>, ReadError>, Hung> {
     if cancel {
         if let Some(read) = once(recv.read(buf)).await {
@@ -267,7 +245,7 @@ async fn next(recv: &mut RecvStream, cancel: bool, buf: &mut [u8]) -> Result<Res
     bounded(recv.read_chunk(READ)).await
 }
 
-/// The warnings that the peer sent, however late they come.
+/// Waits for the peer's warnings, however late they come.
 async fn hear(errors: &Errors, wanted: u64) -> Vec<u64> {
     let mut heard = Vec::new();
     while (heard.len() as u64) < wanted {
@@ -283,12 +261,12 @@ async fn hear(errors: &Errors, wanted: u64) -> Vec<u64> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hung;
 
-/// Waits for something that the library bounds itself.
+/// Waits for a call that the library bounds itself.
 pub async fn bounded<T>(what: impl Future<Output = T>) -> Result<T, Hung> {
     timeout(PATIENCE, what).await.map_err(|_| Hung)
 }
 
-/// Polls once, and drops what is not ready.
+/// Polls once, and drops a future that is not ready.
 async fn once<T>(what: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;

@@ -14,21 +14,20 @@ use super::{
     world::World,
 };
 
-/// From the end of a disturbance to a stream that is accepted, without the time in which there was no processor. Measured are
+/// From the end of a disturbance to an accepted stream, without the time in which there was no processor. Measured are
 /// 0.1 s on average and 0.3 s at most, and 0.6 s and 3 s with both cores busy.
 pub const WITHIN: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A roll call that is disturbed is repeated: by standstills alone, since the fates have ended.
+/// A disturbed roll call is repeated. Only standstills disturb it, since the fates have ended.
 const ROLL_CALLS: usize = 5;
 
-/// How an attempt to get through ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
     Done,
-    /// Not in time; that is written down as a violation.
+    /// Recorded as a violation.
     Late,
-    /// The pair was disturbed anew.
+    /// The pair was disturbed again.
     Void,
 }
 
@@ -42,7 +41,7 @@ pub fn watch(world: &Arc<World>, place: usize, others: &[usize]) {
     }
 }
 
-/// With nothing more to disturb them, all neighbours get through to each other.
+/// With no more disturbances, all neighbours get through to each other.
 pub async fn roll_call(world: &Arc<World>) {
     let mut calls = JoinSet::new();
     for from in 0..world.len() {
@@ -113,7 +112,7 @@ pub async fn recover(world: &World, from: usize, to: usize) -> Recovery {
     if late { Recovery::Late } else { Recovery::Void }
 }
 
-/// A stream in which nothing is said.
+/// A stream without data.
 pub fn draft(to: usize) -> Draft {
     let nothing = Part { len: 0, piece: 1, warnings: 0, end: End::Finish };
     Draft {

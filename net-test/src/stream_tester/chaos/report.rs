@@ -9,70 +9,52 @@ use super::{
     tally::{Action, Kind, Outcomes, Violation},
 };
 
-/// The largest share of outcomes of a kind that disturbances may explain. Measured in 15 s with 24 places: 2 % of streams, up to
-/// 20 % of the calls that open them and of requests while others build on the two cores.
+/// The largest share of outcomes of a kind that disturbances may explain. Measured in 15 s with 24 places: 2 % of
+/// streams, up to 20 % of requests and of calls that open streams while others build on the two cores.
 const FORGIVEN: f64 = 0.35;
 /// Of fewer outcomes a share says nothing.
 const ENOUGH: u64 = 50;
 
-/// The last line of `--json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// All of it held.
     pub ok: bool,
-    /// The same seed makes the same plans.
     pub seed: u64,
-    /// How long actors acted.
     pub seconds: u64,
-    /// Places.
     pub endpoints: usize,
-    /// Endpoints that there were at them, one after the other.
     pub lives: u64,
-    /// How often each action succeeded.
     pub actions: BTreeMap<Action, u64>,
-    /// How often each must have.
     pub floors: BTreeMap<Action, u64>,
-    /// The actions of which there were too few.
     pub missing: Vec<String>,
-    /// How outcomes of each kind were judged.
     pub outcomes: BTreeMap<Kind, Outcomes>,
-    /// From the end of a disturbance to the next stream that was accepted, in milliseconds: the mean and the most.
+    /// From the end of a disturbance to the next accepted stream: mean and maximum.
     pub recovery_ms: [u64; 2],
-    /// Data bytes that were read up to an end of data.
+    /// Bytes of streams that were read to the end of their data.
     pub bytes: u64,
-    /// The first violations.
     pub violations: Vec<Violation>,
-    /// All of them.
     pub violations_found: u64,
-    /// How often a known fault of the library was seen.
     pub known: u64,
-    /// Panics, wherever they were caught.
+    /// In any task, also where they were caught.
     pub panics: u64,
-    /// What was left behind.
     pub left: Vec<String>,
-    /// Tasks before and after.
     pub tasks: [usize; 2],
-    /// Open files and sockets before and after; `null` where they cannot be counted.
+    /// `null` where the system does not list them.
     pub files: Option<[usize; 2]>,
-    /// Heap before and after, in bytes.
     pub heap: [u64; 2],
-    /// How often the machine stood still: that disturbs every pair.
+    /// A standstill of the machine disturbs every pair.
     pub standstills: u64,
-    /// For how long, in milliseconds, a worker of the runtime got no further at worst.
+    /// The longest time in which a worker of the runtime got no further.
     pub worst_lag_ms: u64,
-    /// The share of the actors' time in which a thread waited for a processor: so much less must have been done.
+    /// The share of the actors' time in which a thread waited for a processor: the floors sink by it.
     pub waited_share: f64,
-    /// How long all of it took.
     pub ms: u64,
 }
 
 impl Summary {
-    /// Whether all of it held.
     pub fn holds(&self) -> bool {
         self.violations_found == 0 && self.missing.is_empty() && self.panics == 0 && self.left.is_empty()
     }
 
-    /// What makes a run show less than it says.
+    /// Reasons why a run shows less than it claims.
     pub fn too_lenient(&self) -> Vec<String> {
         // A dial that waits for a processor is in the way of the next disturbance.
         let most = FORGIVEN.max(self.waited_share);
@@ -94,7 +76,6 @@ impl Summary {
         words
     }
 
-    /// For people.
     pub fn table(&self) -> String {
         let mut lines = vec![format!("{:<18} {:>9} {:>9}", "action", "succeeded", "at least")];
         for (action, count) in &self.actions {

@@ -28,12 +28,10 @@ use crate::stream_tester::role::Side;
 pub const HANDLED: Protocol = Protocol::from_static("chaos-handled/1");
 /// Taken by `accept_bi`.
 pub const ACCEPTED: Protocol = Protocol::from_static("chaos-accepted/1");
-/// Requests.
 pub const ASKED: Protocol = Protocol::from_static("chaos-asked/1");
-/// Taken by nobody.
+/// Never accepted.
 pub const NOBODY: Protocol = Protocol::from_static("chaos-nobody/1");
 
-/// Serves everything that does not need an `accept_bi`.
 pub fn install(world: &Arc<World>, me: usize, endpoint: &Endpoint, books: &Arc<Books>) {
     // Named before anything is served: once something is, streams for protocols that nobody has named are turned away, and
     // the first call of `accept` may come a moment later. (A call that is dropped loses no stream.)
@@ -54,7 +52,6 @@ pub fn install(world: &Arc<World>, me: usize, endpoint: &Endpoint, books: &Arc<B
     }
 }
 
-/// Takes what comes by `accept_bi`, until the endpoint goes.
 pub async fn accept(world: Arc<World>, me: usize, held: Held) {
     loop {
         let accepted = tokio::select! {
@@ -90,7 +87,7 @@ async fn take(world: &World, me: usize, books: &Books, stream: XStream, how: Act
     close(world, books, &plan, Side::Acceptor, seen);
 }
 
-/// Writes down what one side of a stream saw, and judges it. True if only what was planned was legal, and was seen.
+/// Records and judges what one side of a stream saw. True if only the planned outcome was legal, and was seen.
 pub fn close(world: &World, books: &Books, plan: &Plan, side: Side, seen: Seen) -> bool {
     // Looked at after everything was seen: what begins only now disturbed nothing.
     let causes = world.pairs.causes(plan.from, plan.to, plan.sight);
@@ -156,7 +153,7 @@ async fn asked(world: &World, me: usize, books: &Books, request: &Request) -> Re
     }
 }
 
-/// A handler that runs: one that is dropped ends as well.
+/// A handler that runs, until it ends or is dropped.
 struct Handling<'a>(&'a AtomicU64);
 
 impl<'a> Handling<'a> {

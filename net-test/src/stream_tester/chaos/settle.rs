@@ -17,15 +17,15 @@ use super::{
 };
 use crate::stream_tester::scale::footprint::until;
 
-/// Time for what is under way when actors stop. Calls that wait for a peer that moved take longer: they are dropped.
+/// Time for what is under way when actors stop. Calls that wait for a peer that moved take longer, and are dropped.
 const GRACE: Duration = Duration::from_secs(5);
 /// Time for a shutdown with nothing under way.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// The least share of connected peers of which `on_connect` is told: of those that come and go while a call is under way it is
-/// not. (Measured are 0.97 and more.)
+/// The least share of connected peers with a call of `on_connect`: peers that come and go during a call have none.
+/// Measured are 0.97 and more.
 const TOLD: f64 = 0.5;
 
-/// Ends the actors and every endpoint, and compares what is left to compare.
+/// Ends the actors and every endpoint, and compares the rest.
 pub async fn settle(world: &Arc<World>) {
     let wrong = |what: &str, seen: String| world.tally.wrong(None, what, seen);
     world.stop.cancel();
@@ -63,7 +63,7 @@ pub async fn quiet(world: &World) -> bool {
     .await
 }
 
-/// With nothing under way: compares and forgets what is known of all streams, and of endpoints that are gone.
+/// With nothing under way: compares and forgets all streams, and endpoints that are gone.
 pub async fn close_books(world: &World) {
     let wrong = |what: &str, seen: String| world.tally.wrong(None, what, seen);
     let gone = world.retire();
@@ -111,7 +111,7 @@ async fn shut_down_all(world: &Arc<World>) {
     }
 }
 
-/// With nothing under way nothing is cut.
+/// With nothing under way, a shutdown cuts nothing.
 async fn shut_down(life: Life) -> Option<String> {
     let report = life.endpoint.shutdown(SHUTDOWN).await;
     let clean = (report.cut, report.streams_cut, report.tasks_left) == (0, 0, 0);

@@ -1,17 +1,17 @@
 //! Whether memory grows with what is done. Pure.
 
-/// Bytes of heap that a cycle may leave behind on average, beside what restarts leave; measured are 1.5, with 14 streams and
-/// requests in each. The smallest thing that is kept for a
-/// connection (a peer's row in the table) has some 500 bytes, a stream some 3 kB, a connection some 60 kB.
+/// Heap that a cycle may leave behind on average, in bytes, beside that of restarts. Measured are 1.5, with 14 streams
+/// and requests in each. The smallest thing kept for a connection (a peer's row in the table) has some 500 bytes, a
+/// stream some 3 kB, a connection some 60 kB.
 pub const PER_CYCLE: f64 = 8.0;
-/// Bytes that iroh keeps at a peer for each address at which a key has been: measured on raw iroh 1.4.1 are 430 to 450 for a
-/// client that comes back with its key from another port, as a restarted one does.
+/// Bytes that iroh keeps at a peer for each address of a key. Measured on raw iroh 1.4.1 are 430 to 450 for a client
+/// that returns with its key from another port, as a restarted client does.
 pub const PER_RESTART: f64 = 512.0;
-/// Bytes by which the heap moves without growing, whatever the number of cycles: the packets, timers and tables of
+/// Bytes by which the heap moves without growing, whatever the number of cycles: packets, timers and tables of
 /// connections that QUIC keeps for a moment after they were closed. It matters in short runs only.
 pub const NOISE: f64 = 256.0 * 1024.0;
 
-/// Bytes a cycle, by least squares over pairs of cycle and heap. Nothing for fewer than two cycles.
+/// Bytes a cycle, by least squares over pairs of cycle and heap. Zero for fewer than two cycles.
 pub fn slope(samples: &[(u64, u64)]) -> f64 {
     let count = samples.len() as f64;
     let (cycles, heaps) =
@@ -26,7 +26,7 @@ pub fn slope(samples: &[(u64, u64)]) -> f64 {
     if variance > 0.0 { covariance / variance } else { 0.0 }
 }
 
-/// What is wrong with the heap over so many cycles, if it is. The client is restarted in one of so many.
+/// Words if the heap grows. The client is restarted in one of `restart_every` cycles.
 pub fn grows(samples: &[(u64, u64)], restart_every: u64) -> Option<String> {
     let (Some((first, _)), Some((last, _))) = (samples.first(), samples.last()) else {
         return Some("the heap was not measured".into());

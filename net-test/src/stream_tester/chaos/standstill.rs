@@ -20,17 +20,16 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 
 use super::{cause::Cause, world::World};
 
-/// How often it is looked.
+/// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
-/// What lasts longer is noticed. Timers on an idle machine are late by 1 ms, with eight compilers on two cores mostly by 50 to
-/// 250 ms, and where they are late by more, calls with bounds of 10 s pass them by 4 to 7 s.
+/// A longer pause is a standstill. Timers on an idle machine are late by 1 ms, with eight compilers on two cores
+/// mostly by 50 to 250 ms, and where they are late by more, calls with bounds of 10 s pass them by 4 to 7 s.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// Looks of which it is remembered how long threads waited: longer than any call may take.
+/// Looks that are remembered: longer than any call may take.
 const REMEMBERED: usize = 600;
-/// One standstill in so many seconds is a busy machine; with more there is too little left that is judged strictly.
+/// One standstill in so many seconds is a busy machine; with more, too little is judged strictly.
 const SECONDS_FOR_ONE: u64 = 20;
 
-/// What was found.
 #[derive(Debug, Default)]
 pub struct Standstills {
     count: AtomicU64,
@@ -39,37 +38,35 @@ pub struct Standstills {
 }
 
 impl Standstills {
-    /// How many standstills of the machine there were.
     pub fn count(&self) -> u64 {
         self.count.load(Relaxed)
     }
 
-    /// For how long threads have waited for a processor, in all: time in which nothing can be asked of the library.
+    /// The time in which threads waited for a processor: nothing can be asked of the library then.
     pub fn waited(&self) -> Duration {
         Duration::from_micros(self.waited_us.load(Relaxed))
     }
 
-    /// For how long a worker or the watch itself got no further at worst, in milliseconds.
+    /// The longest time in which a worker or the watch itself got no further.
     pub fn worst_ms(&self) -> u64 {
         self.worst_ms.load(Relaxed)
     }
 }
 
-/// How many standstills may be in so many seconds.
+/// The standstills that a run of so many seconds may have.
 pub fn allowed(seconds: u64) -> u64 {
     1 + seconds / SECONDS_FOR_ONE
 }
 
-/// What one look shows.
 #[derive(Debug, Clone, Copy, Default)]
 struct Look {
-    /// Since the look before.
+    /// Since the previous look.
     wall: Duration,
     /// How long one worker of the runtime was at work in what it has finished since.
     held: Duration,
     /// How long a thread waited for a processor in that time.
     waited: Duration,
-    /// And since the look before.
+    /// How long a thread waited since the previous look.
     waited_now: Duration,
 }
 
@@ -81,7 +78,7 @@ enum Verdict {
 }
 
 impl Look {
-    /// What a worker finished can be longer than the time between two looks only if it began before the first.
+    /// A worker's finished work can be longer than the time between two looks only if it began before the first.
     fn batch(&self) -> Duration {
         self.held.saturating_sub(self.wall)
     }
@@ -101,7 +98,6 @@ impl Look {
     }
 }
 
-/// Watches until it is dropped.
 #[derive(Debug)]
 pub struct Watch {
     stop: Option<mpsc::Sender<()>>,
@@ -109,7 +105,6 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches the runtime on which it is called.
     pub fn start(world: &Arc<World>) -> Self {
         let (stop, stopped) = mpsc::channel::<()>();
         let (world, metrics) = (Arc::clone(world), Handle::current().metrics());

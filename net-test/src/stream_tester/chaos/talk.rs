@@ -22,13 +22,13 @@ use super::{
 };
 use crate::stream_tester::{pattern, role::Side};
 
-/// Orders of one talker under way at a time: more than wait for each other on an idle machine, and so few that a slow one
-/// has a bounded number of streams.
+/// Orders of one talker under way at a time: more than wait for each other on an idle machine, and so few that a slow
+/// machine has a bounded number of streams.
 const UNDER_WAY: usize = 12;
-/// The bound on opening a stream, and on a request: below [`super::PATIENCE`], so that a call says itself what it was.
+/// The bound on a request and on opening a stream: below [`super::PATIENCE`], so that the call itself returns the
+/// error.
 const OPENING: Duration = Duration::from_secs(25);
 
-/// Acts until it is told to stop.
 pub async fn talk(world: Arc<World>, me: usize, mean_us: u64) {
     let mut dealer = Dealer::new(world.seed, me, world.len());
     let places = Arc::new(Semaphore::new(UNDER_WAY));
@@ -51,7 +51,6 @@ pub async fn talk(world: Arc<World>, me: usize, mean_us: u64) {
     }
 }
 
-/// Does what an order says.
 pub async fn carry_out(world: &World, me: usize, id: u64, order: Order) {
     let (Some(_turn), Some(held)) = (world.turn(me, order.to()), world.hold(me)) else {
         return;
@@ -75,7 +74,6 @@ pub async fn carry_out(world: &World, me: usize, id: u64, order: Order) {
     }
 }
 
-/// The plan of a stream that is opened now.
 pub fn plan(world: &World, me: usize, id: u64, draft: &Draft) -> Plan {
     let Draft { to, opener, acceptor, echo, early, cancel_reads, pause_ms, .. } = *draft;
     let (sight, ban) = (world.pairs.sight(me, to), world.banned(to, me));
@@ -88,7 +86,6 @@ fn options(plan: &Plan) -> StreamOptions {
     StreamOptions { metadata: plan.encode(), early_data, timeout: Some(OPENING) }
 }
 
-/// A stream that was opened.
 #[derive(Debug)]
 pub struct Opened {
     stream: XStream,
@@ -128,18 +125,18 @@ pub async fn open(world: &World, me: usize, id: u64, draft: &Draft, held: Held) 
     None
 }
 
-/// Plays the opener's side. True if nothing but what was planned was legal, and was seen.
+/// Plays the opener's side. True if only the planned outcome was legal, and was seen.
 pub async fn finish(world: &World, Opened { stream, plan, books }: Opened) -> bool {
     let seen = play(stream, &plan, Side::Opener).await;
     close(world, &books, &plan, Side::Opener, seen)
 }
 
-/// Counts what a stream shows that went as planned.
+/// Counts the actions that a stream shows which went as planned.
 fn show(world: &World, draft: &Draft) {
     Action::ALL.into_iter().filter(|action| action.shown(draft)).for_each(|action| world.tally.done(action));
 }
 
-/// It may have been opened, and answered, before the call knew.
+/// The peer may have opened and answered the stream before the call failed.
 fn not_opened(held: &Held, plan: &Plan) {
     let mut bounds = held.books.bounds();
     bounds.opened.add_between(0, 1);

@@ -19,71 +19,48 @@ use super::{
     plan::{Answer, End},
 };
 
-/// Violations that are kept with their words; more are counted. One defect shows up in many streams.
+/// Violations that are kept with their words; more are counted. One defect shows in many streams.
 const KEPT: usize = 50;
-/// Of what is to be expected, so much must have succeeded: the rest is for slow machines, where actors wait for each
-/// other, and for what a disturbance hit. (Measured with 24 places at 400 orders a second, 60 s: 77 % of streams.)
+/// The share of expected actions that must succeed: the rest is for slow machines, where actors wait for each other,
+/// and for disturbances. Measured with 24 places at 400 orders a second, 60 s: 77 % of streams.
 const SURE: f64 = 0.1;
 
-/// Something that succeeds or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// A stream was opened.
     Open,
-    /// A stream was taken by a handler.
     Serve,
-    /// A stream was taken by `accept_bi`.
     Accept,
     /// Both sides finished, and read to the end.
     Finish,
-    /// The acceptor sent back what it read.
+    /// The acceptor returned the data.
     Echo,
     /// Warnings of both sides arrived.
     Warn,
-    /// A side failed the stream.
     Fail,
-    /// A side aborted the stream.
     Abort,
-    /// A side dropped the stream.
     Drop,
-    /// A side dropped a write, and the stream.
     CancelWrite,
-    /// Reads were dropped, and nothing was lost by it.
+    /// Reads were dropped, and no data was lost.
     CancelRead,
-    /// Data travelled with the header.
     Early,
-    /// `get_stream` was dropped.
     CancelOpen,
-    /// A stream that nobody serves was rejected.
     Reject,
-    /// A request was answered.
     Request,
-    /// A request was failed by its handler.
     RequestError,
-    /// A request was dropped.
     CancelRequest,
-    /// A request's deadline passed.
     RequestDeadline,
-    /// A connection was asked for.
     Connect,
-    /// A peer that was kept was connected.
+    /// The peer was connected while it was kept.
     Keep,
-    /// It was let go.
     LetGo,
-    /// A shutdown with a deadline.
     ShutDownInTime,
-    /// A shutdown without time.
     ShutDownNow,
-    /// An endpoint's last handle was dropped.
     DropEndpoint,
-    /// A new endpoint with the same key.
+    /// A new endpoint has the same key.
     Restart,
-    /// A peer was denied, and refused.
     Ban,
-    /// It was allowed again.
     Unban,
-    /// A connection was closed.
     Close,
     /// More than a stream's window arrived, up to its end.
     Bulk,
@@ -96,7 +73,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// All of them.
     pub const ALL: [Self; 32] = [
         Self::Open,
         Self::Serve,
@@ -159,7 +135,7 @@ impl Action {
         }
     }
 
-    /// How many of these are to be expected in so many orders and blows, with so many neighbours.
+    /// The expected number in so many orders and blows, with so many neighbours.
     fn expected(self, orders: f64, blows: f64, near: usize) -> f64 {
         let talk = |wanted: fn(&Order) -> bool| orders * orders::share(wanted);
         let streams = |wanted: &dyn Fn(&Draft) -> bool| {
@@ -190,7 +166,7 @@ impl Action {
     }
 }
 
-/// How often each action must have succeeded, where so many orders and blows are due in all, with so many neighbours.
+/// How often each action must succeed in so many orders and blows, with so many neighbours.
 pub fn floors(orders: f64, blows: f64, near: usize) -> BTreeMap<Action, u64> {
     // What is to be expected once must be seen once.
     let floor = |action: Action| {
@@ -200,7 +176,7 @@ pub fn floors(orders: f64, blows: f64, near: usize) -> BTreeMap<Action, u64> {
     Action::ALL.into_iter().map(|action| (action, floor(action))).collect()
 }
 
-/// The actions of which there were too few, in words.
+/// The actions that succeeded too seldom, in words.
 pub fn too_few(floors: &BTreeMap<Action, u64>, done: &BTreeMap<Action, u64>) -> Vec<String> {
     let count = |action| done.get(action).copied().unwrap_or_default();
     let short = floors.iter().filter(|(action, floor)| count(action) < **floor);
@@ -209,33 +185,27 @@ pub fn too_few(floors: &BTreeMap<Action, u64>, done: &BTreeMap<Action, u64>) -> 
         .collect()
 }
 
-/// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// Whose seed decided on it: a talker's place, or a fate behind them. `null` if nobody's.
+    /// The actor whose seed decided: a talker's place, or a fate. `null` if none.
     pub actor: Option<usize>,
-    /// The plan, and what had disturbed the pair of late.
+    /// The plan, and the last disturbances of the pair.
     pub plan: String,
-    /// What was seen.
     pub seen: String,
 }
 
-/// What is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A call that opens a stream.
     Opening,
-    /// The opener's side of a stream.
     Opener,
-    /// The acceptor's side of a stream.
     Acceptor,
-    /// A call that opens a stream of a protocol that nobody serves.
+    /// A stream of a protocol that nobody serves.
     Unknown,
     Request,
     Connect,
     Keep,
-    /// A call of a peer that is denied.
+    /// A call of a denied peer.
     Denied,
 }
 
@@ -250,63 +220,57 @@ const KINDS: [Kind; 8] = [
     Kind::Denied,
 ];
 
-/// How outcomes of one kind were judged; violations are among the first two.
+/// How outcomes of one kind were judged. Violations count as one of the first two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes {
-    /// Only the planned was legal.
+    /// Only the planned outcome was legal.
     pub strictly: u64,
     /// The pair was disturbed, and nothing was to be forgiven.
     pub as_planned: u64,
-    /// A disturbance explains what was not planned: for a call, that it failed.
+    /// A disturbance explains an outcome that was not planned; of a call, its failure.
     pub forgiven: u64,
 }
 
 impl Outcomes {
-    /// How many there are.
     pub fn total(&self) -> u64 {
         self.strictly + self.as_planned + self.forgiven
     }
 
-    /// The share of what was forgiven.
     pub fn forgiven_share(&self) -> f64 {
         self.forgiven as f64 / self.total().max(1) as f64
     }
 }
 
-/// Counts and violations.
 #[derive(Debug, Default)]
 pub struct Tally {
     done: [AtomicU64; Action::ALL.len()],
     judged: [[AtomicU64; 3]; KINDS.len()],
     violations: Mutex<Vec<Violation>>,
     found: AtomicU64,
-    /// Data bytes that readers counted up to an end of data.
+    /// Bytes of streams that were read to the end of their data.
     pub read_bytes: AtomicU64,
-    /// Handlers that run, of streams and of requests.
+    /// Handlers of streams and requests that run now.
     pub handling: AtomicU64,
-    /// How often a known fault of the library was seen.
+    /// Sightings of [`super::known`] faults.
     pub known: AtomicU64,
-    /// Milliseconds from the end of a disturbance to the first stream, the sum and the most.
+    /// Milliseconds from the end of a disturbance to the first stream: sum and maximum.
     recovery_ms: [AtomicU64; 2],
 }
 
 impl Tally {
-    /// An action has succeeded.
     pub fn done(&self, action: Action) {
         self.done[action as usize].fetch_add(1, Relaxed);
     }
 
-    /// How often one has.
     pub fn count(&self, action: Action) -> u64 {
         self.done[action as usize].load(Relaxed)
     }
 
-    /// How often each has.
     pub fn actions(&self) -> BTreeMap<Action, u64> {
         Action::ALL.into_iter().map(|action| (action, self.count(action))).collect()
     }
 
-    /// After a disturbance a stream was accepted.
+    /// A stream was accepted so long after a disturbance.
     pub fn recovered(&self, after: Duration) {
         let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         self.recovery_ms[0].fetch_add(ms, Relaxed);
@@ -314,18 +278,16 @@ impl Tally {
         self.done(Action::Recover);
     }
 
-    /// How long that took: the mean and the most, in milliseconds.
+    /// Mean and maximum.
     pub fn recovery_ms(&self) -> [u64; 2] {
         let [sum, most] = self.recovery_ms.each_ref().map(|ms| ms.load(Relaxed));
         [sum / self.count(Action::Recover).max(1), most]
     }
 
-    /// Something was judged.
     pub fn judged(&self, kind: Kind, how: Judged) {
         self.judged[kind as usize][how as usize].fetch_add(1, Relaxed);
     }
 
-    /// How everything was judged.
     pub fn outcomes(&self) -> BTreeMap<Kind, Outcomes> {
         let of = |kind: Kind| {
             let [strictly, as_planned, forgiven] = self.judged[kind as usize].each_ref().map(|n| n.load(Relaxed));
@@ -334,7 +296,6 @@ impl Tally {
         KINDS.into_iter().map(of).collect()
     }
 
-    /// Something is wrong.
     pub fn wrong(&self, actor: Option<usize>, plan: impl Into<String>, seen: impl Into<String>) {
         self.found.fetch_add(1, Relaxed);
         let mut violations = self.violations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -343,7 +304,7 @@ impl Tally {
         }
     }
 
-    /// What is wrong, and how much of it there is in all.
+    /// The first violations, and the number of all.
     pub fn violations(&self) -> (Vec<Violation>, u64) {
         (self.violations.lock().unwrap_or_else(PoisonError::into_inner).clone(), self.found.load(Relaxed))
     }

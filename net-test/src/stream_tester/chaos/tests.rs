@@ -18,7 +18,7 @@ use crate::stream_tester::role::Side::{self, Acceptor, Opener};
 
 /// Nothing explains anything.
 const CALM: &[Cause] = &[];
-/// Everything that may explain something.
+/// Every cause.
 const TOSSED: &[Cause] = &[
     Cause::Fate(Fate::ShutDownInTime),
     Cause::Fate(Fate::ShutDownNow),

@@ -30,71 +30,59 @@ use super::{
     tally::{Kind, Tally},
 };
 
-/// Orders that may wait for one disturbed pair: one finds out that it is calm again, and others are there at that moment.
+/// Orders that may wait for one disturbed pair: the first finds out that it is calm again, and the second is there at
+/// that moment.
 const WAITING: u64 = 2;
-/// The actor of streams that nobody's plan has: behind all places and fates.
+/// The actor of streams without a plan: behind all places and fates.
 const PROBES: usize = 0xffff;
 
-/// Everything that actors share.
 #[derive(Debug)]
 pub struct World {
-    /// What all plans come from.
     pub seed: u64,
-    /// What disturbed whom.
     pub pairs: Pairs,
-    /// What both sides saw.
     pub ledger: Ledger,
-    /// What was done.
     pub tally: Tally,
-    /// What the watch over machine and runtime has found.
     pub standstills: Standstills,
-    /// Told when actors are to end.
+    /// Cancelled when actors are to end.
     pub stop: CancellationToken,
-    /// Told when calls that are under way are to be dropped: after every pair was disturbed.
+    /// Cancelled when calls under way are to be dropped, after every pair was disturbed.
     give_up: Mutex<CancellationToken>,
-    /// Every task of actors.
     pub tasks: TaskTracker,
-    /// Those that wait in `accept_bi`: they end with their endpoint.
+    /// Tasks in `accept_bi`, which end with their endpoint.
     pub acceptors: TaskTracker,
     places: Vec<Place>,
-    /// The books of every endpoint that there was.
     shelf: Mutex<Vec<Arc<Books>>>,
     bans: Mutex<HashMap<(usize, usize), u64>>,
-    /// Orders of a place that have to do with another.
+    /// For each pair of places, the orders under way.
     under_way: Vec<AtomicU64>,
     next_ban: AtomicU64,
     next_probe: AtomicU64,
 }
 
-/// Where one endpoint after the other lives, with one key.
+/// A key, and the endpoint that has it now.
 #[derive(Debug)]
 pub struct Place {
     key: SecretKey,
-    /// Its key's public half.
     pub id: PublicKey,
-    /// Who may connect to it.
+    /// The peers that may connect.
     pub list: AccessList,
-    /// Held by whoever restarts it.
+    /// Locked during a restart.
     pub restart: tokio::sync::Mutex<()>,
     ticket: Mutex<Ticket>,
     life: Mutex<Option<Life>>,
     lives: AtomicU64,
 }
 
-/// An endpoint, and who holds it.
 #[derive(Debug)]
 pub struct Life {
-    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Its books.
     pub books: Arc<Books>,
-    /// Those who hold it are to let go of it.
+    /// Cancelled when holders must let go of the endpoint.
     pub leave: CancellationToken,
-    /// Those who hold it.
     pub holders: TaskTracker,
 }
 
-/// A turn of one place with another, until it is dropped.
+/// An order of one place with another, until it is dropped.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Turn<'a>(&'a AtomicU64);
@@ -108,9 +96,7 @@ impl Drop for Turn<'_> {
 /// A handle to the endpoint of a place, for one call.
 #[derive(Debug)]
 pub struct Held {
-    /// The endpoint.
     pub endpoint: Endpoint,
-    /// Its books.
     pub books: Arc<Books>,
     leave: CancellationToken,
     give_up: CancellationToken,
@@ -118,28 +104,21 @@ pub struct Held {
     _token: TaskTrackerToken,
 }
 
-/// How a call on an endpoint ended.
 #[derive(Debug)]
 pub enum Ended<T> {
-    /// It returned.
     With(T),
-    /// It was dropped, since its endpoint is to be, or all is over.
+    /// The call was dropped: its endpoint is to end, or the run is.
     Left,
-    /// It took longer than anything may.
+    /// It took longer than [`PATIENCE`](super::PATIENCE).
     Hung,
 }
 
-/// Everything runs on one address, and everybody may come back at once.
+/// All endpoints have one address, and may come back at once.
 fn limits() -> Limits {
     Limits { handshakes: 4_096, handshakes_per_address: 4_096, ..Limits::default() }
 }
 
 impl World {
-    /// So many places, each with an endpoint.
-    ///
-    /// # Errors
-    ///
-    /// An endpoint cannot be bound.
     pub async fn new(seed: u64, places: usize) -> Result<Arc<Self>, BindError> {
         let world = Arc::new(Self {
             seed,
@@ -164,17 +143,14 @@ impl World {
         Ok(world)
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// One of them.
     pub fn place(&self, n: usize) -> &Place {
         &self.places[n]
     }
@@ -192,11 +168,6 @@ impl World {
         })
     }
 
-    /// Gives a place a new endpoint.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be bound.
     pub async fn revive(self: &Arc<Self>, n: usize) -> Result<(), BindError> {
         let place = self.place(n);
         let hooks = HookBook::default();
@@ -216,12 +187,11 @@ impl World {
         Ok(())
     }
 
-    /// The books of every endpoint that there was, and is not forgotten.
+    /// The books of all endpoints that are not retired.
     pub fn books(&self) -> Vec<Arc<Books>> {
         lock(&self.shelf).clone()
     }
 
-    /// Takes the books of endpoints that are gone.
     pub fn retire(&self) -> Vec<Arc<Books>> {
         let lives = |books: &Arc<Books>| {
             self.place(books.name.0).lock_life().as_ref().is_some_and(|life| Arc::ptr_eq(&life.books, books))
@@ -231,7 +201,7 @@ impl World {
         gone
     }
 
-    /// Bytes of a request that did not come to a handler may have been read by any of these lives of a place.
+    /// These lives of a place may have read a request that did not come to a handler.
     pub fn unsure(&self, place: usize, lives: Range<u64>, len: u64) {
         for books in lock(&self.shelf).iter().filter(|books| books.name.0 == place && lives.contains(&books.name.1)) {
             books.bounds().received.add_between(0, len);
@@ -243,33 +213,32 @@ impl World {
         std::mem::take(&mut *lock(&self.give_up)).cancel();
     }
 
-    /// Which place has this key.
     pub fn place_of(&self, key: &PublicKey) -> Option<usize> {
         self.places.iter().position(|place| place.id == *key)
     }
 
-    /// A number for a stream that belongs to no actor's plan.
+    /// The number of a stream without a plan.
     pub fn probe(&self) -> u64 {
         number_of(PROBES, self.next_probe.fetch_add(1, Relaxed))
     }
 
-    /// A ban is in force from now on: called after the list says so.
+    /// Called after the list denies the peer.
     pub fn ban(&self, at: usize, of: usize) {
         lock(&self.bans).insert((at, of), self.next_ban.fetch_add(1, Relaxed));
     }
 
-    /// It is not any more: called before the list says so.
+    /// Called before the list allows the peer.
     pub fn lift(&self, at: usize, of: usize) {
         lock(&self.bans).remove(&(at, of));
     }
 
-    /// The ban at one place of another.
+    /// The number of the ban at one place against another.
     pub fn banned(&self, at: usize, of: usize) -> Option<u64> {
         lock(&self.bans).get(&(at, of)).copied()
     }
 
-    /// A turn of one place with another. None if so many others are waiting for a disturbed pair already: a peer that moved
-    /// away is waited for as long as a dial may take, and not by everybody.
+    /// None if so many orders wait for the disturbed pair already: only some wait for a peer that moved, which takes
+    /// as long as a dial.
     pub fn turn(&self, from: usize, to: usize) -> Option<Turn<'_>> {
         let count = &self.under_way[from * self.len() + to];
         let waiting = count.fetch_add(1, Relaxed) >= WAITING && !self.pairs.calm(from, to);
@@ -277,7 +246,7 @@ impl World {
         (!waiting).then_some(turn)
     }
 
-    /// Judges an outcome between two places. True if it is legal.
+    /// True if the outcome is legal.
     pub fn judge(
         &self,
         kind: Kind,
@@ -295,7 +264,7 @@ impl World {
         legal
     }
 
-    /// Something is wrong with what happened between two places.
+    /// Records a violation between two places.
     pub fn wrong(&self, actor: usize, with: usize, plan: &impl std::fmt::Debug, seen: impl Into<String>) {
         let plan = format!("{plan:?}; between {actor} and {with}: {}", self.pairs.past(actor, with));
         self.tally.wrong(Some(actor), plan, seen);
@@ -322,17 +291,15 @@ impl Place {
         }
     }
 
-    /// Where its endpoint is, or was.
+    /// The address of its latest endpoint.
     pub fn ticket(&self) -> Ticket {
         lock(&self.ticket).clone()
     }
 
-    /// The number of its latest endpoint.
     pub fn life_now(&self) -> u64 {
         self.lives.load(Relaxed).saturating_sub(1)
     }
 
-    /// Takes its endpoint away.
     pub fn take(&self) -> Option<Life> {
         self.lock_life().take()
     }
@@ -352,14 +319,14 @@ impl Held {
         }
     }
 
-    /// Waits until the endpoint is to be let go of.
+    /// Waits until the endpoint must be let go of.
     pub async fn left(&self) {
         self.leave.cancelled().await;
     }
 }
 
 impl Life {
-    /// Drops the endpoint, with nobody else holding it. False if somebody does not let go.
+    /// Drops the endpoint once there are no holders. False if one does not let go.
     pub async fn end(self, within: Duration) -> bool {
         self.leave.cancel();
         tokio::time::timeout(within, self.holders.wait()).await.is_ok()

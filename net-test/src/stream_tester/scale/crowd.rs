@@ -23,9 +23,9 @@ use crate::{
     stream_tester::report::milliseconds,
 };
 
-/// Endpoints that do the same thing at a time: all at once they would wait for each other, and time out on two cores.
+/// Endpoints at work at a time: all at once would wait for each other, and time out on two cores.
 const AT_ONCE: usize = 64;
-/// No step of one endpoint takes longer, with as many at work beside it.
+/// The bound on a step of one endpoint, with as many at work beside it.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Time for the last tasks and sockets to be gone.
 const AFTERWARDS: Duration = Duration::from_secs(30);
@@ -62,38 +62,29 @@ pub struct Args {
     json: bool,
 }
 
-/// The last line of `--json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// All of it held.
     pub ok: bool,
-    /// Endpoints.
     pub endpoints: usize,
-    /// Peers of each.
+    /// Of each endpoint.
     pub peers: usize,
-    /// From the first bind to the last.
     pub start_ms: u64,
-    /// Until each is connected to its peers.
     pub connect_ms: u64,
-    /// For one request of each to each of its peers, over those connections.
+    /// One request of each to each of its peers, over those connections.
     pub talk_ms: u64,
-    /// Until all are shut down.
     pub shutdown_ms: u64,
-    /// Heap of an endpoint without peers, in bytes.
+    /// An endpoint without peers, in bytes.
     pub heap_per_endpoint: u64,
-    /// Heap of one end of a connection, in bytes, after it was used.
+    /// One end of a connection after use, in bytes.
     pub heap_per_peer: u64,
-    /// Resident memory, the same way; `null` where the system does not tell.
+    /// Resident memory, in bytes; `null` where the system does not tell.
     pub resident_per_endpoint: Option<u64>,
-    /// As above.
     pub resident_per_peer: Option<u64>,
-    /// Tasks: before, with all connected, after.
+    /// Before, with all connected, after.
     pub tasks: [usize; 3],
-    /// Open files and sockets at the same moments; `null` where they cannot be counted.
+    /// Open files and sockets, as `tasks`; `null` where the system does not list them.
     pub files: Option<[usize; 3]>,
-    /// What did not hold: the first of it.
     pub failures: Vec<String>,
-    /// How much did not.
     pub failed: usize,
 }
 
@@ -129,7 +120,6 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
     Ok(Last { ok: summary.ok, table: table(&summary), event: summary })
 }
 
-/// Raises the limit of open files as far as it must and may be.
 fn room_for(files: u64) -> Result<(), Problem> {
     match rlimit::increase_nofile_limit(files) {
         Ok(limit) if limit >= files => Ok(()),
@@ -194,13 +184,12 @@ async fn measure(count: usize, peers: usize, before: Footprint, output: Output) 
     summary
 }
 
-/// What is wrong with the connections of an endpoint to each of its peers.
 fn misfit(n: usize, connections: &[usize], peers: usize) -> Option<String> {
     let fits = connections.len() == peers && connections.iter().all(|connections| *connections == 1);
     (!fits).then(|| format!("endpoint {n} is to have {peers} peers with one connection each, and has {connections:?}"))
 }
 
-/// Does the same for every endpoint, so many at a time.
+/// Runs a step for every endpoint, [`AT_ONCE`] at a time.
 async fn each<T, F>(count: usize, step: impl Fn(usize) -> F) -> Vec<Result<T, String>>
 where
     T: Send + 'static,

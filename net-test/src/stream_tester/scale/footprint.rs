@@ -11,24 +11,23 @@ use tokio::{
     time::{interval, timeout},
 };
 
-/// How often a condition is looked at for which nothing can be awaited: counters of the runtime and of the system.
+/// The pause between two looks at a condition that nothing announces: counters of the runtime and of the system.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// What the process holds at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Tasks of the runtime that have not ended.
     pub tasks: usize,
     /// Open files and sockets, where the system lists them.
     pub files: Option<usize>,
-    /// Bytes that were allocated and not freed; 0 in a program without the counting allocator.
+    /// Allocated bytes; 0 in a program without the counting allocator.
     pub heap: u64,
-    /// Resident memory in bytes, where the system tells.
+    /// In bytes, where the system tells.
     pub resident: Option<u64>,
 }
 
 impl Footprint {
-    /// What it holds now. To be called on a runtime.
+    /// Must be called on a runtime.
     pub fn now() -> Self {
         Self {
             tasks: Handle::current().metrics().num_alive_tasks(),
@@ -38,14 +37,13 @@ impl Footprint {
         }
     }
 
-    /// Waits until there are no more tasks and files than here. The answer is what is left otherwise.
+    /// Waits until there are no more tasks and files than here. Returns what is left otherwise, in words.
     pub async fn returns(&self, within: Duration) -> Vec<String> {
         until(within, || left(self, &Self::now()).is_empty()).await;
         left(self, &Self::now())
     }
 }
 
-/// What there is more of: in words.
 pub fn left(before: &Footprint, after: &Footprint) -> Vec<String> {
     let mut left = Vec::new();
     if after.tasks > before.tasks {
@@ -59,7 +57,7 @@ pub fn left(before: &Footprint, after: &Footprint) -> Vec<String> {
     left
 }
 
-/// Waits until something holds that nobody announces. False if it does not within the bound.
+/// Waits until a condition holds that nothing announces. False if it does not within the bound.
 pub async fn until(within: Duration, holds: impl Fn() -> bool) -> bool {
     let waiting = async {
         let mut look = interval(LOOK);
@@ -74,7 +72,7 @@ fn open_files() -> Option<usize> {
     descriptors().map(|open| open.len())
 }
 
-/// The numbers of open files. The listing itself is one, each time.
+/// The numbers of open files. The listing itself opens one.
 fn descriptors() -> Option<Vec<String>> {
     let listing = std::fs::read_dir("/proc/self/fd").ok()?;
     Some(listing.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect())
@@ -84,14 +82,14 @@ fn resident() -> Option<u64> {
     memory_stats::memory_stats().map(|memory| memory.physical_mem as u64)
 }
 
-/// Counts panics, wherever they are caught: those in tasks end nothing by themselves.
+/// Counts panics, wherever they are caught: a panic in a task ends nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Panics(u64);
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
 impl Panics {
-    /// Counts from now on. What happens at a panic otherwise goes on to.
+    /// Counts from now on. The previous panic hook still runs.
     pub fn watch() -> Self {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -101,7 +99,6 @@ impl Panics {
         Self(PANICS.load(Relaxed))
     }
 
-    /// How many there were since.
     pub fn count(&self) -> u64 {
         PANICS.load(Relaxed) - self.0
     }

@@ -3,13 +3,10 @@
 //! - [`crowd`]: many endpoints at a time;
 //! - [`footprint`]: tasks, files and memory of this process; [`say`]: the last words. `chaos` and `leaks` have them from here.
 
-#![allow(missing_docs, reason = "nobody outside of this package uses it")]
-
 pub mod crowd;
 pub mod footprint;
 pub mod say;
 
-/// For the help of each.
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
     0  all of it held

@@ -12,12 +12,11 @@ use crate::{
     stream_tester::report::print,
 };
 
-/// How far something is, for people. Hidden if nobody watches.
+/// Progress for people. Hidden if standard error is no terminal.
 #[derive(Debug)]
 pub struct Gauge(ProgressBar);
 
 impl Gauge {
-    /// Of so many steps.
     pub fn new(output: Output, name: &str, steps: u64) -> Self {
         if !output.wants_bar() {
             return Self(ProgressBar::hidden());
@@ -32,26 +31,20 @@ impl Gauge {
         Self(bar)
     }
 
-    /// Shows how far it is.
     pub fn show(&self, step: u64, words: &str) {
         self.0.set_position(step);
         self.0.set_message(words.to_owned());
     }
 
-    /// Takes it away.
     pub fn clear(&self) {
         self.0.finish_and_clear();
     }
 }
 
-/// The last words.
 #[derive(Debug)]
 pub struct Last<T> {
-    /// It held.
     pub ok: bool,
-    /// For people.
     pub table: String,
-    /// For programs.
     pub event: T,
 }
 
@@ -64,7 +57,7 @@ struct Line<'a, T> {
     schema: u32,
 }
 
-/// Says how it went, and with which code the program ends.
+/// Prints the summary, and returns the exit code.
 pub fn announce<T: Serialize>(output: Output, last: Result<Last<T>, Problem>) -> ExitCode {
     match last {
         Ok(last) => {
