@@ -2,19 +2,23 @@
 
 use std::{
     io::{self, Write},
+    process::ExitCode,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::output::{Output, SCHEMA, now_ns};
+use crate::{
+    cli::Problem,
+    output::{Output, SCHEMA, now_ns},
+};
 
 /// One line of `--json`. (A program that ends before its first case, or is interrupted, writes the `error` of
 /// [`crate::output::Event`].)
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
+pub struct Line<E = Event> {
     #[serde(flatten)]
-    pub event: Event,
+    pub event: E,
     /// Milliseconds since 1970.
     pub ts: u64,
     pub schema: u32,
@@ -77,12 +81,7 @@ impl Report {
     }
 
     pub fn event(&self, event: Event) {
-        if !self.output.is_json() {
-            return;
-        }
-        if let Ok(text) = serde_json::to_string(&Line { event, ts: now_ns() / 1_000_000, schema: SCHEMA }) {
-            print(&text);
-        }
+        emit(self.output, event);
     }
 
     pub fn row(&self, verdict: &Verdict) -> String {
@@ -91,6 +90,22 @@ impl Report {
         let words = error.as_deref().or(note.as_deref()).unwrap_or_default();
         format!("{name:<width$}  {word:<6} {ms:>7}  {words}", width = self.width).trim_end().to_owned()
     }
+}
+
+/// Writes a line of `--json`, if that was asked for.
+pub fn emit<E: Serialize>(output: Output, event: E) {
+    if output.is_json()
+        && let Ok(text) = serde_json::to_string(&Line { event, ts: now_ns() / 1_000_000, schema: SCHEMA })
+    {
+        print(&text);
+    }
+}
+
+/// Prints why a program failed, and returns its exit code.
+pub fn failed(output: Output, problem: Problem) -> ExitCode {
+    let exit = problem.exit;
+    output.fail(&problem.into_failure());
+    exit.into()
 }
 
 /// Writes a line to standard output.

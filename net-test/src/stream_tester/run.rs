@@ -82,11 +82,7 @@ pub(super) fn main(args: Args) -> ExitCode {
     }
     match cli::drive(|signals| run(args, cases, report, signals)) {
         Ok(exit) => exit.into(),
-        Err(problem) => {
-            let exit = problem.exit;
-            output.fail(&problem.into_failure());
-            exit.into()
-        }
+        Err(problem) => report::failed(output, problem),
     }
 }
 

@@ -7,7 +7,7 @@ use twolane::Ticket;
 
 use super::{
     EXIT_CODES, KEY, acceptor,
-    report::{Event, Report},
+    report::{Event, Report, failed},
 };
 use crate::{
     cli::{self, Net, Problem, quoted},
@@ -45,11 +45,7 @@ pub(super) fn main(args: Args) -> ExitCode {
     let output = Output::new(args.json, false);
     match cli::drive(|signals| serve(args, output, signals)) {
         Ok(never) => match never {},
-        Err(problem) => {
-            let exit = problem.exit;
-            output.fail(&problem.into_failure());
-            exit.into()
-        }
+        Err(problem) => failed(output, problem),
     }
 }
 

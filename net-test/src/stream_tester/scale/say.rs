@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::{
     cli::Problem,
     exit::Exit,
-    output::{Output, SCHEMA, now_ns},
-    stream_tester::report::print,
+    output::Output,
+    stream_tester::report::{emit, failed},
 };
 
 /// Progress for people. Hidden if standard error is no terminal.
@@ -49,12 +49,9 @@ pub struct Last<T> {
 }
 
 #[derive(Serialize)]
-struct Line<'a, T> {
-    event: &'static str,
-    #[serde(flatten)]
-    summary: &'a T,
-    ts: u64,
-    schema: u32,
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<T> {
+    Summary(T),
 }
 
 /// Prints the summary, and returns the exit code.
@@ -62,18 +59,9 @@ pub fn announce<T: Serialize>(output: Output, last: Result<Last<T>, Problem>) ->
     match last {
         Ok(last) => {
             output.say(format_args!("{}", last.table));
-            let line = Line { event: "summary", summary: &last.event, ts: now_ns() / 1_000_000, schema: SCHEMA };
-            if output.is_json()
-                && let Ok(text) = serde_json::to_string(&line)
-            {
-                print(&text);
-            }
+            emit(output, Event::Summary(last.event));
             if last.ok { Exit::Done } else { Exit::Failure }.into()
         }
-        Err(problem) => {
-            let exit = problem.exit;
-            output.fail(&problem.into_failure());
-            exit.into()
-        }
+        Err(problem) => failed(output, problem),
     }
 }
