@@ -1,15 +1,11 @@
 //! Where the acceptor keeps what it saw until the opener asks for it.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use tokio::{sync::Notify, time::timeout};
 use twolane::PublicKey;
 
-use super::seen::Seen;
+use super::{lock, seen::Seen};
 
 /// Reports that are kept; of more the oldest go. A report is asked for once its stream has ended, and at most 256
 /// streams are open for a peer: the opener of an older report has given up.
@@ -26,7 +22,7 @@ pub struct Board {
 
 impl Board {
     pub fn keep(&self, key: Key, seen: Seen) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         if kept.len() == MAX_KEPT {
             kept.pop_front();
         }
@@ -51,7 +47,7 @@ impl Board {
     }
 
     fn find(&self, key: Key) -> Option<Seen> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         let at = kept.iter().position(|(have, _)| *have == key)?;
         kept.remove(at).map(|(_, seen)| seen)
     }

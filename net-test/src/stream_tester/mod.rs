@@ -31,7 +31,11 @@ pub mod tester;
 #[cfg(test)]
 mod tests;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    process::ExitCode,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use clap::{Parser, Subcommand};
 
@@ -82,6 +86,11 @@ enum Command {
     Chaos(chaos::Args),
     Leaks(chaos::leaks::Args),
     Scale(scale::crowd::Args),
+}
+
+/// A panic with the lock held is counted or reported elsewhere.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The first argument is the program's name.

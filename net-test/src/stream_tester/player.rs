@@ -1,10 +1,8 @@
 //! Performs a script on a stream, and keeps what it sees.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::pin,
+    future::ready,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    task::Poll,
     time::Duration,
 };
 
@@ -468,12 +466,9 @@ impl Reading<'_> {
 
 /// Polls a call once, and drops it if it has to wait.
 pub async fn poll_once<F: Future>(call: F) -> Option<F::Output> {
-    let mut call = pin!(call);
-    poll_fn(|cx| {
-        Poll::Ready(match call.as_mut().poll(cx) {
-            Poll::Ready(done) => Some(done),
-            Poll::Pending => None,
-        })
-    })
-    .await
+    tokio::select! {
+        biased;
+        done = call => Some(done),
+        () = ready(()) => None,
+    }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use twolane_cli::output::{Event, Line, SCHEMA};
 use twolane_test::stream_tester::chaos::{
     report::Summary,
-    tally::{Action, Kind, Outcomes},
+    tally::{Kind, Outcomes},
 };
 
 /// Runs a subcommand to its end.
@@ -43,8 +43,8 @@ fn a_few_seconds_of_chaos_hold_and_show_every_action() {
     assert!(summary.ok && summary.violations.is_empty(), "{summary:#?}");
     assert_eq!(ended.status.code(), Some(0));
     assert_eq!((summary.seed, summary.seconds, summary.endpoints), (7, 6, 6));
-    for action in Action::ALL {
-        let (done, floor) = (summary.actions[&action], summary.floors[&action]);
+    for (action, floor) in &summary.floors {
+        let done = &summary.actions[action];
         assert!(done >= floor, "{action:?}: {done} of {floor}");
     }
     // On a machine that is busy with other tests less is to be expected. Else every action has a floor but for one, and each
@@ -52,7 +52,7 @@ fn a_few_seconds_of_chaos_hold_and_show_every_action() {
     let busy = summary.waited_share > 0.25;
     let floors = summary.floors.values().filter(|floor| **floor > 0).count();
     let judged = summary.outcomes.values().all(|outcomes| *outcomes != Outcomes::default());
-    assert!(busy || (floors >= Action::ALL.len() - 1 && judged), "{summary:#?}");
+    assert!(busy || (floors >= summary.floors.len() - 1 && judged), "{summary:#?}");
     assert!(summary.bytes > 0, "{summary:#?}");
     for side in [Kind::Opener, Kind::Acceptor] {
         let Outcomes { strictly, forgiven, .. } = summary.outcomes[&side];

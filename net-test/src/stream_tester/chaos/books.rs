@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use tokio::task::yield_now;
 use twolane::{ConnectionLost, Hooks, Identity, Metrics, PublicKey};
+
+use crate::stream_tester::lock;
 
 /// Peers that connected to an endpoint whose hooks were never called. Measured is 1, at an endpoint that was dropped
 /// at that moment.
@@ -70,7 +72,7 @@ impl Books {
     }
 
     pub fn bounds(&self) -> MutexGuard<'_, Bounds> {
-        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.bounds)
     }
 
     pub fn open_streams(&self) -> i128 {
@@ -195,7 +197,7 @@ impl HookBook {
     }
 
     fn lock(&self) -> MutexGuard<'_, HookState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

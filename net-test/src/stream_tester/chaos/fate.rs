@@ -23,7 +23,7 @@ use super::{
 const IN_TIME: Duration = Duration::from_secs(5);
 
 pub async fn rule(world: Arc<World>, actor: usize, mean_us: u64) {
-    let mut dealer = Dealer::new(world.seed, actor, world.len());
+    let mut dealer = Dealer::new(world.seed, actor, world.places());
     for number in 0u64.. {
         let (wait, blow) = (dealer.wait_us(mean_us), dealer.blow());
         tokio::select! {
@@ -53,7 +53,7 @@ pub async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
         Fate::ShutDownNow => Action::ShutDownNow,
         _ => Action::DropEndpoint,
     };
-    let near = neighbours(world.len(), blow.place);
+    let near = neighbours(world.places(), blow.place);
     let calm = near.iter().all(|n| world.pairs.calm(blow.place, *n) && world.pairs.calm(*n, blow.place));
     let disturbance = world.pairs.disturb_all(blow.place, Cause::Fate(blow.fate));
     let epochs = || near.iter().map(|n| world.pairs.sight(blow.place, *n).epoch).collect::<Vec<_>>();
@@ -130,8 +130,7 @@ async fn probe(world: &World, actor: usize, blow: Blow, id: u64) {
             if cause::forbids(&error) {
                 world.tally.done(Action::Ban);
             }
-            let faults = |causes: &[Cause]| judge::denied(&error, causes).into_iter().collect();
-            world.judge(Kind::Denied, (blow.other, blow.place), &plan, &causes, faults);
+            world.judge(Kind::Denied, (blow.other, blow.place), &plan, &causes, |causes| judge::denied(&error, causes));
         }
         Ended::Left => {}
         Ended::Hung => wrong("a peer that is denied was not told within the bound"),
@@ -151,8 +150,7 @@ pub async fn close(world: &Arc<World>, actor: usize, blow: Blow) {
         }
         Ended::With(Err(error)) => {
             let causes = world.pairs.causes(blow.place, blow.other, sight);
-            let faults = |causes: &[Cause]| judge::dial(&error, causes).into_iter().collect();
-            world.judge(Kind::Connect, (blow.place, blow.other), &blow, &causes, faults);
+            world.judge(Kind::Connect, (blow.place, blow.other), &blow, &causes, |causes| judge::dial(&error, causes));
         }
         Ended::Left => {}
         Ended::Hung => world.tally.wrong(Some(actor), format!("{blow:?}"), "connect took longer than its bound"),

@@ -27,11 +27,14 @@ pub enum Judged {
 }
 
 /// The faults of an outcome, and how strictly it was judged.
-pub fn weigh(causes: &[Cause], faults: impl Fn(&[Cause]) -> Vec<String>) -> (Judged, Vec<String>) {
-    let wrong = faults(causes);
+pub fn weigh<F>(causes: &[Cause], faults: impl Fn(&[Cause]) -> F) -> (Judged, Vec<String>)
+where
+    F: IntoIterator<Item = String>,
+{
+    let wrong: Vec<_> = faults(causes).into_iter().collect();
     let judged = if causes.is_empty() {
         Judged::Strictly
-    } else if wrong.is_empty() && !faults(&[]).is_empty() {
+    } else if wrong.is_empty() && faults(&[]).into_iter().next().is_some() {
         Judged::Forgiven
     } else {
         Judged::AsPlanned
@@ -69,7 +72,7 @@ fn reading(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<Str
         }
         ReadEnd::Reset { code } => (*code == lane::CANCELLED && peer.end.drops()) || cause::reset(causes, *code),
         ReadEnd::EndedHere => own.end.tells(),
-        ReadEnd::Unread => own.end.drops() || own.end.tells() || (plan.echo && !causes.is_empty()),
+        ReadEnd::Unread => own.end.drops() || own.end.tells() || (plan.draft.echo && !causes.is_empty()),
         ReadEnd::Lost(lost) => cause::lost(causes, lost),
         ReadEnd::Hung | ReadEnd::Other(_) => false,
     };
@@ -94,7 +97,7 @@ fn writing(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<Str
         }
         WriteEnd::Lost(lost) => cause::lost(causes, lost),
         // Its reading tells why.
-        WriteEnd::Unfinished => plan.echo && (peer.end != End::Finish || !causes.is_empty()),
+        WriteEnd::Unfinished => plan.draft.echo && (peer.end != End::Finish || !causes.is_empty()),
         WriteEnd::Hung | WriteEnd::Other(_) => false,
     };
     (!legal).then(|| format!("after {} of {} bytes writing ended with {:?}", seen.wrote, own.len, seen.write_end))
@@ -138,7 +141,7 @@ pub fn both(plan: &Plan, opener: &Seen, acceptor: &Seen) -> Vec<String> {
 
 /// Faults of a stream that the acceptor saw and the opener never had.
 pub fn unopened(plan: &Plan, acceptor: &Seen) -> Option<String> {
-    let early = acceptor.read <= plan.early && acceptor.read_end != ReadEnd::End;
+    let early = acceptor.read <= plan.draft.early && acceptor.read_end != ReadEnd::End;
     (!early).then(|| format!("{} bytes came from an opener that never had the stream", acceptor.read))
 }
 
@@ -147,9 +150,9 @@ pub fn refused(plan: &Plan, error: &GetStreamError, causes: &[Cause]) -> Option<
     let legal = match error {
         // It ended before its answer was read.
         GetStreamError::Failed(error) => {
-            plan.acceptor.end == End::Abort && error.code() == plan.error_words(Side::Acceptor).0
+            plan.draft.acceptor.end == End::Abort && error.code() == plan.error_words(Side::Acceptor).0
         }
-        GetStreamError::Reset { code: lane::CANCELLED } if plan.acceptor.end.drops() => true,
+        GetStreamError::Reset { code: lane::CANCELLED } if plan.draft.acceptor.end.drops() => true,
         error => cause::opening(causes, error),
     };
     (!legal).then(|| format!("the stream was not opened: {error:?}"))
@@ -172,16 +175,17 @@ pub fn denied(error: &GetStreamError, causes: &[Cause]) -> Option<String> {
 
 pub fn answer(ask: &Ask, result: &Result<bytes::Bytes, RequestError>, causes: &[Cause]) -> Option<String> {
     match result {
-        Ok(response) => match ask.answer {
+        Ok(response) => match ask.wish.answer {
             Answer::Data(len) if *response == ask.response(len) => None,
             _ => Some(format!("the response has {} bytes, and is not the planned one", response.len())),
         },
         Err(error) => {
             let planned = error.stream_error().map(|error| (error.code(), error.text().to_owned()));
             let legal = match (&error.cause, planned) {
-                (_, Some(words)) => ask.answer == Answer::Error && words == ask.error_words(),
+                (_, Some(words)) => ask.wish.answer == Answer::Error && words == ask.error_words(),
                 (RequestFailure::Deadline(_), None) => {
-                    ask.deadline_ms.is_some() || causes.iter().any(|cause| cause.moves() || *cause == Cause::Standstill)
+                    ask.wish.deadline_ms.is_some()
+                        || causes.iter().any(|cause| cause.moves() || *cause == Cause::Standstill)
                 }
                 (RequestFailure::GetStream(error), None) => cause::opening(causes, error),
                 (RequestFailure::Read(error), None) => cause::response(causes, error),

@@ -2,11 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use super::{judge, plan::Plan, play::Seen};
-use crate::stream_tester::role::Side;
+use crate::stream_tester::{lock, role::Side};
 
 /// Streams and requests by their numbers.
 #[derive(Debug, Default)]
@@ -97,6 +97,6 @@ impl Ledger {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -44,6 +44,7 @@ use self::{report::Summary, standstill::Watch, world::World};
 use super::{
     report::milliseconds,
     scale::{
+        EXIT_CODES,
         footprint::{Footprint, Panics},
         say::{Gauge, Last, announce},
     },
@@ -77,16 +78,11 @@ Examples:
 
 The same seed makes the same plans; the order in which they meet is the scheduler's.
 With --json the last line is the summary: {\"event\":\"summary\",\"ok\":…,\"violations\":[…],…}.
-
-Exit codes:
-    0  all of it held
-    1  something did not, or something failed on this side
-    2  the command line
-  130  interrupted (SIGINT); 143 terminated (SIGTERM)";
+";
 
 /// Let many endpoints do everything at once, and check every stream against its plan
 #[derive(Debug, Clone, clap::Args)]
-#[command(max_term_width = 100, after_help = EXAMPLES)]
+#[command(max_term_width = 100, after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
 pub struct Args {
     /// What all plans come from
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -186,7 +182,7 @@ fn heap_left([before, after]: [u64; 2], lives: u64) -> Option<String> {
 }
 
 fn start(world: &Arc<World>, fates: usize, rate: u32) {
-    let places = world.len();
+    let places = world.places();
     let mean_us = 1_000_000 * places as u64 / u64::from(rate);
     for me in 0..places {
         world.tasks.spawn(talk::talk(Arc::clone(world), me, mean_us));

@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
 use twolane::Limits;
 
-use super::plan::{Answer, End, Part};
+use super::plan::{Answer, Draft, End, Part, Wish};
 
 /// Places stand in a ring and deal with so many on either side: a restart costs each of them a handshake, and a pair
 /// sees enough streams between two disturbances to get calm.
@@ -57,13 +57,7 @@ pub enum Order {
     Unknown {
         to: usize,
     },
-    Request {
-        to: usize,
-        len: usize,
-        answer: Answer,
-        drop_after_ms: Option<u64>,
-        deadline_ms: Option<u64>,
-    },
+    Request(Wish),
     Connect {
         to: usize,
     },
@@ -77,18 +71,17 @@ impl Order {
     pub fn to(&self) -> usize {
         match self {
             Self::Stream(draft) | Self::CancelOpen(draft, _) => draft.to,
-            Self::Unknown { to } | Self::Request { to, .. } | Self::Connect { to } | Self::Keep { to, .. } => *to,
+            Self::Request(wish) => wish.to,
+            Self::Unknown { to } | Self::Connect { to } | Self::Keep { to, .. } => *to,
         }
     }
-}
 
-impl Order {
     /// The same order with waits of at most `most_ms`.
     pub fn brisk(mut self, most_ms: u64) -> Self {
         match &mut self {
             Self::Stream(draft) | Self::CancelOpen(draft, _) => draft.pause_ms = draft.pause_ms.min(most_ms),
-            Self::Request { drop_after_ms, deadline_ms, .. } => {
-                for wait in [drop_after_ms, deadline_ms].into_iter().flatten() {
+            Self::Request(wish) => {
+                for wait in [&mut wish.drop_after_ms, &mut wish.deadline_ms].into_iter().flatten() {
                     *wait = (*wait).min(most_ms);
                 }
             }
@@ -97,19 +90,6 @@ impl Order {
         }
         self
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
-    pub to: usize,
-    /// By `accept_bi`, in place of a handler.
-    pub accepted: bool,
-    pub opener: Part,
-    pub acceptor: Part,
-    pub echo: bool,
-    pub early: u64,
-    pub cancel_reads: bool,
-    pub pause_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,16 +185,16 @@ impl Dealer {
             Card::Unknown => Order::Unknown { to },
             Card::Request => {
                 let len = self.rng.random_range(0..200_000);
-                self.request(to, Answer::Data(len))
+                Order::Request(self.wish(to, Answer::Data(len)))
             }
-            Card::RequestError => self.request(to, Answer::Error),
+            Card::RequestError => Order::Request(self.wish(to, Answer::Error)),
             Card::CancelRequest => {
-                let after = self.rng.random_range(0..20);
-                with(self.request(to, Answer::Never), Some(after), None)
+                let drop_after_ms = Some(self.rng.random_range(0..20));
+                Order::Request(Wish { drop_after_ms, ..self.wish(to, Answer::Never) })
             }
             Card::RequestDeadline => {
-                let after = self.rng.random_range(1..50);
-                with(self.request(to, Answer::Never), None, Some(after))
+                let deadline_ms = Some(self.rng.random_range(1..50));
+                Order::Request(Wish { deadline_ms, ..self.wish(to, Answer::Never) })
             }
             Card::Connect => Order::Connect { to },
             Card::Keep => Order::Keep { to, hold_ms: self.rng.random_range(50..500) },
@@ -248,22 +228,19 @@ impl Dealer {
         (place + step) % self.places
     }
 
-    fn request(&mut self, to: usize, answer: Answer) -> Order {
-        Order::Request { to, len: self.rng.random_range(0..20_000), answer, drop_after_ms: None, deadline_ms: None }
+    fn wish(&mut self, to: usize, answer: Answer) -> Wish {
+        Wish { to, len: self.rng.random_range(0..20_000), answer, drop_after_ms: None, deadline_ms: None }
     }
 
     fn draft(&mut self, to: usize) -> Draft {
         let (opener, acceptor) = (self.part(), self.part());
         let early = if self.rng.random_ratio(1, 4) { opener.len.min(4_096) } else { 0 };
         Draft {
-            to,
             accepted: self.rng.random(),
-            opener,
-            acceptor,
-            echo: false,
             early,
             cancel_reads: self.rng.random_ratio(1, 4),
             pause_ms: if self.rng.random_ratio(1, 10) { self.rng.random_range(1..30) } else { 0 },
+            ..Draft::plain(to, opener, acceptor)
         }
     }
 
@@ -278,15 +255,6 @@ impl Dealer {
         let pieces = self.rng.random_range(1..32);
         let piece = usize::try_from(len / pieces).unwrap_or_default().max(1);
         Part { len, piece, warnings: 0, end: End::Finish }
-    }
-}
-
-fn with(order: Order, after: Option<u64>, deadline: Option<u64>) -> Order {
-    match order {
-        Order::Request { to, len, answer, .. } => {
-            Order::Request { to, len, answer, drop_after_ms: after, deadline_ms: deadline }
-        }
-        other => other,
     }
 }
 

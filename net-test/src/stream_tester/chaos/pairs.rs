@@ -5,11 +5,12 @@
 //! direction, once a stream in that direction that began after the end of the disturbance has been accepted: the
 //! connection that carried it is the one that further streams take.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
+use crate::stream_tester::lock;
 
 /// Disturbances of a pair in the words of a violation.
 const TOLD: usize = 6;
@@ -118,7 +119,7 @@ impl Pairs {
     }
 
     fn lock(&self, at: usize) -> MutexGuard<'_, Pair> {
-        self.pairs[at].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pairs[at])
     }
 }
 

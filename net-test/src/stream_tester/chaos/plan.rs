@@ -19,7 +19,20 @@ pub fn number_of(actor: usize, number: u64) -> u64 {
 pub struct Plan {
     pub id: u64,
     pub from: usize,
+    #[serde(flatten)]
+    pub draft: Draft,
+    /// The state of the pair when the stream was opened.
+    pub sight: Sight,
+    /// The ban in force against the opener at that time.
+    pub ban: Option<u64>,
+}
+
+/// What an order says of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
     pub to: usize,
+    /// By `accept_bi`, in place of a handler.
+    pub accepted: bool,
     pub opener: Part,
     pub acceptor: Part,
     /// The acceptor writes what it reads, in place of data of its own.
@@ -30,10 +43,12 @@ pub struct Plan {
     pub cancel_reads: bool,
     /// Readers wait before they start, so that data piles up.
     pub pause_ms: u64,
-    /// The state of the pair when the stream was opened.
-    pub sight: Sight,
-    /// The ban in force against the opener at that time.
-    pub ban: Option<u64>,
+}
+
+impl Draft {
+    pub fn plain(to: usize, opener: Part, acceptor: Part) -> Self {
+        Self { to, accepted: false, opener, acceptor, echo: false, early: 0, cancel_reads: false, pause_ms: 0 }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,14 +85,14 @@ impl End {
 impl Plan {
     pub fn part(&self, side: Side) -> &Part {
         match side {
-            Side::Opener => &self.opener,
-            Side::Acceptor => &self.acceptor,
+            Side::Opener => &self.draft.opener,
+            Side::Acceptor => &self.draft.acceptor,
         }
     }
 
     pub fn pattern(&self, side: Side) -> u64 {
         match side {
-            Side::Acceptor if !self.echo => self.id.wrapping_mul(2).wrapping_add(1),
+            Side::Acceptor if !self.draft.echo => self.id.wrapping_mul(2).wrapping_add(1),
             _ => self.id.wrapping_mul(2),
         }
     }
@@ -122,6 +137,17 @@ pub fn other(side: Side) -> Side {
 pub struct Ask {
     pub id: u64,
     pub from: usize,
+    #[serde(flatten)]
+    pub wish: Wish,
+    /// The state of the pair when the request was sent.
+    pub sight: Sight,
+    /// The ban in force against the caller at that time.
+    pub ban: Option<u64>,
+}
+
+/// What an order says of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
     pub to: usize,
     pub len: usize,
     pub answer: Answer,
@@ -129,10 +155,6 @@ pub struct Ask {
     pub drop_after_ms: Option<u64>,
     /// A deadline that is to pass.
     pub deadline_ms: Option<u64>,
-    /// The state of the pair when the request was sent.
-    pub sight: Sight,
-    /// The ban in force against the caller at that time.
-    pub ban: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +169,7 @@ impl Ask {
     pub fn encode(&self) -> Bytes {
         let mut body = serde_json::to_vec(self).unwrap_or_default();
         body.push(b'\n');
-        body.extend(pattern::bytes(self.id, self.len));
+        body.extend(pattern::bytes(self.id, self.wish.len));
         body.into()
     }
 
@@ -155,7 +177,7 @@ impl Ask {
     pub fn decode(body: &[u8]) -> Option<(Self, bool)> {
         let end = body.iter().position(|byte| *byte == b'\n')?;
         let ask: Self = serde_json::from_slice(&body[..end]).ok()?;
-        let intact = body[end + 1..] == pattern::bytes(ask.id, ask.len);
+        let intact = body[end + 1..] == pattern::bytes(ask.id, ask.wish.len);
         Some((ask, intact))
     }
 
@@ -187,17 +209,8 @@ mod tests {
     #[test]
     fn a_request_carries_its_plan_and_a_damaged_one_is_seen() {
         let sight = Sight { epoch: 3, over: 1 };
-        let ask = Ask {
-            id: 7,
-            from: 1,
-            to: 2,
-            len: 100,
-            answer: Answer::Data(9),
-            drop_after_ms: None,
-            deadline_ms: Some(5),
-            sight,
-            ban: None,
-        };
+        let wish = Wish { to: 2, len: 100, answer: Answer::Data(9), drop_after_ms: None, deadline_ms: Some(5) };
+        let ask = Ask { id: 7, from: 1, wish, sight, ban: None };
         let mut body = ask.encode().to_vec();
         assert_eq!(Ask::decode(&body), Some((ask.clone(), true)));
         *body.last_mut().unwrap() ^= 1;

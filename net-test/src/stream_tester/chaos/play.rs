@@ -1,10 +1,6 @@
 //! Performs one side of a plan on a stream, and keeps what it saw.
 
-use std::{
-    future::{Future, ready},
-    pin::pin,
-    time::Duration,
-};
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::{sleep, timeout};
@@ -14,7 +10,7 @@ use super::{
     PATIENCE,
     plan::{End, Plan, is_pattern, other},
 };
-use crate::stream_tester::{pattern, role::Side};
+use crate::stream_tester::{pattern, player::poll_once, role::Side};
 
 /// The longest read: all but the shortest data takes several.
 const READ: usize = 16 * 1024;
@@ -48,12 +44,10 @@ pub enum WriteEnd {
         code: u64,
     },
     Stopped {
-        /// The code of STOP_SENDING.
         code: u64,
     },
-    /// A warning found no reader.
+    /// A warning found no reader: STOP_SENDING on the error lane.
     Unheard {
-        /// The code of STOP_SENDING on the error lane.
         code: u64,
     },
     Lost(ConnectionLost),
@@ -68,10 +62,10 @@ pub enum WriteEnd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadEnd {
     End,
+    /// `offset`: the bytes that the peer says it had written.
     Failed {
         code: u64,
         text: String,
-        /// The bytes that the peer says it had written.
         offset: u64,
     },
     Aborted {
@@ -79,7 +73,6 @@ pub enum ReadEnd {
         text: String,
     },
     Reset {
-        /// The code of RESET_STREAM.
         code: u64,
     },
     /// This side failed or aborted the stream.
@@ -97,10 +90,10 @@ pub enum ReadEnd {
 pub async fn play(stream: XStream, plan: &Plan, side: Side) -> Seen {
     let errors = stream.errors();
     let (mut send, mut recv) = stream.split();
-    let early = if side == Side::Opener { plan.early } else { 0 };
+    let early = if side == Side::Opener { plan.draft.early } else { 0 };
     let (mut writing, mut reading) =
         (Writing { wrote: early, end: None }, Reading { read: 0, intact: true, end: None });
-    if plan.echo && side == Side::Acceptor {
+    if plan.draft.echo && side == Side::Acceptor {
         echo(&mut send, &mut recv, plan, &mut writing, &mut reading).await;
     } else {
         let mut write = pin!(write(&mut send, plan, side, &mut writing));
@@ -161,7 +154,7 @@ async fn run_writer(send: &mut SendStream, plan: &Plan, side: Side, wrote: &mut 
         let piece = pattern::slice(plan.pattern(side), *wrote, left.min(part.piece));
         if part.end == End::CancelWrite && piece.len() == left {
             // The last one is dropped if it has to wait.
-            match once(send.write(&piece)).await {
+            match poll_once(send.write(&piece)).await {
                 Some(Ok(len)) => *wrote += len as u64,
                 Some(Err(error)) => return error.into(),
                 None => {}
@@ -188,10 +181,10 @@ async fn run_writer(send: &mut SendStream, plan: &Plan, side: Side, wrote: &mut 
 }
 
 async fn read(recv: &mut RecvStream, plan: &Plan, side: Side, reading: &mut Reading) {
-    sleep(Duration::from_millis(plan.pause_ms)).await;
+    sleep(Duration::from_millis(plan.draft.pause_ms)).await;
     let mut buf = vec![0; READ];
     loop {
-        match next(recv, plan.cancel_reads, &mut buf).await {
+        match next(recv, plan.draft.cancel_reads, &mut buf).await {
             Ok(Ok(Some(data))) => take(&data, plan, side, reading),
             Ok(Ok(None)) => return reading.end = Some(ReadEnd::End),
             Ok(Err(error)) => return reading.end = Some(error.into()),
@@ -203,7 +196,7 @@ async fn read(recv: &mut RecvStream, plan: &Plan, side: Side, reading: &mut Read
 async fn echo(send: &mut SendStream, recv: &mut RecvStream, plan: &Plan, writing: &mut Writing, reading: &mut Reading) {
     let mut buf = vec![0; READ];
     let end = loop {
-        let mut data = match next(recv, plan.cancel_reads, &mut buf).await {
+        let mut data = match next(recv, plan.draft.cancel_reads, &mut buf).await {
             Ok(Ok(Some(data))) => data,
             Ok(Ok(None)) => break ReadEnd::End,
             Ok(Err(error)) => break error.into(),
@@ -235,10 +228,10 @@ fn take(data: &[u8], plan: &Plan, side: Side, reading: &mut Reading) {
 /// Alternates `read` and `read_chunk` if reads are cancelled.
 async fn next(recv: &mut RecvStream, cancel: bool, buf: &mut [u8]) -> Result<Result<Option<Bytes>, ReadError>, Hung> {
     if cancel {
-        if let Some(read) = once(recv.read(buf)).await {
+        if let Some(read) = poll_once(recv.read(buf)).await {
             return Ok(read.map(|len| (len > 0).then(|| Bytes::copy_from_slice(&buf[..len]))));
         }
-        if let Some(read) = once(recv.read_chunk(READ)).await {
+        if let Some(read) = poll_once(recv.read_chunk(READ)).await {
             return Ok(read);
         }
     }
@@ -264,15 +257,6 @@ pub struct Hung;
 /// Waits for a call that the library bounds itself.
 pub async fn bounded<T>(what: impl Future<Output = T>) -> Result<T, Hung> {
     timeout(PATIENCE, what).await.map_err(|_| Hung)
-}
-
-/// Polls once, and drops a future that is not ready.
-async fn once<T>(what: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        done = what => Some(done),
-        () = ready(()) => None,
-    }
 }
 
 impl From<WriteError> for WriteEnd {

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use super::{
-    orders::{Draft, neighbours},
-    plan::{End, Part},
+    orders::neighbours,
+    plan::{Draft, End, Part},
     talk,
     world::World,
 };
@@ -44,8 +44,8 @@ pub fn watch(world: &Arc<World>, place: usize, others: &[usize]) {
 /// With no more disturbances, all neighbours get through to each other.
 pub async fn roll_call(world: &Arc<World>) {
     let mut calls = JoinSet::new();
-    for from in 0..world.len() {
-        for to in neighbours(world.len(), from) {
+    for from in 0..world.places() {
+        for to in neighbours(world.places(), from) {
             let world = Arc::clone(world);
             calls.spawn(async move {
                 for _ in 0..ROLL_CALLS {
@@ -115,14 +115,5 @@ pub async fn recover(world: &World, from: usize, to: usize) -> Recovery {
 /// A stream without data.
 pub fn draft(to: usize) -> Draft {
     let nothing = Part { len: 0, piece: 1, warnings: 0, end: End::Finish };
-    Draft {
-        to,
-        accepted: false,
-        opener: nothing,
-        acceptor: nothing,
-        echo: false,
-        early: 0,
-        cancel_reads: false,
-        pause_ms: 0,
-    }
+    Draft::plain(to, nothing, nothing)
 }

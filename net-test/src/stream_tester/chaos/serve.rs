@@ -71,9 +71,9 @@ async fn take(world: &World, me: usize, books: &Books, stream: XStream, how: Act
     let Some(plan) = Plan::decode(stream.metadata()) else {
         return world.tally.wrong(None, format!("a stream at {me}"), "its metadata is no plan");
     };
-    if plan.to != me || plan.from >= world.len() || stream.peer() != world.place(plan.from).id {
+    if plan.draft.to != me || plan.from >= world.places() || stream.peer() != world.place(plan.from).id {
         return world.wrong(
-            plan.from.min(world.len() - 1),
+            plan.from.min(world.places() - 1),
             me,
             &plan,
             format!("it came to {me} from {}", stream.peer()),
@@ -90,7 +90,7 @@ async fn take(world: &World, me: usize, books: &Books, stream: XStream, how: Act
 /// Records and judges what one side of a stream saw. True if only the planned outcome was legal, and was seen.
 pub fn close(world: &World, books: &Books, plan: &Plan, side: Side, seen: Seen) -> bool {
     // Looked at after everything was seen: what begins only now disturbed nothing.
-    let causes = world.pairs.causes(plan.from, plan.to, plan.sight);
+    let causes = world.pairs.causes(plan.from, plan.draft.to, plan.sight);
     let mut bounds = books.bounds();
     bounds.sent.add(seen.wrote);
     match seen.read_end {
@@ -103,11 +103,11 @@ pub fn close(world: &World, books: &Books, plan: &Plan, side: Side, seen: Seen) 
         world.tally.read_bytes.fetch_add(seen.read, Relaxed);
     }
     world.tally.known.fetch_add(known::hides_the_reason(plan, side, &seen).into(), Relaxed);
-    let pair = (plan.from, plan.to);
+    let pair = (plan.from, plan.draft.to);
     let kind = if side == Side::Opener { Kind::Opener } else { Kind::Acceptor };
     let faults = |causes: &[Cause]| {
         let wrong = judge::side(plan, side, &seen, causes);
-        wrong.into_iter().map(|wrong| format!("{wrong}; it saw {seen:?}")).collect()
+        wrong.into_iter().map(|wrong| format!("{wrong}; it saw {seen:?}")).collect::<Vec<_>>()
     };
     let legal = world.judge(kind, pair, plan, &causes, faults);
     let wrong = world.ledger.ended(plan, side, seen, causes.is_empty());
@@ -123,7 +123,7 @@ async fn asked(world: &World, me: usize, books: &Books, request: &Request) -> Re
         return Err(StreamError::new(0, "no plan"));
     };
     let mut wrong = Vec::new();
-    if ask.to != me || ask.from >= world.len() || request.peer != world.place(ask.from).id {
+    if ask.wish.to != me || ask.from >= world.places() || request.peer != world.place(ask.from).id {
         wrong.push(format!("it came to {me} from {}", request.peer));
     }
     if !intact {
@@ -136,10 +136,10 @@ async fn asked(world: &World, me: usize, books: &Books, request: &Request) -> Re
         wrong.push("it is of a peer that was denied all the while".into());
     }
     for wrong in wrong {
-        world.wrong(ask.from.min(world.len() - 1), me, &ask, wrong);
+        world.wrong(ask.from.min(world.places() - 1), me, &ask, wrong);
     }
     books.bounds().received.add(request.body.len() as u64);
-    match ask.answer {
+    match ask.wish.answer {
         Answer::Data(len) => {
             // A caller may give up before all of it is written.
             books.bounds().sent.add_between(0, len as u64);

@@ -31,7 +31,8 @@ pub async fn settle(world: &Arc<World>) {
     world.stop.cancel();
     world.tasks.close();
     if timeout(GRACE, world.tasks.wait()).await.is_err() {
-        let giving_up: Vec<_> = (0..world.len()).map(|place| world.pairs.disturb_all(place, Cause::GivingUp)).collect();
+        let giving_up: Vec<_> =
+            (0..world.places()).map(|place| world.pairs.disturb_all(place, Cause::GivingUp)).collect();
         world.give_up();
         if timeout(PATIENCE * 2, world.tasks.wait()).await.is_err() {
             wrong("the actors", format!("{} of their tasks go on after they were stopped", world.tasks.len()));
@@ -45,7 +46,7 @@ pub async fn settle(world: &Arc<World>) {
         wrong("the streams", format!("{handling} handlers go on, and by the counters of endpoints streams {open:?}"));
     }
     let last: Vec<_> =
-        (0..world.len()).map(|place| world.pairs.disturb_all(place, Cause::Fate(Fate::ShutDownInTime))).collect();
+        (0..world.places()).map(|place| world.pairs.disturb_all(place, Cause::Fate(Fate::ShutDownInTime))).collect();
     shut_down_all(world).await;
     world.acceptors.close();
     if timeout(PATIENCE, world.acceptors.wait()).await.is_err() {
@@ -95,7 +96,7 @@ pub async fn close_books(world: &World) {
 
 async fn shut_down_all(world: &Arc<World>) {
     let mut ending = JoinSet::new();
-    for n in 0..world.len() {
+    for n in 0..world.places() {
         if let Some(life) = world.place(n).take() {
             ending.spawn(async move { (n, bounded(shut_down(life)).await) });
         }

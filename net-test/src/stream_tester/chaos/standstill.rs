@@ -22,7 +22,7 @@ use super::{cause::Cause, world::World};
 
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
-/// A longer pause is a standstill. Timers on an idle machine are late by 1 ms, with eight compilers on two cores
+/// A longer delay is a standstill. Timers on an idle machine are late by 1 ms, with eight compilers on two cores
 /// mostly by 50 to 250 ms, and where they are late by more, calls with bounds of 10 s pass them by 4 to 7 s.
 const STANDSTILL: Duration = Duration::from_secs(1);
 /// Looks that are remembered: longer than any call may take.
@@ -212,7 +212,7 @@ fn note(world: &World, look: Look) {
         Verdict::Fine => {}
         Verdict::Machine => {
             world.standstills.count.fetch_add(1, Relaxed);
-            for place in 0..world.len() {
+            for place in 0..world.places() {
                 drop(world.pairs.disturb_all(place, Cause::Standstill));
             }
         }

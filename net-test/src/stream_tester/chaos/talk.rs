@@ -2,6 +2,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use clap::ValueEnum;
 use tokio::{
     sync::Semaphore,
     task::yield_now,
@@ -13,8 +14,8 @@ use super::{
     books::Books,
     cause::Cause,
     judge,
-    orders::{Dealer, Draft, Order},
-    plan::{Answer, Ask, End, Part, Plan, number_of},
+    orders::{Dealer, Order},
+    plan::{Answer, Ask, Draft, End, Part, Plan, number_of},
     play::play,
     serve::{ACCEPTED, ASKED, HANDLED, NOBODY, close},
     tally::{Action, Kind},
@@ -30,7 +31,7 @@ const UNDER_WAY: usize = 12;
 const OPENING: Duration = Duration::from_secs(25);
 
 pub async fn talk(world: Arc<World>, me: usize, mean_us: u64) {
-    let mut dealer = Dealer::new(world.seed, me, world.len());
+    let mut dealer = Dealer::new(world.seed, me, world.places());
     let places = Arc::new(Semaphore::new(UNDER_WAY));
     for number in 0u64.. {
         let (wait, order) = (dealer.wait_us(mean_us), dealer.order());
@@ -65,9 +66,9 @@ pub async fn carry_out(world: &World, me: usize, id: u64, order: Order) {
         }
         Order::CancelOpen(draft, polls) => cancel_open(world, me, id, draft, polls, &held).await,
         Order::Unknown { to } => unknown(world, me, to, &held).await,
-        Order::Request { to, len, answer, drop_after_ms, deadline_ms } => {
-            let (sight, ban) = (world.pairs.sight(me, to), world.banned(to, me));
-            request(world, Ask { id, from: me, to, len, answer, drop_after_ms, deadline_ms, sight, ban }, &held).await;
+        Order::Request(wish) => {
+            let (sight, ban) = (world.pairs.sight(me, wish.to), world.banned(wish.to, me));
+            request(world, Ask { id, from: me, wish, sight, ban }, &held).await;
         }
         Order::Connect { to } => connect(world, me, to, &held).await,
         Order::Keep { to, hold_ms } => keep(world, me, to, hold_ms, held).await,
@@ -75,13 +76,12 @@ pub async fn carry_out(world: &World, me: usize, id: u64, order: Order) {
 }
 
 pub fn plan(world: &World, me: usize, id: u64, draft: &Draft) -> Plan {
-    let Draft { to, opener, acceptor, echo, early, cancel_reads, pause_ms, .. } = *draft;
-    let (sight, ban) = (world.pairs.sight(me, to), world.banned(to, me));
-    Plan { id, from: me, to, opener, acceptor, echo, early, cancel_reads, pause_ms, sight, ban }
+    let (sight, ban) = (world.pairs.sight(me, draft.to), world.banned(draft.to, me));
+    Plan { id, from: me, draft: draft.clone(), sight, ban }
 }
 
 fn options(plan: &Plan) -> StreamOptions {
-    let early = usize::try_from(plan.early).unwrap_or_default();
+    let early = usize::try_from(plan.draft.early).unwrap_or_default();
     let early_data = pattern::bytes(plan.pattern(Side::Opener), early).into();
     StreamOptions { metadata: plan.encode(), early_data, timeout: Some(OPENING) }
 }
@@ -100,11 +100,12 @@ pub async fn open(world: &World, me: usize, id: u64, draft: &Draft, held: Held) 
     let opening = held.endpoint.get_stream_with(world.place(draft.to).ticket(), protocol, options(&plan));
     let ended = held.call(opening).await;
     let causes = world.pairs.causes(me, draft.to, plan.sight);
-    let judge =
-        |faults: &dyn Fn(&[Cause]) -> Vec<String>| world.judge(Kind::Opening, (me, draft.to), &plan, &causes, faults);
+    let judge = |faults: &dyn Fn(&[Cause]) -> Option<String>| {
+        world.judge(Kind::Opening, (me, draft.to), &plan, &causes, faults)
+    };
     match ended {
         Ended::With(Ok(stream)) => {
-            judge(&|_| Vec::new());
+            judge(&|_| None);
             world.pairs.confirm(me, draft.to, plan.sight);
             world.tally.done(Action::Open);
             held.books.bounds().opened.add(1);
@@ -112,7 +113,7 @@ pub async fn open(world: &World, me: usize, id: u64, draft: &Draft, held: Held) 
             return Some(Opened { stream, plan, books: Arc::clone(&held.books) });
         }
         Ended::With(Err(error)) => {
-            let legal = judge(&|causes| judge::refused(&plan, &error, causes).into_iter().collect());
+            let legal = judge(&|causes| judge::refused(&plan, &error, causes));
             if legal && causes.is_empty() {
                 // The acceptor ended it, as planned, before its answer was read.
                 show(world, &Draft { cancel_reads: false, early: 0, ..draft.clone() });
@@ -133,15 +134,16 @@ pub async fn finish(world: &World, Opened { stream, plan, books }: Opened) -> bo
 
 /// Counts the actions that a stream shows which went as planned.
 fn show(world: &World, draft: &Draft) {
-    Action::ALL.into_iter().filter(|action| action.shown(draft)).for_each(|action| world.tally.done(action));
+    let shown = Action::value_variants().iter().filter(|action| action.shown(draft));
+    shown.for_each(|action| world.tally.done(*action));
 }
 
 /// The peer may have opened and answered the stream before the call failed.
 fn not_opened(held: &Held, plan: &Plan) {
     let mut bounds = held.books.bounds();
     bounds.opened.add_between(0, 1);
-    bounds.sent.add_between(0, plan.early);
-    bounds.received.add_between(0, plan.acceptor.len);
+    bounds.sent.add_between(0, plan.draft.early);
+    bounds.received.add_between(0, plan.draft.acceptor.len);
 }
 
 async fn cancel_open(world: &World, me: usize, id: u64, mut draft: Draft, polls: u64, held: &Held) {
@@ -160,8 +162,7 @@ async fn cancel_open(world: &World, me: usize, id: u64, mut draft: Draft, polls:
         };
         if let Err(error) = opened {
             let causes = world.pairs.causes(me, draft.to, plan.sight);
-            let faults = |causes: &[Cause]| judge::refused(&plan, &error, causes).into_iter().collect();
-            world.judge(Kind::Opening, (me, draft.to), &plan, &causes, faults);
+            world.judge(Kind::Opening, (me, draft.to), &plan, &causes, |causes| judge::refused(&plan, &error, causes));
         }
         return;
     }
@@ -179,8 +180,7 @@ async fn unknown(world: &World, me: usize, to: usize, held: &Held) {
             if error.rejection() == Some(Reason::UnknownProtocol) {
                 world.tally.done(Action::Reject);
             }
-            let faults = |causes: &[Cause]| judge::unknown(&error, causes).into_iter().collect();
-            world.judge(Kind::Unknown, (me, to), &NOBODY, &causes, faults);
+            world.judge(Kind::Unknown, (me, to), &NOBODY, &causes, |causes| judge::unknown(&error, causes));
         }
         Ended::Left => {}
         Ended::Hung => world.wrong(me, to, &NOBODY, "it took longer than its bound"),
@@ -190,15 +190,15 @@ async fn unknown(world: &World, me: usize, to: usize, held: &Held) {
 async fn request(world: &World, ask: Ask, held: &Held) {
     let body = ask.encode();
     let len = body.len() as u64;
-    let deadline = ask.deadline_ms.map_or(OPENING, Duration::from_millis);
-    let asked = world.place(ask.to);
+    let deadline = ask.wish.deadline_ms.map_or(OPENING, Duration::from_millis);
+    let asked = world.place(ask.wish.to);
     let first = asked.life_now();
     let asking = held.call(held.endpoint.request(asked.ticket(), ASKED, body, deadline));
-    let ended = match ask.drop_after_ms {
+    let ended = match ask.wish.drop_after_ms {
         Some(after) => timeout(Duration::from_millis(after), asking).await.ok(),
         None => Some(asking.await),
     };
-    let response = if let Answer::Data(len) = ask.answer { len as u64 } else { 0 };
+    let response = if let Answer::Data(len) = ask.wish.answer { len as u64 } else { 0 };
     let mut bounds = held.books.bounds();
     if matches!(ended, Some(Ended::With(Ok(_)))) {
         bounds.opened.add(1);
@@ -212,10 +212,10 @@ async fn request(world: &World, ask: Ask, held: &Held) {
         drop(bounds);
         // One that was handled is in the handler's books.
         if !world.ledger.was_handled(ask.id) {
-            world.unsure(ask.to, first..asked.life_now() + 1, len);
+            world.unsure(ask.wish.to, first..asked.life_now() + 1, len);
         }
     }
-    let pair = (ask.from, ask.to);
+    let pair = (ask.from, ask.wish.to);
     let result = match ended {
         Some(Ended::With(result)) => result,
         Some(Ended::Left) => return,
@@ -233,14 +233,13 @@ async fn request(world: &World, ask: Ask, held: &Held) {
         Err(error) if !error.may_have_been_handled() => world.ledger.not_handled(ask.id),
         Err(_) => {}
     }
-    let faults = |causes: &[Cause]| judge::answer(&ask, &result, causes).into_iter().collect();
-    if !world.judge(Kind::Request, pair, &ask, &causes, faults) {
+    if !world.judge(Kind::Request, pair, &ask, &causes, |causes| judge::answer(&ask, &result, causes)) {
         return;
     }
-    match (&result, ask.answer) {
+    match (&result, ask.wish.answer) {
         (Ok(_), _) => world.tally.done(Action::Request),
         (Err(error), Answer::Error) if error.stream_error().is_some() => world.tally.done(Action::RequestError),
-        (Err(_), Answer::Never) if causes.is_empty() && ask.deadline_ms.is_some() => {
+        (Err(_), Answer::Never) if causes.is_empty() && ask.wish.deadline_ms.is_some() => {
             world.tally.done(Action::RequestDeadline);
         }
         _ => {}
@@ -252,11 +251,11 @@ async fn connect(world: &World, me: usize, to: usize, held: &Held) {
     let ended = held.call(held.endpoint.connect(world.place(to).ticket())).await;
     let causes = world.pairs.causes(me, to, sight);
     let faults = |causes: &[Cause]| match &ended {
-        Ended::With(Ok(connection)) if connection.peer() == world.place(to).id => Vec::new(),
-        Ended::With(Ok(connection)) => vec![format!("{} is connected in its place", connection.peer())],
-        Ended::With(Err(error)) => judge::dial(error, causes).into_iter().collect(),
-        Ended::Left => Vec::new(),
-        Ended::Hung => vec!["it took longer than its bound".into()],
+        Ended::With(Ok(connection)) if connection.peer() == world.place(to).id => None,
+        Ended::With(Ok(connection)) => Some(format!("{} is connected in its place", connection.peer())),
+        Ended::With(Err(error)) => judge::dial(error, causes),
+        Ended::Left => None,
+        Ended::Hung => Some("it took longer than its bound".into()),
     };
     if matches!(ended, Ended::Left) {
         return;
@@ -276,8 +275,7 @@ async fn keep(world: &World, me: usize, to: usize, hold_ms: u64, held: Held) {
     let faults = |causes: &[Cause]| {
         // A place that moves is not found by its old ticket.
         let legal = connected || causes.iter().any(|cause| cause.moves());
-        let words = || format!("it did not get connected: {ended:?}, {:?}", keep.state());
-        (!legal).then(words).into_iter().collect()
+        (!legal).then(|| format!("it did not get connected: {ended:?}, {:?}", keep.state()))
     };
     if !matches!(ended, Ended::Left) {
         world.judge(Kind::Keep, (me, to), &"a peer that is kept", &world.pairs.causes(me, to, sight), faults);

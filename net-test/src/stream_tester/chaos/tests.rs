@@ -10,7 +10,7 @@ use super::{
     ledger::Ledger,
     orders::Fate,
     pairs::Sight,
-    plan::{Answer, Ask, End, Part, Plan},
+    plan::{Answer, Ask, Draft, End, Part, Plan, Wish},
     play::{ReadEnd, Seen, WriteEnd},
     serve::ASKED,
 };
@@ -32,19 +32,7 @@ const SIGHT: Sight = Sight { epoch: 0, over: 0 };
 
 fn plan(opener: End, acceptor: End) -> Plan {
     let part = |len, end| Part { len, piece: 10, warnings: 0, end };
-    Plan {
-        id: 5,
-        from: 0,
-        to: 1,
-        opener: part(100, opener),
-        acceptor: part(200, acceptor),
-        echo: false,
-        early: 0,
-        cancel_reads: false,
-        pause_ms: 0,
-        sight: SIGHT,
-        ban: None,
-    }
+    Plan { id: 5, from: 0, draft: Draft::plain(1, part(100, opener), part(200, acceptor)), sight: SIGHT, ban: None }
 }
 
 /// What the opener sees if the acceptor writes 200 bytes and finishes.
@@ -242,7 +230,7 @@ fn whoever_ends_a_stream_need_not_see_its_end_and_whoever_does_not_must() {
 #[test]
 fn warnings_come_all_and_in_order_if_nothing_disturbs_them() {
     let mut plan = plan(End::Finish, End::Finish);
-    plan.acceptor.warnings = 3;
+    plan.draft.acceptor.warnings = 3;
     let sent: Vec<_> = plan.warnings(Acceptor).collect();
     legal(&plan, &Seen { warnings: sent.clone(), ..whole() }, CALM);
     legal(&plan, &Seen { warnings: sent[..2].to_vec(), ..whole() }, TOSSED);
@@ -327,16 +315,9 @@ fn a_stream_is_refused_only_if_something_disturbed_it() {
 
 #[test]
 fn a_request_gets_the_planned_answer_or_a_reason() {
-    let ask = |answer, deadline_ms| Ask {
-        id: 9,
-        from: 0,
-        to: 1,
-        len: 10,
-        answer,
-        drop_after_ms: None,
-        deadline_ms,
-        sight: SIGHT,
-        ban: None,
+    let ask = |answer, deadline_ms| {
+        let wish = Wish { to: 1, len: 10, answer, drop_after_ms: None, deadline_ms };
+        Ask { id: 9, from: 0, wish, sight: SIGHT, ban: None }
     };
     let failed = |cause| Err(RequestError { protocol: ASKED, phase: Phase::Answer, cause });
     let data = ask(Answer::Data(50), None);

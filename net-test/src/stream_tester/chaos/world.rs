@@ -5,7 +5,7 @@ use std::{
     future::Future,
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -29,6 +29,7 @@ use super::{
     standstill::Standstills,
     tally::{Kind, Tally},
 };
+use crate::stream_tester::lock;
 
 /// Orders that may wait for one disturbed pair: the first finds out that it is calm again, and the second is there at
 /// that moment.
@@ -143,12 +144,8 @@ impl World {
         Ok(world)
     }
 
-    pub fn len(&self) -> usize {
+    pub fn places(&self) -> usize {
         self.places.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
     }
 
     pub fn place(&self, n: usize) -> &Place {
@@ -240,20 +237,20 @@ impl World {
     /// None if so many orders wait for the disturbed pair already: only some wait for a peer that moved, which takes
     /// as long as a dial.
     pub fn turn(&self, from: usize, to: usize) -> Option<Turn<'_>> {
-        let count = &self.under_way[from * self.len() + to];
+        let count = &self.under_way[from * self.places() + to];
         let waiting = count.fetch_add(1, Relaxed) >= WAITING && !self.pairs.calm(from, to);
         let turn = Turn(count);
         (!waiting).then_some(turn)
     }
 
     /// True if the outcome is legal.
-    pub fn judge(
+    pub fn judge<F: IntoIterator<Item = String>>(
         &self,
         kind: Kind,
         (from, to): (usize, usize),
         plan: &impl std::fmt::Debug,
         causes: &[Cause],
-        faults: impl Fn(&[Cause]) -> Vec<String>,
+        faults: impl Fn(&[Cause]) -> F,
     ) -> bool {
         let (judged, wrong) = judge::weigh(causes, faults);
         self.tally.judged(kind, judged);
@@ -331,8 +328,4 @@ impl Life {
         self.leave.cancel();
         tokio::time::timeout(within, self.holders.wait()).await.is_ok()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
