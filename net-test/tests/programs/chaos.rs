@@ -1,39 +1,22 @@
 //! The chaos, small: few places and few seconds, in debug. (That its model can fail is tested beside it, in
 //! `stream_tester/chaos/tests.rs`.)
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde::de::DeserializeOwned;
-use twolane_cli::output::{Event, Line, SCHEMA};
 use twolane_test::stream_tester::chaos::{
     report::Summary,
     tally::{Kind, Outcomes},
 };
 
-/// Runs a subcommand to its end.
-pub(crate) fn ran(subcommand: &str, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stream-tester"));
-    command.args([subcommand, "--json"]).args(args).env_remove("RUST_LOG").env_remove("CARGO");
-    command.output().unwrap()
-}
+use crate::{failed, lines, ran};
 
 /// The last line of a run: its summary.
 #[track_caller]
 pub(crate) fn summary<T: DeserializeOwned>(ended: &Output) -> T {
-    let text = std::str::from_utf8(&ended.stdout).unwrap();
-    let line: serde_json::Value = serde_json::from_str(text.lines().last().expect("a summary")).unwrap();
-    assert_eq!((&line["event"], &line["schema"]), (&"summary".into(), &SCHEMA.into()), "{line}");
+    let line = lines(ended).pop().expect("a summary");
+    assert_eq!(line["event"], "summary", "{line}");
     serde_json::from_value(line).unwrap()
-}
-
-/// A run that could not begin: its only line is an error.
-#[track_caller]
-pub(crate) fn failed(ended: &Output, code: u8) {
-    assert_eq!(ended.status.code(), Some(code.into()), "{ended:?}");
-    match serde_json::from_slice::<Line>(&ended.stdout).map(|line| line.event) {
-        Ok(Event::Error(failure)) => assert_eq!(failure.exit_code, code),
-        other => panic!("{other:?} in place of an error"),
-    }
 }
 
 #[test]

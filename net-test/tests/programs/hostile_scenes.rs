@@ -1,19 +1,16 @@
 //! `stream-tester hostile`: a few of its scenes, and what it says. (That a bad measurement fails is tested beside the judge,
 //! in `stream_tester/hostile/judge.rs`.)
 
-use std::process::{Command, Output};
-
 use serde_json::Value;
-use twolane_cli::output::{self, SCHEMA};
 
-const STREAM_TESTER: &str = env!("CARGO_BIN_EXE_stream-tester");
+use crate::{failed, lines, ran};
 
 /// One for each kind of defence: an answer, a reset, a timeout, and the end of the connection.
 const SHORT: [&str; 4] = ["slow-headers", "oversize-header", "unknown-kinds", "second-hello"];
 
 #[test]
 fn scenes_see_their_defence_and_honest_peers_that_are_not_disturbed() {
-    let ended = run(&[&["--json", "--seconds", "1", "--only"], &SHORT[..]].concat());
+    let ended = ran("hostile", &[&["--seconds", "1", "--only"], &SHORT[..]].concat());
     let mut events = lines(&ended);
     let summary = events.pop().unwrap();
     assert_eq!(summary["event"], "summary", "{summary}");
@@ -37,7 +34,7 @@ fn scenes_see_their_defence_and_honest_peers_that_are_not_disturbed() {
 
 #[test]
 fn the_list_has_every_scene_and_its_sentence() {
-    let listed = lines(&run(&["--list", "--json"]));
+    let listed = lines(&ran("hostile", &["--list"]));
     assert!(listed.len() >= 31, "{} scenes", listed.len());
     for scene in &listed {
         assert!(scene["event"] == "listed" && !scene["sentence"].as_str().unwrap().is_empty(), "{scene}");
@@ -49,33 +46,15 @@ fn the_list_has_every_scene_and_its_sentence() {
 fn a_command_line_that_makes_no_sense_is_2() {
     for args in [&["--only", "no-such-scene"][..], &["--seconds", "0"], &["--seconds", "-1"], &["--witness", "nothing"]]
     {
-        let ended = run(&[&["--json"], args].concat());
-        assert_eq!(ended.status.code(), Some(2), "{args:?}: {ended:?}");
-        match serde_json::from_slice::<output::Line>(&ended.stdout).map(|line| line.event) {
-            Ok(output::Event::Error(failure)) => assert_eq!(failure.exit_code, 2),
-            other => panic!("{args:?}: {other:?}"),
-        }
+        failed(&ran("hostile", args), 2);
     }
 }
 
 #[test]
 fn help_says_what_is_measured_and_in_which_process() {
-    let text = String::from_utf8(run(&["--help"]).stdout).unwrap().replace('\n', " ");
+    let text = String::from_utf8(ran("hostile", &["--help"]).stdout).unwrap().replace('\n', " ");
     for words in ["Examples:", "Exit codes:", "the hostile peers are in another one", "It is void"] {
         assert!(text.contains(words), "{text}");
     }
     assert!(!text.contains("--witness"), "{text}");
-}
-
-fn run(args: &[&str]) -> Output {
-    Command::new(STREAM_TESTER).arg("hostile").args(args).env_remove("RUST_LOG").output().unwrap()
-}
-
-fn lines(ended: &Output) -> Vec<Value> {
-    let events = std::str::from_utf8(&ended.stdout).unwrap().lines().map(|line| {
-        let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
-        assert!(event["schema"] == SCHEMA && event["ts"].as_u64() > Some(0), "{line}");
-        event
-    });
-    events.collect()
 }

@@ -1,19 +1,13 @@
 //! The lab's command line. What it plays is played by `cargo lab`.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
-use serde_json::Value;
-
-const LAB: &str = env!("CARGO_BIN_EXE_lab");
+use crate::lines;
 
 fn lab(args: &[&str]) -> Command {
-    let mut command = Command::new(LAB);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
     command.args(args).env_remove("CI");
     command
-}
-
-fn lines(output: &Output) -> Vec<Value> {
-    String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use twolane_test::stream_tester::{chaos::leaks, scale::crowd};
 
-use crate::chaos::{failed, ran, summary};
+use crate::{chaos::summary, failed, ran};
 
 #[test]
 fn fifty_connections_with_everything_that_streams_do_leave_nothing_behind() {

@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use twolane_test::{compare::Row, conditions::Conditions};
 
+use crate::lines;
+
 fn speed(arguments: &[&str]) -> (bool, Vec<Value>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_speed")).args(arguments).stdin(Stdio::null()).output().unwrap();
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
-    (output.status.success(), lines, String::from_utf8(output.stderr).unwrap())
+    (output.status.success(), lines(&output), String::from_utf8(output.stderr).unwrap())
 }
 
 #[test]

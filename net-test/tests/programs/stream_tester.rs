@@ -10,13 +10,13 @@ use std::{
 
 use iroh_relay::server::{RelayConfig, ServerConfig};
 use twolane::{Endpoint, SecretKey, Ticket};
-use twolane_cli::output::{self, SCHEMA};
+use twolane_cli::output::{Failure, SCHEMA};
 use twolane_test::stream_tester::{
     cases::CASES,
     report::{Event, Line, Verdict},
 };
 
-const STREAM_TESTER: &str = env!("CARGO_BIN_EXE_stream-tester");
+use crate::{failed, failure, ran, tester};
 
 #[test]
 fn every_case_holds_in_one_process() {
@@ -105,7 +105,7 @@ fn the_list_has_every_case_and_its_sentence() {
 #[test]
 fn help_names_examples_and_exit_codes_of_each_subcommand() {
     for args in [&["--help"][..], &["run", "--help"], &["serve", "--help"]] {
-        let help = Command::new(STREAM_TESTER).args(args).output().unwrap();
+        let help = tester(args).output().unwrap();
         let text = String::from_utf8(help.stdout).unwrap();
         assert!(help.status.success() && text.contains("Examples:") && text.contains("Exit codes:"), "{text}");
     }
@@ -113,7 +113,7 @@ fn help_names_examples_and_exit_codes_of_each_subcommand() {
 
 #[test]
 fn people_get_a_table() {
-    let ended = Command::new(STREAM_TESTER).args(["run", "--only", "one-byte"]).output().unwrap();
+    let ended = tester(&["run", "--only", "one-byte"]).output().unwrap();
     let text = String::from_utf8(ended.stderr).unwrap();
     assert!(ended.status.success() && ended.stdout.is_empty(), "{text}");
     let lines: Vec<_> = text.lines().collect();
@@ -123,13 +123,7 @@ fn people_get_a_table() {
 }
 
 fn run(args: &[&str]) -> Output {
-    command("run").args(args).output().unwrap()
-}
-
-fn command(subcommand: &str) -> Command {
-    let mut command = Command::new(STREAM_TESTER);
-    command.args([subcommand, "--json"]).env_remove("STREAM_TESTER_KEY").env_remove("RUST_LOG").env_remove("CARGO");
-    command
+    ran("run", args)
 }
 
 fn events(ended: &Output) -> Vec<Event> {
@@ -174,24 +168,6 @@ fn names(verdicts: &[Verdict]) -> BTreeSet<&str> {
     verdicts.iter().map(|verdict| verdict.name.as_str()).collect()
 }
 
-/// The only line of a run that could not begin: an error.
-#[track_caller]
-fn failed(ended: &Output, code: i32) -> output::Failure {
-    assert_eq!(ended.status.code(), Some(code), "{ended:?}");
-    let failure = failure(std::str::from_utf8(&ended.stdout).unwrap());
-    assert_eq!(i32::from(failure.exit_code), code);
-    assert_eq!(String::from_utf8_lossy(&ended.stderr), format!("error: {}\n", failure.message));
-    failure
-}
-
-#[track_caller]
-fn failure(line: &str) -> output::Failure {
-    match serde_json::from_str::<output::Line>(line).map(|line| line.event) {
-        Ok(output::Event::Error(failure)) => failure,
-        other => panic!("{other:?} from {line}"),
-    }
-}
-
 /// A `serve`. Dropped, it is killed.
 struct Server {
     child: Child,
@@ -200,8 +176,8 @@ struct Server {
 
 impl Server {
     fn start(args: &[&str]) -> Self {
-        let mut command = command("serve");
-        command.arg("--offline").args(args).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut command = tester(&["serve", "--json", "--offline"]);
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self { child, stdout }
@@ -217,10 +193,10 @@ impl Server {
         }
     }
 
-    fn interrupted(&mut self) -> output::Failure {
+    fn interrupted(&mut self) -> Failure {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         assert!(status.unwrap().success());
-        let failure = failure(&self.line());
+        let failure = failure(self.line().as_bytes());
         assert_eq!(self.child.wait().unwrap().code(), Some(130));
         failure
     }
