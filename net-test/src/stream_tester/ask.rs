@@ -1,4 +1,4 @@
-//! What a request asks of the acceptor: one line of JSON, then bytes.
+//! Requests to the acceptor: one line of JSON, then bytes.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

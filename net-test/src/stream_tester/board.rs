@@ -1,4 +1,4 @@
-//! Where the acceptor keeps what it saw until the opener asks for it.
+//! The acceptor's observations, kept until the opener asks for them.
 
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
 

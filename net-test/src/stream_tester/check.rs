@@ -1,4 +1,4 @@
-//! Comparing what was seen with what must have been.
+//! Comparisons of observed with expected results.
 
 use std::{fmt::Debug, ops::RangeInclusive};
 

@@ -1,16 +1,11 @@
 //! `stream-tester`: every behaviour of the two lanes, driven and checked.
 //!
-//! A case is two scripts ([`role`]), one for each side, and what each side must then have seen ([`seen`]). One
-//! [`player`] performs them on both sides. The acceptor's script travels in its stream's metadata, and what it saw
-//! comes back on a stream of its own, so a case is the same whether the acceptor is in this process or on another
-//! machine. The opener compares ([`check`]).
+//! A case is two scripts ([`role`]), one for each side, and the expected observations of each side ([`seen`]). One
+//! [`player`] performs the scripts on both sides. The acceptor's script travels in its stream's metadata, and its
+//! observations come back on another stream, so a case is the same whether the acceptor is in this process or on
+//! another machine. The opener compares ([`check`]).
 //!
-//! - [`cases`]: what is tested;
-//! - [`tester`]: the opener's side of a case;
-//! - [`acceptor`]: the other side of all of them;
-//! - [`run`], [`serve`]: the subcommands; [`report`] is what they say;
-//! - [`chaos`], [`scale`]: subcommands with models of their own: everything at once, and very much of it;
-//! - [`hostile`]: a subcommand with scenes of its own: peers that keep to nothing.
+//! [`chaos`], [`scale`] and [`hostile`] are subcommands with models of their own.
 
 pub mod acceptor;
 pub mod ask;
@@ -57,7 +52,7 @@ Without --against, both sides are in this process, on loopback. With --json the 
 RUST_LOG=twolane=debug shows what goes on inside.
 ";
 
-pub(crate) const EXIT_CODES: &str = "\
+const EXIT_CODES: &str = "\
 Exit codes:
     0  every case held
     1  a case did not, or something failed on this side

@@ -1,4 +1,4 @@
-//! Performs a script on a stream, and keeps what it sees.
+//! Performs a script on a stream, and records the observations.
 
 use std::{
     future::ready,

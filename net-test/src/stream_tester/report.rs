@@ -1,4 +1,4 @@
-//! What the subcommands say: events for programs, a table for people.
+//! Output of the subcommands: events for programs, a table for people.
 
 use std::{
     io::{self, Write},

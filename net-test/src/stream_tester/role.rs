@@ -1,4 +1,4 @@
-//! What a side is to do on a stream: a script of steps. The acceptor's comes in the stream's metadata.
+//! The script of a side: steps on a stream. The acceptor's script comes in the stream's metadata.
 
 use serde::{Deserialize, Serialize};
 use twolane::{Limits, StreamError};

@@ -72,7 +72,7 @@ pub struct Args {
     net: Net,
 }
 
-pub(super) fn main(args: Args) -> ExitCode {
+pub fn main(args: Args) -> ExitCode {
     let output = Output::new(args.json, false);
     let cases: Vec<&Case> = CASES.iter().filter(|case| args.wants(case)).collect();
     let report = Report::new(output, cases.iter().map(|case| case.name.len()).max().unwrap_or_default());

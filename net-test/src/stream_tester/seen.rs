@@ -1,4 +1,4 @@
-//! What one side saw of a stream: what the acceptor reports and the opener compares.
+//! The observations of one side of a stream, which the acceptor reports and the opener compares.
 
 use serde::{Deserialize, Serialize};
 use twolane::{NextError, ReadError, Report, Severity, StreamError, WriteError};

@@ -41,7 +41,7 @@ pub struct Args {
     net: Net,
 }
 
-pub(super) fn main(args: Args) -> ExitCode {
+pub fn main(args: Args) -> ExitCode {
     let output = Output::new(args.json, false);
     match cli::drive(|signals| serve(args, output, signals)) {
         Ok(never) => match never {},

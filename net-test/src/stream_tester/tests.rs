@@ -1,4 +1,4 @@
-//! That the cases can fail: against an acceptor that does something else than it was asked to, and by themselves.
+//! Cases fail against an acceptor that does something else than its script, and when they break themselves.
 
 use std::{sync::Arc, time::Duration};
 

@@ -48,180 +48,98 @@ impl Case {
     }
 }
 
-pub static CASES: &[Case] = &[
-    Case::new(
-        "metadata",
-        "metadata of every length up to 16 KiB arrives whole, and one byte more is refused here",
-        |t| Box::pin(opening::metadata(t)),
-    ),
-    Case::new(
-        "early-data",
-        "data that travels with the header is the first that is read, and counts in offsets",
-        |t| Box::pin(opening::early_data(t)),
-    ),
-    Case::new("unknown-protocol", "a protocol that is not served is rejected, and nothing else is disturbed", |t| {
-        Box::pin(opening::unknown_protocol(t))
-    }),
-    Case::new("busy-protocol", "a stream that nobody accepts in time is rejected as busy", |t| {
-        Box::pin(opening::busy(t))
-    }),
-    Case::new(
-        "role-refused",
-        "an acceptor that cannot do what the metadata asks for fails the stream with a reason",
-        |t| Box::pin(opening::role_refused(t)),
-    ),
-    Case::new("data-to-acceptor", "what the opener writes and finishes is read whole by the acceptor", |t| {
-        Box::pin(data::one_way(t, Opener))
-    }),
-    Case::new("data-to-opener", "what the acceptor writes and finishes is read whole by the opener", |t| {
-        Box::pin(data::one_way(t, Acceptor))
-    }),
-    Case::new("data-both-ways", "both directions carry their own data at the same time", |t| {
-        Box::pin(data::both_ways(t, 3_000_000))
-    }),
-    Case::new("zero-bytes", "a stream without data ends in order on both sides", |t| Box::pin(data::both_ways(t, 0))),
-    Case::new("one-byte", "a stream of one byte ends in order on both sides", |t| Box::pin(data::both_ways(t, 1))),
-    Case::new("half-close-by-opener", "after the opener has finished, the acceptor's data still comes whole", |t| {
-        Box::pin(data::half_close(t, Opener))
-    }),
-    Case::new("half-close-by-acceptor", "after the acceptor has finished, the opener's data still comes whole", |t| {
-        Box::pin(data::half_close(t, Acceptor))
-    }),
-    Case::new("delivered", "who finished is told when the other side has every byte", |t| Box::pin(data::delivered(t))),
-    Case::new(
-        "cancelled-calls",
-        "reads and writes that are dropped while they wait have taken and written nothing",
-        |t| Box::pin(data::cancelled_calls(t)),
-    ),
-    Case::new("error-at-start-by-opener", "an error before the first byte: no byte, then the error", |t| {
-        Box::pin(errors::fail(t, Opener, Where::Start))
-    }),
-    Case::new("error-at-start-by-acceptor", "the same from the acceptor", |t| {
-        Box::pin(errors::fail(t, Acceptor, Where::Start))
-    }),
-    Case::new(
-        "error-in-middle-by-opener",
-        "an error in the middle: exactly the bytes before it, then the error",
-        |t| Box::pin(errors::fail(t, Opener, Where::Middle)),
-    ),
-    Case::new("error-in-middle-by-acceptor", "the same from the acceptor", |t| {
-        Box::pin(errors::fail(t, Acceptor, Where::Middle))
-    }),
-    Case::new("error-after-last-by-opener", "an error in place of the end: every byte, then the error", |t| {
-        Box::pin(errors::fail(t, Opener, Where::AfterLast))
-    }),
-    Case::new("error-after-last-by-acceptor", "the same from the acceptor", |t| {
-        Box::pin(errors::fail(t, Acceptor, Where::AfterLast))
-    }),
-    Case::new(
-        "error-known-early-by-opener",
-        "a reader that knows of the error first still reads every byte before it",
-        |t| Box::pin(errors::known_early(t, Opener)),
-    ),
-    Case::new("error-known-early-by-acceptor", "the same from the acceptor", |t| {
-        Box::pin(errors::known_early(t, Acceptor))
-    }),
-    Case::new("error-while-idle-by-opener", "an error reaches a reader that waits for data", |t| {
-        Box::pin(errors::idle(t, Opener))
-    }),
-    Case::new("error-while-idle-by-acceptor", "the same from the acceptor", |t| Box::pin(errors::idle(t, Acceptor))),
-    Case::new("error-while-full-by-opener", "an error reaches a writer that waits for room in a full lane", |t| {
-        Box::pin(errors::full(t, Opener))
-    }),
-    Case::new("error-while-full-by-acceptor", "the same from the acceptor", |t| Box::pin(errors::full(t, Acceptor))),
-    Case::new("error-half-closed-by-opener", "an error arrives after either side has finished its data", |t| {
-        Box::pin(errors::half_closed(t, Opener))
-    }),
-    Case::new("error-half-closed-by-acceptor", "the same from the acceptor", |t| {
-        Box::pin(errors::half_closed(t, Acceptor))
-    }),
-    Case::new("error-lengths", "texts up to 4 KiB and details up to 60 KiB arrive whole, from both sides", |t| {
-        Box::pin(errors::lengths(t))
-    }),
-    Case::new("error-by-reading-half", "a stream that is split can be failed from its reading half", |t| {
-        Box::pin(errors::reading_half(t))
-    }),
-    Case::new("errors-at-once", "when both sides fail at the same moment, each ends and knows why", |t| {
-        Box::pin(errors::at_the_same_moment(t))
-    }),
-    Case::new("abort-by-opener", "an abort discards what was not read, and says so", |t| {
-        Box::pin(errors::abort(t, Opener))
-    }),
-    Case::new("abort-by-acceptor", "the same from the acceptor", |t| Box::pin(errors::abort(t, Acceptor))),
-    Case::new(
-        "warnings-by-opener",
-        "warnings arrive in order and end nothing, before data, after it and after its end",
-        |t| Box::pin(warnings::in_order(t, Opener)),
-    ),
-    Case::new("warnings-by-acceptor", "the same from the acceptor", |t| Box::pin(warnings::in_order(t, Acceptor))),
-    Case::new(
-        "warnings-unread",
-        "of warnings that nobody reads the oldest are dropped and counted, the error is not",
-        |t| Box::pin(warnings::unread(t)),
-    ),
-    Case::new(
-        "reset-by-opener",
-        "a stream that is dropped unfinished ends with an error, never with an end of data",
-        |t| Box::pin(endings::reset(t, Opener)),
-    ),
-    Case::new("reset-by-acceptor", "the same from the acceptor", |t| Box::pin(endings::reset(t, Acceptor))),
-    Case::new("cut-write-by-opener", "a write that is dropped half-way never looks complete", |t| {
-        Box::pin(endings::cut_write(t, Opener))
-    }),
-    Case::new("cut-write-by-acceptor", "the same from the acceptor", |t| Box::pin(endings::cut_write(t, Acceptor))),
-    Case::new("dropped-writing-half", "a dropped writing half resets its direction alone", |t| {
-        Box::pin(endings::dropped_writing_half(t))
-    }),
-    Case::new("dropped-reading-half", "a dropped reading half stops the other side's writing alone", |t| {
-        Box::pin(endings::dropped_reading_half(t))
-    }),
-    Case::new("silent-acceptor", "an acceptor that says nothing holds up its own stream alone", |t| {
-        Box::pin(endings::silent(t))
-    }),
-    Case::new("lines", "lines arrive one by one, from both sides", |t| Box::pin(messages::lines(t))),
-    Case::new("json", "values arrive as JSON, from both sides", |t| Box::pin(messages::items(t))),
-    Case::new("wrong-messages", "a message that is cut, too long, no text or no JSON is each its own error", |t| {
-        Box::pin(messages::wrong(t))
-    }),
-    Case::new("paused-acceptor", "50,000 small messages wait for a reader that pauses, and nothing else waits", |t| {
-        Box::pin(messages::paused_acceptor(t))
-    })
-    .long(messages::TOTAL),
-    Case::new("paused-opener", "the same from the acceptor", |t| Box::pin(messages::paused_opener(t)))
-        .long(messages::TOTAL),
-    Case::new("request", "a request gets its response, of any length", |t| Box::pin(requests::response(t))),
-    Case::new("request-failed", "a handler's error arrives with its code, text and details", |t| {
-        Box::pin(requests::failed(t))
-    }),
-    Case::new(
-        "request-too-large",
-        "a request over the limit is refused with the limit, and the next one is served",
-        |t| Box::pin(requests::too_large(t)),
-    ),
-    Case::new("response-too-large", "a response over either side's limit is an error that names it", |t| {
-        Box::pin(requests::response_too_large(t))
-    }),
-    Case::new("request-deadline", "a handler that never answers is given up at the deadline, and learns it", |t| {
-        Box::pin(requests::deadline(t))
-    }),
-    Case::new("request-cancelled", "the handler of a request that is dropped learns it", |t| {
-        Box::pin(requests::cancelled(t))
-    }),
-    Case::new(
-        "mixed-outcomes",
-        "hundreds of streams at once, each with another outcome, do not touch each other",
-        |t| Box::pin(volume::mixed(t)),
-    )
-    .long(volume::MIXED_BYTES),
-    Case::new("many-streams", "10,000 streams, 64 at a time, each with its own data back", |t| {
-        Box::pin(volume::many(t))
-    })
-    .long(volume::MANY_BYTES),
-    Case::new("bulk-both-ways", "64 MiB in each direction of one stream at the same time", |t| {
-        Box::pin(data::both_ways(t, data::BULK))
-    })
-    .long(data::BULK),
-];
+macro_rules! cases {
+    ($($name:literal: $sentence:literal => $module:ident::$run:ident($($arg:expr),*) $(, long $bytes:expr)?;)*) => {
+        pub static CASES: &[Case] = &[
+            $(Case::new($name, $sentence, |t| Box::pin($module::$run(t $(, $arg)*)))$(.long($bytes))?),*
+        ];
+    };
+}
+
+cases! {
+    "metadata": "metadata of every length up to 16 KiB arrives whole, and one byte more is refused here" =>
+        opening::metadata();
+    "early-data": "data that travels with the header is the first that is read, and counts in offsets" =>
+        opening::early_data();
+    "unknown-protocol": "a protocol that is not served is rejected, and nothing else is disturbed" =>
+        opening::unknown_protocol();
+    "busy-protocol": "a stream that nobody accepts in time is rejected as busy" => opening::busy();
+    "role-refused": "an acceptor that cannot do what the metadata asks for fails the stream with a reason" =>
+        opening::role_refused();
+    "data-to-acceptor": "what the opener writes and finishes is read whole by the acceptor" => data::one_way(Opener);
+    "data-to-opener": "what the acceptor writes and finishes is read whole by the opener" => data::one_way(Acceptor);
+    "data-both-ways": "both directions carry their own data at the same time" => data::both_ways(3_000_000);
+    "zero-bytes": "a stream without data ends in order on both sides" => data::both_ways(0);
+    "one-byte": "a stream of one byte ends in order on both sides" => data::both_ways(1);
+    "half-close-by-opener": "after the opener has finished, the acceptor's data still comes whole" =>
+        data::half_close(Opener);
+    "half-close-by-acceptor": "after the acceptor has finished, the opener's data still comes whole" =>
+        data::half_close(Acceptor);
+    "delivered": "who finished is told when the other side has every byte" => data::delivered();
+    "cancelled-calls": "reads and writes that are dropped while they wait have taken and written nothing" =>
+        data::cancelled_calls();
+    "error-at-start-by-opener": "an error before the first byte: no byte, then the error" =>
+        errors::fail(Opener, Where::Start);
+    "error-at-start-by-acceptor": "the same from the acceptor" => errors::fail(Acceptor, Where::Start);
+    "error-in-middle-by-opener": "an error in the middle: exactly the bytes before it, then the error" =>
+        errors::fail(Opener, Where::Middle);
+    "error-in-middle-by-acceptor": "the same from the acceptor" => errors::fail(Acceptor, Where::Middle);
+    "error-after-last-by-opener": "an error in place of the end: every byte, then the error" =>
+        errors::fail(Opener, Where::AfterLast);
+    "error-after-last-by-acceptor": "the same from the acceptor" => errors::fail(Acceptor, Where::AfterLast);
+    "error-known-early-by-opener": "a reader that knows of the error first still reads every byte before it" =>
+        errors::known_early(Opener);
+    "error-known-early-by-acceptor": "the same from the acceptor" => errors::known_early(Acceptor);
+    "error-while-idle-by-opener": "an error reaches a reader that waits for data" => errors::idle(Opener);
+    "error-while-idle-by-acceptor": "the same from the acceptor" => errors::idle(Acceptor);
+    "error-while-full-by-opener": "an error reaches a writer that waits for room in a full lane" =>
+        errors::full(Opener);
+    "error-while-full-by-acceptor": "the same from the acceptor" => errors::full(Acceptor);
+    "error-half-closed-by-opener": "an error arrives after either side has finished its data" =>
+        errors::half_closed(Opener);
+    "error-half-closed-by-acceptor": "the same from the acceptor" => errors::half_closed(Acceptor);
+    "error-lengths": "texts up to 4 KiB and details up to 60 KiB arrive whole, from both sides" => errors::lengths();
+    "error-by-reading-half": "a stream that is split can be failed from its reading half" => errors::reading_half();
+    "errors-at-once": "when both sides fail at the same moment, each ends and knows why" =>
+        errors::at_the_same_moment();
+    "abort-by-opener": "an abort discards what was not read, and says so" => errors::abort(Opener);
+    "abort-by-acceptor": "the same from the acceptor" => errors::abort(Acceptor);
+    "warnings-by-opener": "warnings arrive in order and end nothing, before data, after it and after its end" =>
+        warnings::in_order(Opener);
+    "warnings-by-acceptor": "the same from the acceptor" => warnings::in_order(Acceptor);
+    "warnings-unread": "of warnings that nobody reads the oldest are dropped and counted, the error is not" =>
+        warnings::unread();
+    "reset-by-opener": "a stream that is dropped unfinished ends with an error, never with an end of data" =>
+        endings::reset(Opener);
+    "reset-by-acceptor": "the same from the acceptor" => endings::reset(Acceptor);
+    "cut-write-by-opener": "a write that is dropped half-way never looks complete" => endings::cut_write(Opener);
+    "cut-write-by-acceptor": "the same from the acceptor" => endings::cut_write(Acceptor);
+    "dropped-writing-half": "a dropped writing half resets its direction alone" => endings::dropped_writing_half();
+    "dropped-reading-half": "a dropped reading half stops the other side's writing alone" =>
+        endings::dropped_reading_half();
+    "silent-acceptor": "an acceptor that says nothing holds up its own stream alone" => endings::silent();
+    "lines": "lines arrive one by one, from both sides" => messages::lines();
+    "json": "values arrive as JSON, from both sides" => messages::items();
+    "wrong-messages": "a message that is cut, too long, no text or no JSON is each its own error" => messages::wrong();
+    "paused-acceptor": "50,000 small messages wait for a reader that pauses, and nothing else waits" =>
+        messages::paused_acceptor(), long messages::TOTAL;
+    "paused-opener": "the same from the acceptor" => messages::paused_opener(), long messages::TOTAL;
+    "request": "a request gets its response, of any length" => requests::response();
+    "request-failed": "a handler's error arrives with its code, text and details" => requests::failed();
+    "request-too-large": "a request over the limit is refused with the limit, and the next one is served" =>
+        requests::too_large();
+    "response-too-large": "a response over either side's limit is an error that names it" =>
+        requests::response_too_large();
+    "request-deadline": "a handler that never answers is given up at the deadline, and learns it" =>
+        requests::deadline();
+    "request-cancelled": "the handler of a request that is dropped learns it" => requests::cancelled();
+    "mixed-outcomes": "hundreds of streams at once, each with another outcome, do not touch each other" =>
+        volume::mixed(), long volume::MIXED_BYTES;
+    "many-streams": "10,000 streams, 64 at a time, each with its own data back" =>
+        volume::many(), long volume::MANY_BYTES;
+    "bulk-both-ways": "64 MiB in each direction of one stream at the same time" =>
+        data::both_ways(data::BULK), long data::BULK;
+}
 
 /// Runs `what` `count` times, at most `most` at a time; the first fault ends it.
 async fn repeat<F, Fut>(count: usize, most: usize, what: F) -> Result<(), Fault>

@@ -1,4 +1,4 @@
-//! What is known of one endpoint's life from outside, and what its own counters and hooks must say.
+//! The counters and hooks of one endpoint, compared with the calls that were made on it.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! What may explain an outcome that was not planned, and which outcomes each cause explains. Pure.
+//! The causes that may explain an unplanned outcome, and the outcomes that each explains. Pure.
 //!
 //! Never explained, by anything: a peer that broke the wire format, speaks another version or has a certificate that does
 //! not hold, and the codes of such lanes; a handler that broke; a limit that was hit.

@@ -1,4 +1,4 @@
-//! What may be seen of a stream or a request whose plan is known. Pure.
+//! Legal observations of a stream or a request with a known plan. Pure.
 //!
 //! Some things hold whatever happens: bytes are those of the pattern, an end of data comes after all of them and only if
 //! the peer has finished, an error is the one that was planned and comes after exactly the bytes before it. The rest

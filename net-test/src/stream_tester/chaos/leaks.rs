@@ -1,4 +1,4 @@
-//! `stream-tester leaks`: connect, do everything that the chaos does, close, over and over, and look at what is left.
+//! `stream-tester leaks`: connect, carry out orders as in `chaos`, close, over and over, and measure the rest.
 
 use std::{
     collections::BTreeMap,
@@ -105,7 +105,7 @@ pub struct Summary {
     pub ms: u64,
 }
 
-pub(in crate::stream_tester) fn main(args: Args) -> ExitCode {
+pub fn main(args: Args) -> ExitCode {
     let output = Output::new(args.json, false);
     announce(output, cli::drive(|signals| run(args, output, signals)))
 }

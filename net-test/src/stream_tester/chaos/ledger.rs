@@ -1,4 +1,4 @@
-//! Brings together what the two sides of a stream saw, and how often a request was handled.
+//! Pairs the observations of the two sides of a stream, and counts how often a request was handled.
 
 use std::{
     collections::{HashMap, HashSet},

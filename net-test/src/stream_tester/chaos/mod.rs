@@ -1,13 +1,8 @@
 //! `stream-tester chaos`: many endpoints, everything at once, and a model that says what each stream may see.
 //!
-//! - [`orders`]: what actors do, a function of the seed; [`plan`] travels in each stream and request;
-//! - [`talk`], [`fate`]: the actors; [`serve`] is the other side; [`play`] performs a plan on either;
-//! - [`pairs`]: what has disturbed whom, the machine ([`standstill`]) included; [`cause`]: what that explains;
-//! - [`judge`]: what is legal; [`ledger`]: what both sides saw; [`recovery`]: that both get through again in time;
-//! - [`known`]: faults of the library that are known, and not mended yet;
-//! - [`books`]: an endpoint's counters and hooks; [`tally`]: how often what was done, and how it was judged;
-//! - [`world`]: where endpoints live; [`settle`]: how all of it ends;
-//! - [`leaks`]: the same of two endpoints, without end, and whether the heap grows ([`slope`]).
+//! [`orders`] are a function of the seed; a [`plan`] travels in each stream and request, [`talk`] and [`serve`] perform it
+//! at either side, and [`fate`] disturbs. [`pairs`] keeps the disturbances, [`cause`] says what each explains, [`judge`]
+//! what is legal, and [`ledger`] compares the two sides. [`settle`] ends the run and compares the counts.
 
 pub mod books;
 pub mod cause;
@@ -105,7 +100,7 @@ pub struct Args {
     json: bool,
 }
 
-pub(super) fn main(args: Args) -> ExitCode {
+pub fn main(args: Args) -> ExitCode {
     let output = Output::new(args.json, false);
     let summary = cli::drive(|signals| run(args, output, signals));
     announce(output, summary)

@@ -1,4 +1,4 @@
-//! What an actor does next: drawn from a deck, and so a function of its seed alone.
+//! The actions of an actor: drawn from a deck, and so a function of its seed alone.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};

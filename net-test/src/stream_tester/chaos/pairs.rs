@@ -1,4 +1,4 @@
-//! What has disturbed each pair of places, and when: on a pair that nothing disturbed only the planned is legal. Pure.
+//! The disturbances of each pair of places: on an undisturbed pair only the planned outcome is legal. Pure.
 //!
 //! A disturbance begins before what is done and ends after it. Its tail is as long as one side does not know of it: a
 //! closed connection counts as live there until the last packet of its end has come. So a pair is calm again, in one

@@ -1,4 +1,4 @@
-//! What a stream, or a request, is to do: drawn by whoever opens it, carried in it, and so known to both sides.
+//! The plan of a stream or a request: drawn by the opener, carried in the stream, and so known to both sides.
 
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub struct Plan {
     pub ban: Option<u64>,
 }
 
-/// What an order says of a stream.
+/// The part of a stream's plan that an order decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draft {
     pub to: usize,
@@ -145,7 +145,7 @@ pub struct Ask {
     pub ban: Option<u64>,
 }
 
-/// What an order says of a request.
+/// The part of a request's plan that an order decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wish {
     pub to: usize,

@@ -1,4 +1,4 @@
-//! Performs one side of a plan on a stream, and keeps what it saw.
+//! Performs one side of a plan on a stream, and records the observations.
 
 use std::{pin::pin, time::Duration};
 

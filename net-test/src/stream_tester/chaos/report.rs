@@ -1,4 +1,4 @@
-//! What `chaos` says: one event for programs, a table for people.
+//! Output of `chaos`: one event for programs, a table for people.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a place does with what others open: it plays its side of the plan.
+//! The acceptor's side: a place plays its part of the plans that others open.
 
 use std::{
     future::pending,

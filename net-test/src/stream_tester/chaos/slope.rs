@@ -1,4 +1,4 @@
-//! Whether memory grows with what is done. Pure.
+//! Whether memory grows with the number of cycles. Pure.
 
 /// Heap that a cycle may leave behind on average, in bytes, beside that of restarts. Measured are 1.5, with 14 streams
 /// and requests in each. The smallest thing kept for a connection (a peer's row in the table) has some 500 bytes, a

@@ -1,4 +1,4 @@
-//! What was done, how often it must have been, and what was found to be wrong.
+//! Counts of actions, the floors under them, and violations.
 
 use std::{
     collections::BTreeMap,

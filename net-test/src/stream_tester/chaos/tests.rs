@@ -1,4 +1,4 @@
-//! That the model finds out what must not be: each rule is fed with what breaks it.
+//! Each rule of the model meets an observation that breaks it.
 
 use std::{sync::Arc, time::Duration};
 

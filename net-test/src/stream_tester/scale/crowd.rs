@@ -91,7 +91,7 @@ pub struct Summary {
 /// Failures that are kept with their words.
 const KEPT: usize = 20;
 
-pub(in crate::stream_tester) fn main(args: Args) -> ExitCode {
+pub fn main(args: Args) -> ExitCode {
     let output = Output::new(args.json, false);
     announce(output, cli::drive(|signals| run(args, output, signals)))
 }

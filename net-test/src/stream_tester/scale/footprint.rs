@@ -1,4 +1,4 @@
-//! What a process holds: tasks, open files, memory. Read before and after, it shows what was left behind.
+//! Tasks, open files and memory of this process. Read before and after, they show leaks.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},

@@ -1,7 +1,4 @@
-//! `stream-tester scale`: what many endpoints take.
-//!
-//! - [`crowd`]: many endpoints at a time;
-//! - [`footprint`]: tasks, files and memory of this process; [`say`]: the last words. `chaos` and `leaks` have them from here.
+//! `stream-tester scale`: many endpoints in one process. `chaos` and `leaks` share its footprint and reports.
 
 pub mod crowd;
 pub mod footprint;

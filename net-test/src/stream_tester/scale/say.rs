@@ -1,4 +1,4 @@
-//! How `chaos`, `leaks` and `scale` say how it goes, and how it went.
+//! Progress and summary of `chaos`, `leaks` and `scale`.
 
 use std::{process::ExitCode, time::Duration};
 
