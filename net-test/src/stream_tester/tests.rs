@@ -22,67 +22,35 @@ const SOON: Duration = Duration::from_secs(30);
 /// Replaces a step of the acceptor by a wrong one. (In every other case the library under test is at both ends.)
 type Fake = fn(Step) -> Step;
 
+macro_rules! faults {
+    ($($case:literal, $what:literal: $step:pat $(if $condition:expr)? => $other:expr;)*) => {
+        [$(($case, $what, (|step| match step { $step $(if $condition)? => $other, step => step }) as Fake)),*]
+    };
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acceptor_that_does_something_else_is_found_out() {
-    let faults: [(&str, &str, Fake); 15] = [
-        ("data-to-opener", "one byte too few", |step| match step {
-            Step::Write { len, piece } => Step::Write { len: len - 1, piece },
-            step => step,
-        }),
-        ("data-to-opener", "one byte too many", |step| match step {
-            Step::Write { len, piece } => Step::Write { len: len + 1, piece },
-            step => step,
-        }),
-        ("data-to-opener", "no end", |step| if step == Step::Finish { Step::DropSend } else { step }),
-        ("data-to-acceptor", "an error in place of an end", |step| match step {
-            Step::Finish => Step::Fail(Words::new(1)),
-            step => step,
-        }),
-        ("half-close-by-opener", "other data", |step| match step {
-            Step::Write { .. } => Step::Raw(vec![7; 1000]),
-            step => step,
-        }),
-        ("error-in-middle-by-acceptor", "an end in place of the error", |step| match step {
-            Step::Fail(_) => Step::Finish,
-            step => step,
-        }),
-        ("error-while-idle-by-acceptor", "an abort in place of the error", |step| match step {
-            Step::Fail(words) => Step::Abort(words),
-            step => step,
-        }),
-        ("error-at-start-by-acceptor", "another code", |step| match step {
-            Step::Fail(words) => Step::Fail(words.nth(1)),
-            step => step,
-        }),
-        ("error-after-last-by-acceptor", "another text", |step| match step {
-            Step::Fail(words) => Step::Fail(Words { text: words.text - 1, ..words }),
-            step => step,
-        }),
-        ("error-lengths", "other details", |step| match step {
-            Step::Fail(words) if words.details > 0 => Step::Fail(Words { details: words.details - 1, ..words }),
-            step => step,
-        }),
-        ("error-known-early-by-acceptor", "another offset", |step| match step {
-            Step::Write { len, piece } => Step::Write { len: len + 1, piece },
-            step => step,
-        }),
-        ("abort-by-acceptor", "an error in place of the abort", |step| match step {
-            Step::Abort(words) => Step::Fail(words),
-            step => step,
-        }),
-        ("warnings-by-acceptor", "one warning too many", |step| match step {
-            Step::Warn { words, count: 20 } => Step::Warn { words, count: 21 },
-            step => step,
-        }),
-        ("reset-by-acceptor", "an end in place of the reset", |step| match step {
-            Step::Hear(_) => Step::Finish,
-            step => step,
-        }),
-        ("lines", "one line too few", |step| match step {
-            Step::WriteLines(count) => Step::WriteLines(count - 1),
-            step => step,
-        }),
-    ];
+    let faults = faults! {
+        "data-to-opener", "one byte too few": Step::Write { len, piece } => Step::Write { len: len - 1, piece };
+        "data-to-opener", "one byte too many": Step::Write { len, piece } => Step::Write { len: len + 1, piece };
+        "data-to-opener", "no end": Step::Finish => Step::DropSend;
+        "data-to-acceptor", "an error in place of an end": Step::Finish => Step::Fail(Words::new(1));
+        "half-close-by-opener", "other data": Step::Write { .. } => Step::Raw(vec![7; 1000]);
+        "error-in-middle-by-acceptor", "an end in place of the error": Step::Fail(_) => Step::Finish;
+        "error-while-idle-by-acceptor", "an abort in place of the error": Step::Fail(words) => Step::Abort(words);
+        "error-at-start-by-acceptor", "another code": Step::Fail(words) => Step::Fail(words.nth(1));
+        "error-after-last-by-acceptor", "another text": Step::Fail(words) =>
+            Step::Fail(Words { text: words.text - 1, ..words });
+        "error-lengths", "other details": Step::Fail(words) if words.details > 0 =>
+            Step::Fail(Words { details: words.details - 1, ..words });
+        "error-known-early-by-acceptor", "another offset": Step::Write { len, piece } =>
+            Step::Write { len: len + 1, piece };
+        "abort-by-acceptor", "an error in place of the abort": Step::Abort(words) => Step::Fail(words);
+        "warnings-by-acceptor", "one warning too many": Step::Warn { words, count: 20 } =>
+            Step::Warn { words, count: 21 };
+        "reset-by-acceptor", "an end in place of the reset": Step::Hear(_) => Step::Finish;
+        "lines", "one line too few": Step::WriteLines(count) => Step::WriteLines(count - 1);
+    };
     for (name, what, fake) in faults {
         let case = CASES.iter().find(|case| case.name == name).unwrap();
         let (tester, other) = pair().await;
@@ -103,53 +71,27 @@ async fn an_acceptor_that_does_something_else_is_found_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_case_that_fails_hangs_or_breaks_does_not_stop_the_others() {
     static ODD: [Case; 5] = [
+        Case::new("fails", "", |_| Box::pin(async { Err(Fault::Broke("on purpose".into())) })),
         Case {
-            name: "fails",
-            sentence: "",
-            bound: SOON,
-            bytes: None,
-            run: |_| Box::pin(async { Err(Fault::Broke("on purpose".into())) }),
-        },
-        Case {
-            name: "hangs",
-            sentence: "",
             bound: Duration::from_millis(50),
             bytes: Some(1),
-            run: |_| Box::pin(std::future::pending()),
+            ..Case::new("hangs", "", |_| Box::pin(std::future::pending()))
         },
-        Case {
-            name: "breaks",
-            sentence: "",
-            bound: SOON,
-            bytes: None,
-            run: |t| {
-                Box::pin(async move {
-                    assert!(t.number() == 0, "this panic is part of the test");
-                    Ok(String::new())
-                })
-            },
-        },
-        Case {
-            name: "loses",
-            sentence: "",
-            bound: SOON,
-            bytes: None,
-            run: |t| {
-                Box::pin(async move {
-                    let connection: Connection = t.endpoint.connect(&t.peer).await.unwrap();
-                    connection.close("on purpose");
-                    connection.closed().await;
-                    Ok(String::new())
-                })
-            },
-        },
-        Case {
-            name: "holds",
-            sentence: "",
-            bound: SOON,
-            bytes: None,
-            run: |t| Box::pin(async move { t.still_there().await.map(|()| "a note".into()) }),
-        },
+        Case::new("breaks", "", |t| {
+            Box::pin(async move {
+                assert!(t.number() == 0, "this panic is part of the test");
+                Ok(String::new())
+            })
+        }),
+        Case::new("loses", "", |t| {
+            Box::pin(async move {
+                let connection: Connection = t.endpoint.connect(&t.peer).await.unwrap();
+                connection.close("on purpose");
+                connection.closed().await;
+                Ok(String::new())
+            })
+        }),
+        Case::new("holds", "", |t| Box::pin(async move { t.still_there().await.map(|()| "a note".into()) })),
     ];
     let (tester, other) = pair().await;
     let served = acceptor::serve(&other).await.unwrap();

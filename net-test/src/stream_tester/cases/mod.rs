@@ -39,7 +39,7 @@ pub struct Case {
 pub type Running = Pin<Box<dyn Future<Output = Result<String, Fault>> + Send>>;
 
 impl Case {
-    const fn new(name: &'static str, sentence: &'static str, run: fn(Arc<Tester>) -> Running) -> Self {
+    pub const fn new(name: &'static str, sentence: &'static str, run: fn(Arc<Tester>) -> Running) -> Self {
         Self { name, sentence, bound: BOUND, bytes: None, run }
     }
 
