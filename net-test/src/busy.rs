@@ -1,26 +1,25 @@
-//! Whether others kept the machine busy while something was measured. It is void then.
+//! The load that other processes put on the machine during a measurement, which voids it.
 
 use std::{collections::BTreeSet, fs, process};
 
-/// Others may take so much of all processors. A quiet machine's daemons take 1 %; a tenth changes a rate by as much as
+/// The share of all processors that others may take. A quiet machine's daemons take 1 %; a tenth changes a rate by as much as
 /// libraries differ.
 const MOST: f64 = 0.1;
-/// The kernel counts in ticks of 10 ms. Over fewer of them a share is a guess: the one before it goes on.
+/// The kernel counts in ticks of 10 ms. A share of fewer ticks is a guess: the verdict before it is kept.
 const FEWEST: u64 = 30;
 
 /// Ticks since the machine started.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Sample {
-    /// Of all processors, idle or not.
+    /// Ticks of all processors, idle or not.
     all: u64,
-    /// Spent on processes, and by other machines on the same processors. What the kernel does for packets is not in it: it
-    /// belongs to nobody.
+    /// Ticks of processes, and of other machines on the same processors. Interrupts, in which the kernel handles packets, are
+    /// not counted: they belong to no process.
     busy: u64,
-    /// Spent on this process and its children, and theirs.
+    /// Ticks of this process and its descendants.
     own: u64,
 }
 
-/// Watches what others do.
 #[derive(Debug)]
 pub struct Watch {
     last: Sample,
@@ -28,12 +27,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// From now on. `None` where the kernel does not say.
+    /// `None` where the kernel does not tell.
     pub fn start() -> Option<Self> {
         Some(Self { last: Sample::now()?, verdict: None })
     }
 
-    /// Since the last lap: why what was measured meanwhile is void, if it is.
+    /// The reason why a measurement since the last lap is void, if it is.
     pub fn lap(&mut self) -> Option<String> {
         let now = Sample::now().unwrap_or(self.last);
         if now.all.saturating_sub(self.last.all) >= FEWEST {
@@ -67,7 +66,7 @@ impl Sample {
     }
 }
 
-/// The first line of /proc/stat: ticks in all, and those that are somebody's.
+/// The first line of /proc/stat: all ticks, and those of processes.
 fn processors(stat: &str) -> Option<(u64, u64)> {
     let ticks: Option<Vec<u64>> =
         stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(|word| word.parse().ok()).collect();
@@ -76,7 +75,7 @@ fn processors(stat: &str) -> Option<(u64, u64)> {
     Some((busy + idle + waits + irq + softirq, busy))
 }
 
-/// A process, its parent, and the ticks of it and of its children that have ended: a line of /proc/PID/stat.
+/// A line of /proc/PID/stat: the process, its parent, and the ticks of it and of its children that have ended.
 fn of_process(line: &str) -> Option<(u32, u32, u64)> {
     let (pid, _) = line.split_once(' ')?;
     // The name in brackets may have anything in it.
@@ -85,19 +84,16 @@ fn of_process(line: &str) -> Option<(u32, u32, u64)> {
     Some((pid.parse().ok()?, words.get(1)?.parse().ok()?, ticks?.iter().sum()))
 }
 
-/// The ticks of a process and of all its descendants.
 fn tree(root: u32, processes: impl Iterator<Item = (u32, u32, u64)>) -> u64 {
     let processes: Vec<_> = processes.collect();
     let mut family = BTreeSet::from([root]);
     loop {
         let before = family.len();
-        family.extend(
-            processes
-                .iter()
-                .filter(|(_, parent, _)| family.contains(parent))
-                .map(|process| process.0)
-                .collect::<Vec<_>>(),
-        );
+        for (pid, parent, _) in &processes {
+            if family.contains(parent) {
+                family.insert(*pid);
+            }
+        }
         if family.len() == before {
             return processes.iter().filter(|(pid, ..)| family.contains(pid)).map(|process| process.2).sum();
         }

@@ -1,4 +1,4 @@
-//! A process that speaks lines of JSON, and is spoken to in such lines.
+//! A child process that reads and writes lines of JSON.
 
 use std::{io, process::Stdio, time::Duration};
 
@@ -10,10 +10,9 @@ use tokio::{
     time::timeout,
 };
 
-/// A child that says more than is listened to is held up.
+/// A child that writes more lines than are read has to wait.
 const LINES: usize = 1024;
 
-/// Why a child is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
     #[error("{0}: {1}")]
@@ -36,7 +35,7 @@ pub(crate) struct Child<Said> {
 }
 
 impl<Said: DeserializeOwned + Send + 'static> Child<Said> {
-    /// Starts it. Lines that are no `Said` are passed over.
+    /// Lines that are no `Said` are passed over.
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self, Broken> {
         let mut process = command
             .stdin(Stdio::piped())
@@ -71,22 +70,21 @@ impl<Said: DeserializeOwned + Send + 'static> Child<Said> {
         stdin.write_all(line.as_bytes()).await.map_err(|error| Broken::Io(self.name.clone(), error))
     }
 
-    /// What it says next. Cancel-safe.
+    /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Said, Broken> {
         self.said.recv().await.ok_or_else(|| Broken::Ended(self.name.clone()))
     }
 
-    /// What it has said by now and was not looked at.
+    /// A line that has arrived and was not read yet.
     pub(crate) fn said_already(&mut self) -> Option<Said> {
         self.said.try_recv().ok()
     }
 
-    /// Kills it, as a machine does that is switched off.
     pub(crate) async fn kill(mut self) -> Result<(), Broken> {
         self.process.kill().await.map_err(|error| Broken::Io(self.name, error))
     }
 
-    /// Ends its input, which tells it to end, and waits until it has.
+    /// Closes its standard input, which tells the child to exit, and waits for that.
     pub(crate) async fn end(mut self, within: Duration) -> Result<(), Broken> {
         self.stdin = None;
         match timeout(within, self.process.wait()).await {
@@ -98,7 +96,7 @@ impl<Said: DeserializeOwned + Send + 'static> Child<Said> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

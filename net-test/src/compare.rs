@@ -4,46 +4,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::{interval, median};
 
-/// Which values are the good ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
-    /// Large ones.
     Higher,
-    /// Small ones.
     Lower,
 }
 
-/// One figure, of both sides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// What was measured.
     pub name: String,
-    /// What both values are in.
     pub unit: String,
-    /// Which values are the good ones.
     pub better: Better,
     /// The other side. Where twolane is compared with itself, it begins with "twolane".
     pub peer: String,
-    /// The median of twolane.
+    /// The median of the turns.
     pub ours: f64,
-    /// The other side's.
     pub theirs: f64,
     /// How many times as good twolane was: over 1 is in its favour, whatever the unit. The median of the ratios of the turns;
     /// `None` if it has no end.
     pub advantage: Option<f64>,
-    /// Where the advantage lies, in 95 of 100 cases. `None` of fewer than five turns.
+    /// The interval of 95 % for the advantage. `None` for fewer than five turns.
     pub low: Option<f64>,
-    /// The upper bound.
     pub high: Option<f64>,
-    /// How many turns there were: in each, both sides were measured.
+    /// The number of turns, in each of which both sides were measured.
     pub rounds: usize,
-    /// Why the row is worth nothing, if it is.
+    /// The reason, if the row is worth nothing.
     pub void: Option<String>,
 }
 
 impl Row {
-    /// From the values of twolane and of the other side, turn by turn.
+    /// `turns`: a value of twolane and one of the other side in each.
     pub fn new(name: impl Into<String>, unit: &str, better: Better, peer: &str, turns: &[(f64, f64)]) -> Self {
         let ratios: Vec<f64> = turns
             .iter()
@@ -77,11 +68,7 @@ impl Row {
     }
 }
 
-/// Measures both sides so many times, in turns, each beginning as often as the other.
-///
-/// # Errors
-///
-/// The first that either side fails with.
+/// Measures both sides in turns. Each side begins as often as the other.
 pub async fn in_turns<T, E>(
     rounds: usize,
     mut ours: impl AsyncFnMut() -> Result<T, E>,

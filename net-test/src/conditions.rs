@@ -6,58 +6,49 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     busy::Watch,
-    output::{Output, SCHEMA, now_ns},
-    stream_tester::report::print,
+    output::Output,
+    report::{self, print},
 };
 
 /// The lock file of the workspace that this crate is built in, unless it is built in another one.
 pub const LOCK: &str = include_str!("../../Cargo.lock");
 
-/// What a run was measured with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// Which program.
     pub program: String,
-    /// When it began, in UTC.
+    /// The start, in UTC.
     pub date: String,
-    /// Of the checkout that it was built in.
+    /// Of the checkout that the program was built in.
     pub commit: Option<String>,
-    /// Whether files had changed since, other than figures and documents.
+    /// Files other than figures and documents had changed since the commit.
     pub dirty: Option<bool>,
-    /// The model.
     pub processor: Option<String>,
-    /// How many of them.
     pub cores: usize,
     /// The system and its version.
     pub system: String,
-    /// The compiler.
     pub rustc: String,
     /// `release`, or what takes longer.
     pub profile: String,
-    /// Of twolane and of what it is measured with.
     pub versions: BTreeMap<String, String>,
-    /// Of each side, by its name.
+    /// By the name of the side.
     pub settings: BTreeMap<String, String>,
-    /// Whether it is known how busy others keep this machine: then a row that they disturbed is void.
+    /// The load that other processes put on this machine is known, and a row that they disturbed is void.
     pub watched: bool,
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
-    event: &'a str,
-    #[serde(flatten)]
-    conditions: &'a Conditions,
-    ts: u64,
-    schema: u32,
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    Conditions(&'a Conditions),
 }
 
 impl Conditions {
-    /// Of this run. The versions are of these packages, and of twolane and what it stands on, in a lock file.
+    /// The versions are those of `packages`, of twolane and of its transport in a lock file.
     pub fn now(program: &str, lock: &str, packages: &[&str], settings: BTreeMap<String, String>) -> Self {
         let first = |file: &str| fs::read_to_string(file).ok();
         let git = |arguments: &[&str]| {
             let mut git = Command::new("git");
-            // Root may measure what is somebody else's.
+            // Root may measure a checkout that belongs to another user.
             git.args(["-c", "safe.directory=*", "-C", env!("CARGO_MANIFEST_DIR")]).args(arguments);
             let output = git.output().ok().filter(|output| output.status.success())?;
             String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
@@ -88,12 +79,11 @@ impl Conditions {
         }
     }
 
-    /// Of a program of the workspace.
+    /// For a program of this workspace.
     pub fn of(program: &str, settings: BTreeMap<String, String>) -> Self {
         Self::now(program, LOCK, &[], settings)
     }
 
-    /// Says so: to programs as a line, to people in words.
     pub fn tell(&self, output: Output) {
         output.say(format_args!("{}", self.words()));
         for (side, settings) in &self.settings {
@@ -104,13 +94,10 @@ impl Conditions {
         }
     }
 
-    /// The line for programs.
     pub fn line(&self) -> String {
-        let line = Line { event: "conditions", conditions: self, ts: now_ns() / 1_000_000, schema: SCHEMA };
-        serde_json::to_string(&line).unwrap_or_default()
+        report::line(Event::Conditions(self))
     }
 
-    /// In a sentence or two.
     pub fn words(&self) -> String {
         let versions: Vec<_> = self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         let commit = self.commit.as_deref().map_or("no commit", |commit| commit.get(..10).unwrap_or(commit));
@@ -133,13 +120,13 @@ impl Conditions {
     }
 }
 
-/// The model of the first processor, in the words of /proc/cpuinfo.
+/// The model of the first processor in /proc/cpuinfo.
 fn model(cpuinfo: &str) -> Option<String> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The versions of packages in a lock file. Of one that is there twice, both.
+/// The versions of packages in a lock file. A package that is there twice has both.
 fn versions(lock: &str, packages: &[&str]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::<_, String>::new();
     let value = |line: &str, key: &str| Some(line.strip_prefix(key)?.strip_suffix('"')?.to_owned());
@@ -160,6 +147,7 @@ fn versions(lock: &str, packages: &[&str]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::SCHEMA;
 
     #[test]
     fn versions_are_those_of_the_lock_file() {

@@ -11,13 +11,14 @@
 #![allow(missing_docs, reason = "nobody outside of this workspace uses this crate")]
 
 pub mod busy;
-#[cfg(target_os = "linux")]
-pub(crate) mod child;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "the lab, which uses all of it, is for Linux"))]
+mod child;
 pub mod compare;
 pub mod conditions;
 pub mod figures;
 #[cfg(target_os = "linux")]
 pub mod lab;
+mod report;
 pub mod speed;
 pub mod stats;
 pub mod stream_tester;

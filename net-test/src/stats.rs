@@ -2,14 +2,15 @@
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-/// Samples that have to lie beyond a percentile. With fewer, it is a matter of chance which of them it is.
+/// Samples that have to lie beyond a percentile. With fewer, chance decides which sample the percentile is.
 const BEYOND: f64 = 10.0;
-/// Fewer values have no interval of 95 %: the median of what they are drawn from lies outside all of four in one case of eight.
+/// Fewer values have no interval of 95 %: the median of their distribution lies outside the range of four values in one case of
+/// eight.
 const FEWEST: usize = 5;
-/// More change the bounds by less than 1 % of their distance.
+/// More resamples change the bounds by less than 1 % of their distance.
 const RESAMPLES: usize = 2_000;
 
-/// The value in the middle; of an even number of values, the mean of the two. 0 of none.
+/// The mean of the two middle values, if their number is even. 0 for no values.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -21,21 +22,21 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The value that the part `part` of the values is at most: the nearest rank. 0 of none.
+/// The nearest rank. 0 for no values.
 pub fn percentile(sorted: &[f64], part: f64) -> f64 {
     let rank = (part * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
 }
 
-/// The same, if enough of the values lie beyond it.
+/// The percentile, if [`BEYOND`] values lie beyond it.
 pub fn tail(sorted: &[f64], part: f64) -> Option<f64> {
     // Parts such as 0.999 are not exact.
     let beyond = (1.0 - part) * sorted.len() as f64 + 1e-6;
     (beyond >= BEYOND).then(|| percentile(sorted, part))
 }
 
-/// The interval that has the median of what the values are drawn from in it, in 95 of 100 cases: the percentile bootstrap.
-/// The same values have the same interval. Of five it is their range, which holds the median in 94 cases; `None` of fewer.
+/// The interval that contains the median of the distribution in 95 of 100 cases: the percentile bootstrap. The same values
+/// have the same interval. For five values it is their range, which contains the median in 94 cases; `None` for fewer.
 pub fn interval(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < FEWEST {
         return None;

@@ -1,7 +1,4 @@
-//! The tables of README.md and net/SPEED.md, made of what was measured: `net-test/figures/*.jsonl`, which `net-test/measure.sh`
-//! writes. A rule says which rows a table has, never a value.
-//!
-//! - `file`: what the files have in them; `rules`: which rows a table has; `table`: rows in Markdown; [`plot`]: in a picture.
+//! The tables of README.md and net/SPEED.md, made of `net-test/figures/*.jsonl`, which `net-test/measure.sh` writes.
 //!
 //! A document has the tables between `<!-- figures: NAME -->` and `<!-- end -->`. `speed figures` writes them, and a test compares.
 
@@ -22,7 +19,7 @@ use self::{file::File, rules::BLOCKS};
 const END: &str = "<!-- end -->";
 /// All rows beside the other sides, as a picture.
 const PICTURE: &str = "net-test/speed.svg";
-/// Instead of a table.
+/// In place of a table.
 const NOTHING: &str = "Not measured.";
 
 fn root() -> PathBuf {
@@ -30,10 +27,6 @@ fn root() -> PathBuf {
 }
 
 /// The documents and the picture as they should be: each path, below the checkout, with its text.
-///
-/// # Errors
-///
-/// If a file of figures cannot be read, is not of one commit, or has no conditions, or a document lacks a table's place.
 pub fn documents() -> Result<Vec<(&'static str, String)>, Report> {
     let read = |name: &str| {
         let path = root().join(format!("net-test/figures/{name}.jsonl"));
@@ -63,11 +56,7 @@ pub fn documents() -> Result<Vec<(&'static str, String)>, Report> {
     Ok(documents)
 }
 
-/// Writes them. The answer is which have changed.
-///
-/// # Errors
-///
-/// As above, or if one cannot be written.
+/// Writes the documents, and returns the paths of those that have changed.
 pub fn write() -> Result<Vec<&'static str>, Report> {
     let mut changed = Vec::new();
     for (path, text) in documents()? {
@@ -102,7 +91,7 @@ mod tests {
         }
     }
 
-    /// A place without a rule would keep whatever is in it.
+    /// A place without a rule would keep an old table.
     #[test]
     fn every_place_in_a_document_has_a_rule() {
         for (path, text) in documents().unwrap() {

@@ -1,4 +1,4 @@
-//! The ratios as a picture: one bar a row, of how much better twolane is.
+//! The advantages as a picture, with a bar for each row.
 
 use plotters::{
     prelude::{ChartBuilder, Color, IntoDrawingArea, IntoFont, PathElement, Rectangle, SVGBackend, Text},
@@ -14,20 +14,15 @@ use crate::compare::Row;
 const WIDTH: u32 = 900;
 const BAR: u32 = 20;
 const MARGIN: u32 = 60;
-/// Bars end here: what is ten times better says so in a number.
+/// Bars end here: a number tells of a larger advantage.
 const MOST: f64 = 2.0;
 
 const GOOD: RGBColor = RGBColor(0x2a, 0x78, 0x8e);
 const SHORT: RGBColor = RGBColor(0xc8, 0x5a, 0x3c);
-/// Neither.
 const OPEN: RGBColor = RGBColor(0x9a, 0x9a, 0x9a);
 const INK: RGBColor = RGBColor(0x30, 0x30, 0x30);
 
-/// The picture, as SVG.
-///
-/// # Errors
-///
-/// If it cannot be drawn.
+/// As SVG.
 pub fn draw(rows: &[Row]) -> Result<String, Report> {
     let rows: Vec<&Row> = rows.iter().filter(|row| !row.is_of_one_side()).collect();
     let mut svg = String::new();
@@ -71,7 +66,7 @@ pub fn draw(rows: &[Row]) -> Result<String, Report> {
     Ok(svg)
 }
 
-/// Better and worse only where the whole interval is.
+/// Better or worse only if the whole interval is.
 fn color(row: &Row) -> RGBColor {
     match (row.low, row.high) {
         (Some(low), _) if low > 1.0 => GOOD,
@@ -80,7 +75,7 @@ fn color(row: &Row) -> RGBColor {
     }
 }
 
-/// What is measured beside several peers says which.
+/// A row that is measured beside several peers says which.
 fn label(row: &Row, rows: &[&Row]) -> String {
     let several = rows.iter().filter(|other| other.name == row.name).count() > 1;
     if several { format!("{}, {}", row.peer, row.name) } else { row.name.clone() }

@@ -1,11 +1,11 @@
-//! Which tables there are, and which rows they have: by the name of what was measured, and never by how it went.
+//! The tables and their rows, by the names of rows, and never by their values.
 
 use super::{
     file::{File, Found},
     table,
 };
 
-/// A table: its place in a document, and the file that it is made of.
+/// A place in a document, and the file for it.
 pub(super) struct Block {
     pub(super) document: &'static str,
     pub(super) name: &'static str,
@@ -15,7 +15,7 @@ pub(super) struct Block {
 
 const README: &str = "README.md";
 const SPEED: &str = "net/SPEED.md";
-/// The side that README has in its table of `speed`.
+/// The side in README's table of `speed`.
 const RAW: &str = "raw iroh";
 
 pub(super) const BLOCKS: &[Block] = &[
@@ -81,7 +81,7 @@ const OF_LINKS: &[&str] = &[
     "300ms-500mbit-1%",
 ];
 
-/// Figures of a case: the words, the name, and what it is divided by.
+/// Figures of a case: the words, the name, and the divisor.
 const OF_LAB: &[(&str, &str, f64)] = &[
     ("first byte, ms", "ttfb_ms", 1.0),
     ("direct after, ms", "direct_ms", 1.0),
@@ -134,14 +134,14 @@ fn lab(file: &File) -> String {
     caption(file) + &table::cases(&file.cases, OF_LAB)
 }
 
-/// What the figures were measured with, and how many of them are worth nothing.
+/// The conditions, and the number of void rows.
 fn caption(file: &File) -> String {
     let void = file.rows.iter().filter(|found| found.row.void.is_some()).count();
     let void = if void == 0 { String::new() } else { format!(" {void} of {} rows are void.", file.rows.len()) };
     format!("{}{void}\n\n", file.conditions.words())
 }
 
-/// How each side was set up, and what else has to be known of it.
+/// The settings of each side, and remarks about it.
 fn settings(file: &File) -> String {
     let mut text = String::new();
     for (side, settings) in file.conditions.settings.iter().chain(file.notes.iter().map(|(side, text)| (side, text))) {

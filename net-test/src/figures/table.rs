@@ -4,12 +4,10 @@ use crate::{compare::Row, stats::median};
 
 use super::file::Case;
 
-/// A row that is void, in place of its figures.
 const VOID: &str = "void";
-/// Where there is none.
 const NONE: &str = "-";
 
-/// Three digits, which is what repeats.
+/// Three digits: the others do not repeat.
 pub fn figure(value: f64) -> String {
     let digits = match value {
         value if value >= 999.5 => return grouped(value),
@@ -34,12 +32,10 @@ fn grouped(value: f64) -> String {
     text
 }
 
-/// How many times as good twolane was.
 pub fn advantage(row: &Row) -> String {
     row.advantage.map_or_else(|| NONE.into(), figure)
 }
 
-/// Where that lies, or why nobody knows.
 pub fn interval(row: &Row) -> String {
     match (row.low, row.high, row.rounds) {
         (Some(low), Some(high), _) => format!("{} to {}", figure(low), figure(high)),
@@ -48,7 +44,7 @@ pub fn interval(row: &Row) -> String {
     }
 }
 
-/// A line for each row, with both sides' medians. A row that a rule names and nobody measured says so.
+/// A line for each row, with the medians of both sides. A row that a rule names and nobody measured says so.
 pub fn full<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a Row>)>) -> String {
     let mut text = String::from("| what | unit | twolane | beside | the other | advantage | in 95 of 100 | rounds |\n");
     text.push_str("| --- | --- | --: | --- | --: | --: | --- | --: |\n");
@@ -69,8 +65,8 @@ pub fn full<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a Row>)>) -> S
     text
 }
 
-/// The advantages alone, with their intervals: a line for each thing that was measured, a column for each peer, both in the
-/// order in which they come.
+/// The advantages alone, with their intervals: a line for each name, a column for each peer, both in the order in which they
+/// come.
 pub(super) fn pivot<'a>(rows: impl IntoIterator<Item = (String, &'a Row)>) -> String {
     let (mut lines, mut peers) = (Vec::<(String, Vec<&Row>)>::new(), Vec::<&str>::new());
     for (words, row) in rows {
@@ -95,7 +91,7 @@ pub(super) fn pivot<'a>(rows: impl IntoIterator<Item = (String, &'a Row)>) -> St
 }
 
 /// A line for each case of the lab, with the median and the range of each figure over the runs that held and were not
-/// disturbed. `columns`: the words for each figure, its name, and what it is divided by.
+/// disturbed. `columns`: the words for each figure, its name, and its divisor.
 pub(super) fn cases(cases: &[Case], columns: &[(&str, &str, f64)]) -> String {
     let heads: Vec<_> = columns.iter().map(|(words, ..)| *words).collect();
     let mut text =
@@ -108,7 +104,7 @@ pub(super) fn cases(cases: &[Case], columns: &[(&str, &str, f64)]) -> String {
     }
     for name in names {
         let runs: Vec<&Case> = cases.iter().filter(|case| case.name == name).collect();
-        let good: Vec<&Case> = runs.iter().filter(|case| case.ok && case.void.is_none()).copied().collect();
+        let good: Vec<&Case> = runs.iter().filter(|case| case.ok && !case.void).copied().collect();
         let held = match runs.iter().filter(|case| case.skipped).count() {
             0 => format!("{} of {}", good.len(), runs.len()),
             skipped => format!("{} of {}, {skipped} skipped", good.len(), runs.len()),
@@ -178,7 +174,8 @@ mod tests {
     #[test]
     fn a_case_has_the_median_and_the_range_of_the_runs_that_held() {
         let case = |ok: bool, stall: f64| {
-            let text = format!(r#"{{"name":"lossy","ok":{ok},"skipped":false,"stall_ms":{stall},"bytes":null}}"#);
+            let text =
+                format!(r#"{{"name":"lossy","ok":{ok},"skipped":false,"void":false,"stall_ms":{stall},"bytes":null}}"#);
             serde_json::from_str::<Case>(&text).unwrap()
         };
         let runs = [case(true, 5.0), case(true, 7.0), case(true, 6.0), case(false, 900.0)];

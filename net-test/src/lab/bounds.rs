@@ -9,13 +9,13 @@ use super::{
 };
 
 /// A figure of a case.
-pub(super) struct Bound {
-    pub(super) case: &'static str,
-    pub(super) figure: Figure,
+pub struct Bound {
+    pub case: &'static str,
+    pub figure: Figure,
     /// The median of runs on two cores, which is what README's table says.
-    pub(super) measured: f64,
+    pub measured: f64,
     /// More than this fails.
-    pub(super) bound: f64,
+    pub bound: f64,
 }
 
 const fn ms(case: &'static str, figure: Figure, measured: f64, bound: f64) -> Bound {
@@ -25,7 +25,7 @@ const fn ms(case: &'static str, figure: Figure, measured: f64, bound: f64) -> Bo
 use Figure::{Again, Answered, Direct, Moved, Online, Relayed, Stall};
 
 /// In milliseconds: the case, the figure, what is usual, what is allowed.
-pub(super) const BOUNDS: &[Bound] = &[
+pub const BOUNDS: &[Bound] = &[
     ms("same-network", Direct, 420.0, 1260.0),
     ms("same-network", Stall, 35.0, 235.0),
     ms("local-only", Direct, 660.0, 1980.0),
@@ -92,7 +92,7 @@ pub(super) const BOUNDS: &[Bound] = &[
 const LEAST_MS: f64 = 200.0;
 
 /// Whether the figures of a case that held are within its bounds.
-pub(super) fn check(case: &str, figures: &Figures) -> Result<(), Fault> {
+pub fn check(case: &str, figures: &Figures) -> Result<(), Fault> {
     for Bound { figure, measured, bound, .. } in BOUNDS.iter().filter(|bound| bound.case == case) {
         let name = figure.name();
         let Some(seen) = figures.get(*figure) else {

@@ -26,14 +26,14 @@ const HEAD: usize = 16;
 const FAMILY: usize = 4;
 
 /// Bytes by the counter's name.
-pub(super) type Counts = BTreeMap<String, u64>;
+pub type Counts = BTreeMap<String, u64>;
 
 /// The counters of the table [`COUNTERS`].
 #[derive(Debug)]
-pub(super) struct Counters(File);
+pub struct Counters(File);
 
 impl Counters {
-    pub(super) fn open(netns: &Netns) -> Result<Self, Fault> {
+    pub fn open(netns: &Netns) -> Result<Self, Fault> {
         let open = || {
             let flags = SockFlag::SOCK_CLOEXEC;
             socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)
@@ -43,7 +43,7 @@ impl Counters {
     }
 
     /// The kernel answers at once.
-    pub(super) fn read(&self) -> Result<Counts, Fault> {
+    pub fn read(&self) -> Result<Counts, Fault> {
         let read = || -> io::Result<Counts> {
             (&self.0).write_all(&request(COUNTERS))?;
             let (mut counts, mut buffer) = (Counts::new(), vec![0; 16 * 1024]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a case did not hold: twolane did not do what it was to do, or the lab did not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub enum Fault {
     /// What was to hold did not.
     #[error("{0}")]
     Not(String),
@@ -32,17 +32,17 @@ pub(super) enum Fault {
 
 impl Fault {
     /// The lab's own failure, with what was being done.
-    pub(super) fn lab(what: &str, error: impl std::fmt::Display) -> Self {
+    pub fn lab(what: &str, error: impl std::fmt::Display) -> Self {
         Self::Lab(format!("{what}: {error}"))
     }
 
     /// Whether a machine that was too busy may be why.
-    pub(super) fn may_be_late(&self) -> bool {
+    pub fn may_be_late(&self) -> bool {
         !matches!(self, Self::Wrong(_) | Self::Panicked(_))
     }
 }
 
 /// Checks what a case is about.
-pub(super) fn ensure(held: bool, otherwise: impl FnOnce() -> String) -> Result<(), Fault> {
+pub fn ensure(held: bool, otherwise: impl FnOnce() -> String) -> Result<(), Fault> {
     if held { Ok(()) } else { Err(Fault::Not(otherwise())) }
 }

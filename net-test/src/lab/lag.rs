@@ -15,13 +15,13 @@ const WORTH: Duration = Duration::from_millis(5);
 
 /// A ticker on a thread of its own. Dropped, it ends.
 #[derive(Debug)]
-pub(super) struct Lag {
+pub struct Lag {
     seen: Arc<Mutex<Vec<(Instant, Duration)>>>,
     end: Arc<AtomicBool>,
 }
 
 impl Lag {
-    pub(super) fn watch() -> Self {
+    pub fn watch() -> Self {
         let lag = Self { seen: Arc::default(), end: Arc::default() };
         let (seen, end) = (Arc::clone(&lag.seen), Arc::clone(&lag.end));
         thread::spawn(move || {
@@ -38,14 +38,14 @@ impl Lag {
     }
 
     /// The longest that ended after `begun`.
-    pub(super) fn worst_since(&self, begun: Instant) -> Duration {
+    pub fn worst_since(&self, begun: Instant) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = |&(slept, late): &(Instant, Duration)| slept + TICK + late >= begun;
         seen.iter().filter(|lag| ends(lag)).map(|(_, late)| *late).max().unwrap_or_default()
     }
 
     #[cfg(test)]
-    pub(super) fn of(lags: &[(Instant, Duration)]) -> Self {
+    pub fn of(lags: &[(Instant, Duration)]) -> Self {
         Self { seen: Arc::new(Mutex::new(lags.to_vec())), end: Arc::default() }
     }
 }

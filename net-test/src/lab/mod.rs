@@ -2,22 +2,13 @@
 //!
 //! Each case has a small internet of its own, made of network namespaces. In it run a relay (TLS, QUIC address
 //! discovery), an iroh-dns-server, and peers, each a process of its own that uses the library as every program does. Two
-//! of them have a conversation: a transfer that is checked by its hash, and requests. What they notice is what counts; how
-//! data went, and since when, is read from the counters of the receiving kernel and of the relay. What the peers say of it has to
-//! agree.
+//! of them have a conversation: a transfer that is checked by its hash, and requests. The peers measure how that went. The
+//! counters of the receiving kernel and of the relay tell which way data took, and since when; the peers have to agree.
 //!
-//! Namespaces, routers and NATs are made with `ip` and `nft`, as one would by hand. (The crate patchbay does the same, but
-//! impairs links with netem alone, silently without effect where the kernel has none; and what it does beyond that is some
-//! hundred lines here, in terms that a reader can type into a shell.)
-//!
-//! - `cases`: the ladder, from the easiest network to the worst; `stage` is what most of them have in common;
-//! - `world`: machines, routers and cables; `nat`: what routers do to packets; `link`: links in user space;
-//! - `services`: the relay and the DNS server; `peer`: a peer; `actor`: a peer as the lab sees it;
-//! - `traffic`: which way data went, by what arrives; `counters`: how the kernel is asked;
-//! - `run`: plays and judges; `figures`, `report`: what is measured and said; `fault`: why a case did not hold;
-//! - `bounds`: what is usual, and what is allowed; `lag`: whether the machine was too busy to tell;
-//! - `links`: the table of links, with twolane and raw iroh side by side;
-//! - `needs`: what the machine has to have; `tools`, `netns`, `ping`, `process`, `parts`: how it is used.
+//! Namespaces, routers and NATs are made with `ip` and `nft`, in commands that a reader can type into a shell. (The crate
+//! patchbay impairs links with netem alone, silently without effect where the kernel has none.)
+
+#![allow(unreachable_pub, reason = "this module has no other users than its own program")]
 
 mod actor;
 mod bounds;
@@ -58,7 +49,7 @@ use crate::{
     cli::{self, Problem},
     exit::Exit,
     output::Output,
-    stream_tester::report::print,
+    report::{self as say, print},
 };
 
 const EXAMPLES: &str = "\
@@ -110,7 +101,7 @@ enum Command {
 
 /// The program, with its arguments, the first of which is its name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    // A part lives as long as the lab. Whatever ends that, nothing is left.
+    // A part ends with the lab, however that ends.
     let is_part = args.get(1).and_then(|part| part.to_str()).is_some_and(|part| parts::ALL.contains(&part));
     if is_part && prctl::set_pdeathsig(Signal::SIGKILL).is_err() {
         return Exit::Failure.into();
@@ -118,7 +109,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     match args.get(1).and_then(|part| part.to_str()) {
         Some(parts::SERVE) => return part(&args, services::serve),
         Some(parts::PEER) => return part(&args, peer::run),
-        Some(parts::END) => return part(&args, links::end),
+        Some(parts::END) => return part(&args, links::end::run),
         Some(parts::SENDER) => return cli::sender::main(args[1..].to_vec()),
         Some(parts::RECEIVER) => return cli::receiver::main(args[1..].to_vec()),
         _ => {}
@@ -144,22 +135,14 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         return run::nothing(&cases, report, &why).into();
     }
     let bound = Duration::from_secs(args.seconds);
-    let played = cli::drive(async |signals| run::ladder(cases, bound, report, &signals).await);
-    match played {
-        Ok(exit) => exit.into(),
-        Err(problem) => {
-            let exit = problem.exit;
-            output.fail(&problem.into_failure());
-            exit.into()
-        }
-    }
+    say::end(output, cli::drive(async |signals| run::ladder(cases, bound, report, &signals).await))
 }
 
 fn list(cases: &[&Case], report: Report) {
     for case in cases {
         let pair = case.pair.map(str::to_owned);
         if report.output.is_json() {
-            report.event(Event::Listed { name: case.name.into(), sentence: case.sentence.into(), pair });
+            say::event(report.output, Event::Listed { name: case.name.into(), sentence: case.sentence.into(), pair });
         } else {
             let pair = pair.map(|pair| format!(" (paired with {pair})")).unwrap_or_default();
             print(&format!("{}: {}{pair}", case.name, case.sentence));
@@ -178,13 +161,6 @@ where
         return Exit::Usage.into();
     };
     // A signal is for the lab, whose end is the end of the input here.
-    let played =
-        cli::drive(async |_| play(config).await.map_err(|fault| Problem::new(Exit::Failure, fault.to_string())));
-    match played {
-        Ok(()) => Exit::Done.into(),
-        Err(problem) => {
-            Output::new(false, false).fail(&problem.into_failure());
-            Exit::Failure.into()
-        }
-    }
+    let fail = |fault: Fault| Problem::new(Exit::Failure, fault.to_string());
+    say::end(Output::new(false, false), cli::drive(async |_| play(config).await.map(|()| Exit::Done).map_err(fail)))
 }

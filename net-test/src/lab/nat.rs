@@ -10,7 +10,7 @@ use std::{
 /// A kind of router. Whatever the kind: only those who were talked to may answer, from the port that was talked to
 /// (address- and port-dependent filtering), by IPv4 and by IPv6, which is never translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nat {
+pub enum Nat {
     /// A home router: one external port for an internal one, the same if it is free, whoever is talked to
     /// (endpoint-independent mapping).
     Home,
@@ -32,27 +32,27 @@ pub(super) enum Nat {
 const RANDOM_PORTS: std::ops::Range<u16> = 20_000..20_064;
 
 /// The table of counters on a machine.
-pub(super) const COUNTERS: &str = "lab";
+pub const COUNTERS: &str = "lab";
 
 /// What a machine's addresses are translated to on a router whose mappings were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rebound {
+pub struct Rebound {
     /// Whose.
-    pub(super) inside: Ipv4Addr,
+    pub inside: Ipv4Addr,
     /// The port that it sends from.
-    pub(super) port: u16,
+    pub port: u16,
     /// The external port from now on.
-    pub(super) external: u16,
+    pub external: u16,
 }
 
 impl Nat {
     /// The rules of a router with this external address.
-    pub(super) fn rules(self, wan: Option<Ipv4Addr>) -> String {
+    pub fn rules(self, wan: Option<Ipv4Addr>) -> String {
         self.rules_with(wan, None)
     }
 
     /// The rules, after the router forgot its mappings.
-    pub(super) fn rebound(self, wan: Option<Ipv4Addr>, rebound: Rebound) -> String {
+    pub fn rebound(self, wan: Option<Ipv4Addr>, rebound: Rebound) -> String {
         self.rules_with(wan, Some(rebound))
     }
 
@@ -110,7 +110,7 @@ impl Nat {
 }
 
 /// Drops everything that is UDP between the inside and this address, in both directions, without a word.
-pub(super) fn cut(with: &[IpAddr]) -> String {
+pub fn cut(with: &[IpAddr]) -> String {
     let mut rules = String::from("table inet cut {\n chain through {\n  type filter hook forward priority -300\n");
     for addr in with {
         let family = if addr.is_ipv4() { "ip" } else { "ip6" };
@@ -122,11 +122,11 @@ pub(super) fn cut(with: &[IpAddr]) -> String {
 }
 
 /// The end of [`cut`].
-pub(super) const HEAL: &str = "delete table inet cut\n";
+pub const HEAL: &str = "delete table inet cut\n";
 
 /// Counts what arrives on a machine: `relayed` from the relay, `direct` by UDP from everybody but the services, and of that
 /// `moved`, from the source that this expression picks.
-pub(super) fn count(services: &[IpAddr], moved: Option<&str>) -> String {
+pub fn count(services: &[IpAddr], moved: Option<&str>) -> String {
     let mut rules = format!("table inet {COUNTERS}\ndelete table inet {COUNTERS}\ntable inet {COUNTERS} {{\n");
     for counter in ["relayed", "direct", "moved"] {
         let _ = writeln!(rules, " counter {counter} {{\n }}");

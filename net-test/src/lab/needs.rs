@@ -29,7 +29,7 @@ for name in /run/outside/*; do [ -e "/run/${name##*/}" ] || ln -s "$name" /run/ 
 exec 3<&- && exec "$0" "$@""#;
 
 /// Whether this process has namespaces of its own.
-pub(super) fn are_met_inside() -> bool {
+pub fn are_met_inside() -> bool {
     fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| has_own(&mounts))
 }
 
@@ -38,7 +38,7 @@ fn has_own(mounts: &str) -> bool {
 }
 
 /// Becomes the same program in namespaces of its own. It returns only if that is impossible here, with the reason.
-pub(super) fn enter() -> String {
+pub fn enter() -> String {
     for (tool, package) in
         [("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("unshare", "util-linux")]
     {
@@ -65,7 +65,7 @@ pub(super) fn enter() -> String {
 }
 
 /// Makes a small world, to see whether the kernel can. Routers are at the end of links in user space.
-pub(super) async fn probe() -> Result<(), String> {
+pub async fn probe() -> Result<(), String> {
     link::available()?;
     let made = async {
         let mut world = World::new(Family::Dual).await?;

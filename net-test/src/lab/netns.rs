@@ -14,19 +14,19 @@ use super::fault::Fault;
 
 /// A network namespace that `ip netns add` made. It goes away with the lab, whose view of `/run` is its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Netns(String);
+pub struct Netns(String);
 
 impl Netns {
-    pub(super) fn named(name: String) -> Self {
+    pub fn named(name: String) -> Self {
         Self(name)
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.0
     }
 
     /// Takes its name away, if it has one, as `ip netns del` does.
-    pub(super) fn remove(&self) -> io::Result<()> {
+    pub fn remove(&self) -> io::Result<()> {
         let path = format!("/run/netns/{}", self.0);
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -38,13 +38,13 @@ impl Netns {
     }
 
     /// What `nsenter` calls it.
-    pub(super) fn enter_option(&self) -> String {
+    pub fn enter_option(&self) -> String {
         format!("--net=/run/netns/{}", self.0)
     }
 
     /// Runs `work` on a thread inside, and waits for it, which has to take milliseconds. Sockets and devices opened
     /// there stay there, whoever uses them.
-    pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Fault> {
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Fault> {
         let what = format!("entering the namespace {}", self.0);
         thread::scope(|scope| {
             let thread = scope.spawn(|| -> Result<T, Fault> {

@@ -6,25 +6,25 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
 /// The relay and the DNS server: [`super::services`].
-pub(super) const SERVE: &str = "serve";
+pub const SERVE: &str = "serve";
 /// A peer of a case: [`super::peer`].
-pub(super) const PEER: &str = "peer";
+pub const PEER: &str = "peer";
 /// An end of a link that is measured: [`super::links`].
-pub(super) const END: &str = "end";
+pub const END: &str = "end";
 
 /// The two programs, for a file over a link.
-pub(super) const SENDER: &str = "sender";
+pub const SENDER: &str = "sender";
 /// See [`SENDER`].
-pub(super) const RECEIVER: &str = "receiver";
+pub const RECEIVER: &str = "receiver";
 
 /// All of them.
-pub(super) const ALL: [&str; 5] = [SERVE, PEER, END, SENDER, RECEIVER];
+pub const ALL: [&str; 5] = [SERVE, PEER, END, SENDER, RECEIVER];
 
 /// Commands that wait.
 const COMMANDS: usize = 64;
 
 /// Says something to the lab.
-pub(super) fn say(said: &impl Serialize) {
+pub fn say(said: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(said) {
         let mut out = io::stdout().lock();
         // A lab that is gone ends this process by the end of its input.
@@ -33,7 +33,7 @@ pub(super) fn say(said: &impl Serialize) {
 }
 
 /// What the lab tells. The end of it is the end of this process.
-pub(super) fn commands<C: DeserializeOwned + Send + 'static>() -> mpsc::Receiver<C> {
+pub fn commands<C: DeserializeOwned + Send + 'static>() -> mpsc::Receiver<C> {
     let (sender, receiver) = mpsc::channel(COMMANDS);
     // A thread, since standard input cannot be read without one, and reading it cannot be cancelled.
     std::thread::spawn(move || {

@@ -1,37 +1,41 @@
-//! How long a packet takes over a link, measured before a case relies on it.
+//! Sockets in namespaces, and the delay of a link, measured before a case relies on it.
 
 use std::{
     io,
-    net::{IpAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
 use super::{fault::Fault, netns::Netns};
 
-/// A machine that is out of breath adds to a delay: one round trip that is near it will do.
+/// A busy machine adds to a delay: one round trip that is near it will do.
 const TRIES: usize = 20;
 const NEAR: Duration = Duration::from_millis(10);
 /// For an answer. No link of a case has a delay near this.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sends packets from one namespace to an address in another one, and back. Each way takes `way`.
-pub(super) async fn verify(from: &Netns, to: &Netns, addr: IpAddr, way: Duration) -> Result<(), Fault> {
+pub async fn verify(from: &Netns, to: &Netns, addr: IpAddr, way: Duration) -> Result<(), Fault> {
     let (from, to) = (from.clone(), to.clone());
     let measured = tokio::task::spawn_blocking(move || {
-        let near = bind(&from, if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
-        let far = bind(&to, if addr.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
-        let port = far.local_addr()?.port();
+        let near = bind(&from, addr.is_ipv4(), 0, PATIENCE)?;
+        let far = bind(&to, addr.is_ipv4(), 0, PATIENCE)?;
+        let port = far.local_addr().map_err(fault)?.port();
         let mut trips = Vec::new();
         while trips.len() < TRIES && !trips.last().is_some_and(|trip| is_near(*trip, way)) {
-            trips.push(trip(&near, &far, (addr, port))?);
+            trips.push(trip(&near, &far, (addr, port)).map_err(fault)?);
         }
-        io::Result::Ok(trips)
+        Ok::<_, Fault>(trips)
     });
     let trips = measured.await.map_err(|error| Fault::lab("a probe", error))?;
-    judge(&trips.map_err(|error| Fault::lab("a probe of a router's link", error))?, way).map_err(Fault::Lab)
+    judge(&trips?, way).map_err(Fault::Lab)
 }
 
-/// There and back.
+pub fn fault(error: io::Error) -> Fault {
+    Fault::lab("a probe", error)
+}
+
+/// The times there and back.
 type Trip = [Duration; 2];
 
 fn is_near(trip: Trip, way: Duration) -> bool {
@@ -48,10 +52,11 @@ fn judge(trips: &[Trip], way: Duration) -> Result<(), String> {
     Err(format!("packets take {trips:?}, there and back, over a link of {way:?}"))
 }
 
-fn bind(netns: &Netns, addr: &str) -> io::Result<UdpSocket> {
-    let bound = netns.inside(|| UdpSocket::bind(addr));
-    let socket = bound.map_err(|fault| io::Error::other(fault.to_string()))??;
-    socket.set_read_timeout(Some(PATIENCE))?;
+/// A socket in a namespace, on every address of a family.
+pub fn bind(netns: &Netns, v4: bool, port: u16, patience: Duration) -> Result<UdpSocket, Fault> {
+    let any: IpAddr = if v4 { [0; 4].into() } else { [0; 16].into() };
+    let socket = netns.inside(|| UdpSocket::bind((any, port)))?.map_err(fault)?;
+    socket.set_read_timeout(Some(patience)).map_err(fault)?;
     Ok(socket)
 }
 
@@ -67,8 +72,8 @@ fn trip(near: &UdpSocket, far: &UdpSocket, to: (IpAddr, u16)) -> io::Result<Trip
     Ok([there, left.elapsed()])
 }
 
-/// A child of the lab that ends may interrupt any of its threads.
-fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, std::net::SocketAddr)> {
+/// Receives a packet. The end of a child of the lab may interrupt any thread.
+pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     loop {
         match socket.recv_from(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

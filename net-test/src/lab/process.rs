@@ -1,66 +1,48 @@
 //! This program in a namespace, playing one of its hidden parts.
 
-use std::{env, time::Duration};
+use std::{env, fmt::Debug, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 use super::{fault::Fault, netns::Netns};
 use crate::child::{Broken, Child};
 
-/// How long a part may take to end when it was told to: it shuts down its endpoint, which has 3 s for that.
-const END: Duration = Duration::from_secs(8);
+/// The time for the end of a part: it shuts down its endpoint, which has 3 s.
+pub const END: Duration = Duration::from_secs(8);
 
-/// A process in a namespace. Dropped, it is killed.
-#[derive(Debug)]
-pub(super) struct Process<Said>(Child<Said>);
+/// Starts `part` of this program in a namespace, with `config` in its arguments.
+pub fn start<S>(netns: &Netns, name: &str, part: &str, config: &impl Serialize) -> Result<Child<S>, Fault>
+where
+    S: DeserializeOwned + Send + 'static,
+{
+    let config = serde_json::to_string(config).map_err(|error| Fault::lab(name, error))?;
+    spawn(netns, name, &[part, &config])
+}
 
-impl<Said: DeserializeOwned + Send + 'static> Process<Said> {
-    /// Starts this program anew in a namespace, as `part`, with `config` in its arguments.
-    pub(super) fn start(netns: &Netns, name: &str, part: &str, config: &impl Serialize) -> Result<Self, Fault> {
-        let config = serde_json::to_string(config).map_err(|error| Fault::lab(name, error))?;
-        Self::spawn(netns, name, &[part, &config])
-    }
+pub fn spawn<S>(netns: &Netns, name: &str, args: &[&str]) -> Result<Child<S>, Fault>
+where
+    S: DeserializeOwned + Send + 'static,
+{
+    let program = env::current_exe().map_err(|error| Fault::lab(name, error))?;
+    let mut command = Command::new("nsenter");
+    command.arg(netns.enter_option()).arg(program).args(args);
+    Ok(Child::start(name, &mut command)?)
+}
 
-    /// Starts one of the programs for people in a namespace.
-    pub(super) fn program(netns: &Netns, part: &str, args: &[&str]) -> Result<Self, Fault> {
-        Self::spawn(netns, part, &[&[part], args].concat())
-    }
-
-    fn spawn(netns: &Netns, name: &str, args: &[&str]) -> Result<Self, Fault> {
-        let program = env::current_exe().map_err(|error| Fault::lab(name, error))?;
-        let mut command = Command::new("nsenter");
-        command.arg(netns.enter_option()).arg(program).args(args);
-        Ok(Self(Child::start(name, &mut command)?))
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    pub(super) async fn tell(&mut self, command: &impl Serialize) -> Result<(), Fault> {
-        Ok(self.0.tell(command).await?)
-    }
-
-    /// What it says next. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Said, Fault> {
-        Ok(self.0.next().await?)
-    }
-
-    /// What it has said by now and was not looked at.
-    pub(super) fn said_already(&mut self) -> Option<Said> {
-        self.0.said_already()
-    }
-
-    /// Kills it, as a machine does that is switched off.
-    pub(super) async fn kill(self) -> Result<(), Fault> {
-        Ok(self.0.kill().await?)
-    }
-
-    /// Tells it to end, and waits until it has.
-    pub(super) async fn end(self) -> Result<(), Fault> {
-        Ok(self.0.end(END).await?)
-    }
+/// Waits for the next line of a part, which has to be the `wanted` one.
+pub async fn answer<S, T>(
+    child: &mut Child<S>,
+    what: &str,
+    within: Duration,
+    wanted: impl FnOnce(&S) -> Option<T>,
+) -> Result<T, Fault>
+where
+    S: Debug + DeserializeOwned + Send + 'static,
+{
+    let late = |_| Fault::Late { what: what.to_owned(), after: within };
+    let said = timeout(within, child.next()).await.map_err(late)??;
+    wanted(&said).ok_or_else(|| Fault::Lab(format!("{} says {said:?}", child.name())))
 }
 
 impl From<Broken> for Fault {

@@ -1,4 +1,4 @@
-//! What the small internet has in the middle: a relay with TLS and QUIC address discovery, and an iroh-dns-server.
+//! The middle of the small internet: a relay with TLS and QUIC address discovery, and an iroh-dns-server.
 //!
 //! Both run in one process in a namespace of its own (`lab serve`), so that they can be killed and started again. The
 //! relay's certificate comes from the lab, which gives it to the peers as a root.
@@ -15,15 +15,15 @@ use iroh_relay::server::{CertConfig, QuicConfig, RelayConfig, Server, ServerConf
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
-use tokio::time::timeout;
 
 use super::{
     fault::Fault,
     parts,
     peer::Reach,
-    process::Process,
+    process,
     world::{Machine, SERVICES_V4, SERVICES_V6},
 };
+use crate::child::Child;
 
 /// The relay's name, and the origin under which peers are looked up.
 const NAME: &str = "lab.test";
@@ -33,12 +33,11 @@ const DNS: u16 = 53;
 const PKARR: u16 = 8080;
 /// A relay is up in some milliseconds.
 const UP: Duration = Duration::from_secs(10);
-/// Keys that the relay remembers to have verified. The default takes 56 MB.
+/// Verified keys in the relay's cache. The default takes 56 MB.
 const KEYS: usize = 1024;
 
-/// What `lab serve` is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Config {
+pub struct Config {
     /// The certificate and its key, as DER.
     certificate: Vec<u8>,
     key: Vec<u8>,
@@ -48,28 +47,25 @@ pub(super) struct Config {
     v6: Option<Ipv6Addr>,
 }
 
-/// What it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "said", rename_all = "snake_case")]
-pub(super) enum Said {
+pub enum Said {
     /// Everything is bound.
     Serving,
-    /// What the relay has counted: bytes that it sent to clients, and got from them for others.
-    Counters { sent: u64, received: u64 },
+    /// Bytes that the relay has sent to clients.
+    Sent(u64),
 }
 
-/// The services of one world. Dropped, they are killed.
+/// Killed when dropped.
 #[derive(Debug)]
-pub(super) struct Services {
-    pub(super) machine: Machine,
+pub struct Services {
+    pub machine: Machine,
     config: Config,
-    process: Option<Process<Said>>,
+    process: Option<Child<Said>>,
     _dir: TempDir,
 }
 
 impl Services {
-    /// Ready to be started.
-    pub(super) fn new(machine: Machine) -> Result<Self, Fault> {
+    pub fn new(machine: Machine) -> Result<Self, Fault> {
         let names = [NAME.to_owned(), SERVICES_V4.to_string(), SERVICES_V6.to_string()];
         let made = rcgen::generate_simple_self_signed(names).map_err(|error| Fault::lab("no certificate", error))?;
         let dir = tempfile::Builder::new()
@@ -87,40 +83,35 @@ impl Services {
     }
 
     /// Starts them, for the first time or again, on the same addresses and with the same certificate.
-    pub(super) async fn start(&mut self) -> Result<(), Fault> {
-        let mut process = Process::start(&self.machine.netns, "the relay", parts::SERVE, &self.config)?;
-        match timeout(UP, process.next()).await {
-            Ok(Ok(Said::Serving)) => {}
-            Ok(Ok(other)) => return Err(Fault::Lab(format!("the relay says {other:?}"))),
-            Ok(Err(fault)) => return Err(fault),
-            Err(_) => return Err(Fault::Late { what: "a relay that is up".into(), after: UP }),
-        }
+    pub async fn start(&mut self) -> Result<(), Fault> {
+        let mut process = process::start(&self.machine.netns, "the relay", parts::SERVE, &self.config)?;
+        let serving = |said: &Said| matches!(said, Said::Serving).then_some(());
+        process::answer(&mut process, "a relay that is up", UP, serving).await?;
         self.process = Some(process);
         Ok(())
     }
 
     /// Kills them. Their counters are lost.
-    pub(super) async fn kill(&mut self) -> Result<(), Fault> {
+    pub async fn kill(&mut self) -> Result<(), Fault> {
         match self.process.take() {
-            Some(process) => process.kill().await,
+            Some(process) => Ok(process.kill().await?),
             None => Ok(()),
         }
     }
 
-    /// Bytes that the relay has sent to clients, since it was started, by its own count.
-    pub(super) async fn relayed(&mut self) -> Result<u64, Fault> {
+    /// Bytes that the relay has sent to clients since it was started.
+    pub async fn relayed(&mut self) -> Result<u64, Fault> {
         let Some(process) = &mut self.process else { return Ok(0) };
         process.tell(&"counters").await?;
-        match timeout(UP, process.next()).await {
-            Ok(Ok(Said::Counters { sent, .. })) => Ok(sent),
-            Ok(Ok(other)) => Err(Fault::Lab(format!("the relay says {other:?}"))),
-            Ok(Err(fault)) => Err(fault),
-            Err(_) => Err(Fault::Late { what: "the relay's counters".into(), after: UP }),
-        }
+        let sent = |said: &Said| match said {
+            Said::Sent(bytes) => Some(*bytes),
+            Said::Serving => None,
+        };
+        process::answer(process, "the relay's counters", UP, sent).await
     }
 
-    /// What peers of this family have to know.
-    pub(super) fn reach(&self, machine: &Machine) -> Reach {
+    /// The addresses and names that a peer on this machine has to know.
+    pub fn reach(&self, machine: &Machine) -> Reach {
         let addr = if machine.v4.is_none() && machine.v6.is_some() {
             IpAddr::V6(SERVICES_V6)
         } else if self.machine.v4.is_some() {
@@ -138,7 +129,7 @@ impl Services {
 }
 
 /// `lab serve`: until the input ends.
-pub(super) async fn serve(config: Config) -> Result<(), Fault> {
+pub async fn serve(config: Config) -> Result<(), Fault> {
     let any = if config.v6.is_some() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -180,8 +171,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Fault> {
     let mut commands = parts::commands::<String>();
     // There is one command.
     while commands.recv().await.is_some() {
-        let metrics = &server.metrics().server;
-        parts::say(&Said::Counters { sent: metrics.bytes_sent.get(), received: metrics.bytes_recv.get() });
+        parts::say(&Said::Sent(server.metrics().server.bytes_sent.get()));
     }
     // Nobody is served any more.
     let _ = server.shutdown().await;

@@ -1,4 +1,4 @@
-//! What most cases have in common: a world with services, two peers, and a conversation between them.
+//! The common parts of most cases: a world with services, two peers, and a conversation between them.
 
 use std::time::Duration;
 
@@ -16,36 +16,37 @@ use super::{
 };
 use crate::output::now_ns;
 
-/// How long the relay may take to know a peer: a round trip for each of DNS, TCP, TLS and HTTP, and iroh's probe of relays,
+/// The time until the relay knows a peer: a round trip for each of DNS, TCP, TLS and HTTP, and iroh's probe of relays,
 /// which takes up to 3 s where one of its protocols gets no answer.
-pub(super) const ONLINE: Duration = Duration::from_secs(10);
-/// How long a conversation may take to begin, and to end once it is told to.
-pub(super) const BEGIN: Duration = Duration::from_secs(15);
-pub(super) const END: Duration = Duration::from_secs(15);
-/// How long two peers may look for a direct path where there is one, before the case is given up.
-pub(super) const DIRECT: Duration = Duration::from_secs(5);
-/// How often is looked whether something has come about.
+pub const ONLINE: Duration = Duration::from_secs(10);
+/// For the beginning and the end of a conversation.
+pub const BEGIN: Duration = Duration::from_secs(15);
+pub const END: Duration = Duration::from_secs(15);
+/// For finding a direct path where there is one.
+pub const DIRECT: Duration = Duration::from_secs(5);
+/// The time for which data moves on a direct path, at 0.5 MB/s.
+pub const WHILE: Duration = Duration::from_secs(3);
+/// Between two looks at what has arrived.
 const LOOK: Duration = Duration::from_millis(10);
-/// What may arrive directly where no direct path can be: the packets that look for one.
+/// Bytes that may arrive directly where no direct path can be: packets that look for a path.
 const PROBES: u64 = 64_000;
-/// What of the data is to have come over the relay first, where only the relay is known: a piece of the transfer.
+/// Bytes that have to come over the relay first, where only the relay is known: a piece of the transfer.
 const FIRST: u64 = 16_000;
 
-/// A world with services that run.
-pub(super) struct Stage {
-    pub(super) world: World,
-    pub(super) services: Services,
+pub struct Stage {
+    pub world: World,
+    pub services: Services,
 }
 
 impl Stage {
-    pub(super) async fn new(family: Family) -> Result<Self, Fault> {
+    pub async fn new(family: Family) -> Result<Self, Fault> {
         let mut stage = Self::without_services(family).await?;
         stage.services.start().await?;
         Ok(stage)
     }
 
-    /// The services' machine is there, and they are to be started.
-    pub(super) async fn without_services(family: Family) -> Result<Self, Fault> {
+    /// The services have a machine, and are not started.
+    pub async fn without_services(family: Family) -> Result<Self, Fault> {
         let mut world = World::new(family).await?;
         let machine = world.services().await?;
         let services = Services::new(machine)?;
@@ -53,40 +54,39 @@ impl Stage {
     }
 
     /// A machine behind a router of its own.
-    pub(super) async fn home(&mut self, name: &str, nat: Nat) -> Result<(Router, Machine), Fault> {
+    pub async fn home(&mut self, name: &str, nat: Nat) -> Result<(Router, Machine), Fault> {
         self.home_with(name, nat, Family::V4).await
     }
 
-    pub(super) async fn home_with(&mut self, name: &str, nat: Nat, family: Family) -> Result<(Router, Machine), Fault> {
+    pub async fn home_with(&mut self, name: &str, nat: Nat, family: Family) -> Result<(Router, Machine), Fault> {
         let mut router = self.world.router(nat, family).await?;
         let machine = self.world.host(&mut router, name, family).await?;
         Ok((router, machine))
     }
 
     /// A peer that finds others by the services.
-    pub(super) async fn peer(&self, name: &str, machine: &Machine) -> Result<Actor, Fault> {
+    pub async fn peer(&self, name: &str, machine: &Machine) -> Result<Actor, Fault> {
         self.peer_with(name, machine, None).await
     }
 
-    /// The same, with a key of its own.
-    pub(super) async fn peer_with(&self, name: &str, machine: &Machine, key: Option<[u8; 32]>) -> Result<Actor, Fault> {
+    pub async fn peer_with(&self, name: &str, machine: &Machine, key: Option<[u8; 32]>) -> Result<Actor, Fault> {
         let config = Config { key, reach: self.services.reach(machine), mdns: false };
         Actor::start(name, machine, &config).await
     }
 
-    /// A peer that looks around on its local network, and knows nothing else.
-    pub(super) async fn local_peer(name: &str, machine: &Machine) -> Result<Actor, Fault> {
+    /// A peer that knows nothing but its local network.
+    pub async fn local_peer(name: &str, machine: &Machine) -> Result<Actor, Fault> {
         let config = Config { key: None, reach: Reach::default(), mdns: true };
         Actor::start(name, machine, &config).await
     }
 
     /// Two peers that the relay knows, and a conversation between them: the first knows the other's key and relay.
-    pub(super) async fn talk(&mut self, a: &Machine, b: &Machine) -> Result<Talk, Fault> {
+    pub async fn talk(&mut self, a: &Machine, b: &Machine) -> Result<Talk, Fault> {
         self.talk_with(a, b, None).await
     }
 
-    /// The same. `moved` picks packets that are counted by themselves.
-    pub(super) async fn talk_with(&mut self, a: &Machine, b: &Machine, moved: Option<&str>) -> Result<Talk, Fault> {
+    /// `moved` picks packets that are counted by themselves.
+    pub async fn talk_with(&mut self, a: &Machine, b: &Machine, moved: Option<&str>) -> Result<Talk, Fault> {
         let (a, mut b) = (self.peer("a", a).await?, self.peer("b", b).await?);
         let ticket = b.online(ONLINE).await?;
         let mut talk = Talk::new(self, a, b, moved).await?;
@@ -95,31 +95,31 @@ impl Stage {
     }
 }
 
-/// A conversation under way, and what arrives at the machine that did not begin it.
-pub(super) struct Talk {
-    pub(super) a: Actor,
-    pub(super) b: Actor,
-    pub(super) began_ns: u64,
+/// A conversation, and the traffic at the machine that did not begin it.
+pub struct Talk {
+    pub a: Actor,
+    pub b: Actor,
+    pub began_ns: u64,
     watch: Watch,
-    /// Since when data is expected to go directly.
+    /// The time since which data has to go directly.
     direct_ns: Option<u64>,
-    /// What the relay had sent before, since it was started.
+    /// Bytes that the relay had sent before.
     relayed_before: u64,
-    /// What relays have sent that were killed since.
+    /// Bytes that relays had sent that were killed since.
     relayed_by_dead: u64,
 }
 
 impl Talk {
-    /// Two peers that have not spoken. What arrives counts from now on.
-    pub(super) async fn new(stage: &mut Stage, a: Actor, b: Actor, moved: Option<&str>) -> Result<Self, Fault> {
+    /// Two peers that have not spoken. Traffic counts from now on.
+    pub async fn new(stage: &mut Stage, a: Actor, b: Actor, moved: Option<&str>) -> Result<Self, Fault> {
         let watch = Watch::start(&b.machine, &stage.services.machine.addrs(), moved).await?;
         let relayed_before = stage.services.relayed().await?;
         let (began_ns, direct_ns) = (now_ns(), None);
         Ok(Self { a, b, began_ns, watch, direct_ns, relayed_before, relayed_by_dead: 0 })
     }
 
-    /// Asks the peer until it answers, with which the conversation begins.
-    pub(super) async fn ask(&mut self, peer: &str, within: Duration, figures: &mut Figures) -> Result<u64, Fault> {
+    /// Asks the peer until it answers. The conversation begins with that.
+    pub async fn ask(&mut self, peer: &str, within: Duration, figures: &mut Figures) -> Result<u64, Fault> {
         self.began_ns = now_ns();
         let (tries, answered) = self.a.ask(peer, within).await?;
         figures.tries = Some(tries);
@@ -127,8 +127,8 @@ impl Talk {
         Ok(answered)
     }
 
-    /// Tells `a` to talk to `peer`, and waits until data has gone to and fro.
-    pub(super) async fn begin(&mut self, peer: &str) -> Result<(), Fault> {
+    /// Waits until data has gone both ways.
+    pub async fn begin(&mut self, peer: &str) -> Result<(), Fault> {
         let told_ns = now_ns();
         self.a.tell(&Command::Talk { peer: peer.to_owned() }).await?;
         let first = |said: &Said| match said {
@@ -138,18 +138,17 @@ impl Talk {
         self.a.wait("a first byte", BEGIN, first).await
     }
 
-    /// Ends the conversation, and lets the connection be. The next one is begun as the first was.
-    pub(super) async fn pause(&mut self) -> Result<(), Fault> {
+    /// Ends the conversation, and keeps the connection.
+    pub async fn pause(&mut self) -> Result<(), Fault> {
         verify(&self.a.stop(END).await?)
     }
 
-    /// Looks at what has arrived by now.
-    pub(super) fn look<T>(&self, at: impl FnOnce(&Traffic) -> T) -> T {
+    pub fn look<T>(&self, at: impl FnOnce(&Traffic) -> T) -> T {
         self.watch.look(at)
     }
 
-    /// Waits until data takes this way, after `since_ns`; returns since when.
-    pub(super) async fn way(&mut self, way: Way, since_ns: u64, within: Duration) -> Result<u64, Fault> {
+    /// Waits until data takes this way after `since_ns`, and returns the time of that.
+    pub async fn way(&mut self, way: Way, since_ns: u64, within: Duration) -> Result<u64, Fault> {
         let until = Instant::now() + within;
         loop {
             self.a.log()?;
@@ -167,41 +166,51 @@ impl Talk {
     }
 
     /// Data takes a direct path, now or soon.
-    pub(super) async fn direct(&mut self) -> Result<(), Fault> {
+    pub async fn direct(&mut self) -> Result<(), Fault> {
         self.way(Way::Direct, self.began_ns, DIRECT).await.map(drop)
     }
 
+    /// Waits for a direct path, and lets data move on it.
+    pub async fn settle(&mut self) -> Result<(), Fault> {
+        self.direct().await?;
+        self.go_on(WHILE).await
+    }
+
+    /// [`Talk::settle`] and [`Talk::end`].
+    pub async fn end_direct(mut self, stage: &mut Stage, figures: &mut Figures) -> Result<(), Fault> {
+        self.settle().await?;
+        self.end(stage, figures, Way::Direct).await
+    }
+
     /// Data has come over the relay before it came directly.
-    pub(super) fn started_relayed(&self) -> Result<(), Fault> {
+    pub fn started_relayed(&self) -> Result<(), Fault> {
         let first = self.relayed_first();
         ensure(first.is_some_and(|bytes| bytes >= FIRST), || {
             format!("before data came directly {} bytes had come over the relay", first.unwrap_or_default())
         })
     }
 
-    /// What had come over the relay when data began to come directly.
-    pub(super) fn relayed_first(&self) -> Option<u64> {
+    /// Bytes that had come over the relay when data began to come directly.
+    pub fn relayed_first(&self) -> Option<u64> {
         self.look(|traffic| {
             let direct = traffic.at(traffic.took(Way::Direct, self.began_ns)?);
             Some(direct.since(traffic.at(self.began_ns)).relayed)
         })
     }
 
-    /// Lets the conversation go on, and sees that it does.
-    pub(super) async fn go_on(&mut self, lasting: Duration) -> Result<(), Fault> {
+    /// Fails if the conversation breaks meanwhile.
+    pub async fn go_on(&mut self, lasting: Duration) -> Result<(), Fault> {
         sleep(lasting).await;
         self.a.log().map(drop)
     }
 
-    /// How often data has changed its way since then.
-    pub(super) fn changes(&self, since_ns: u64) -> usize {
+    pub fn changes(&self, since_ns: u64) -> usize {
         self.look(|traffic| traffic.changes(since_ns))
     }
 
-    /// Ends the conversation: what was sent is what arrived, every request was answered, and data went the way that it was
-    /// to go.
-    pub(super) async fn end(mut self, stage: &mut Stage, figures: &mut Figures, way: Way) -> Result<(), Fault> {
-        // Counted before the end, so that what is counted was part of the conversation.
+    /// Ends the conversation, and checks that data arrived unchanged, that every request was answered, and which way data took.
+    pub async fn end(mut self, stage: &mut Stage, figures: &mut Figures, way: Way) -> Result<(), Fault> {
+        // Counted before the end, so that all of it was part of the conversation.
         let relayed = self.relayed(stage).await?;
         let (all, rest, now, took) = self.look(|traffic| {
             let rest = self.direct_ns.map(|direct_ns| traffic.since(direct_ns));
@@ -247,14 +256,14 @@ impl Talk {
         self.b.end().await
     }
 
-    /// Kills the relay, whose count is kept.
-    pub(super) async fn kill_relay(&mut self, stage: &mut Stage) -> Result<(), Fault> {
+    /// Kills the relay, and keeps its count.
+    pub async fn kill_relay(&mut self, stage: &mut Stage) -> Result<(), Fault> {
         self.relayed_by_dead = self.relayed(stage).await?;
         self.relayed_before = 0;
         stage.services.kill().await
     }
 
-    /// What the relay has sent in this conversation.
+    /// Bytes that the relay has sent in this conversation.
     async fn relayed(&self, stage: &mut Stage) -> Result<u64, Fault> {
         let now = stage.services.relayed().await?;
         Ok(self.relayed_by_dead + now.saturating_sub(self.relayed_before))

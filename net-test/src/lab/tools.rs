@@ -1,16 +1,16 @@
-//! The programs that the lab runs: `ip`, `nft` and those of util-linux.
+//! The programs that the lab runs.
 
 use std::{process::Stdio, time::Duration};
 
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-use super::fault::Fault;
+use super::{fault::Fault, netns::Netns};
 
-/// Each takes milliseconds; on a machine that is out of breath, a second.
+/// Each takes milliseconds, or a second on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs a program, with `input` on its standard input, and returns what it prints.
-pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<String, Fault> {
+/// Returns the standard output.
+pub async fn run(program: &str, args: &[&str], input: &str) -> Result<String, Fault> {
     let what = || format!("{program} {}", args.join(" "));
     let mut child = Command::new(program)
         .args(args)
@@ -41,15 +41,15 @@ pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<Str
 }
 
 /// Lines for `ip -batch`, here or in a namespace.
-pub(super) async fn ip(namespace: Option<&str>, lines: &str) -> Result<(), Fault> {
-    let args: &[&str] = match namespace {
-        Some(name) => &["-n", name, "-batch", "-"],
+pub async fn ip(netns: Option<&Netns>, lines: &str) -> Result<(), Fault> {
+    let args: &[&str] = match netns {
+        Some(netns) => &["-n", netns.name(), "-batch", "-"],
         None => &["-batch", "-"],
     };
     run("ip", args, lines).await.map(drop)
 }
 
 /// Rules for `nft -f`, in a namespace.
-pub(super) async fn nft(namespace: &str, rules: &str) -> Result<(), Fault> {
-    run("nsenter", &[&format!("--net=/run/netns/{namespace}"), "nft", "-f", "-"], rules).await.map(drop)
+pub async fn nft(netns: &Netns, rules: &str) -> Result<(), Fault> {
+    run("nsenter", &[&netns.enter_option(), "nft", "-f", "-"], rules).await.map(drop)
 }

@@ -22,26 +22,26 @@ const DATA: u64 = 4_000;
 
 /// The way that data takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub enum Way {
     Relayed,
     Direct,
 }
 
 /// Bytes that have arrived by then, by their source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sample {
-    pub(super) at_ns: u64,
+pub struct Sample {
+    pub at_ns: u64,
     /// From the relay.
-    pub(super) relayed: u64,
+    pub relayed: u64,
     /// By UDP from others.
-    pub(super) direct: u64,
+    pub direct: u64,
     /// Of those, from the source that the case is about.
-    pub(super) moved: u64,
+    pub moved: u64,
 }
 
 impl Sample {
     /// What has come since `earlier`.
-    pub(super) fn since(self, earlier: Self) -> Self {
+    pub fn since(self, earlier: Self) -> Self {
         Self {
             at_ns: self.at_ns,
             relayed: self.relayed.saturating_sub(earlier.relayed),
@@ -71,45 +71,45 @@ impl Sample {
 
 /// The samples of a case.
 #[derive(Debug, Default)]
-pub(super) struct Traffic(Vec<Sample>);
+pub struct Traffic(Vec<Sample>);
 
 impl Traffic {
-    pub(super) fn push(&mut self, sample: Sample) {
+    pub fn push(&mut self, sample: Sample) {
         self.0.push(sample);
     }
 
-    pub(super) fn last(&self) -> Sample {
+    pub fn last(&self) -> Sample {
         self.0.last().copied().unwrap_or_default()
     }
 
     /// What had arrived at that time.
-    pub(super) fn at(&self, at_ns: u64) -> Sample {
+    pub fn at(&self, at_ns: u64) -> Sample {
         self.0[..self.0.partition_point(|sample| sample.at_ns <= at_ns)].last().copied().unwrap_or_default()
     }
 
     /// What has arrived since then.
-    pub(super) fn since(&self, at_ns: u64) -> Sample {
+    pub fn since(&self, at_ns: u64) -> Sample {
         self.last().since(self.at(at_ns))
     }
 
     /// When data has begun to take this way, at `since_ns` or later.
-    pub(super) fn took(&self, way: Way, since_ns: u64) -> Option<u64> {
+    pub fn took(&self, way: Way, since_ns: u64) -> Option<u64> {
         self.windows(since_ns).find(|window| window.way() == Some(way)).and_then(Window::began)
     }
 
     /// When data has begun to arrive from the source that the case is about.
-    pub(super) fn moved(&self) -> Option<u64> {
+    pub fn moved(&self) -> Option<u64> {
         self.0.iter().find(|sample| sample.moved >= DATA).map(|sample| sample.at_ns)
     }
 
     /// The way of data in the last moments.
-    pub(super) fn now(&self) -> Option<Way> {
+    pub fn now(&self) -> Option<Way> {
         let last = self.last();
         self.since(last.at_ns.saturating_sub(WINDOW_NS)).way()
     }
 
     /// How often data has changed its way since then.
-    pub(super) fn changes(&self, since_ns: u64) -> usize {
+    pub fn changes(&self, since_ns: u64) -> usize {
         let mut ways: Vec<_> = self.windows(since_ns).filter_map(|window| window.way()).collect();
         ways.dedup();
         ways.len().saturating_sub(1)
@@ -142,19 +142,15 @@ impl Window<'_> {
 
 /// Reads the counters of a machine until it is dropped.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub struct Watch {
     traffic: Arc<Mutex<Traffic>>,
     _reading: AbortOnDropHandle<()>,
 }
 
 impl Watch {
     /// Counts what arrives there. `moved` picks a source, as `nft` does.
-    pub(super) async fn start(
-        machine: &Machine,
-        services: &[std::net::IpAddr],
-        moved: Option<&str>,
-    ) -> Result<Self, Fault> {
-        tools::nft(machine.netns.name(), &nat::count(services, moved)).await?;
+    pub async fn start(machine: &Machine, services: &[std::net::IpAddr], moved: Option<&str>) -> Result<Self, Fault> {
+        tools::nft(&machine.netns, &nat::count(services, moved)).await?;
         let counters = Counters::open(&machine.netns)?;
         let traffic = Arc::new(Mutex::new(Traffic(vec![sample(&counters)?])));
         let reading = Arc::clone(&traffic);
@@ -172,7 +168,7 @@ impl Watch {
     }
 
     /// Looks at what has arrived by now.
-    pub(super) fn look<T>(&self, at: impl FnOnce(&Traffic) -> T) -> T {
+    pub fn look<T>(&self, at: impl FnOnce(&Traffic) -> T) -> T {
         at(&lock(&self.traffic))
     }
 }

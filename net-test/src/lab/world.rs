@@ -33,61 +33,56 @@ use super::{
 };
 
 /// From a router to the internet, one way: two homes are 120 ms apart, and each 60 ms from the relay, there and back.
-pub(super) const WAN: Duration = Duration::from_millis(30);
+pub const WAN: Duration = Duration::from_millis(30);
 
 /// The services' addresses: the relay, the DNS server.
-pub(super) const SERVICES_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-/// See [`SERVICES_V4`].
-pub(super) const SERVICES_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+pub const SERVICES_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+pub const SERVICES_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 
 /// Which kinds of addresses a machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub enum Family {
     V4,
     V6,
     Dual,
 }
 
 impl Family {
-    pub(super) fn v4(self) -> bool {
+    pub fn v4(self) -> bool {
         self != Self::V6
     }
 
-    pub(super) fn v6(self) -> bool {
+    pub fn v6(self) -> bool {
         self != Self::V4
     }
 }
 
-/// One machine.
 #[derive(Debug, Clone)]
-pub(super) struct Machine {
-    pub(super) netns: Netns,
-    pub(super) v4: Option<Ipv4Addr>,
-    pub(super) v6: Option<Ipv6Addr>,
-    /// The way out: a cable's end.
-    pub(super) uplink: &'static str,
-    /// Where that leads.
+pub struct Machine {
+    pub netns: Netns,
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+    /// The interface at the end of its cable.
+    pub uplink: &'static str,
     gateway_v4: Option<Ipv4Addr>,
     gateway_v6: Option<Ipv6Addr>,
-    /// Whether others of its network are reached by the gateway alone.
+    /// Others of its network are reached by the gateway alone.
     isolated: bool,
 }
 
-/// One router.
 #[derive(Debug, Clone)]
-pub(super) struct Router {
-    /// Its side towards the internet.
-    pub(super) wan: Machine,
-    pub(super) nat: Nat,
+pub struct Router {
+    /// The side towards the internet.
+    pub wan: Machine,
+    pub nat: Nat,
     number: u8,
-    /// The first three numbers of its inside.
+    /// The first three numbers of the addresses inside.
     inside: [u8; 3],
     hosts: u8,
 }
 
-/// See the module.
 #[derive(Debug)]
-pub(super) struct World {
+pub struct World {
     prefix: String,
     family: Family,
     routers: u8,
@@ -99,8 +94,8 @@ pub(super) struct World {
 }
 
 impl World {
-    /// An internet with nobody in it. `family` is what it carries.
-    pub(super) async fn new(family: Family) -> Result<Self, Fault> {
+    /// An internet without machines, for packets of `family`.
+    pub async fn new(family: Family) -> Result<Self, Fault> {
         // One process at a time sees these names: its /run is its own.
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("w{}", WORLDS.fetch_add(1, Relaxed));
@@ -115,61 +110,56 @@ impl World {
         if family.v6() {
             lines.push_str("addr add 2001:db8::1/64 dev hub nodad\n");
         }
-        tools::ip(Some(inet.name()), &lines).await?;
+        tools::ip(Some(&inet), &lines).await?;
         Ok(world)
     }
 
-    /// The machine of the services.
-    pub(super) async fn services(&mut self) -> Result<Machine, Fault> {
+    pub async fn services(&mut self) -> Result<Machine, Fault> {
         self.on_the_internet("srv", 2, self.family).await
     }
 
-    /// A machine with a public address.
-    pub(super) async fn public(&mut self, name: &str, family: Family) -> Result<Machine, Fault> {
+    pub async fn public(&mut self, name: &str, family: Family) -> Result<Machine, Fault> {
         self.publics += 1;
         self.on_the_internet(name, 100 + self.publics, family).await
     }
 
-    /// A router with a public address.
-    pub(super) async fn router(&mut self, nat: Nat, family: Family) -> Result<Router, Fault> {
+    pub async fn router(&mut self, nat: Nat, family: Family) -> Result<Router, Fault> {
         self.distant_router(nat, family, WAN).await
     }
 
-    /// A router that is so far away from the internet.
-    pub(super) async fn distant_router(&mut self, nat: Nat, family: Family, way: Duration) -> Result<Router, Fault> {
+    /// `way`: the delay to the internet.
+    pub async fn distant_router(&mut self, nat: Nat, family: Family, way: Duration) -> Result<Router, Fault> {
         self.routers += 1;
         let number = self.routers;
         let wan = self.across(number, family, way).await?;
         if family.v6() {
             let route = format!("route add {}/64 dev r{number}\n", inside_v6(number, 0));
-            tools::ip(Some(self.inet.name()), &route).await?;
+            tools::ip(Some(&self.inet), &route).await?;
         }
-        self.finish_router(Router { wan, nat, number, inside: [10, 0, number], hosts: 1 }).await
+        finish_router(Router { wan, nat, number, inside: [10, 0, number], hosts: 1 }).await
     }
 
     /// A router of a carrier: those behind it are routers, in 100.64.0.0/10 (RFC 6598). IPv4 alone.
-    pub(super) async fn carrier(&mut self, nat: Nat) -> Result<Router, Fault> {
+    pub async fn carrier(&mut self, nat: Nat) -> Result<Router, Fault> {
         self.routers += 1;
         let number = self.routers;
         let wan = self.across(number, Family::V4, WAN).await?;
-        self.finish_router(Router { wan, nat, number, inside: [100, 64, number], hosts: 1 }).await
+        finish_router(Router { wan, nat, number, inside: [100, 64, number], hosts: 1 }).await
     }
 
-    /// A router behind another one.
-    pub(super) async fn router_behind(&mut self, carrier: &mut Router, nat: Nat) -> Result<Router, Fault> {
+    pub async fn router_behind(&mut self, carrier: &mut Router, nat: Nat) -> Result<Router, Fault> {
         self.routers += 1;
         let number = self.routers;
         let wan = self.behind(carrier, &format!("r{number}"), "wan", Family::V4, true).await?;
-        self.finish_router(Router { wan, nat, number, inside: [10, 0, number], hosts: 1 }).await
+        finish_router(Router { wan, nat, number, inside: [10, 0, number], hosts: 1 }).await
     }
 
-    /// A machine behind a router.
-    pub(super) async fn host(&mut self, router: &mut Router, name: &str, family: Family) -> Result<Machine, Fault> {
+    pub async fn host(&mut self, router: &mut Router, name: &str, family: Family) -> Result<Machine, Fault> {
         self.behind(router, name, "eth0", family, false).await
     }
 
-    /// A machine behind a router, at the other end of a link of this shape, which was measured. IPv4 alone.
-    pub(super) async fn distant_host(
+    /// A machine behind a router, at the other end of a link that was measured. IPv4 alone.
+    pub async fn distant_host(
         &mut self,
         router: &mut Router,
         name: &str,
@@ -195,8 +185,8 @@ impl World {
         Ok((far, link))
     }
 
-    /// Two machines with a link of this shape between them and nothing else, before it was measured. IPv4 alone.
-    pub(super) async fn two_unverified(&mut self, shape: Shape, seed: u64) -> Result<(Machine, Machine, Link), Fault> {
+    /// Two machines with nothing but a link between them, which was not measured. IPv4 alone.
+    pub async fn two_unverified(&mut self, shape: Shape, seed: u64) -> Result<(Machine, Machine, Link), Fault> {
         let end = |netns, own, other| Machine {
             netns,
             v4: Some(Ipv4Addr::new(10, 99, 0, own)),
@@ -208,16 +198,15 @@ impl World {
         };
         let a = end(self.namespace("a", false).await?, 1, 2);
         let b = end(self.namespace("b", false).await?, 2, 1);
-        let plug = |machine: &Machine| Plug { netns: machine.netns.clone(), interface: machine.uplink.to_owned() };
-        let link = Link::start(&plug(&a), &plug(&b), shape, seed)?;
+        let link = Link::start(&a.plug(), &b.plug(), shape, seed)?;
         a.configure().await?;
         b.configure().await?;
         Ok((a, b, link))
     }
 
-    /// Takes a machine's cable out of its router, and plugs it into another one: a laptop that moves.
-    pub(super) async fn move_to(&mut self, machine: &mut Machine, router: &mut Router) -> Result<(), Fault> {
-        tools::ip(Some(machine.netns.name()), &format!("link del {}\n", machine.uplink)).await?;
+    /// Unplugs a machine from its router, and plugs it into another one: a laptop that moves.
+    pub async fn move_to(&mut self, machine: &mut Machine, router: &mut Router) -> Result<(), Fault> {
+        tools::ip(Some(&machine.netns), &format!("link del {}\n", machine.uplink)).await?;
         let family = match (machine.v4, machine.v6) {
             (Some(_), None) => Family::V4,
             (None, Some(_)) => Family::V6,
@@ -239,15 +228,14 @@ impl World {
     async fn across(&mut self, number: u8, family: Family, way: Duration) -> Result<Machine, Fault> {
         let netns = self.namespace(&format!("r{number}"), true).await?;
         let machine = public_machine(netns, "wan", 10 + number, family);
-        let far = Plug { netns: machine.netns.clone(), interface: machine.uplink.to_owned() };
         let near = Plug { netns: self.inet.clone(), interface: format!("r{number}") };
         let shape = Shape { delay: way, ..Shape::CABLE };
-        self.links.push(Link::start(&far, &near, shape, number.into())?);
+        self.links.push(Link::start(&machine.plug(), &near, shape, number.into())?);
         let mut lines = format!("link set r{number} up\n");
         for addr in machine.addrs() {
             let _ = writeln!(lines, "route add {addr} dev r{number}");
         }
-        tools::ip(Some(self.inet.name()), &lines).await?;
+        tools::ip(Some(&self.inet), &lines).await?;
         machine.configure().await?;
         for gateway in machine.gateways() {
             ping::verify(&machine.netns, &self.inet, gateway, way).await?;
@@ -296,23 +284,8 @@ impl World {
         let (port, uplink, name) = (format!("p{}", self.cables), machine.uplink, machine.netns.name());
         let pair = format!("link add {port} netns {} type veth peer name {uplink} netns {name}\n", at.name());
         tools::ip(None, &pair).await?;
-        tools::ip(Some(at.name()), &format!("link set {port} master {bridge} up\n")).await?;
+        tools::ip(Some(at), &format!("link set {port} master {bridge} up\n")).await?;
         machine.configure().await
-    }
-
-    async fn finish_router(&self, router: Router) -> Result<Router, Fault> {
-        let [a, b, c] = router.inside;
-        let mut lines = String::from("link add lan type bridge\nlink set lan up\n");
-        if router.wan.v4.is_some() {
-            let _ = writeln!(lines, "addr add {a}.{b}.{c}.1/24 dev lan");
-        }
-        if router.wan.v6.is_some() {
-            let _ = writeln!(lines, "addr add {}/64 dev lan nodad", inside_v6(router.number, 1));
-        }
-        let name = router.wan.netns.name();
-        tools::ip(Some(name), &lines).await?;
-        tools::nft(name, &router.nat.rules(router.wan.v4)).await?;
-        Ok(router)
     }
 
     async fn namespace(&mut self, name: &str, routes: bool) -> Result<Netns, Fault> {
@@ -323,15 +296,14 @@ impl World {
         Ok(netns)
     }
 
-    /// Everything that is still inside loses its network, as it does when a world is dropped; the namespaces go away with the
-    /// last process in them.
-    pub(super) async fn end(mut self) -> Result<(), Fault> {
+    /// Processes inside lose their network, as when a world is dropped; a namespace ends with its last process.
+    pub async fn end(mut self) -> Result<(), Fault> {
         let removed = tokio::task::spawn_blocking(move || self.remove()).await;
         removed.map_err(io::Error::from).flatten().map_err(|error| Fault::lab("a namespace cannot be removed", error))
     }
 
-    /// Of its namespaces.
-    pub(super) fn names(&self) -> Vec<String> {
+    /// The names of the namespaces.
+    pub fn names(&self) -> Vec<String> {
         self.netns.iter().map(|netns| netns.name().to_owned()).collect()
     }
 
@@ -343,27 +315,34 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // A world that is dropped by a fault, which says more than this would.
+        // The fault that drops a world says more than an error here.
         let _ = self.remove();
     }
 }
 
 impl Machine {
-    /// Its addresses, without their prefixes.
-    pub(super) fn addrs(&self) -> Vec<IpAddr> {
+    pub fn addrs(&self) -> Vec<IpAddr> {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6)).collect()
+    }
+
+    pub fn addr(&self) -> Result<Ipv4Addr, Fault> {
+        self.v4.ok_or_else(|| Fault::Lab(format!("{} has no address of IPv4", self.netns.name())))
+    }
+
+    fn plug(&self) -> Plug {
+        Plug { netns: self.netns.clone(), interface: self.uplink.to_owned() }
     }
 
     fn gateways(&self) -> Vec<IpAddr> {
         self.gateway_v4.map(IpAddr::V4).into_iter().chain(self.gateway_v6.map(IpAddr::V6)).collect()
     }
 
-    /// Takes the cable out, or puts it in again. What the kernel forgets then is given again.
-    pub(super) async fn set_link(&self, up: bool) -> Result<(), Fault> {
+    /// Unplugs the cable, or plugs it in again, and sets the addresses and routes that the kernel has forgotten.
+    pub async fn set_link(&self, up: bool) -> Result<(), Fault> {
         if up {
             self.configure().await
         } else {
-            tools::ip(Some(self.netns.name()), &format!("link set {} down\n", self.uplink)).await
+            tools::ip(Some(&self.netns), &format!("link set {} down\n", self.uplink)).await
         }
     }
 
@@ -378,23 +357,23 @@ impl Machine {
             let _ = writeln!(lines, "addr replace {addr}/{v6} dev {uplink} nodad");
             let _ = writeln!(lines, "route replace default via {gateway} dev {uplink} onlink");
         }
-        tools::ip(Some(self.netns.name()), &lines).await
+        tools::ip(Some(&self.netns), &lines).await
     }
 }
 
 impl Router {
     /// Drops all UDP to and from these addresses, without a word.
-    pub(super) async fn cut(&self, with: &[IpAddr]) -> Result<(), Fault> {
-        tools::nft(self.wan.netns.name(), &nat::cut(with)).await
+    pub async fn cut(&self, with: &[IpAddr]) -> Result<(), Fault> {
+        tools::nft(&self.wan.netns, &nat::cut(with)).await
     }
 
     /// Ends what [`Router::cut`] began.
-    pub(super) async fn heal(&self) -> Result<(), Fault> {
-        tools::nft(self.wan.netns.name(), nat::HEAL).await
+    pub async fn heal(&self) -> Result<(), Fault> {
+        tools::nft(&self.wan.netns, nat::HEAL).await
     }
 
-    /// Forgets a mapping, from now on, when no packet has used it for so long.
-    pub(super) fn forget_after(&self, idle: Duration) -> Result<(), Fault> {
+    /// From now on the router forgets a mapping that no packet has used for `idle`.
+    pub fn forget_after(&self, idle: Duration) -> Result<(), Fault> {
         let write = || {
             for name in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
                 fs::write(format!("/proc/sys/net/netfilter/{name}"), idle.as_secs().to_string())?;
@@ -406,12 +385,26 @@ impl Router {
     }
 
     /// Forgets all mappings, and maps one port to another one from now on.
-    pub(super) async fn rebind(&self, rebound: nat::Rebound) -> Result<(), Fault> {
-        tools::nft(self.wan.netns.name(), &self.nat.rebound(self.wan.v4, rebound)).await?;
-        // What was masqueraded through an interface is forgotten when that goes down.
+    pub async fn rebind(&self, rebound: nat::Rebound) -> Result<(), Fault> {
+        tools::nft(&self.wan.netns, &self.nat.rebound(self.wan.v4, rebound)).await?;
+        // The kernel forgets the mappings of an interface that goes down.
         self.wan.set_link(false).await?;
         self.wan.set_link(true).await
     }
+}
+
+async fn finish_router(router: Router) -> Result<Router, Fault> {
+    let [a, b, c] = router.inside;
+    let mut lines = String::from("link add lan type bridge\nlink set lan up\n");
+    if router.wan.v4.is_some() {
+        let _ = writeln!(lines, "addr add {a}.{b}.{c}.1/24 dev lan");
+    }
+    if router.wan.v6.is_some() {
+        let _ = writeln!(lines, "addr add {}/64 dev lan nodad", inside_v6(router.number, 1));
+    }
+    tools::ip(Some(&router.wan.netns), &lines).await?;
+    tools::nft(&router.wan.netns, &router.nat.rules(router.wan.v4)).await?;
+    Ok(router)
 }
 
 /// A link from a machine to a router, measured.
@@ -419,10 +412,9 @@ async fn join(far: &Machine, near: &Plug, shape: Shape, seed: u64) -> Result<Lin
     let (Some(addr), Some(gateway)) = (far.v4, far.gateway_v4) else {
         return Err(Fault::Lab("a link without addresses".into()));
     };
-    let plug = Plug { netns: far.netns.clone(), interface: far.uplink.to_owned() };
-    let link = Link::start(&plug, near, shape, seed)?;
+    let link = Link::start(&far.plug(), near, shape, seed)?;
     let lines = format!("addr add {gateway}/24 dev {0}\nlink set {0} up\n", near.interface);
-    tools::ip(Some(near.netns.name()), &lines).await?;
+    tools::ip(Some(&near.netns), &lines).await?;
     far.configure().await?;
     let down = probe::Way { from: near.netns.clone(), to: far.netns.clone(), addr };
     probe::verify(&down, &shape).await?;
@@ -430,10 +422,8 @@ async fn join(far: &Machine, near: &Plug, shape: Shape, seed: u64) -> Result<Lin
     Ok(link)
 }
 
-/// From one machine to another.
-pub(super) fn way(from: &Machine, to: &Machine) -> Result<probe::Way, Fault> {
-    let addr = to.v4.ok_or_else(|| Fault::Lab("a way without an address".into()))?;
-    Ok(probe::Way { from: from.netns.clone(), to: to.netns.clone(), addr })
+pub fn way(from: &Machine, to: &Machine) -> Result<probe::Way, Fault> {
+    Ok(probe::Way { from: from.netns.clone(), to: to.netns.clone(), addr: to.addr()? })
 }
 
 async fn create(netns: &Netns, routes: bool) -> Result<(), Fault> {
@@ -447,10 +437,10 @@ async fn create(netns: &Netns, routes: bool) -> Result<(), Fault> {
         if routes { set(&["ipv4/ip_forward", "ipv6/conf/all/forwarding"], "1") } else { Ok(()) }
     })?;
     written.map_err(|error| Fault::lab("a machine cannot be set up", error))?;
-    tools::ip(Some(netns.name()), "link set lo up\n").await
+    tools::ip(Some(netns), "link set lo up\n").await
 }
 
-/// One that is reached through `inet` alone, since some others are at the end of a link.
+/// A machine that reaches others through `inet` alone, since some are at the end of a link.
 fn public_machine(netns: Netns, uplink: &'static str, host: u8, family: Family) -> Machine {
     Machine {
         netns,

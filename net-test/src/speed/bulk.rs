@@ -1,8 +1,8 @@
 //! Moving data over one stream, both ways at once if asked: the same code over either side's streams.
 //!
-//! The client begins with 17 bytes: how much it sends and how much it wants (big endian), and whether to hash. Then both
-//! send, each in pieces of [`PIECE`]. When the server has read everything it adds what it has read: the length and, if
-//! asked, the BLAKE3 hash of it. (Or it is to read for some time: see [`super::timed`].)
+//! The client begins with 17 bytes: the lengths that it sends and wants (big endian), and whether to hash. Then both send, each
+//! in pieces of [`PIECE`]. When the server has read everything it adds the length of that and, if asked, the BLAKE3 hash. (Or
+//! it reads for some time: see [`super::timed`].)
 
 use std::time::Duration;
 
@@ -14,23 +14,21 @@ use super::{
     timed,
 };
 
-/// What is written at a time.
 pub const PIECE: usize = 64 * 1024;
 pub(super) const ASKED: usize = 17;
 const TRAILER: usize = 8 + blake3::OUT_LEN;
 
-/// How much to move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
     /// Bytes from the client to the server.
     pub up: u64,
     /// Bytes from the server to the client.
     pub down: u64,
-    /// Whether both sides hash what comes, and compare. Not while time is taken: a hash costs as much as the transfer.
+    /// Both sides hash the data, and compare. Not while time is taken: a hash costs as much as the transfer.
     pub check: bool,
 }
 
-/// The client's part. Both ends have all of it when this returns.
+/// The client's part. Both ends have all data when this returns.
 pub async fn run(mut send: impl Tx, mut recv: impl Rx, load: Load) -> Result<(), Broken> {
     let writing = async {
         let asked = [&load.up.to_be_bytes()[..], &load.down.to_be_bytes(), &[u8::from(load.check)]].concat();
@@ -88,7 +86,7 @@ pub async fn serve(mut send: impl Tx, mut recv: impl Rx) -> Result<(), Broken> {
     send.finish()
 }
 
-/// Writes `len` bytes of the pattern. The answer is their hash, if there is to be one.
+/// Writes `len` bytes of the pattern, and returns their hash, with `check`.
 async fn pour(send: &mut impl Tx, len: u64, check: bool) -> Result<[u8; blake3::OUT_LEN], Broken> {
     let piece = pattern();
     let mut left = len;
@@ -100,7 +98,7 @@ async fn pour(send: &mut impl Tx, len: u64, check: bool) -> Result<[u8; blake3::
     Ok(pattern_hash(len, check))
 }
 
-/// Bytes none of which is like its neighbours: a shift by one or a missing packet changes the hash.
+/// Neighbours differ: a shift by one or a missing packet changes the hash.
 pub(super) fn pattern() -> Bytes {
     (0..PIECE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
@@ -118,7 +116,7 @@ fn pattern_hash(len: u64, check: bool) -> [u8; blake3::OUT_LEN] {
     *hasher.finalize().as_bytes()
 }
 
-/// Takes what comes: so many bytes, and then a trailer.
+/// Takes `expected` bytes, and then a trailer.
 struct Sink {
     expected: u64,
     read: u64,
@@ -148,7 +146,7 @@ impl Sink {
         self.hasher.as_ref().map_or([0; blake3::OUT_LEN], |hasher| *hasher.finalize().as_bytes())
     }
 
-    /// The trailer, if what came before it is what was to come.
+    /// The trailer, if the data before it is the expected one.
     fn end(self, expected: [u8; blake3::OUT_LEN]) -> Result<Vec<u8>, Broken> {
         if self.read != self.expected || self.trailer.len() != TRAILER || self.hash() != expected {
             return Err(Broken::msg("something else came than the server sent"));
@@ -190,10 +188,6 @@ mod tests {
                 Some(chunk) => Some(chunk),
                 None => self.0.recv().await,
             })
-        }
-
-        async fn to_end(&mut self, _: usize) -> Result<Bytes, Broken> {
-            Err(Broken::msg("not needed here"))
         }
     }
 

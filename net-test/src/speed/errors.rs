@@ -1,4 +1,4 @@
-//! What an error costs, and how long it takes while the data lane is full.
+//! The cost of an error, and its latency while the data lane is full.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,11 @@ use crate::{
     stats::median,
 };
 
-/// What a client asks of [`Service::Refuse`]: an error at once, or one when it asks again, with the lane full.
+/// A client asks [`Service::Refuse`] for an error at once, or when it asks again, with the lane full.
 const AT_ONCE: u8 = b'i';
 const WHEN_FULL: u8 = b'f';
-/// A write that makes no progress for so long is held up by flow control: on loopback a packet takes under 1 ms.
+/// Flow control holds up a write that makes no progress for so long: on loopback a packet takes under 1 ms.
 const FULL: Duration = Duration::from_millis(50);
-/// The code and the words of the error.
 const CODE: u64 = 507;
 const WORDS: &str = "no space left";
 /// Errors in a round.
@@ -59,7 +58,7 @@ async fn idle(ours: Ours) -> Result<f64, Broken> {
     Ok(median(&took))
 }
 
-/// The same of raw iroh, which has a reset for it: a code, no words, and data that is lost.
+/// The reset of raw iroh: a code, no words, and data that is lost.
 async fn reset(theirs: Raw) -> Result<f64, Broken> {
     let mut took = Vec::new();
     for _ in 0..ERRORS {
@@ -92,7 +91,6 @@ async fn behind_data(ours: Ours) -> Result<f64, Broken> {
     }
 }
 
-/// twolane's part of the server.
 pub async fn refuse(stream: XStream) -> Result<(), Broken> {
     let (mut send, mut recv) = stream.split();
     if asked(&mut recv).await? == WHEN_FULL {
@@ -103,7 +101,6 @@ pub async fn refuse(stream: XStream) -> Result<(), Broken> {
     Ok(send.fail(StreamError::new(CODE, WORDS)).await?)
 }
 
-/// Raw iroh's.
 pub async fn reset_back(
     mut send: iroh::endpoint::SendStream,
     mut recv: iroh::endpoint::RecvStream,

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::compare::{Better, Row, in_turns};
 
-/// A group of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Group {
     /// Data over 1, 8 and 64 streams, one way and both ways.
@@ -47,9 +46,9 @@ pub enum Group {
     Transport,
 }
 
-/// What bulk moves in a round: 80 ms at 0.8 GB/s.
+/// Bytes of bulk in a round: 80 ms at 0.8 GB/s.
 const VOLUME: u64 = 64 << 20;
-/// How long requests are sent in a round: of the slowest, 64 KiB at 3,400 a second, over 1,000, so that 10 lie beyond the 99th
+/// Requests in a round: of the slowest, 64 KiB at 3,400 a second, over 1,000, so that 10 lie beyond the 99th
 /// in a hundred.
 const SLICE: Duration = Duration::from_millis(400);
 /// Endpoints that connect in a round.
@@ -88,30 +87,23 @@ pub(super) async fn measured<T>(
     in_turns(rounds, async || ours(false).await, async || theirs(false).await).await
 }
 
-/// What rows are measured with.
 #[derive(Debug)]
 pub struct Bench<A: Side, B: Side> {
-    /// twolane.
     pub ours: Half<A>,
-    /// The other side.
     pub theirs: Half<B>,
-    /// How often each is measured for a row.
     pub rounds: usize,
 }
 
 impl<A: Side, B: Side> Bench<A, B> {
-    /// Starts both sides.
     pub async fn start(rounds: usize) -> Result<Self, Broken> {
         Ok(Self { ours: Half::start().await?, theirs: Half::start().await?, rounds })
     }
 
-    /// Closes both sides.
     pub async fn close(self) {
         self.ours.client.close().await;
         self.theirs.client.close().await;
     }
 
-    /// Measures a group, and hands over its rows one by one.
     pub async fn measure(&self, group: Group, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         match group {
             Group::Bulk => self.bulk(row).await,
@@ -127,7 +119,7 @@ impl<A: Side, B: Side> Bench<A, B> {
                 pace_rows("open", B::NAME, &turns!(self, |half, _warm| work::opens(&half.client, SLICE).await), row);
                 Ok(())
             }
-            // Of these sides alone.
+            // For these sides alone: see `speed::run`.
             Group::Errors | Group::Transport => Ok(()),
             Group::Connects => self.connects("connect", false, row).await,
             Group::SecondProtocol => {
@@ -143,7 +135,7 @@ impl<A: Side, B: Side> Bench<A, B> {
         }
     }
 
-    /// What every peer is measured with, whatever it is.
+    /// The rows of every peer.
     pub async fn common(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         self.move_data("bulk-one-way-1".into(), 1, (VOLUME, 0), row).await?;
         self.connects("connect-first-answer", true, row).await?;
@@ -169,7 +161,7 @@ impl<A: Side, B: Side> Bench<A, B> {
         (up, down): (u64, u64),
         row: &mut impl FnMut(Row),
     ) -> Result<(), Broken> {
-        // What warms up is also what is checked: both ends hash, which costs as much as the transfer.
+        // The turn that warms up is checked as well: both ends hash, which costs as much as the transfer.
         let turns = turns!(self, |half, warm| work::bulk(&half.client, streams, Load { up, down, check: warm }).await);
         row(Row::new(name, "MB/s", Better::Higher, B::NAME, &turns));
         Ok(())
@@ -230,7 +222,7 @@ impl<A: Side, B: Side> Bench<A, B> {
         Ok(())
     }
 
-    /// Both sides' crowds are there at the same time, so that what they cost weighs on both alike.
+    /// Both crowds are there at the same time, so that their cost weighs on both sides.
     async fn peers(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         let alone = self.rates().await?;
         let crowds = (work::crowd(&self.ours, CROWD).await?, work::crowd(&self.theirs, CROWD).await?);
@@ -255,7 +247,7 @@ impl<A: Side, B: Side> Bench<A, B> {
         Ok(rates)
     }
 
-    /// What takes longer the more there is of it shows as a rate that falls.
+    /// Work that grows faster than its size shows as a falling rate.
     async fn growth(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         for times in [1, 10, 100] {
             self.move_data(format!("growth-bulk-{times}x"), 1, (VOLUME / 4 * times, 0), row).await?;
@@ -269,7 +261,7 @@ impl<A: Side, B: Side> Bench<A, B> {
     }
 }
 
-/// Takes processors away. Dropped, it gives them back.
+/// Threads that take processors, until it is dropped.
 struct Busy(Arc<AtomicBool>);
 
 impl Busy {
@@ -297,7 +289,7 @@ fn pairs<T>(turns: &[(T, T)], pick: impl Fn(&T) -> f64) -> Vec<(f64, f64)> {
     turns.iter().map(|(ours, theirs)| (pick(ours), pick(theirs))).collect()
 }
 
-/// A row for each figure of a pace. A percentile that any turn had too few requests for has none.
+/// A row for each figure. A percentile for which any turn had too few requests has none.
 fn pace_rows(name: &str, peer: &str, turns: &[(Pace, Pace)], row: &mut impl FnMut(Row)) {
     type Pick = fn(&Pace) -> Option<f64>;
     let figures: [(&str, &str, Better, Pick); 4] = [

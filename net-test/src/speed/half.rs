@@ -1,12 +1,12 @@
-//! One side of a comparison: a server, which is a process of its own so that what it uses is its own, and a client here.
+//! One side of a comparison: a server in a process of its own, whose usage is counted, and a client in this one.
 
-use std::{env, process::Stdio, time::Duration};
+use std::{env, time::Duration};
 
 use cpu_time::ProcessTime;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
     sync::Mutex,
     time::timeout,
 };
@@ -15,12 +15,19 @@ use super::{
     Broken,
     side::{Service, Side},
 };
-use crate::stream_tester::{report::print, scale::footprint::Footprint};
+use crate::{child::Child, report::print, stream_tester::scale::footprint::Footprint};
 
 /// A server answers a question at once; it is bound in 50 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a process has used, and holds.
+/// A line of a server.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Said {
+    Address(String),
+    Usage(Usage),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Seconds of processor time since it started.
@@ -30,7 +37,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// This process's. To be called on a runtime.
+    /// The usage of this process. Needs a runtime.
     pub fn now() -> Self {
         Self {
             cpu: ProcessTime::now().as_duration().as_secs_f64(),
@@ -39,68 +46,55 @@ impl Usage {
     }
 }
 
-/// The server's part of this program: says where it is, and then what it uses as often as it is asked. Ends with its
-/// standard input.
+/// The server's part of this program: prints the address, and the usage for each line of standard input, until that ends.
 pub async fn obey<S: Side>() -> Result<(), Broken> {
     let (_server, address) = S::serve().await?;
-    print(&address);
+    print(&serde_json::to_string(&Said::Address(address))?);
     let mut questions = BufReader::new(tokio::io::stdin()).lines();
     while questions.next_line().await?.is_some() {
-        print(&serde_json::to_string(&Usage::now())?);
+        print(&serde_json::to_string(&Said::Usage(Usage::now()))?);
     }
     Ok(())
 }
 
-/// A server process. Dropped, it is killed.
+/// A server process. Killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it is.
     pub address: String,
-    _process: Child,
-    pipes: Mutex<(ChildStdin, Lines<BufReader<ChildStdout>>)>,
+    process: Mutex<Child<Said>>,
 }
 
 impl Server {
-    /// Starts one.
     pub async fn start<S: Side>() -> Result<Self, Broken> {
-        let mut process = Command::new(env::current_exe()?)
-            .args(["--serve", S::NAME])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
-            return Err(Broken::msg("a server has no pipes"));
-        };
-        let mut lines = BufReader::new(stdout).lines();
-        let address = line(&mut lines).await?;
-        Ok(Self { address, _process: process, pipes: Mutex::new((stdin, lines)) })
+        let mut process = Child::start("a server", Command::new(env::current_exe()?).args(["--serve", S::NAME]))?;
+        match answer(&mut process).await? {
+            Said::Address(address) => Ok(Self { address, process: Mutex::new(process) }),
+            other => Err(Broken::msg(format!("a server that starts says {other:?}"))),
+        }
     }
 
-    /// What it uses now.
     pub async fn usage(&self) -> Result<Usage, Broken> {
-        let (stdin, lines) = &mut *self.pipes.lock().await;
-        stdin.write_all(b"usage\n").await?;
-        Ok(serde_json::from_str(&line(lines).await?)?)
+        let mut process = self.process.lock().await;
+        process.tell(&"usage").await?;
+        match answer(&mut process).await? {
+            Said::Usage(usage) => Ok(usage),
+            other => Err(Broken::msg(format!("a server that was asked for its usage says {other:?}"))),
+        }
     }
 }
 
-async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> Result<String, Broken> {
-    let line = timeout(PATIENCE, lines.next_line()).await.map_err(|_| Broken::msg("a server did not answer"))?;
-    line?.ok_or_else(|| Broken::msg("a server has ended"))
+async fn answer(process: &mut Child<Said>) -> Result<Said, Broken> {
+    Ok(timeout(PATIENCE, process.next()).await.map_err(|_| Broken::msg("a server did not answer"))??)
 }
 
 /// A server, and a client that is connected to it.
 #[derive(Debug)]
 pub struct Half<S: Side> {
-    /// The server.
     pub server: Server,
-    /// The client.
     pub client: S,
 }
 
 impl<S: Side> Half<S> {
-    /// Starts both.
     pub async fn start() -> Result<Self, Broken> {
         let server = Server::start::<S>().await?;
         let client = S::client(&server.address).await?;
@@ -110,7 +104,7 @@ impl<S: Side> Half<S> {
         Ok(Self { server, client })
     }
 
-    /// The processor seconds that both processes spend on something.
+    /// The processor seconds of both processes for `work`.
     pub async fn spent<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Broken>) -> Result<(T, f64), Broken> {
         let (before, here) = (self.server.usage().await?, Usage::now());
         let done = work().await?;

@@ -1,8 +1,4 @@
-//! `speed`: what the layer costs, beside what it stands on, in one run.
-//!
-//! - [`side`]: what is compared, behind one trait; [`ours`], [`raw`]; [`half`]: each side's server is a process of its own;
-//! - [`bulk`], [`timed`], [`errors`]: what servers do; [`work`]: what is measured; [`groups`]: the rows;
-//! - [`report`]: the table; [`program`]: how a program that measures begins and ends.
+//! `speed`: the cost of the layer, beside raw iroh, in one run.
 //!
 //! `net-test/heavy` measures rust-libp2p and pea2pea with the same code. It is a workspace of its own.
 
@@ -29,12 +25,12 @@ use self::{
     raw::{Raw, Tuned},
     side::Side,
 };
-use crate::{conditions::Conditions, figures, output::Output};
+use crate::{conditions::Conditions, figures, output::Output, report::print};
 
-/// What breaks a measurement. There is nothing to be done about it but to say so.
+/// Nothing can be done about a measurement that breaks but to say so.
 pub type Broken = eyre::Report;
 
-/// How everybody measures, for the help of each program.
+/// For the help of each program.
 pub const METHOD: &str = "\
 Each side's server is a process of its own, on loopback; the clients are in this one. Both sides are measured in turns,
 after one that warms up and is left out; in it both ends hash bulk data and compare, and in the others they compare its
@@ -88,7 +84,6 @@ enum Command {
     },
 }
 
-/// The program, with its arguments, the first of which is its name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     program::main(args, |args: &Args| args.how.clone(), run)
 }
@@ -102,7 +97,7 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
             return Ok(());
         }
         Some(Command::Conditions { program }) => {
-            crate::stream_tester::report::print(&Conditions::of(program, BTreeMap::new()).line());
+            print(&Conditions::of(program, BTreeMap::new()).line());
             return Ok(());
         }
         None => {}
@@ -142,7 +137,7 @@ mod tests {
 
     use super::{side::Service, *};
 
-    /// Where one side has fewer, what it is measured with waits in its client.
+    /// Requests of a side with fewer streams would wait in its client.
     #[tokio::test(flavor = "multi_thread")]
     async fn every_side_has_as_many_streams_open_as_requests_are_in_flight() {
         async fn opens<S: Side>() {

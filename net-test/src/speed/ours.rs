@@ -7,14 +7,13 @@ use twolane::{Endpoint, Limits, RecvStream, SendStream, Ticket};
 
 use super::{
     Broken, bulk, errors,
-    side::{Anywhere, PATIENCE, Rx, STREAMS, Service, Side, Tx},
+    side::{Anywhere, PATIENCE, STREAMS, Service, Side},
 };
 
 /// Thousands of peers come from one address here.
 const PEERS: usize = 2_048;
 const HANDSHAKES: usize = 256;
 
-/// A client.
 #[derive(Debug, Clone)]
 pub struct Ours {
     endpoint: Endpoint,
@@ -41,7 +40,7 @@ impl Anywhere for Ours {
         }
         endpoint.serve(Service::Bulk.name(), |stream| async move {
             let (send, recv) = stream.split();
-            // A stream that breaks is the client's to tell.
+            // The client tells of a stream that breaks.
             let _ = bulk::serve(send, recv).await;
         })?;
         endpoint.serve(Service::Refuse.name(), |stream| async move { drop(errors::refuse(stream).await) })?;
@@ -87,7 +86,7 @@ impl Side for Ours {
         Ok(self.endpoint.get_stream(self.server.clone(), service.name()).await?.split())
     }
 
-    /// An open stream is one that the server has taken.
+    /// The server has taken an open stream.
     async fn touch(&self) -> Result<(), Broken> {
         let (mut send, _recv) = self.open(Service::Echo).await?;
         Ok(send.finish()?)
@@ -104,29 +103,5 @@ impl Side for Ours {
 
     async fn close(self) {
         self.endpoint.shutdown(Duration::ZERO).await;
-    }
-}
-
-impl Tx for SendStream {
-    async fn write_all(&mut self, data: &[u8]) -> Result<(), Broken> {
-        Ok(self.write_all(data).await?)
-    }
-
-    async fn write_chunk(&mut self, data: Bytes) -> Result<(), Broken> {
-        Ok(self.write_chunk(data).await?)
-    }
-
-    fn finish(&mut self) -> Result<(), Broken> {
-        Ok(self.finish()?)
-    }
-}
-
-impl Rx for RecvStream {
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
-        Ok(self.read_chunk(usize::MAX).await?)
-    }
-
-    async fn to_end(&mut self, max: usize) -> Result<Bytes, Broken> {
-        Ok(self.read_to_end(max).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! What programs that measure have in common: how they begin and end, and what becomes of the rows.
+//! The beginning and the end of programs that measure, and their rows.
 
 use std::{ffi::OsString, fs, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -6,7 +6,7 @@ use clap::Parser;
 
 use super::{
     Broken,
-    report::{self, Event},
+    report::{Event, head, line},
 };
 use crate::{
     busy::Watch,
@@ -16,11 +16,10 @@ use crate::{
     exit::Exit,
     figures::{plot, table},
     output::Output,
+    report::{self, milliseconds},
     signals::Signals,
-    stream_tester::report::milliseconds,
 };
 
-/// The exit codes, for the help of each program.
 pub const EXIT_CODES: &str = "\
 Exit codes:
     0  everything was measured
@@ -28,7 +27,6 @@ Exit codes:
     2  the command line
   130  interrupted (SIGINT); 143 terminated (SIGTERM)";
 
-/// How to measure, and what to make of it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct How {
     /// How often each side is measured for a row
@@ -59,23 +57,19 @@ pub fn main<A: Parser>(
         Err(code) => return code,
     };
     let output = Output::new(how(&args).json, false);
-    let result = cli::drive(async |signals: Signals| {
+    let ended = cli::drive(async |signals: Signals| {
         tokio::select! {
             exit = signals.asked() => Err(Problem::new(exit, exit.kind())),
-            done = run(&args, output) => done.map_err(|broken| Problem::new(Exit::Failure, format!("{broken:#}"))),
+            done = run(&args, output) => match done {
+                Ok(()) => Ok(Exit::Done),
+                Err(broken) => Err(Problem::new(Exit::Failure, format!("{broken:#}"))),
+            },
         }
     });
-    match result {
-        Ok(()) => Exit::Done.into(),
-        Err(problem) => {
-            let exit = problem.exit;
-            output.fail(&problem.into_failure());
-            exit.into()
-        }
-    }
+    report::end(output, ended)
 }
 
-/// The rows of a run: each is told as it comes, and all of them are written at the end.
+/// The rows of a run: each is printed as it comes, and all of them are written at the end.
 #[derive(Debug)]
 pub struct Rows {
     output: Output,
@@ -85,37 +79,31 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// None yet. What they are measured with and the head of the table are told.
+    /// Prints the conditions and the head of the table.
     pub fn start(output: Output, conditions: &Conditions) -> Self {
         conditions.tell(output);
-        report::head(output);
+        head(output);
         Self { output, started: Instant::now(), watch: Watch::start(), rows: Vec::new() }
     }
 
-    /// Tells people what the next rows are about.
     pub fn heading(&self, text: &str) {
         self.output.say(format_args!("{text}"));
     }
 
-    /// What else has to be known of a side.
+    /// A remark about a side.
     pub fn note(&self, peer: &str, text: String) {
         self.output.say(format_args!("{peer}: {text}"));
         report::event(self.output, Event::Note { peer: peer.to_owned(), text });
     }
 
-    /// One more, which has been measured since the last one. If others kept the machine busy meanwhile, it is void.
+    /// Adds a row that has been measured since the last one. It is void if others kept the machine busy meanwhile.
     pub fn add(&mut self, mut row: Row) {
         row.void = self.watch.as_mut().and_then(Watch::lap);
-        self.output.say(format_args!("{}", report::line(&row)));
+        self.output.say(format_args!("{}", line(&row)));
         report::event(self.output, Event::Row(row.clone()));
         self.rows.push(row);
     }
 
-    /// Writes what was asked for, and the summary.
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be written, or the picture not be drawn.
     pub fn finish(self, how: &How) -> Result<(), Broken> {
         if let Some(file) = &how.markdown {
             fs::write(file, table::full(self.rows.iter().map(|row| (row.name.as_str(), Some(row)))))?;

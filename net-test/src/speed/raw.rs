@@ -17,15 +17,15 @@ use twolane::Ticket;
 use super::{
     Broken, bulk, errors,
     ours::limits,
-    side::{Anywhere, MAX_MESSAGE, PATIENCE, Rx, STREAMS, Service, Side, Tx},
+    side::{Anywhere, MAX_MESSAGE, PATIENCE, STREAMS, Service, Side},
 };
 
 /// With iroh's defaults, but for the number of streams.
 pub type Raw = RawWith<false>;
-/// With twolane's windows, timeouts and congestion controller: what is left between this and twolane is the layer.
+/// With twolane's windows, timeouts and congestion controller: the difference to twolane is the layer.
 pub type Tuned = RawWith<true>;
 
-/// A client. It keeps a connection for each service.
+/// A client, with a connection for each service.
 #[derive(Debug, Clone)]
 pub struct RawWith<const TUNED: bool> {
     endpoint: Endpoint,
@@ -33,7 +33,7 @@ pub struct RawWith<const TUNED: bool> {
     connections: Arc<Mutex<HashMap<Service, Connection>>>,
 }
 
-/// A server. Dropped, it ends.
+/// Ends when dropped.
 #[derive(Debug)]
 pub struct RawServer(JoinHandle<()>);
 
@@ -137,7 +137,7 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
         Ok(timeout(PATIENCE, self.connection(service)?.open_bi()).await??)
     }
 
-    /// A server sees nothing of an open stream before something is sent, and says nothing about it by itself.
+    /// A server does not see an open stream before data is sent, and does not answer it by itself.
     async fn touch(&self) -> Result<(), Broken> {
         timeout(PATIENCE, self.exchange(Bytes::new())).await?.map(drop)
     }
@@ -151,14 +151,14 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
     }
 }
 
-/// A task for each stream, as iroh's examples have it.
+/// A task for each stream, as in iroh's examples.
 async fn accept_streams(connection: Connection) {
     let (alpn, is) = (connection.alpn().to_vec(), |service: Service, alpn: &[u8]| service.name().as_bytes() == alpn);
     let (bulk, refuse) = (is(Service::Bulk, &alpn), is(Service::Refuse, &alpn));
     while let Ok((mut send, mut recv)) = connection.accept_bi().await {
         tokio::spawn(async move {
             if bulk {
-                // A stream that breaks is the client's to tell.
+                // The client tells of a stream that breaks.
                 let _ = bulk::serve(send, recv).await;
             } else if refuse {
                 let _ = errors::reset_back(send, recv).await;
@@ -168,29 +168,5 @@ async fn accept_streams(connection: Connection) {
                 let _ = send.finish();
             }
         });
-    }
-}
-
-impl Tx for SendStream {
-    async fn write_all(&mut self, data: &[u8]) -> Result<(), Broken> {
-        Ok(self.write_all(data).await?)
-    }
-
-    async fn write_chunk(&mut self, data: Bytes) -> Result<(), Broken> {
-        Ok(self.write_chunk(data).await?)
-    }
-
-    fn finish(&mut self) -> Result<(), Broken> {
-        Ok(self.finish()?)
-    }
-}
-
-impl Rx for RecvStream {
-    async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
-        Ok(self.read_chunk(usize::MAX).await?)
-    }
-
-    async fn to_end(&mut self, max: usize) -> Result<Bytes, Broken> {
-        Ok(self.read_to_end(max).await?.into())
     }
 }

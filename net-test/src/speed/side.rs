@@ -1,29 +1,27 @@
 //! The two sides of every comparison behind one trait: twolane, and raw iroh.
 //!
-//! What both have in common is here: how much may be open, how long a request or an opening may take, what a message is at
-//! most. Beyond that each is used as its documentation has it, with its defaults.
+//! Both have the same limits for streams, times and messages, which are here. Apart from that each is used as its documentation
+//! has it, with its defaults.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
 use super::Broken;
 
-/// Streams that a peer may have open, on every side that has streams: with fewer than are in flight, the rest would wait
-/// on one side only. (noq has 100 by default, twolane 256.)
+/// Streams that a peer may have open, on every side that has streams: with fewer, requests in flight would wait on one side
+/// only. (noq has 100 by default, twolane 256.)
 pub const STREAMS: u32 = 1_024;
 /// No request and no opening takes longer. Every side pays for the timer, as a program would.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// A message at most.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
-/// What a server does with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     /// Sends back what comes, all of it at once.
     Echo,
-    /// The same under another name: a second protocol.
+    /// Echo as a second protocol.
     Second,
     /// Moves data: see [`super::bulk`].
     Bulk,
@@ -32,7 +30,6 @@ pub enum Service {
 }
 
 impl Service {
-    /// All of them.
     pub const ALL: [Self; 4] = [Self::Echo, Self::Second, Self::Bulk, Self::Refuse];
 
     /// The protocol, and the ALPN of raw iroh.
@@ -46,54 +43,52 @@ impl Service {
     }
 }
 
-/// What writes.
 pub trait Tx: Send + 'static {
-    /// Writes all of it.
     fn write_all(&mut self, data: &[u8]) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Writes all of it, without a copy.
+    /// Without a copy.
     fn write_chunk(&mut self, data: Bytes) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// No more follows.
     fn finish(&mut self) -> Result<(), Broken>;
 }
 
-/// What reads.
 pub trait Rx: Send + 'static {
-    /// What has come; `None` at the end.
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, Broken>> + Send;
-    /// All there is.
-    fn to_end(&mut self, max: usize) -> impl Future<Output = Result<Bytes, Broken>> + Send;
+    fn to_end(&mut self, max: usize) -> impl Future<Output = Result<Bytes, Broken>> + Send {
+        async move {
+            let mut all = BytesMut::new();
+            while let Some(chunk) = self.chunk().await? {
+                if all.len() + chunk.len() > max {
+                    return Err(Broken::msg("a message is too long"));
+                }
+                all.extend_from_slice(&chunk);
+            }
+            Ok(all.freeze())
+        }
+    }
 }
 
-/// A client endpoint, and the server that it talks to.
 pub trait Side: Clone + Send + Sync + 'static {
-    /// Its writing half of a stream.
     type Tx: Tx;
-    /// Its reading half.
     type Rx: Rx;
 
-    /// What it is called in the rows.
+    /// The name in the rows.
     const NAME: &'static str;
 
-    /// How it is set up, where that is not its default, and what it does otherwise than twolane.
+    /// The settings that are not defaults, and the differences to twolane.
     fn settings() -> String;
 
-    /// Starts a server. It runs until the answer is dropped; the text is where it is.
+    /// Starts a server, which runs until it is dropped. The text is its address.
     fn serve() -> impl Future<Output = Result<(Self::Server, String), Broken>> + Send;
-    /// A running server.
     type Server: Send;
 
-    /// A client endpoint for a server, not connected to it.
+    /// A client that is not connected.
     fn client(server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
-    /// Connects, for a service.
     fn connect(&self, service: Service) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Opens a stream on the connection that is there.
     fn open(&self, service: Service) -> impl Future<Output = Result<(Self::Tx, Self::Rx), Broken>> + Send;
-    /// Opens a stream with nothing in it, up to the moment at which the server is known to have taken it.
+    /// Opens an empty stream, and waits until the server is known to have taken it.
     fn touch(&self) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Sends a message on a stream of its own, and returns the answer.
+    /// A message on a stream of its own, and its answer.
     fn request(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send;
-    /// Sends the first message for another service to a server that is connected, and returns the answer: as quickly as the
-    /// side can.
+    /// The first message for another service of a connected server, and its answer, as quickly as the side can.
     fn first(&self, service: Service, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send {
         async move {
             let asked = async {
@@ -106,9 +101,40 @@ pub trait Side: Clone + Send + Sync + 'static {
             timeout(PATIENCE, asked).await?
         }
     }
-    /// Closes everything.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
+
+/// The halves of a stream with the methods of QUIC's libraries.
+macro_rules! halves {
+    ($send:ty, $recv:ty) => {
+        impl Tx for $send {
+            async fn write_all(&mut self, data: &[u8]) -> Result<(), Broken> {
+                Ok(self.write_all(data).await?)
+            }
+
+            async fn write_chunk(&mut self, data: Bytes) -> Result<(), Broken> {
+                Ok(self.write_chunk(data).await?)
+            }
+
+            fn finish(&mut self) -> Result<(), Broken> {
+                Ok(self.finish()?)
+            }
+        }
+
+        impl Rx for $recv {
+            async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
+                Ok(self.read_chunk(usize::MAX).await?)
+            }
+
+            async fn to_end(&mut self, max: usize) -> Result<Bytes, Broken> {
+                Ok(Bytes::from(self.read_to_end(max).await?))
+            }
+        }
+    };
+}
+
+halves!(twolane::SendStream, twolane::RecvStream);
+halves!(iroh::endpoint::SendStream, iroh::endpoint::RecvStream);
 
 /// A side whose ends can be bound anywhere, for links between machines.
 pub trait Anywhere: Side {

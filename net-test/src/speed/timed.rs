@@ -1,9 +1,9 @@
-//! Bulk for some time on one stream: as much as goes, counted by the server.
+//! Bulk for some time on one stream, counted by the server.
 //!
-//! A link with a rate and losses has no useful length for a transfer: what takes 1 s with one controller takes 100 with
-//! another. The client asks as [`super::bulk`] has it, with the milliseconds in place of a length, and writes without an end.
-//! When the time is over, counted from the moment in which the server has read the question, the server answers with what had
-//! come, and goes on reading: other things are measured beside bulk that is at its full speed.
+//! A link with a rate and losses has no useful length for a transfer: one that takes 1 s with one controller takes 100 with
+//! another. The client asks as in [`super::bulk`], with milliseconds in place of a length, and writes without an end. When that
+//! time is over, since the server has read the question, the server answers with the number of bytes that had come, and goes
+//! on reading: other loads are measured beside bulk at its full speed.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use super::{
     side::{Rx, Service, Side, Tx},
 };
 
-/// Where [`super::bulk`] has whether to check.
+/// In the place of the check of [`super::bulk`].
 pub(super) const MODE: u8 = 2;
 
-/// Bulk that runs. Dropped, it ends.
+/// Bulk that runs. Ends when dropped.
 #[derive(Debug)]
 pub struct Running<R> {
     writing: JoinSet<Broken>,
@@ -27,21 +27,12 @@ pub struct Running<R> {
 }
 
 impl<R: Rx> Running<R> {
-    /// Begins to write.
-    ///
-    /// # Errors
-    ///
-    /// If no stream can be opened.
     pub async fn start<S: Side<Rx = R>>(side: &S, lasting: Duration) -> Result<Self, Broken> {
         let (send, recv) = side.open(Service::Bulk).await?;
         Ok(Self { writing: JoinSet::from_iter([write(send, lasting)]), recv, lasting })
     }
 
-    /// What had arrived in the time, in 10^6 bytes a second.
-    ///
-    /// # Errors
-    ///
-    /// If the stream breaks.
+    /// 10^6 bytes a second.
     pub async fn rate(&mut self) -> Result<f64, Broken> {
         let count = tokio::select! {
             count = self.recv.to_end(size_of::<u64>()) => count?,
@@ -51,11 +42,7 @@ impl<R: Rx> Running<R> {
         Ok(u64::from_be_bytes(*count) as f64 / 1e6 / self.lasting.as_secs_f64())
     }
 
-    /// Ends it.
-    ///
-    /// # Errors
-    ///
-    /// If it had ended by itself.
+    /// Fails if bulk had ended by itself.
     pub fn stop(mut self) -> Result<(), Broken> {
         self.writing.try_join_next().map_or(Ok(()), |broken| Err(ended(Some(broken))))
     }
@@ -84,7 +71,7 @@ async fn write(mut send: impl Tx, lasting: Duration) -> Broken {
     }
 }
 
-/// The server's part, after the question; `taken` came with it.
+/// The server's part, after the question, with which `taken` bytes came.
 pub(super) async fn serve(
     mut send: impl Tx,
     mut recv: impl Rx,

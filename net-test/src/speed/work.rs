@@ -1,4 +1,4 @@
-//! What is measured: each a function that does some work on one side and says how it went.
+//! The measured work: each function does some on one side, and returns the result.
 
 use std::time::{Duration, Instant};
 
@@ -13,22 +13,19 @@ use super::{
 };
 use crate::stats::{percentile, tail};
 
-/// How a number of requests went.
+/// The rate and the latencies of requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Pace {
-    /// How many there were.
     pub count: usize,
-    /// A second.
     pub rate: f64,
-    /// Microseconds that half of them took at most.
+    /// Microseconds.
     pub p50: f64,
-    /// The same of 99 in 100, where there were enough of them.
+    /// `None` of too few requests.
     pub p99: Option<f64>,
-    /// The same of 999 in 1,000.
     pub p999: Option<f64>,
 }
 
-/// Moves data over so many streams at a time. The answer is 10^6 bytes a second, both ways together.
+/// 10^6 bytes a second, both ways together.
 pub async fn bulk<S: Side>(side: &S, streams: u64, load: Load) -> Result<f64, Broken> {
     let share = |all: u64| all / streams;
     let load = Load { up: share(load.up), down: share(load.down), check: load.check };
@@ -47,7 +44,7 @@ pub async fn bulk<S: Side>(side: &S, streams: u64, load: Load) -> Result<f64, Br
     Ok((streams * (load.up + load.down)) as f64 / 1e6 / started.elapsed().as_secs_f64())
 }
 
-/// Sends requests for some time, so many at a time, each compared with its answer.
+/// Each request is compared with its answer.
 pub async fn requests<S: Side>(side: &S, size: usize, in_flight: usize, time: Duration) -> Result<Pace, Broken> {
     let message: Bytes = (0..size).map(|n| n as u8).collect();
     let until = Instant::now() + time;
@@ -64,7 +61,7 @@ pub async fn requests<S: Side>(side: &S, size: usize, in_flight: usize, time: Du
     .await
 }
 
-/// Opens streams for some time, one after the other.
+/// One after the other.
 pub async fn opens<S: Side>(side: &S, time: Duration) -> Result<Pace, Broken> {
     let side = side.clone();
     repeat(1, Instant::now() + time, move || {
@@ -74,8 +71,7 @@ pub async fn opens<S: Side>(side: &S, time: Duration) -> Result<Pace, Broken> {
     .await
 }
 
-/// Connects so many new endpoints, one after the other; `answered`: each until its first byte has been answered. The answer
-/// is connections a second.
+/// New endpoints, one after the other; `answered`: each until its first byte has been answered. Returns connections a second.
 pub async fn connects<S: Side>(half: &Half<S>, count: usize, answered: bool) -> Result<f64, Broken> {
     let mut clients = Vec::new();
     for _ in 0..count {
@@ -96,11 +92,11 @@ pub async fn connects<S: Side>(half: &Half<S>, count: usize, answered: bool) -> 
     Ok(rate)
 }
 
-/// What two sides do right after they have connected (acknowledgements, control streams, a search for larger packets) is over
-/// after so many requests.
+/// The traffic of a new connection (acknowledgements, control streams, a search for larger packets) is over after so many
+/// requests.
 const SETTLED: usize = 20;
 
-/// From nothing to the answer to the first byte on another protocol, with a peer that is known. The answer is microseconds.
+/// The microseconds until the answer to the first byte on another protocol, with a peer that is known.
 pub async fn second_protocol<S: Side>(half: &Half<S>) -> Result<f64, Broken> {
     let client = S::client(&half.server.address).await?;
     let (client, took) = as_a_task(async move {
@@ -121,8 +117,8 @@ pub async fn second_protocol<S: Side>(half: &Half<S>) -> Result<f64, Broken> {
     Ok(took.as_secs_f64() * 1e6)
 }
 
-/// Runs what is measured where an application's own tasks run. Awaited by the program's first thread, which is none of the
-/// runtime's, everything that comes wakes up another thread first: a request takes half as long again, of either side.
+/// Runs `work` where an application's own tasks run. Awaited by the first thread of the program, which is none of the runtime's,
+/// every packet would wake up another thread first: a request of either side takes half as long again.
 pub(super) async fn as_a_task<T: Send + 'static>(
     work: impl Future<Output = Result<T, Broken>> + Send + 'static,
 ) -> Result<T, Broken> {
@@ -130,7 +126,7 @@ pub(super) async fn as_a_task<T: Send + 'static>(
     task.join_next().await.ok_or_else(|| Broken::msg("a task has no end"))??
 }
 
-/// So many endpoints, each connected to the server and idle.
+/// Endpoints that are connected to the server, and idle.
 pub async fn crowd<S: Side>(half: &Half<S>, count: usize) -> Result<Vec<S>, Broken> {
     crowd_of(&half.server, count).await
 }
@@ -138,14 +134,14 @@ pub async fn crowd<S: Side>(half: &Half<S>, count: usize) -> Result<Vec<S>, Brok
 async fn crowd_of<S: Side>(server: &Server, count: usize) -> Result<Vec<S>, Broken> {
     let mut clients = Vec::new();
     while clients.len() < count {
-        // A few at a time: what one address may have under way is bounded.
+        // A few at a time: the handshakes of an address are bounded.
         let mut connecting = JoinSet::new();
         for _ in 0..(count - clients.len()).min(8) {
             let server = server.address.clone();
             connecting.spawn(async move {
                 let client = S::client(&server).await?;
                 client.connect(Service::Echo).await?;
-                // Both sides know it when it has answered.
+                // Both sides know of a connection after an answer.
                 client.request(Bytes::from_static(b"here")).await?;
                 Ok::<_, Broken>(client)
             });
@@ -157,14 +153,14 @@ async fn crowd_of<S: Side>(server: &Server, count: usize) -> Result<Vec<S>, Brok
     Ok(clients)
 }
 
-/// Resident memory of a new server alone, in MB, and of each of so many peers that are connected and have said nothing since,
-/// in kB. Memory that was used once is kept: it is a server of its own.
+/// Resident memory of a new server alone, in MB, and of each idle peer, in kB. The server is a new one: a process keeps memory
+/// that was used once.
 pub async fn idle_memory<S: Side>(_: &Half<S>, count: usize) -> Result<(f64, f64), Broken> {
-    /// After that the first probes of a connection are over.
+    /// The first probes of a connection are over then.
     const SETTLED: Duration = Duration::from_secs(2);
     let server = Server::start::<S>().await?;
     let alone = server.usage().await?;
-    // What a first connection sets up once is no peer's.
+    // A first connection sets up shared memory once.
     let first = crowd_of::<S>(&server, 1).await?;
     let before = server.usage().await?;
     let began = Instant::now();
@@ -177,7 +173,6 @@ pub async fn idle_memory<S: Side>(_: &Half<S>, count: usize) -> Result<(f64, f64
     Ok((alone.resident as f64 / 1e6, each / 1e3))
 }
 
-/// Closes all of them.
 pub async fn close<S: Side>(clients: Vec<S>) -> Result<(), Broken> {
     let mut closing: JoinSet<()> = clients.into_iter().map(Side::close).collect();
     while let Some(closed) = closing.join_next().await {
@@ -186,7 +181,7 @@ pub async fn close<S: Side>(clients: Vec<S>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Does something over and over until the time is over, so often at a time.
+/// Does something again and again until the time is over, in `at_a_time` tasks.
 async fn repeat<F, Fut>(at_a_time: usize, until: Instant, one: F) -> Result<Pace, Broken>
 where
     F: Fn() -> Fut + Clone + Send + 'static,

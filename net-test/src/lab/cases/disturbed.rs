@@ -1,37 +1,36 @@
-//! Networks that change while data moves. The program that sends and receives is to notice nothing but a stall.
+//! Networks that change while data moves. The program that sends and receives may notice a stall, and nothing else.
 
 use std::{net::IpAddr, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
+use super::at_home;
 use crate::{
     lab::{
         fault::{Fault, ensure},
         figures::{Figures, since},
-        link::Shape,
+        link::{Link, Shape},
         nat::{Nat, Rebound},
-        stage::{ONLINE, Stage, Talk},
+        stage::{ONLINE, Stage, Talk, WHILE},
         traffic::{Traffic, Way},
         world::{Family, Machine, Router, WAN},
     },
     output::now_ns,
 };
 
-const WHILE: Duration = Duration::from_secs(3);
-/// When data is not on its way again after so long, the case is given up. Raw iroh takes up to 60 s to go direct again.
+/// The case is given up when data is not on its way again after so long. Raw iroh takes up to 60 s to go direct again.
 const HEALED: Duration = Duration::from_secs(15);
-/// For how long a relay that restarts is down. Raw iroh stands still for 7 to 14 s when it is down for 4 s.
+/// The time in which a relay that restarts is down. Raw iroh stands still for 7 to 14 s when it is down for 4 s.
 const DOWN: Duration = Duration::from_secs(3);
-/// After that data is to flow again for so long.
+/// The time for which data has to flow after that.
 const UP: Duration = Duration::from_secs(7);
 /// The external port of a socket whose router has forgotten the first one.
 const REBOUND: u16 = 40_001;
-/// When a router forgets what nobody uses: as the worst of them do. RFC 4787 demands two minutes.
+/// The worst routers forget an unused mapping as early as this. RFC 4787 demands two minutes.
 const FORGETS: Duration = Duration::from_secs(3);
-/// For how long nobody says anything on a connection behind it.
+/// The time without data on a connection behind such a router.
 const IDLE: Duration = Duration::from_secs(8);
 
-/// Two homes.
 struct Homes {
     stage: Stage,
     left: Router,
@@ -48,20 +47,28 @@ impl Homes {
         Ok(Self { stage, left, right, a, b })
     }
 
-    /// A conversation that goes directly.
+    /// A conversation on a direct path.
     async fn talk(&mut self, moved: Option<&str>) -> Result<Talk, Fault> {
         let mut talk = self.stage.talk_with(&self.a, &self.b, moved).await?;
-        talk.direct().await?;
-        talk.go_on(WHILE).await?;
+        talk.settle().await?;
         Ok(talk)
     }
+}
+
+/// Two machines at home. The first has a link of this shape to its router.
+async fn with_a_link(shape: Shape) -> Result<(Stage, Machine, Link, Machine), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let mut left = stage.world.router(Nat::Home, Family::V4).await?;
+    let (a, link) = stage.world.distant_host(&mut left, "a", shape, 4).await?;
+    let (_, b) = stage.home("b", Nat::Home).await?;
+    Ok((stage, a, link, b))
 }
 
 fn addr(router: &Router) -> Result<IpAddr, Fault> {
     router.wan.addrs().first().copied().ok_or_else(|| Fault::Lab("a router without an address".into()))
 }
 
-pub(super) async fn cut_and_healed(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn cut_and_healed(figures: &mut Figures) -> Result<(), Fault> {
     let mut homes = Homes::new().await?;
     let mut talk = homes.talk(None).await?;
     let Homes { mut stage, left, right, .. } = homes;
@@ -80,13 +87,10 @@ pub(super) async fn cut_and_healed(figures: &mut Figures) -> Result<(), Fault> {
     talk.end(&mut stage, figures, Way::Direct).await
 }
 
-pub(super) async fn lossy(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn lossy(figures: &mut Figures) -> Result<(), Fault> {
     let shape =
         Shape { delay: Duration::from_millis(20), jitter: Duration::from_millis(20), loss: 0.05, ..Shape::CABLE };
-    let mut stage = Stage::new(Family::V4).await?;
-    let mut left = stage.world.router(Nat::Home, Family::V4).await?;
-    let (a, link) = stage.world.distant_host(&mut left, "a", shape, 4).await?;
-    let (_, b) = stage.home("b", Nat::Home).await?;
+    let (mut stage, a, link, b) = with_a_link(shape).await?;
     let before = link.there();
     let mut talk = stage.talk(&a, &b).await?;
     let direct = talk.way(Way::Direct, talk.began_ns, HEALED).await?;
@@ -100,22 +104,18 @@ pub(super) async fn lossy(figures: &mut Figures) -> Result<(), Fault> {
     talk.end(&mut stage, figures, Way::Direct).await
 }
 
-pub(super) async fn small_mtu(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn small_mtu(figures: &mut Figures) -> Result<(), Fault> {
     let shape = Shape { mtu: Some(1280), ..Shape::CABLE };
-    let mut stage = Stage::new(Family::V4).await?;
-    let mut left = stage.world.router(Nat::Home, Family::V4).await?;
-    let (a, link) = stage.world.distant_host(&mut left, "a", shape, 4).await?;
-    let (_, b) = stage.home("b", Nat::Home).await?;
+    let (mut stage, a, link, b) = with_a_link(shape).await?;
     let mut talk = stage.talk(&a, &b).await?;
-    talk.direct().await?;
-    talk.go_on(WHILE).await?;
+    talk.settle().await?;
     let too_large = link.there().too_large;
     ensure(too_large > 0, || "no packet was too large, so nothing was shown".into())?;
     figures.note(format!("{too_large} packets vanished"));
     talk.end(&mut stage, figures, Way::Direct).await
 }
 
-pub(super) async fn relay_killed(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn relay_killed(figures: &mut Figures) -> Result<(), Fault> {
     let mut homes = Homes::new().await?;
     let mut talk = homes.talk(None).await?;
     talk.kill_relay(&mut homes.stage).await?;
@@ -123,10 +123,8 @@ pub(super) async fn relay_killed(figures: &mut Figures) -> Result<(), Fault> {
     talk.end(&mut homes.stage, figures, Way::Direct).await
 }
 
-pub(super) async fn relay_restarted(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (_, a) = stage.home("a", Nat::Symmetric).await?;
-    let (_, b) = stage.home("b", Nat::Symmetric).await?;
+pub async fn relay_restarted(figures: &mut Figures) -> Result<(), Fault> {
+    let (mut stage, a, b) = at_home(Nat::Symmetric, Nat::Symmetric).await?;
     let mut talk = stage.talk(&a, &b).await?;
     talk.go_on(WHILE).await?;
     let killed = now_ns();
@@ -140,11 +138,11 @@ pub(super) async fn relay_restarted(figures: &mut Figures) -> Result<(), Fault> 
     talk.end(&mut stage, figures, Way::Relayed).await
 }
 
-/// Data arrives from another source than before, and none from the old one any more: the lab began to change the network at
-/// `before`, and it is changed.
+/// Checks that data arrives from a new source, and none from the old one. The lab began to change the network at `before`,
+/// and has done so.
 async fn arrives_from_elsewhere(talk: &mut Talk, before: u64, figures: &mut Figures) -> Result<(), Fault> {
     let changed = now_ns();
-    // What was on its way is over then.
+    // Packets that were on their way have arrived then.
     let over = changed + u64::try_from((4 * WAN).as_nanos()).unwrap_or_default();
     let until = Instant::now() + HEALED;
     let moved = loop {
@@ -169,7 +167,7 @@ async fn arrives_from_elsewhere(talk: &mut Talk, before: u64, figures: &mut Figu
     ensure(old == 0, || format!("{old} bytes came from the old address or port after the change"))
 }
 
-pub(super) async fn address_change(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn address_change(figures: &mut Figures) -> Result<(), Fault> {
     let mut homes = Homes::new().await?;
     let mut cafe = homes.stage.world.router(Nat::Home, Family::V4).await?;
     let mut talk = homes.talk(Some(&format!("ip saddr {}", addr(&cafe)?))).await?;
@@ -179,27 +177,23 @@ pub(super) async fn address_change(figures: &mut Figures) -> Result<(), Fault> {
     talk.end(&mut homes.stage, figures, Way::Direct).await
 }
 
-pub(super) async fn nat_rebinding(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn nat_rebinding(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (left, a) = stage.home("a", Nat::Home).await?;
     let b = stage.world.public("b", Family::V4).await?;
     let mut talk = stage.talk_with(&a, &b, Some(&format!("udp sport {REBOUND}"))).await?;
-    talk.direct().await?;
-    talk.go_on(WHILE).await?;
-    let port = talk.a.sockets.iter().find(|socket| socket.is_ipv4()).map(|socket| socket.port());
-    let (Some(inside), Some(port)) = (a.v4, port) else {
-        return Err(Fault::Lab("a machine without an address".into()));
-    };
+    talk.settle().await?;
+    let socket = talk.a.sockets.iter().find(|socket| socket.is_ipv4());
+    let port = socket.ok_or_else(|| Fault::Lab("a peer without a socket for IPv4".into()))?.port();
+    let inside = a.addr()?;
     let before = now_ns();
     left.rebind(Rebound { inside, port, external: REBOUND }).await?;
     arrives_from_elsewhere(&mut talk, before, figures).await?;
     talk.end(&mut stage, figures, Way::Direct).await
 }
 
-pub(super) async fn idle_mapping(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (left, a) = stage.home("a", Nat::Home).await?;
-    let (right, b) = stage.home("b", Nat::Home).await?;
+pub async fn idle_mapping(figures: &mut Figures) -> Result<(), Fault> {
+    let Homes { mut stage, left, right, a, b } = Homes::new().await?;
     for router in [&left, &right] {
         router.forget_after(FORGETS)?;
     }
@@ -212,8 +206,7 @@ pub(super) async fn idle_mapping(figures: &mut Figures) -> Result<(), Fault> {
     sleep(IDLE).await;
     talk.began_ns = now_ns();
     talk.begin(&ticket).await?;
-    talk.direct().await?;
-    talk.go_on(WHILE).await?;
+    talk.settle().await?;
     let relayed = talk.relayed_first();
     ensure(relayed.is_some_and(|bytes| bytes == 0), || {
         format!("after {IDLE:?} without data the first {} bytes came by the relay", relayed.unwrap_or_default())

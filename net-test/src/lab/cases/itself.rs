@@ -1,7 +1,6 @@
-//! What the lab itself has to be able to do: routers, links and counters are what they are said to be.
+//! Checks of the lab itself: its routers, links and counters.
 
 use std::{
-    io,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::Path,
     sync::{
@@ -22,13 +21,14 @@ use crate::lab::{
         probe::{self, Measured, Packets},
     },
     nat::{self, Nat},
+    ping::{self, fault},
     tools,
     world::{Family, Machine, World, way},
 };
 
-/// For a packet that comes. Over the link of a router it takes 30 ms.
+/// The time for a packet. Over the link of a router it takes 30 ms.
 const ANSWER: Duration = Duration::from_millis(500);
-/// Where DNS servers are, which routers without UDP let through.
+/// Routers without UDP let DNS through.
 const DNS: u16 = 53;
 
 /// What a router does to packets from one socket.
@@ -37,20 +37,20 @@ struct Seen {
     inside: SocketAddr,
     /// The addresses that two others saw it as. `None` if nothing arrived.
     mapped: [Option<SocketAddr>; 2],
-    /// Whether an answer of the first one came back.
+    /// An answer of the first came back.
     answered: bool,
-    /// Whether a packet came in from another port of the first one.
+    /// A packet came in from another port of the first.
     other_port: bool,
-    /// Whether a packet came in of one that was not talked to, at the address that another one saw.
+    /// A packet of a machine that was not talked to came in, at the address that the first saw.
     unasked: bool,
-    /// Whether a packet to a DNS server arrives.
+    /// A packet to a DNS server was answered.
     dns: bool,
 }
 
 /// Two machines that are talked to, and one that is not.
 type Others = [Machine; 3];
 
-pub(super) async fn nat_kinds(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn nat_kinds(figures: &mut Figures) -> Result<(), Fault> {
     use Family::{Dual, V4, V6};
     let mut world = World::new(Dual).await?;
     let others =
@@ -73,7 +73,7 @@ pub(super) async fn nat_kinds(figures: &mut Figures) -> Result<(), Fault> {
             looks.push((nat, outside, spawn_blocking(move || look(&host, &others, v4, outside))));
         }
     }
-    // The same mapping for both behind two routers as well, and another one for each behind a carrier that is symmetric.
+    // Behind two routers the mapping is the same for both machines, and another for each behind a symmetric carrier.
     for nat in [Nat::Home, Nat::Symmetric] {
         let mut carrier = world.carrier(nat).await?;
         let mut home = world.router_behind(&mut carrier, Nat::Home).await?;
@@ -125,15 +125,8 @@ fn judge(nat: Nat, outside: Option<IpAddr>, seen: &Seen) -> Result<(), &'static 
     }
 }
 
-fn fault(error: io::Error) -> Fault {
-    Fault::lab("a probe", error)
-}
-
 fn bind(machine: &Machine, v4: bool, port: u16) -> Result<UdpSocket, Fault> {
-    let any: IpAddr = if v4 { [0; 4].into() } else { [0; 16].into() };
-    let socket = machine.netns.inside(|| UdpSocket::bind((any, port)))?.map_err(fault)?;
-    socket.set_read_timeout(Some(ANSWER)).map_err(fault)?;
-    Ok(socket)
+    ping::bind(&machine.netns, v4, port, ANSWER)
 }
 
 fn addr_of(machine: &Machine, socket: &UdpSocket) -> Result<SocketAddr, Fault> {
@@ -142,19 +135,13 @@ fn addr_of(machine: &Machine, socket: &UdpSocket) -> Result<SocketAddr, Fault> {
     Ok(SocketAddr::new(addr.ok_or_else(|| Fault::Lab("a machine without an address".into()))?, local.port()))
 }
 
-/// Who has sent what comes next.
+/// The sender of the next packet.
 fn heard(socket: &UdpSocket) -> Option<SocketAddr> {
-    loop {
-        match socket.recv_from(&mut [0; 16]) {
-            // A child of the lab has ended: its signal may come to any thread.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            received => return received.ok().map(|(_, from)| from),
-        }
-    }
+    ping::receive(socket, &mut [0; 16]).ok().map(|(_, from)| from)
 }
 
-/// Who the sender is for the receiver, if anything gets through. The kernel may let up to a second pass until it sends on a
-/// cable that was just plugged in, so one packet that is lost says nothing.
+/// The sender's address as the receiver sees it, if anything gets through. The kernel may let up to a second pass until it
+/// sends on a cable that was just plugged in, so one lost packet says nothing.
 fn hello(from: &UdpSocket, to: &UdpSocket, addr: SocketAddr) -> Result<Option<SocketAddr>, Fault> {
     for _ in 0..3 {
         from.send_to(b"hello", addr).map_err(fault)?;
@@ -179,7 +166,7 @@ fn look(host: &Machine, others: &Others, v4: bool, translated: Option<IpAddr>) -
     for (n, machine) in [one, two].into_iter().enumerate() {
         seen.mapped[n] = hello(&inside, &outside[n], addr_of(machine, &outside[n])?)?;
     }
-    // Where nothing came out, what comes in is tried at the address that it would have come from.
+    // Where nothing came out, the address that it would have come from is tried.
     let (addr, port) = (translated.unwrap_or_else(|| seen.inside.ip()), seen.inside.port());
     let mapped = seen.mapped[0].unwrap_or_else(|| SocketAddr::new(addr, port));
     outside[0].send_to(b"answer", mapped).map_err(fault)?;
@@ -196,7 +183,7 @@ fn look(host: &Machine, others: &Others, v4: bool, translated: Option<IpAddr>) -
     Ok(seen)
 }
 
-/// Answers what comes to the port of DNS servers, until it is dropped.
+/// A DNS server that answers every packet, until it is dropped.
 struct Echo(Arc<AtomicBool>);
 
 impl Echo {
@@ -263,7 +250,7 @@ async fn counts([one, two, counted]: &Others) -> Result<(), Fault> {
     let services: Vec<_> = two.v4.map(IpAddr::V4).into_iter().collect();
     let (to, from, service) = (bind(counted, true, 0)?, bind(one, true, 0)?, bind(two, true, 0)?);
     let port = from.local_addr().map_err(fault)?.port();
-    tools::nft(counted.netns.name(), &nat::count(&services, Some(&format!("udp sport {port}")))).await?;
+    tools::nft(&counted.netns, &nat::count(&services, Some(&format!("udp sport {port}")))).await?;
     let counters = Counters::open(&counted.netns)?;
     let (addr, others) = (addr_of(counted, &to)?, bind(one, true, 0)?);
     for _ in 0..PACKETS {
@@ -280,7 +267,7 @@ async fn counts([one, two, counted]: &Others) -> Result<(), Fault> {
     ensure(counts == expected, || format!("the kernel counts {counts:?}, and {expected:?} was sent"))
 }
 
-pub(super) async fn impairments(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn impairments(figures: &mut Figures) -> Result<(), Fault> {
     let ms = Duration::from_millis;
     let cable = Shape::CABLE;
     let slow = Shape { rate: Some(10_000_000), queue: ms(50), ..cable };
@@ -330,7 +317,6 @@ pub(super) async fn impairments(figures: &mut Figures) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What becomes of packets on a link of this shape.
 async fn on(shape: Shape, packets: Packets) -> Result<Measured, Fault> {
     let mut world = World::new(Family::V4).await?;
     let (a, b, link) = world.two_unverified(shape, 11).await?;

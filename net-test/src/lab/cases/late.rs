@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::at_home;
 use crate::{
     lab::{
         fault::{Fault, ensure},
@@ -11,23 +12,21 @@ use crate::{
         nat::Nat,
         peer::{Command, Said},
         stage::{ONLINE, Stage, Talk},
-        traffic::Way,
         world::Family,
     },
     output::now_ns,
 };
 
-const WHILE: Duration = Duration::from_secs(3);
-/// For how long what comes later is not there.
+/// The delay of a relay, network or peer that comes late.
 const LATER: Duration = Duration::from_secs(4);
-/// After so long without being noticed it is given up. A relay is tried again after up to 10 s by iroh.
+/// The case is given up when nobody has noticed it for so long. iroh tries a relay again after up to 10 s.
 const NOTICED: Duration = Duration::from_secs(15);
 
 fn is_online(said: &Said) -> bool {
     matches!(said, Said::Online { .. })
 }
 
-pub(super) async fn relay_late(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn relay_late(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::without_services(Family::V4).await?;
     let (_, a) = stage.home("a", Nat::Home).await?;
     let (_, b) = stage.home("b", Nat::Home).await?;
@@ -40,15 +39,11 @@ pub(super) async fn relay_late(figures: &mut Figures) -> Result<(), Fault> {
     figures.online_ms = Some(since(there, now_ns()));
     let mut talk = Talk::new(&mut stage, a, b, None).await?;
     talk.begin(&ticket).await?;
-    talk.direct().await?;
-    talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct).await
+    talk.end_direct(&mut stage, figures).await
 }
 
-pub(super) async fn network_late(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (_, a_machine) = stage.home("a", Nat::Home).await?;
-    let (_, b) = stage.home("b", Nat::Home).await?;
+pub async fn network_late(figures: &mut Figures) -> Result<(), Fault> {
+    let (mut stage, a_machine, b) = at_home(Nat::Home, Nat::Home).await?;
     a_machine.set_link(false).await?;
     let (mut a, mut b) = (stage.peer("a", &a_machine).await?, stage.peer("b", &b).await?);
     let ticket = b.online(ONLINE).await?;
@@ -57,27 +52,21 @@ pub(super) async fn network_late(figures: &mut Figures) -> Result<(), Fault> {
     let mut talk = Talk::new(&mut stage, a, b, None).await?;
     a_machine.set_link(true).await?;
     let there = now_ns();
-    // It asks at once, as programs do.
     let answered = talk.ask(&ticket, NOTICED, figures).await?;
     figures.answered_ms = Some(since(there, answered));
     talk.begin(&ticket).await?;
-    talk.direct().await?;
-    talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct).await
+    talk.end_direct(&mut stage, figures).await
 }
 
-pub(super) async fn peer_restarted(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (_, a) = stage.home("a", Nat::Home).await?;
-    let (_, b) = stage.home("b", Nat::Home).await?;
+pub async fn peer_restarted(figures: &mut Figures) -> Result<(), Fault> {
+    let (mut stage, a, b) = at_home(Nat::Home, Nat::Home).await?;
     let (_, elsewhere) = stage.home("c", Nat::Home).await?;
     let key = Some(rand::random());
     let (a, mut b) = (stage.peer("a", &a).await?, stage.peer_with("b", &b, key).await?);
     let ticket = b.online(ONLINE).await?;
     let mut first = Talk::new(&mut stage, a, b, None).await?;
     first.begin(&ticket).await?;
-    first.direct().await?;
-    first.go_on(WHILE).await?;
+    first.settle().await?;
 
     // It is switched off without a word: `a` does not know, and its transfer hangs.
     let Talk { mut a, b, .. } = first;
@@ -92,7 +81,5 @@ pub(super) async fn peer_restarted(figures: &mut Figures) -> Result<(), Fault> {
 
     second.a.tell(&Command::Stop).await?;
     second.begin(&ticket).await?;
-    second.direct().await?;
-    second.go_on(WHILE).await?;
-    second.end(&mut stage, figures, Way::Direct).await
+    second.end_direct(&mut stage, figures).await
 }

@@ -1,10 +1,4 @@
-//! The ladder: what is played, from the easiest network to the worst.
-//!
-//! - `reach`: networks in which a direct path is there to be found;
-//! - `relayed`: networks in which none is;
-//! - `disturbed`: networks that change while data moves;
-//! - `late`: relays, networks and peers that come later, or again;
-//! - `itself`: what the lab itself has to be able to do.
+//! The ladder of cases, from the easiest network to the worst.
 
 mod disturbed;
 mod itself;
@@ -14,20 +8,24 @@ mod relayed;
 
 use std::{future::Future, pin::Pin};
 
-use super::{fault::Fault, figures::Figures};
+use super::{
+    fault::Fault,
+    figures::Figures,
+    nat::Nat,
+    stage::Stage,
+    world::{Family, Machine},
+};
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>>;
 
-/// One case.
-pub(super) struct Case {
-    pub(super) name: &'static str,
-    /// What it shows.
-    pub(super) sentence: &'static str,
+pub struct Case {
+    pub name: &'static str,
+    pub sentence: &'static str,
     /// The case that goes direct on the same harness. Without that, staying relayed proves nothing.
-    pub(super) pair: Option<&'static str>,
-    /// Whether it measures times of the lab itself, which others would disturb.
-    pub(super) alone: bool,
-    pub(super) run: for<'a> fn(&'a mut Figures) -> Running<'a>,
+    pub pair: Option<&'static str>,
+    /// The case measures times of the lab itself, which others would disturb.
+    pub alone: bool,
+    pub run: for<'a> fn(&'a mut Figures) -> Running<'a>,
 }
 
 macro_rules! case {
@@ -36,8 +34,8 @@ macro_rules! case {
     };
 }
 
-/// All of them, in the order in which they are played.
-pub(super) const CASES: &[Case] = &[
+/// In the order in which they are played.
+pub const CASES: &[Case] = &[
     case!("nat-kinds", "each kind of router maps ports and filters answers as it is meant to", itself::nat_kinds, alone: true),
     case!("impairments", "delay, jitter, loss, reordering, duplication, rate, queue and MTU are what was asked for", itself::impairments, alone: true),
     case!("same-network", "two machines on one network", reach::same_network),
@@ -71,7 +69,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 impl Case {
-    pub(super) const fn of(
+    pub const fn of(
         name: &'static str,
         sentence: &'static str,
         run: for<'a> fn(&'a mut Figures) -> Running<'a>,
@@ -80,8 +78,22 @@ impl Case {
     }
 }
 
-/// The case of this name.
-pub(super) fn named(name: &str) -> Option<&'static Case> {
+/// Two machines, each behind a router of its own.
+async fn at_home(left: Nat, right: Nat) -> Result<(Stage, Machine, Machine), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (_, a) = stage.home("a", left).await?;
+    let (_, b) = stage.home("b", right).await?;
+    Ok((stage, a, b))
+}
+
+async fn home_and_public(nat: Nat) -> Result<(Stage, Machine, Machine), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (_, a) = stage.home("a", nat).await?;
+    let b = stage.world.public("b", Family::V4).await?;
+    Ok((stage, a, b))
+}
+
+pub fn named(name: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.name == name)
 }
 

@@ -2,33 +2,27 @@
 
 use std::time::Duration;
 
+use super::{at_home, home_and_public};
 use crate::lab::{
     fault::{Fault, ensure},
     figures::Figures,
     nat::Nat,
-    stage::{DIRECT, ONLINE, Stage, Talk},
+    stage::{DIRECT, ONLINE, Stage, Talk, WHILE},
     traffic::Way,
     world::{Family, Machine, World},
 };
 
-/// How long data moves on the direct path, at 0.5 MB/s.
-const WHILE: Duration = Duration::from_secs(3);
+type Net = (Stage, Machine, Machine);
 
 /// Two machines that know each other by key and relay; the data's path becomes direct.
-async fn becomes_direct(mut stage: Stage, a: &Machine, b: &Machine, figures: &mut Figures) -> Result<(), Fault> {
-    let talk = stage.talk(a, b).await?;
-    goes_direct(stage, talk, figures).await
+async fn becomes_direct((mut stage, a, b): Net, figures: &mut Figures) -> Result<(), Fault> {
+    let talk = stage.talk(&a, &b).await?;
+    talk.end_direct(&mut stage, figures).await
 }
 
-async fn goes_direct(mut stage: Stage, mut talk: Talk, figures: &mut Figures) -> Result<(), Fault> {
-    talk.direct().await?;
-    talk.go_on(WHILE).await?;
-    talk.end(&mut stage, figures, Way::Direct).await
-}
-
-/// The same, and the first data comes over the relay.
-async fn relayed_first(mut stage: Stage, a: &Machine, b: &Machine, figures: &mut Figures) -> Result<(), Fault> {
-    let mut talk = stage.talk(a, b).await?;
+/// The path becomes direct, and the first data comes over the relay.
+async fn relayed_first((mut stage, a, b): Net, figures: &mut Figures) -> Result<(), Fault> {
+    let mut talk = stage.talk(&a, &b).await?;
     talk.direct().await?;
     talk.started_relayed()?;
     talk.go_on(WHILE).await?;
@@ -37,14 +31,14 @@ async fn relayed_first(mut stage: Stage, a: &Machine, b: &Machine, figures: &mut
     talk.end(&mut stage, figures, Way::Direct).await
 }
 
-pub(super) async fn same_network(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn same_network(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (mut router, a) = stage.home("a", Nat::Home).await?;
     let b = stage.world.host(&mut router, "b", Family::V4).await?;
-    becomes_direct(stage, &a, &b, figures).await
+    becomes_direct((stage, a, b), figures).await
 }
 
-pub(super) async fn local_only(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn local_only(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::without_services(Family::V4).await?;
     let (mut router, a) = stage.home("a", Nat::Home).await?;
     let b = stage.world.host(&mut router, "b", Family::V4).await?;
@@ -52,91 +46,77 @@ pub(super) async fn local_only(figures: &mut Figures) -> Result<(), Fault> {
     let key = b.id52.clone();
     let mut talk = Talk::new(&mut stage, a, b, None).await?;
     talk.begin(&key).await?;
-    goes_direct(stage, talk, figures).await
+    talk.end_direct(&mut stage, figures).await
 }
 
-pub(super) async fn one_home_nat(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (_, a) = stage.home("a", Nat::Home).await?;
-    let b = stage.world.public("b", Family::V4).await?;
-    becomes_direct(stage, &a, &b, figures).await
+pub async fn one_home_nat(figures: &mut Figures) -> Result<(), Fault> {
+    becomes_direct(home_and_public(Nat::Home).await?, figures).await
 }
 
-pub(super) async fn two_home_nats(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (_, a) = stage.home("a", Nat::Home).await?;
-    let (_, b) = stage.home("b", Nat::Home).await?;
-    relayed_first(stage, &a, &b, figures).await
+pub async fn two_home_nats(figures: &mut Figures) -> Result<(), Fault> {
+    relayed_first(at_home(Nat::Home, Nat::Home).await?, figures).await
 }
 
-pub(super) async fn unequal_ways(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn unequal_ways(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let mut near = stage.world.distant_router(Nat::Home, Family::V4, Duration::from_millis(10)).await?;
     let mut far = stage.world.distant_router(Nat::Home, Family::V4, Duration::from_millis(80)).await?;
     let a = stage.world.host(&mut near, "a", Family::V4).await?;
     let b = stage.world.host(&mut far, "b", Family::V4).await?;
-    relayed_first(stage, &a, &b, figures).await
+    relayed_first((stage, a, b), figures).await
 }
 
-pub(super) async fn random_ports(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (_, a) = stage.home("a", Nat::RandomPorts).await?;
-    let (_, b) = stage.home("b", Nat::RandomPorts).await?;
-    relayed_first(stage, &a, &b, figures).await
+pub async fn random_ports(figures: &mut Figures) -> Result<(), Fault> {
+    relayed_first(at_home(Nat::RandomPorts, Nat::RandomPorts).await?, figures).await
 }
 
 /// Two homes behind one carrier.
-pub(super) async fn neighbours(world: &mut World, carrier: Nat) -> Result<(Machine, Machine), Fault> {
+pub async fn neighbours(world: &mut World, carrier: Nat) -> Result<(Machine, Machine), Fault> {
     let mut carrier = world.carrier(carrier).await?;
     let mut left = world.router_behind(&mut carrier, Nat::Home).await?;
     let mut right = world.router_behind(&mut carrier, Nat::Home).await?;
     Ok((world.host(&mut left, "a", Family::V4).await?, world.host(&mut right, "b", Family::V4).await?))
 }
 
-pub(super) async fn hairpin(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn hairpin(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (a, b) = neighbours(&mut stage.world, Nat::Hairpin).await?;
-    becomes_direct(stage, &a, &b, figures).await
+    becomes_direct((stage, a, b), figures).await
 }
 
-pub(super) async fn by_key_alone(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (_, a) = stage.home("a", Nat::Home).await?;
-    let (_, b) = stage.home("b", Nat::Home).await?;
+pub async fn by_key_alone(figures: &mut Figures) -> Result<(), Fault> {
+    let (mut stage, a, b) = at_home(Nat::Home, Nat::Home).await?;
     let (a, mut b) = (stage.peer("a", &a).await?, stage.peer("b", &b).await?);
     b.online(ONLINE).await?;
     let key = b.id52.clone();
     let mut talk = Talk::new(&mut stage, a, b, None).await?;
-    // It is published when the relay knows it, and found a little later.
+    // The key is published when the relay knows the peer, and found a little later.
     talk.ask(&key, DIRECT, figures).await?;
     talk.begin(&key).await?;
-    goes_direct(stage, talk, figures).await
+    talk.end_direct(&mut stage, figures).await
 }
 
-pub(super) async fn carrier_nat(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn carrier_nat(figures: &mut Figures) -> Result<(), Fault> {
+    becomes_direct(carrier_and_home(Nat::Home).await?, figures).await
+}
+
+/// A machine at home, whose carrier translates again, and a machine at another home.
+pub async fn carrier_and_home(carrier: Nat) -> Result<Net, Fault> {
     let mut stage = Stage::new(Family::V4).await?;
-    let a = behind_a_carrier(&mut stage.world, Nat::Home).await?;
+    let mut carrier = stage.world.carrier(carrier).await?;
+    let mut home = stage.world.router_behind(&mut carrier, Nat::Home).await?;
+    let a = stage.world.host(&mut home, "a", Family::V4).await?;
     let (_, b) = stage.home("b", Nat::Home).await?;
-    becomes_direct(stage, &a, &b, figures).await
+    Ok((stage, a, b))
 }
 
-/// A machine at home, whose carrier translates again.
-pub(super) async fn behind_a_carrier(world: &mut World, carrier: Nat) -> Result<Machine, Fault> {
-    let mut carrier = world.carrier(carrier).await?;
-    let mut home = world.router_behind(&mut carrier, Nat::Home).await?;
-    world.host(&mut home, "a", Family::V4).await
-}
-
-pub(super) async fn ipv6_only(figures: &mut Figures) -> Result<(), Fault> {
+pub async fn ipv6_only(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V6).await?;
     let (_, a) = stage.home_with("a", Nat::Firewall, Family::V6).await?;
     let (_, b) = stage.home_with("b", Nat::Firewall, Family::V6).await?;
-    becomes_direct(stage, &a, &b, figures).await
+    becomes_direct((stage, a, b), figures).await
 }
 
-pub(super) async fn symmetric_to_public(figures: &mut Figures) -> Result<(), Fault> {
-    let mut stage = Stage::new(Family::V4).await?;
-    let (_, a) = stage.home("a", Nat::Symmetric).await?;
-    let b = stage.world.public("b", Family::V4).await?;
-    becomes_direct(stage, &a, &b, figures).await
+pub async fn symmetric_to_public(figures: &mut Figures) -> Result<(), Fault> {
+    becomes_direct(home_and_public(Nat::Symmetric).await?, figures).await
 }

@@ -1,7 +1,7 @@
-//! What became of every packet: the model's counts beside those of the kernel at both ends.
+//! The fates of all packets: the counts of the model beside those of the kernels at both ends.
 //!
-//! Losses that the model does not know of would be taken for what a library makes of the link. A load on a link that lost
-//! some of its own, or was late, shows nothing.
+//! Losses that the model does not know of would be blamed on a library. A load on a link that lost packets of its own, or was
+//! late, is void.
 
 use std::{fs, time::Duration};
 
@@ -11,68 +11,67 @@ use super::{
 };
 use crate::lab::fault::Fault;
 
-/// A packet that is given later than this is late. A machine whose processors are all in use is late by less, mostly; over
-/// 20 ms it is a tenth of a round trip.
-pub(in crate::lab) const LATE: Duration = Duration::from_millis(2);
-/// Of all packets, how many may be late: too few to move a median.
+/// A packet that is given later than this is late. Busy machines are late by less, mostly; it is a tenth of a round trip of
+/// 20 ms.
+pub const LATE: Duration = Duration::from_millis(2);
+/// The share of packets that may be late: too few to move a median.
 const MAY_BE_LATE: f64 = 0.05;
 /// No packet may be as late as this: half of a queue, and more than timers of 20 ms bear.
 const TOO_LATE: Duration = Duration::from_millis(50);
-/// How far the model's losses may lie from the share that was asked for, in standard deviations. Two hundred loads in a run
-/// with 5 of them: one run in ten thousand is void for nothing.
+/// Standard deviations between the losses of the model and the share that was asked for. With 5 and two hundred loads in a run,
+/// one run in ten thousand is void for nothing.
 const DEVIATIONS: f64 = 5.0;
 
-/// A device's counters, as its kernel has them.
+/// The counters of a device, in its kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::lab) struct Device {
-    /// That the kernel gave to the link.
-    pub(in crate::lab) sent: u64,
-    /// That it dropped before.
-    pub(in crate::lab) not_sent: u64,
-    /// That it took from the link.
-    pub(in crate::lab) received: u64,
-    /// That it did not take.
-    pub(in crate::lab) not_received: u64,
+pub struct Device {
+    /// Packets that the kernel gave to the link.
+    pub sent: u64,
+    /// Packets that it dropped before.
+    pub not_sent: u64,
+    /// Packets that it took from the link.
+    pub received: u64,
+    /// Packets that it did not take.
+    pub not_received: u64,
 }
 
-/// What a link's threads have given to a device.
+/// Packets that a link's threads have given to a device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::lab) struct Given {
-    pub(in crate::lab) packets: u64,
-    /// That the device did not take.
-    pub(in crate::lab) refused: u64,
+pub struct Given {
+    pub packets: u64,
+    /// Packets that the device did not take.
+    pub refused: u64,
     /// Later than [`LATE`].
-    pub(in crate::lab) late: u64,
-    /// The latest.
-    pub(in crate::lab) latest: Duration,
+    pub late: u64,
+    /// The delay of the latest packet.
+    pub latest: Duration,
 }
 
 impl Given {
-    pub(super) fn add(&mut self, more: Self) {
+    pub fn add(&mut self, more: Self) {
         self.packets += more.packets;
         self.refused += more.refused;
         self.late += more.late;
         self.latest = self.latest.max(more.latest);
     }
 
-    pub(in crate::lab) fn late_share(&self) -> f64 {
+    pub fn late_share(&self) -> f64 {
         self.late as f64 / self.packets.max(1) as f64
     }
 }
 
-/// One direction, from one look to another.
+/// One direction, between two looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::lab) struct Account {
-    pub(in crate::lab) counts: Counts,
-    pub(in crate::lab) given: Given,
-    /// At the end that sends, and at the one that receives.
-    pub(in crate::lab) from: Device,
-    pub(in crate::lab) to: Device,
+pub struct Account {
+    pub counts: Counts,
+    pub given: Given,
+    /// The device of the sender.
+    pub from: Device,
+    pub to: Device,
 }
 
 impl Device {
-    /// Reads them.
-    pub(super) fn of(plug: &Plug) -> Result<Self, Fault> {
+    pub fn of(plug: &Plug) -> Result<Self, Fault> {
         // A thread's own view: the process's is that of its first thread's namespace.
         let text = plug.netns.inside(|| fs::read_to_string("/proc/thread-self/net/dev"))?;
         let text = text.map_err(|error| Fault::lab("counters", error))?;
@@ -90,8 +89,7 @@ impl Device {
         Some(Self { sent, not_sent: tx_errors + tx_drops, received, not_received: rx_errors + rx_drops })
     }
 
-    /// Since then.
-    pub(super) fn since(self, before: Self) -> Self {
+    pub fn since(self, before: Self) -> Self {
         Self {
             sent: self.sent.saturating_sub(before.sent),
             not_sent: self.not_sent.saturating_sub(before.not_sent),
@@ -102,19 +100,19 @@ impl Device {
 }
 
 impl Account {
-    /// Whether both kernels and the model agree: nothing is on its way, and nothing is missing.
-    pub(super) fn balances(&self) -> bool {
+    /// Both kernels and the model agree: nothing is on its way, and nothing is missing.
+    pub fn balances(&self) -> bool {
         self.from.sent == self.counts.packets && self.to.received == self.counts.arriving()
     }
 
-    /// Why what went over the link shows nothing, if so.
-    pub(in crate::lab) fn fault(&self, shape: &Shape) -> Option<String> {
+    /// The reason why a load on the link is void, if it is.
+    pub fn fault(&self, shape: &Shape) -> Option<String> {
         let Self { counts, given, from, to } = self;
         let met = counts.packets - counts.too_large - counts.overflowed;
         let asked = shape.loss * met as f64;
         let deviation = (asked * (1.0 - shape.loss)).sqrt() * DEVIATIONS;
         let late = given.late_share();
-        // Without a rate, senders are held up by the machine alone: a queue in front of the thread that gives is their own.
+        // Without a rate only the machine holds up senders: the queue in front of the giving thread is their own.
         let in_time = shape.rate.is_none() || (late <= MAY_BE_LATE && given.latest <= TOO_LATE);
         if from.not_sent > 0 {
             Some(format!("a device dropped {} packets in front of the link", from.not_sent))

@@ -24,39 +24,36 @@ use crate::lab::{fault::Fault, netns::Netns};
 
 /// The largest IP packet; a TUN device gives one at a time.
 const PACKET: usize = 65_536;
-/// How often a thread that waits for nothing looks whether it is to end.
+/// Between two looks of an idle thread at whether the link has ended.
 const LOOK: Duration = Duration::from_millis(200);
-/// What arrives within so little is given in one go. At 500 Mbit/s that is ten packets, and a thread that woke for each would
-/// take the processor from those whose packets they are. Of a delay it is a tenth at most.
+/// Packets that arrive within this time are given together: ten at 500 Mbit/s. A thread that woke for each would take the
+/// processor from their senders. It is at most a tenth of the delay.
 const AT_ONCE: Duration = Duration::from_micros(200);
-/// How long packets may be on their way after their senders have ended: a delay of 150 ms, and the queue's 100.
+/// The time for packets on their way after their senders have ended: a delay of 150 ms, and the queue's 100.
 const SETTLING: Duration = Duration::from_secs(3);
-/// Between two looks at what is on its way.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// What the device holds until the thread reads it. The default of 500 packets is 12 ms at 500 Mbit/s, and the machine's
-/// scheduler may let the thread wait for longer: the device would drop what the model does not know of.
+/// The queue of the device. The default of 500 packets is 12 ms at 500 Mbit/s, and the scheduler may let the thread wait for
+/// longer: the device would drop packets that the model does not know of.
 const DEVICE_QUEUE: u32 = 20_000;
 
-/// Where an end of a link goes.
 #[derive(Debug, Clone)]
-pub(in crate::lab) struct Plug {
-    pub(in crate::lab) netns: Netns,
-    /// The name that the interface gets.
-    pub(in crate::lab) interface: String,
+pub struct Plug {
+    pub netns: Netns,
+    pub interface: String,
 }
 
 /// A link between two namespaces. Dropped, it ends; its interfaces go with it.
 #[derive(Debug)]
-pub(in crate::lab) struct Link {
+pub struct Link {
     there: Arc<Lane>,
     back: Arc<Lane>,
     ends: [Plug; 2],
     shape: Shape,
 }
 
-/// A link that is about to be used: what its devices had counted by then.
+/// The counters of the devices before a load.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::lab) struct Begun([Device; 2]);
+pub struct Begun([Device; 2]);
 
 /// One direction.
 struct Lane {
@@ -70,7 +67,7 @@ struct Lane {
 
 struct State {
     model: Model,
-    /// What is on its way, the next to arrive on top. The number keeps the order of those that arrive at the same time.
+    /// Packets on their way, the next to arrive on top. The number keeps the order of packets that arrive at the same time.
     on_the_way: BinaryHeap<Reverse<(Duration, u64, Vec<u8>)>>,
     number: u64,
     given: Given,
@@ -78,7 +75,7 @@ struct State {
 
 impl Link {
     /// A link of the same shape in both directions. The interfaces are there and have no addresses.
-    pub(in crate::lab) fn start(one: &Plug, other: &Plug, shape: Shape, seed: u64) -> Result<Self, Fault> {
+    pub fn start(one: &Plug, other: &Plug, shape: Shape, seed: u64) -> Result<Self, Fault> {
         let ends = [one.clone(), other.clone()];
         let (one, other) = (Arc::new(open(one)?), Arc::new(open(other)?));
         let (seed_there, seed_back) = seeds(seed);
@@ -87,16 +84,15 @@ impl Link {
         Ok(Self { there, back, ends, shape })
     }
 
-    /// Begins anew, with another seed, when nothing is on its way any more. What was measured before has drawn nothing from
-    /// the fates of what comes now.
-    pub(in crate::lab) async fn begin(&self, seed: u64) -> Result<Begun, Fault> {
+    /// Begins anew with another seed, when no packet is on its way any more, so that earlier packets have no influence.
+    pub async fn begin(&self, seed: u64) -> Result<Begun, Fault> {
         let (seed_there, seed_back) = seeds(seed);
         let quiet = async {
             loop {
                 self.there.reset(Model::new(self.shape, seed_there));
                 self.back.reset(Model::new(self.shape, seed_back));
                 let begun = Begun(self.devices()?);
-                // A kernel has something to say now and then, and it may be just now.
+                // A kernel may send a packet of its own at any time.
                 if [&self.there, &self.back].iter().all(|lane| lane.is_unused()) {
                     return Ok(begun);
                 }
@@ -107,9 +103,8 @@ impl Link {
         timeout(SETTLING, quiet).await.map_err(late)?
     }
 
-    /// What went over it since then, in both directions, when all of it has arrived; or what it is after some time, if
-    /// something is missing.
-    pub(in crate::lab) async fn settle(&self, begun: Begun) -> Result<[Account; 2], Fault> {
+    /// The accounts of both directions since `begun`, when all packets have arrived, or after some time if some are missing.
+    pub async fn settle(&self, begun: Begun) -> Result<[Account; 2], Fault> {
         let until = Instant::now() + SETTLING;
         loop {
             let accounts = self.account(begun)?;
@@ -135,8 +130,8 @@ impl Link {
         Ok([Device::of(&self.ends[0])?, Device::of(&self.ends[1])?])
     }
 
-    /// What was done to packets from the first end to the second.
-    pub(in crate::lab) fn there(&self) -> Counts {
+    /// The direction from the first end to the second.
+    pub fn there(&self) -> Counts {
         self.there.lock().model.counts()
     }
 }
@@ -146,14 +141,13 @@ impl Drop for Link {
         for lane in [&self.there, &self.back] {
             lane.end.store(true, Relaxed);
             lane.changed.notify_all();
-            // A reader that cannot be woken looks by itself when the next packet comes.
+            // A reader that cannot be woken sees the end when the next packet comes.
             let _ = lane.interrupt.trigger();
         }
     }
 }
 
-/// Whether links can be made on this machine.
-pub(in crate::lab) fn available() -> Result<(), String> {
+pub fn available() -> Result<(), String> {
     let opened = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
     opened.map(drop).map_err(|error| format!("/dev/net/tun cannot be opened, so there are no links: {error}"))
 }
@@ -193,7 +187,7 @@ impl Lane {
     fn take(&self, device: &SyncDevice) {
         let mut buffer = vec![0; PACKET];
         while !self.end.load(Relaxed) {
-            // As long as there are packets nobody asks whether there are.
+            // Waits only if there is no packet.
             let received = match device.recv(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     device.recv_intr(&mut buffer, &self.interrupt)
@@ -264,7 +258,7 @@ impl Lane {
         }
     }
 
-    /// Whether nothing was on its way since the last reset.
+    /// No packet was on its way since the last reset.
     fn is_unused(&self) -> bool {
         let state = self.lock();
         state.on_the_way.is_empty() && state.model.counts() == Counts::default() && state.given == Given::default()

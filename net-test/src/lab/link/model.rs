@@ -1,8 +1,8 @@
-//! What a bad link does to a packet. Pure: time and randomness come in, a fate comes out.
+//! The effects of a bad link on a packet. Pure: time and randomness in, a fate out.
 //!
 //! A packet meets the impairments in the order of a real link: a router drops what is larger than the next hop takes;
 //! the queue in front of the bottleneck takes it, or is full; the bottleneck sends it at its rate; on the way it is lost,
-//! doubled, held up. Delay and jitter keep the order; only what is chosen for it is overtaken.
+//! doubled, held up. Delay and jitter keep the order; only packets that are chosen for it are overtaken.
 
 use std::time::Duration;
 
@@ -10,110 +10,99 @@ use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 
 /// One direction of a link.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::lab) struct Shape {
-    /// From one end to the other.
-    pub(in crate::lab) delay: Duration,
-    /// Up to so much more, evenly distributed, and never out of order.
-    pub(in crate::lab) jitter: Duration,
-    /// The share of packets that are lost on the way.
-    pub(in crate::lab) loss: f64,
+pub struct Shape {
+    pub delay: Duration,
+    /// The most that is added to the delay, evenly distributed, and never out of order.
+    pub jitter: Duration,
+    /// The share of packets.
+    pub loss: f64,
     /// The share of packets that are held up by [`REORDER_BY`], so that others overtake them.
-    pub(in crate::lab) reorder: f64,
+    pub reorder: f64,
     /// The share of packets that arrive twice.
-    pub(in crate::lab) duplicate: f64,
-    /// Bits a second. Default: as many as come.
-    pub(in crate::lab) rate: Option<u64>,
-    /// How much waits in front of the bottleneck, as the time it takes to send. More is dropped.
-    pub(in crate::lab) queue: Duration,
-    /// Larger IP packets vanish without a word. Default: the interface's 1,500 bytes, which the kernel keeps to.
-    pub(in crate::lab) mtu: Option<usize>,
+    pub duplicate: f64,
+    /// Bits a second.
+    pub rate: Option<u64>,
+    /// The length of the queue in front of the bottleneck, in time. More is dropped.
+    pub queue: Duration,
+    /// Larger IP packets vanish without a word. The kernel keeps to the 1,500 bytes of the interface.
+    pub mtu: Option<usize>,
 }
 
-/// How far a packet that is reordered falls behind.
-pub(in crate::lab) const REORDER_BY: Duration = Duration::from_millis(8);
+pub const REORDER_BY: Duration = Duration::from_millis(8);
 
 impl Shape {
     /// A cable: no impairment at all.
-    pub(in crate::lab) const CABLE: Self = Self {
+    pub const CABLE: Self = Self {
         delay: Duration::ZERO,
         jitter: Duration::ZERO,
         loss: 0.0,
         reorder: 0.0,
         duplicate: 0.0,
         rate: None,
-        // What home routers have: more is bufferbloat, less makes every sender look bad.
+        // As in home routers: more is bufferbloat, less makes every sender look bad.
         queue: Duration::from_millis(100),
         mtu: None,
     };
 }
 
-/// What becomes of a packet. Times are since the link was made.
+/// Times are since the start of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It arrives then.
+pub enum Fate {
     Arrives(Duration),
-    /// It arrives then, twice.
     Twice(Duration),
-    /// It was lost on the way.
     Lost,
-    /// The queue was full.
     Overflowed,
-    /// It was too large.
     TooLarge,
 }
 
-/// What a link has done. Each packet counts once, under its fate.
+/// Each packet counts once, under its fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::lab) struct Counts {
-    pub(in crate::lab) packets: u64,
-    pub(in crate::lab) bytes: u64,
-    pub(in crate::lab) lost: u64,
-    pub(in crate::lab) overflowed: u64,
-    pub(in crate::lab) too_large: u64,
-    pub(in crate::lab) doubled: u64,
-    /// Of those that arrive.
-    pub(in crate::lab) reordered: u64,
+pub struct Counts {
+    pub packets: u64,
+    pub lost: u64,
+    pub overflowed: u64,
+    pub too_large: u64,
+    pub doubled: u64,
+    pub reordered: u64,
 }
 
 impl Counts {
-    /// What the other end is to get, second copies among it.
-    pub(in crate::lab) fn arriving(&self) -> u64 {
+    /// Packets for the other end, with second copies.
+    pub fn arriving(&self) -> u64 {
         (self.packets + self.doubled).saturating_sub(self.lost + self.overflowed + self.too_large)
     }
 }
 
-/// One direction of a link.
 #[derive(Debug)]
-pub(super) struct Model {
+pub struct Model {
     shape: Shape,
     rng: SmallRng,
-    /// When the bottleneck has sent all that it has.
+    /// The time at which the bottleneck has sent all packets.
     free: Duration,
-    /// When the last packet that keeps the order arrives.
+    /// The arrival of the last packet that keeps the order.
     last: Duration,
     counts: Counts,
 }
 
 impl Model {
     /// The same seed gives the same fates to the same packets.
-    pub(super) fn new(shape: Shape, seed: u64) -> Self {
+    pub fn new(shape: Shape, seed: u64) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
         Self { shape, rng, free: Duration::ZERO, last: Duration::ZERO, counts: Counts::default() }
     }
 
-    pub(super) fn delay(&self) -> Duration {
+    pub fn delay(&self) -> Duration {
         self.shape.delay
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub fn counts(&self) -> Counts {
         self.counts
     }
 
     /// A packet of `len` bytes comes at `now`, which never goes back.
-    pub(super) fn packet(&mut self, now: Duration, len: usize) -> Fate {
+    pub fn packet(&mut self, now: Duration, len: usize) -> Fate {
         let fate = self.fate(now, len);
         self.counts.packets += 1;
-        self.counts.bytes += len as u64;
         match fate {
             Fate::Arrives(_) => {}
             Fate::Twice(_) => self.counts.doubled += 1,
@@ -139,7 +128,7 @@ impl Model {
             self.free += Duration::from_nanos(len as u64 * 8 * 1_000_000_000 / rate);
             sent = self.free;
         }
-        // It has used the bottleneck, lost or not.
+        // A lost packet has used the bottleneck, too.
         if self.happens(shape.loss) {
             return Fate::Lost;
         }
@@ -149,7 +138,7 @@ impl Model {
         }
         arrives = arrives.max(self.last);
         if self.happens(shape.reorder) {
-            // It does not count for the order: those that come after it do not wait.
+            // Packets after it do not wait.
             self.counts.reordered += 1;
             arrives += REORDER_BY;
         } else {
@@ -164,8 +153,8 @@ impl Model {
     }
 }
 
-/// A seed for each direction of each link of a case, from the one of the case.
-pub(super) fn seeds(seed: u64) -> (u64, u64) {
+/// A seed for each direction.
+pub fn seeds(seed: u64) -> (u64, u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
     (rng.next_u64(), rng.next_u64())
 }

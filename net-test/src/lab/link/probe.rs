@@ -1,4 +1,4 @@
-//! What a link really does: packets of the lab's own from one end to the other, and what becomes of them.
+//! The behaviour of a link, measured with packets from one end to the other.
 //!
 //! Both sockets belong to this process, so both times come from one clock, and a way is measured in one direction.
 
@@ -13,108 +13,105 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
 use super::model::{REORDER_BY, Shape};
-use crate::lab::{fault::Fault, netns::Netns};
+use crate::lab::{
+    fault::Fault,
+    netns::Netns,
+    ping::{bind, fault, receive},
+};
 
-/// Where packets go from and to.
 #[derive(Debug, Clone)]
-pub(in crate::lab) struct Way {
-    pub(in crate::lab) from: Netns,
-    pub(in crate::lab) to: Netns,
-    /// The address there.
-    pub(in crate::lab) addr: Ipv4Addr,
+pub struct Way {
+    pub from: Netns,
+    pub to: Netns,
+    /// The address at `to`.
+    pub addr: Ipv4Addr,
 }
 
-/// What is sent.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::lab) struct Packets {
-    pub(in crate::lab) count: u32,
+pub struct Packets {
+    pub count: u32,
     /// Bytes of an IP packet.
-    pub(in crate::lab) size: usize,
+    pub size: usize,
     /// Zero sends as fast as the machine does.
-    pub(in crate::lab) every: Duration,
+    pub every: Duration,
 }
 
-/// What became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(in crate::lab) struct Measured {
-    pub(in crate::lab) sent: u32,
-    /// Each once.
-    pub(in crate::lab) arrived: u32,
-    /// Second copies.
-    pub(in crate::lab) doubled: u32,
-    /// Those that a later one arrived before.
-    pub(in crate::lab) overtaken: u32,
-    /// On the way.
-    pub(in crate::lab) least: Duration,
-    pub(in crate::lab) most: Duration,
+pub struct Measured {
+    pub sent: u32,
+    /// Without second copies.
+    pub arrived: u32,
+    pub doubled: u32,
+    /// Packets that arrived after a later one.
+    pub overtaken: u32,
+    /// The least time on the way.
+    pub least: Duration,
+    pub most: Duration,
     /// From one arrival to the next, where nothing but the link holds them up.
-    pub(in crate::lab) between: Duration,
+    pub between: Duration,
 }
 
 /// IPv4 and UDP headers.
 const HEADERS: usize = 28;
 /// As much as comes in a second of small packets, with what the kernel keeps beside each.
 const RECEIVE_BUFFER: usize = 64 << 20;
-/// Nothing comes any more when nothing came for so long: more than any delay that links have here.
+/// Nothing follows when nothing came for so long: more than any delay that links have here.
 const QUIET: Duration = Duration::from_millis(700);
-/// Nor after so long when as many have come as were sent: second copies come with the first ones.
+/// The same, when as many have come as were sent: second copies come with the first ones.
 const ALL_HERE: Duration = Duration::from_millis(50);
 
 impl Measured {
-    /// The share that did not arrive.
-    pub(in crate::lab) fn lost(&self) -> f64 {
+    pub fn lost(&self) -> f64 {
         1.0 - f64::from(self.arrived) / f64::from(self.sent.max(1))
     }
 
-    /// The share of second copies among what was sent.
-    pub(in crate::lab) fn doubled(&self) -> f64 {
+    pub fn doubled(&self) -> f64 {
         f64::from(self.doubled) / f64::from(self.sent.max(1))
     }
 
-    /// The share that was overtaken.
-    pub(in crate::lab) fn overtaken(&self) -> f64 {
+    pub fn overtaken(&self) -> f64 {
         f64::from(self.overtaken) / f64::from(self.arrived.max(1))
     }
 
-    /// Bits a second at which a link gives IP packets of this size.
-    pub(in crate::lab) fn rate(&self, size: usize) -> f64 {
+    /// Bits a second, for IP packets of this size.
+    pub fn rate(&self, size: usize) -> f64 {
         size as f64 * 8.0 / self.between.as_secs_f64().max(1e-9)
     }
 }
 
-/// Sends packets, and sees what becomes of them. It takes as long as the sending, and about a second.
-pub(in crate::lab) async fn measure(way: Way, packets: Packets) -> Result<Measured, Fault> {
+/// Takes as long as the sending, and about a second.
+pub async fn measure(way: Way, packets: Packets) -> Result<Measured, Fault> {
     let measured = tokio::task::spawn_blocking(move || measure_here(&way, packets)).await;
     measured.map_err(|error| Fault::lab("a measurement", error))?
 }
 
-/// Packets for the delay, and for losses that nobody asked for.
+/// Packets for the delay, and for losses that were not asked for.
 const FEW: f64 = 2_000.0;
-/// So many losses are expected: 40, of which a link with half or with twice the share has none or all.
+/// Expected losses: a link with half or twice the share is told from the right one.
 const EXPECTED: f64 = 40.0;
-/// Of a share under 0.1 %, no more than this.
+/// Packets at most, for shares under 0.1 %.
 const MANY: f64 = 40_000.0;
 /// Packets for the delay where there is jitter, so far apart that none waits for the one before it: jitter keeps the order, and
 /// closer ones would all be as late as the latest. The least of 60 is over a third of the jitter once in 10^10.
 const APART: u32 = 60;
-/// Bytes of an IP packet that uses a link as little as can be.
+/// Bytes of an IP packet that hardly uses the link.
 const SMALL: usize = 64;
-/// And of one that uses it up.
+/// Bytes of an IP packet that floods the link.
 const LARGE: usize = 1500;
-/// What a link's delay may be off by: two threads that wake up, each within a tenth of a millisecond. Of two thousand packets
-/// one is in time on every machine.
+/// The tolerance for the delay: two threads wake up, each within a tenth of a millisecond. One of two thousand packets is in
+/// time on every machine.
 const OFF_BY: Duration = Duration::from_micros(500);
-/// Its rate is what comes out when so many times as much goes in.
+/// The rate is measured with so many times as much as the link takes.
 const TOO_FAST: f64 = 1.2;
-/// For so many times as long as the queue takes to be sent, which it is full to three fifths by then.
+/// The length of that, in lengths of the queue, which is full to three fifths by then.
 const FLOODING: f64 = 3.0;
-/// What its rate may be off by.
+/// The tolerance for the rate.
 const RATE_OFF_BY: f64 = 0.03;
 
 /// Measures whether a link is what was asked for, once, before a case relies on it. It takes some 3 s.
 ///
 /// The link's seed is the one that it was started with, so that it has the same losses each time.
-pub(in crate::lab) async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault> {
+pub async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault> {
     let rarest = [shape.loss, shape.duplicate].into_iter().filter(|share| *share > 0.0).fold(1.0, f64::min);
     let count = (EXPECTED / rarest).clamp(FEW, MANY);
     // For a second, or as long as half of the rate takes.
@@ -140,8 +137,8 @@ pub(in crate::lab) async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault
     Ok(())
 }
 
-/// Delay and jitter. A machine that is out of breath can only add to them, so the least is what tells.
-pub(in crate::lab) fn verify_time(shape: &Shape, measured: &Measured) -> Result<(), String> {
+/// Delay and jitter. A busy machine can only add to them, so that the least counts.
+pub fn verify_time(shape: &Shape, measured: &Measured) -> Result<(), String> {
     let Measured { least, most, .. } = *measured;
     if measured.arrived == 0 {
         return Err("nothing arrives over the link".into());
@@ -157,7 +154,7 @@ pub(in crate::lab) fn verify_time(shape: &Shape, measured: &Measured) -> Result<
 }
 
 /// Loss and duplication, each by four standard deviations: none at all where none was asked for.
-pub(in crate::lab) fn verify_loss(shape: &Shape, measured: &Measured) -> Result<(), String> {
+pub fn verify_loss(shape: &Shape, measured: &Measured) -> Result<(), String> {
     let shares = [("loss", shape.loss, measured.lost()), ("duplication", shape.duplicate, measured.doubled())];
     for (what, asked, seen) in shares {
         if (seen - asked).abs() > deviations(asked, measured) {
@@ -168,7 +165,7 @@ pub(in crate::lab) fn verify_loss(shape: &Shape, measured: &Measured) -> Result<
 }
 
 /// Reordering, of packets that come every 2 ms.
-pub(in crate::lab) fn verify_order(shape: &Shape, measured: &Measured) -> Result<(), String> {
+pub fn verify_order(shape: &Shape, measured: &Measured) -> Result<(), String> {
     let (asked, seen) = (shape.reorder, measured.overtaken());
     // What is last cannot be overtaken, and jitter that keeps the order lets more fall into the gap.
     if (seen - asked).abs() > deviations(asked, measured) + 0.02 {
@@ -177,7 +174,7 @@ pub(in crate::lab) fn verify_order(shape: &Shape, measured: &Measured) -> Result
     Ok(())
 }
 
-pub(in crate::lab) fn verify_rate(asked: u64, seen: f64) -> Result<(), String> {
+pub fn verify_rate(asked: u64, seen: f64) -> Result<(), String> {
     if (seen / asked as f64 - 1.0).abs() > RATE_OFF_BY {
         return Err(format!("the link takes {:.2} Mbit/s, and {:.2} was asked for", seen / 1e6, asked as f64 / 1e6));
     }
@@ -189,12 +186,9 @@ fn deviations(asked: f64, measured: &Measured) -> f64 {
 }
 
 fn measure_here(way: &Way, packets: Packets) -> Result<Measured, Fault> {
-    let fault = |error: io::Error| Fault::lab("a probe", error);
-    let receiver = way.to.inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?.map_err(fault)?;
-    let sender = way.from.inside(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?.map_err(fault)?;
+    let (receiver, sender) = (bind(&way.to, true, 0, QUIET)?, bind(&way.from, true, 0, QUIET)?);
     let port = receiver.local_addr().map_err(fault)?.port();
     let to = SocketAddr::from((way.addr, port));
-    receiver.set_read_timeout(Some(QUIET)).map_err(fault)?;
     // A thread that waits for the processor loses nothing.
     setsockopt(&receiver, RcvBufForce, &RECEIVE_BUFFER).map_err(|error| fault(error.into()))?;
     thread::scope(|scope| {
@@ -204,16 +198,14 @@ fn measure_here(way: &Way, packets: Packets) -> Result<Measured, Fault> {
         let started = Instant::now();
         let lasting = packets.every * packets.count + QUIET;
         loop {
-            match receiver.recv(&mut buffer) {
-                Ok(len) if len >= 4 => {
+            match receive(&receiver, &mut buffer) {
+                Ok((len, _)) if len >= 4 => {
                     arrivals.push((number(&buffer), Instant::now()));
                     if arrivals.len() == packets.count as usize {
                         receiver.set_read_timeout(Some(ALL_HERE)).map_err(fault)?;
                     }
                 }
                 Ok(_) => {}
-                // A child of the lab has ended: its signal may come to any thread.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_quiet(&error) && started.elapsed() < lasting => {}
                 Err(error) if is_quiet(&error) => break,
                 Err(error) => return Err(fault(error)),

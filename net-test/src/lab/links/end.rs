@@ -18,40 +18,37 @@ use crate::{
     },
 };
 
-/// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::lab) enum Library {
+pub enum Library {
     Ours,
     Raw,
     Tuned,
 }
 
-/// What an end is started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::lab) struct Config {
-    pub(in crate::lab) library: Library,
-    /// Its own address.
-    pub(in crate::lab) addr: Ipv4Addr,
-    /// What the other end called itself. Without it, this one serves.
-    pub(in crate::lab) peer: Option<String>,
-    /// How long bulk lasts.
-    pub(in crate::lab) ms: u64,
+pub struct Config {
+    pub library: Library,
+    /// The address of this end.
+    pub addr: Ipv4Addr,
+    /// The name of the other end. An end without one serves.
+    pub peer: Option<String>,
+    /// The length of bulk.
+    pub ms: u64,
 }
 
-/// What an end says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
-pub(in crate::lab) enum Said {
+pub enum Said {
     Serving { name: String },
     Loads(Loads),
 }
 
 impl Library {
     /// In the order of the table.
-    pub(super) const ALL: [Self; 3] = [Self::Ours, Self::Raw, Self::Tuned];
+    pub const ALL: [Self; 3] = [Self::Ours, Self::Raw, Self::Tuned];
 
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ours => Ours::NAME,
             Self::Raw => Raw::NAME,
@@ -59,7 +56,7 @@ impl Library {
         }
     }
 
-    pub(super) fn settings(self) -> String {
+    pub fn settings(self) -> String {
         match self {
             Self::Ours => Ours::settings(),
             Self::Raw => Raw::settings(),
@@ -68,8 +65,8 @@ impl Library {
     }
 }
 
-/// `lab end`: one end serves until its input ends, the other one dials and ends when it has measured.
-pub(in crate::lab) async fn run(config: Config) -> Result<(), Fault> {
+/// `lab end`: one end serves until its input ends, the other one dials, measures and exits.
+pub async fn run(config: Config) -> Result<(), Fault> {
     let ended = match config.library {
         Library::Ours => end::<Ours>(config).await,
         Library::Raw => end::<Raw>(config).await,

@@ -7,25 +7,24 @@ use tokio::time::timeout;
 
 use super::table::Link;
 use crate::{
-    lab::{fault::Fault, parts, process::Process, world::Machine},
+    child::Child,
+    lab::{fault::Fault, parts, process, world::Machine},
     output::{Event, Line},
 };
 
-/// The file takes the link so long: 750 MB at 500 Mbit/s. Finding the rate takes one second of it.
+/// Seconds that the file takes on the link: 750 MB at 500 Mbit/s. Finding the rate takes one of them.
 const LASTING: f64 = 12.0;
-/// How long it may take: less than a sixth of the link's rate is no transfer any more.
+/// The time for a transfer at a sixth of the link's rate.
 const BOUND: Duration = Duration::from_secs(80);
-/// What is written at a time.
 const PIECE: u64 = 1 << 20;
 
-/// A file that is to be sent.
-pub(super) struct Sent {
+pub struct Sent {
     /// On `/run`, which is the lab's own and goes with it, and memory: no disk is measured.
     dir: TempDir,
 }
 
 impl Sent {
-    pub(super) fn new(link: Link) -> Result<Self, Fault> {
+    pub fn new(link: Link) -> Result<Self, Fault> {
         let fault = |error: io::Error| Fault::lab("a file", error);
         let dir = tempfile::Builder::new().prefix("file-").tempdir_in("/run").map_err(fault)?;
         generate(&dir.path().join("data.bin"), (link.bytes() * LASTING) as u64).map_err(fault)?;
@@ -33,34 +32,32 @@ impl Sent {
     }
 
     /// Its length by the time from its first byte to the receiver's confirmation, in 10^6 bytes a second.
-    pub(super) async fn rate(&self, a: &Machine, b: &Machine) -> Result<f64, Fault> {
+    pub async fn rate(&self, a: &Machine, b: &Machine) -> Result<f64, Fault> {
         let inbox = self.dir.path().join("inbox");
         let (file, dir) = (self.dir.path().join("data.bin").display().to_string(), inbox.display().to_string());
-        let bind = |machine: &Machine| {
-            machine.v4.map(|addr| format!("{addr}:0")).ok_or_else(|| Fault::Lab("an end without an address".into()))
-        };
-        let args = ["--offline", "--once", "--json", "--bind", &bind(b)?, "--dir", &dir];
-        let mut receiver: Process<Line> = Process::program(&b.netns, parts::RECEIVER, &args)?;
+        let bind = |machine: &Machine| machine.addr().map(|addr| format!("{addr}:0"));
+        let args = [parts::RECEIVER, "--offline", "--once", "--json", "--bind", &bind(b)?, "--dir", &dir];
+        let mut receiver = process::spawn(&b.netns, parts::RECEIVER, &args)?;
         let ticket = until(&mut receiver, |event| match event {
             Event::Ready { ticket, .. } => Some(ticket),
             _ => None,
         });
         let ticket = ticket.await?;
-        let args = [&ticket, &file, "--offline", "--json", "--bind", &bind(a)?];
-        let mut sender: Process<Line> = Process::program(&a.netns, parts::SENDER, &args)?;
+        let args = [parts::SENDER, &ticket, &file, "--offline", "--json", "--bind", &bind(a)?];
+        let mut sender = process::spawn(&a.netns, parts::SENDER, &args)?;
         let stored = until(&mut sender, |event| match event {
             Event::Stored { bytes, elapsed_ns, .. } => Some((bytes, elapsed_ns)),
             _ => None,
         });
         let (bytes, nanos) = stored.await?;
-        sender.end().await?;
-        receiver.end().await?;
+        sender.end(process::END).await?;
+        receiver.end(process::END).await?;
         fs::remove_dir_all(inbox).map_err(|error| Fault::lab("a file", error))?;
         Ok(bytes as f64 * 1e3 / nanos.max(1) as f64)
     }
 }
 
-async fn until<T>(program: &mut Process<Line>, mut wanted: impl FnMut(Event) -> Option<T>) -> Result<T, Fault> {
+async fn until<T>(program: &mut Child<Line>, mut wanted: impl FnMut(Event) -> Option<T>) -> Result<T, Fault> {
     let what = program.name().to_owned();
     let searching = async {
         loop {

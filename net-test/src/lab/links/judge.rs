@@ -1,4 +1,4 @@
-//! What the turns of a link come to: rows, and whether what is promised holds. Pure.
+//! Makes rows of the turns of a link, and checks the promises. Pure.
 
 use serde::Serialize;
 
@@ -8,12 +8,14 @@ use super::{
     play::Turn,
     table::{Link, Promise},
 };
-use crate::compare::{Better, Row};
+use crate::{
+    compare::{Better, Row},
+    lab::report::Outcome,
+};
 
-/// What is compared of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Load {
+pub enum Load {
     Bulk,
     Open,
     OpenP99,
@@ -25,37 +27,34 @@ pub(super) enum Load {
     File,
 }
 
-/// A figure of a link, and how it was come by.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct LinkRow {
-    pub(super) link: String,
-    pub(super) load: Load,
-    /// It shows something, and what is promised of it holds.
-    pub(super) ok: bool,
+pub struct LinkRow {
+    pub link: String,
+    pub load: Load,
+    /// The row is not void, and its promise holds.
+    pub ok: bool,
     #[serde(flatten)]
-    pub(super) row: Row,
-    /// Of the turns that count.
-    pub(super) seeds: Vec<u64>,
+    pub row: Row,
+    /// The seeds of the turns that count.
+    pub seeds: Vec<u64>,
     /// The smallest and the largest value of each side.
-    pub(super) ours_range: (f64, f64),
-    pub(super) theirs_range: (f64, f64),
+    pub ours_range: (f64, f64),
+    pub theirs_range: (f64, f64),
 }
 
-/// How a link went.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Judged {
-    pub(super) link: Link,
-    pub(super) rows: Vec<LinkRow>,
-    /// How many turns there were, and how many of them show nothing.
-    pub(super) turns: usize,
-    pub(super) void_turns: usize,
-    /// Too few turns are left.
-    pub(super) void: bool,
-    pub(super) skipped: bool,
-    pub(super) latest_ms: f64,
-    pub(super) late_share: f64,
-    /// What did not hold, or why nothing was seen.
-    pub(super) why: Vec<String>,
+pub struct Judged {
+    pub link: Link,
+    pub rows: Vec<LinkRow>,
+    pub turns: usize,
+    pub void_turns: usize,
+    /// Half of the turns or more are void.
+    pub void: bool,
+    pub skipped: bool,
+    pub latest_ms: f64,
+    pub late_share: f64,
+    /// Broken promises, or the reason why there are no turns.
+    pub why: Vec<String>,
 }
 
 impl Load {
@@ -92,7 +91,7 @@ impl Load {
         }
     }
 
-    /// Of twolane and of the other library, turn by turn; and what the other one is called.
+    /// The name of the other side, and a value of twolane and one of that in each turn.
     fn values(self, link: Link, other: Library, turns: &[&Turn]) -> (&'static str, Vec<(f64, f64)>) {
         if self == Self::File {
             let rate = link.bytes() / 1e6;
@@ -105,15 +104,15 @@ impl Load {
 }
 
 impl Judged {
-    pub(super) fn skipped(link: Link, why: &str) -> Self {
+    pub fn skipped(link: Link, why: &str) -> Self {
         let judged = Self::new(link, &[], None);
         Self { skipped: true, void: false, why: vec![why.to_owned()], ..judged }
     }
 
-    /// From the turns of a link, and why there are no more of them.
-    pub(super) fn new(link: Link, turns: &[Turn], fault: Option<String>) -> Self {
+    /// `fault`: the reason why there are no more turns.
+    pub fn new(link: Link, turns: &[Turn], fault: Option<String>) -> Self {
         let valid: Vec<&Turn> = turns.iter().filter(|turn| turn.void.is_empty()).collect();
-        // More than half of them: what is left is not what happened to suit.
+        // More than half of the turns have to count, so that no choice of turns decides.
         let void = fault.is_none() && valid.len() * 2 <= turns.len();
         let mut judged = Self {
             link,
@@ -128,7 +127,7 @@ impl Judged {
         };
         let why = turns.iter().find_map(|turn| turn.void.first());
         for load in Load::ALL {
-            // A void row has the values of all turns, for those who look into why it is void.
+            // A void row has the values of all turns, to tell why it is void.
             let used = if void { turns.iter().collect() } else { valid.clone() };
             let others: &[Library] = if load == Load::File { &[Library::Raw] } else { &[Library::Raw, Library::Tuned] };
             for other in others {
@@ -171,15 +170,15 @@ impl Judged {
         expect(Load::BesideBulk, promise.beside, &round_trips, false);
     }
 
-    pub(super) fn ok(&self) -> bool {
-        !self.skipped && !self.void && self.why.is_empty()
+    pub fn outcome(&self) -> Outcome {
+        Outcome::of(self.skipped, self.void, self.why.is_empty())
     }
 
-    pub(super) fn failed(&self) -> bool {
-        !self.skipped && !self.void && !self.why.is_empty()
+    pub fn ok(&self) -> bool {
+        self.outcome() == Outcome::Passed
     }
 
-    pub(super) fn row(&self, load: Load, other: Library) -> Option<&Row> {
+    pub fn row(&self, load: Load, other: Library) -> Option<&Row> {
         let of = |row: &&LinkRow| row.load == load && (load == Load::File || row.row.peer == other.name());
         self.rows.iter().find(of).map(|row| &row.row)
     }
@@ -202,8 +201,8 @@ fn row(link: Link, load: Load, other: Library, turns: &[&Turn], void: Option<Str
     Some(LinkRow { link: link.name(), load, ok, row, seeds, ours_range, theirs_range })
 }
 
-/// In round trips of the link: the median of the turns that count.
-pub(super) fn round_trips(judged: &Judged, load: Load, ours: bool) -> Option<f64> {
+/// The median of the turns that count, in round trips of the link.
+pub fn round_trips(judged: &Judged, load: Load, ours: bool) -> Option<f64> {
     let row = judged.row(load, Library::Raw)?;
     Some(if ours { row.ours } else { row.theirs } / (judged.link.rtt().as_secs_f64() * 1e3))
 }
@@ -216,6 +215,10 @@ mod tests {
     fn loads(bulk: f64, ms: f64) -> Loads {
         let latency = Latency { p50: ms, p99: ms };
         Loads { bulk, open: latency, request: latency, beside: latency }
+    }
+
+    fn failed(judged: &Judged) -> bool {
+        judged.outcome() == Outcome::Failed
     }
 
     fn turn(seed: u64, ours: f64, ms: f64, file: f64) -> Turn {
@@ -237,7 +240,7 @@ mod tests {
             (judged(16.0, 301.0, 0.9), Load::BesideBulk),
             (judged(16.0, 101.0, 0.7), Load::File),
         ] {
-            assert!(broken.failed() && broken.why.iter().any(|why| why.starts_with(load.name())), "{:?}", broken.why);
+            assert!(failed(&broken) && broken.why.iter().any(|why| why.starts_with(load.name())), "{:?}", broken.why);
             assert!(broken.rows.iter().any(|row| row.load == load && !row.ok));
         }
     }
@@ -245,7 +248,7 @@ mod tests {
     #[test]
     fn one_turn_that_is_quick_does_not_hold_what_the_others_break() {
         let turns = [turn(1, 16.0, 101.0, 0.9), turn(2, 16.0, 150.0, 0.9), turn(3, 16.0, 150.0, 0.9)];
-        assert!(Judged::new(LINKS[0], &turns, None).failed());
+        assert!(failed(&Judged::new(LINKS[0], &turns, None)));
     }
 
     #[test]
@@ -255,7 +258,7 @@ mod tests {
         let one = Judged::new(LINKS[0], &[good(1), bad(2), good(3)], None);
         assert!(one.ok() && one.void_turns == 1 && one.rows.iter().all(|row| row.seeds == [1, 3]), "{one:?}");
         let most = Judged::new(LINKS[0], &[good(1), bad(2), bad(3)], None);
-        assert!(most.void && !most.ok() && !most.failed() && most.why == ["packets are missing"]);
+        assert!(most.void && !most.ok() && !failed(&most) && most.why == ["packets are missing"]);
         assert!(most.rows.iter().all(|row| !row.ok && row.row.void.is_some()));
         assert!(Judged::new(LINKS[0], &[bad(1)], None).void);
         assert!(Judged::new(LINKS[0], &[], None).void, "nothing was measured");
@@ -264,8 +267,8 @@ mod tests {
     #[test]
     fn a_link_that_could_not_be_played_to_its_end_has_failed() {
         let judged = Judged::new(LINKS[0], &[turn(1, 16.0, 101.0, 0.9)], Some("the lab failed".into()));
-        assert!(judged.failed() && judged.why == ["the lab failed"]);
-        assert!(Judged::new(LINKS[0], &[], Some("the lab failed".into())).failed());
+        assert!(failed(&judged) && judged.why == ["the lab failed"]);
+        assert!(failed(&Judged::new(LINKS[0], &[], Some("the lab failed".into()))));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What goes over a link: streams that are opened, requests, bulk, and requests beside bulk.
+//! The loads of a link: streams that are opened, requests, bulk, and requests beside bulk.
 
 use std::time::{Duration, Instant};
 
@@ -14,39 +14,37 @@ use crate::{
     stats::percentile,
 };
 
-/// Of everything whose time is taken. With fewer, the slowest of a hundred is the slowest of all.
+/// Samples of each latency.
 const COUNT: usize = 100;
-/// What comes first is not measured: control streams, acknowledgements, the search for larger packets.
+/// Requests before the measurement, during control streams, acknowledgements, and the search for larger packets.
 const SETTLING: usize = 20;
-/// One after the other on a link without other data. None waits for the one before: over 300 ms they would take half a minute.
+/// On a link without other data. A request does not wait for the one before: over 300 ms they would take half a minute.
 const ALONE_EVERY: Duration = Duration::from_millis(5);
-/// Beside bulk: too few to be a load themselves.
+/// Beside bulk: too few requests to be a load themselves.
 const BESIDE_EVERY: Duration = Duration::from_millis(10);
-/// What a request and its response have.
+/// Bytes of a request and of its response.
 const REQUEST: usize = 64;
 
-/// What a library makes of a link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(in crate::lab) struct Loads {
-    /// A stream, until the server is known to have taken it.
-    pub(in crate::lab) open: Latency,
+pub struct Loads {
+    /// Until the server is known to have taken a stream.
+    pub open: Latency,
     /// A request until its response.
-    pub(in crate::lab) request: Latency,
+    pub request: Latency,
     /// Bulk on one stream, in 10^6 bytes a second.
-    pub(in crate::lab) bulk: f64,
+    pub bulk: f64,
     /// Requests beside bulk that is at its full speed.
-    pub(in crate::lab) beside: Latency,
+    pub beside: Latency,
 }
 
-/// Of [`COUNT`], in milliseconds.
+/// Milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub(in crate::lab) struct Latency {
-    pub(in crate::lab) p50: f64,
-    pub(in crate::lab) p99: f64,
+pub struct Latency {
+    pub p50: f64,
+    pub p99: f64,
 }
 
-/// All of it, one after the other.
-pub(super) async fn all<S: Side>(side: &S, lasting: Duration) -> Result<Loads, Broken> {
+pub async fn all<S: Side>(side: &S, lasting: Duration) -> Result<Loads, Broken> {
     let message = Bytes::from_static(&[3; REQUEST]);
     let request = move |side: S| {
         let message = message.clone();
@@ -65,8 +63,8 @@ pub(super) async fn all<S: Side>(side: &S, lasting: Duration) -> Result<Loads, B
     Ok(Loads { open, request: alone, bulk, beside })
 }
 
-/// Does something so often, at a pace, and says how long each took, in milliseconds. One that takes long would otherwise hide
-/// those that would have come meanwhile.
+/// Does something at a pace, and returns the milliseconds that each took. Without a pace a slow one would hide those that would
+/// have come meanwhile.
 async fn paced<S: Side, F: Future<Output = Result<(), Broken>> + Send + 'static>(
     side: &S,
     count: usize,

@@ -1,16 +1,12 @@
-//! `lab links`: links of many kinds, and what twolane and raw iroh make of them, in turns.
+//! `lab links`: twolane and raw iroh in turns, on links of many kinds.
 //!
 //! Each link is two namespaces with a link in user space between them, which is measured before it is used. At each end runs a
 //! process (`lab end`) with an endpoint of one library. The libraries are those of [`crate::speed`]: twolane, raw iroh with its
 //! defaults, and raw iroh with the transport configuration of twolane, which tells the settings from the layer. Each has the
-//! link and the machine to itself. The seed of a turn is the same for all of them; the fates of packets are drawn as they
+//! link and the machine to itself. The seed of a turn is the same for all libraries; the fates of packets are drawn as they
 //! come, so that a seed does not mean the same losses for two libraries, and there are several turns.
-//!
-//! - `table`: which links there are, and what has to hold on them;
-//! - `end`: an end of a link; `load`: what goes over it; `file`: a file from `sender` to `receiver`;
-//! - `play`: one link from the lab's side; `judge`: what its turns come to; `report`: rows and a table.
 
-mod end;
+pub mod end;
 mod file;
 mod judge;
 mod load;
@@ -25,10 +21,10 @@ use crate::{
     cli::{self, Problem},
     exit::Exit,
     output::Output,
+    report::end,
     signals::Signals,
 };
 
-pub(super) use self::end::run as end;
 use self::{
     judge::Judged,
     report::Report,
@@ -51,7 +47,7 @@ judged. With CI=true that is a failure.";
 /// Measure twolane and raw iroh in turns, on links with delay, loss and a rate
 #[derive(Debug, clap::Args)]
 #[command(max_term_width = 100, after_help = EXAMPLES)]
-pub(super) struct Args {
+pub struct Args {
     /// Every combination of delay, rate and loss
     #[arg(long)]
     all: bool,
@@ -77,7 +73,6 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// How links are played.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     lasting: Duration,
@@ -91,28 +86,19 @@ impl Plan {
     }
 }
 
-pub(super) fn main(args: &Args) -> ExitCode {
+pub fn main(args: &Args) -> ExitCode {
     let output = Output::new(args.json, false);
     let report = Report::new(output);
     let links = match chosen(args) {
         Ok(links) => links,
-        Err(problem) => return fail(output, problem),
+        Err(problem) => return end(output, Err(problem)),
     };
     if !needs::are_met_inside() {
         let why = needs::enter();
         return report.nothing(&links, &why).into();
     }
     let plan = Plan { lasting: Duration::from_secs(args.seconds), rounds: args.rounds, seed: args.seed };
-    match cli::drive(async |signals| all(&links, &plan, report, &signals).await) {
-        Ok(exit) => exit.into(),
-        Err(problem) => fail(output, problem),
-    }
-}
-
-fn fail(output: Output, problem: Problem) -> ExitCode {
-    let exit = problem.exit;
-    output.fail(&problem.into_failure());
-    exit.into()
+    end(output, cli::drive(async |signals| all(&links, &plan, report, &signals).await))
 }
 
 fn chosen(args: &Args) -> Result<Vec<Link>, Problem> {
@@ -129,7 +115,6 @@ fn chosen(args: &Args) -> Result<Vec<Link>, Problem> {
     args.only.iter().map(find).collect()
 }
 
-/// One after the other: each has the machine to itself.
 async fn all(links: &[Link], plan: &Plan, report: Report, signals: &Signals) -> Result<Exit, Problem> {
     let missing = needs::probe().await.and_then(|()| super::link::available()).err();
     if let Some(why) = missing {

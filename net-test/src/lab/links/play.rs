@@ -1,8 +1,6 @@
-//! One link, played: measured first, and then given to each library in turn, with the same seeds.
+//! One link: measured first, and then used by each library in turn, with the same seeds.
 
 use std::time::Duration;
-
-use tokio::time::timeout;
 
 use super::{
     Plan,
@@ -16,35 +14,33 @@ use crate::{
     lab::{
         fault::Fault,
         link::{Account, Begun, Link as Wire, probe},
-        parts,
-        process::Process,
+        parts, process,
         world::{Family, Machine, World, way},
     },
+    report::milliseconds,
 };
 
-/// How long an end may take to start.
 const UP: Duration = Duration::from_secs(10);
-/// What a link is measured with before it is used. The seeds of the loads are others.
+/// The seed for measuring the link before it is used. The loads have others.
 const VERIFYING: u64 = 1;
 
-/// What one turn came to: every library over the link with one seed.
+/// Every library over the link with one seed.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Turn {
-    pub(super) seed: u64,
-    /// As [`Library::ALL`] has them.
-    pub(super) loads: [Loads; 3],
+pub struct Turn {
+    pub seed: u64,
+    /// In the order of [`Library::ALL`].
+    pub loads: [Loads; 3],
     /// A file from `sender` to `receiver`, in 10^6 bytes a second.
-    pub(super) file: Option<f64>,
-    /// Why it shows nothing: a link that lost packets of its own or was late, or a machine that others kept busy.
-    pub(super) void: Vec<String>,
-    /// Of all packets in both directions, the one that was given the latest, in milliseconds; and the largest share that was
-    /// late.
-    pub(super) latest_ms: f64,
-    pub(super) late_share: f64,
+    pub file: Option<f64>,
+    /// The reasons why the turn is void: the link lost packets of its own or was late, or others kept the machine busy.
+    pub void: Vec<String>,
+    /// The delay of the latest packet of both directions; and the largest share of late packets.
+    pub latest_ms: f64,
+    pub late_share: f64,
 }
 
 /// The turns of a link, and why there are no more of them.
-pub(super) async fn play(link: Link, plan: &Plan) -> (Vec<Turn>, Option<Fault>) {
+pub async fn play(link: Link, plan: &Plan) -> (Vec<Turn>, Option<Fault>) {
     let mut turns = Vec::new();
     let played = all(link, plan, &mut turns).await;
     (turns, played.err())
@@ -79,7 +75,6 @@ async fn all(link: Link, plan: &Plan, turns: &mut Vec<Turn>) -> Result<(), Fault
     world.end().await
 }
 
-/// What came before is no load's.
 async fn begin(wire: &Wire, watch: &mut Option<Watch>, seed: u64) -> Result<Begun, Fault> {
     watch.as_mut().and_then(Watch::lap);
     wire.begin(seed).await
@@ -99,28 +94,25 @@ impl Turn {
 
 /// The loads of one library, with processes of their own.
 async fn loads(library: Library, a: &Machine, b: &Machine, lasting: Duration) -> Result<Loads, Fault> {
-    let config = |machine: &Machine, peer: Option<String>| -> Result<Config, Fault> {
-        let addr = machine.v4.ok_or_else(|| Fault::Lab("an end without an address".into()))?;
-        Ok(Config { library, addr, peer, ms: u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX) })
+    let start = |machine: &Machine, name: &str, peer: Option<String>| {
+        let config = Config { library, addr: machine.addr()?, peer, ms: milliseconds(lasting) };
+        process::start(&machine.netns, name, parts::END, &config)
     };
-    let mut server: Process<Said> = Process::start(&b.netns, "the end that serves", parts::END, &config(b, None)?)?;
-    let name = match timeout(UP, server.next()).await {
-        Ok(Ok(Said::Serving { name })) => name,
-        Ok(Ok(other)) => return Err(Fault::Lab(format!("an end says {other:?}"))),
-        Ok(Err(fault)) => return Err(fault),
-        Err(_) => return Err(Fault::Late { what: "an end that serves".into(), after: UP }),
+    let mut server = start(b, "the end that serves", None)?;
+    let name = |said: &Said| match said {
+        Said::Serving { name } => Some(name.clone()),
+        Said::Loads(_) => None,
     };
-    let config = config(a, Some(name))?;
-    let mut client: Process<Said> = Process::start(&a.netns, "the end that dials", parts::END, &config)?;
-    // Bulk, and what is before and after it, on a link on which everything takes several tries.
+    let name = process::answer(&mut server, "an end that serves", UP, name).await?;
+    let mut client = start(a, "the end that dials", Some(name))?;
+    // Bulk, and the loads before and after it, on a link on which everything takes several tries.
     let bound = lasting + Duration::from_secs(60);
-    let loads = match timeout(bound, client.next()).await {
-        Ok(Ok(Said::Loads(loads))) => loads,
-        Ok(Ok(other)) => return Err(Fault::Lab(format!("an end says {other:?}"))),
-        Ok(Err(fault)) => return Err(fault),
-        Err(_) => return Err(Fault::Late { what: format!("the loads of {}", library.name()), after: bound }),
+    let loads = |said: &Said| match said {
+        Said::Loads(loads) => Some(*loads),
+        Said::Serving { .. } => None,
     };
-    client.end().await?;
-    server.end().await?;
+    let loads = process::answer(&mut client, &format!("the loads of {}", library.name()), bound, loads).await?;
+    client.end(process::END).await?;
+    server.end(process::END).await?;
     Ok(loads)
 }

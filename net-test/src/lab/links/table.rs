@@ -1,4 +1,4 @@
-//! Which links there are, and what has to hold on them.
+//! The links, and the promises for them.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use crate::lab::link::Shape;
 
 /// A link, the same in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Link {
-    /// Both ways together.
-    pub(super) rtt_us: u64,
+pub struct Link {
+    /// The round trip.
+    pub rtt_us: u64,
     /// Without one, the link takes what the machine can carry.
-    pub(super) mbit: Option<u64>,
+    pub mbit: Option<u64>,
     /// Of a thousand packets, in each direction.
-    pub(super) lost: u64,
+    pub lost: u64,
 }
 
-/// What is promised on a link. Ratios are of twolane to raw iroh.
+/// Ratios are of twolane to raw iroh.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Promise {
+pub struct Promise {
     /// Bulk on one stream.
-    pub(super) bulk: f64,
+    pub bulk: f64,
     /// A file from sender to receiver, as a share of the link's rate.
-    pub(super) file: Option<f64>,
+    pub file: Option<f64>,
     /// A stream that is opened on a live connection, and a request with early data, in round trips.
-    pub(super) round_trips: Option<f64>,
+    pub round_trips: Option<f64>,
     /// The slowest of a hundred requests beside bulk, in round trips.
-    pub(super) beside: Option<f64>,
+    pub beside: Option<f64>,
 }
 
 impl Link {
@@ -33,7 +33,7 @@ impl Link {
         Self { rtt_us: rtt_ms * 1000, mbit: Some(mbit), lost }
     }
 
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let mut name = format!("{}ms", self.rtt_us as f64 / 1e3);
         if let Some(mbit) = self.mbit {
             name.push_str(&format!("-{mbit}mbit"));
@@ -44,11 +44,11 @@ impl Link {
         name
     }
 
-    pub(super) fn rtt(&self) -> Duration {
+    pub fn rtt(&self) -> Duration {
         Duration::from_micros(self.rtt_us)
     }
 
-    pub(super) fn shape(&self) -> Shape {
+    pub fn shape(&self) -> Shape {
         Shape {
             delay: self.rtt() / 2,
             loss: self.lost as f64 / 1000.0,
@@ -58,12 +58,12 @@ impl Link {
     }
 
     /// Bytes a second, where there is a rate.
-    pub(super) fn bytes(&self) -> f64 {
+    pub fn bytes(&self) -> f64 {
         self.mbit.map_or(f64::INFINITY, |mbit| mbit as f64 * 1e6 / 8.0)
     }
 
-    pub(super) fn promise(&self) -> Promise {
-        // A lost packet costs a request its detection, which is what a loss costs everybody. With 5 % of losses each way one
+    pub fn promise(&self) -> Promise {
+        // A lost packet costs a request the time of its detection. With 5 % of losses each way one
         // request in a hundred meets two in a row.
         let (lossless, rare) = (self.lost == 0, self.lost <= 10);
         Promise {
@@ -74,17 +74,17 @@ impl Link {
             },
             file: (*self == Self::new(100, 500, 0)).then_some(0.8),
             round_trips: (self.rtt_us == 100_000 && lossless).then_some(1.03),
-            // Without a rate the queue is the machine's.
+            // Without a rate the queue belongs to the machine.
             beside: (rare && self.mbit.is_some()).then_some(3.0),
         }
     }
 }
 
-/// Over a switch, with a round trip that is too long for anything that twolane does within one machine.
+/// A switch, with a round trip that is too long for the paths that twolane takes within one machine.
 const NEAR: Link = Link { rtt_us: 300, mbit: None, lost: 0 };
 
-/// Those of the table in README.
-pub(super) const LINKS: &[Link] = &[
+/// The links of the table in README.
+pub const LINKS: &[Link] = &[
     Link::new(100, 500, 0),
     Link::new(20, 500, 1),
     Link::new(100, 100, 10),
@@ -97,7 +97,7 @@ pub(super) const LINKS: &[Link] = &[
 ];
 
 /// Every combination.
-pub(super) fn all() -> Vec<Link> {
+pub fn all() -> Vec<Link> {
     let mut links = vec![NEAR];
     for rtt_ms in [20, 100, 300] {
         for mbit in [10, 100, 500] {

@@ -1,35 +1,30 @@
 //! A peer of a case: a twolane endpoint in a namespace, as a process of its own (`lab peer`).
 //!
-//! It serves a transfer and requests, and has a conversation with another peer when it is told to: a transfer that is
-//! checked by its hash, and requests one after the other, both until it is told to stop.
-//!
-//! - `messages`: what it is told, and what it says;
-//! - `talk`: its side of a conversation that it began;
-//! - `serve`: its side of one that it did not.
+//! It serves a transfer and requests. Told to, it begins a conversation with another peer: a transfer that is checked by its
+//! hash, and requests one after the other, until it is told to stop.
 
 mod messages;
 mod serve;
 mod talk;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use twolane::{Endpoint, Event, PathKind, SecretKey};
 
 #[cfg(test)]
-pub(super) use self::messages::Gap;
-pub(super) use self::messages::{Command, Config, Done, Reach, Said};
+pub use self::messages::Gap;
+pub use self::messages::{Command, Config, Done, Reach, Said};
 use super::{fault::Fault, parts};
-use crate::output::{in_one_line, now_ns};
+use crate::output::in_one_line;
 
 /// How long a peer waits for a relay. Some cases have none for a while.
 const ONLINE: Duration = Duration::from_secs(120);
-/// How long its end may take.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
 /// `lab peer`: until the input ends.
-pub(super) async fn run(config: Config) -> Result<(), Fault> {
+pub async fn run(config: Config) -> Result<(), Fault> {
     let endpoint = bind(config).await?;
     serve::serve(&endpoint)?;
     let sockets = endpoint.status().sockets;
@@ -83,19 +78,14 @@ async fn bind(config: Config) -> Result<Endpoint, Fault> {
 }
 
 async fn online(endpoint: Endpoint) {
-    let begun = Instant::now();
     if endpoint.online(ONLINE).await {
-        let ticket = endpoint.ticket().relay_only().to_string();
-        parts::say(&Said::Online { after_ms: milliseconds(begun.elapsed()), ticket });
+        parts::say(&Said::Online { ticket: endpoint.ticket().relay_only().to_string() });
     }
 }
 
 fn tell(event: &Event) {
-    let at_ns = now_ns();
-    match event {
-        Event::PathChanged { path, .. } => parts::say(&Said::Path { direct: *path == PathKind::Direct, at_ns }),
-        Event::Disconnected { cause, .. } => parts::say(&Said::Gone { cause: in_one_line(&**cause), at_ns }),
-        _ => {}
+    if let Event::PathChanged { path, .. } = event {
+        parts::say(&Said::Path { direct: *path == PathKind::Direct });
     }
 }
 

@@ -1,4 +1,4 @@
-//! The side of a conversation that did not begin it.
+//! The side that did not begin a conversation.
 
 use std::time::Instant;
 
@@ -11,16 +11,16 @@ use super::{
 use crate::{lab::fault::Fault, output::now_ns};
 
 /// Data up to its end; the answer is a [`Receipt`].
-pub(super) const TRANSFER: &str = "lab-transfer/1";
+pub const TRANSFER: &str = "lab-transfer/1";
 /// The response is the request, backwards.
-pub(super) const ASK: &str = "lab-ask/1";
+pub const ASK: &str = "lab-ask/1";
 
-pub(super) fn serve(endpoint: &Endpoint) -> Result<(), Fault> {
+pub fn serve(endpoint: &Endpoint) -> Result<(), Fault> {
     let broken = |error: twolane::ServeError| Fault::lab("nothing can be served", error);
     endpoint
         .serve_requests(ASK, |request| async move { Ok(request.body.iter().rev().copied().collect::<Vec<_>>().into()) })
         .map_err(broken)?;
-    // A transfer that is cut is the other side's to tell: it has begun the conversation.
+    // A transfer that is cut is told by the other side, which has begun the conversation.
     endpoint.serve(TRANSFER, |stream| async move { drop(receive(stream).await) }).map_err(broken)
 }
 

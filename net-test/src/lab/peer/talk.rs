@@ -1,4 +1,4 @@
-//! The side of a conversation that began it.
+//! The side that began a conversation.
 
 use std::time::{Duration, Instant};
 
@@ -21,17 +21,17 @@ use crate::{
 /// several cases can be played at a time.
 const PIECE: usize = 16 * 1024;
 const PIECE_EVERY: Duration = Duration::from_millis(32);
-/// A request follows the last response after so long.
+/// Between a response and the next request.
 const PAUSE: Duration = Duration::from_millis(20);
 const REQUEST: usize = 64;
-/// A request that takes as long has failed. Longer than any stall that a case allows, so that a stall is seen as one.
+/// Longer than any stall that a case allows, so that a stall is seen as a stall.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// For [`ask`]: a try, and the time until the next.
+/// The times of [`ask`]: for a try, and until the next.
 const TRY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A transfer and requests, until `stop`.
-pub(super) async fn talk(endpoint: Endpoint, peer: String, stop: CancellationToken) {
+pub async fn talk(endpoint: Endpoint, peer: String, stop: CancellationToken) {
     let peer: Ticket = match peer.parse() {
         Ok(peer) => peer,
         Err(error) => return broken("the peer's name", &error),
@@ -50,7 +50,7 @@ pub(super) async fn talk(endpoint: Endpoint, peer: String, stop: CancellationTok
 }
 
 /// One request, again until there is a response.
-pub(super) async fn ask(endpoint: Endpoint, peer: String, within: Duration) {
+pub async fn ask(endpoint: Endpoint, peer: String, within: Duration) {
     let peer: Ticket = match peer.parse() {
         Ok(peer) => peer,
         Err(error) => return broken("the peer's name", &error),
@@ -77,7 +77,6 @@ async fn transfer(endpoint: &Endpoint, peer: &Ticket, stop: &CancellationToken) 
             return None;
         }
     };
-    parts::say(&Said::Talking { at_ns: now_ns() });
     let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
     let mut ticks = interval(PIECE_EVERY);
     // What could not be sent during a stall is not sent all at once after it.
@@ -144,5 +143,5 @@ fn broken(what: &str, error: &(impl std::error::Error + 'static)) {
 }
 
 fn say_broken(what: String) {
-    parts::say(&Said::Broken { what, at_ns: now_ns() });
+    parts::say(&Said::Broken { what });
 }
