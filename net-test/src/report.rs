@@ -1,4 +1,4 @@
-//! What the programs that measure say: a line for programs, a line of a table for people, and how they end.
+//! The output of the programs that measure: lines for programs, tables for people, and exit codes.
 
 use std::{fmt::Display, process::ExitCode};
 

@@ -1,7 +1,5 @@
 //! Measures twolane beside rust-libp2p over QUIC, and beside pea2pea over TCP with Noise and with TLS.
-//!
-//! - [`rust_libp2p`], [`pea`]: the other sides, behind the trait of `twolane_test::speed`, whose code measures;
-//! - [`peers`]: what is measured beside whom.
+//! The code of `twolane_test::speed` measures.
 
 mod pea;
 mod peers;
@@ -24,7 +22,6 @@ use twolane_test::{
 use self::peers::Peer;
 
 const LOCK: &str = include_str!("../Cargo.lock");
-/// What is measured beside twolane, and what it stands on.
 const PACKAGES: &[&str] =
     &["libp2p", "libp2p-quic", "libp2p-stream", "libp2p-request-response", "quinn", "pea2pea", "snow", "tokio-rustls"];
 

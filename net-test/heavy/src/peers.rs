@@ -1,4 +1,4 @@
-//! Who is measured beside twolane, and what.
+//! The peers that are measured beside twolane.
 
 use twolane_test::speed::{Broken, groups::Bench, half, ours::Ours, program::Rows, side::Side};
 
@@ -7,7 +7,6 @@ use crate::{
     rust_libp2p::{Lazy, Libp2p, Requests, Streams},
 };
 
-/// One of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Peer {
     /// rust-libp2p over QUIC: a stream for each request, by libp2p-stream
@@ -23,16 +22,15 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// All of them, in the order in which they are measured.
+    /// In the order in which they are measured.
     pub(crate) const ALL: [Self; 5] =
         [Self::Libp2p, Self::Libp2pRequests, Self::Libp2pLazy, Self::Pea2peaNoise, Self::Pea2peaTls];
 
-    /// The one that is called so in the rows.
     pub(crate) fn called(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|peer| peer.name() == name)
     }
 
-    /// What it is called in the rows.
+    /// The name in the rows.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Libp2p => Libp2p::<Streams>::NAME,
@@ -43,7 +41,6 @@ impl Peer {
         }
     }
 
-    /// How it is set up.
     pub(crate) fn settings(self) -> String {
         match self {
             Self::Libp2p => Libp2p::<Streams>::settings(),
@@ -54,7 +51,6 @@ impl Peer {
         }
     }
 
-    /// Its server.
     pub(crate) async fn serve(self) -> Result<(), Broken> {
         match self {
             Self::Libp2p => half::obey::<Libp2p<Streams>>().await,
@@ -65,7 +61,6 @@ impl Peer {
         }
     }
 
-    /// Measures both: the same rows for every peer.
     pub(crate) async fn measure(self, rounds: usize, rows: &mut Rows) -> Result<(), Broken> {
         match self {
             Self::Libp2p => {
@@ -84,7 +79,6 @@ impl Peer {
     }
 }
 
-/// The settings of all of them.
 pub(crate) fn help() -> String {
     let mut text = String::from("Settings:\n");
     for peer in Peer::ALL {
@@ -112,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// What a measurement does: the answers are compared with the requests, and both ends hash the data.
+    /// The work of a measurement: answers are compared with requests, and both ends hash the data.
     async fn works<S: Side>() {
         let (_server, address) = S::serve().await.unwrap();
         let client = S::client(&address).await.unwrap();

@@ -1,6 +1,6 @@
-//! What was measured, and what is allowed: the one place to adjust after a measurement.
+//! The measured and the allowed figures: the place to adjust after a measurement.
 //!
-//! A bound is at most three times what was measured, or [`LEAST_MS`] more: less than that is the scheduler's. Routers are 30 ms
+//! A bound is at most three times the measured figure, or [`LEAST_MS`] more, which a scheduler may add. Routers are 30 ms
 //! from the internet, so that two homes are 120 ms apart, there and back.
 
 use super::{
@@ -8,11 +8,10 @@ use super::{
     figures::{Figure, Figures},
 };
 
-/// A figure of a case.
 pub struct Bound {
     pub case: &'static str,
     pub figure: Figure,
-    /// The median of runs on two cores, which is what README's table says.
+    /// The median of runs on two cores, as in README's table.
     pub measured: f64,
     /// More than this fails.
     pub bound: f64,
@@ -24,7 +23,7 @@ const fn ms(case: &'static str, figure: Figure, measured: f64, bound: f64) -> Bo
 
 use Figure::{Again, Answered, Direct, Moved, Online, Relayed, Stall};
 
-/// In milliseconds: the case, the figure, what is usual, what is allowed.
+/// In milliseconds: the case, the figure, the usual and the allowed value.
 pub const BOUNDS: &[Bound] = &[
     ms("same-network", Direct, 420.0, 1260.0),
     ms("same-network", Stall, 35.0, 235.0),
@@ -87,11 +86,10 @@ pub const BOUNDS: &[Bound] = &[
     ms("peer-restarted", Answered, 5810.0, 9000.0),
 ];
 
-/// A machine that lets a thread wait for longer makes a case void.
+/// A case is void if the machine lets a thread wait for longer.
 #[cfg(test)]
 const LEAST_MS: f64 = 200.0;
 
-/// Whether the figures of a case that held are within its bounds.
 pub fn check(case: &str, figures: &Figures) -> Result<(), Fault> {
     for Bound { figure, measured, bound, .. } in BOUNDS.iter().filter(|bound| bound.case == case) {
         let name = figure.name();

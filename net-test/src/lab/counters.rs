@@ -1,5 +1,5 @@
-//! The named counters of `nft` in a namespace, read over netlink. A read takes microseconds; to run `nft` for it, every 10 ms
-//! and for several cases at a time, would take the processor.
+//! The named counters of `nft` in a namespace, read over netlink in microseconds. To run `nft` every 10 ms for several cases
+//! would keep the processors busy.
 
 use std::{
     collections::BTreeMap,
@@ -21,11 +21,11 @@ const TABLE: u16 = 1;
 const NAME: u16 = 2;
 const DATA: u16 = 4;
 const BYTES: u16 = 1;
-/// The length of a message's head, and of what precedes its attributes.
+/// The lengths of a message's head, and of the part before its attributes.
 const HEAD: usize = 16;
 const FAMILY: usize = 4;
 
-/// Bytes by the counter's name.
+/// Bytes by name.
 pub type Counts = BTreeMap<String, u64>;
 
 /// The counters of the table [`COUNTERS`].
@@ -58,11 +58,9 @@ impl Counters {
     }
 }
 
-/// Asks for all counters of a table.
 fn request(table: &str) -> Vec<u8> {
     let name = [table.as_bytes(), &[0]].concat();
     let mut attribute = Vec::new();
-    // Lengths are of some dozens of bytes.
     attribute.extend_from_slice(&((4 + name.len()) as u16).to_ne_bytes());
     attribute.extend_from_slice(&TABLE.to_ne_bytes());
     attribute.extend_from_slice(&name);
@@ -77,7 +75,7 @@ fn request(table: &str) -> Vec<u8> {
     message
 }
 
-/// Takes the counters out of an answer; whether it was the last one.
+/// Takes the counters out of an answer. Returns whether it was the last one.
 fn take(mut answer: &[u8], counts: &mut Counts) -> io::Result<bool> {
     while let Some(head) = answer.first_chunk::<HEAD>() {
         let len = usize::try_from(u32::from_ne_bytes([head[0], head[1], head[2], head[3]])).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! What a case measures.
+//! The figures of a case.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! How late the machine lets a thread run that has slept: what is measured meanwhile is late by as much.
+//! The delay with which the machine wakes a thread up. Measurements are late by as much.
 
 use std::{
     sync::{
@@ -10,10 +10,10 @@ use std::{
 };
 
 const TICK: Duration = Duration::from_millis(10);
-/// Less than this is what schedulers do.
+/// Less is usual for a scheduler.
 const WORTH: Duration = Duration::from_millis(5);
 
-/// A ticker on a thread of its own. Dropped, it ends.
+/// A ticker on a thread of its own. Ends when dropped.
 #[derive(Debug)]
 pub struct Lag {
     seen: Arc<Mutex<Vec<(Instant, Duration)>>>,
@@ -37,7 +37,7 @@ impl Lag {
         lag
     }
 
-    /// The longest that ended after `begun`.
+    /// The longest delay that ended after `begun`.
     pub fn worst_since(&self, begun: Instant) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = |&(slept, late): &(Instant, Duration)| slept + TICK + late >= begun;

@@ -1,62 +1,51 @@
-//! What routers do to packets, as rule sets for `nft`.
+//! Kinds of routers, as rule sets for `nft`.
 //!
-//! On every router `wan` leads to the internet and `lan` to those behind it.
+//! On every router `wan` leads to the internet and `lan` to the machines behind it.
 
 use std::{
     fmt::Write,
     net::{IpAddr, Ipv4Addr},
 };
 
-/// A kind of router. Whatever the kind: only those who were talked to may answer, from the port that was talked to
-/// (address- and port-dependent filtering), by IPv4 and by IPv6, which is never translated.
+/// Every kind filters by address and port: a packet has to come from an address and port that a packet was sent to. IPv6 is
+/// never translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nat {
-    /// A home router: one external port for an internal one, the same if it is free, whoever is talked to
-    /// (endpoint-independent mapping).
+    /// Endpoint-independent mapping: one external port for an internal one, the same if it is free.
     Home,
-    /// The same with an external port that the internal one does not tell.
+    /// [`Nat::Home`] with an external port that cannot be told from the internal one.
     RandomPorts,
-    /// A home router that leads packets for its own external address back inside, to whom that port is mapped.
+    /// [`Nat::Home`] that leads packets for its own external address back inside.
     Hairpin,
-    /// A router that takes another external port for each address that is talked to (RFC 4787: address- and
-    /// port-dependent mapping).
+    /// Another external port for each destination (RFC 4787: address- and port-dependent mapping).
     Symmetric,
-    /// A home router that lets no UDP through but DNS, as in some offices.
+    /// [`Nat::Home`] that lets no UDP through but DNS, as in some offices.
     NoUdp,
-    /// No translation: what is inside may be answered, as with IPv6 at home.
+    /// No translation, as with IPv6 at home.
     Firewall,
 }
 
-/// External ports of [`Nat::RandomPorts`], below those that systems take for sockets. It takes one of so many, by a hash of
-/// the address and port inside.
+/// External ports of [`Nat::RandomPorts`], below those that systems take for sockets. A hash of the address and port inside
+/// chooses one.
 const RANDOM_PORTS: std::ops::Range<u16> = 20_000..20_064;
 
-/// The table of counters on a machine.
 pub const COUNTERS: &str = "lab";
 
-/// What a machine's addresses are translated to on a router whose mappings were lost.
+/// The new mapping of a socket, on a router that has lost its mappings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rebound {
-    /// Whose.
     pub inside: Ipv4Addr,
-    /// The port that it sends from.
     pub port: u16,
-    /// The external port from now on.
     pub external: u16,
 }
 
 impl Nat {
-    /// The rules of a router with this external address.
+    /// `wan`: the external address.
     pub fn rules(self, wan: Option<Ipv4Addr>) -> String {
         self.rules_with(wan, None)
     }
 
-    /// The rules, after the router forgot its mappings.
-    pub fn rebound(self, wan: Option<Ipv4Addr>, rebound: Rebound) -> String {
-        self.rules_with(wan, Some(rebound))
-    }
-
-    fn rules_with(self, wan: Option<Ipv4Addr>, rebound: Option<Rebound>) -> String {
+    pub fn rules_with(self, wan: Option<Ipv4Addr>, rebound: Option<Rebound>) -> String {
         let mut rules =
             String::from("table ip nat\ndelete table ip nat\ntable inet filter\ndelete table inet filter\n");
         if self != Self::Firewall {
@@ -64,8 +53,8 @@ impl Nat {
             self.translate(&mut rules, wan, rebound);
             rules.push_str("}\n");
         }
-        // A packet that is dropped leaves no entry behind. One for a port of the router itself would leave one, and the
-        // mapping of those behind it would have to move out of its way: the kernel's habit, and no home router's.
+        // A packet that is dropped leaves no conntrack entry. A packet for a port of the router itself would leave one, and
+        // the kernel would move the mappings of machines behind it out of the way, which no home router does.
         rules.push_str("table inet filter {\n chain in {\n  type filter hook input priority filter\n");
         rules.push_str(
             "  iifname wan icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept\n",
@@ -75,7 +64,7 @@ impl Nat {
         if self == Self::NoUdp {
             rules.push_str("  udp dport 53 accept\n  udp sport 53 accept\n  meta l4proto udp drop\n");
         }
-        // As home routers do: TCP gets through links with a small MTU. (UDP has to look after itself.)
+        // As in home routers: TCP gets through links with a small MTU. (Programs that use UDP find the MTU themselves.)
         rules.push_str("  tcp flags syn tcp option maxseg size set 1200\n");
         rules.push_str("  iifname wan ct state established,related accept\n  iifname wan drop\n }\n}\n");
         rules
@@ -109,7 +98,7 @@ impl Nat {
     }
 }
 
-/// Drops everything that is UDP between the inside and this address, in both directions, without a word.
+/// Drops all UDP between the inside and these addresses, in both directions.
 pub fn cut(with: &[IpAddr]) -> String {
     let mut rules = String::from("table inet cut {\n chain through {\n  type filter hook forward priority -300\n");
     for addr in with {
@@ -124,8 +113,8 @@ pub fn cut(with: &[IpAddr]) -> String {
 /// The end of [`cut`].
 pub const HEAL: &str = "delete table inet cut\n";
 
-/// Counts what arrives on a machine: `relayed` from the relay, `direct` by UDP from everybody but the services, and of that
-/// `moved`, from the source that this expression picks.
+/// Counts bytes that arrive on a machine: `relayed` from the relay, `direct` by UDP from all others but the services, and among
+/// those `moved`, from the source that this expression picks.
 pub fn count(services: &[IpAddr], moved: Option<&str>) -> String {
     let mut rules = format!("table inet {COUNTERS}\ndelete table inet {COUNTERS}\ntable inet {COUNTERS} {{\n");
     for counter in ["relayed", "direct", "moved"] {
@@ -180,7 +169,7 @@ mod tests {
     #[test]
     fn a_router_that_forgot_takes_another_port() {
         let rebound = Rebound { inside: Ipv4Addr::new(10, 0, 1, 2), port: 7, external: 40_000 };
-        let rules = Nat::Home.rebound(WAN, rebound);
+        let rules = Nat::Home.rules_with(WAN, Some(rebound));
         let (special, general) = (rules.find("masquerade to :40000").unwrap(), rules.find("masquerade\n").unwrap());
         assert!(special < general, "the first rule counts");
     }

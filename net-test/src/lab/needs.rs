@@ -1,8 +1,8 @@
-//! What the lab needs of the machine, and how it gets namespaces of its own.
+//! The requirements of the lab, and its namespaces.
 //!
-//! The lab starts itself anew in a network and mount namespace of its own, and in a user namespace if it is not root. Its
-//! `/run`, where `ip netns` keeps names and the lab its files, is its own then: nothing of the machine is touched, two labs
-//! do not see each other, and whatever way the lab ends, the kernel takes everything away with the last process.
+//! The lab starts itself anew in a network and mount namespace of its own, and in a user namespace if it is not root. It has
+//! its own `/run` then, for the names of `ip netns` and for its files: nothing of the machine is touched, two labs do not see
+//! each other, and the kernel removes everything with the last process, however the lab ends.
 
 use std::{
     env, fs,
@@ -19,16 +19,15 @@ use super::{
     world::{Family, World},
 };
 
-/// What is mounted on the lab's `/run`. Whatever the environment says: where this is missing, this is not the lab's.
+/// The mount on the lab's `/run`, which an environment variable could not prove.
 const OWN: &str = "twolane-lab";
-/// A `/run` of one's own, with links to what was in the other one (tools, on some systems, and a user's files); then the lab.
-/// The directory that is covered is reached by its open file.
+/// Mounts a new `/run` with links to the entries of the old one (tools, on some systems, and a user's files), which is reached
+/// by its open file; then starts the lab.
 const SCRIPT: &str = r#"exec 3</run &&
 mount -t tmpfs -o size=90% twolane-lab /run && mkdir /run/netns /run/outside && mount --rbind /proc/self/fd/3 /run/outside &&
 for name in /run/outside/*; do [ -e "/run/${name##*/}" ] || ln -s "$name" /run/ || exit; done &&
 exec 3<&- && exec "$0" "$@""#;
 
-/// Whether this process has namespaces of its own.
 pub fn are_met_inside() -> bool {
     fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| has_own(&mounts))
 }
@@ -37,7 +36,7 @@ fn has_own(mounts: &str) -> bool {
     mounts.lines().any(|line| line.starts_with(&format!("{OWN} /run tmpfs ")))
 }
 
-/// Becomes the same program in namespaces of its own. It returns only if that is impossible here, with the reason.
+/// Becomes the same program in namespaces of its own. Returns only if that is impossible, with the reason.
 pub fn enter() -> String {
     for (tool, package) in
         [("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("unshare", "util-linux")]
@@ -64,7 +63,7 @@ pub fn enter() -> String {
     format!("the lab cannot be started: {error}")
 }
 
-/// Makes a small world, to see whether the kernel can. Routers are at the end of links in user space.
+/// Makes a small world, as a test of the kernel. Routers are at the end of links in user space.
 pub async fn probe() -> Result<(), String> {
     link::available()?;
     let made = async {
@@ -85,13 +84,12 @@ fn command() -> Command {
 }
 
 fn has(tool: &str) -> bool {
-    // All of them take it; `unshare` and `nsenter` have it as well.
     let option = if tool == "ip" { "-V" } else { "--version" };
     let run = Command::new(tool).arg(option).env("PATH", path()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     run.is_ok_and(|status| status.success())
 }
 
-/// The path, and the directories of `ip` and `nft` beside its own, which the path of an ordinary user leaves out on Debian.
+/// The path with the directories of `ip` and `nft`, which the path of an ordinary user lacks on Debian.
 fn path() -> String {
     with_sbin(&env::var("PATH").unwrap_or_default())
 }

@@ -12,7 +12,7 @@ use nix::{
 
 use super::fault::Fault;
 
-/// A network namespace that `ip netns add` made. It goes away with the lab, whose view of `/run` is its own.
+/// A network namespace of `ip netns add`. It ends with the lab, which has its own `/run`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Netns(String);
 
@@ -25,25 +25,25 @@ impl Netns {
         &self.0
     }
 
-    /// Takes its name away, if it has one, as `ip netns del` does.
+    /// Removes the name, if there is one, as `ip netns del` does.
     pub fn remove(&self) -> io::Result<()> {
         let path = format!("/run/netns/{}", self.0);
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             _ => {}
         }
-        // It is not mounted if it was not made to the end.
+        // An incomplete one is not mounted.
         let unmounted = umount2(path.as_str(), MntFlags::MNT_DETACH);
         fs::remove_file(path).map_err(|error| unmounted.err().map_or(error, io::Error::from))
     }
 
-    /// What `nsenter` calls it.
+    /// For `nsenter`.
     pub fn enter_option(&self) -> String {
         format!("--net=/run/netns/{}", self.0)
     }
 
-    /// Runs `work` on a thread inside, and waits for it, which has to take milliseconds. Sockets and devices opened
-    /// there stay there, whoever uses them.
+    /// Runs `work` on a thread inside, and waits for it, which has to take milliseconds. Sockets and devices that are opened
+    /// there stay there.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Fault> {
         let what = format!("entering the namespace {}", self.0);
         thread::scope(|scope| {

@@ -5,37 +5,33 @@ use std::io::{self, BufRead, Write};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
-/// The relay and the DNS server: [`super::services`].
+/// [`super::services`].
 pub const SERVE: &str = "serve";
-/// A peer of a case: [`super::peer`].
+/// [`super::peer`].
 pub const PEER: &str = "peer";
-/// An end of a link that is measured: [`super::links`].
+/// [`super::links::end`].
 pub const END: &str = "end";
 
-/// The two programs, for a file over a link.
+/// The programs of `twolane-cli`, for a file over a link.
 pub const SENDER: &str = "sender";
-/// See [`SENDER`].
 pub const RECEIVER: &str = "receiver";
 
-/// All of them.
 pub const ALL: [&str; 5] = [SERVE, PEER, END, SENDER, RECEIVER];
 
-/// Commands that wait.
 const COMMANDS: usize = 64;
 
-/// Says something to the lab.
 pub fn say(said: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(said) {
         let mut out = io::stdout().lock();
-        // A lab that is gone ends this process by the end of its input.
+        // Without a lab this process ends, at the end of its input.
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 }
 
-/// What the lab tells. The end of it is the end of this process.
+/// The commands of the lab. Their end has to end this process.
 pub fn commands<C: DeserializeOwned + Send + 'static>() -> mpsc::Receiver<C> {
     let (sender, receiver) = mpsc::channel(COMMANDS);
-    // A thread, since standard input cannot be read without one, and reading it cannot be cancelled.
+    // A thread, since reading standard input blocks and cannot be cancelled.
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines() {
             let Ok(line) = line else { return };

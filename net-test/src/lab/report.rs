@@ -1,4 +1,4 @@
-//! What the lab says: events for programs, a table for people.
+//! The output of the lab: events for programs, a table for people.
 
 use std::{env, time::Duration};
 

@@ -245,7 +245,7 @@ impl Talk {
             })?,
             (Way::Direct, None) => return Err(Fault::Lab("nobody has looked whether data goes directly".into())),
         }
-        // TLS and TCP add to what the relay counts, and so do acknowledgements.
+        // TLS, TCP and acknowledgements add to the count of the relay.
         ensure(all.relayed <= relayed * 5 / 4 + PROBES, || {
             format!("the relay sent {relayed} bytes, and {} arrived from it", all.relayed)
         })?;

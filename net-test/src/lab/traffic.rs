@@ -1,4 +1,4 @@
-//! Which way data goes, and since when: from what the kernel of the receiving machine counts, and not from what peers say.
+//! The way that data takes, and since when: from the counters in the kernel of the receiving machine, not from what peers say.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,23 +11,22 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{counters::Counters, fault::Fault, nat, tools, world::Machine};
 use crate::output::now_ns;
 
-/// How often the counters are read, and so how exactly a change is dated.
+/// Between two reads of the counters: the precision with which a change is dated.
 const EVERY: Duration = Duration::from_millis(10);
-/// A way is taken when it carries most of what arrives for so long: six pieces of the transfer.
+/// A way is taken when it carries most of the data for so long: six pieces of the transfer.
 const WINDOW_NS: u64 = 200_000_000;
-/// That is a fifth of what the transfer sends meanwhile.
+/// A fifth of the bytes that the transfer sends in a window.
 const ENOUGH: u64 = 20_000;
-/// Packets that look for a path have 1,200 bytes and arrive one or two at a time: what is more is data.
+/// Packets that look for a path have 1,200 bytes and arrive one or two at a time: more bytes are data.
 const DATA: u64 = 4_000;
 
-/// The way that data takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Relayed,
     Direct,
 }
 
-/// Bytes that have arrived by then, by their source.
+/// Bytes that have arrived by a time, by their source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {
     pub at_ns: u64,
@@ -35,12 +34,11 @@ pub struct Sample {
     pub relayed: u64,
     /// By UDP from others.
     pub direct: u64,
-    /// Of those, from the source that the case is about.
+    /// The part of those from the source that the case is about.
     pub moved: u64,
 }
 
 impl Sample {
-    /// What has come since `earlier`.
     pub fn since(self, earlier: Self) -> Self {
         Self {
             at_ns: self.at_ns,
@@ -57,7 +55,7 @@ impl Sample {
         }
     }
 
-    /// The way that most of it took, if there is enough of it. Beside data that is relayed, packets look for a direct path.
+    /// The way of most of the data, if there is enough. Beside relayed data, packets look for a direct path.
     fn way(self) -> Option<Way> {
         if self.direct >= ENOUGH && self.relayed * 10 <= self.direct {
             Some(Way::Direct)
@@ -69,7 +67,6 @@ impl Sample {
     }
 }
 
-/// The samples of a case.
 #[derive(Debug, Default)]
 pub struct Traffic(Vec<Sample>);
 
@@ -82,33 +79,32 @@ impl Traffic {
         self.0.last().copied().unwrap_or_default()
     }
 
-    /// What had arrived at that time.
+    /// The last sample until that time.
     pub fn at(&self, at_ns: u64) -> Sample {
         self.0[..self.0.partition_point(|sample| sample.at_ns <= at_ns)].last().copied().unwrap_or_default()
     }
 
-    /// What has arrived since then.
     pub fn since(&self, at_ns: u64) -> Sample {
         self.last().since(self.at(at_ns))
     }
 
-    /// When data has begun to take this way, at `since_ns` or later.
+    /// The time at which data has begun to take this way, at `since_ns` or later.
     pub fn took(&self, way: Way, since_ns: u64) -> Option<u64> {
         self.windows(since_ns).find(|window| window.way() == Some(way)).and_then(Window::began)
     }
 
-    /// When data has begun to arrive from the source that the case is about.
+    /// The time at which data has begun to arrive from the source that the case is about.
     pub fn moved(&self) -> Option<u64> {
         self.0.iter().find(|sample| sample.moved >= DATA).map(|sample| sample.at_ns)
     }
 
-    /// The way of data in the last moments.
+    /// The way in the last window.
     pub fn now(&self) -> Option<Way> {
         let last = self.last();
         self.since(last.at_ns.saturating_sub(WINDOW_NS)).way()
     }
 
-    /// How often data has changed its way since then.
+    /// How often data has changed its way.
     pub fn changes(&self, since_ns: u64) -> usize {
         let mut ways: Vec<_> = self.windows(since_ns).filter_map(|window| window.way()).collect();
         ways.dedup();
@@ -126,7 +122,7 @@ impl Traffic {
     }
 }
 
-/// Consecutive samples, of which there is one at least.
+/// Consecutive samples, at least one.
 struct Window<'a>(&'a [Sample]);
 
 impl Window<'_> {
@@ -148,7 +144,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Counts what arrives there. `moved` picks a source, as `nft` does.
+    /// `moved`: an expression of `nft` that picks a source.
     pub async fn start(machine: &Machine, services: &[std::net::IpAddr], moved: Option<&str>) -> Result<Self, Fault> {
         tools::nft(&machine.netns, &nat::count(services, moved)).await?;
         let counters = Counters::open(&machine.netns)?;
@@ -159,7 +155,7 @@ impl Watch {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;
-                // A namespace that has ended counts no more.
+                // The namespace has ended.
                 let Ok(sample) = sample(&counters) else { return };
                 lock(&reading).push(sample);
             }
@@ -167,7 +163,6 @@ impl Watch {
         Ok(Self { traffic, _reading: AbortOnDropHandle::new(reading) })
     }
 
-    /// Looks at what has arrived by now.
     pub fn look<T>(&self, at: impl FnOnce(&Traffic) -> T) -> T {
         at(&lock(&self.traffic))
     }

@@ -386,7 +386,7 @@ impl Router {
 
     /// Forgets all mappings, and maps one port to another one from now on.
     pub async fn rebind(&self, rebound: nat::Rebound) -> Result<(), Fault> {
-        tools::nft(&self.wan.netns, &self.nat.rebound(self.wan.v4, rebound)).await?;
+        tools::nft(&self.wan.netns, &self.nat.rules_with(self.wan.v4, Some(rebound))).await?;
         // The kernel forgets the mappings of an interface that goes down.
         self.wan.set_link(false).await?;
         self.wan.set_link(true).await

@@ -32,8 +32,8 @@ const ERRORS: u32 = 200;
 pub async fn rows(bench: &Bench<Ours, Raw>, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
     let (rounds, ours, theirs) = (bench.rounds, &bench.ours.client, &bench.theirs.client);
     theirs.connect(Service::Refuse).await?;
-    let fails = async |_: bool| as_a_task(idle(ours.clone())).await;
-    let is_reset = async |_: bool| as_a_task(reset(theirs.clone())).await;
+    let fails = async |_: bool| as_a_task(often(ours.clone(), idle)).await;
+    let is_reset = async |_: bool| as_a_task(often(theirs.clone(), reset)).await;
     let turns = measured(rounds, fails, is_reset).await?;
     row(Row::new("error-against-reset", "us", Better::Lower, Raw::NAME, &turns));
     let full = async |_: bool| as_a_task(behind_data(ours.clone())).await;
@@ -42,36 +42,36 @@ pub async fn rows(bench: &Bench<Ours, Raw>, row: &mut impl FnMut(Row)) -> Result
     Ok(())
 }
 
-/// A stream that is opened and fails: microseconds, the median.
-async fn idle(ours: Ours) -> Result<f64, Broken> {
+/// The median of the microseconds of many times.
+async fn often<S: Side, F: Future<Output = Result<(), Broken>>>(side: S, one: fn(S) -> F) -> Result<f64, Broken> {
     let mut took = Vec::new();
     for _ in 0..ERRORS {
+        let side = side.clone();
         let began = Instant::now();
-        let (mut send, mut recv) = ours.open(Service::Refuse).await?;
-        send.write_all(&[AT_ONCE]).await?;
-        match recv.read(&mut [0; 8]).await {
-            Err(ReadError::Failed(error)) if error.code() == CODE && error.text() == WORDS => {}
-            other => return Err(Broken::msg(format!("in place of an error came {other:?}"))),
-        }
+        one(side).await?;
         took.push(began.elapsed().as_secs_f64() * 1e6);
     }
     Ok(median(&took))
 }
 
-/// The reset of raw iroh: a code, no words, and data that is lost.
-async fn reset(theirs: Raw) -> Result<f64, Broken> {
-    let mut took = Vec::new();
-    for _ in 0..ERRORS {
-        let began = Instant::now();
-        let (mut send, mut recv) = theirs.open(Service::Refuse).await?;
-        send.write_all(&[AT_ONCE]).await?;
-        match recv.read(&mut [0; 8]).await {
-            Err(iroh::endpoint::ReadError::Reset(code)) if code.into_inner() == CODE => {}
-            other => return Err(Broken::msg(format!("in place of a reset came {other:?}"))),
-        }
-        took.push(began.elapsed().as_secs_f64() * 1e6);
+/// A stream that is opened and fails.
+async fn idle(ours: Ours) -> Result<(), Broken> {
+    let (mut send, mut recv) = ours.open(Service::Refuse).await?;
+    send.write_all(&[AT_ONCE]).await?;
+    match recv.read(&mut [0; 8]).await {
+        Err(ReadError::Failed(error)) if error.code() == CODE && error.text() == WORDS => Ok(()),
+        other => Err(Broken::msg(format!("in place of an error came {other:?}"))),
     }
-    Ok(median(&took))
+}
+
+/// The reset of raw iroh: a code, no words, and data that is lost.
+async fn reset(theirs: Raw) -> Result<(), Broken> {
+    let (mut send, mut recv) = theirs.open(Service::Refuse).await?;
+    send.write_all(&[AT_ONCE]).await?;
+    match recv.read(&mut [0; 8]).await {
+        Err(iroh::endpoint::ReadError::Reset(code)) if code.into_inner() == CODE => Ok(()),
+        other => Err(Broken::msg(format!("in place of a reset came {other:?}"))),
+    }
 }
 
 /// From asking for the error to having it, with a data lane that takes no more: microseconds.

@@ -42,7 +42,7 @@ pub enum Group {
     Peers,
     /// Bulk and requests of 10 and 100 times the size.
     Growth,
-    /// Some rows beside raw iroh with twolane's windows and congestion controller: what is left is the layer.
+    /// Some rows beside raw iroh with twolane's windows and congestion controller: the difference is the layer.
     Transport,
 }
 
@@ -225,7 +225,8 @@ impl<A: Side, B: Side> Bench<A, B> {
     /// Both crowds are there at the same time, so that their cost weighs on both sides.
     async fn peers(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         let alone = self.rates().await?;
-        let crowds = (work::crowd(&self.ours, CROWD).await?, work::crowd(&self.theirs, CROWD).await?);
+        let crowds =
+            (work::crowd::<A>(&self.ours.server, CROWD).await?, work::crowd::<B>(&self.theirs.server, CROWD).await?);
         let crowded = self.rates().await?;
         work::close(crowds.0).await?;
         work::close(crowds.1).await?;

@@ -127,11 +127,7 @@ pub(super) async fn as_a_task<T: Send + 'static>(
 }
 
 /// Endpoints that are connected to the server, and idle.
-pub async fn crowd<S: Side>(half: &Half<S>, count: usize) -> Result<Vec<S>, Broken> {
-    crowd_of(&half.server, count).await
-}
-
-async fn crowd_of<S: Side>(server: &Server, count: usize) -> Result<Vec<S>, Broken> {
+pub async fn crowd<S: Side>(server: &Server, count: usize) -> Result<Vec<S>, Broken> {
     let mut clients = Vec::new();
     while clients.len() < count {
         // A few at a time: the handshakes of an address are bounded.
@@ -161,10 +157,10 @@ pub async fn idle_memory<S: Side>(_: &Half<S>, count: usize) -> Result<(f64, f64
     let server = Server::start::<S>().await?;
     let alone = server.usage().await?;
     // A first connection sets up shared memory once.
-    let first = crowd_of::<S>(&server, 1).await?;
+    let first = crowd::<S>(&server, 1).await?;
     let before = server.usage().await?;
     let began = Instant::now();
-    let crowd = crowd_of::<S>(&server, count).await?;
+    let crowd = crowd::<S>(&server, count).await?;
     tokio::time::sleep(SETTLED.saturating_sub(began.elapsed())).await;
     let after = server.usage().await?;
     close(crowd).await?;

@@ -1,8 +1,8 @@
-//! Data as messages: a lane, of which there is one at a time.
+//! Lanes: data as messages.
 
 use std::{io, net::SocketAddr};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pea2pea::protocols::Writing;
 use tokio::sync::{mpsc, oneshot};
 use twolane_test::speed::{
@@ -16,12 +16,11 @@ use super::{
     node::Node,
 };
 
-/// Data in a message: what pea2pea's own benchmark of throughput sends. Noise takes 64 KiB at most.
+/// Bytes of data in a message, as in pea2pea's own benchmark of throughput. Noise takes 64 KiB at most.
 const PIECE: usize = 32 * 1024;
-/// Of so many messages one is waited for, a turn later: the queue of 64 neither overflows nor runs dry.
+/// One of so many messages is waited for, a turn later: the queue of 64 neither overflows nor runs dry.
 const TURN: usize = 16;
 
-/// What writes.
 pub(crate) struct LaneEnd<S> {
     node: Node<S>,
     peer: SocketAddr,
@@ -32,7 +31,6 @@ pub(crate) struct LaneEnd<S> {
     flushed: Option<oneshot::Receiver<io::Result<()>>>,
 }
 
-/// What reads.
 pub(crate) struct LaneStart(pub(super) mpsc::Receiver<Bytes>);
 
 impl<S: Security> LaneEnd<S> {
@@ -41,7 +39,7 @@ impl<S: Security> LaneEnd<S> {
         Self { node, peer, number, data: Kind::Up, end: Kind::UpEnd, sent: 0, flushed: None }
     }
 
-    /// One that was opened there.
+    /// A lane that was opened by the peer.
     pub(super) fn down(node: Node<S>, peer: SocketAddr, number: u64) -> Self {
         Self { data: Kind::Down, end: Kind::DownEnd, ..Self::up(node, peer, number) }
     }
@@ -84,16 +82,5 @@ impl<S: Security> Tx for LaneEnd<S> {
 impl Rx for LaneStart {
     async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
         Ok(self.0.recv().await)
-    }
-
-    async fn to_end(&mut self, max: usize) -> Result<Bytes, Broken> {
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if all.len() + chunk.len() > max {
-                return Err(Broken::msg("a message is too long"));
-            }
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
     }
 }

@@ -1,4 +1,4 @@
-//! Messages: what it is, a number, and data.
+//! Messages: a kind, a number, and data.
 
 use std::io;
 
@@ -7,32 +7,25 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// One byte, and eight of the number.
 pub(super) const HEAD: usize = 9;
 
-/// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// Wants an answer with the same number.
+    /// The answer has the same number.
     Request = 0,
-    /// Is one.
     Answer = 1,
-    /// Data of a lane, from who opened it.
+    /// Data of a lane, from its opener.
     Up = 2,
-    /// The last of it.
     UpEnd = 3,
-    /// Data of a lane, to who opened it.
+    /// Data of a lane, to its opener.
     Down = 4,
-    /// The last of it.
     DownEnd = 5,
 }
 
-/// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// What it is.
     pub(super) kind: Kind,
-    /// Of the request or of the lane.
+    /// The number of the request or of the lane.
     pub(super) number: u64,
-    /// The rest.
     pub(super) data: Bytes,
 }
 

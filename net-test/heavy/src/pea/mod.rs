@@ -1,7 +1,5 @@
 //! pea2pea over TCP, which has one pipe of messages for each connection.
-//!
-//! - [`node`]: what becomes of messages; [`message`]: what they look like; [`lane`]: data as messages;
-//! - [`noise`], [`tls`]: its connections are plain, and its handshake is the place to change that.
+//! Its connections are plain: [`noise`] and [`tls`] change that in its handshake.
 
 mod lane;
 mod message;
@@ -26,32 +24,24 @@ use self::{
     node::Node,
 };
 
-/// What makes a connection a secure one.
 pub(crate) trait Security: Clone + Send + Sync + 'static {
-    /// What the side is called.
     const NAME: &'static str;
-    /// How it is set up.
     const SETTINGS: &'static str;
-    /// What writes messages, and reads them.
     type Codec: Encoder<Message, Error = io::Error> + Decoder<Item = Message, Error = io::Error> + Send;
 
-    /// A server's, and what clients have to know of it.
+    /// For a server, with the text that its clients need.
     fn server() -> Result<(Self, String), Broken>;
-    /// A client's, for a server.
     fn client(server: &str) -> Result<Self, Broken>;
-    /// The handshake.
     fn secure<H: Handshake>(
         &self,
         node: &H,
         connection: Connection,
     ) -> impl Future<Output = io::Result<Connection>> + Send;
-    /// For reading, which is asked for first.
+    /// Called before `writer`.
     fn reader(&self, peer: SocketAddr) -> Self::Codec;
-    /// For writing.
     fn writer(&self, peer: SocketAddr) -> Self::Codec;
 }
 
-/// A client.
 #[derive(Clone)]
 pub(crate) struct Pea<S> {
     node: Node<S>,

@@ -1,4 +1,4 @@
-//! A node, and what becomes of the messages that it reads.
+//! A node, and its handling of messages.
 
 use std::{
     collections::HashMap,
@@ -24,10 +24,9 @@ use super::{
     message::{Kind, Message},
 };
 
-/// Messages of a lane that have been read, and not been taken: as many as pea2pea itself keeps.
+/// Messages of a lane that wait for the reader: as many as pea2pea itself keeps.
 const DEPTH: usize = 64;
 
-/// A node.
 #[derive(Clone)]
 pub(crate) struct Node<S> {
     node: pea2pea::Node,
@@ -43,7 +42,6 @@ struct Shared {
 }
 
 impl<S: Security> Node<S> {
-    /// One that listens, if there is an address, and connects to others.
     pub(super) async fn start(security: S, listener_addr: Option<SocketAddr>) -> Self {
         let node = pea2pea::Node::new(Config { listener_addr, ..Config::default() });
         let node = Self { node, security, shared: Arc::default() };
@@ -53,7 +51,6 @@ impl<S: Security> Node<S> {
         node
     }
 
-    /// A message, and the answer to it.
     pub(super) async fn request(&self, peer: SocketAddr, data: Bytes) -> Result<Bytes, Broken> {
         let number = self.shared.numbers.fetch_add(1, Relaxed);
         let (done, answer) = oneshot::channel();
@@ -62,7 +59,6 @@ impl<S: Security> Node<S> {
         Ok(answer.await?)
     }
 
-    /// A lane to a peer.
     pub(super) fn lane(&self, peer: SocketAddr) -> (LaneEnd<S>, LaneStart) {
         let number = self.shared.numbers.fetch_add(1, Relaxed);
         let (lane, start) = mpsc::channel(DEPTH);
@@ -70,13 +66,13 @@ impl<S: Security> Node<S> {
         (LaneEnd::up(self.clone(), peer, number), LaneStart(start))
     }
 
-    /// The lane that data is for. One that is new here is served.
+    /// The lane of this number. A new one is served.
     fn lane_of(&self, source: SocketAddr, number: u64) -> mpsc::Sender<Bytes> {
         let mut lanes = lock(&self.shared.lanes);
         let lane = lanes.entry((source, number)).or_insert_with(|| {
             let (lane, start) = mpsc::channel(DEPTH);
             let end = LaneEnd::down(self.clone(), source, number);
-            // A lane that breaks is the client's to tell.
+            // The client tells of a lane that breaks.
             tokio::spawn(async move { drop(bulk::serve(end, LaneStart(start)).await) });
             lane
         });
@@ -92,7 +88,7 @@ impl<S: Security> Pea2Pea for Node<S> {
 
 impl<S: Security> Handshake for Node<S> {
     async fn perform_handshake(&self, mut connection: Connection) -> io::Result<Connection> {
-        // A small message waits for nobody, and neither does an answer.
+        // Small messages and answers do not wait.
         self.borrow_stream(&mut connection).set_nodelay(true)?;
         self.security.secure(self, connection).await
     }
@@ -110,7 +106,7 @@ impl<S: Security> Reading for Node<S> {
         let Message { kind, number, data } = message;
         match kind {
             Kind::Request => {
-                // No more are in flight than its queue takes. An answer that cannot be sent is missed by the client.
+                // The queue takes all requests in flight. The client misses an answer that cannot be sent.
                 let _ = self.unicast_fast(source, Message { kind: Kind::Answer, number, data });
             }
             Kind::Answer => {
@@ -119,7 +115,7 @@ impl<S: Security> Reading for Node<S> {
                     let _ = done.send(data);
                 }
             }
-            // To wait here is what holds up the sender.
+            // To wait here holds up the sender.
             Kind::Up => drop(self.lane_of(source, number).send(data).await),
             Kind::Down => {
                 let lane = lock(&self.shared.lanes).get(&(source, number)).cloned();

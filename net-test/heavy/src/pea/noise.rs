@@ -20,8 +20,9 @@ use twolane_test::speed::Broken;
 use super::{Security, message::Message};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
-/// What Noise takes, and what it adds.
+/// The longest message of Noise.
 const MOST: usize = 65_535;
+/// Bytes that Noise adds.
 const TAG: usize = 16;
 
 /// The keys of connections from their handshake to the first message.
@@ -133,7 +134,7 @@ impl Decoder for Sealed {
     fn decode(&mut self, input: &mut BytesMut) -> io::Result<Option<Message>> {
         let keys = self.keys.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let Some(frame) = self.frames.decode(input)? else { return Ok(None) };
-        // As large as what is sealed: it is opened in place then.
+        // As large as the sealed message, which is opened in place then.
         let mut plain = BytesMut::zeroed(frame.len());
         let len = keys.read_message(self.nonce, &frame, &mut plain).map_err(io::Error::other)?;
         plain.truncate(len);

@@ -17,12 +17,9 @@ use super::{Security, message::Message};
 
 const NAME: &str = "localhost";
 
-/// One side of TLS.
 #[derive(Clone)]
 pub(crate) enum Tls {
-    /// Of a server.
     Server(TlsAcceptor),
-    /// Of a client.
     Client(TlsConnector),
 }
 
@@ -85,7 +82,7 @@ pub(crate) struct Framed(LengthDelimitedCodec);
 impl Encoder<Message> for Framed {
     type Error = io::Error;
 
-    /// Written at once to where it goes: the codec of tokio-util would need it in one piece before.
+    /// Without a copy: the codec of tokio-util needs the message in one piece.
     fn encode(&mut self, message: Message, out: &mut BytesMut) -> io::Result<()> {
         let len = u32::try_from(message.len()).map_err(io::Error::other)?;
         out.reserve(4 + message.len());

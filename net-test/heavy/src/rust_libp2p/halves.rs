@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, io as halves};
 use libp2p::Stream;
 use twolane_test::speed::{
@@ -10,19 +10,16 @@ use twolane_test::speed::{
     side::{Rx, Tx},
 };
 
-/// What is read at a time at most: as much as bulk is written in.
+/// The most that is read at a time: the pieces in which bulk is written.
 const PIECE: usize = 64 * 1024;
 
-/// What writes.
 pub(crate) struct WriteHalf(halves::WriteHalf<Stream>);
 
-/// What reads.
 pub(crate) struct ReadHalf {
     half: halves::ReadHalf<Stream>,
     buffer: Arc<Vec<u8>>,
 }
 
-/// Both.
 pub(super) fn split(stream: Stream) -> (WriteHalf, ReadHalf) {
     let (half, write) = stream.split();
     (WriteHalf(write), ReadHalf { half, buffer: Arc::new(Vec::new()) })
@@ -33,7 +30,7 @@ impl Tx for WriteHalf {
         Ok(self.0.write_all(data).await?)
     }
 
-    /// It has no way without a copy.
+    /// libp2p has no way without a copy.
     async fn write_chunk(&mut self, data: Bytes) -> Result<(), Broken> {
         Ok(self.0.write_all(&data).await?)
     }
@@ -49,8 +46,7 @@ impl Tx for WriteHalf {
 
 impl Rx for ReadHalf {
     async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
-        // Read into memory that was read into before, if nobody has it any more: bytes are not copied, and not set to
-        // zero first.
+        // Reads into the last buffer, if nobody has it any more: bytes are not copied, and not set to zero first.
         if Arc::get_mut(&mut self.buffer).is_none_or(|buffer| buffer.is_empty()) {
             self.buffer = Arc::new(vec![0; PIECE]);
         }
@@ -59,17 +55,6 @@ impl Rx for ReadHalf {
             0 => Ok(None),
             len => Ok(Some(Bytes::from_owner(Part { buffer: Arc::clone(&self.buffer), len }))),
         }
-    }
-
-    async fn to_end(&mut self, max: usize) -> Result<Bytes, Broken> {
-        let mut all = BytesMut::new();
-        while let Some(chunk) = self.chunk().await? {
-            if all.len() + chunk.len() > max {
-                return Err(Broken::msg("a message is too long"));
-            }
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
     }
 }
 

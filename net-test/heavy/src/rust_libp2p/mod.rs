@@ -1,7 +1,4 @@
 //! rust-libp2p over QUIC, with neither ping nor identify.
-//!
-//! - [`node`]: the swarm and the task that drives it; [`codec`]: messages of its behaviour for requests;
-//! - [`halves`]: its streams.
 
 mod codec;
 mod halves;
@@ -30,17 +27,13 @@ use self::{
     node::{How, Node},
 };
 
-/// How often a request is sent whose streams are dropped. With 16 in flight or more, two in a hundred streams were: a
-/// hundred in a row are no accident.
+/// Attempts for a request whose streams are dropped. With 16 in flight or more, two in a hundred streams were dropped: a hundred
+/// in a row are no accident.
 const ATTEMPTS: usize = 100;
 
-/// How requests are sent.
 pub(crate) trait Flavour: Send + Sync + 'static {
-    /// What the side is called.
     const NAME: &'static str;
-    /// How it is set up.
     const SETTINGS: &'static str;
-    /// How its swarms are made. With the behaviour for requests, that is what sends them.
     const HOW: How;
 }
 
@@ -73,7 +66,6 @@ impl Flavour for Lazy {
     const HOW: How = How { requests: true, lazy: true };
 }
 
-/// A client.
 pub(crate) struct Libp2p<F> {
     node: Node,
     peer: PeerId,
@@ -112,10 +104,10 @@ impl<F: Flavour> Side for Libp2p<F> {
         for service in [Service::Echo, Service::Second, Service::Bulk] {
             let mut streams = node.control().accept(protocol(service))?;
             tokio::spawn(async move {
-                // A task for each stream, as its examples have it: one that is not taken at once is dropped.
+                // A task for each stream, as in its examples: a stream that is not taken at once is dropped.
                 while let Some((_, stream)) = streams.next().await {
                     tokio::spawn(async move {
-                        // A stream that breaks is the client's to tell.
+                        // The client tells of a stream that breaks.
                         let _ = match service {
                             Service::Bulk => {
                                 let (send, recv) = halves::split(stream);
@@ -173,7 +165,7 @@ impl<F: Flavour> Side for Libp2p<F> {
 }
 
 impl<F> Libp2p<F> {
-    /// Requests, and how many of them were sent once more, since the server had dropped their streams.
+    /// The number of requests, and of those that were sent again since the server had dropped their streams.
     pub(crate) fn requests(&self) -> (u64, u64) {
         (self.sent.load(Relaxed), self.dropped.load(Relaxed))
     }

@@ -17,7 +17,7 @@ use super::codec::Codec;
 
 /// Longer than a measurement: by default a connection on which nothing happens is closed after seconds.
 const IDLE: Duration = Duration::from_secs(3600);
-/// Commands on their way to the task. There are as many requests in flight at most.
+/// Commands on their way to the task: at least as many as requests in flight.
 const QUEUE: usize = 1024;
 
 #[derive(NetworkBehaviour)]
@@ -26,7 +26,6 @@ struct Behaviour {
     requests: Toggle<request_response::Behaviour<Codec>>,
 }
 
-/// How a swarm is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct How {
     /// With the behaviour for requests.
@@ -41,7 +40,6 @@ enum Command {
     Close,
 }
 
-/// A swarm that is driven.
 #[derive(Clone)]
 pub(crate) struct Node {
     id: PeerId,
@@ -50,12 +48,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// One that connects to others.
     pub(super) fn start(how: How) -> Result<Self, Broken> {
         Ok(Self::drive(swarm(how)?))
     }
 
-    /// One that others connect to, on loopback.
     pub(super) async fn listen(how: How) -> Result<(Self, Multiaddr), Broken> {
         let mut swarm = swarm(how)?;
         swarm.listen_on("/ip4/127.0.0.1/udp/0/quic-v1".parse()?)?;
@@ -77,7 +73,6 @@ impl Node {
         self.id
     }
 
-    /// What opens streams and takes them.
     pub(super) fn control(&self) -> libp2p_stream::Control {
         self.control.clone()
     }
@@ -89,14 +84,12 @@ impl Node {
         answer.await.map_err(|_| gone())?
     }
 
-    /// Sends a message, and returns the answer.
     pub(super) async fn request(&self, peer: PeerId, message: Bytes) -> Result<Bytes, Broken> {
         let (done, answer) = oneshot::channel();
         self.commands.send(Command::Request(peer, message, done)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
-    /// Closes every connection.
     pub(super) async fn close(self) {
         if self.commands.send(Command::Close).await.is_ok() {
             self.commands.closed().await;
@@ -158,7 +151,7 @@ impl Driver {
         }
     }
 
-    /// Who asked may have gone meanwhile.
+    /// The caller may have gone meanwhile.
     fn handle(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {

@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// Routers without UDP let DNS through.
 const DNS: u16 = 53;
 
-/// What a router does to packets from one socket.
+/// The treatment of packets from one socket by a router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     inside: SocketAddr,

@@ -1,4 +1,4 @@
-//! Networks in which a direct path is there to be found.
+//! Networks with a direct path that peers have to find.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Networks in which no direct path is to be found: data goes over the relay, and goes well.
+//! Networks without a direct path: data goes over the relay, and goes well.
 
 use std::time::Duration;
 

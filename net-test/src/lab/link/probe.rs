@@ -53,7 +53,7 @@ pub struct Measured {
 
 /// IPv4 and UDP headers.
 const HEADERS: usize = 28;
-/// As much as comes in a second of small packets, with what the kernel keeps beside each.
+/// A second of small packets, with the overhead of the kernel for each.
 const RECEIVE_BUFFER: usize = 64 << 20;
 /// Nothing follows when nothing came for so long: more than any delay that links have here.
 const QUIET: Duration = Duration::from_millis(700);
@@ -108,7 +108,7 @@ const FLOODING: f64 = 3.0;
 /// The tolerance for the rate.
 const RATE_OFF_BY: f64 = 0.03;
 
-/// Measures whether a link is what was asked for, once, before a case relies on it. It takes some 3 s.
+/// Checks a link against its shape, once, before a case relies on it. It takes some 3 s.
 ///
 /// The link's seed is the one that it was started with, so that it has the same losses each time.
 pub async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault> {
@@ -131,7 +131,7 @@ pub async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault> {
         let every = Duration::from_secs_f64(one / TOO_FAST);
         let packets = Packets { count: count as u32, size: LARGE, every };
         let seen = measure(way.clone(), packets).await?.rate(packets.size);
-        // What is lost on the way has used the link.
+        // Lost packets have used the link.
         verify_rate(rate, seen / (1.0 - shape.loss)).map_err(Fault::Lab)?;
     }
     Ok(())
@@ -167,7 +167,7 @@ pub fn verify_loss(shape: &Shape, measured: &Measured) -> Result<(), String> {
 /// Reordering, of packets that come every 2 ms.
 pub fn verify_order(shape: &Shape, measured: &Measured) -> Result<(), String> {
     let (asked, seen) = (shape.reorder, measured.overtaken());
-    // What is last cannot be overtaken, and jitter that keeps the order lets more fall into the gap.
+    // The last packet cannot be overtaken, and jitter that keeps the order lets more fall into the gap.
     if (seen - asked).abs() > deviations(asked, measured) + 0.02 {
         return Err(format!("the link overtakes {seen:.3} (by {REORDER_BY:?}), and {asked:.3} was asked for"));
     }
