@@ -171,15 +171,7 @@ impl World {
         let [a, b, _] = router.inside;
         // A subnet of its own: the router's end is a device without neighbours.
         let subnet = 100 + u8::try_from(self.cables).unwrap_or_default();
-        let far = Machine {
-            netns,
-            v4: Some(Ipv4Addr::new(a, b, subnet, 2)),
-            v6: None,
-            uplink: "eth0",
-            gateway_v4: Some(Ipv4Addr::new(a, b, subnet, 1)),
-            gateway_v6: None,
-            isolated: false,
-        };
+        let far = Machine::v4(netns, [a, b, subnet, 2], [a, b, subnet, 1]);
         let near = Plug { netns: router.wan.netns.clone(), interface: format!("far{}", self.cables) };
         let link = join(&far, &near, shape, seed).await?;
         Ok((far, link))
@@ -187,17 +179,8 @@ impl World {
 
     /// Two machines with nothing but a link between them, which was not measured. IPv4 alone.
     pub async fn two_unverified(&mut self, shape: Shape, seed: u64) -> Result<(Machine, Machine, Link), Fault> {
-        let end = |netns, own, other| Machine {
-            netns,
-            v4: Some(Ipv4Addr::new(10, 99, 0, own)),
-            v6: None,
-            uplink: "eth0",
-            gateway_v4: Some(Ipv4Addr::new(10, 99, 0, other)),
-            gateway_v6: None,
-            isolated: false,
-        };
-        let a = end(self.namespace("a", false).await?, 1, 2);
-        let b = end(self.namespace("b", false).await?, 2, 1);
+        let a = Machine::v4(self.namespace("a", false).await?, [10, 99, 0, 1], [10, 99, 0, 2]);
+        let b = Machine::v4(self.namespace("b", false).await?, [10, 99, 0, 2], [10, 99, 0, 1]);
         let link = Link::start(&a.plug(), &b.plug(), shape, seed)?;
         a.configure().await?;
         b.configure().await?;
@@ -321,6 +304,19 @@ impl Drop for World {
 }
 
 impl Machine {
+    /// A machine with IPv4 alone.
+    fn v4(netns: Netns, addr: [u8; 4], gateway: [u8; 4]) -> Self {
+        Self {
+            netns,
+            v4: Some(addr.into()),
+            v6: None,
+            uplink: "eth0",
+            gateway_v4: Some(gateway.into()),
+            gateway_v6: None,
+            isolated: false,
+        }
+    }
+
     pub fn addrs(&self) -> Vec<IpAddr> {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6)).collect()
     }
