@@ -42,7 +42,6 @@ python() {
     local venv=target/figures/venv
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet ./bindings/python
-    cargo speed conditions python
     "$venv/bin/python" -m twolane.bench --json --rounds "$rounds"
 }
 
