@@ -22,5 +22,6 @@ mod report;
 pub mod speed;
 pub mod stats;
 pub mod stream_tester;
+pub mod wire;
 
 pub(crate) use twolane_cli::{cli, exit, output, progress, signals};

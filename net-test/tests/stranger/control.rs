@@ -1,18 +1,17 @@
 //! The control stream: HELLO first, what is skipped, what closes the connection, and reports of consumption.
 
-use twolane::{Endpoint, Limits};
+use twolane::Limits;
 
 use crate::{
-    errors::stream,
-    peer::{NONCE, Socket, Stranger, close_code, endpoint, greeting, say_first, write},
+    errors::{stream, with_stream},
+    peer::{NONCE, Socket, Stranger, close_code, connected, endpoint, endpoint_with, greeting, say_first, write},
     reader::{BRIEF, Reader, soon, stop_code},
     wire::{self, Out, bound, close, control_frame, frame, goaway, header, hello, kind, lane, limit, numbers},
 };
 
 #[tokio::test]
 async fn the_endpoint_says_who_it_is_and_what_it_allows() {
-    let endpoint = Endpoint::builder().offline().limits(Limits { streams_per_peer: 40, ..Limits::default() });
-    let endpoint = endpoint.bind().await.expect("an endpoint on loopback");
+    let endpoint = endpoint_with(Limits { streams_per_peer: 40, ..Limits::default() }).await;
     let one = Stranger::of(&endpoint).await;
     let two = Socket::new(8).dial(&endpoint, NONCE).await;
     let limits = [(limit::DATA_LANES, 40), (limit::METADATA, bound::METADATA), (limit::UNREAD_BYTES, 64 << 20)];
@@ -66,14 +65,12 @@ async fn what_breaks_the_rules_after_hello_closes_the_connection() {
         ("a frame over its bound", Out::default().varint(63).varint(bound::CONTROL_FRAME + 1).0),
     ];
     for (what, bytes) in cases {
-        let endpoint = endpoint().await;
-        let mut stranger = Stranger::of(&endpoint).await;
+        let (_endpoint, mut stranger) = connected().await;
         stranger.say(&bytes).await;
         let code = close_code(&stranger.connection).await;
         assert_eq!(code, close::PROTOCOL_VIOLATION, "{what}");
     }
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
+    let (_endpoint, mut stranger) = connected().await;
     stranger.control.finish().expect("the stream is open");
     let code = close_code(&stranger.connection).await;
     assert_eq!(code, close::PROTOCOL_VIOLATION, "the control stream stays open");
@@ -82,8 +79,7 @@ async fn what_breaks_the_rules_after_hello_closes_the_connection() {
 #[tokio::test]
 async fn silence_is_not_waited_for_longer_than_its_bound() {
     let limits = Limits { hello_timeout: BRIEF, ..Limits::default() };
-    let endpoint = Endpoint::builder().offline().limits(limits);
-    let endpoint = endpoint.bind().await.expect("an endpoint on loopback");
+    let endpoint = endpoint_with(limits).await;
     let connection = Socket::new(7).connect(&endpoint).await;
     assert_eq!(close_code(&connection).await, close::HELLO_TIMEOUT);
 
@@ -98,12 +94,12 @@ async fn silence_is_not_waited_for_longer_than_its_bound() {
 async fn frames_limits_and_streams_of_a_later_version_are_skipped() {
     let endpoint = endpoint().await;
     // Unknown limits in HELLO, in front of the known ones and behind them, and frames in the same packet.
-    let limits = [(0, 5), (limit::METADATA, 100), (1_000_000, (1 << 62) - 1)];
+    let limits = [(0, 5), (limit::METADATA, 100), (1_000_000, wire::MAX)];
     let bytes = Out::default()
         .varint_in(kind::CONTROL, 2)
         .raw(&hello(wire::VERSION, NONCE, &limits))
         .raw(&control_frame(63, b""))
-        .raw(&control_frame((1 << 62) - 1, &[0; bound::CONTROL_FRAME as usize]));
+        .raw(&control_frame(wire::MAX, &[0; bound::CONTROL_FRAME as usize]));
     let mut stranger = Socket::new(7).dial_with(&endpoint, &bytes.0).await;
     stranger.say(&control_frame(6, b"\x01\x02\x03")).await;
     // A reason and a lane that mean nothing here.
@@ -111,9 +107,8 @@ async fn frames_limits_and_streams_of_a_later_version_are_skipped() {
     stranger.say(&numbers(frame::WATERMARK, &[400, 7])).await;
 
     // A second control stream is none.
-    for kind in [kind::CONTROL, kind::DATA, kind::ERROR, 3, (1 << 62) - 1] {
-        let first = Out::default().varint(kind).raw(b"something new").0;
-        let unknown = say_first(&stranger.connection, &first).await;
+    for kind in [kind::CONTROL, kind::DATA, kind::ERROR, 3, wire::MAX] {
+        let unknown = say_first(&stranger.connection, &[&wire::varint(kind)[..], b"something new"].concat()).await;
         assert_eq!(stop_code(&unknown).await, lane::UNKNOWN_KIND, "{kind}");
     }
 
@@ -122,7 +117,7 @@ async fn frames_limits_and_streams_of_a_later_version_are_skipped() {
     let chunk = soon("the data", stream.read_chunk(100)).await;
     assert_eq!(chunk.expect("data").expect("data"), "ping");
     // More than was ever written.
-    stranger.say(&numbers(frame::CONSUMED, &[send.id().into(), (1 << 62) - 1])).await;
+    stranger.say(&numbers(frame::CONSUMED, &[send.id().into(), wire::MAX])).await;
     soon("a write", stream.write_all(b"pong")).await.expect("the lane is open");
     assert_eq!(recv.bytes(4).await, b"pong");
 }
@@ -132,8 +127,7 @@ async fn a_unidirectional_stream_of_an_unknown_kind_may_come_before_the_control_
     let endpoint = endpoint().await;
     let socket = Socket::new(7);
     let connection = socket.connect(&endpoint).await;
-    let first = Out::default().varint(4).raw(b"something new").0;
-    let unknown = say_first(&connection, &first).await;
+    let unknown = say_first(&connection, &[&wire::varint(4)[..], b"something new"].concat()).await;
     let _control = say_first(&connection, &greeting(NONCE)).await;
     assert_eq!(stop_code(&unknown).await, lane::UNKNOWN_KIND);
     let control = soon("a control stream", connection.accept_uni()).await;
@@ -143,9 +137,7 @@ async fn a_unidirectional_stream_of_an_unknown_kind_may_come_before_the_control_
 
 #[tokio::test]
 async fn the_endpoint_reports_what_its_user_has_read_and_not_what_has_arrived() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, mut send, _recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, mut send, _recv)) = with_stream().await;
     let id = u64::from(send.id());
     write(&mut send, &[0; 1_000]).await;
     stranger.say(&numbers(frame::WATERMARK, &[id, 1_000])).await;
@@ -157,18 +149,18 @@ async fn the_endpoint_reports_what_its_user_has_read_and_not_what_has_arrived() 
 
     let rest = soon("the data", stream.read(&mut buf)).await.expect("data");
     assert_eq!(read + rest, 1_000);
-    assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 1_000]));
+    stranger.hears(frame::CONSUMED, &[id, 1_000]).await;
     // A mark that was passed before it came is answered at once.
     stranger.say(&numbers(frame::WATERMARK, &[id, 1])).await;
-    assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 1_000]));
+    stranger.hears(frame::CONSUMED, &[id, 1_000]).await;
     // Of a stream that is not read any more, nothing is left to be read: also after it is gone.
     write(&mut send, &[0; 1_000]).await;
     stranger.say(&numbers(frame::WATERMARK, &[id, 2_000])).await;
     stranger.round_trip().await;
     drop(stream);
-    assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 2_000]));
+    stranger.hears(frame::CONSUMED, &[id, 2_000]).await;
     stranger.say(&numbers(frame::WATERMARK, &[id, 2_000])).await;
-    assert_eq!(stranger.frames.frame().await, (frame::CONSUMED, vec![id, 2_000]));
+    stranger.hears(frame::CONSUMED, &[id, 2_000]).await;
 }
 
 #[tokio::test]
@@ -181,11 +173,9 @@ async fn a_certificate_that_is_none_closes_the_connection() {
     }
     // What is announced in HELLO has to follow it.
     let endpoint = endpoint().await;
-    let bytes = Out::default()
-        .varint(kind::CONTROL)
-        .raw(&hello(wire::VERSION, NONCE, &[(limit::DELEGATED, 1)]))
-        .raw(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN]));
+    let goaway = numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN]);
+    let bytes = [wire::greeting(NONCE, &[(limit::DELEGATED, 1)]), goaway].concat();
     let connection = Socket::new(7).connect(&endpoint).await;
-    let _control = say_first(&connection, &bytes.0).await;
+    let _control = say_first(&connection, &bytes).await;
     assert_eq!(close_code(&connection).await, close::PROTOCOL_VIOLATION);
 }

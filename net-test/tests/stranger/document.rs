@@ -1,17 +1,14 @@
-//! WIRE.md itself: its examples are what the stranger says, its tables are what the stranger knows.
+//! The examples and tables of WIRE.md against [`wire`].
 
 use std::collections::BTreeMap;
 
 use crate::{
     tls::Identity,
-    wire::{
-        self, Fields, Header, Hello, Out, Record, answer, bound, close, frame, goaway, kind, lane, limit, severity,
-    },
+    wire::{self, Fields, Header, Hello, Record, answer, bound, close, frame, goaway, kind, lane, limit, severity},
 };
 
 const DOCUMENT: &str = include_str!("../../../net/WIRE.md");
 
-/// The bytes of each example, by name.
 fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     let mut examples = BTreeMap::new();
     let mut lines = DOCUMENT.lines();
@@ -52,13 +49,12 @@ fn the_examples_are_what_the_stranger_says() {
     let fatal = Record { details: b"/srv".to_vec(), ..Record::new(severity::FATAL, 28, 100_000, "the disk is full") };
     let warning = Record::new(severity::WARNING, 28, 100_000, "the disk is full");
     let limits = [(limit::DATA_LANES, 256), (limit::METADATA, 16_384), (limit::UNREAD_BYTES, 64 << 20)];
-    let hello = Out::default().varint(kind::CONTROL).raw(&wire::hello(wire::VERSION, nonce, &limits)).0;
     let said = BTreeMap::from([
-        ("hello", hello),
-        ("data-lane", Out(wire::header("mail/1", b"token")).raw(b"hello").0),
-        ("accepted", Out(wire::accepted()).raw(b"hi").0),
+        ("hello", wire::greeting(nonce, &limits)),
+        ("data-lane", [&wire::header("mail/1", b"token")[..], b"hello"].concat()),
+        ("accepted", [&wire::accepted()[..], b"hi"].concat()),
         ("rejected", wire::rejected(answer::UNKNOWN_PROTOCOL, "mail/1")),
-        ("error-lane", Out(wire::error_lane(8)).raw(&fatal.encode()).0),
+        ("error-lane", [wire::error_lane(8), fatal.encode()].concat()),
         ("warning", warning.encode()),
         ("goaway", wire::numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])),
         ("drained", wire::numbers(frame::DRAINED, &[3, 70])),
@@ -109,6 +105,7 @@ fn the_tables_are_what_the_stranger_knows() {
         let known: Vec<_> = known.iter().map(|(name, number)| ((*name).to_string(), *number)).collect();
         assert_eq!(table(line), known, "{line}");
     }
+    assert_eq!(wire::varint(wire::MAX), wire::OVERSIZE);
     assert!(DOCUMENT.contains(&format!("ALPN is `{}`", String::from_utf8_lossy(wire::ALPN))));
 }
 

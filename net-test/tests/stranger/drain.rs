@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use twolane::{Endpoint, ShutdownReport};
+use twolane::{Endpoint, ShutdownReport, StreamOptions};
 
 use crate::{
-    errors::stream,
-    peer::{NONCE, Socket, Stranger, close_code, endpoint, say_first, write},
+    errors::{arrives, with_stream},
+    peer::{NONCE, Socket, close_code, connected, endpoint, say_first},
     reader::{code, soon, stop_code},
-    wire::{accepted, answer, close, frame, goaway, header, lane, numbers},
+    server::{ask, outcome},
+    wire::{answer, close, frame, goaway, header, lane, numbers},
 };
 
 /// Longer than any wait here is bounded by.
@@ -25,15 +26,13 @@ async fn report_of(shutdown: tokio::task::JoinHandle<ShutdownReport>) -> (usize,
 
 #[tokio::test]
 async fn a_shutdown_is_answered_and_closes_the_connection_in_order() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
+    let (endpoint, mut stranger) = connected().await;
     stranger.round_trip().await;
     let shutdown = shut_down(endpoint);
-    let said = stranger.frames.frame().await;
-    assert_eq!(said, (frame::GOAWAY, vec![goaway::SHUTTING_DOWN]));
+    stranger.hears(frame::GOAWAY, &[goaway::SHUTTING_DOWN]).await;
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
     // The endpoint has opened none and accepted one.
-    assert_eq!(stranger.frames.frame().await, (frame::DRAINED, vec![0, 1]));
+    stranger.hears(frame::DRAINED, &[0, 1]).await;
     stranger.say_drained().await;
     assert_eq!(close_code(&stranger.connection).await, close::DONE);
     assert_eq!(report_of(shutdown).await, (1, 0, 0));
@@ -41,12 +40,9 @@ async fn a_shutdown_is_answered_and_closes_the_connection_in_order() {
 
 #[tokio::test]
 async fn a_shutdown_waits_for_a_stream_and_takes_no_new_one() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, mut send, mut recv) = stream(&endpoint, &mut stranger).await;
+    let (endpoint, mut stranger, (mut stream, send, mut recv)) = with_stream().await;
     let shutdown = shut_down(endpoint);
-    let said = stranger.frames.frame().await;
-    assert_eq!(said, (frame::GOAWAY, vec![goaway::SHUTTING_DOWN]));
+    stranger.hears(frame::GOAWAY, &[goaway::SHUTTING_DOWN]).await;
     // A stream that crossed with GOAWAY is answered.
     let (late, mut refusal) = stranger.open(&header("work/1", b"")).await;
     assert_eq!(refusal.rejected().await, answer::SHUTTING_DOWN);
@@ -55,10 +51,7 @@ async fn a_shutdown_waits_for_a_stream_and_takes_no_new_one() {
     stranger.say_drained().await;
 
     // The stream that was open goes on as if nothing were.
-    write(&mut send, b"to the end").await;
-    send.finish().expect("the lane is open");
-    let data = soon("the data", stream.read_to_end(100)).await;
-    assert_eq!(data.expect("complete data"), "to the end");
+    arrives("to the end", send, &mut stream).await;
     stranger.frames.nothing_has_come().await;
     soon("a write", stream.write_all(b"and back")).await.expect("the lane is open");
     stream.finish().expect("the lane is open");
@@ -70,13 +63,11 @@ async fn a_shutdown_waits_for_a_stream_and_takes_no_new_one() {
 
 #[tokio::test]
 async fn a_stream_that_the_other_side_has_not_seen_keeps_the_connection() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
+    let (_endpoint, mut stranger) = connected().await;
     // The stranger begins this time, and is answered in kind.
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
-    let said = stranger.frames.frame().await;
-    assert_eq!(said, (frame::GOAWAY, vec![goaway::SHUTTING_DOWN]));
-    assert_eq!(stranger.frames.frame().await, (frame::DRAINED, vec![0, 0]));
+    stranger.hears(frame::GOAWAY, &[goaway::SHUTTING_DOWN]).await;
+    stranger.hears(frame::DRAINED, &[0, 0]).await;
     // There is one that the endpoint has yet to see: it waits, for as long as it takes.
     stranger.say(&numbers(frame::DRAINED, &[1, 0])).await;
     let probe = say_first(&stranger.connection, &[4]).await;
@@ -90,17 +81,15 @@ async fn a_stream_that_the_other_side_has_not_seen_keeps_the_connection() {
 #[tokio::test]
 async fn a_stream_of_the_endpoint_that_the_stranger_has_not_seen_keeps_the_connection() {
     let (endpoint, socket) = (endpoint().await, Socket::new(7));
-    let (dialler, ticket) = (endpoint.clone(), socket.ticket());
-    let asked = tokio::spawn(async move { dialler.get_stream(ticket, "work/1").await });
+    let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());
     let mut stranger = socket.accept(NONCE).await;
-    let (mut send, mut recv) = stranger.accept().await;
-    write(&mut send, &accepted()).await;
-    drop(soon("get_stream", asked).await.expect("no panic").expect("a stream"));
+    let (_send, mut recv) = stranger.take().await;
+    drop(outcome(asked).await.expect("a stream"));
     assert_eq!(recv.reset_code().await, lane::CANCELLED);
 
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
     assert_eq!(stranger.frames.frame().await.0, frame::GOAWAY);
-    assert_eq!(stranger.frames.frame().await, (frame::DRAINED, vec![1, 0]));
+    stranger.hears(frame::DRAINED, &[1, 0]).await;
     // Said as if the stream were still under way.
     stranger.say(&numbers(frame::DRAINED, &[0, 0])).await;
     let probe = say_first(&stranger.connection, &[4]).await;
@@ -111,14 +100,13 @@ async fn a_stream_of_the_endpoint_that_the_stranger_has_not_seen_keeps_the_conne
 
 #[tokio::test]
 async fn the_stranger_may_be_the_one_that_closes() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
+    let (endpoint, mut stranger) = connected().await;
     stranger.round_trip().await;
     let shutdown = shut_down(endpoint);
     stranger.frames.frame().await;
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
     // The endpoint's counts mirror this side's, and nothing is open here.
-    assert_eq!(stranger.frames.frame().await, (frame::DRAINED, vec![0, 1]));
+    stranger.hears(frame::DRAINED, &[0, 1]).await;
     stranger.connection.close(code(close::DONE), b"drained");
     assert_eq!(report_of(shutdown).await, (1, 0, 0));
 }

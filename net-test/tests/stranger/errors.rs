@@ -1,16 +1,16 @@
-//! Fatal errors and aborts: who sends what, and where the data ends.
+//! Fatal errors and aborts, and the end of the data.
 
 use bytes::Bytes;
 use twolane::{Endpoint, NextError, ReadError, StreamError, WriteError, XStream};
 
 use crate::{
-    peer::{Stranger, endpoint, write},
+    peer::{Stranger, connected, write},
     reader::{Reader, code, soon, stop_code},
-    wire::{self, Out, Record, header, lane, severity},
+    wire::{self, Record, header, lane, severity},
 };
 
-/// A stream that both sides have accepted, seen from both.
-pub(crate) async fn stream(endpoint: &Endpoint, stranger: &mut Stranger) -> (XStream, quinn::SendStream, Reader) {
+/// Both ends of an accepted stream.
+pub async fn stream(endpoint: &Endpoint, stranger: &mut Stranger) -> (XStream, quinn::SendStream, Reader) {
     let (send, mut recv) = stranger.open(&header("work/1", b"")).await;
     let accepted = soon("accept_bi", endpoint.accept_bi(&["work/1"])).await;
     let (_, stream) = accepted.expect("a stream");
@@ -18,8 +18,23 @@ pub(crate) async fn stream(endpoint: &Endpoint, stranger: &mut Stranger) -> (XSt
     (stream, send, recv)
 }
 
-/// Reads until the data ends in an error, a byte at a time at most as many as there are.
-async fn read_to_error(stream: &mut XStream) -> (Vec<u8>, ReadError) {
+/// A stranger that has dialled an endpoint, with a stream.
+pub async fn with_stream() -> (Endpoint, Stranger, (XStream, quinn::SendStream, Reader)) {
+    let (endpoint, mut stranger) = connected().await;
+    let lanes = stream(&endpoint, &mut stranger).await;
+    (endpoint, stranger, lanes)
+}
+
+/// Sends data on a lane to its end, and has the stream read it.
+pub async fn arrives(data: &str, mut send: quinn::SendStream, stream: &mut XStream) {
+    write(&mut send, data.as_bytes()).await;
+    send.finish().expect("the lane is open");
+    let read = soon("the data", stream.read_to_end(100)).await;
+    assert_eq!(read.expect("complete data"), data);
+}
+
+/// Reads until the data ends in an error.
+pub async fn read_to_error(stream: &mut XStream) -> (Vec<u8>, ReadError) {
     let mut data = Vec::new();
     loop {
         match soon("data or its end", stream.read_chunk(usize::MAX)).await {
@@ -39,22 +54,18 @@ fn full_disk() -> StreamError {
 #[tokio::test]
 async fn a_fatal_error_of_the_endpoint_follows_exactly_the_bytes_before_its_offset() {
     const LEN: usize = 100_000;
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, send, mut recv) = stream(&endpoint, &mut stranger).await;
+    let (endpoint, mut stranger, (mut stream, send, mut recv)) = with_stream().await;
     let writer = tokio::spawn(async move {
         stream.write_all(&[0x5a; LEN]).await?;
         stream.fail(full_disk()).await?;
         Ok::<_, WriteError>(())
     });
 
-    let (_, mut errors) = stranger.accept().await;
-    assert_eq!(errors.error_lane().await, u64::from(send.id()));
+    let (_, mut errors) = stranger.accept_error_lane(&send).await;
     let expected =
         Record { details: b"/srv".to_vec(), ..Record::new(severity::FATAL, 28, LEN as u64, "the disk is full") };
     assert_eq!(errors.record().await, expected);
     assert_eq!(errors.rest().await, b"", "a fatal record is the last");
-    // The failed side wants nothing more either.
     assert_eq!(stop_code(&send).await, lane::FAILED);
 
     assert_eq!(recv.bytes(LEN).await, vec![0x5a; LEN]);
@@ -63,7 +74,7 @@ async fn a_fatal_error_of_the_endpoint_follows_exactly_the_bytes_before_its_offs
     stranger.round_trip().await;
     recv.nothing_has_come().await;
 
-    // What the endpoint holds for the stream goes once the stranger says that it has read it.
+    // The endpoint forgets the stream once the stranger stops it.
     let key = stranger_key(&endpoint);
     assert_eq!(endpoint.peer(&key).expect("connected").streams, 1);
     recv.0.stop(code(lane::DONE)).expect("the lane is open");
@@ -75,7 +86,6 @@ async fn a_fatal_error_of_the_endpoint_follows_exactly_the_bytes_before_its_offs
     .await;
 }
 
-/// The one peer that is connected.
 fn stranger_key(endpoint: &Endpoint) -> twolane::PublicKey {
     let [peer] = &endpoint.peers()[..] else {
         panic!("{} peers", endpoint.peers().len());
@@ -85,14 +95,11 @@ fn stranger_key(endpoint: &Endpoint) -> twolane::PublicKey {
 
 #[tokio::test]
 async fn a_fatal_error_of_the_stranger_follows_exactly_the_bytes_before_its_offset() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, mut send, mut recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, mut send, mut recv)) = with_stream().await;
     write(&mut send, &[1; 50_000]).await;
     let record =
-        Record { details: b"/srv".to_vec(), ..Record::new(severity::FATAL, (1 << 62) - 1, 50_000, "the disk is full") };
-    let first = Out(wire::error_lane(send.id().into())).raw(&record.encode());
-    let (mut errors, _reverse) = stranger.open(&first.0).await;
+        Record { details: b"/srv".to_vec(), ..Record::new(severity::FATAL, wire::MAX, 50_000, "the disk is full") };
+    let (mut errors, _reverse) = stranger.error_lane(send.id().into(), &record.encode()).await;
     errors.finish().expect("the lane is open");
 
     let (data, error) = read_to_error(&mut stream).await;
@@ -100,12 +107,12 @@ async fn a_fatal_error_of_the_stranger_follows_exactly_the_bytes_before_its_offs
     let ReadError::Failed(error) = error else {
         panic!("{error:?}");
     };
-    assert_eq!((error.code(), error.offset()), ((1 << 62) - 1, 50_000));
+    assert_eq!((error.code(), error.offset()), (wire::MAX, 50_000));
     assert_eq!(error.text(), "the disk is full");
     assert_eq!(error.details(), "/srv");
     let written = soon("a write", stream.write_all(b"too late")).await;
     assert!(matches!(written, Err(WriteError::Failed(_))), "{written:?}");
-    // Both directions end: the endpoint has read what it wants, and what it wrote is not complete.
+    // Both directions end: the endpoint has read all it wants, and its own data is not complete.
     assert_eq!(stop_code(&send).await, lane::DONE);
     drop(stream);
     assert_eq!(recv.reset_code().await, lane::DONE);
@@ -113,12 +120,9 @@ async fn a_fatal_error_of_the_stranger_follows_exactly_the_bytes_before_its_offs
 
 #[tokio::test]
 async fn an_error_that_overtakes_its_data_waits_for_it_and_for_no_byte_more() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, mut send, _recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, mut send, _recv)) = with_stream().await;
     let record = Record::new(severity::FATAL, 7, 30_000, "");
-    let first = Out(wire::error_lane(send.id().into())).raw(&record.encode());
-    let (mut errors, _reverse) = stranger.open(&first.0).await;
+    let (mut errors, _reverse) = stranger.error_lane(send.id().into(), &record.encode()).await;
     errors.finish().expect("the lane is open");
     stranger.round_trip().await;
 
@@ -131,12 +135,9 @@ async fn an_error_that_overtakes_its_data_waits_for_it_and_for_no_byte_more() {
 
 #[tokio::test]
 async fn fin_before_the_offset_of_a_fatal_error_is_no_success() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, mut send, _recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, mut send, _recv)) = with_stream().await;
     let record = Record::new(severity::FATAL, 7, 1_000, "");
-    let first = Out(wire::error_lane(send.id().into())).raw(&record.encode());
-    let (_errors, _reverse) = stranger.open(&first.0).await;
+    let (_errors, _reverse) = stranger.error_lane(send.id().into(), &record.encode()).await;
     stranger.round_trip().await;
     write(&mut send, &[3; 10]).await;
     send.finish().expect("the lane is open");
@@ -147,16 +148,13 @@ async fn fin_before_the_offset_of_a_fatal_error_is_no_success() {
 
 #[tokio::test]
 async fn an_error_arrives_while_the_lane_is_idle_and_half_closed() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, mut send, mut recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, mut send, mut recv)) = with_stream().await;
     send.finish().expect("the lane is open");
     let data = soon("the end of the data", stream.read_to_end(10)).await;
     assert_eq!(data.expect("complete data"), "");
     let failed = soon("an error", stream.fail(full_disk())).await;
     failed.expect("the error is on its way");
-    let (_, mut errors) = stranger.accept().await;
-    assert_eq!(errors.error_lane().await, u64::from(send.id()));
+    let (_, mut errors) = stranger.accept_error_lane(&send).await;
     assert_eq!(errors.record().await.offset, 0);
     stranger.round_trip().await;
     recv.nothing_has_come().await;
@@ -164,13 +162,10 @@ async fn an_error_arrives_while_the_lane_is_idle_and_half_closed() {
 
 #[tokio::test]
 async fn an_abort_discards_what_has_not_been_read() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream_a, send_a, mut recv_a) = stream(&endpoint, &mut stranger).await;
+    let (endpoint, mut stranger, (mut stream_a, send_a, mut recv_a)) = with_stream().await;
     soon("a write", stream_a.write_all(&[0; 10_000])).await.expect("the lane is open");
     soon("an abort", stream_a.abort(StreamError::new(9, "never mind"))).await.expect("the record is on its way");
-    let (_, mut errors) = stranger.accept().await;
-    assert_eq!(errors.error_lane().await, u64::from(send_a.id()));
+    let (_, mut errors) = stranger.accept_error_lane(&send_a).await;
     let expected = Record::new(severity::ABORT, 9, 10_000, "never mind");
     assert_eq!(errors.record().await, expected);
     assert_eq!(recv_a.reset_code().await, lane::ABORTED);
@@ -180,8 +175,7 @@ async fn an_abort_discards_what_has_not_been_read() {
     let (mut stream_b, mut send_b, _recv_b) = stream(&endpoint, &mut stranger).await;
     write(&mut send_b, &[0; 10_000]).await;
     let record = Record::new(severity::ABORT, 10, 10_000, "nor this");
-    let first = Out(wire::error_lane(send_b.id().into())).raw(&record.encode());
-    let (mut errors, _reverse) = stranger.open(&first.0).await;
+    let (mut errors, _reverse) = stranger.error_lane(send_b.id().into(), &record.encode()).await;
     errors.finish().expect("the lane is open");
     send_b.reset(code(lane::ABORTED)).expect("the lane is open");
     stranger.round_trip().await;
@@ -194,12 +188,10 @@ async fn an_abort_discards_what_has_not_been_read() {
 
 #[tokio::test]
 async fn an_error_may_come_before_the_answer() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (send, mut recv) = stranger.open(&Out(header("work/1", b"")).raw(b"early").0).await;
+    let (endpoint, mut stranger) = connected().await;
+    let (send, mut recv) = stranger.open(&[&header("work/1", b"")[..], b"early"].concat()).await;
     let record = Record::new(severity::FATAL, 7, 5, "changed my mind");
-    let first = Out(wire::error_lane(send.id().into())).raw(&record.encode());
-    let (_errors, _reverse) = stranger.open(&first.0).await;
+    let (_errors, _reverse) = stranger.error_lane(send.id().into(), &record.encode()).await;
     stranger.round_trip().await;
     let accepted = soon("accept_bi", endpoint.accept_bi(&["work/1"])).await;
     let (_, mut stream) = accepted.expect("a stream");

@@ -3,12 +3,11 @@
 use twolane::{Endpoint, ReadError};
 
 use crate::{
-    peer::{Stranger, endpoint, write},
-    reader::{Answer, code, soon, stop_code},
+    peer::{Stranger, connected, endpoint, write},
+    reader::{Answer, Reader, code, soon, stop_code},
     wire::{self, Out, answer, bound, header, kind, lane},
 };
 
-/// Sends back what it gets.
 fn serve_echo(endpoint: &Endpoint) {
     endpoint
         .serve("echo/1", |mut stream| async move {
@@ -22,10 +21,16 @@ fn serve_echo(endpoint: &Endpoint) {
         .expect("nobody serves it yet");
 }
 
+/// Sends data on a lane to its end, and reads it back.
+async fn returns(data: &str, mut send: quinn::SendStream, mut recv: Reader) {
+    write(&mut send, data.as_bytes()).await;
+    send.finish().expect("the lane is open");
+    assert_eq!(recv.rest().await, data.as_bytes());
+}
+
 #[tokio::test]
 async fn data_travels_with_the_header_and_back_and_ends_with_fin() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
+    let (endpoint, mut stranger) = connected().await;
     assert_eq!(stranger.hello.version, wire::VERSION);
 
     let first = Out(header("greet/1", b"a token")).raw(b"early").0;
@@ -53,7 +58,7 @@ async fn an_unknown_protocol_is_rejected_and_nothing_else_is_touched() {
     let endpoint = endpoint().await;
     serve_echo(&endpoint);
     let mut stranger = Stranger::of(&endpoint).await;
-    let (mut send, mut recv) = stranger.open_lane("echo/1").await;
+    let (send, recv) = stranger.open_lane("echo/1").await;
 
     let (other, mut refusal) = stranger.open(&header("nope/1", b"")).await;
     let rejected = Answer::Rejected { code: answer::UNKNOWN_PROTOCOL, text: "nope/1".into() };
@@ -61,19 +66,16 @@ async fn an_unknown_protocol_is_rejected_and_nothing_else_is_touched() {
     assert_eq!(refusal.rest().await, b"");
     assert_eq!(stop_code(&other).await, lane::REJECTED);
 
-    write(&mut send, b"still here").await;
-    send.finish().expect("the lane is open");
-    assert_eq!(recv.rest().await, b"still here");
+    returns("still here", send, recv).await;
 }
 
 #[tokio::test]
 async fn a_header_at_every_bound_is_taken() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
+    let (endpoint, mut stranger) = connected().await;
     let name = "n".repeat(bound::PROTOCOL as usize);
     let metadata = vec![0xa5; bound::METADATA as usize];
     // Flags of a later version and varints that are longer than they need be are read.
-    let body = Out::default().varint_in((1 << 62) - 1, 3);
+    let body = Out::default().varint_in(wire::MAX, 3);
     let body = body.varint_in(bound::PROTOCOL, 1).raw(name.as_bytes());
     let body = body.varint_in(bound::METADATA, 2).raw(&metadata).0;
     assert_eq!(body.len() as u64, bound::HEADER);
@@ -90,7 +92,7 @@ async fn a_header_that_breaks_a_rule_costs_its_stream_only() {
     let endpoint = endpoint().await;
     serve_echo(&endpoint);
     let mut stranger = Stranger::of(&endpoint).await;
-    let (mut send, mut recv) = stranger.open_lane("echo/1").await;
+    let (send, recv) = stranger.open_lane("echo/1").await;
 
     let framed = |body: &[u8]| Out::default().varint(kind::DATA).block(body).0;
     let flags = || Out::default().varint(0);
@@ -134,15 +136,12 @@ async fn a_header_that_breaks_a_rule_costs_its_stream_only() {
     gone.reset(1u32.into()).expect("the lane is open");
 
     stranger.round_trip().await;
-    write(&mut send, b"unharmed").await;
-    send.finish().expect("the lane is open");
-    assert_eq!(recv.rest().await, b"unharmed");
+    returns("unharmed", send, recv).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_is_dropped_is_reset_and_never_finished() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
+    let (endpoint, mut stranger) = connected().await;
     let (send, mut recv) = stranger.open(&header("drop/1", b"")).await;
     let accepted = soon("accept_bi", endpoint.accept_bi(&["drop/1"])).await;
     // RESET_STREAM may overtake an answer that has not been read.

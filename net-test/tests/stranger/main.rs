@@ -1,8 +1,9 @@
 //! A peer written from `net/WIRE.md` alone, on stock quinn and rustls, against a real endpoint.
 //!
-//! Nothing in [`wire`], [`tls`] and [`peer`] comes from the library: where this peer and an endpoint understand each
-//! other, a stranger's implementation would too. The endpoint's side uses the public API only.
+//! Nothing in [`wire`], [`tls`] and [`peer`] comes from the library: if this peer and an endpoint understand each other,
+//! another implementation and the endpoint do too. The endpoint's side uses the public API only.
 
+#![allow(unreachable_pub, reason = "a test is no library")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper that fails is a test that fails")]
 
 mod control;
@@ -18,4 +19,5 @@ mod records;
 mod server;
 mod tls;
 mod twins;
-mod wire;
+
+use twolane_test::wire;

@@ -9,14 +9,14 @@ use tokio::task::JoinHandle;
 use twolane::{WriteError, XStream};
 
 use crate::{
-    errors::stream,
-    peer::{Stranger, endpoint, write},
+    errors::{stream, with_stream},
+    peer::{Stranger, write},
     reader::{code, soon},
     wire::{bound, frame, lane, numbers},
 };
 
 const MESSAGES: u64 = 5_000;
-/// Of a message. All of them are more than the window takes: even if they share packets, the writer comes to a stop.
+/// The length of a message. All messages together exceed the window: the writer comes to a stop even if they share packets.
 const SIZE: usize = 500;
 
 /// Writes small messages, each in a packet of its own as far as the scheduler allows, and counts them.
@@ -35,7 +35,7 @@ fn write_small(mut stream: XStream) -> (Arc<AtomicU64>, JoinHandle<Result<(), Wr
     (written, writer)
 }
 
-/// Takes the endpoint's questions without an answer, until it waits for one.
+/// Reads watermarks without an answer until the writer waits.
 async fn let_the_writer_wait(stranger: &mut Stranger, lane: u64, written: &AtomicU64) -> Vec<u64> {
     let mut asked = Vec::new();
     while asked.len() < 2 {
@@ -57,9 +57,7 @@ async fn let_the_writer_wait(stranger: &mut Stranger, lane: u64, written: &Atomi
 
 #[tokio::test]
 async fn a_reader_that_pauses_slows_the_writer_down_and_the_connection_lives() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (stream, send, mut recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (stream, send, mut recv)) = with_stream().await;
     let lane = u64::from(send.id());
     let (written, writer) = write_small(stream);
     let mut asked = let_the_writer_wait(&mut stranger, lane, &written).await;
@@ -93,9 +91,7 @@ async fn a_reader_that_pauses_slows_the_writer_down_and_the_connection_lives() {
 
 #[tokio::test]
 async fn a_reader_that_never_answers_stalls_its_own_lane_only() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (stalled, send, mut recv) = stream(&endpoint, &mut stranger).await;
+    let (endpoint, mut stranger, (stalled, send, mut recv)) = with_stream().await;
     let (written, writer) = write_small(stalled);
     let_the_writer_wait(&mut stranger, send.id().into(), &written).await;
 

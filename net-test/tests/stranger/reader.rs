@@ -1,33 +1,30 @@
-//! Reading from a QUIC stream what WIRE.md says is on it, with a bound on every wait.
+//! Reads the messages of WIRE.md from QUIC streams, with a bound on every wait.
 
 use std::{future::Future, time::Duration};
 
-use quinn::{ReadError, ReadExactError, ReadToEndError, RecvStream, SendStream};
+use quinn::{ReadError, RecvStream, SendStream};
 
 use crate::wire::{Fields, Header, Hello, Record, answer, frame, kind};
 
-/// Far more than anything here takes on a machine that is busy with other things, and less than the patience of whoever
-/// runs it.
+/// Far more than anything here takes on a busy machine.
 const BOUND: Duration = Duration::from_secs(120);
 
-/// A bound that a test waits out. What has to come before it takes milliseconds.
-pub(crate) const BRIEF: Duration = Duration::from_secs(3);
+/// A timeout that a test waits out. The steps before it take milliseconds.
+pub const BRIEF: Duration = Duration::from_secs(3);
 
-/// Waits for what has to happen.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(BOUND, future).await {
         Ok(output) => output,
         Err(_) => panic!("{what} did not happen within {BOUND:?}"),
     }
 }
 
-/// A code as quinn takes it.
-pub(crate) fn code(code: u64) -> quinn::VarInt {
+pub fn code(code: u64) -> quinn::VarInt {
     code.try_into().expect("62 bits")
 }
 
 /// The code of STOP_SENDING that the peer sent, or has yet to send, for this stream.
-pub(crate) async fn stop_code(send: &SendStream) -> u64 {
+pub async fn stop_code(send: &SendStream) -> u64 {
     let stopped = soon("STOP_SENDING", send.stopped()).await;
     let code = stopped.expect("the connection goes on");
     code.expect("STOP_SENDING, where the peer read to the end").into_inner()
@@ -35,50 +32,44 @@ pub(crate) async fn stop_code(send: &SendStream) -> u64 {
 
 /// The half of a stream that the peer writes.
 #[derive(Debug)]
-pub(crate) struct Reader(pub(crate) RecvStream);
+pub struct Reader(pub(crate) RecvStream);
 
-/// The answer to a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     Accepted,
     Rejected { code: u64, text: String },
 }
 
 impl Reader {
-    pub(crate) async fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub async fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let read = soon("bytes", self.0.read_exact(&mut bytes)).await;
-        match read {
-            Ok(()) => bytes,
-            Err(ReadExactError::FinishedEarly(read)) => {
-                panic!("FIN after {read} bytes of {len}")
-            }
-            Err(ReadExactError::ReadError(error)) => panic!("{error} before {len} bytes"),
-        }
+        read.unwrap_or_else(|error| panic!("{error} before {len} bytes"));
+        bytes
     }
 
-    pub(crate) async fn varint(&mut self) -> u64 {
+    pub async fn varint(&mut self) -> u64 {
         let mut bytes = self.bytes(1).await;
         let len = 1usize << (bytes[0] >> 6);
         bytes.extend(self.bytes(len - 1).await);
         Fields(&bytes).varint()
     }
 
-    pub(crate) async fn block(&mut self) -> Vec<u8> {
+    pub async fn block(&mut self) -> Vec<u8> {
         let len = usize::try_from(self.varint().await).expect("a length");
         assert!(len < 100_000, "a length of {len}");
         self.bytes(len).await
     }
 
-    /// The control stream's first words.
-    pub(crate) async fn hello(&mut self) -> Hello {
+    /// The beginning of a control stream.
+    pub async fn hello(&mut self) -> Hello {
         assert_eq!(self.varint().await, kind::CONTROL);
         assert_eq!(self.varint().await, frame::HELLO);
         Hello::decode(&self.block().await)
     }
 
     /// The next control frame: its type and its fields.
-    pub(crate) async fn frame(&mut self) -> (u64, Vec<u64>) {
+    pub async fn frame(&mut self) -> (u64, Vec<u64>) {
         let frame_type = self.varint().await;
         let body = self.block().await;
         let mut fields = Fields(&body);
@@ -89,12 +80,12 @@ impl Reader {
         (frame_type, values)
     }
 
-    pub(crate) async fn header(&mut self) -> Header {
+    pub async fn header(&mut self) -> Header {
         assert_eq!(self.varint().await, kind::DATA);
         Header::decode(&self.block().await)
     }
 
-    pub(crate) async fn answer(&mut self) -> Answer {
+    pub async fn answer(&mut self) -> Answer {
         match self.varint().await {
             answer::ACCEPTED => Answer::Accepted,
             code => {
@@ -107,12 +98,12 @@ impl Reader {
         }
     }
 
-    pub(crate) async fn accepted(&mut self) {
+    pub async fn accepted(&mut self) {
         assert_eq!(self.answer().await, Answer::Accepted);
     }
 
     /// The rejection's code, after which nothing but FIN follows.
-    pub(crate) async fn rejected(&mut self) -> u64 {
+    pub async fn rejected(&mut self) -> u64 {
         match self.answer().await {
             Answer::Accepted => panic!("accepted"),
             Answer::Rejected { code, .. } => {
@@ -123,26 +114,23 @@ impl Reader {
     }
 
     /// The data lane that an error lane names.
-    pub(crate) async fn error_lane(&mut self) -> u64 {
+    pub async fn error_lane(&mut self) -> u64 {
         assert_eq!(self.varint().await, kind::ERROR);
         self.varint().await
     }
 
-    pub(crate) async fn record(&mut self) -> Record {
+    pub async fn record(&mut self) -> Record {
         Record::decode(&self.block().await)
     }
 
     /// Everything up to FIN.
-    pub(crate) async fn rest(&mut self) -> Vec<u8> {
-        match soon("FIN", self.0.read_to_end(10_000_000)).await {
-            Ok(rest) => rest,
-            Err(ReadToEndError::TooLong) => panic!("more than 10 MB"),
-            Err(ReadToEndError::Read(error)) => panic!("{error} in place of FIN"),
-        }
+    pub async fn rest(&mut self) -> Vec<u8> {
+        let rest = soon("FIN", self.0.read_to_end(10_000_000)).await;
+        rest.unwrap_or_else(|error| panic!("{error} in place of FIN"))
     }
 
     /// The code of RESET_STREAM, whatever data is still in front of it.
-    pub(crate) async fn reset_code(&mut self) -> u64 {
+    pub async fn reset_code(&mut self) -> u64 {
         loop {
             match soon("RESET_STREAM", self.0.read_chunk(usize::MAX, true)).await {
                 Ok(Some(_)) => {}
@@ -153,8 +141,8 @@ impl Reader {
         }
     }
 
-    /// Neither data nor an end has arrived. What the peer sent before a round trip has arrived after it.
-    pub(crate) async fn nothing_has_come(&mut self) {
+    /// Neither data nor an end has arrived. Anything that the peer sent before a round trip has arrived after it.
+    pub async fn nothing_has_come(&mut self) {
         let read = tokio::time::timeout(Duration::ZERO, self.0.read_chunk(usize::MAX, true)).await;
         assert!(read.is_err(), "{read:?} where nothing was to come");
     }

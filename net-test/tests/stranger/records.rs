@@ -3,29 +3,22 @@
 use twolane::{ReadError, Severity, StreamError};
 
 use crate::{
-    errors::stream,
-    peer::{Stranger, endpoint, write},
+    errors::{arrives, with_stream},
+    peer::write,
     reader::soon,
-    wire::{self, Out, Record, severity},
+    wire::{self, Record, severity},
 };
 
 #[tokio::test]
 async fn a_warning_of_the_stranger_leaves_the_stream_as_it_was() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, mut send, mut recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, send, mut recv)) = with_stream().await;
     let reports = stream.errors();
     let warnings = [
         Record::new(severity::WARNING, 1, 0, "slow"),
         // At every bound.
         Record {
             details: vec![0x77; wire::bound::RECORD_DETAILS as usize],
-            ..Record::new(
-                severity::WARNING,
-                (1 << 62) - 1,
-                (1 << 62) - 1,
-                &"t".repeat(wire::bound::RECORD_TEXT as usize),
-            )
+            ..Record::new(severity::WARNING, wire::MAX, wire::MAX, &"t".repeat(wire::bound::RECORD_TEXT as usize))
         },
         Record::new(severity::WARNING, 3, 0, ""),
     ];
@@ -41,23 +34,17 @@ async fn a_warning_of_the_stranger_leaves_the_stream_as_it_was() {
         assert_eq!(*report.error.details(), warning.details);
     }
 
-    write(&mut send, b"all the same").await;
-    send.finish().expect("the lane is open");
-    let data = soon("the data", stream.read_to_end(100)).await;
-    assert_eq!(data.expect("complete data"), "all the same");
+    arrives("all the same", send, &mut stream).await;
     stream.finish().expect("the lane is open");
     assert_eq!(recv.rest().await, b"");
 }
 
 #[tokio::test]
 async fn a_warning_of_the_endpoint_says_how_much_it_had_written() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, send, mut recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, send, mut recv)) = with_stream().await;
     soon("a write", stream.write_all(b"12345")).await.expect("the lane is open");
     soon("a warning", stream.warn(StreamError::new(5, "half way"))).await.expect("the lane is open");
-    let (_, mut errors) = stranger.accept().await;
-    assert_eq!(errors.error_lane().await, u64::from(send.id()));
+    let (_, mut errors) = stranger.accept_error_lane(&send).await;
     let expected = Record::new(severity::WARNING, 5, 5, "half way");
     assert_eq!(errors.record().await, expected);
     stream.finish().expect("the lane is open");
@@ -66,13 +53,10 @@ async fn a_warning_of_the_endpoint_says_how_much_it_had_written() {
 
 #[tokio::test]
 async fn an_answer_on_the_reverse_half_of_the_endpoints_error_lane_is_heard() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, send, _recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, send, _recv)) = with_stream().await;
     let reports = stream.errors();
     soon("a warning", stream.warn(StreamError::new(1, "careful"))).await.expect("the lane is open");
-    let (mut reverse, mut errors) = stranger.accept().await;
-    assert_eq!(errors.error_lane().await, u64::from(send.id()));
+    let (mut reverse, mut errors) = stranger.accept_error_lane(&send).await;
     assert_eq!(errors.record().await.code, 1);
 
     // The reverse half has no opening: its first byte is a record's.
@@ -87,13 +71,10 @@ async fn an_answer_on_the_reverse_half_of_the_endpoints_error_lane_is_heard() {
 
 #[tokio::test]
 async fn the_endpoint_answers_on_the_reverse_half_of_the_strangers_error_lane() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, send, _recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, send, _recv)) = with_stream().await;
     let reports = stream.errors();
     let warning = Record::new(severity::WARNING, 1, 0, "careful");
-    let first = Out(wire::error_lane(send.id().into())).raw(&warning.encode());
-    let (_errors, mut reverse) = stranger.open(&first.0).await;
+    let (_errors, mut reverse) = stranger.error_lane(send.id().into(), &warning.encode()).await;
     soon("a report", reports.next()).await.expect("a report");
     // The report is there before the reverse half is the endpoint's to write on.
     stranger.round_trip().await;
@@ -107,20 +88,16 @@ async fn the_endpoint_answers_on_the_reverse_half_of_the_strangers_error_lane() 
 
 #[tokio::test]
 async fn two_error_lanes_that_cross_are_both_read() {
-    let endpoint = endpoint().await;
-    let mut stranger = Stranger::of(&endpoint).await;
-    let (mut stream, send, _recv) = stream(&endpoint, &mut stranger).await;
+    let (_endpoint, mut stranger, (mut stream, send, _recv)) = with_stream().await;
     let reports = stream.errors();
     soon("a warning", stream.warn(StreamError::new(1, "mine"))).await.expect("the lane is open");
     let warning = Record::new(severity::WARNING, 2, 0, "yours");
-    let first = Out(wire::error_lane(send.id().into())).raw(&warning.encode());
-    let (mut own, mut unused) = stranger.open(&first.0).await;
+    let (mut own, mut unused) = stranger.error_lane(send.id().into(), &warning.encode()).await;
     let report = soon("a report", reports.next()).await.expect("a report");
     assert_eq!(report.error.code(), 2);
     // Each side goes on where it began.
     soon("a warning", stream.warn(StreamError::new(3, "mine too"))).await.expect("the lane is open");
-    let (_, mut theirs) = stranger.accept().await;
-    assert_eq!(theirs.error_lane().await, u64::from(send.id()));
+    let (_, mut theirs) = stranger.accept_error_lane(&send).await;
     assert_eq!(theirs.record().await.code, 1);
     assert_eq!(theirs.record().await.code, 3);
     assert_eq!(unused.rest().await, b"", "an unused reverse half is finished");

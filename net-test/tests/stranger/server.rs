@@ -1,36 +1,34 @@
-//! The stranger as a server: an endpoint dials it.
+//! Endpoints that dial the stranger.
 
 use twolane::{Endpoint, GetStreamError, ReadError, Reason, StreamError, StreamOptions, XStream};
 
 use crate::{
+    errors::{arrives, read_to_error},
     peer::{NONCE, Socket, Stranger, endpoint, write},
     reader::{BRIEF, Reader, code, soon, stop_code},
-    wire::{self, Header, Out, Record, accepted, answer, bound, frame, hello, kind, lane, limit, rejected, severity},
+    wire::{self, Header, Out, Record, accepted, answer, bound, frame, lane, limit, rejected, severity},
 };
 
-/// What an endpoint gets that asks the stranger for a stream, and what the stranger does meanwhile.
-fn ask(
-    endpoint: &Endpoint,
-    socket: &Socket,
-    protocol: &'static str,
-    options: StreamOptions,
-) -> tokio::task::JoinHandle<Result<XStream, GetStreamError>> {
+type Asked = tokio::task::JoinHandle<Result<XStream, GetStreamError>>;
+
+/// An endpoint asks the stranger for a stream.
+pub fn ask(endpoint: &Endpoint, socket: &Socket, protocol: &'static str, options: StreamOptions) -> Asked {
     let (endpoint, ticket) = (endpoint.clone(), socket.ticket());
     tokio::spawn(async move { endpoint.get_stream_with(ticket, protocol, options).await })
 }
 
-type Asked = tokio::task::JoinHandle<Result<XStream, GetStreamError>>;
-
-async fn outcome(asked: Asked) -> Result<XStream, GetStreamError> {
+pub async fn outcome(asked: Asked) -> Result<XStream, GetStreamError> {
     soon("get_stream", asked).await.expect("no panic")
 }
 
 /// A stream that the endpoint opened and the stranger accepted.
-async fn stream(endpoint: &Endpoint, socket: &Socket, stranger: &mut Stranger) -> (XStream, quinn::SendStream, Reader) {
+pub async fn stream(
+    endpoint: &Endpoint,
+    socket: &Socket,
+    stranger: &mut Stranger,
+) -> (XStream, quinn::SendStream, Reader) {
     let asked = ask(endpoint, socket, "work/1", StreamOptions::default());
-    let (mut send, mut recv) = stranger.accept().await;
-    recv.header().await;
-    write(&mut send, &accepted()).await;
+    let (send, recv) = stranger.take().await;
     let stream = outcome(asked).await.expect("a stream");
     (stream, send, recv)
 }
@@ -49,7 +47,7 @@ async fn an_endpoint_dials_the_stranger_which_takes_one_stream_and_rejects_anoth
     assert_eq!(recv.header().await, header);
     assert_eq!(recv.bytes(5).await, b"early");
     // The answer and the first data may share a packet.
-    write(&mut send, &Out(accepted()).raw(b"welcome").0).await;
+    write(&mut send, &[&accepted()[..], b"welcome"].concat()).await;
     let mut stream = outcome(asked).await.expect("a stream");
     assert_eq!((stream.peer(), stream.id()), (socket.id(), u64::from(send.id())));
 
@@ -88,7 +86,7 @@ async fn every_code_of_a_rejection_is_understood_and_a_later_one_told_as_it_is()
         (answer::TOO_LARGE, Reason::TooLarge),
         (answer::MALFORMED, Reason::Malformed),
         (7, Reason::Other(7)),
-        ((1 << 62) - 1, Reason::Other((1 << 62) - 1)),
+        (wire::MAX, Reason::Other(wire::MAX)),
     ] {
         let asked = asked.take().unwrap_or_else(|| ask(&endpoint, &socket, "ask/1", StreamOptions::default()));
         let (mut send, _recv) = stranger.accept().await;
@@ -106,9 +104,7 @@ async fn an_answer_that_breaks_a_rule_costs_its_stream_only() {
     let (endpoint, socket) = (endpoint().await, Socket::new(7));
     let first = ask(&endpoint, &socket, "work/1", StreamOptions::default());
     let mut stranger = socket.accept(NONCE).await;
-    let (mut send, mut recv) = stranger.accept().await;
-    recv.header().await;
-    write(&mut send, &accepted()).await;
+    let (send, _recv) = stranger.take().await;
     let mut unharmed = outcome(first).await.expect("a stream");
 
     let over = bound::REJECTION_TEXT + 3;
@@ -128,10 +124,7 @@ async fn an_answer_that_breaks_a_rule_costs_its_stream_only() {
         assert!(matches!(got, Err(GetStreamError::Malformed(_))), "{what}: {got:?}");
     }
 
-    write(&mut send, b"unharmed").await;
-    send.finish().expect("the lane is open");
-    let data = soon("the data", unharmed.read_to_end(100)).await;
-    assert_eq!(data.expect("complete data"), "unharmed");
+    arrives("unharmed", send, &mut unharmed).await;
 }
 
 #[tokio::test]
@@ -140,12 +133,8 @@ async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
     for (limits, allowed) in [(&[(limit::DATA_LANES, 1), (limit::METADATA, 10)][..], 10), (&[], 0)] {
         let (endpoint, socket) = (endpoint().await, Socket::new(7));
         let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());
-        let greeting = hello(wire::VERSION, NONCE, limits);
-        let greeting = Out::default().varint(kind::CONTROL).raw(&greeting).0;
-        let mut stranger = socket.accept_with(&greeting).await;
-        let (mut send, mut recv) = stranger.accept().await;
-        recv.header().await;
-        write(&mut send, &accepted()).await;
+        let mut stranger = socket.accept_with(&wire::greeting(NONCE, limits)).await;
+        let (_send, mut recv) = stranger.take().await;
         let only = outcome(asked).await.expect("a stream");
         // A stream is taken only from a peer whose HELLO has been read.
         stranger.round_trip().await;
@@ -182,7 +171,7 @@ async fn consumption_is_asked_about_only_after_the_lane_was_accepted() {
     write(&mut send, &accepted()).await;
     let _stream = outcome(asked).await.expect("a stream");
     let watermark = vec![send.id().into(), EARLY as u64];
-    assert_eq!(stranger.frames.frame().await, (frame::WATERMARK, watermark));
+    stranger.hears(frame::WATERMARK, &watermark).await;
 }
 
 #[tokio::test]
@@ -192,26 +181,20 @@ async fn both_sides_fail_streams_that_the_endpoint_opened() {
     let mut stranger = socket.accept(NONCE).await;
     let (mut send, mut recv) = stranger.accept().await;
     recv.header().await;
-    write(&mut send, &Out(accepted()).raw(b"12345").0).await;
+    write(&mut send, &[&accepted()[..], b"12345"].concat()).await;
     let mut stream_a = outcome(asked).await.expect("a stream");
     // The offset counts data bytes: neither the answer nor the header.
-    let first = Out(wire::error_lane(send.id().into())).raw(&Record::new(severity::FATAL, 5, 5, "").encode());
-    let (_errors, _reverse) = stranger.open(&first.0).await;
-    let mut data = vec![0; 5];
-    let mut read = 0;
-    while read < 5 {
-        read += soon("data", stream_a.read(&mut data[read..])).await.expect("data before the error");
-    }
+    let (_errors, _reverse) =
+        stranger.error_lane(send.id().into(), &Record::new(severity::FATAL, 5, 5, "").encode()).await;
+    let (data, end) = read_to_error(&mut stream_a).await;
     assert_eq!(data, b"12345");
-    let end = soon("an end", stream_a.read(&mut data)).await;
-    assert!(matches!(&end, Err(ReadError::Failed(error)) if error.code() == 5), "{end:?}");
+    assert!(matches!(&end, ReadError::Failed(error) if error.code() == 5), "{end:?}");
     assert_eq!(stop_code(&send).await, lane::DONE);
 
     let (mut stream_b, send, mut recv) = stream(&endpoint, &socket, &mut stranger).await;
     soon("a write", stream_b.write_all(b"123")).await.expect("the lane is open");
     soon("an error", stream_b.fail(StreamError::new(6, "no"))).await.expect("the record is on its way");
-    let (_, mut errors) = stranger.accept().await;
-    assert_eq!(errors.error_lane().await, u64::from(send.id()));
+    let (_, mut errors) = stranger.accept_error_lane(&send).await;
     assert_eq!(errors.record().await, Record::new(severity::FATAL, 6, 3, "no"));
     assert_eq!(recv.bytes(3).await, b"123");
     assert_eq!(stop_code(&send).await, lane::FAILED);

@@ -28,38 +28,36 @@ use rustls::{
 
 use crate::wire::ALPN;
 
-/// What stands in front of the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410).
+/// The bytes before an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// The same for a secret key in PKCS #8.
+/// The bytes before a secret key in PKCS #8.
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-/// Data lanes that the peer may open here, and what that means for the transport.
-pub(crate) const DATA_LANES: u64 = 16;
+/// Data lanes that the peer may open, in HELLO and as streams of QUIC.
+pub const DATA_LANES: u64 = 16;
 const BIDI_STREAMS: u32 = 3 * DATA_LANES as u32;
 
-/// The stranger's key.
 #[derive(Debug, Clone)]
-pub(crate) struct Identity(Arc<CertifiedKey>);
+pub struct Identity(Arc<CertifiedKey>);
 
 impl Identity {
-    pub(crate) fn new(seed: [u8; 32]) -> Self {
+    pub fn new(seed: [u8; 32]) -> Self {
         let pkcs8 = [&PKCS8_PREFIX[..], &seed].concat();
         let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8)).expect("an Ed25519 key");
         let spki = key.public_key().expect("its public half").as_ref().to_vec();
         Self(Arc::new(CertifiedKey::new(vec![CertificateDer::from(spki)], key)))
     }
 
-    /// The public key: what the peer knows the stranger by.
-    pub(crate) fn public(&self) -> [u8; 32] {
+    pub fn public(&self) -> [u8; 32] {
         key_of(&self.0.cert[0])
     }
 
-    /// What stands in place of a certificate.
-    pub(crate) fn presented(&self) -> Vec<u8> {
+    /// The bytes in place of a certificate.
+    pub fn presented(&self) -> Vec<u8> {
         self.0.cert[0].to_vec()
     }
 
-    pub(crate) fn client(&self, server: [u8; 32]) -> ClientConfig {
+    pub fn client(&self, server: [u8; 32]) -> ClientConfig {
         let expected = Some(server);
         let mut tls = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
@@ -74,7 +72,7 @@ impl Identity {
         config
     }
 
-    pub(crate) fn server(&self) -> ServerConfig {
+    pub fn server(&self) -> ServerConfig {
         let mut tls = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
             .expect("TLS 1.3")
@@ -88,8 +86,8 @@ impl Identity {
     }
 }
 
-/// Who the peer is, from the handshake.
-pub(crate) fn peer_of(connection: &quinn::Connection) -> [u8; 32] {
+/// The peer's key, from the handshake.
+pub fn peer_of(connection: &quinn::Connection) -> [u8; 32] {
     let identity = connection.peer_identity().expect("a peer with a key");
     let keys = identity.downcast::<Vec<CertificateDer<'static>>>().expect("rustls hands over what was presented");
     assert_eq!(keys.len(), 1);
@@ -116,7 +114,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
 }
 
-/// Takes the key that is expected, or any, if its holder signs with it.
+/// Accepts the expected key, or any key, if its holder signs with it.
 #[derive(Debug)]
 struct Verifier {
     expected: Option<[u8; 32]>,
@@ -131,15 +129,38 @@ impl Verifier {
             _ => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
         }
     }
+}
 
-    fn signature(
-        message: &[u8],
-        spki: &[u8],
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = default_provider().signature_verification_algorithms;
-        verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(spki), signed, &algorithms)
-    }
+/// The methods that verifiers of servers and of clients have in common.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Err(PeerIncompatible::Tls12NotOffered.into())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            spki: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            let algorithms = default_provider().signature_verification_algorithms;
+            verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(&spki[..]), signed, &algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ED25519]
+        }
+
+        fn requires_raw_public_keys(&self) -> bool {
+            true
+        }
+    };
 }
 
 impl ServerCertVerifier for Verifier {
@@ -154,31 +175,7 @@ impl ServerCertVerifier for Verifier {
         self.check(end_entity, intermediates).map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls12NotOffered.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        spki: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Self::signature(message, spki, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
+    signatures! {}
 }
 
 impl ClientCertVerifier for Verifier {
@@ -195,29 +192,5 @@ impl ClientCertVerifier for Verifier {
         self.check(end_entity, intermediates).map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls12NotOffered.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        spki: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Self::signature(message, spki, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
+    signatures! {}
 }

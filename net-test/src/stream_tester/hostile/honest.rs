@@ -3,17 +3,14 @@
 use std::{
     error::Error,
     future::Future,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use iroh::{
     EndpointAddr,
-    endpoint::{ConnectionError, QuicTransportConfig, VarInt},
+    endpoint::{ConnectionError, VarInt},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
@@ -22,62 +19,60 @@ use twolane::{Endpoint, PublicKey, SecretKey, Ticket};
 use super::{
     raid::{self, Trouble},
     victim::REQUESTS,
-    wire,
 };
-use crate::{cli::Problem, exit::Exit, output::in_one_line};
+use crate::{
+    cli::Problem,
+    exit::Exit,
+    output::in_one_line,
+    wire::{self, close},
+};
 
-/// Requests under way at a time on the connection that stays. Enough to keep the endpoint busy while one answer travels;
-/// with one, the rate would be a measure of latency.
+/// Requests under way at a time on the connection that stays. They keep the endpoint busy while an answer travels; a
+/// single request at a time would measure latency.
 const AT_A_TIME: usize = 8;
-/// A request's length.
 const LEN: usize = 64;
-/// A request that takes longer has failed. Slow ones are judged by their time long before.
+/// A request that takes longer has failed. The bounds on the slowest request are far below.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The newcomer connects after so many requests of the other one, so that its part in the process's work is always the same:
-/// both ends of a handshake cost as much as some 80 requests. 20 a second, in a debug build.
+/// The newcomer connects after so many requests of the other peer, so that its part in the process's work is always the
+/// same: both ends of a handshake cost as much as some 80 requests. 20 a second, in a debug build.
 const VISIT_AFTER: u64 = 800;
-/// Or after so long.
+/// The newcomer connects after this time at the latest.
 const VISIT_EVERY: Duration = Duration::from_millis(150);
-/// The newcomer's address is not the hostile peers', so that limits for one address are not its.
+/// Not the hostile peers' address, so that limits for an address do not meet the newcomer.
 const NEWCOMER: &str = "127.0.0.2:0";
-/// The codes DONE and BUSY of the end of a connection (WIRE.md, section 12).
-const DONE: u32 = 0x100;
-const BUSY: u64 = 0x106;
-/// What each request says.
 const BODY: [u8; LEN] = [0x61; LEN];
 
-/// What the requests of one kind came to since the last look.
+/// The requests of one kind since the last look.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Requests {
-    pub(super) done: u64,
-    /// The longest that one took, in milliseconds, those included that are not over.
-    pub(super) slowest_ms: f64,
-    /// Requests of peers that were told that there are too many.
-    pub(super) turned_away: u64,
-    /// Requests that failed since the start.
-    pub(super) failed: u64,
-    pub(super) first_failure: Option<String>,
+pub struct Requests {
+    pub done: u64,
+    /// Includes the age of requests that are not over.
+    pub slowest_ms: f64,
+    /// Connections that were closed with BUSY.
+    pub turned_away: u64,
+    /// Since the start.
+    pub failed: u64,
+    pub first_failure: Option<String>,
 }
 
 /// The honest peers. Dropped, they stop.
-pub(super) struct Honest {
+pub struct Honest {
     endpoint: Endpoint,
     newcomer: iroh::Endpoint,
-    victim: PublicKey,
-    since: OnceLock<Instant>,
+    /// The start of the connection between the peer that stays and the victim, at either end.
+    since: [OnceLock<Instant>; 2],
     stays: Arc<Log>,
     comes: Arc<Log>,
     tasks: JoinSet<()>,
 }
 
 impl Honest {
-    /// Connects, and starts.
-    pub(super) async fn start(victim: &Ticket) -> Result<Self, Problem> {
+    pub async fn start(victim: &Ticket) -> Result<Self, Problem> {
         let unusable = |what: &str, error: &(dyn Error + 'static)| Problem::because(Exit::Failure, what, error);
         let endpoint = Endpoint::builder().offline().bind().await;
         let endpoint = endpoint.map_err(|error| unusable("no endpoint for the honest peer", &error))?;
-        // On iroh alone: it knows nothing of its last visit, and waits for nothing before the next.
-        let newcomer = raid::bind(NEWCOMER, SecretKey::generate(), QuicTransportConfig::builder().build()).await;
+        // On iroh alone, without a memory of the last visit or a delay before the next.
+        let newcomer = raid::bind(NEWCOMER, SecretKey::generate(), None).await;
         let newcomer = newcomer.map_err(|error| unusable("no newcomer on 127.0.0.2", &error))?;
         timeout(DEADLINE, endpoint.connect(victim.clone()))
             .await
@@ -104,105 +99,102 @@ impl Honest {
                 let _ = timeout(VISIT_EVERY, other.visit.notified()).await;
             }
         });
-        Ok(Self { endpoint, newcomer, victim: victim.peer(), since: OnceLock::new(), stays, comes, tasks })
+        Ok(Self { endpoint, newcomer, since: Default::default(), stays, comes, tasks })
     }
 
-    /// Of the peer that stays, and of the newcomer.
-    pub(super) fn look(&self) -> (Requests, Requests) {
+    /// The requests of the peer that stays, and of the newcomer.
+    pub fn look(&self) -> (Requests, Requests) {
         (self.stays.look(), self.comes.look())
     }
 
-    pub(super) fn id(&self) -> PublicKey {
+    pub fn id(&self) -> PublicKey {
         self.endpoint.id()
     }
 
-    pub(super) fn newcomer(&self) -> [u8; 32] {
+    pub fn newcomer(&self) -> [u8; 32] {
         *self.newcomer.id().as_bytes()
     }
 
-    /// Whether the peer that stays has the connection that it began with, and no other.
-    pub(super) fn is_undisturbed(&self) -> bool {
-        let info = self.endpoint.peer(&self.victim);
-        info.is_some_and(|info| *self.since.get_or_init(|| info.since) == info.since && info.connections == 1)
+    /// Whether the peer that stays and the victim have the connection that they began with, and no other.
+    pub fn is_undisturbed(&self, victim: &Endpoint) -> bool {
+        let ends = [(victim, self.endpoint.id()), (&self.endpoint, victim.id())];
+        ends.iter().zip(&self.since).all(|((end, peer), since)| {
+            let info = end.peer(peer);
+            info.is_some_and(|info| *since.get_or_init(|| info.since) == info.since && info.connections == 1)
+        })
     }
 
-    /// Stops, and closes.
-    pub(super) async fn end(mut self, within: Duration) {
+    pub async fn end(mut self, within: Duration) {
         self.tasks.shutdown().await;
         let (_, _) = tokio::join!(self.endpoint.shutdown(within), timeout(within, self.newcomer.close()));
     }
 }
 
-/// Requests of one kind, written by those who send them.
 #[derive(Debug)]
 struct Log {
-    origin: Instant,
-    /// When the request under way in each place began, in microseconds since the origin. 0: none is.
-    began: Vec<AtomicU64>,
-    slowest: AtomicU64,
-    done: AtomicU64,
-    total: AtomicU64,
-    /// It is time for the newcomer.
+    book: Mutex<Book>,
+    /// Wakes the newcomer.
     visit: Notify,
-    turned_away: AtomicU64,
-    failed: AtomicU64,
-    first_failure: OnceLock<String>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    requests: Requests,
+    /// Requests done since the start.
+    total: u64,
+    /// The start of the request under way in each place.
+    began: Vec<Option<Instant>>,
 }
 
 impl Log {
     fn new(places: usize) -> Self {
-        Self {
-            origin: Instant::now(),
-            began: (0..places).map(|_| AtomicU64::new(0)).collect(),
-            slowest: AtomicU64::new(0),
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(0),
-            visit: Notify::new(),
-            turned_away: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            first_failure: OnceLock::new(),
-        }
+        let book = Book { began: vec![None; places], ..Book::default() };
+        Self { book: Mutex::new(book), visit: Notify::new() }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One request. False once one has failed: that has decided the scene.
+    /// Whether to go on: a request that failed has decided the scene.
     async fn time(&self, place: usize, request: impl Future<Output = Outcome>) -> bool {
-        let began = self.now();
-        self.began[place].store(began, Relaxed);
+        let began = Instant::now();
+        self.book().began[place] = Some(began);
         let outcome = request.await;
-        self.began[place].store(0, Relaxed);
-        self.slowest.fetch_max(self.now() - began, Relaxed);
+        let mut book = self.book();
+        book.began[place] = None;
+        let Book { requests, total, .. } = &mut *book;
+        requests.slowest_ms = requests.slowest_ms.max(age_ms(began));
         match outcome {
             Outcome::Done => {
-                if self.total.fetch_add(1, Relaxed).is_multiple_of(VISIT_AFTER) {
+                if total.is_multiple_of(VISIT_AFTER) {
                     self.visit.notify_one();
                 }
-                self.done.fetch_add(1, Relaxed)
+                *total += 1;
+                requests.done += 1;
             }
-            Outcome::TurnedAway => self.turned_away.fetch_add(1, Relaxed),
+            Outcome::TurnedAway => requests.turned_away += 1,
             Outcome::Failed(failure) => {
-                self.failed.fetch_add(1, Relaxed);
-                let _ = self.first_failure.set(failure);
+                requests.failed += 1;
+                requests.first_failure.get_or_insert(failure);
                 return false;
             }
-        };
+        }
         true
     }
 
     fn look(&self) -> Requests {
-        let under_way = self.began.iter().map(|began| began.load(Relaxed)).filter(|began| *began > 0);
-        let oldest = under_way.min().map_or(0, |began| self.now().saturating_sub(began));
-        Requests {
-            done: self.done.swap(0, Relaxed),
-            slowest_ms: self.slowest.swap(0, Relaxed).max(oldest) as f64 / 1e3,
-            turned_away: self.turned_away.swap(0, Relaxed),
-            failed: self.failed.load(Relaxed),
-            first_failure: self.first_failure.get().cloned(),
-        }
+        let mut book = self.book();
+        let mut seen = book.requests.clone();
+        seen.slowest_ms = book.began.iter().flatten().map(|began| age_ms(*began)).fold(seen.slowest_ms, f64::max);
+        let kept = Requests { failed: seen.failed, first_failure: seen.first_failure.clone(), ..Requests::default() };
+        book.requests = kept;
+        seen
     }
+}
+
+fn age_ms(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3
 }
 
 enum Outcome {
@@ -215,13 +207,12 @@ enum Outcome {
 async fn visit(newcomer: &iroh::Endpoint, to: &EndpointAddr, nonce: [u8; 16]) -> Outcome {
     let asking = async {
         let connection = newcomer.connect(to.clone(), twolane::ALPN).await.map_err(Box::new)?;
-        let mut control = connection.open_uni().await?;
-        control.write_all(&[vec![wire::KIND_CONTROL], wire::hello(1, nonce, &[])].concat()).await?;
+        let _control = raid::say_hello(&connection, nonce).await?;
         let (mut send, mut recv) = connection.open_bi().await?;
-        send.write_all(&[wire::header(REQUESTS), BODY.to_vec()].concat()).await?;
+        send.write_all(&[wire::header(REQUESTS, b""), BODY.to_vec()].concat()).await?;
         let _ = send.finish();
         raid::read_exactly(&mut recv, &[&[0], &BODY[..]].concat()).await?;
-        connection.close(VarInt::from_u32(DONE), b"");
+        connection.close(VarInt::from_u32(close::DONE as u32), b"");
         Ok(())
     };
     match timeout(DEADLINE, asking).await {
@@ -232,10 +223,10 @@ async fn visit(newcomer: &iroh::Endpoint, to: &EndpointAddr, nonce: [u8; 16]) ->
     }
 }
 
-/// Whether the endpoint said that it has as many peers as it may.
+/// Whether the endpoint has as many peers as it may.
 fn is_busy(trouble: &Trouble) -> bool {
     let end = trouble.connection_error();
-    matches!(end, Some(ConnectionError::ApplicationClosed(close)) if close.error_code.into_inner() == BUSY)
+    matches!(end, Some(ConnectionError::ApplicationClosed(end)) if end.error_code.into_inner() == close::BUSY)
 }
 
 #[cfg(test)]
@@ -245,10 +236,9 @@ mod tests {
     #[test]
     fn a_request_that_is_not_over_counts_by_its_age() {
         let log = Log::new(2);
-        log.began[1].store(1, Relaxed);
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(log.look().slowest_ms >= 19.0);
-        log.began[1].store(0, Relaxed);
+        log.book().began[1] = Instant::now().checked_sub(Duration::from_millis(20));
+        assert!(log.look().slowest_ms >= 20.0);
+        log.book().began[1] = None;
         assert_eq!(log.look(), Requests::default());
     }
 }

@@ -1,45 +1,42 @@
 //! Whether a scene held: its bounds against what was measured. Pure.
 //!
-//! Time is the process's own: that in which its threads were ready and had no processor is taken off, since it is the machine's
-//! and the hostile peers'. What the endpoint spends on hostile peers is not, and neither is the time for which it stands
-//! still.
+//! Time is the process's own: the time for which its threads were ready and had no processor is taken off, since the
+//! machine and the hostile peers took it. The time that the endpoint spends on hostile peers, or stands still, is not.
 
 use super::{scenes::Scene, tally::Counts, witness::Look};
+use crate::stats::median;
 
 /// The longest that a request of the honest peer that stays connected may take. In a debug build, with two other processes on
 /// each of two processors, they take up to 140 ms by the clock.
-pub(super) const SLOWEST_MS: f64 = 500.0;
-/// The longest that a newcomer may take from the first packet of its handshake to the answer to its request: up to 180 ms
-/// there.
-pub(super) const NEWCOMER_MS: f64 = 500.0;
-/// A machine on which a thread that sleeps is woken later than this says nothing: half of the bounds above.
-pub(super) const LATE_MS: f64 = 250.0;
-/// What the honest peer gets done after the attack, by what it did before. Without a fault 0.85 was measured once in a hundred
-/// scenes.
-pub(super) const AFTERWARDS: f64 = 0.8;
+pub const SLOWEST_MS: f64 = 500.0;
+/// The longest that a newcomer may take from the first packet of its handshake to the answer to its request. It takes up to
+/// 180 ms there.
+pub const NEWCOMER_MS: f64 = 500.0;
+/// Half of the bounds above. A window in which a sleeping thread was woken later than this is void.
+pub const LATE_MS: f64 = 250.0;
+/// The honest peer's rate after the attack, by its rate before. Without a fault 0.85 was measured once in a hundred scenes.
+pub const AFTERWARDS: f64 = 0.8;
 
-/// Where others take the processors, they take their caches too, and rates fall by a part of the bound: with 15 threads for
-/// two processors 0.78 was measured afterwards, and 0.88 with 10.
+/// The part of a bound on rates that holds while other programs take the processors, and with them the caches: with 15
+/// threads for two processors 0.78 was measured afterwards, and 0.88 with 10.
 const CROWDED: f64 = 0.75;
 
-/// When a window was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub enum Phase {
     /// Before the first hostile packet.
     Before,
-    /// With the attack as it is to stay.
+    /// With the attack at its full strength.
     Attacked,
     /// With every hostile connection closed.
     After,
-    /// While one becomes another: no rate is judged, everything else is.
+    /// Between two of these: everything is judged but the rate.
     Between,
 }
 
-/// What was seen in a while.
 #[derive(Debug, Clone)]
-pub(super) struct Window {
-    pub(super) phase: Phase,
-    pub(super) look: Look,
+pub struct Window {
+    pub phase: Phase,
+    pub look: Look,
 }
 
 impl Window {
@@ -54,28 +51,25 @@ impl Window {
     }
 }
 
-/// What a scene measured.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Measured {
-    pub(super) windows: Vec<Window>,
-    /// What the hostile peers were told, and what the endpoint counted.
-    pub(super) seen: Counts,
-    /// What kept the attack, or the scene, from going on.
-    pub(super) broke: Option<String>,
+pub struct Measured {
+    pub windows: Vec<Window>,
+    /// The counts of the hostile peers and of the endpoint.
+    pub seen: Counts,
+    /// The reason for which the attack, or the scene, could not go on.
+    pub broke: Option<String>,
 }
 
-/// What came of a scene.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Judged {
-    /// What did not hold, in words.
-    pub(super) faults: Vec<String>,
-    /// Why nothing can be said, in words.
-    pub(super) void: Option<String>,
+pub struct Judged {
+    pub faults: Vec<String>,
+    /// The reason for which the scene says nothing.
+    pub void: Option<String>,
 }
 
 impl Measured {
-    /// With what the hostile peers counted, and what the endpoint did.
-    pub(super) fn with(&self, hostile: &Counts) -> Self {
+    /// With the counts of the hostile peers, and of the endpoint.
+    pub fn with(&self, hostile: &Counts) -> Self {
         let mut all = self.clone();
         all.seen.clone_from(hostile);
         all.seen.extend(self.windows.last().map(|last| last.look.seen.clone()).unwrap_or_default());
@@ -91,29 +85,29 @@ impl Measured {
     }
 
     /// The honest peer's requests a second in the windows of a phase.
-    pub(super) fn rates(&self, phase: Phase) -> Vec<f64> {
+    pub fn rates(&self, phase: Phase) -> Vec<f64> {
         self.valid(phase).map(|window| window.rate().round()).collect()
     }
 
     /// The rate under attack by that before, medians both. (A single freeze is seen in the slowest request.)
-    pub(super) fn share(&self) -> Option<f64> {
-        Some(quantile(&self.rates(Phase::Attacked), 0.5)? / self.rate_before()?)
+    pub fn share(&self) -> Option<f64> {
+        self.by_before(Phase::Attacked, median)
     }
 
     /// The rate after the attack by that before, at its best over as many windows in a row as there were before: damage that
     /// lasts is in all of them, while a machine that others use for half a second is in some.
-    pub(super) fn share_afterwards(&self) -> Option<f64> {
-        let (before, after) = (self.rates(Phase::Before).len(), self.rates(Phase::After));
-        let medians = after.windows(before.clamp(1, after.len().max(1))).filter_map(|rates| quantile(rates, 0.5));
-        Some(medians.reduce(f64::max)? / self.rate_before()?)
+    pub fn share_afterwards(&self) -> Option<f64> {
+        let count = self.rates(Phase::Before).len().max(1);
+        self.by_before(Phase::After, |rates| rates.windows(count.min(rates.len())).map(median).fold(0.0, f64::max))
     }
 
-    fn rate_before(&self) -> Option<f64> {
-        quantile(&self.rates(Phase::Before), 0.5).filter(|rate| *rate > 0.0)
+    fn by_before(&self, phase: Phase, of: impl Fn(&[f64]) -> f64) -> Option<f64> {
+        let (before, rates) = (median(&self.rates(Phase::Before)), self.rates(phase));
+        (before > 0.0 && !rates.is_empty()).then(|| of(&rates) / before)
     }
 
     /// The slowest request in all that happened while the machine was on time: of the peer that stays, and of the newcomer.
-    pub(super) fn slowest_ms(&self) -> [f64; 2] {
+    pub fn slowest_ms(&self) -> [f64; 2] {
         let on_time = self.windows.iter().enumerate().filter(|(_, window)| !window.is_void());
         on_time.fold([0.0; 2], |[stays, comes], (at, window)| {
             let own = |slowest| self.own_ms(at, slowest);
@@ -121,11 +115,11 @@ impl Measured {
         })
     }
 
-    /// Of a request that was over in this window: without what the process waited for a processor meanwhile.
+    /// The time of a request that ended in this window, without the time for which the process waited for a processor.
     fn own_ms(&self, at: usize, slowest_ms: f64) -> f64 {
         let (mut covered, mut waited) = (0.0, 0.0);
         for window in self.windows[..=at].iter().rev() {
-            // No more than all of it, however many threads wait.
+            // Several threads may wait at a time.
             waited += window.look.waited.min(window.look.seconds) * 1e3;
             covered += window.look.seconds * 1e3;
             if covered >= slowest_ms {
@@ -135,12 +129,12 @@ impl Measured {
         (slowest_ms - waited).max(0.0)
     }
 
-    pub(super) fn late_ms(&self) -> f64 {
+    pub fn late_ms(&self) -> f64 {
         self.windows.iter().map(|window| window.look.late_ms).fold(0.0, f64::max)
     }
 
     /// Newcomers that were served under attack, and that were turned away.
-    pub(super) fn newcomers(&self) -> [u64; 2] {
+    pub fn newcomers(&self) -> [u64; 2] {
         let sum = |count: fn(&Look) -> u64| self.of(Phase::Attacked).map(|window| count(&window.look)).sum();
         [sum(|look| look.comes.done), sum(|look| look.comes.turned_away)]
     }
@@ -150,26 +144,25 @@ impl Measured {
     }
 
     /// By how much the heap grew at most, in bytes.
-    pub(super) fn heap_held(&self) -> u64 {
+    pub fn heap_held(&self) -> u64 {
         let first = self.windows.iter().rposition(|window| window.phase == Phase::Before).map_or(0, |last| last + 1);
         let peak = self.windows[first..].iter().map(|window| window.look.heap_peak).max().unwrap_or_default();
         peak.saturating_sub(self.heap_before())
     }
 
-    /// By how much more it is at the end, in bytes.
-    pub(super) fn heap_left(&self) -> u64 {
+    /// By how much the heap is larger at the end, in bytes.
+    pub fn heap_left(&self) -> u64 {
         self.windows.last().map_or(0, |last| last.look.heap).saturating_sub(self.heap_before())
     }
 
-    /// Of what the scene needs to see: what is missing, in words.
-    pub(super) fn missing(&self, scene: &Scene) -> Vec<String> {
+    /// The counts that the scene needs and does not have.
+    pub fn missing(&self, scene: &Scene) -> Vec<String> {
         let count = |name: &str| self.seen.get(name).copied().unwrap_or_default();
         let unseen = scene.needs.iter().filter(|(name, least)| count(name) < *least);
         unseen.map(|(name, least)| format!("{name} was seen {} times of {least}", count(name))).collect()
     }
 
-    /// What came of it.
-    pub(super) fn judge(&self, scene: &Scene) -> Judged {
+    pub fn judge(&self, scene: &Scene) -> Judged {
         let mut faults: Vec<_> = self.broke.iter().map(|broke| format!("it broke off: {broke}")).collect();
         let (Some(last), Some(_)) = (self.windows.last(), self.of(Phase::After).next()) else {
             if faults.is_empty() {
@@ -216,7 +209,7 @@ impl Measured {
         sum(|look| look.waited) > sum(|look| look.seconds) / 2.0
     }
 
-    /// The machine was late so often that rates say nothing.
+    /// Over a third of the windows of a phase are void.
     fn void(&self) -> Option<String> {
         [Phase::Before, Phase::Attacked, Phase::After].into_iter().find_map(|phase| {
             let (valid, all) = (self.valid(phase).count(), self.of(phase).count());
@@ -274,14 +267,6 @@ impl Measured {
     }
 }
 
-/// The value that is larger than such a part of all.
-fn quantile(values: &[f64], part: f64) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let last = sorted.len().checked_sub(1)?;
-    sorted.get((last as f64 * part).round() as usize).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,7 +284,7 @@ mod tests {
         full: false,
         limits: scenes::unchanged,
         bait: false,
-        attack: attacks::silence::after_connect,
+        attack: |raid| Box::pin(attacks::silence::after_connect(raid)),
     };
 
     fn window(phase: Phase, done: u64) -> Window {

@@ -1,13 +1,10 @@
-//! `stream-tester hostile`: an endpoint under attack, and what honest peers notice of that.
+//! `stream-tester hostile`: an endpoint under attack, and the effects on honest peers.
 //!
 //! The endpoint under attack and the honest peers are a process of their own for each scene (`witness`), so that its memory
 //! and its panics are its own. The hostile peers are in this process, on raw iroh. A scene (`stage`) is a while before the
-//! attack, one under it, and one after it. What was measured is judged here (`judge`).
-//!
-//! - `scenes`: what is attacked how, the bounds, and what may be seen;
-//! - `attacks`: what hostile peers do, with `raid` and `wire`;
-//! - `victim`, `honest`: what is in the process that is measured;
-//! - `tally`: what hostile peers were told; `report`: what is said.
+//! attack, a while under it, and a while after it; `judge` judges the measurements.
+
+#![allow(unreachable_pub, reason = "every module below is private to this one")]
 
 mod attacks;
 mod honest;
@@ -18,7 +15,6 @@ mod scenes;
 mod stage;
 mod tally;
 mod victim;
-mod wire;
 mod witness;
 
 use std::{process::ExitCode, time::Instant};
@@ -30,11 +26,11 @@ use self::{
     report::{Event, Verdict},
     scenes::{SCENES, Scene},
 };
-use super::report::{milliseconds, print};
 use crate::{
     cli::{self, Problem},
     exit::Exit,
     output::Output,
+    report::{end, event, milliseconds, print},
     signals::Signals,
 };
 
@@ -96,14 +92,7 @@ pub(super) fn main(args: Args) -> ExitCode {
         list(&args, output);
         return Exit::Done.into();
     }
-    match cli::drive(|signals| run(args, output, signals)) {
-        Ok(exit) => exit.into(),
-        Err(problem) => {
-            let exit = problem.exit;
-            output.fail(&problem.into_failure());
-            exit.into()
-        }
-    }
+    end(output, cli::drive(|signals| run(args, output, signals)))
 }
 
 impl Args {
@@ -116,7 +105,7 @@ impl Args {
 fn list(args: &Args, output: Output) {
     for Scene { name, sentence, .. } in args.scenes() {
         if output.is_json() {
-            report::event(output, Event::Listed { name: (*name).into(), sentence: (*sentence).into() });
+            event(output, Event::Listed { name: (*name).into(), sentence: (*sentence).into() });
         } else {
             print(&format!("{name}: {sentence}"));
         }
@@ -134,7 +123,7 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Exit, Probl
     }
     let (started, scenes) = (Instant::now(), args.scenes());
     let width = scenes.iter().map(|scene| scene.name.len()).max().unwrap_or_default();
-    report::head(output, width);
+    output.say(format_args!("{}", report::head(width)));
     let (mut passed, mut void) = (0, 0);
     for scene in &scenes {
         let began = Instant::now();
@@ -149,10 +138,10 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Exit, Probl
         passed += usize::from(verdict.ok);
         void += usize::from(verdict.void.is_some());
         output.say(format_args!("{}", report::row(&verdict, width)));
-        report::event(output, Event::Scene(Box::new(verdict)));
+        event(output, Event::Scene(Box::new(verdict)));
     }
     let (failed, took) = (scenes.len() - passed - void, started.elapsed());
     output.say(format_args!("{passed} held, {failed} failed, {void} void, in {:.1} s", took.as_secs_f64()));
-    report::event(output, Event::Summary { passed, failed, void, ms: milliseconds(took) });
+    event(output, Event::Summary { passed, failed, void, ms: milliseconds(took) });
     Ok(if passed == scenes.len() { Exit::Done } else { Exit::Failure })
 }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     future::Future,
+    io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,12 +13,12 @@ use std::{
 use iroh::{
     EndpointAddr,
     endpoint::{
-        ConnectError, ConnectingError, Connection, ConnectionError, QuicTransportConfig, ReadError, RecvStream,
-        SendStream, WriteError,
+        ConnectError, ConnectingError, Connection, ConnectionError, QuicTransportConfig, ReadError, ReadToEndError,
+        RecvStream, ResetError, SendStream, VarInt, WriteError,
     },
 };
 use tokio::{
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -26,131 +27,122 @@ use twolane::SecretKey;
 use super::{
     tally::{self, Tally},
     victim::ECHO,
-    wire,
 };
+use crate::wire::{self, bound, limit};
 
-/// For whatever has to come from the endpoint under attack for the attack to go on.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How long closing may take. A connection that was made is closed in 100 ms; one that was not waits for nothing.
+/// The patience for anything from the endpoint under attack that the attack needs to go on.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// A connection that was made is closed in 100 ms; a connection that was not made waits for nothing.
 const CLOSE: Duration = Duration::from_millis(500);
 /// A write that makes no progress for this long is held up by flow control: on loopback a packet takes under 1 ms.
 const STALLED: Duration = Duration::from_millis(300);
-/// The answer BUSY (WIRE.md, section 6).
-const BUSY: u8 = 3;
-/// How often a [`Pace`] lets a bunch through. (The clock of tokio has a resolution of 1 ms.)
+/// The period of a [`Pace`]. (The clock of tokio has a resolution of 1 ms.)
 const BEAT: Duration = Duration::from_millis(10);
+/// The limits in the HELLO of a hostile peer.
+pub const LIMITS: [(u64, u64); 2] = [(limit::DATA_LANES, 256), (limit::METADATA, bound::METADATA)];
 
-/// An attack: it runs until it is dropped, and ends by itself only with what broke it.
-pub(super) type Attack = fn(Arc<Raid>) -> Pin<Box<dyn Future<Output = Trouble> + Send>>;
+/// An attack runs until it is dropped, or until something breaks it.
+pub type Attack = fn(Arc<Raid>) -> Pin<Box<dyn Future<Output = Going<Infallible>> + Send>>;
+
+pub type Lane = (SendStream, RecvStream);
 
 /// One attack, from its start until it rests.
 #[derive(Debug)]
-pub(super) struct Raid {
-    pub(super) target: EndpointAddr,
-    pub(super) tally: Tally,
-    /// The attack is as it is to stay.
-    pub(super) ready: CancellationToken,
+pub struct Raid {
+    pub target: EndpointAddr,
+    pub tally: Tally,
+    /// The attack has reached its full strength.
+    pub ready: CancellationToken,
     endpoints: Mutex<Vec<iroh::Endpoint>>,
 }
 
-/// What keeps an attack from going on.
+/// A reason for which an attack cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub enum Trouble {
     #[error("a peer cannot be made: {0}")]
     Local(String),
+    #[error("a socket cannot be used")]
+    Socket(#[from] io::Error),
     #[error("no connection")]
     Connect(#[from] Box<ConnectError>),
     #[error("the connection ended")]
     Lost(#[from] ConnectionError),
-    #[error("a lane could not be written: {0}")]
+    #[error("a lane could not be written")]
     Write(#[from] WriteError),
-    #[error("a lane could not be read: {0}")]
+    #[error("a lane could not be read")]
     Read(#[from] ReadError),
-    #[error("{what} within {within:?}")]
-    TimedOut { what: &'static str, within: Duration },
+    #[error("a lane did not end as it should")]
+    End(#[from] ReadToEndError),
+    #[error("a lane was not reset")]
+    Reset(#[from] ResetError),
+    #[error("a task broke off")]
+    Task(#[from] JoinError),
+    #[error("{what} within {PATIENCE:?}")]
+    TimedOut { what: &'static str },
     #[error("{0}")]
     Wrong(String),
 }
 
-/// What an attack's steps return: it has no end but trouble.
-pub(super) type Going<T> = Result<T, Trouble>;
+pub type Going<T> = Result<T, Trouble>;
 
 impl Raid {
-    pub(super) fn new(target: EndpointAddr) -> Self {
+    pub fn new(target: EndpointAddr) -> Self {
         Self { target, tally: Tally::default(), ready: CancellationToken::new(), endpoints: Mutex::default() }
     }
 
     /// A hostile peer with a key of its own.
-    pub(super) async fn peer(&self) -> Going<iroh::Endpoint> {
-        self.peer_with(SecretKey::generate(), QuicTransportConfig::builder().build()).await
+    pub async fn peer(&self) -> Going<iroh::Endpoint> {
+        self.peer_with(SecretKey::generate(), None).await
     }
 
-    pub(super) async fn peer_with(&self, key: SecretKey, transport: QuicTransportConfig) -> Going<iroh::Endpoint> {
-        let endpoint = bind("127.0.0.1:0", key, transport).await?;
+    /// A hostile peer whose streams have a window of so many bytes, if given.
+    pub async fn peer_with(&self, key: SecretKey, window: Option<u32>) -> Going<iroh::Endpoint> {
+        let endpoint = bind("127.0.0.1:0", key, window).await?;
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).push(endpoint.clone());
         Ok(endpoint)
     }
 
     /// A connection on which nothing has been said.
-    pub(super) async fn connect(&self, peer: &iroh::Endpoint) -> Going<Connection> {
-        let connecting = timeout(PATIENCE, peer.connect(self.target.clone(), twolane::ALPN)).await;
-        Ok(soon(connecting, "no connection was made")?.map_err(Box::new)?)
+    pub async fn connect(&self, peer: &iroh::Endpoint) -> Going<Connection> {
+        let connecting = peer.connect(self.target.clone(), twolane::ALPN);
+        Ok(soon(connecting, "no connection was made").await?.map_err(Box::new)?)
     }
 
-    /// A connection on which HELLO was said. The stream is its control stream.
-    pub(super) async fn greet(&self, peer: &iroh::Endpoint) -> Going<(Connection, SendStream)> {
+    /// A connection of a new peer with its control stream, on which HELLO was said.
+    pub async fn greeted(&self) -> Going<(Connection, SendStream)> {
+        self.greet(&self.peer().await?).await
+    }
+
+    pub async fn greet(&self, peer: &iroh::Endpoint) -> Going<(Connection, SendStream)> {
         let connection = self.connect(peer).await?;
-        let mut control = connection.open_uni().await?;
-        control.write_all(&wire::greeting(&[])).await?;
+        let control = say_hello(&connection, rand::random()).await?;
         Ok((connection, control))
     }
 
-    /// Waits for the other side to close a connection, and counts with what.
-    pub(super) async fn closed(&self, connection: &Connection) -> Going<()> {
-        let closed = soon(timeout(PATIENCE, connection.closed()).await, "the connection was not closed")?;
-        self.tally.one(tally::closed(&closed));
+    /// Waits for the other side to close a connection, and counts its code.
+    pub async fn closed(&self, connection: &Connection) -> Going<()> {
+        let closed = soon(connection.closed(), "the connection was not closed").await?;
+        self.tally.one(&tally::closed(&closed));
         Ok(())
     }
 
-    /// The same, with this and nothing else.
-    pub(super) async fn closed_with(&self, connection: &Connection, what: &str, expected: &'static str) -> Going<()> {
-        let closed = soon(timeout(PATIENCE, connection.closed()).await, "the connection was not closed")?;
-        self.ended_with(&closed, what, expected)
+    /// Counts a connection that the other side closed; any other trouble is returned.
+    pub fn turned_away(&self, trouble: Trouble) -> Going<()> {
+        self.tally.one(&tally::closed(&trouble.into_end()?));
+        Ok(())
     }
 
-    pub(super) fn ended_with(&self, end: &ConnectionError, what: &str, expected: &'static str) -> Going<()> {
-        let found = tally::closed(end);
-        self.tally.one(found);
-        if found == expected { Ok(()) } else { Err(Trouble::Wrong(format!("{what}: {found} in place of {expected}"))) }
-    }
-
-    /// Counts a connection that was not made because the other side closed it; anything else is trouble.
-    pub(super) fn turned_away(&self, trouble: Trouble) -> Going<()> {
-        match trouble.connection_error() {
-            Some(error) => {
-                self.tally.one(tally::closed(error));
-                Ok(())
-            }
-            None => Err(trouble),
-        }
-    }
-
-    /// One byte there and back, on a stream of its own: the connection is served as any other.
-    pub(super) async fn is_served(&self, connection: &Connection) -> Going<()> {
-        let asking = async {
-            let (mut send, mut recv) = connection.open_bi().await?;
-            send.write_all(&[wire::header(ECHO), vec![0x61]].concat()).await?;
-            let _ = send.finish();
-            read_exactly(&mut recv, &[0, 0x61]).await
-        };
-        soon(timeout(PATIENCE, asking).await, "a stream was not served")??;
+    /// The connection is served as any other: one byte there and back, on a stream of its own.
+    pub async fn is_served(&self, connection: &Connection) -> Going<()> {
+        let (mut send, _recv) = served(open(connection).await?, b"a").await?;
+        let _ = send.finish();
         self.tally.one("served");
         Ok(())
     }
 
-    /// Opens lanes on one connection at the given rate, each with `bytes` of its number, and counts what each is told.
+    /// Opens lanes on one connection at the given rate, each with `bytes` of its number, and counts the answers.
     /// After every 100, a stream has to be served.
-    pub(super) async fn flood(
+    pub async fn flood(
         self: &Arc<Self>,
         connection: &Connection,
         per_second: u32,
@@ -162,34 +154,33 @@ impl Raid {
             if n % 100 == 99 {
                 self.is_served(connection).await?;
             }
-            let (mut send, mut recv) = soon(timeout(PATIENCE, connection.open_bi()).await, "no lane was free")??;
+            let (mut send, mut recv) = open(connection).await?;
             let (raid, bytes) = (Arc::clone(self), bytes(n));
             self.tally.add("bytes", bytes.len() as u64);
             under_way.spawn(async move {
                 // It may be stopped before it is written.
                 let _ = send.write_all(&bytes).await;
-                raid.tally.one(told(&mut recv).await);
+                raid.tally.one(&told(&mut recv).await);
             });
             while under_way.try_join_next().is_some() {}
         }
         Ok(())
     }
 
-    /// Opens so many lanes at once, waits until each has been told something, and does so again. What the lanes of a round
-    /// are told has to be what is expected, no more and no less. Those of a round that took longer to open than `within`
-    /// were told part of it by the clock, and are not compared.
-    pub(super) async fn rounds(
+    /// Opens as many lanes as there are answers in `expected`, waits for the answer of each, and compares; again and again.
+    /// A round that took longer to open than `within` is not compared: timeouts have answered a part of it.
+    pub async fn rounds(
         self: &Arc<Self>,
         connection: &Connection,
         bytes: &[u8],
         within: Duration,
-        expected: &[(&'static str, u64)],
+        expected: &[(&str, u64)],
     ) -> Going<Infallible> {
-        let expected: BTreeMap<_, _> = expected.iter().copied().collect();
+        let expected: BTreeMap<_, _> = expected.iter().map(|(told, count)| ((*told).to_owned(), *count)).collect();
         loop {
             let (started, mut lanes) = (Instant::now(), JoinSet::new());
             for _ in 0..expected.values().sum() {
-                let (mut send, mut recv) = soon(timeout(PATIENCE, connection.open_bi()).await, "no lane was free")??;
+                let (mut send, mut recv) = open(connection).await?;
                 send.write_all(bytes).await?;
                 // The half that is written stays open until the other is over.
                 lanes.spawn(async move { (told(&mut recv).await, send) });
@@ -197,8 +188,8 @@ impl Raid {
             let late = started.elapsed() > within;
             self.ready.cancel();
             let mut found = BTreeMap::new();
-            while let Some(lane) = soon(timeout(PATIENCE, lanes.join_next()).await, "a lane was told nothing")? {
-                let (told, _send) = lane.map_err(|broke| Trouble::Wrong(broke.to_string()))?;
+            while let Some(lane) = soon(lanes.join_next(), "a lane was told nothing").await? {
+                let (told, _send) = lane?;
                 *found.entry(told).or_default() += 1;
             }
             if late {
@@ -212,8 +203,8 @@ impl Raid {
         }
     }
 
-    /// Writes until flow control has it wait. The answer is how many bytes went.
-    pub(super) async fn fill(&self, send: &mut SendStream) -> Going<u64> {
+    /// Writes until flow control stops it, and returns the number of bytes.
+    pub async fn fill(&self, send: &mut SendStream) -> Going<u64> {
         let (piece, mut taken) = (vec![0x61; 64 * 1024], 0);
         loop {
             match timeout(STALLED, send.write(&piece)).await {
@@ -226,8 +217,8 @@ impl Raid {
         }
     }
 
-    /// Ends it all: every connection is closed.
-    pub(super) async fn close(&self) {
+    /// Closes every connection.
+    pub async fn close(&self) {
         let endpoints = std::mem::take(&mut *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner));
         let mut closing = JoinSet::new();
         for endpoint in endpoints {
@@ -238,13 +229,17 @@ impl Raid {
 }
 
 /// An endpoint of iroh alone, on loopback.
-pub(super) async fn bind(addr: &str, key: SecretKey, transport: QuicTransportConfig) -> Going<iroh::Endpoint> {
+pub async fn bind(addr: &str, key: SecretKey, window: Option<u32>) -> Going<iroh::Endpoint> {
     let local = |error: &dyn std::error::Error| Trouble::Local(error.to_string());
+    let mut transport = QuicTransportConfig::builder();
+    if let Some(window) = window {
+        transport = transport.stream_receive_window(VarInt::from_u32(window));
+    }
     let builder = iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
         .secret_key(iroh::SecretKey::from_bytes(&key.to_bytes()))
         .relay_mode(iroh::RelayMode::Disabled)
         .portmapper_config(iroh::endpoint::PortmapperConfig::Disabled)
-        .transport_config(transport)
+        .transport_config(transport.build())
         .clear_ip_transports()
         .bind_addr(addr)
         .map_err(|error| local(&error))?;
@@ -252,8 +247,8 @@ pub(super) async fn bind(addr: &str, key: SecretKey, transport: QuicTransportCon
 }
 
 impl Trouble {
-    /// How the connection ended, if that is the trouble.
-    pub(super) fn connection_error(&self) -> Option<&ConnectionError> {
+    /// The end of the connection, if that is the trouble.
+    pub fn connection_error(&self) -> Option<&ConnectionError> {
         match self {
             Self::Lost(error)
             | Self::Write(WriteError::ConnectionLost(error))
@@ -266,26 +261,51 @@ impl Trouble {
             _ => None,
         }
     }
+
+    pub fn into_end(self) -> Going<ConnectionError> {
+        self.connection_error().cloned().ok_or(self)
+    }
 }
 
-/// What a lane is told: the code of the answer, or that of its reset.
-pub(super) async fn told(recv: &mut RecvStream) -> &'static str {
+/// Opens the control stream with a HELLO on it.
+pub async fn say_hello(connection: &Connection, nonce: [u8; 16]) -> Going<SendStream> {
+    let mut control = connection.open_uni().await?;
+    control.write_all(&wire::greeting(nonce, &LIMITS)).await?;
+    Ok(control)
+}
+
+pub async fn open(connection: &Connection) -> Going<Lane> {
+    Ok(soon(connection.open_bi(), "no lane was free").await??)
+}
+
+/// Has a new lane accepted by [`ECHO`], with `body` sent and read back.
+pub async fn served((mut send, mut recv): Lane, body: &[u8]) -> Going<Lane> {
+    let asking = async {
+        send.write_all(&[&wire::header(ECHO, b"")[..], body].concat()).await?;
+        read_exactly(&mut recv, &[&wire::accepted()[..], body].concat()).await
+    };
+    soon(asking, "a stream was not served").await??;
+    Ok((send, recv))
+}
+
+/// The name of the answer on a lane, or of the code of its reset.
+pub async fn told(recv: &mut RecvStream) -> String {
     let mut first = [0];
     match recv.read(&mut first).await {
-        Ok(Some(_)) if first[0] == BUSY => {
-            // The text says at which limit.
+        Ok(Some(_)) if u64::from(first[0]) == wire::answer::BUSY => {
+            // The text names the limit.
             let text = recv.read_to_end(2_048).await.unwrap_or_default();
-            tally::busy(&String::from_utf8_lossy(&text))
+            tally::busy(&String::from_utf8_lossy(&text)).to_owned()
         }
-        Ok(Some(_)) => tally::answer(first[0]),
-        Ok(None) => "lane_finished",
-        Err(ReadError::Reset(code)) => tally::lane(code.into_inner()),
-        Err(_) => "lane_lost",
+        Ok(Some(_)) => tally::answer(first[0].into()),
+        Ok(None) => "lane_finished".to_owned(),
+        Err(ReadError::Reset(code)) => tally::lane(code),
+        Err(_) => "lane_lost".to_owned(),
     }
 }
 
 /// Reads these bytes, and no others.
-pub(super) async fn read_exactly(recv: &mut RecvStream, expected: &[u8]) -> Going<()> {
+pub async fn read_exactly(recv: &mut RecvStream, expected: &[u8]) -> Going<()> {
     let mut found = Vec::new();
     while found.len() < expected.len() {
         match recv.read_chunk(expected.len() - found.len()).await? {
@@ -296,14 +316,14 @@ pub(super) async fn read_exactly(recv: &mut RecvStream, expected: &[u8]) -> Goin
     if found == expected { Ok(()) } else { Err(Trouble::Wrong(format!("{found:?} was read in place of {expected:?}"))) }
 }
 
-/// What came of a wait for at most [`PATIENCE`].
-pub(super) fn soon<T>(waited: Result<T, tokio::time::error::Elapsed>, what: &'static str) -> Going<T> {
-    waited.map_err(|_| Trouble::TimedOut { what, within: PATIENCE })
+/// Waits for [`PATIENCE`] at most.
+pub async fn soon<F: Future>(future: F, what: &'static str) -> Going<F::Output> {
+    timeout(PATIENCE, future).await.map_err(|_| Trouble::TimedOut { what })
 }
 
-/// So many turns a second. What was missed is not made up for: the rate is a maximum.
+/// A rate in turns a second. Missed turns are not made up for: the rate is a maximum.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     beat: Interval,
     each: u32,
     left: u32,
@@ -311,13 +331,13 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A multiple of 100.
-    pub(super) fn per_second(turns: u32) -> Self {
+    pub fn per_second(turns: u32) -> Self {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { beat, each: (turns / 100).max(1), left: 0 }
     }
 
-    pub(super) async fn turn(&mut self) {
+    pub async fn turn(&mut self) {
         if self.left == 0 {
             self.beat.tick().await;
             self.left = self.each;

@@ -1,4 +1,4 @@
-//! What `hostile` says: events for programs, a table for people.
+//! The events and the table of `hostile`.
 
 use serde::Serialize;
 
@@ -7,24 +7,11 @@ use super::{
     scenes::Scene,
     tally::Counts,
 };
-use crate::{
-    output::{Output, SCHEMA, now_ns},
-    stream_tester::report::print,
-};
-
-/// One line of `--json`. (A program that ends before its first scene, or is interrupted, says so with the `error` of
-/// [`crate::output::Event`].)
-#[derive(Debug, Serialize)]
-struct Line {
-    #[serde(flatten)]
-    event: Event,
-    ts: u64,
-    schema: u32,
-}
+use crate::report::{columns, number};
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(super) enum Event {
+pub enum Event {
     Scene(Box<Verdict>),
     /// The last line.
     Summary {
@@ -40,14 +27,12 @@ pub(super) enum Event {
     },
 }
 
-/// How a scene went.
 #[derive(Debug, Serialize)]
-pub(super) struct Verdict {
+pub struct Verdict {
     name: String,
-    pub(super) ok: bool,
-    /// Why nothing can be said.
-    pub(super) void: Option<String>,
-    /// What did not hold, in words.
+    pub ok: bool,
+    /// The reason for which the scene says nothing.
+    pub void: Option<String>,
     faults: Vec<String>,
     /// The honest peer's rate under attack and afterwards, each by that before.
     share: Option<f64>,
@@ -62,9 +47,9 @@ pub(super) struct Verdict {
     held_bound: u64,
     left: u64,
     left_bound: u64,
-    /// What the hostile peers were told, and what the endpoint counted.
+    /// The counts of the hostile peers and of the endpoint.
     seen: Counts,
-    /// What of it had to be seen, at least.
+    /// The least counts.
     needed: Counts,
     /// The honest peer's requests a second in the windows before the attack, under it, and after it.
     rates: [Vec<f64>; 3],
@@ -74,14 +59,13 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// What was measured, judged.
-    pub(super) fn new(scene: &Scene, measured: &Measured, ms: u64) -> Self {
+    pub fn new(scene: &Scene, measured: &Measured, ms: u64) -> Self {
         let judged = measured.judge(scene);
         let [slowest_ms, newcomer_slowest_ms] = measured.slowest_ms();
         Self {
             name: scene.name.to_owned(),
             ok: judged.faults.is_empty() && judged.void.is_none(),
-            // What failed has failed whatever the machine did.
+            // A fault counts whatever the machine did.
             void: judged.void.filter(|_| judged.faults.is_empty()),
             faults: judged.faults,
             share: measured.share(),
@@ -103,22 +87,21 @@ impl Verdict {
     }
 }
 
-/// The first line of the table.
-pub(super) fn head(output: Output, width: usize) {
-    output.say(format_args!(
-        "{:<width$}  {:<6} {:>5} {:>5} {:>8} {:>8} {:>8} {:>8} {:>6}  seen",
-        "scene", "", "share", "after", "slowest", "newcomer", "held kB", "left kB", "ms"
-    ));
+const WIDTHS: [isize; 8] = [-6, 5, 5, 8, 8, 8, 8, 6];
+
+pub fn head(width: usize) -> String {
+    row_of(
+        width,
+        ["scene", "", "share", "after", "slowest", "newcomer", "held kB", "left kB", "ms", "seen"].map(String::from),
+    )
 }
 
-/// A line of the table.
-pub(super) fn row(verdict: &Verdict, width: usize) -> String {
+pub fn row(verdict: &Verdict, width: usize) -> String {
     let word = match (&verdict.void, verdict.ok) {
         (Some(_), _) => "VOID",
         (None, true) => "ok",
         (None, false) => "FAILED",
     };
-    let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{share:.2}"));
     let words = match &verdict.void {
         Some(why) => why.clone(),
         None if verdict.ok => {
@@ -127,26 +110,22 @@ pub(super) fn row(verdict: &Verdict, width: usize) -> String {
         }
         None => verdict.faults.join("; "),
     };
-    let row = format!(
-        "{:<width$}  {word:<6} {:>5} {:>5} {:>8.1} {:>8.1} {:>8} {:>8} {:>6}  {words}",
-        verdict.name,
-        share(verdict.share),
-        share(verdict.share_afterwards),
-        verdict.slowest_ms,
-        verdict.newcomer_slowest_ms,
-        verdict.held / 1000,
-        verdict.left / 1000,
-        verdict.ms,
-    );
-    row.trim_end().to_owned()
+    let cells = [
+        verdict.name.clone(),
+        word.to_owned(),
+        number(verdict.share, 2),
+        number(verdict.share_afterwards, 2),
+        number(Some(verdict.slowest_ms), 1),
+        number(Some(verdict.newcomer_slowest_ms), 1),
+        (verdict.held / 1000).to_string(),
+        (verdict.left / 1000).to_string(),
+        verdict.ms.to_string(),
+        words,
+    ];
+    row_of(width, cells)
 }
 
-/// An event, for programs.
-pub(super) fn event(output: Output, event: Event) {
-    if !output.is_json() {
-        return;
-    }
-    if let Ok(text) = serde_json::to_string(&Line { event, ts: now_ns() / 1_000_000, schema: SCHEMA }) {
-        print(&text);
-    }
+fn row_of(width: usize, cells: [String; 10]) -> String {
+    let widths: Vec<_> = [-(width as isize)].into_iter().chain(WIDTHS).collect();
+    columns(&widths, cells)
 }

@@ -1,4 +1,4 @@
-//! The scenes: what is attacked how, what of it has to be seen, what else may be, and what must hold meanwhile.
+//! The scenes: attacks, bounds, and the counts that must and may be seen.
 
 use std::time::Duration;
 
@@ -9,42 +9,39 @@ use super::{
     raid::Attack,
 };
 
-/// One scene.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scene {
-    pub(super) name: &'static str,
-    /// What it shows.
-    pub(super) sentence: &'static str,
-    /// The least that the honest peer must get done under attack, as a part of what it did before.
-    pub(super) share: f64,
-    /// By how many bytes the heap may grow at most, and by how many once the attack is over.
-    pub(super) held: u64,
-    pub(super) left: u64,
-    /// What has to be seen, and how often at least: the defence, and that the attack took place.
-    pub(super) needs: &'static [(&'static str, u64)],
-    /// What may be seen beside that. Anything else that a peer is told, or that the endpoint counts, is a fault.
-    pub(super) may: &'static [&'static str],
+pub struct Scene {
+    pub name: &'static str,
+    pub sentence: &'static str,
+    /// The least rate of the honest peer under attack, as a part of its rate before.
+    pub share: f64,
+    /// Bytes by which the heap may grow at most.
+    pub held: u64,
+    /// Bytes by which the heap may be larger after the attack.
+    pub left: u64,
+    /// Counts that must be reached: they show that the attack took place, and the defence.
+    pub needs: &'static [(&'static str, u64)],
+    /// Counts that are allowed. Any other count is a fault.
+    pub may: &'static [&'static str],
     /// Peers that may be connected at a time: the two honest ones, and hostile ones.
-    pub(super) peers: u64,
-    /// The endpoint has as many peers as it may: a newcomer may be told so.
-    pub(super) full: bool,
-    /// The limits in place of the default ones.
-    pub(super) limits: fn(Limits) -> Limits,
+    pub peers: u64,
+    /// The endpoint has as many peers as it may, and may turn a newcomer away.
+    pub full: bool,
+    /// Changes the default limits.
+    pub limits: fn(Limits) -> Limits,
     /// Whether the endpoint opens streams to the hostile peers.
-    pub(super) bait: bool,
-    /// What the hostile peers do.
-    pub(super) attack: Attack,
+    pub bait: bool,
+    pub attack: Attack,
 }
 
 impl Scene {
-    /// Whether it may be seen at all.
-    pub(super) fn may(&self, name: &str) -> bool {
+    pub fn may(&self, name: &str) -> bool {
         let needed = self.needs.iter().any(|(needed, _)| *needed == name);
         needed || self.may.contains(&name) || DONE.contains(&name)
     }
 }
 
-/// What hostile peers count of what they did, and of what was done for them as for anybody.
+/// Counts of the hostile peers' own actions, and of ordinary service to them.
 const DONE: &[&str] = &[
     "bytes",
     "bytes_taken",
@@ -60,27 +57,27 @@ const DONE: &[&str] = &[
     "vanished",
 ];
 
-/// Where the hostile peers have the endpoint work, which is what any peer may.
+/// The share where hostile peers make the endpoint work, as any peer may.
 const COSTLY: f64 = 0.5;
-/// Where each hostile step is a handshake. Its signatures take 10 ms in a debug build, in which they are not optimised, and a
-/// flood of them most of a processor: there the slowest request and the newcomer say more.
+/// The share where each hostile step is a handshake. Its signatures take 10 ms in a debug build, in which they are not
+/// optimised, and a flood of them most of a processor: there the slowest request and the newcomer say more.
 const HANDSHAKES: f64 = if cfg!(debug_assertions) { 0.05 } else { 0.5 };
-/// Where they do not.
+/// The share where the hostile peers cause no work.
 const SILENT: f64 = 0.8;
-/// What peers may have unread in the scenes that fill it.
+/// The limit `unread_bytes` in the scenes that reach it.
 const UNREAD: u64 = 4 << 20;
 /// The warnings that wait to be read on one stream: 64, of which one in 21 has 60 kB here.
 const WARNINGS: u64 = 2_000_000;
-/// What is held for one hostile connection, and for packets under way.
+/// One hostile connection, and packets under way.
 const LITTLE: u64 = 2_000_000;
-/// Of 32 connections at a time, 120 kB each, as many that QUIC has yet to forget, and the honest peers'.
+/// 32 connections at a time, 120 kB each, as many that QUIC has yet to forget, and the honest peers'.
 const CONNECTIONS: u64 = 8_000_000;
-/// Of 878 streams at a time, 4 kB each.
+/// 878 streams at a time, 4 kB each.
 const STREAMS: u64 = 5_000_000;
 /// QUIC keeps a connection whose packets were not answered for three of its timeouts, which have doubled a few times by
 /// then: 5 s after the attack up to 1.3 MB were left.
 const FORGOTTEN_LATER: u64 = 2_000_000;
-/// What moves without growing: packets, timers and tables.
+/// Packets, timers and tables: they vary, and do not grow.
 const NOTHING: u64 = 600_000;
 
 /// A scene of a flood over one connection that stays, with the default limits.
@@ -96,11 +93,10 @@ const FLOOD: Scene = Scene {
     full: false,
     limits: unchanged,
     bait: false,
-    attack: streams::unknown_kinds,
+    attack: |raid| Box::pin(streams::unknown_kinds(raid)),
 };
 
-/// All of them.
-pub(super) static SCENES: &[Scene] = &[
+pub static SCENES: &[Scene] = &[
     Scene {
         name: "silent-connections",
         sentence: "24 connections on which nothing is said are closed when their time for HELLO is over",
@@ -112,7 +108,7 @@ pub(super) static SCENES: &[Scene] = &[
         limits: short,
         // The bound holds for the handshake too, which takes longer than that where packets are lost.
         may: &["handshakes_retried", "closed_by_transport", "closed_dropped"],
-        attack: silence::after_connect,
+        attack: |raid| Box::pin(silence::after_connect(raid)),
         ..FLOOD
     },
     Scene {
@@ -125,7 +121,7 @@ pub(super) static SCENES: &[Scene] = &[
         full: true,
         limits: |limits| Limits { peers: 12, ..limits },
         may: &["handshakes_failed"],
-        attack: silence::after_hello,
+        attack: |raid| Box::pin(silence::after_hello(raid)),
         ..FLOOD
     },
     Scene {
@@ -134,7 +130,7 @@ pub(super) static SCENES: &[Scene] = &[
         share: SILENT,
         needs: &[("lane_timed_out", 64)],
         limits: short,
-        attack: silence::slow_headers,
+        attack: |raid| Box::pin(silence::slow_headers(raid)),
         ..FLOOD
     },
     Scene {
@@ -143,14 +139,14 @@ pub(super) static SCENES: &[Scene] = &[
         share: HANDSHAKES,
         needs: &[("rounds", 3), ("closed_protocol_violation", 42)],
         may: &["handshakes_failed"],
-        attack: control::oversize_frame,
+        attack: |raid| Box::pin(control::oversize_frame(raid)),
         ..FLOOD
     },
     Scene {
         name: "oversize-header",
         sentence: "a header of 2^62 - 1 bytes is answered with TOO_LARGE, and nothing else is touched",
         needs: &[("answer_too_large", 1_000), ("streams_rejected", 1_000), ("served", 5)],
-        attack: streams::oversize_header,
+        attack: |raid| Box::pin(streams::oversize_header(raid)),
         ..FLOOD
     },
     Scene {
@@ -159,56 +155,56 @@ pub(super) static SCENES: &[Scene] = &[
         needs: &[("bait_malformed", 50), ("lane_cancelled", 50)],
         may: &["bait_lost"],
         bait: true,
-        attack: streams::oversize_answer,
+        attack: |raid| Box::pin(streams::oversize_answer(raid)),
         ..FLOOD
     },
     Scene {
         name: "oversize-record",
         sentence: "a record of 2^62 - 1 bytes ends its error lane and the data lane of that, and nothing else",
         needs: &[("lane_malformed", 200), ("data_lane_ended", 200), ("served", 2)],
-        attack: errors::oversize_record,
+        attack: |raid| Box::pin(errors::oversize_record(raid)),
         ..FLOOD
     },
     Scene {
         name: "unknown-frames",
         sentence: "control frames of unknown types are passed over, 100,000 of them as well",
         needs: &[("frames", 100_000), ("bytes", 4 * LITTLE), ("served", 5)],
-        attack: control::unknown_frames,
+        attack: |raid| Box::pin(control::unknown_frames(raid)),
         ..FLOOD
     },
     Scene {
         name: "unknown-kinds",
         sentence: "lanes of unknown kinds are reset one by one, and nothing else is touched",
         needs: &[("lane_unknown_kind", 1_000), ("served", 5)],
-        attack: streams::unknown_kinds,
+        attack: |raid| Box::pin(streams::unknown_kinds(raid)),
         ..FLOOD
     },
     Scene {
         name: "unknown-protocols",
         sentence: "streams for a protocol that nobody serves are told so, by the thousand",
         needs: &[("answer_unknown_protocol", 1_000), ("streams_rejected", 1_000), ("served", 5)],
-        attack: streams::unknown_protocol,
+        attack: |raid| Box::pin(streams::unknown_protocol(raid)),
         ..FLOOD
     },
     Scene {
         name: "forged-pairings",
         sentence: "an error lane that names a lane which is not its own touches neither that nor any other",
         needs: &[("lane_no_such_lane", 1_000), ("served_named", 50), ("records_received", 1), ("served", 5)],
-        attack: errors::forged_pairings,
+        attack: |raid| Box::pin(errors::forged_pairings(raid)),
         ..FLOOD
     },
     Scene {
         name: "orphan-error-lanes",
         sentence: "error lanes for lanes that never were are refused, and their records are not kept",
         needs: &[("lane_no_such_lane", 500), ("bytes", 4 * LITTLE), ("served", 4)],
-        attack: errors::orphans,
+        attack: |raid| Box::pin(errors::orphans(raid)),
         ..FLOOD
     },
     Scene {
         name: "reset-storm",
         sentence: "lanes that are opened and reset at once, cut at every byte of the header, leave nothing behind",
         needs: &[("resets", 1_000), ("served", 5)],
-        attack: streams::reset_storm,
+        attack: |raid| Box::pin(streams::reset_storm(raid)),
         ..FLOOD
     },
     Scene {
@@ -217,7 +213,7 @@ pub(super) static SCENES: &[Scene] = &[
         held: STREAMS,
         needs: &[("busy_without_header", 188), ("lane_timed_out", 512), ("streams_rejected", 188)],
         limits: short,
-        attack: streams::without_header,
+        attack: |raid| Box::pin(streams::without_header(raid)),
         ..FLOOD
     },
     Scene {
@@ -226,7 +222,7 @@ pub(super) static SCENES: &[Scene] = &[
         held: STREAMS,
         needs: &[("busy_waiting", 144), ("busy_never_accepted", 256), ("streams_rejected", 400)],
         limits: |limits| Limits { accept_timeout: streams::WAIT, ..limits },
-        attack: streams::never_accepted,
+        attack: |raid| Box::pin(streams::never_accepted(raid)),
         ..FLOOD
     },
     Scene {
@@ -234,7 +230,7 @@ pub(super) static SCENES: &[Scene] = &[
         sentence: "a peer that opens all streams there are gets no more than the transport allows, 878",
         held: STREAMS,
         needs: &[("answer_accepted", 878), ("transport_blocked", 1), ("served", 10)],
-        attack: streams::over_the_limit,
+        attack: |raid| Box::pin(streams::over_the_limit(raid)),
         ..FLOOD
     },
     Scene {
@@ -245,7 +241,7 @@ pub(super) static SCENES: &[Scene] = &[
         held: 64 * 2 * 256 * 1024,
         needs: &[("lane_timed_out", 64)],
         limits: short,
-        attack: volume::unread_responses,
+        attack: |raid| Box::pin(volume::unread_responses(raid)),
         ..FLOOD
     },
     Scene {
@@ -255,7 +251,7 @@ pub(super) static SCENES: &[Scene] = &[
         held: 2 * UNREAD,
         needs: &[("lane_stalled", 32)],
         limits: |limits| Limits { unread_bytes: UNREAD, ..limits },
-        attack: volume::unread_echoes,
+        attack: |raid| Box::pin(volume::unread_echoes(raid)),
         ..FLOOD
     },
     Scene {
@@ -265,7 +261,7 @@ pub(super) static SCENES: &[Scene] = &[
         held: 2 * UNREAD,
         needs: &[("lane_stalled", 48)],
         limits: |limits| Limits { unread_bytes: UNREAD, ..limits },
-        attack: volume::full_windows,
+        attack: |raid| Box::pin(volume::full_windows(raid)),
         ..FLOOD
     },
     Scene {
@@ -275,7 +271,7 @@ pub(super) static SCENES: &[Scene] = &[
         held: 2 * LITTLE,
         needs: &[("closed_by_transport", 1)],
         may: &["handshakes_failed"],
-        attack: volume::small_chunks,
+        attack: |raid| Box::pin(volume::small_chunks(raid)),
         ..FLOOD
     },
     Scene {
@@ -283,21 +279,21 @@ pub(super) static SCENES: &[Scene] = &[
         sentence: "warnings that nobody reads are dropped, and end nothing",
         held: WARNINGS,
         needs: &[("records_received", 2_000), ("bytes", 4 * WARNINGS), ("served", 100)],
-        attack: errors::warnings,
+        attack: |raid| Box::pin(errors::warnings(raid)),
         ..FLOOD
     },
     Scene {
         name: "watermarks",
         sentence: "questions about lanes that do not exist, from a peer that reads no answer, fill nothing",
         needs: &[("frames", 100_000), ("served", 5)],
-        attack: control::watermarks,
+        attack: |raid| Box::pin(control::watermarks(raid)),
         ..FLOOD
     },
     Scene {
         name: "consumed-lies",
         sentence: "a peer that says it has consumed more than was written harms nobody else",
         needs: &[("lies", 1_000), ("served", 3)],
-        attack: control::consumed_lies,
+        attack: |raid| Box::pin(control::consumed_lies(raid)),
         ..FLOOD
     },
     Scene {
@@ -306,7 +302,7 @@ pub(super) static SCENES: &[Scene] = &[
         share: HANDSHAKES,
         needs: &[("served_after_goaway", 25), ("closed_done", 25)],
         may: &["handshakes_failed"],
-        attack: control::goaway_lies,
+        attack: |raid| Box::pin(control::goaway_lies(raid)),
         ..FLOOD
     },
     Scene {
@@ -315,7 +311,7 @@ pub(super) static SCENES: &[Scene] = &[
         share: HANDSHAKES,
         needs: &[("rounds", 3), ("closed_protocol_violation", 30), ("closed_version", 3)],
         may: &["handshakes_failed"],
-        attack: control::garbage,
+        attack: |raid| Box::pin(control::garbage(raid)),
         ..FLOOD
     },
     Scene {
@@ -324,7 +320,7 @@ pub(super) static SCENES: &[Scene] = &[
         share: HANDSHAKES,
         needs: &[("rounds", 15), ("closed_protocol_violation", 30)],
         may: &["handshakes_failed"],
-        attack: control::second_hello,
+        attack: |raid| Box::pin(control::second_hello(raid)),
         ..FLOOD
     },
     Scene {
@@ -334,7 +330,7 @@ pub(super) static SCENES: &[Scene] = &[
         needs: &[("rounds", 6), ("closed_bad_delegation", 30), ("delegations_refused", 30)],
         may: &["handshakes_failed"],
         peers: 2,
-        attack: control::forged_delegation,
+        attack: |raid| Box::pin(control::forged_delegation(raid)),
         ..FLOOD
     },
     Scene {
@@ -343,10 +339,9 @@ pub(super) static SCENES: &[Scene] = &[
         share: HANDSHAKES,
         held: CONNECTIONS,
         needs: &[("handshakes_retried", 40), ("handshakes_refused", 10), ("handshakes_failed", 20)],
-        // What is refused.
         may: &["closed_refused"],
         peers: 2,
-        attack: handshakes::connect_and_vanish,
+        attack: |raid| Box::pin(handshakes::connect_and_vanish(raid)),
         ..FLOOD
     },
     Scene {
@@ -358,7 +353,7 @@ pub(super) static SCENES: &[Scene] = &[
         needs: &[("handshakes_retried", 100), ("handshakes_failed", 16)],
         peers: 2,
         limits: short,
-        attack: handshakes::half_handshakes,
+        attack: |raid| Box::pin(handshakes::half_handshakes(raid)),
         ..FLOOD
     },
     Scene {
@@ -367,7 +362,7 @@ pub(super) static SCENES: &[Scene] = &[
         needs: &[("packets", 4_000), ("version_negotiations", 500)],
         peers: 2,
         may: &["handshakes_failed", "handshakes_retried"],
-        attack: handshakes::noise,
+        attack: |raid| Box::pin(handshakes::noise(raid)),
         ..FLOOD
     },
     Scene {
@@ -376,18 +371,16 @@ pub(super) static SCENES: &[Scene] = &[
         share: HANDSHAKES,
         needs: &[("left", 20), ("closed_replaced", 20)],
         may: &["handshakes_failed"],
-        attack: handshakes::churn,
+        attack: |raid| Box::pin(handshakes::churn(raid)),
         ..FLOOD
     },
 ];
 
-/// The default ones.
-pub(super) fn unchanged(limits: Limits) -> Limits {
+pub fn unchanged(limits: Limits) -> Limits {
     limits
 }
 
-/// With the times over which an attack has to be watched short enough for a scene, and far over what an honest peer
-/// takes.
+/// Timeouts that are short enough for a scene, and far above the times of an honest peer.
 fn short(limits: Limits) -> Limits {
     let second = Duration::from_secs(1);
     Limits { hello_timeout: second, header_timeout: second, ..limits }

@@ -1,6 +1,7 @@
 //! One scene: before the attack, under it, and after it.
 
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use tokio::{
 
 use super::{
     judge::{Measured, Phase, Window},
-    raid::{Raid, Trouble},
+    raid::{Going, Raid, Trouble},
     scenes::Scene,
     witness::Witness,
 };
@@ -23,21 +24,20 @@ const WINDOWS: u32 = 7;
 /// Windows after the attack. Of 31 scenes without a fault, one had a share of 0.88 afterwards where it was taken from seven
 /// windows.
 const AFTERWARDS: u32 = 2 * WINDOWS;
-/// Before the first window: what is set up once for a connection, and for the memory of a process, is by then.
-/// (In the first second there are 21,000 requests a second where 19,000 come later, attack or not.)
+/// The time before the first window, in which connections and the memory of the process are set up. (In the first second
+/// there are 21,000 requests a second where 19,000 come later, attack or not.)
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How long the hostile peers may take until the attack is as it is to stay: 16 endpoints are bound in 50 ms.
+/// How long the hostile peers may take to reach their full strength: 16 endpoints are bound in 50 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the attack may go on until everything has been seen that is to be. Timeouts in scenes are 1 s.
+/// How long the attack may go on until every needed count is reached. Timeouts in scenes are 1 s.
 const UNTIL_SEEN: Duration = Duration::from_secs(15);
 /// How long memory may take to come down again. QUIC forgets a connection after three of its timeouts for lost packets,
 /// which are 1 s where no packet was ever answered.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How often to look where nothing announces what is waited for.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Plays a scene, with windows of `seconds` in all.
-pub(super) async fn play(scene: &Scene, seconds: f64) -> Result<Measured, Problem> {
+pub async fn play(scene: &Scene, seconds: f64) -> Result<Measured, Problem> {
     let window = Duration::try_from_secs_f64(seconds / f64::from(2 * WINDOWS + AFTERWARDS))
         .map_err(|error| Problem::because(Exit::Usage, "--seconds takes a number above 0", &error))?;
     let mut watch = Watch { witness: Witness::start(scene).await?, measured: Measured::default() };
@@ -51,7 +51,6 @@ pub(super) async fn play(scene: &Scene, seconds: f64) -> Result<Measured, Proble
         .map_err(|_| Problem::new(Exit::Failure, format!("the hostile peers took over {PATIENCE:?} to attack")))?;
     watch.look(Duration::ZERO, Phase::Between).await?;
     watch.windows(WINDOWS, window, Phase::Attacked).await?;
-    // What has to be seen is waited for; what is not by then is missing.
     let (waiting, own) = (Instant::now(), raid.tally.clone());
     let is_missing = |measured: &Measured| !measured.with(&own.counts()).missing(scene).is_empty();
     while is_missing(&watch.measured) && waiting.elapsed() < UNTIL_SEEN && !attack.is_over() {
@@ -59,7 +58,6 @@ pub(super) async fn play(scene: &Scene, seconds: f64) -> Result<Measured, Proble
     }
     watch.measured.broke = attack.end().await;
 
-    // And it goes on afterwards, and nothing is kept.
     watch.look(Duration::ZERO, Phase::Between).await?;
     watch.windows(AFTERWARDS, window, Phase::After).await?;
     let settling = Instant::now();
@@ -86,7 +84,6 @@ impl Watch {
         Ok(())
     }
 
-    /// What has happened since the last look, after so long a time.
     async fn look(&mut self, wait: Duration, phase: Phase) -> Result<(), Problem> {
         sleep(wait).await;
         let look = self.witness.look().await?;
@@ -95,10 +92,9 @@ impl Watch {
     }
 }
 
-/// An attack that is under way.
 struct UnderWay {
     raid: Arc<Raid>,
-    task: JoinHandle<Trouble>,
+    task: JoinHandle<Going<Infallible>>,
 }
 
 impl UnderWay {
@@ -106,7 +102,7 @@ impl UnderWay {
         Self { raid: Arc::clone(raid), task: tokio::spawn((scene.attack)(Arc::clone(raid))) }
     }
 
-    /// Returns once the attack is as it is to stay, or has broken off.
+    /// Returns once the attack has reached its full strength, or has broken off.
     async fn is_ready(&mut self) {
         let over = async {
             while !self.task.is_finished() {
@@ -123,15 +119,15 @@ impl UnderWay {
         self.task.is_finished()
     }
 
-    /// Stops, and closes every connection. The answer is what broke the attack before.
+    /// Stops, closes every connection, and returns the trouble that broke the attack before.
     async fn end(self) -> Option<String> {
         self.raid.tally.close();
         if self.task.is_finished() {
-            let trouble = self.task.await;
+            let Err(trouble) = self.task.await.map_err(Trouble::from).flatten();
             self.raid.close().await;
-            return Some(trouble.map_or_else(|broke| broke.to_string(), |trouble| in_one_line(&trouble)));
+            return Some(in_one_line(&trouble));
         }
-        // Before the attack is dropped, and with it lanes that are open: that would finish them.
+        // First of all: to drop the attack would finish its open lanes.
         self.raid.close().await;
         self.task.abort();
         None

@@ -1,10 +1,10 @@
-//! The endpoint under attack, and what it serves.
+//! The endpoint under attack, and its services.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
-    task::AbortHandle,
+    task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 use twolane::{Endpoint, GetStreamError, Limits, Metrics, ServeError, Ticket, XStream};
@@ -12,49 +12,47 @@ use twolane::{Endpoint, GetStreamError, Limits, Metrics, ServeError, Ticket, XSt
 use super::tally::{Counts, Tally};
 use crate::{cli::Problem, exit::Exit};
 
-/// Requests that come back as they are: the honest peer's.
-pub(super) const REQUESTS: &str = "requests/1";
-/// Requests that are answered with [`LARGE`] bytes.
-pub(super) const LARGE_RESPONSES: &str = "large/1";
-/// Streams whose data comes back.
-pub(super) const ECHO: &str = "echo/1";
-/// Streams that are taken and not read.
-pub(super) const UNREAD: &str = "unread/1";
-/// Streams that the program takes with `accept_bi`, and it is busy.
-pub(super) const WAITING: &str = "waiting/1";
-/// What the endpoint opens to whoever has connected, if the scene says so.
-pub(super) const BAIT: &str = "bait/1";
+/// Returns each request as it is, to the honest peers.
+pub const REQUESTS: &str = "requests/1";
+/// Answers each request with [`LARGE`] bytes.
+pub const LARGE_RESPONSES: &str = "large/1";
+/// Returns the data of a stream.
+pub const ECHO: &str = "echo/1";
+/// Accepts streams, and does not read them.
+pub const UNREAD: &str = "unread/1";
+/// A protocol that is known to `accept_bi`, which is not called again.
+pub const WAITING: &str = "waiting/1";
+/// The streams that the endpoint opens to hostile peers.
+pub const BAIT: &str = "bait/1";
 
-/// A large response's length.
-pub(super) const LARGE: usize = 256 * 1024;
-/// How often a stream is opened to each peer that is not the honest one.
+pub const LARGE: usize = 256 * 1024;
 const BAIT_EVERY: Duration = Duration::from_millis(10);
-/// How long such a peer has for its answer.
+/// The time for the answer.
 const BAIT_FOR: Duration = Duration::from_millis(500);
 
 /// The endpoint under attack. Dropped, it closes.
-pub(super) struct Victim {
-    pub(super) endpoint: Endpoint,
+pub struct Victim {
+    pub endpoint: Endpoint,
     before: Counts,
     tally: Tally,
-    baiting: Option<AbortHandle>,
+    baiting: JoinSet<()>,
 }
 
 impl Victim {
-    pub(super) async fn start(limits: Limits) -> Result<Self, Problem> {
+    pub async fn start(limits: Limits) -> Result<Self, Problem> {
         let endpoint = Endpoint::builder().offline().limits(limits).bind().await;
         let endpoint = endpoint.map_err(|error| Problem::because(Exit::Failure, "no endpoint to attack", &error))?;
         serve(&endpoint).map_err(|error| Problem::because(Exit::Failure, "nothing can be served", &error))?;
-        // The call is given up at once, and the protocol known from then on.
+        // The protocol is known from this call on.
         let _ = timeout(Duration::ZERO, endpoint.accept_bi(&[WAITING])).await;
         let before = counted(endpoint.metrics());
-        Ok(Self { endpoint, before, tally: Tally::default(), baiting: None })
+        Ok(Self { endpoint, before, tally: Tally::default(), baiting: JoinSet::new() })
     }
 
-    /// Opens streams to whoever connects and is not one of these.
-    pub(super) fn bait(&mut self, honest: [[u8; 32]; 2]) {
+    /// Opens streams to every peer but these.
+    pub fn bait(&mut self, honest: [[u8; 32]; 2]) {
         let (endpoint, tally) = (self.endpoint.clone(), self.tally.clone());
-        let task = tokio::spawn(async move {
+        self.baiting.spawn(async move {
             let mut tick = interval(BAIT_EVERY);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -65,17 +63,15 @@ impl Victim {
                         Ok(Ok(_)) => "bait_accepted",
                         Ok(Err(GetStreamError::Malformed(_))) => "bait_malformed",
                         Ok(Err(GetStreamError::Rejected { .. })) => "bait_rejected",
-                        // It has left, or says nothing.
+                        // The peer has left, or does not answer.
                         Ok(Err(_)) | Err(_) => "bait_lost",
                     });
                 }
             }
         });
-        self.baiting = Some(task.abort_handle());
     }
 
-    /// What the endpoint counted since the start.
-    pub(super) fn counts(&self) -> Counts {
+    pub fn counts(&self) -> Counts {
         let mut counts = counted(self.endpoint.metrics());
         for (name, count) in &mut counts {
             *count -= self.before.get(name).copied().unwrap_or_default();
@@ -85,17 +81,9 @@ impl Victim {
     }
 }
 
-impl Drop for Victim {
-    fn drop(&mut self) {
-        if let Some(baiting) = &self.baiting {
-            baiting.abort();
-        }
-    }
-}
-
 fn serve(endpoint: &Endpoint) -> Result<(), ServeError> {
     endpoint.serve_requests(REQUESTS, |request| async move { Ok(request.body) })?;
-    // Made anew for each: what is shared would not show in memory.
+    // Allocated for each response: shared bytes would not show in memory.
     endpoint.serve_requests(LARGE_RESPONSES, |_| async { Ok(Bytes::from(vec![0x61; LARGE])) })?;
     endpoint.serve(ECHO, echo)?;
     endpoint.serve(UNREAD, |stream| async move {

@@ -1,8 +1,6 @@
-//! The process that is measured, and both ends of the pipe to it: the endpoint under attack and the honest peers are in it,
-//! and nothing of the attack.
+//! The measured process, with the endpoint under attack and the honest peers in it, and both ends of the pipe to it.
 
 use std::{
-    cell::OnceCell,
     env, fmt, fs,
     process::Stdio,
     sync::{
@@ -29,58 +27,52 @@ use super::{
     tally::Counts,
     victim::Victim,
 };
-use crate::{
-    cli::Problem,
-    exit::Exit,
-    signals::Signals,
-    stream_tester::{report::print, scale::footprint::Panics},
-};
+use crate::{cli::Problem, exit::Exit, report::print, signals::Signals, stream_tester::scale::footprint::Panics};
 
-/// How long the process may take to start, and for an answer: 30 ms, and under 1 ms.
+/// The patience for its start, which takes 30 ms, and for an answer, which takes under 1 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the ends may take: they close whatever is left.
 const SHUTDOWN: Duration = Duration::from_secs(1);
-/// How often the clock and the table of peers are looked at.
+/// The period of looks at the clock and at the table of peers.
 const TICK: Duration = Duration::from_millis(5);
 
-/// What the process saw since the last time that it was asked.
+/// The observations since the last look.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Look {
-    pub(super) seconds: f64,
-    /// Processor time of the process in these.
-    pub(super) cpu: f64,
+pub struct Look {
+    pub seconds: f64,
+    /// Processor time of the process, in seconds.
+    pub cpu: f64,
     /// The honest peer that stays connected.
-    pub(super) stays: Requests,
+    pub stays: Requests,
     /// The newcomer.
-    pub(super) comes: Requests,
-    /// For how long its threads were ready and had no processor.
-    pub(super) waited: f64,
-    /// By how much a thread that sleeps was woken too late at most, in milliseconds.
-    pub(super) late_ms: f64,
-    /// Bytes of heap now, and at most.
-    pub(super) heap: u64,
-    pub(super) heap_peak: u64,
+    pub comes: Requests,
+    /// The time for which its threads were ready and had no processor, in seconds.
+    pub waited: f64,
+    /// The longest delay with which a sleeping thread was woken, in milliseconds.
+    pub late_ms: f64,
+    /// In bytes, now.
+    pub heap: u64,
+    pub heap_peak: u64,
     /// Peers that were connected at most.
-    pub(super) peers: u64,
-    /// Panics, since the start.
-    pub(super) panics: u64,
+    pub peers: u64,
+    /// Since the start.
+    pub panics: u64,
     /// The honest peer's connection was replaced, since the start.
-    pub(super) reconnected: bool,
-    /// What the endpoint counted, since the start.
-    pub(super) seen: Counts,
+    pub reconnected: bool,
+    /// The endpoint's counts since the start.
+    pub seen: Counts,
 }
 
 /// The process, seen from the one that started it. Dropped, it is killed.
-pub(super) struct Witness {
+pub struct Witness {
     process: Child,
     orders: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    pub(super) ticket: Ticket,
+    pub ticket: Ticket,
 }
 
 impl Witness {
     /// Returns once the endpoint is there and the honest peers are connected.
-    pub(super) async fn start(scene: &Scene) -> Result<Self, Problem> {
+    pub async fn start(scene: &Scene) -> Result<Self, Problem> {
         let failed = |error: &dyn fmt::Display| Problem::new(Exit::Failure, format!("no process to attack: {error}"));
         let mut process = Command::new(env::current_exe().map_err(|error| failed(&error))?)
             .args(["hostile", "--witness", scene.name])
@@ -97,14 +89,14 @@ impl Witness {
         Ok(Self { process, orders, answers, ticket })
     }
 
-    pub(super) async fn look(&mut self) -> Result<Look, Problem> {
+    pub async fn look(&mut self) -> Result<Look, Problem> {
         let unwritten = |error: &dyn fmt::Display| Problem::new(Exit::Failure, format!("the process is gone: {error}"));
         self.orders.write_all(b"\n").await.map_err(|error| unwritten(&error))?;
         serde_json::from_str(&line(&mut self.answers).await?).map_err(|error| unwritten(&error))
     }
 
-    /// Has it end. The answer is what is wrong with how it did.
-    pub(super) async fn end(mut self) -> Option<String> {
+    /// Ends the process, and returns the fault of its end.
+    pub async fn end(mut self) -> Option<String> {
         drop(self.orders);
         match timeout(PATIENCE, self.process.wait()).await {
             Ok(Ok(status)) if status.success() => None,
@@ -122,15 +114,14 @@ async fn line(answers: &mut Lines<BufReader<ChildStdout>>) -> Result<String, Pro
     line.map_err(|error| problem(format!("cannot be read: {error}")))?.ok_or_else(|| problem("has ended".to_owned()))
 }
 
-/// The process, from inside: answers each line until there are no more.
-pub(super) async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Problem> {
+/// The measured process: answers each line until there are no more.
+pub async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Problem> {
     let panics = Panics::watch();
     let mut victim = Victim::start((scene.limits)(Limits::default())).await?;
     let honest = Honest::start(&victim.endpoint.ticket()).await?;
     if scene.bait {
         victim.bait([*honest.id().as_bytes(), honest.newcomer()]);
     }
-    let since = OnceCell::new();
     let (late, peers) = (lateness(), Arc::new(AtomicU64::new(0)));
     let (endpoint, most) = (victim.endpoint.clone(), Arc::clone(&peers));
     let watching = tokio::spawn(async move {
@@ -148,11 +139,9 @@ pub(super) async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Pro
             exit = signals.asked() => return Ok(exit),
             order = orders.next_line() => order,
         };
-        // Whoever started this process is gone, or done with it.
+        // The process that started this process is gone, or done.
         let Ok(Some(_)) = order else { break };
         let (stays, comes) = honest.look();
-        let now = victim.endpoint.peer(&honest.id());
-        let same = now.is_some_and(|info| *since.get_or_init(|| info.since) == info.since && info.connections == 1);
         let look = Look {
             seconds: asked.elapsed().as_secs_f64(),
             cpu: cpu.elapsed().as_secs_f64(),
@@ -164,7 +153,7 @@ pub(super) async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Pro
             heap_peak: PeakAlloc.peak_usage() as u64,
             peers: peers.swap(0, Relaxed),
             panics: panics.count(),
-            reconnected: !(same && honest.is_undisturbed()),
+            reconnected: !honest.is_undisturbed(&victim.endpoint),
             seen: victim.counts(),
         };
         PeakAlloc.reset_peak_usage();
@@ -179,8 +168,8 @@ pub(super) async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Pro
     Ok(Exit::Done)
 }
 
-/// The latest that a thread of its own was woken since it was last asked, in microseconds. A runtime whose threads are
-/// blocked does not hold it up; a machine that has no time for this process does.
+/// The longest delay with which a thread of its own was woken, in microseconds. A blocked runtime does not delay this thread;
+/// a machine without time for this process does.
 fn lateness() -> Arc<AtomicU64> {
     let worst = Arc::new(AtomicU64::new(0));
     let seen = Arc::downgrade(&worst);
@@ -195,7 +184,7 @@ fn lateness() -> Arc<AtomicU64> {
     worst
 }
 
-/// For how long the threads of this process have been ready and had no processor, in seconds, where the system tells.
+/// The time for which the threads of this process were ready and had no processor, in seconds; 0 where unknown.
 fn waited() -> f64 {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let nanoseconds = threads.filter_map(|thread| {

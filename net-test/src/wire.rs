@@ -1,52 +1,59 @@
-//! The wire format as `net/WIRE.md` tells it, written a second time: nothing here comes from the library.
+//! The wire format of `net/WIRE.md`, written a second time for hostile and strange peers: nothing here comes from the
+//! library, and everything can be written that the document forbids. `tests/stranger/document.rs` compares it with the document.
 
-/// Constants by name, and all of them as a table that is compared with the one in WIRE.md.
+#![expect(clippy::expect_used, reason = "bytes that cannot be decoded are a failed test")]
+
+/// Constants, and a table of their names and values that is compared with the table in WIRE.md.
 macro_rules! codes {
     ($($name:ident = $value:literal),* $(,)?) => {
-        $(pub(crate) const $name: u64 = $value;)*
-        pub(crate) const ALL: &[(&str, u64)] = &[$((stringify!($name), $name)),*];
+        $(pub const $name: u64 = $value;)*
+        pub const ALL: &[(&str, u64)] = &[$((stringify!($name), $name)),*];
     };
 }
 
-pub(crate) const ALPN: &[u8] = b"twolane/1";
-pub(crate) const VERSION: u64 = 1;
+pub const ALPN: &[u8] = b"twolane/1";
+pub const VERSION: u64 = 1;
+/// The largest varint, 2^62 - 1.
+pub const MAX: u64 = (1 << 62) - 1;
+/// [`MAX`] as a varint: the longest length that can be announced.
+pub const OVERSIZE: [u8; 8] = [0xff; 8];
 
 /// First varint of a stream.
-pub(crate) mod kind {
-    pub(crate) const CONTROL: u64 = 0;
-    pub(crate) const DATA: u64 = 1;
-    pub(crate) const ERROR: u64 = 2;
+pub mod kind {
+    pub const CONTROL: u64 = 0;
+    pub const DATA: u64 = 1;
+    pub const ERROR: u64 = 2;
 }
 
 /// Types of control frames.
-pub(crate) mod frame {
+pub mod frame {
     codes! { HELLO = 0, GOAWAY = 1, DRAINED = 2, WATERMARK = 3, CONSUMED = 4, DELEGATION = 5 }
 }
 
 /// Ids of the limits in HELLO.
-pub(crate) mod limit {
+pub mod limit {
     codes! { DATA_LANES = 1, METADATA = 2, UNREAD_BYTES = 3, DELEGATED = 4 }
 }
 
 /// Reasons in GOAWAY.
-pub(crate) mod goaway {
+pub mod goaway {
     codes! { DUPLICATE = 0, SHUTTING_DOWN = 1 }
 }
 
 /// Codes of an answer.
-pub(crate) mod answer {
+pub mod answer {
     codes! {
         ACCEPTED = 0, UNKNOWN_PROTOCOL = 1, REFUSED = 2, BUSY = 3, SHUTTING_DOWN = 4, TOO_LARGE = 5, MALFORMED = 6,
     }
 }
 
 /// Severities of a record.
-pub(crate) mod severity {
+pub mod severity {
     codes! { WARNING = 0, FATAL = 1, ABORT = 2 }
 }
 
 /// Codes in RESET_STREAM and STOP_SENDING.
-pub(crate) mod lane {
+pub mod lane {
     codes! {
         DONE = 0x00, CANCELLED = 0x01, FAILED = 0x02, ABORTED = 0x03, MALFORMED = 0x04, REJECTED = 0x05,
         NO_SUCH_LANE = 0x06, UNKNOWN_KIND = 0x07, TIMED_OUT = 0x08, INTERNAL = 0x09,
@@ -54,7 +61,7 @@ pub(crate) mod lane {
 }
 
 /// Codes in CONNECTION_CLOSE.
-pub(crate) mod close {
+pub mod close {
     codes! {
         DONE = 0x100, DUPLICATE = 0x101, REPLACED = 0x102, PROTOCOL_VIOLATION = 0x103, HELLO_TIMEOUT = 0x104,
         VERSION = 0x105, BUSY = 0x106, CLOSED = 0x107, FORBIDDEN = 0x108, BAD_DELEGATION = 0x109,
@@ -62,20 +69,19 @@ pub(crate) mod close {
     }
 }
 
-/// Bounds, in bytes, but for the last.
-pub(crate) mod bound {
+/// Bounds in bytes; `WATERMARKS` is a number of frames.
+pub mod bound {
     codes! {
         CONTROL_FRAME = 4096, HEADER = 16653, PROTOCOL = 255, METADATA = 16384, REJECTION_TEXT = 1024,
         RECORD = 65568, RECORD_TEXT = 4096, RECORD_DETAILS = 61440, DELEGATION = 2048, WATERMARKS = 16,
     }
 }
 
-/// A message that is being written.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Out(pub(crate) Vec<u8>);
+pub struct Out(pub Vec<u8>);
 
 impl Out {
-    pub(crate) fn varint(self, value: u64) -> Self {
+    pub fn varint(self, value: u64) -> Self {
         let exponent = match value {
             0..0x40 => 0,
             0x40..0x4000 => 1,
@@ -85,84 +91,94 @@ impl Out {
         self.varint_in(value, exponent)
     }
 
-    /// In 2^`exponent` bytes, be they needed or not.
-    pub(crate) fn varint_in(mut self, value: u64, exponent: u32) -> Self {
+    /// In 2^`exponent` bytes, even if fewer would do.
+    pub fn varint_in(mut self, value: u64, exponent: u32) -> Self {
         let len = 1usize << exponent;
         let marked = value | u64::from(exponent) << (8 * len - 2);
         self.0.extend_from_slice(&marked.to_be_bytes()[8 - len..]);
         self
     }
 
-    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
+    pub fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    /// A length, then the bytes.
-    pub(crate) fn block(self, bytes: &[u8]) -> Self {
+    pub fn block(self, bytes: &[u8]) -> Self {
         self.varint(bytes.len() as u64).raw(bytes)
     }
 }
 
-/// A control frame of any type.
-pub(crate) fn control_frame(frame_type: u64, body: &[u8]) -> Vec<u8> {
+pub fn varint(value: u64) -> Vec<u8> {
+    Out::default().varint(value).0
+}
+
+/// A length, then the bytes.
+pub fn block(bytes: &[u8]) -> Vec<u8> {
+    Out::default().block(bytes).0
+}
+
+pub fn control_frame(frame_type: u64, body: &[u8]) -> Vec<u8> {
     Out::default().varint(frame_type).block(body).0
 }
 
-pub(crate) fn hello(version: u64, nonce: [u8; 16], limits: &[(u64, u64)]) -> Vec<u8> {
+/// A control frame of varints.
+pub fn numbers(frame_type: u64, values: &[u64]) -> Vec<u8> {
+    let body = values.iter().fold(Out::default(), |out, value| out.varint(*value));
+    control_frame(frame_type, &body.0)
+}
+
+pub fn hello(version: u64, nonce: [u8; 16], limits: &[(u64, u64)]) -> Vec<u8> {
     let fixed = Out::default().varint(version).raw(&nonce);
     let body = limits.iter().fold(fixed, |out, (id, value)| out.varint(*id).varint(*value));
     control_frame(frame::HELLO, &body.0)
 }
 
-/// A control frame whose body is varints: all but HELLO.
-pub(crate) fn numbers(frame_type: u64, values: &[u64]) -> Vec<u8> {
-    let body = values.iter().fold(Out::default(), |out, value| out.varint(*value));
-    control_frame(frame_type, &body.0)
+/// The first bytes of a control stream.
+pub fn greeting(nonce: [u8; 16], limits: &[(u64, u64)]) -> Vec<u8> {
+    [varint(kind::CONTROL), hello(VERSION, nonce, limits)].concat()
 }
 
 /// The first bytes of a data lane.
-pub(crate) fn header(protocol: &str, metadata: &[u8]) -> Vec<u8> {
+pub fn header(protocol: &str, metadata: &[u8]) -> Vec<u8> {
     let body = Out::default().varint(0).block(protocol.as_bytes()).block(metadata);
     Out::default().varint(kind::DATA).block(&body.0).0
 }
 
-pub(crate) fn accepted() -> Vec<u8> {
-    Out::default().varint(answer::ACCEPTED).0
+pub fn accepted() -> Vec<u8> {
+    varint(answer::ACCEPTED)
 }
 
-pub(crate) fn rejected(code: u64, text: &str) -> Vec<u8> {
-    let body = Out::default().block(text.as_bytes());
-    Out::default().varint(code).block(&body.0).0
+pub fn rejected(code: u64, text: &str) -> Vec<u8> {
+    Out::default().varint(code).block(&block(text.as_bytes())).0
 }
 
 /// The first bytes of an error lane.
-pub(crate) fn error_lane(data_lane: u64) -> Vec<u8> {
+pub fn error_lane(data_lane: u64) -> Vec<u8> {
     Out::default().varint(kind::ERROR).varint(data_lane).0
 }
 
-/// One record of an error lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) severity: u64,
-    pub(crate) code: u64,
-    pub(crate) offset: u64,
-    pub(crate) text: String,
-    pub(crate) details: Vec<u8>,
+pub struct Record {
+    pub severity: u64,
+    pub code: u64,
+    pub offset: u64,
+    pub text: String,
+    pub details: Vec<u8>,
 }
 
 impl Record {
-    pub(crate) fn new(severity: u64, code: u64, offset: u64, text: &str) -> Self {
+    pub fn new(severity: u64, code: u64, offset: u64, text: &str) -> Self {
         Self { severity, code, offset, text: text.into(), details: Vec::new() }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let numbers = Out::default().varint(self.severity).varint(self.code).varint(self.offset);
         let body = numbers.block(self.text.as_bytes()).block(&self.details);
-        Out::default().block(&body.0).0
+        block(&body.0)
     }
 
-    pub(crate) fn decode(frame: &[u8]) -> Self {
+    pub fn decode(frame: &[u8]) -> Self {
         let mut fields = Fields(frame);
         let record = Self {
             severity: fields.varint(),
@@ -176,16 +192,15 @@ impl Record {
     }
 }
 
-/// HELLO, as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hello {
-    pub(crate) version: u64,
-    pub(crate) nonce: [u8; 16],
-    pub(crate) limits: Vec<(u64, u64)>,
+pub struct Hello {
+    pub version: u64,
+    pub nonce: [u8; 16],
+    pub limits: Vec<(u64, u64)>,
 }
 
 impl Hello {
-    pub(crate) fn decode(body: &[u8]) -> Self {
+    pub fn decode(body: &[u8]) -> Self {
         let mut fields = Fields(body);
         let version = fields.varint();
         let nonce = fields.take(16).try_into().expect("16 bytes");
@@ -197,15 +212,15 @@ impl Hello {
     }
 }
 
-/// What the opener of a data lane said.
+/// The header of a data lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) protocol: String,
-    pub(crate) metadata: Vec<u8>,
+pub struct Header {
+    pub protocol: String,
+    pub metadata: Vec<u8>,
 }
 
 impl Header {
-    pub(crate) fn decode(frame: &[u8]) -> Self {
+    pub fn decode(frame: &[u8]) -> Self {
         let mut fields = Fields(frame);
         let _flags = fields.varint();
         let header = Self {
@@ -217,12 +232,12 @@ impl Header {
     }
 }
 
-/// A frame's body that is being read. A frame that is too short or too long is a failed test.
+/// Reads the fields of a frame. A frame that is too short or too long is a failed test.
 #[derive(Debug)]
-pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(crate) fn varint(&mut self) -> u64 {
+    pub fn varint(&mut self) -> u64 {
         let exponent = self.0.first().expect("a varint") >> 6;
         let mut value = [0; 8];
         let bytes = self.take(1 << exponent);
@@ -231,18 +246,18 @@ impl<'a> Fields<'a> {
         u64::from_be_bytes(value)
     }
 
-    pub(crate) fn take(&mut self, len: usize) -> &'a [u8] {
+    pub fn take(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at_checked(len).expect("the frame holds its fields");
         self.0 = rest;
         taken
     }
 
-    pub(crate) fn block(&mut self) -> Vec<u8> {
+    pub fn block(&mut self) -> Vec<u8> {
         let len = usize::try_from(self.varint()).expect("a length");
         self.take(len).to_vec()
     }
 
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         assert!(self.0.is_empty(), "bytes after the last field: {:02x?}", self.0);
     }
 }
