@@ -96,7 +96,8 @@ impl<Said: DeserializeOwned + Send + 'static> Child<Said> {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

@@ -3,7 +3,6 @@
 
 use std::{
     future::Future,
-    pin::pin,
     sync::mpsc::{RecvTimeoutError, Sender, channel},
     time::Duration,
 };
@@ -53,15 +52,29 @@ impl Drop for Stopped {
 }
 
 /// What `what` comes to without any timer: by what the peers say to each other alone.
-pub(crate) async fn at_once<F: Future>(what: F) -> F::Output {
-    Stopped::new().wait(what).await
+pub(crate) fn at_once<F: Future>(what: F) -> impl Future<Output = F::Output> {
+    // Futures of a dial are some 40 kB large.
+    let what = Box::pin(what);
+    async move { Stopped::new().wait(what).await }
 }
 
 /// What `what` comes to when `bound` is over: once `begun` is done nothing but the clock is missing. It fails if `what` ends
 /// before its bound, or goes on after it.
-pub(crate) async fn at_its_bound<F: Future>(bound: Duration, begun: impl Future<Output = ()>, what: F) -> F::Output {
+pub(crate) fn at_its_bound<F: Future>(
+    bound: Duration,
+    begun: impl Future<Output = ()>,
+    what: F,
+) -> impl Future<Output = F::Output> {
+    let (begun, what) = (Box::pin(begun), Box::pin(what));
+    ends_at(bound, begun, what)
+}
+
+async fn ends_at<F: Future + Unpin>(
+    bound: Duration,
+    begun: impl Future<Output = ()> + Unpin,
+    mut what: F,
+) -> F::Output {
     let mut clock = Stopped::new();
-    let mut what = pin!(what);
     let begun = async {
         begun.await;
         turns().await;
