@@ -73,7 +73,7 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
     let mut rows = Rows::start(output, &Conditions::now("heavy", LOCK, PACKAGES, settings));
     for peer in peers {
         rows.heading(&format!("\n{}", peer.name()));
-        peer.measure(args.how.rounds.into(), &mut rows).await?;
+        Box::pin(peer.measure(args.how.rounds.into(), &mut rows)).await?;
     }
     rows.finish(&args.how)
 }
