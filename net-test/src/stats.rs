@@ -28,7 +28,7 @@ pub fn percentile(sorted: &[f64], part: f64) -> f64 {
     sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
 }
 
-/// The percentile, if [`BEYOND`] values lie beyond it.
+/// The percentile, if `BEYOND` values lie beyond it.
 pub fn tail(sorted: &[f64], part: f64) -> Option<f64> {
     // Parts such as 0.999 are not exact.
     let beyond = (1.0 - part) * sorted.len() as f64 + 1e-6;

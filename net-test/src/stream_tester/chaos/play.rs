@@ -53,7 +53,7 @@ pub enum WriteEnd {
     Lost(ConnectionLost),
     /// An echo whose reading did not end.
     Unfinished,
-    /// It took longer than [`PATIENCE`](super::PATIENCE).
+    /// It took longer than [`PATIENCE`].
     Hung,
     /// Never legal.
     Other(String),
@@ -80,7 +80,7 @@ pub enum ReadEnd {
     /// This side ended before it read anything.
     Unread,
     Lost(ConnectionLost),
-    /// It took longer than [`PATIENCE`](super::PATIENCE).
+    /// It took longer than [`PATIENCE`].
     Hung,
     /// Never legal.
     Other(String),
