@@ -109,8 +109,9 @@ demo() {
     cargo demo -- --json --size 64MiB
 }
 
-# The programs are there: the tests have built them.
+# A program as the tests build it: they have done so, unless this step is played alone.
 program() {
+    cargo test --quiet --workspace --all-features --tests --no-run
     "$target/debug/$1" "${@:2}"
 }
 

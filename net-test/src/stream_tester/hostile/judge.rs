@@ -14,8 +14,10 @@ pub const SLOWEST_MS: f64 = 500.0;
 pub const NEWCOMER_MS: f64 = 500.0;
 /// Half of the bounds above. A window in which a sleeping thread was woken later than this is void.
 pub const LATE_MS: f64 = 250.0;
-/// The honest peer's rate after the attack, by its rate before. Without a fault 0.85 was measured once in a hundred scenes.
-pub const AFTERWARDS: f64 = 0.8;
+/// The honest peer's rate after the attack, by its rate before. Without a fault 0.79 to 1.28 were measured in 31 scenes on an
+/// idle machine, whose two processors the threads of two processes share in another way from second to second. An endpoint that
+/// an attack had made slow for good was at 0.14.
+pub const AFTERWARDS: f64 = 0.6;
 
 /// The part of a bound on rates that holds while other programs take the processors, and with them the caches: with 15
 /// threads for two processors 0.78 was measured afterwards, and 0.88 with 10.
@@ -336,7 +338,7 @@ mod tests {
         type Spoil = fn(&mut Measured);
         let bad: [(&str, Spoil); 19] = [
             ("share under attack is 0.49", |it| in_phase(it, Phase::Attacked, |look| look.stays.done = 490)),
-            ("share afterwards is 0.79", |it| in_phase(it, Phase::After, |look| look.stays.done = 790)),
+            ("share afterwards is 0.59", |it| in_phase(it, Phase::After, |look| look.stays.done = 590)),
             // It stands still, and its processor time with it.
             ("share under attack is 0.06", |it| {
                 in_phase(it, Phase::Attacked, |look| (look.stays.done, look.cpu) = (60, 0.01))
@@ -410,9 +412,9 @@ mod tests {
         for phase in [Phase::Before, Phase::Attacked, Phase::After] {
             in_phase(&mut measured, phase, |look| look.waited = 0.06);
         }
-        in_phase(&mut measured, Phase::After, |look| look.stays.done = 610);
+        in_phase(&mut measured, Phase::After, |look| look.stays.done = 460);
         assert_eq!(measured.judge(&SCENE), Judged::default());
-        in_phase(&mut measured, Phase::After, |look| look.stays.done = 590);
+        in_phase(&mut measured, Phase::After, |look| look.stays.done = 440);
         assert_eq!(measured.judge(&SCENE).faults.len(), 1);
     }
 
