@@ -66,6 +66,8 @@ const HANDSHAKES: f64 = if cfg!(debug_assertions) { 0.05 } else { 0.5 };
 const SILENT: f64 = 0.8;
 /// The limit `unread_bytes` in the scenes that reach it.
 const UNREAD: u64 = 4 << 20;
+/// What echoes hold of that in both directions, each in buffers that are larger: up to 8.7 MB.
+const ECHOES: u64 = 3 * UNREAD;
 /// The warnings that wait to be read on one stream: 64, of which one in 21 has 60 kB here.
 const WARNINGS: u64 = 2_000_000;
 /// One hostile connection, and packets under way.
@@ -75,8 +77,8 @@ const CONNECTIONS: u64 = 8_000_000;
 /// 878 streams at a time, 4 kB each.
 const STREAMS: u64 = 5_000_000;
 /// QUIC keeps a connection whose packets were not answered for three of its timeouts, which have doubled a few times by
-/// then: 5 s after the attack up to 1.3 MB were left.
-const FORGOTTEN_LATER: u64 = 2_000_000;
+/// then: 5 s after the attack up to 2.0 MB were left.
+const FORGOTTEN_LATER: u64 = 3_000_000;
 /// Packets, timers and tables: they vary, and do not grow.
 const NOTHING: u64 = 600_000;
 
@@ -248,7 +250,7 @@ pub static SCENES: &[Scene] = &[
         name: "unread-echoes",
         sentence: "a peer that writes and never reads comes to a halt, at what it may have unread",
         share: SILENT,
-        held: 2 * UNREAD,
+        held: ECHOES,
         needs: &[("lane_stalled", 32)],
         limits: |limits| Limits { unread_bytes: UNREAD, ..limits },
         attack: |raid| Box::pin(volume::unread_echoes(raid)),
