@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use twolane::{ConnectionLost, DialError, GetStreamError, ReadError, Reason};
 
-use super::orders::Fate;
+use super::{known, orders::Fate};
 
 /// Codes of RESET_STREAM and STOP_SENDING, as in WIRE.md.
 pub mod lane {
@@ -43,7 +43,8 @@ impl Cause {
     fn loses(self, lost: &ConnectionLost) -> bool {
         use ConnectionLost as Lost;
         match lost {
-            Lost::PeerDone | Lost::PeerRestarted | Lost::Refused => self.moves(),
+            Lost::PeerDone | Lost::PeerRestarted => self.moves(),
+            Lost::Refused => self.moves() || known::refuses_after_a_ban(self),
             Lost::Closed => self.moves() || self == Self::Fate(Close),
             Lost::PeerClosed { code, reason } => {
                 self == Self::Fate(Close) && (*code, reason.as_str()) == (CLOSED, CLOSE_WORDS)
