@@ -43,8 +43,7 @@ impl Cause {
     fn loses(self, lost: &ConnectionLost) -> bool {
         use ConnectionLost as Lost;
         match lost {
-            Lost::PeerDone | Lost::PeerRestarted => self.moves(),
-            Lost::Refused => self.moves() || known::refuses_after_a_ban(self),
+            Lost::PeerDone | Lost::PeerRestarted | Lost::Refused => self.moves(),
             Lost::Closed => self.moves() || self == Self::Fate(Close),
             Lost::PeerClosed { code, reason } => {
                 self == Self::Fate(Close) && (*code, reason.as_str()) == (CLOSED, CLOSE_WORDS)
@@ -71,6 +70,7 @@ impl Cause {
 
     fn fails_dial(self, error: &DialError) -> bool {
         match error {
+            DialError::Lost(ConnectionLost::Refused) if known::refuses_after_a_ban(self) => true,
             DialError::Lost(lost) => self.loses(lost),
             DialError::TimedOut { .. } => self.moves() || self == Standstill,
             DialError::ShuttingDown | DialError::Failed(_) => self.moves(),
@@ -170,6 +170,9 @@ mod tests {
         assert!(lost(&[Cause::Fate(Close)], &closed) && !lost(&[Cause::Fate(Ban), Standstill], &closed));
         let forbidden = ConnectionLost::Forbidden { reason: String::new() };
         assert!(lost(&[Cause::Fate(Ban)], &forbidden) && !lost(&[Cause::Fate(Close), Standstill], &forbidden));
+        let refused = DialError::Lost(ConnectionLost::Refused);
+        assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[Cause::Fate(Close), Standstill], &refused));
+        assert!(dial(&[Cause::Fate(Ban)], &refused) && !lost(&[Cause::Fate(Ban)], &ConnectionLost::Refused));
         let late = GetStreamError::TimedOut { after: Duration::from_secs(25) };
         assert!(opening(&[Standstill], &late) && !opening(&[Cause::Fate(Ban), Cause::Fate(Close), GivingUp], &late));
         assert!(!lost(&[], &ConnectionLost::TimedOut) && !lost(&[GivingUp], &ConnectionLost::TimedOut));

@@ -1,6 +1,6 @@
 //! Faults of the library that are known: seen for certain, described here, and legal nowhere else. Pure.
 //!
-//! A run reports how often it has met one. When the fault is mended, its rule has to go.
+//! A run reports how often it has met the first. When a fault is mended, its rule has to go.
 
 use super::{
     cause::Cause,
