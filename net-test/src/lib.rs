@@ -18,7 +18,7 @@ pub mod conditions;
 pub mod figures;
 #[cfg(target_os = "linux")]
 pub mod lab;
-mod report;
+pub mod report;
 pub mod speed;
 pub mod stats;
 pub mod stream_tester;

@@ -1,6 +1,11 @@
 //! The output of the programs that measure: lines for programs, tables for people, and exit codes.
 
-use std::{fmt::Display, process::ExitCode};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,31 +15,29 @@ use crate::{
     output::{Output, SCHEMA, now_ns},
 };
 
-pub(crate) use crate::stream_tester::report::{milliseconds, print};
-
 /// One line of `--json`. (A program that is interrupted says so with the `error` of [`crate::output::Event`].)
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Line<E> {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line<E> {
     #[serde(flatten)]
-    pub(crate) event: E,
+    pub event: E,
     /// Milliseconds since 1970.
-    pub(crate) ts: u64,
-    pub(crate) schema: u32,
+    pub ts: u64,
+    pub schema: u32,
 }
 
-pub(crate) fn line(event: impl Serialize) -> String {
+pub fn line(event: impl Serialize) -> String {
     let line = Line { event, ts: now_ns() / 1_000_000, schema: SCHEMA };
     serde_json::to_string(&line).unwrap_or_default()
 }
 
-pub(crate) fn event(output: Output, event: impl Serialize) {
+pub fn event(output: Output, event: impl Serialize) {
     if output.is_json() {
         print(&line(event));
     }
 }
 
 /// A line of a table. A column with a negative width is aligned to the left; the cells after the last width have their own.
-pub(crate) fn columns<C: Display>(widths: &[isize], cells: impl IntoIterator<Item = C>) -> String {
+pub fn columns<C: Display>(widths: &[isize], cells: impl IntoIterator<Item = C>) -> String {
     let mut line = String::new();
     for (n, cell) in cells.into_iter().enumerate() {
         let width = widths.get(n).copied().unwrap_or_default();
@@ -45,19 +48,30 @@ pub(crate) fn columns<C: Display>(widths: &[isize], cells: impl IntoIterator<Ite
 }
 
 /// A cell with so many digits after the point.
-pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
+pub fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
-/// The end of a program, with its last words if it failed.
-pub(crate) fn end(output: Output, ended: Result<Exit, Problem>) -> ExitCode {
-    let exit = match ended {
-        Ok(exit) => exit,
-        Err(problem) => {
-            let exit = problem.exit;
-            output.fail(&problem.into_failure());
-            exit
-        }
-    };
+/// Prints why a program failed, and returns its exit code.
+pub fn failed(output: Output, problem: Problem) -> ExitCode {
+    let exit = problem.exit;
+    output.fail(&problem.into_failure());
     exit.into()
+}
+
+/// The end of a program, with its last words if it failed.
+pub fn end(output: Output, ended: Result<Exit, Problem>) -> ExitCode {
+    ended.map_or_else(|problem| failed(output, problem), ExitCode::from)
+}
+
+/// Writes a line to standard output.
+pub fn print(text: &str) {
+    // A program that stopped listening is no reason to stop.
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// For tables and for events.
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,28 +1,13 @@
 //! Output of the subcommands: events for programs, a table for people.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    time::Duration,
-};
-
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    cli::Problem,
-    output::{Output, SCHEMA, now_ns},
-};
+use crate::output::Output;
+pub use crate::report::{event as emit, failed, milliseconds, print};
 
 /// One line of `--json`. (A program that ends before its first case, or is interrupted, writes the `error` of
 /// [`crate::output::Event`].)
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line<E = Event> {
-    #[serde(flatten)]
-    pub event: E,
-    /// Milliseconds since 1970.
-    pub ts: u64,
-    pub schema: u32,
-}
+pub type Line<E = Event> = crate::report::Line<E>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -92,37 +77,10 @@ impl Report {
     }
 }
 
-/// Writes a line of `--json`, if that was asked for.
-pub fn emit<E: Serialize>(output: Output, event: E) {
-    if output.is_json()
-        && let Ok(text) = serde_json::to_string(&Line { event, ts: now_ns() / 1_000_000, schema: SCHEMA })
-    {
-        print(&text);
-    }
-}
-
-/// Prints why a program failed, and returns its exit code.
-pub fn failed(output: Output, problem: Problem) -> ExitCode {
-    let exit = problem.exit;
-    output.fail(&problem.into_failure());
-    exit.into()
-}
-
-/// Writes a line to standard output.
-pub fn print(text: &str) {
-    // A program that stopped listening is no reason to stop.
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-}
-
-/// For both the table and the events.
-pub fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::SCHEMA;
 
     #[test]
     fn an_event_is_one_flat_object() {
