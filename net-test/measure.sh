@@ -3,9 +3,11 @@
 #
 #   bash net-test/measure.sh                 all of it: some two hours, on a machine that has nothing else to do
 #   bash net-test/measure.sh speed python    only these; the others' figures stay as they are
+#   bash net-test/measure.sh --try           nothing is measured: whether the programs take the arguments that stand here
 #
-#   TWOLANE_ROUNDS=15   how often both sides are measured for a row of speed and heavy
+#   TWOLANE_ROUNDS=15   how often both sides are measured for a row of speed, heavy and python
 #   TWOLANE_LAB_RUNS=5  how often the lab is played
+#   TWOLANE_LINKS="--rounds 5"  the links of README's table alone, which take a quarter of an hour and not an hour
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +15,19 @@ rounds=${TWOLANE_ROUNDS:-15} runs=${TWOLANE_LAB_RUNS:-5}
 figures=net-test/figures
 mkdir -p "$figures" target/figures
 export RUST_BACKTRACE=0 CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+
+# A program of net-test, as people run it: everything behind `--` is the program's and nothing is cargo's.
+program() {
+    cargo run --release --quiet --package twolane-test --bin "$1" -- "${@:2}"
+}
+
+# In the form that the gate has built already.
+if [ "${1:-}" = --try ]; then
+    program() {
+        "${CARGO_TARGET_DIR:-target}/debug/$1" "${@:2}" --help >/dev/null
+    }
+    runs=1
+fi
 
 # The figures of a run that failed take nobody's place.
 measure() {
@@ -23,18 +38,26 @@ measure() {
     mv "target/figures/$name.jsonl" "$figures/$name.jsonl"
 }
 
+speed() {
+    program speed --json --rounds "$rounds"
+}
+
+heavy() {
+    cargo run --release --quiet --manifest-path net-test/heavy/Cargo.toml -- --json --rounds "$rounds"
+}
+
 lab() {
-    cargo build --release --quiet --package twolane-test --bins
     for _ in $(seq "$runs"); do
-        cargo speed conditions lab
+        program speed conditions lab
         # A case that did not hold is a figure too.
-        cargo lab --json || [ $? -eq 1 ]
+        program lab --json || [ $? -eq 1 ]
     done
 }
 
 links() {
-    cargo speed conditions links
-    cargo lab links --all --json || [ $? -eq 1 ]
+    program speed conditions links
+    # shellcheck disable=SC2086 # Words, as they are given.
+    program lab links ${TWOLANE_LINKS:---all} --json || [ $? -eq 1 ]
 }
 
 # In an environment of its own, with the package as people install it.
@@ -45,13 +68,15 @@ python() {
     "$venv/bin/python" -m twolane.bench --json --rounds "$rounds"
 }
 
-[ $# -gt 0 ] || set -- speed heavy links lab python
+if [ "${1:-}" = --try ]; then
+    for name in speed lab links; do "$name"; done
+    exit
+fi
+[ $# -gt 0 ] || set -- speed heavy lab links python
 for name; do
     case $name in
-    speed) measure speed cargo speed --json --rounds "$rounds" ;;
-    heavy) measure heavy cargo run --release --quiet --manifest-path net-test/heavy/Cargo.toml -- --json --rounds "$rounds" ;;
-    links | lab | python) measure "$name" "$name" ;;
-    *) echo "there are speed, heavy, links, lab and python, and no $name" >&2 && exit 2 ;;
+    speed | heavy | lab | links | python) measure "$name" "$name" ;;
+    *) echo "there are speed, heavy, lab, links and python, and no $name" >&2 && exit 2 ;;
     esac
 done
-cargo speed figures
+program speed figures

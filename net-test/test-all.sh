@@ -33,6 +33,7 @@ steps=(
     "tests:tests:unit, integration and program tests"
     "doc-tests:doc_tests:documentation tests"
     "demo:demo:the demo, as the README has it"
+    "measure:measure:what is measured can be asked for"
     "behaviours:behaviours:every behaviour of the two lanes"
     "hostile:hostile:hostile peers"
     "chaos:chaos:a minute of chaos"
@@ -113,6 +114,11 @@ demo() {
 program() {
     cargo test --quiet --workspace --all-features --tests --no-run
     "$target/debug/$1" "${@:2}"
+}
+
+measure() {
+    program speed --help >/dev/null
+    bash net-test/measure.sh --try
 }
 
 behaviours() {
