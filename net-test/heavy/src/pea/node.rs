@@ -24,6 +24,9 @@ use super::{
     message::{Kind, Message},
 };
 
+/// As many connections as an endpoint of twolane takes by default. pea2pea's is one for each IP address: with both sides on one
+/// machine the second dial is refused.
+const CONNECTIONS: u16 = 1024;
 /// Messages of a lane that wait for the reader: as many as pea2pea itself keeps.
 const DEPTH: usize = 64;
 
@@ -43,7 +46,12 @@ struct Shared {
 
 impl<S: Security> Node<S> {
     pub(super) async fn start(security: S, listener_addr: Option<SocketAddr>) -> Self {
-        let node = pea2pea::Node::new(Config { listener_addr, ..Config::default() });
+        let node = pea2pea::Node::new(Config {
+            listener_addr,
+            max_connections: CONNECTIONS,
+            max_connections_per_ip: CONNECTIONS,
+            ..Config::default()
+        });
         let node = Self { node, security, shared: Arc::default() };
         node.enable_handshake().await;
         node.enable_reading().await;
