@@ -72,10 +72,11 @@
 //! to each peer, and `endpoint` is what a program holds; each uses those before it alone. The rules are in files
 //! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/state.rs`, `stream/ledger.rs`,
 //! `stream/share.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs`, `peer/drain.rs`,
-//! `peer/policy.rs`, `peer/restore.rs`, `peer/silence.rs`, `endpoint/congestion/` and `endpoint/admission.rs`.
+//! `peer/policy.rs`, `peer/restore.rs`, `peer/silence.rs`, `congestion/` and `endpoint/admission.rs`.
 
 mod access;
 mod bound;
+mod congestion;
 mod endpoint;
 mod error;
 mod events;

@@ -3,7 +3,6 @@
 mod accept;
 mod admission;
 mod builder;
-mod congestion;
 mod connection;
 mod graceful;
 mod keep;
@@ -34,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 use twolane_id::{PublicKey, SecretKey};
 
 use self::router::Router;
+#[cfg(test)]
+pub(crate) use self::transport::SEND_WINDOW;
 #[cfg(feature = "unstable-transport")]
 pub use self::transport::unstable_transport;
 pub use self::{

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
 
-use super::congestion::ByDistance;
+use crate::congestion::ByDistance;
 use crate::limits::Limits;
 
 /// Unacknowledged bytes on one connection, all streams together. Eight streams at the full window, and 1 MiB; error
 /// lanes go out first but count as well, so less would let data hold them up for a round trip.
-pub(super) const SEND_WINDOW: u64 = 8 * Limits::STREAM_WINDOW as u64 + 1024 * 1024;
+pub(crate) const SEND_WINDOW: u64 = 8 * Limits::STREAM_WINDOW as u64 + 1024 * 1024;
 /// What iroh sends by default on a silent connection; more often with a shorter idle timeout.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Unidirectional streams of the peer: its control stream, and room for kinds of later versions.

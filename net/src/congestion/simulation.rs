@@ -389,7 +389,7 @@ fn ends(now: Instant, seed: u64, factory: Arc<dyn ControllerFactory + Send + Syn
     let mut transport = TransportConfig::default();
     transport
         .stream_receive_window(VarInt::from_u32(crate::limits::Limits::STREAM_WINDOW))
-        .send_window(super::super::transport::SEND_WINDOW)
+        .send_window(crate::endpoint::SEND_WINDOW)
         .max_concurrent_bidi_streams(VarInt::from_u32(10_000))
         .max_concurrent_uni_streams(VarInt::from_u32(10_000))
         .congestion_controller_factory(factory);
