@@ -69,7 +69,8 @@
 //! # Where things are
 //!
 //! `wire` turns bytes into values, `access` asks who may, `stream` is the two-lane stream, `peer` keeps one connection
-//! to each peer, and `endpoint` is what a program holds; each uses those before it alone. The rules are in files
+//! to each peer, and `endpoint` is what a program holds; each uses those before it alone, and `endpoint` also `congestion`,
+//! which says how fast QUIC sends. The rules are in files
 //! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/state.rs`, `stream/ledger.rs`,
 //! `stream/share.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs`, `peer/drain.rs`,
 //! `peer/policy.rs`, `peer/restore.rs`, `peer/silence.rs`, `congestion/` and `endpoint/admission.rs`.
@@ -102,6 +103,7 @@ pub use twolane_id::{PublicKey, SecretKey, Signature, delegation, storage};
 
 pub use self::{
     access::{Access, AccessList, Hooks, Identity, StreamRequest, Verdict},
+    congestion::{Congestion, ParseCongestionError},
     endpoint::{
         AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, Network, Obstacle, Reach,
         RelayStatus, Request, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,

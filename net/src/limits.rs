@@ -101,6 +101,9 @@ impl Limits {
     /// connection at the first loss or pause: the QUIC implementation below tolerates 2,048 unread packets of one
     /// stream, and at 1,130 bytes in each 2.2 MB are 1,947. A writer of this library keeps to 1,900.
     pub const STREAM_WINDOW: u32 = 2_200_000;
+    /// Unacknowledged bytes on one connection, all streams together. Eight streams at the full window, and 1 MiB; error
+    /// lanes go out first but count as well, so less would let data hold them up for a round trip.
+    pub(crate) const SEND_WINDOW: u64 = 8 * Self::STREAM_WINDOW as u64 + 1024 * 1024;
     /// Metadata of a stream, in bytes, at most.
     pub const METADATA: usize = crate::wire::header::MAX_METADATA as usize;
     /// The text of a [`StreamError`](crate::StreamError), in bytes.

@@ -51,7 +51,7 @@ async fn bind(tuned: bool, at: Option<SocketAddr>) -> Result<Endpoint, Broken> {
         .bind_addr(at.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into()))?
         .alpns(Service::ALL.map(|service| service.name().into()).to_vec());
     let transport = if tuned {
-        twolane::unstable_transport(&limits())
+        twolane::unstable_transport(&limits(), &twolane::Congestion::default())
     } else {
         QuicTransportConfig::builder().max_concurrent_bidi_streams(STREAMS.into()).build()
     };

@@ -18,6 +18,7 @@ use twolane_id::{
 use super::{Endpoint, Inner, Relays, accept, rejoin, router::Router, transport};
 use crate::{
     access::{Access, Gate, GateConfig, Hooks},
+    congestion::Congestion,
     error::BindError,
     key,
     limits::Limits,
@@ -48,6 +49,7 @@ use crate::{
 pub struct Builder {
     secret_key: Option<SecretKey>,
     limits: Limits,
+    congestion: Congestion,
     n0: bool,
     mdns: bool,
     relays: Vec<String>,
@@ -66,6 +68,7 @@ impl Builder {
         Self {
             secret_key: None,
             limits: Limits::default(),
+            congestion: Congestion::default(),
             n0: true,
             mdns: cfg!(feature = "mdns"),
             relays: Vec::new(),
@@ -89,6 +92,21 @@ impl Builder {
     /// The bounds.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The congestion control of what this endpoint sends, on all its connections. Default: [`Congestion::Adaptive`].
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::{Congestion, Endpoint};
+    ///
+    /// let endpoint = Endpoint::builder().congestion(Congestion::Cubic).bind().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn congestion(mut self, congestion: Congestion) -> Self {
+        self.congestion = congestion;
         self
     }
 
@@ -236,7 +254,7 @@ impl Builder {
         iroh = iroh
             .secret_key(key::secret_to_iroh(&secret_key))
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
-            .transport_config(transport::config(&self.limits, known_relays.configured))
+            .transport_config(transport::config(&self.limits, &self.congestion, known_relays.configured))
             .address_lookup(static_addrs.clone());
         // The endpoint gets a handle of this map: what the program changes in it is seen here as well.
         let relays = match (relays.is_empty(), self.n0) {

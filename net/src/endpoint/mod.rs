@@ -33,8 +33,6 @@ use tokio_util::sync::CancellationToken;
 use twolane_id::{PublicKey, SecretKey};
 
 use self::router::Router;
-#[cfg(test)]
-pub(crate) use self::transport::SEND_WINDOW;
 #[cfg(feature = "unstable-transport")]
 pub use self::transport::unstable_transport;
 pub use self::{

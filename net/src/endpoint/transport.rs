@@ -1,30 +1,26 @@
 //! How QUIC is set up: windows, timeouts, congestion control.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
 
-use crate::congestion::ByDistance;
-use crate::limits::Limits;
+use crate::{congestion::Congestion, limits::Limits};
 
-/// Unacknowledged bytes on one connection, all streams together. Eight streams at the full window, and 1 MiB; error
-/// lanes go out first but count as well, so less would let data hold them up for a round trip.
-pub(crate) const SEND_WINDOW: u64 = 8 * Limits::STREAM_WINDOW as u64 + 1024 * 1024;
 /// What iroh sends by default on a silent connection; more often with a shorter idle timeout.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Unidirectional streams of the peer: its control stream, and room for kinds of later versions.
 const UNI_STREAMS: u32 = 8;
 
 /// The transport of an endpoint. `relayed`: whether data can take a relay when a direct path is cut.
-pub(super) fn config(limits: &Limits, relayed: bool) -> QuicTransportConfig {
+pub(super) fn config(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfig {
     let path_timeout = path_timeout(limits, relayed);
     let mut config = QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(VarInt::from_u32(limits.transport_streams()))
         .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
         .receive_window(VarInt::from_u64(limits.unread_bytes).unwrap_or(VarInt::MAX))
         .stream_receive_window(VarInt::from_u32(Limits::STREAM_WINDOW))
-        .send_window(SEND_WINDOW)
-        .congestion_controller_factory(Arc::new(ByDistance))
+        .send_window(Limits::SEND_WINDOW)
+        .congestion_controller_factory(congestion.factory())
         .default_path_max_idle_timeout(path_timeout)
         .default_path_keep_alive_interval(path_keep_alive(path_timeout));
     if let Ok(idle) = IdleTimeout::try_from(limits.idle_timeout) {
@@ -37,8 +33,8 @@ pub(super) fn config(limits: &Limits, relayed: bool) -> QuicTransportConfig {
 
 /// What an endpoint with these limits and without a relay gives to iroh.
 #[cfg(feature = "unstable-transport")]
-pub fn unstable_transport(limits: &Limits) -> QuicTransportConfig {
-    config(&limits.clone().sane(), false)
+pub fn unstable_transport(limits: &Limits, congestion: &Congestion) -> QuicTransportConfig {
+    config(&limits.clone().sane(), congestion, false)
 }
 
 /// How long a connection may be silent before its peer is dialled anew, if somebody waits for it: a packet that keeps a path

@@ -20,14 +20,14 @@ const TOLD: u64 = 2;
 
 /// The window before BBR halved it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Needless {
+pub(super) struct ProbeRttSkip {
     before: u64,
     since: Option<Instant>,
     lost: Option<Instant>,
     held: bool,
 }
 
-impl Needless {
+impl ProbeRttSkip {
     /// Packets were lost for want of bandwidth.
     pub(super) fn on_lost(&mut self, now: Instant) {
         self.lost = Some(now);
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_window_of_an_empty_path_stays_as_it_was_when_it_is_halved() {
-        let (mut needless, now) = (Needless::default(), Instant::now());
+        let (mut needless, now) = (ProbeRttSkip::default(), Instant::now());
         needless.on_window(now, 2000, 1000, 20 * MS, true);
         assert_eq!((needless.window(2000), needless.in_flight(1200, 2000)), (2000, 1200));
         needless.on_window(now, 500, 1000, 20 * MS, true);
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_window_that_is_small_for_losses_stays_small() {
-        let (mut needless, now) = (Needless::default(), Instant::now());
+        let (mut needless, now) = (ProbeRttSkip::default(), Instant::now());
         needless.on_window(now, 2000, 1000, 20 * MS, true);
         needless.on_lost(now);
         needless.on_window(now + 4900 * MS, 500, 1000, 20 * MS, true);
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_window_that_stays_small_for_longer_than_bbr_needs_is_small_for_another_reason() {
-        let (mut needless, now) = (Needless::default(), Instant::now());
+        let (mut needless, now) = (ProbeRttSkip::default(), Instant::now());
         needless.on_window(now, 2000, 1000, 20 * MS, true);
         needless.on_window(now, 500, 1000, 20 * MS, true);
         needless.on_window(now + 360 * MS, 500, 1000, 20 * MS, true);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_path_that_was_never_full_has_no_window_to_go_back_to() {
-        let mut needless = Needless::default();
+        let mut needless = ProbeRttSkip::default();
         needless.on_window(Instant::now(), 500, 1000, 20 * MS, true);
         assert_eq!((needless.window(500), needless.in_flight(600, 500)), (500, 600));
     }

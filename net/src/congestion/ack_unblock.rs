@@ -15,26 +15,26 @@ const PART: u64 = 8;
 
 /// How often the sender was refused since the last acknowledgement.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Withheld {
-    refused: u64,
+pub(super) struct AckUnblock {
+    blocked: u64,
 }
 
-impl Withheld {
+impl AckUnblock {
     /// There was more to send than the window takes.
-    pub(super) fn on_refused(&mut self) {
-        self.refused += 1;
+    pub(super) fn on_blocked(&mut self) {
+        self.blocked += 1;
     }
 
     /// Something was acknowledged.
     pub(super) fn on_ack(&mut self) {
-        self.refused = 0;
+        self.blocked = 0;
     }
 
     /// The window, where it was to be this one.
     pub(super) fn window(&self, window: u64, mtu: u16) -> u64 {
         let mtu = u64::from(mtu);
         let most = (window / PART / mtu).clamp(1, PACKETS);
-        window + self.refused.min(most) * mtu
+        window + self.blocked.min(most) * mtu
     }
 }
 
@@ -44,23 +44,23 @@ mod tests {
 
     #[test]
     fn who_is_refused_may_send_a_packet_more_a_few_times_until_something_is_acknowledged() {
-        let mut withheld = Withheld::default();
+        let mut unblock = AckUnblock::default();
         let mut windows = Vec::new();
         for _ in 0..10 {
-            windows.push(withheld.window(100_000, 1_000));
-            withheld.on_refused();
+            windows.push(unblock.window(100_000, 1_000));
+            unblock.on_blocked();
         }
         let expected: Vec<_> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 8].map(|more| 100_000 + more * 1_000).into();
         assert_eq!(windows, expected);
-        withheld.on_ack();
-        assert_eq!(withheld.window(100_000, 1_000), 100_000);
+        unblock.on_ack();
+        assert_eq!(unblock.window(100_000, 1_000), 100_000);
     }
 
     #[test]
     fn a_small_window_grows_by_one_packet() {
-        let mut withheld = Withheld::default();
-        withheld.on_refused();
-        withheld.on_refused();
-        assert_eq!(withheld.window(4_800, 1_200), 6_000);
+        let mut unblock = AckUnblock::default();
+        unblock.on_blocked();
+        unblock.on_blocked();
+        assert_eq!(unblock.window(4_800, 1_200), 6_000);
     }
 }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::LOCAL;
+use super::by_distance::LOCAL;
 
 /// On the way at most. In a turn there is room for what answers them as well: 124 lost none, 172 did.
 const PACKETS: u64 = 100;
@@ -19,11 +19,11 @@ const SAME_MACHINE: Duration = Duration::from_micros(100);
 
 /// Whether the peer is on the same machine, and quick: where both have other things to do, more has to be on the way.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Near {
+pub(super) struct LoopbackCap {
     quick: bool,
 }
 
-impl Near {
+impl LoopbackCap {
     /// An acknowledgement came: the path's shortest round trip, and the smoothed one.
     pub(super) fn on_ack(&mut self, shortest: Duration, smoothed: Duration) {
         self.quick = shortest < SAME_MACHINE && smoothed < LOCAL;
@@ -35,7 +35,7 @@ impl Near {
     }
 
     /// Whether the controller's window is not what bounds the sender: it must not grow for having been filled.
-    pub(super) fn bounds(&self, window: u64, mtu: u16) -> bool {
+    pub(super) fn binds(&self, window: u64, mtu: u16) -> bool {
         self.window(window, mtu) < window
     }
 }
@@ -46,20 +46,20 @@ mod tests {
 
     #[test]
     fn a_peer_on_the_same_machine_is_sent_no_more_at_once_than_a_turn_of_its_task_takes() {
-        let mut near = Near::default();
-        assert_eq!((near.window(1 << 20, 1452), near.bounds(1 << 20, 1452)), (1 << 20, false));
+        let mut near = LoopbackCap::default();
+        assert_eq!((near.window(1 << 20, 1452), near.binds(1 << 20, 1452)), (1 << 20, false));
         near.on_ack(SAME_MACHINE / 2, SAME_MACHINE);
-        assert_eq!((near.window(1 << 20, 1452), near.bounds(1 << 20, 1452)), (145_200, true));
-        assert_eq!((near.window(14_520, 1452), near.bounds(14_520, 1452)), (14_520, false));
+        assert_eq!((near.window(1 << 20, 1452), near.binds(1 << 20, 1452)), (145_200, true));
+        assert_eq!((near.window(14_520, 1452), near.binds(14_520, 1452)), (14_520, false));
     }
 
     #[test]
     fn a_peer_over_a_wire_and_one_that_is_slow_now_are_sent_as_much_as_the_controller_says() {
         for (shortest, smoothed) in [(SAME_MACHINE, SAME_MACHINE), (SAME_MACHINE / 2, LOCAL)] {
-            let mut near = Near::default();
+            let mut near = LoopbackCap::default();
             near.on_ack(SAME_MACHINE / 2, SAME_MACHINE);
             near.on_ack(shortest, smoothed);
-            assert_eq!((near.window(1 << 20, 1452), near.bounds(1 << 20, 1452)), (1 << 20, false));
+            assert_eq!((near.window(1 << 20, 1452), near.binds(1 << 20, 1452)), (1 << 20, false));
         }
     }
 }

@@ -16,13 +16,13 @@ const MORE: f64 = 1.02;
 
 /// The best bandwidth of the last 4 to 8 s, in bytes a second.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Best {
+pub(super) struct BandwidthHold {
     begun: Option<Instant>,
     best: u64,
     before: u64,
 }
 
-impl Best {
+impl BandwidthHold {
     /// What BBR takes for the bandwidth now.
     pub(super) fn on_bandwidth(&mut self, now: Instant, bandwidth: u64) {
         let begun = *self.begun.get_or_insert(now);
@@ -37,9 +37,14 @@ impl Best {
         *self = Self::default();
     }
 
+    /// The best of late; nothing where packets were lost since.
+    pub(super) fn best(&self) -> u64 {
+        self.best.max(self.before)
+    }
+
     /// The rate at which to send on a path without a queue, where BBR would send at `rate` for this bandwidth.
     pub(super) fn rate(&self, rate: u64, bandwidth: u64) -> u64 {
-        let better = MORE * self.best.max(self.before) as f64 / bandwidth.max(1) as f64;
+        let better = MORE * self.best() as f64 / bandwidth.max(1) as f64;
         (rate as f64 * better.clamp(1.0, MOST)) as u64
     }
 }
@@ -52,25 +57,25 @@ mod tests {
 
     #[test]
     fn a_rate_is_a_little_more_than_for_the_best_bandwidth_of_some_seconds() {
-        let (mut best, start) = (Best::default(), Instant::now());
-        assert_eq!(best.rate(990, 1000), 990, "nothing is known");
-        best.on_bandwidth(start, 1000);
-        assert_eq!(best.rate(891, 900), 1009);
-        assert_eq!(best.rate(1980, 2000), 1980, "it is better than ever");
-        assert_eq!(best.rate(396, 400), 495, "by a quarter at most");
+        let (mut hold, start) = (BandwidthHold::default(), Instant::now());
+        assert_eq!(hold.rate(990, 1000), 990, "nothing is known");
+        hold.on_bandwidth(start, 1000);
+        assert_eq!(hold.rate(891, 900), 1009);
+        assert_eq!(hold.rate(1980, 2000), 1980, "it is better than ever");
+        assert_eq!(hold.rate(396, 400), 495, "by a quarter at most");
         for second in 1..=7 {
-            best.on_bandwidth(start + SECOND * second, 900);
-            assert_eq!(best.rate(891, 900), 1009, "after {second} s");
+            hold.on_bandwidth(start + SECOND * second, 900);
+            assert_eq!(hold.rate(891, 900), 1009, "after {second} s");
         }
-        best.on_bandwidth(start + SECOND * 8, 900);
-        assert_eq!(best.rate(891, 900), 908, "that was long ago");
+        hold.on_bandwidth(start + SECOND * 8, 900);
+        assert_eq!(hold.rate(891, 900), 908, "that was long ago");
     }
 
     #[test]
     fn what_was_before_a_loss_is_forgotten() {
-        let mut best = Best::default();
-        best.on_bandwidth(Instant::now(), 1000);
-        best.forget();
-        assert_eq!(best.rate(891, 900), 891);
+        let mut hold = BandwidthHold::default();
+        hold.on_bandwidth(Instant::now(), 1000);
+        hold.forget();
+        assert_eq!(hold.rate(891, 900), 891);
     }
 }

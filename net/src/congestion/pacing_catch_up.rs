@@ -13,12 +13,12 @@ const FASTER: f64 = 0.5;
 
 /// Bytes that the rate allowed and that were not sent. Less than none is what a burst has sent ahead.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Late {
+pub(super) struct PacingCatchUp {
     owed: f64,
     last: Option<Instant>,
 }
 
-impl Late {
+impl PacingCatchUp {
     /// A packet goes out, at a rate of so many bytes a second.
     pub(super) fn on_sent(&mut self, now: Instant, bytes: u16, rate: u64) {
         let since = self.last.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
@@ -48,7 +48,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// What a sender sends within a second whose timer fires each `every`, with a bucket that holds 2 ms.
-    fn sent(every: Duration, late: &mut Late) -> u64 {
+    fn sent(every: Duration, late: &mut PacingCatchUp) -> u64 {
         let (start, mut sent, mut tokens) = (Instant::now(), 0, 0.0);
         let mut now = start;
         while now - start < 1000 * MS {
@@ -66,20 +66,20 @@ mod tests {
 
     #[test]
     fn timers_that_are_in_time_change_nothing() {
-        assert!((980_000..1_010_000).contains(&sent(MS, &mut Late::default())));
-        assert_eq!(Late::default().rate(RATE), RATE);
+        assert!((980_000..1_010_000).contains(&sent(MS, &mut PacingCatchUp::default())));
+        assert_eq!(PacingCatchUp::default().rate(RATE), RATE);
     }
 
     #[test]
     fn timers_that_are_late_by_a_quarter_are_made_up_for() {
         // Without it, 800,000.
-        let sent = sent(MS * 5 / 2, &mut Late::default());
+        let sent = sent(MS * 5 / 2, &mut PacingCatchUp::default());
         assert!((980_000..1_010_000).contains(&sent), "{sent}");
     }
 
     #[test]
     fn a_pause_is_made_up_for_by_ten_milliseconds_at_most_and_not_if_there_was_nothing_to_send() {
-        let (mut late, start) = (Late::default(), Instant::now());
+        let (mut late, start) = (PacingCatchUp::default(), Instant::now());
         late.on_sent(start, 100, RATE);
         late.on_sent(start + 1000 * MS, 100, RATE);
         assert!((RATE + RATE / 3..=RATE + RATE / 2).contains(&late.rate(RATE)), "{}", late.rate(RATE));

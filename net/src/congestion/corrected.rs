@@ -1,0 +1,273 @@
+//! noq's BBR3 with what is corrected in it.
+
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use iroh::endpoint::{Controller, ControllerFactory, ControllerMetrics, RttEstimator};
+use noq_proto::congestion::Bbr3Config;
+
+use super::{
+    app_limited::AppLimited,
+    bandwidth_hold::BandwidthHold,
+    company::Company,
+    inflight_cap::InflightCap,
+    pacing_catch_up::PacingCatchUp,
+    parts::Parts,
+    path_queue::PathQueue,
+    probe_rtt_skip::ProbeRttSkip,
+    random_loss::{Pace, RandomLoss},
+};
+
+/// BBR sends at 0.89 of the bandwidth to empty a queue, at 1.24 to try for more, and at 0.99 otherwise.
+const SLOWER: f64 = 0.95;
+const FASTER: f64 = 1.1;
+/// For so long BBR remembers the shortest round trip.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// BBR3, corrected.
+#[derive(Debug)]
+pub(super) struct Corrected {
+    parts: Parts,
+    bbr: Box<dyn Controller>,
+    queue: PathQueue,
+    company: Company,
+    random_loss: RandomLoss,
+    catch_up: PacingCatchUp,
+    cap: InflightCap,
+    hold: BandwidthHold,
+    skip: ProbeRttSkip,
+    limited: AppLimited,
+    /// Whether BBR was told of a loss since the last time that losses turned out to be none.
+    told: bool,
+    /// Until then BBR takes the path for the shorter one that it was.
+    longer: Option<Instant>,
+    /// The window while half of the packets are to be on the way.
+    half: u64,
+}
+
+impl Clone for Corrected {
+    fn clone(&self) -> Self {
+        Self {
+            bbr: self.bbr.clone_box(),
+            random_loss: self.random_loss.clone(),
+            company: self.company.clone(),
+            ..*self
+        }
+    }
+}
+
+impl Corrected {
+    pub(super) fn new(parts: Parts, now: Instant, mtu: u16) -> Self {
+        Self {
+            parts,
+            bbr: Arc::new(Bbr3Config::default()).build(now, mtu),
+            queue: PathQueue::default(),
+            company: Company::default(),
+            random_loss: RandomLoss::default(),
+            catch_up: PacingCatchUp::default(),
+            cap: InflightCap::default(),
+            hold: BandwidthHold::default(),
+            skip: ProbeRttSkip::default(),
+            limited: AppLimited::default(),
+            told: false,
+            longer: None,
+            half: 0,
+        }
+    }
+
+    /// Whether the path is ours alone, as far as can be told.
+    fn is_alone(&self) -> bool {
+        !(self.parts.company && self.company.is_present())
+    }
+
+    /// The window without the cap: BBR's, or the one before it was halved for nothing.
+    fn uncapped(&self) -> u64 {
+        let window = self.bbr.window();
+        if self.parts.probe_rtt_skip && self.is_alone() { self.skip.window(window) } else { window }
+    }
+
+    /// The rate at which to send, in bytes a second, of what BBR says.
+    fn rate(&self, metrics: &ControllerMetrics) -> Option<u64> {
+        let mut rate = metrics.pacing_rate?;
+        let Some(bandwidth) = bandwidth(metrics) else { return Some(rate) };
+        if self.parts.startup_pacing {
+            rate = self.cap.rate(rate, bandwidth, self.uncapped());
+        }
+        if self.parts.bandwidth_hold && self.is_alone() && self.queue.is_empty() {
+            rate = self.hold.rate(rate, bandwidth);
+        }
+        Some(if self.longer.is_some() { rate.max(self.hold.best()) } else { rate })
+    }
+
+    fn look_for_company(&mut self, now: Instant, sent: Instant, round_trip: Duration, shortest: Duration) {
+        let metrics = self.bbr.metrics();
+        let rates = bandwidth(&metrics).zip(metrics.pacing_rate);
+        let own = rates.and_then(|(bandwidth, pacing)| self.cap.own_round_trip(bandwidth, pacing));
+        let (tested, window) = (self.company.is_testing(), self.window());
+        let longer = self.company.on_ack(now, sent, round_trip, shortest, own);
+        if !tested {
+            self.half = window / 2;
+        }
+        if let Some(path) = longer {
+            self.cap.restart(now, path);
+            self.longer = Some(now + REMEMBERED);
+        }
+    }
+}
+
+impl Controller for Corrected {
+    fn on_sent(&mut self, now: Instant, bytes: u64, largest: u64) {
+        self.bbr.on_sent(now, bytes, largest);
+    }
+
+    fn on_packet_sent(&mut self, now: Instant, bytes: u16, number: u64) {
+        let metrics = self.bbr.metrics();
+        self.random_loss.on_sent(number, pace(&metrics));
+        if let Some(rate) = self.rate(&metrics) {
+            self.catch_up.on_sent(now, bytes, rate);
+        }
+        self.bbr.on_packet_sent(now, bytes, number);
+    }
+
+    fn on_cwnd_limited(&mut self) {
+        self.catch_up.forgive();
+        // Where it is our cap that is full, and not BBR's window, BBR would take it for room to grow.
+        if self.window() >= self.bbr.window() {
+            self.bbr.on_cwnd_limited();
+        }
+    }
+
+    fn on_ack(&mut self, now: Instant, sent: Instant, bytes: u64, number: u64, app_limited: bool, rtt: &RttEstimator) {
+        let round_trip = now.saturating_duration_since(sent);
+        self.limited.on_ack(bytes);
+        self.cap.on_ack(now, round_trip, self.is_alone());
+        let shortest = self.cap.shortest().unwrap_or(round_trip);
+        self.queue.on_ack(round_trip, shortest);
+        self.longer = self.longer.filter(|until| now < *until);
+        if self.parts.company {
+            self.look_for_company(now, sent, round_trip, shortest);
+        }
+        self.bbr.on_ack(now, sent, bytes, number, app_limited, rtt);
+    }
+
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
+        let skips = self.parts.probe_rtt_skip && self.is_alone();
+        let told = if skips { self.skip.in_flight(in_flight, self.bbr.window()) } else { in_flight };
+        self.bbr.on_end_acks(now, told, app_limited, largest);
+        if app_limited {
+            self.catch_up.forgive();
+            self.cap.on_idle();
+            self.company.on_idle();
+        }
+        if let Some(bandwidth) = bandwidth(&self.bbr.metrics()) {
+            self.hold.on_bandwidth(now, bandwidth);
+            let (path, round_trip) = (self.cap.path(bandwidth), self.cap.shortest().unwrap_or_default());
+            self.skip.on_window(now, self.bbr.window(), path, round_trip, self.queue.is_empty());
+        }
+        if self.parts.app_limited && self.limited.is_forgotten(told, app_limited, largest.is_some()) {
+            self.bbr.on_end_acks(now, told, app_limited, largest);
+        }
+    }
+
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        persistent: bool,
+        ecn: bool,
+        lost_bytes: u64,
+        largest_lost: u64,
+    ) {
+        if persistent || ecn {
+            self.hold.forget();
+            self.skip.on_lost(now);
+        }
+        self.bbr.on_congestion_event(now, sent, persistent, ecn, lost_bytes, largest_lost);
+    }
+
+    fn on_packet_lost(&mut self, bytes: u16, number: u64, now: Instant) {
+        let queued = self.queue.is_queued();
+        let random = self.random_loss.on_lost(number, queued || !self.is_alone());
+        // Without it BBR forgets the packet after some round trips, as it does those that are never acknowledged.
+        if self.parts.random_loss && random {
+            return;
+        }
+        self.told = true;
+        if queued {
+            self.cap.on_overflow();
+        }
+        self.hold.forget();
+        self.skip.on_lost(now);
+        self.bbr.on_packet_lost(bytes, number, now);
+    }
+
+    fn on_spurious_congestion_event(&mut self) {
+        // BBR goes back to what it was before the loss. Of a loss that it was not told of it knows no such state: it would start
+        // anew, or try for more, each time.
+        if std::mem::take(&mut self.told) {
+            self.bbr.on_spurious_congestion_event();
+        }
+    }
+
+    fn on_mtu_update(&mut self, mtu: u16) {
+        self.bbr.on_mtu_update(mtu);
+    }
+
+    fn on_ack_frequency_update(&mut self, threshold: u64, delay: Duration) {
+        self.bbr.on_ack_frequency_update(threshold, delay);
+    }
+
+    fn window(&self) -> u64 {
+        if self.company.is_testing() {
+            return self.half;
+        }
+        let window = self.uncapped();
+        let metrics = self.bbr.metrics();
+        let (Some(bandwidth), Some(pacing)) = (bandwidth(&metrics), metrics.pacing_rate) else { return window };
+        if !self.parts.inflight_cap || !self.is_alone() {
+            return window;
+        }
+        // Two of BBR's round trips are less than one.
+        let window = if self.longer.is_some() { u64::MAX } else { window };
+        self.cap.window(window, bandwidth, pacing, self.hold.best())
+    }
+
+    fn metrics(&self) -> ControllerMetrics {
+        let mut metrics = self.bbr.metrics();
+        metrics.pacing_rate = self.rate(&metrics).map(|rate| match self.parts.pacing_catch_up {
+            true => self.catch_up.rate(rate),
+            false => rate,
+        });
+        metrics.congestion_window = self.window();
+        metrics
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(self.clone())
+    }
+
+    fn initial_window(&self) -> u64 {
+        self.bbr.initial_window()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self.bbr.into_any()
+    }
+}
+
+fn pace(metrics: &ControllerMetrics) -> Pace {
+    let (Some(bandwidth), Some(pacing)) = (bandwidth(metrics), metrics.pacing_rate) else { return Pace::Faster };
+    match pacing as f64 / bandwidth.max(1) as f64 {
+        share if share < SLOWER => Pace::Slower,
+        share if share > FASTER => Pace::Faster,
+        _ => Pace::Even,
+    }
+}
+
+/// In bytes a second. noq has bits.
+fn bandwidth(metrics: &ControllerMetrics) -> Option<u64> {
+    metrics.bandwidth_estimate.map(|bits| bits / 8)
+}

@@ -1,0 +1,74 @@
+//! Whether packets stand in a queue on the path: pure.
+
+use std::time::Duration;
+
+/// Of so many round trips in a row the shortest tells whether there is a queue. Jitter lengthens most of them, a queue all.
+const SAMPLES: u32 = 32;
+/// A queue is there when packets take longer by this, however long the path is: a home router's holds twice as much and more.
+const QUEUE: Duration = Duration::from_millis(50);
+/// Acknowledgements are late by so much on a machine that has other things to do.
+const LITTLE: Duration = Duration::from_millis(1);
+
+/// The shortest of the last 32 to 64 round trips, beside the path's shortest.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PathQueue {
+    collecting: Option<Duration>,
+    samples: u32,
+    collected: Option<Duration>,
+    base: Duration,
+}
+
+impl PathQueue {
+    /// A packet was acknowledged after `round_trip`. `base` is the path's shortest of late.
+    pub(super) fn on_ack(&mut self, round_trip: Duration, base: Duration) {
+        self.base = base;
+        self.collecting = Some(self.collecting.map_or(round_trip, |shortest| shortest.min(round_trip)));
+        self.samples += 1;
+        if self.samples == SAMPLES {
+            (self.collected, self.collecting, self.samples) = (self.collecting.take(), None, 0);
+        }
+    }
+
+    /// Whether all packets took three quarters longer than they need, or as much longer as a queue that is more than half full.
+    /// Where packets keep their order, jitter of half a round trip lengthens all of them by nearly as much.
+    pub(super) fn is_queued(&self) -> bool {
+        self.shortest().is_some_and(|shortest| shortest > self.base + (self.base * 3 / 4).min(QUEUE))
+    }
+
+    /// Whether all packets took hardly longer than they need: the path would take more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.shortest().is_some_and(|shortest| shortest <= self.base + (self.base / 8).max(LITTLE))
+    }
+
+    fn shortest(&self) -> Option<Duration> {
+        self.collecting.into_iter().chain(self.collected).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn after(round_trip: Duration, late: impl Fn(u32) -> Duration) -> (bool, bool) {
+        let mut queue = PathQueue::default();
+        for n in 0..64 {
+            queue.on_ack(round_trip + late(n), round_trip);
+        }
+        (queue.is_queued(), queue.is_empty())
+    }
+
+    #[test]
+    fn a_long_path_has_a_queue_when_a_router_could_and_is_empty_when_packets_are_hardly_late() {
+        assert_eq!(after(300 * MS, |_| 30 * MS), (false, true));
+        assert_eq!(after(300 * MS, |_| 45 * MS), (false, false));
+        assert_eq!(after(300 * MS, |_| 55 * MS), (true, false));
+    }
+
+    #[test]
+    fn jitter_is_no_queue() {
+        assert_eq!(after(40 * MS, |n| 40 * MS * (n % 8) / 8), (false, true));
+        assert_eq!(after(40 * MS, |n| 31 * MS + 10 * MS * (n % 8) / 8), (true, false));
+    }
+}
