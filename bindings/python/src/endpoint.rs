@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 
 /// Binds an endpoint.
 #[pyfunction]
-#[pyo3(signature = (*, key, offline, n0, mdns, relays, bind, relay_only, peers, access, delegations, revocations, limits))]
+#[pyo3(signature = (*, key, offline, n0, mdns, relays, bind, relay_only, peers, access, delegations, revocations, congestion, limits))]
 #[expect(clippy::too_many_arguments, reason = "the options of `Endpoint`, by name")]
 pub(crate) fn bind(
     py: Python<'_>,
@@ -54,6 +54,7 @@ pub(crate) fn bind(
     access: Option<Bound<'_, PyAny>>,
     delegations: Vec<Bound<'_, Delegation>>,
     revocations: Vec<(Bound<'_, PyAny>, String)>,
+    congestion: &str,
     limits: &Bound<'_, PyDict>,
 ) -> PyResult<Op> {
     let mut builder = twolane::Endpoint::builder().secret_key(key.get().0.clone()).limits(options::from_dict(limits)?);
@@ -87,7 +88,7 @@ pub(crate) fn bind(
     for delegation in delegations {
         builder = builder.delegation(delegation.get().0.clone());
     }
-    builder = builder.revocations(revocation_list(&revocations)?);
+    builder = builder.revocations(revocation_list(&revocations)?).congestion(options::congestion(congestion)?);
     Op::start(py, builder.bind(), |py, bound| {
         let shared = Arc::new(Shared { endpoint: bound.map_err(Problem::from)? });
         runtime::register(Arc::downgrade(&shared));

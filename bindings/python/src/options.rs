@@ -1,16 +1,22 @@
-//! Limits, as a dict of numbers.
+//! Options of an endpoint: limits, as a dict of numbers, and the name of its congestion control.
 
 use std::time::Duration;
 
 use pyo3::{exceptions::PyTypeError, prelude::*, types::PyDict};
-use twolane::Limits;
+use twolane::{Congestion, Limits};
 
-use crate::key::seconds;
+use crate::{error::Problem, key::seconds};
 
 /// The limits' values by default, durations in seconds.
 #[pyfunction]
 pub(crate) fn default_limits(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     to_dict(py, &Limits::default())
+}
+
+/// The congestion control with this name.
+pub(crate) fn congestion(name: &str) -> PyResult<Congestion> {
+    let named = name.parse::<Congestion>();
+    Ok(named.map_err(|error| Problem::new("InvalidOption", error.to_string()))?)
 }
 
 macro_rules! limits {

@@ -33,6 +33,14 @@ async def test_a_handler_serves_every_stream(pair: Pair) -> None:
             tasks.create_task(ask(n))
 
 
+@pytest.mark.parametrize("congestion", ["adaptive", "cubic", "bbr3", "background"])
+async def test_bytes_arrive_with_every_congestion_control(congestion: str) -> None:
+    async with node(congestion=congestion) as server, node(congestion=congestion) as client:
+        server.serve_requests("echo/1", lambda request: request.body)
+        data = bytes(500_000)
+        assert await client.request(server.ticket, "echo/1", data) == data
+
+
 async def test_handlers_may_be_given_before_the_endpoint_is_bound() -> None:
     server = node()
 

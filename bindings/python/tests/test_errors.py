@@ -179,6 +179,8 @@ async def test_an_endpoint_that_is_not_bound_or_closed_says_so() -> None:
         await node(bind=["192.0.2.1:1"])
     with pytest.raises(ValueError):
         await node(bind=["nonsense"])
+    with pytest.raises(twolane.InvalidOption, match="adaptive, cubic, bbr3 and background"):
+        await node(congestion="reno")
 
 
 def test_the_tree_in_the_documentation_is_the_tree() -> None:

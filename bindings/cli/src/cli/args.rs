@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use twolane::{Builder, Endpoint, PathPolicy, storage};
+use twolane::{Builder, Congestion, Endpoint, PathPolicy, storage};
 
 use super::Problem;
 use crate::exit::Exit;
@@ -29,6 +29,10 @@ pub struct Net {
     /// Bind to this address, such as 192.0.2.7:0, in place of any (at most one IPv4 and one IPv6)
     #[arg(long, value_name = "ADDR")]
     pub bind: Vec<SocketAddr>,
+
+    /// How fast to send where the network is the limit: adaptive, cubic, bbr3, or background, which yields to all others
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub congestion: Congestion,
 }
 
 impl Net {
@@ -38,7 +42,7 @@ impl Net {
     ///
     /// The key cannot be used.
     pub fn builder(&self, env: &str) -> Result<Builder, Problem> {
-        let mut builder = Endpoint::builder();
+        let mut builder = Endpoint::builder().congestion(self.congestion.clone());
         let key = match &self.key_file {
             Some(path) => storage::file::load_or_create(path)
                 .map(Some)

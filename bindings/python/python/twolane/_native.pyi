@@ -278,6 +278,7 @@ def bind(
     access: AccessList | Callable[[Question], object] | None,
     delegations: Sequence[Delegation],
     revocations: Sequence[tuple[PeerId | str, str]],
+    congestion: str,
     limits: dict[str, typing.Any],
 ) -> Op: ...
 def default_limits() -> dict[str, typing.Any]: ...

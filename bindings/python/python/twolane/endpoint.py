@@ -75,6 +75,7 @@ class Endpoint:
         access: AccessList | Rule | None = None,
         delegations: Iterable[Delegation] = (),
         revocations: Iterable[tuple[PeerId | str, str]] = (),
+        congestion: typing.Literal["adaptive", "cubic", "bbr3", "background"] = "adaptive",
         limits: info.Limits | None = None,
         close_timeout: float = 5.0,
     ) -> None:
@@ -93,6 +94,9 @@ class Endpoint:
         raises is one in its words, which the peer reads. What is open stays open when its answers change.
         `delegations`: shown to peers, so that this endpoint counts there as acting for their owners.
         `revocations`: (owner, serial) of delegations that are not taken.
+        `congestion`: the congestion control of what this endpoint sends. `adaptive` is BBR3 with corrections over a distance
+        and Cubic to peers that are near; `cubic` and `bbr3` are those alone, and
+        `background` yields to everybody (LEDBAT++).
         `limits`: every bound.
         `close_timeout`: seconds that the end of `async with` waits for open streams.
         """
@@ -108,6 +112,7 @@ class Endpoint:
             "access": access,
             "delegations": list(delegations),
             "revocations": list(revocations),
+            "congestion": congestion,
         }
         self._limits = info.Limits() if limits is None else limits
         self._close_timeout = close_timeout
