@@ -312,7 +312,8 @@ mod tests {
 
     #[test]
     fn a_rate_changes_when_it_is_said_to_and_what_waits_goes_at_the_new_one() {
-        let neck = Neck { steps: &[(Duration::from_millis(500), 800_000)], ..PLAIN };
+        const STEPS: &[(Duration, u64)] = &[(Duration::from_millis(500), 800_000)];
+        let neck = Neck { steps: STEPS, ..PLAIN };
         let (left, record) = play(neck, MS / 2, SECOND);
         let before = left.iter().filter(|at| **at <= 500 * MS).count();
         assert!((499..=500).contains(&before), "{before}");

@@ -84,7 +84,7 @@ mod tests {
     fn a_run_is_late_when_more_than_a_tenth_of_its_windows_were() {
         let begun = Instant::now();
         let windows =
-            |late: usize| (0..20).map(|n| (begun + WINDOW * n, if (n as usize) < late { 9 * MS } else { MS }));
+            |late: usize| (0..20).map(move |n| (begun + WINDOW * n, if (n as usize) < late { 9 * MS } else { MS }));
         let late = |count| Canary::of(windows(count).collect()).late(begun, begun + 10 * WINDOW * 2);
         assert_eq!((late(0), late(2), late(3)), (MS, MS, 9 * MS));
     }

@@ -152,14 +152,11 @@ impl Stage<'_> {
         }
         let accounts = self.link.settle(counted).await?;
         let missing = accounts.iter().zip(self.row.shapes()).find_map(|(account, shape)| account.missing(&shape));
-        let late = self.canary.late(begun, ended);
-        let late = (late > canary::MOST).then(|| format!("{}: the machine woke threads {late:.1?} late", side.name));
-        Ok(Run {
-            values: seen::values(&self.row, side, window, &record, &fetched),
-            series: seen::series(side, window, &record),
-            void: missing.or(late),
-            tries: 1,
-        })
+        let woken = self.canary.late(begun, ended);
+        let late = (woken > canary::MOST).then(|| format!("{}: the machine woke threads {woken:.1?} late", side.name));
+        let mut values = seen::values(&self.row, side, window, &record, &fetched);
+        values.insert("woken_late_ms", woken.as_secs_f64() * 1e3);
+        Ok(Run { values, series: seen::series(side, window, &record), void: missing.or(late), tries: 1 })
     }
 }
 

@@ -39,7 +39,7 @@ enum Event<'a> {
 }
 
 /// The characters of the longest name.
-const NAME: isize = 28;
+const NAME: isize = 29;
 const WIDTHS: &[isize] = &[-NAME, -7, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6];
 
 #[derive(Debug, Clone, Copy)]
