@@ -112,7 +112,7 @@ fn broken(row: &Row, figures: &Figures) -> Vec<String> {
         Check::Shallow => {
             let (keeps, to) = (ours("theirs_mbps"), bbr3("theirs_mbps"));
             promises.least("Cubic", keeps, to, bounds::CUBIC_KEEPS_TO_BBR3, "of what it has beside stock BBR3");
-            let loss = ours("loss").filter(|loss| *loss > bounds::LOSS_THAT_IS_NONE).or(ours("loss").map(|_| 0.0));
+            let loss = ours("loss").map(|loss| if loss > bounds::LOSS_THAT_IS_NONE { loss } else { 0.0 });
             promises.most("our loss", loss, bbr3("loss"), bounds::LOSS_TO_BBR3, "of stock BBR3's");
         }
         Check::Bbr => {
