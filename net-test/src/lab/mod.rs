@@ -29,6 +29,7 @@ mod process;
 mod report;
 mod run;
 mod services;
+mod share;
 mod stage;
 mod tools;
 mod traffic;
@@ -58,6 +59,7 @@ Examples:
   lab --list
   lab --only two-home-nats symmetric-both --json
   lab links
+  lab share --quick
 
 Needs Linux with network namespaces, iproute2, nftables and util-linux; root, or user namespaces. Nothing leaves the
 machine, and nothing is left on it. A case that this machine cannot play is skipped, and says why; one during which it was
@@ -97,6 +99,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Links(links::Args),
+    Share(share::Args),
 }
 
 /// The program, with its arguments, the first of which is its name.
@@ -110,6 +113,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Some(parts::SERVE) => return part(&args, services::serve),
         Some(parts::PEER) => return part(&args, peer::run),
         Some(parts::END) => return part(&args, links::end::run),
+        Some(parts::FLOW) => return part(&args, share::flow::run),
         Some(parts::SENDER) => return cli::sender::main(args[1..].to_vec()),
         Some(parts::RECEIVER) => return cli::receiver::main(args[1..].to_vec()),
         _ => {}
@@ -118,8 +122,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
-    if let Some(Command::Links(args)) = &args.command {
-        return links::main(args);
+    match &args.command {
+        Some(Command::Links(args)) => return links::main(args),
+        Some(Command::Share(args)) => return share::main(args),
+        None => {}
     }
     let output = Output::new(args.json, false);
     let wanted = |case: &&Case| args.only.is_empty() || args.only.iter().any(|name| name == case.name);

@@ -11,12 +11,14 @@ pub const SERVE: &str = "serve";
 pub const PEER: &str = "peer";
 /// [`super::links::end`].
 pub const END: &str = "end";
+/// [`super::share::flow`].
+pub const FLOW: &str = "flow";
 
 /// The programs of `twolane-cli`, for a file over a link.
 pub const SENDER: &str = "sender";
 pub const RECEIVER: &str = "receiver";
 
-pub const ALL: [&str; 5] = [SERVE, PEER, END, SENDER, RECEIVER];
+pub const ALL: [&str; 6] = [SERVE, PEER, END, FLOW, SENDER, RECEIVER];
 
 const COMMANDS: usize = 64;
 

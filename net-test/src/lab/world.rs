@@ -179,9 +179,14 @@ impl World {
 
     /// Two machines with nothing but a link between them, which was not measured. IPv4 alone.
     pub async fn two_unverified(&mut self, shape: Shape, seed: u64) -> Result<(Machine, Machine, Link), Fault> {
+        self.two_unequal([shape; 2], seed).await
+    }
+
+    /// The same with a shape for the direction from the first machine to the second, and one for the way back.
+    pub async fn two_unequal(&mut self, shapes: [Shape; 2], seed: u64) -> Result<(Machine, Machine, Link), Fault> {
         let a = Machine::v4(self.namespace("a", false).await?, [10, 99, 0, 1], [10, 99, 0, 2]);
         let b = Machine::v4(self.namespace("b", false).await?, [10, 99, 0, 2], [10, 99, 0, 1]);
-        let link = Link::start(&a.plug(), &b.plug(), shape, seed)?;
+        let link = Link::start_unequal(&a.plug(), &b.plug(), shapes, seed)?;
         a.configure().await?;
         b.configure().await?;
         Ok((a, b, link))

@@ -20,13 +20,24 @@ fn the_list_has_every_case_with_what_it_shows() {
         assert_eq!(line["event"], "listed");
         assert!(line["sentence"].as_str().unwrap().len() > 10, "{line}");
     }
+    let shared = lab(&["share", "--list", "--json"]).output().unwrap();
+    let rows = crate::lines(&shared);
+    assert!(shared.status.success() && rows.len() > 30);
+    assert!(rows.iter().all(|row| row["event"] == "listed" && row["sentence"].is_string()));
     let relayed = lines.iter().find(|line| line["name"] == "symmetric-both").unwrap();
     assert_eq!(relayed["pair"], "two-home-nats");
 }
 
 #[test]
-fn a_case_or_a_link_that_is_not_there_is_2() {
-    for args in [&["--only", "nothing"][..], &["links", "--only", "nothing"], &["--seconds", "soon"]] {
+fn what_is_not_there_to_be_played_is_2() {
+    let wrong: [&[&str]; 5] = [
+        &["--only", "nothing"],
+        &["links", "--only", "nothing"],
+        &["--seconds", "soon"],
+        &["share", "--only", "nothing"],
+        &["share", "--ours", "nothing"],
+    ];
+    for args in wrong {
         let output = lab(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
     }
@@ -34,7 +45,12 @@ fn a_case_or_a_link_that_is_not_there_is_2() {
 
 #[test]
 fn a_machine_without_the_tools_skips_what_it_cannot_play_and_ci_does_not_take_that() {
-    for (args, what) in [(&["--json", "--only", "symmetric-both"][..], "case"), (&["links", "--json"], "link")] {
+    let played: [(&[&str], _); 3] = [
+        (&["--json", "--only", "symmetric-both"], "case"),
+        (&["links", "--json"], "link"),
+        (&["share", "--quick", "--json"], "row"),
+    ];
+    for (args, what) in played {
         let skipped = lab(args).env("PATH", "/nothing/here").output().unwrap();
         assert_eq!(skipped.status.code(), Some(0));
         let lines = lines(&skipped);

@@ -107,13 +107,20 @@ impl Account {
 
     /// The reason why a load on the link is void, if it is.
     pub fn fault(&self, shape: &Shape) -> Option<String> {
+        let Self { given, .. } = self;
+        let late = given.late_share();
+        // Without a rate only the machine holds up senders: the queue in front of the giving thread is their own.
+        let in_time = shape.rate.is_none() || (late <= MAY_BE_LATE && given.latest <= TOO_LATE);
+        let late = || format!("{:.1} % of the packets were late, the latest by {:?}", late * 100.0, given.latest);
+        self.missing(shape).or_else(|| (!in_time).then(late))
+    }
+
+    /// The same, for packets that are missing and not for those that are late.
+    pub fn missing(&self, shape: &Shape) -> Option<String> {
         let Self { counts, given, from, to } = self;
         let met = counts.packets - counts.too_large - counts.overflowed;
         let asked = shape.loss * met as f64;
         let deviation = (asked * (1.0 - shape.loss)).sqrt() * DEVIATIONS;
-        let late = given.late_share();
-        // Without a rate only the machine holds up senders: the queue in front of the giving thread is their own.
-        let in_time = shape.rate.is_none() || (late <= MAY_BE_LATE && given.latest <= TOO_LATE);
         if from.not_sent > 0 {
             Some(format!("a device dropped {} packets in front of the link", from.not_sent))
         } else if from.sent != counts.packets {
@@ -122,8 +129,6 @@ impl Account {
             Some(format!("{} packets were to arrive, and {} did", counts.arriving(), to.received))
         } else if (counts.lost as f64 - asked).abs() > deviation {
             Some(format!("the link lost {} packets of {met}, and {asked:.0} were to be lost", counts.lost))
-        } else if !in_time {
-            Some(format!("{:.1} % of the packets were late, the latest by {:?}", late * 100.0, given.latest))
         } else {
             None
         }

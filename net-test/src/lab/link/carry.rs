@@ -19,6 +19,7 @@ use tun_rs::{DeviceBuilder, InterruptEvent, SyncDevice};
 use super::{
     account::{Account, Device, Given, LATE},
     model::{Counts, Fate, Model, Shape, seeds},
+    record::Record,
 };
 use crate::lab::{fault::Fault, netns::Netns};
 
@@ -48,7 +49,8 @@ pub struct Link {
     there: Arc<Lane>,
     back: Arc<Lane>,
     ends: [Plug; 2],
-    shape: Shape,
+    /// There, and back.
+    shapes: [Shape; 2],
 }
 
 /// The counters of the devices before a load.
@@ -76,12 +78,17 @@ struct State {
 impl Link {
     /// A link of the same shape in both directions. The interfaces are there and have no addresses.
     pub fn start(one: &Plug, other: &Plug, shape: Shape, seed: u64) -> Result<Self, Fault> {
+        Self::start_unequal(one, other, [shape; 2], seed)
+    }
+
+    /// With a shape for the direction from the first end to the second, and one for the way back.
+    pub fn start_unequal(one: &Plug, other: &Plug, shapes: [Shape; 2], seed: u64) -> Result<Self, Fault> {
         let ends = [one.clone(), other.clone()];
         let (one, other) = (Arc::new(open(one)?), Arc::new(open(other)?));
         let (seed_there, seed_back) = seeds(seed);
-        let there = carry(Arc::clone(&one), Arc::clone(&other), Model::new(shape, seed_there))?;
-        let back = carry(other, one, Model::new(shape, seed_back))?;
-        Ok(Self { there, back, ends, shape })
+        let there = carry(Arc::clone(&one), Arc::clone(&other), Model::new(shapes[0], seed_there))?;
+        let back = carry(other, one, Model::new(shapes[1], seed_back))?;
+        Ok(Self { there, back, ends, shapes })
     }
 
     /// Begins anew with another seed, when no packet is on its way any more, so that earlier packets have no influence.
@@ -89,8 +96,8 @@ impl Link {
         let (seed_there, seed_back) = seeds(seed);
         let quiet = async {
             loop {
-                self.there.reset(Model::new(self.shape, seed_there));
-                self.back.reset(Model::new(self.shape, seed_back));
+                self.there.reset(Model::new(self.shapes[0], seed_there));
+                self.back.reset(Model::new(self.shapes[1], seed_back));
                 let begun = Begun(self.devices()?);
                 // A kernel may send a packet of its own at any time.
                 if [&self.there, &self.back].iter().all(|lane| lane.is_unused()) {
@@ -128,6 +135,24 @@ impl Link {
 
     fn devices(&self) -> Result<[Device; 2], Fault> {
         Ok([Device::of(&self.ends[0])?, Device::of(&self.ends[1])?])
+    }
+
+    /// Records what passes the neck from now on. Steps and pauses of the link count from now on, too.
+    pub fn record(&self) {
+        for lane in [&self.there, &self.back] {
+            let mut state = lane.lock();
+            let now = lane.begun.elapsed();
+            state.pass(now);
+            state.model.begin(now);
+        }
+    }
+
+    /// What was recorded of the direction from the first end to the second, if it has a neck.
+    pub fn recorded(&self) -> Option<Record> {
+        let mut state = self.there.lock();
+        let now = self.there.begun.elapsed();
+        state.pass(now);
+        state.model.end(now)
     }
 
     /// The direction from the first end to the second.
@@ -202,19 +227,18 @@ impl Lane {
             };
             let packet = &buffer[..len];
             let mut state = self.lock();
-            let (arrives, times) = match state.model.packet(self.begun.elapsed(), len) {
-                Fate::Arrives(at) => (at, 1),
-                Fate::Twice(at) => (at, 2),
-                Fate::Lost | Fate::Overflowed | Fate::TooLarge => continue,
-            };
-            let is_next = state.on_the_way.peek().is_none_or(|Reverse((next, ..))| arrives < *next);
-            for _ in 0..times {
-                let number = state.number;
-                state.number += 1;
-                state.on_the_way.push(Reverse((arrives, number, packet.to_vec())));
+            let (now, before) = (self.begun.elapsed(), state.next());
+            if state.model.has_neck() {
+                state.pass(now);
+                state.model.push(now, packet);
+                state.pass(now);
+            } else {
+                let fate = state.model.packet(now, len);
+                state.take(fate, packet);
             }
+            let after = state.next();
             drop(state);
-            if is_next {
+            if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
                 self.changed.notify_one();
             }
         }
@@ -230,11 +254,11 @@ impl Lane {
                 if self.end.load(Relaxed) {
                     return;
                 }
-                let wait = match state.on_the_way.peek() {
-                    Some(Reverse((arrives, ..))) if *arrives <= now => break,
-                    Some(Reverse((arrives, ..))) => (*arrives - now).max(self.at_once),
-                    None => LOOK,
-                };
+                state.pass(now);
+                if state.on_the_way.peek().is_some_and(|Reverse((arrives, ..))| *arrives <= now) {
+                    break;
+                }
+                let wait = state.next().map_or(LOOK, |next| next.saturating_sub(now).max(self.at_once));
                 let waited = self.changed.wait_timeout(state, wait.min(LOOK));
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 now = self.begun.elapsed();
@@ -271,6 +295,33 @@ impl Lane {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Lets all go on their way that have left the neck.
+    fn pass(&mut self, now: Duration) {
+        while let Some((fate, packet)) = self.model.next(now) {
+            self.take(fate, &packet);
+        }
+    }
+
+    fn take(&mut self, fate: Fate, packet: &[u8]) {
+        let (arrives, times) = match fate {
+            Fate::Arrives(at) => (at, 1),
+            Fate::Twice(at) => (at, 2),
+            Fate::Lost | Fate::Overflowed | Fate::TooLarge => return,
+        };
+        for _ in 0..times {
+            self.on_the_way.push(Reverse((arrives, self.number, packet.to_vec())));
+            self.number += 1;
+        }
+    }
+
+    /// The time at which a packet arrives, or at which one may.
+    fn next(&self) -> Option<Duration> {
+        let on_the_way = self.on_the_way.peek().map(|Reverse((arrives, ..))| *arrives);
+        on_the_way.into_iter().chain(self.model.next_arrives()).min()
     }
 }
 

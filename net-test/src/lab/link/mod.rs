@@ -3,11 +3,16 @@
 
 mod account;
 mod carry;
+mod fair;
 mod model;
+mod neck;
 pub mod probe;
+mod record;
 
 pub use self::{
     account::Account,
     carry::{Begun, Link, Plug, available},
     model::Shape,
+    neck::{Neck, Pauses, Queue},
+    record::{BUCKET, LOOK, Record},
 };

@@ -3,10 +3,17 @@
 //! A packet meets the impairments in the order of a real link: a router drops what is larger than the next hop takes;
 //! the queue in front of the bottleneck takes it, or is full; the bottleneck sends it at its rate; on the way it is lost,
 //! doubled, held up. Delay and jitter keep the order; only packets that are chosen for it are overtaken.
+//!
+//! Where a link has a [`Neck`], that is the queue and the bottleneck: packets wait in it, and leave it with their fates.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
+
+use super::{
+    neck::{Bottleneck, Neck},
+    record::Record,
+};
 
 /// One direction of a link.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +33,10 @@ pub struct Shape {
     pub queue: Duration,
     /// Larger IP packets vanish without a word. The kernel keeps to the 1,500 bytes of the interface.
     pub mtu: Option<usize>,
+    /// A bottleneck of another kind. `rate` and `queue` only say what to expect of it, then.
+    pub neck: Option<Neck>,
+    /// From this time of a record on the delay is another one.
+    pub step: Option<(Duration, Duration)>,
 }
 
 pub const REORDER_BY: Duration = Duration::from_millis(8);
@@ -42,6 +53,8 @@ impl Shape {
         // As in home routers: more is bufferbloat, less makes every sender look bad.
         queue: Duration::from_millis(100),
         mtu: None,
+        neck: None,
+        step: None,
     };
 }
 
@@ -82,13 +95,18 @@ pub struct Model {
     /// The arrival of the last packet that keeps the order.
     last: Duration,
     counts: Counts,
+    neck: Option<Bottleneck>,
+    /// The beginning of the record.
+    begun: Option<Duration>,
 }
 
 impl Model {
     /// The same seed gives the same fates to the same packets.
     pub fn new(shape: Shape, seed: u64) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
-        Self { shape, rng, free: Duration::ZERO, last: Duration::ZERO, counts: Counts::default() }
+        let neck = shape.neck.map(|neck| Bottleneck::new(neck, seed));
+        let (free, last) = (Duration::ZERO, Duration::ZERO);
+        Self { shape, rng, free, last, counts: Counts::default(), neck, begun: None }
     }
 
     pub fn delay(&self) -> Duration {
@@ -96,13 +114,57 @@ impl Model {
     }
 
     pub fn counts(&self) -> Counts {
-        self.counts
+        let dropped = self.neck.as_ref().map_or(0, Bottleneck::dropped);
+        Counts { overflowed: self.counts.overflowed + dropped, ..self.counts }
+    }
+
+    /// Steps count from now on, and what passes the neck is recorded.
+    pub fn begin(&mut self, now: Duration) {
+        self.begun = Some(now);
+        self.neck.iter_mut().for_each(|neck| neck.begin(now));
+    }
+
+    /// The record, if there is a neck.
+    pub fn end(&mut self, now: Duration) -> Option<Record> {
+        self.neck.as_mut().map(|neck| neck.end(now))
+    }
+
+    pub fn has_neck(&self) -> bool {
+        self.neck.is_some()
+    }
+
+    /// A packet comes to the neck. All that had left it is taken from [`Model::next`] before.
+    pub fn push(&mut self, now: Duration, packet: &[u8]) {
+        self.counts.packets += 1;
+        if self.shape.mtu.is_some_and(|mtu| packet.len() > mtu) {
+            self.counts.too_large += 1;
+        } else if let Some(neck) = &mut self.neck {
+            neck.push(now, packet);
+        }
+    }
+
+    /// The fate of the next packet that has left the neck.
+    pub fn next(&mut self, now: Duration) -> Option<(Fate, Vec<u8>)> {
+        let (left, packet) = self.neck.as_mut()?.next(now)?;
+        let fate = self.on_the_way(left);
+        self.count(fate);
+        Some((fate, packet))
+    }
+
+    /// The earliest time at which a packet may arrive that is still in the neck.
+    pub fn next_arrives(&self) -> Option<Duration> {
+        Some(self.neck.as_ref()?.starts()? + self.delay())
     }
 
     /// A packet of `len` bytes comes at `now`, which never goes back.
     pub fn packet(&mut self, now: Duration, len: usize) -> Fate {
         let fate = self.fate(now, len);
         self.counts.packets += 1;
+        self.count(fate);
+        fate
+    }
+
+    fn count(&mut self, fate: Fate) {
         match fate {
             Fate::Arrives(_) => {}
             Fate::Twice(_) => self.counts.doubled += 1,
@@ -110,7 +172,6 @@ impl Model {
             Fate::Overflowed => self.counts.overflowed += 1,
             Fate::TooLarge => self.counts.too_large += 1,
         }
-        fate
     }
 
     fn fate(&mut self, now: Duration, len: usize) -> Fate {
@@ -128,11 +189,18 @@ impl Model {
             self.free += Duration::from_nanos(len as u64 * 8 * 1_000_000_000 / rate);
             sent = self.free;
         }
+        self.on_the_way(sent)
+    }
+
+    /// The fate of a packet that has left the bottleneck.
+    fn on_the_way(&mut self, sent: Duration) -> Fate {
+        let shape = self.shape;
         // A lost packet has used the bottleneck, too.
         if self.happens(shape.loss) {
             return Fate::Lost;
         }
-        let mut arrives = sent + shape.delay;
+        let step = shape.step.filter(|(at, _)| self.begun.is_some_and(|begun| sent >= begun + *at));
+        let mut arrives = sent + step.map_or(shape.delay, |(_, delay)| delay);
         if !shape.jitter.is_zero() {
             arrives += shape.jitter.mul_f64(self.rng.random());
         }
@@ -162,6 +230,7 @@ pub fn seeds(seed: u64) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::link::neck::Queue;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -289,6 +358,37 @@ mod tests {
         assert_eq!(counts.overflowed, count(|fate| *fate == Fate::Overflowed));
         assert_eq!(counts.doubled, count(|fate| matches!(fate, Fate::Twice(_))));
         assert!(counts.lost > 0 && counts.overflowed > 0 && counts.doubled > 0 && counts.reordered > 0);
+    }
+
+    #[test]
+    fn a_delay_changes_during_a_record_and_not_before() {
+        let shape = Shape { delay: 10 * MS, step: Some((50 * MS, 30 * MS)), ..Shape::CABLE };
+        let mut model = Model::new(shape, 7);
+        assert_eq!(model.packet(80 * MS, 1000), Fate::Arrives(90 * MS));
+        model.begin(100 * MS);
+        assert_eq!(model.packet(149 * MS, 1000), Fate::Arrives(159 * MS));
+        assert_eq!(model.packet(150 * MS, 1000), Fate::Arrives(180 * MS));
+    }
+
+    #[test]
+    fn what_passes_a_neck_is_counted_as_without_one() {
+        let neck = Neck { rate: 8_000_000, queue: Queue::Bytes(10_000), steps: &[], pauses: None, held: None };
+        let shape = Shape { delay: 5 * MS, loss: 0.1, neck: Some(neck), mtu: Some(1200), ..Shape::CABLE };
+        let mut model = Model::new(shape, 7);
+        let mut fates = Vec::new();
+        for n in 0..2000u32 {
+            fates.extend(std::iter::from_fn(|| model.next(n * MS / 2)));
+            model.push(n * MS / 2, &vec![0; if n % 10 == 0 { 1300 } else { 1000 }]);
+        }
+        fates.extend(std::iter::from_fn(|| model.next(5000 * MS)));
+        let (counts, lost) = (model.counts(), fates.iter().filter(|(fate, _)| *fate == Fate::Lost).count() as u64);
+        assert_eq!((counts.packets, counts.too_large, counts.lost), (2000, 200, lost));
+        assert_eq!(counts.arriving() + lost, fates.len() as u64);
+        assert!(counts.overflowed > 700 && lost > 70, "{counts:?}");
+        assert_eq!(model.next_arrives(), None);
+        // The first that is not too large comes after 0.5 ms, and each takes 1 ms.
+        let arrived = fates.iter().filter_map(|(fate, _)| if let Fate::Arrives(at) = fate { Some(*at) } else { None });
+        assert!(arrived.map(|at| at - 6 * MS - MS / 2).all(|since| since.as_micros() % 1000 == 0));
     }
 
     #[test]
