@@ -45,6 +45,7 @@ Examples:
   lab share --list
   lab share --only 20mbit-100ms-1bdp --rounds 1
   lab share --quick --ours cubic
+  lab share --quick --ours -company
   lab share --json
 
 --quick plays five bottlenecks once, in two to four minutes. All rows take an hour and a half.
@@ -86,8 +87,8 @@ pub struct Args {
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(5..=3600))]
     seconds: Option<u64>,
 
-    /// The congestion control of twolane's flows
-    #[arg(long, value_name = "NAME", default_value = quic::OURS[0], value_parser = quic::OURS)]
+    /// The congestion control of twolane's flows: adaptive, cubic, bbr3 or background, or the first without a part of it
+    #[arg(long, value_name = "NAME", default_value = "adaptive", allow_hyphen_values = true, value_parser = named)]
     ours: String,
 
     /// The seed of the first round; the others follow it
@@ -97,6 +98,11 @@ pub struct Args {
     /// Print one JSON object a line to standard output
     #[arg(long)]
     json: bool,
+}
+
+/// The name of a congestion control that there is.
+fn named(name: &str) -> Result<String, String> {
+    quic::congestion(name).map(|_| name.to_owned())
 }
 
 #[derive(Debug, Clone)]

@@ -1,24 +1,26 @@
 //! Flows over QUIC: twolane's endpoint by its public API, and raw iroh.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use iroh::{
     EndpointAddr, RelayMode, TransportAddr,
-    endpoint::{Connection, ControllerFactory, PortmapperConfig, QuicTransportConfig, VarInt, presets},
+    endpoint::{Connection, PortmapperConfig, QuicTransportConfig, presets},
 };
-use noq_proto::congestion::{Bbr3Config, CubicConfig};
-use twolane::{Limits, Ticket};
+use twolane::{Congestion, Limits, Ticket};
 
 use super::flow::{Config, Kind};
 use crate::speed::{Broken, bulk::PIECE};
 
 const PROTOCOL: &str = "share/1";
-/// What twolane has as its own constant: eight windows of streams, and 1 MiB.
-const SEND_WINDOW: u64 = 8 * Limits::STREAM_WINDOW as u64 + 1024 * 1024;
-
-/// The congestion controls of `--ours`, the first of which is the default.
-pub const OURS: [&str; 3] = ["adaptive", "cubic", "bbr3"];
+/// The congestion control of `--ours`: one of twolane's by its name, or its default without a part, such as `-company`.
+pub fn congestion(name: &str) -> Result<Congestion, String> {
+    match name.strip_prefix('-') {
+        Some(part) => Congestion::unstable_without(part)
+            .ok_or_else(|| format!("there is no part {part:?}: there are {}", Congestion::UNSTABLE_PARTS.join(", "))),
+        None => name.parse().map_err(|error: twolane::ParseCongestionError| error.to_string()),
+    }
+}
 
 #[derive(Debug)]
 pub enum End {
@@ -29,12 +31,13 @@ pub enum End {
 impl End {
     pub async fn bind(config: &Config) -> Result<Self, Broken> {
         let at = SocketAddr::from((config.addr, 0));
-        let transport = match (config.kind, config.ours.as_str()) {
-            (Kind::Bbr3, _) | (Kind::Ours, "bbr3") => windows(Arc::new(Bbr3Config::default())),
-            (Kind::Ours, "cubic") => windows(Arc::new(CubicConfig::default())),
-            (Kind::Ours, _) => {
-                return Ok(Self::Ours(twolane::Endpoint::builder().offline().bind_addr(at).bind().await?));
+        let transport = match config.kind {
+            Kind::Ours => {
+                let congestion = congestion(&config.ours).map_err(Broken::msg)?;
+                let builder = twolane::Endpoint::builder().congestion(congestion);
+                return Ok(Self::Ours(builder.offline().bind_addr(at).bind().await?));
             }
+            Kind::Bbr3 => twolane::unstable_transport(&Limits::default(), &Congestion::Bbr3),
             _ => QuicTransportConfig::default(),
         };
         let builder = iroh::Endpoint::builder(presets::Minimal)
@@ -100,14 +103,4 @@ async fn read(connection: Connection) {
     while let Ok(mut recv) = connection.accept_uni().await {
         while let Ok(Some(_)) = recv.read_chunk(usize::MAX).await {}
     }
-}
-
-/// The windows of twolane, with another congestion control.
-fn windows(control: Arc<dyn ControllerFactory + Send + Sync>) -> QuicTransportConfig {
-    QuicTransportConfig::builder()
-        .receive_window(VarInt::from_u64(Limits::default().unread_bytes).unwrap_or(VarInt::MAX))
-        .stream_receive_window(VarInt::from_u32(Limits::STREAM_WINDOW))
-        .send_window(SEND_WINDOW)
-        .congestion_controller_factory(control)
-        .build()
 }
