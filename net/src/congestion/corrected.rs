@@ -24,6 +24,8 @@ use super::{
 /// BBR sends at 0.89 of the bandwidth to empty a queue, at 1.24 to try for more, and at 0.99 otherwise.
 const SLOWER: f64 = 0.95;
 const FASTER: f64 = 1.1;
+/// For so long after a loss nothing is sent faster than BBR says: where a buffer is shallow, a few packets more drive out others.
+const DISTURBED: Duration = Duration::from_secs(3);
 /// For so long BBR remembers the shortest round trip.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
@@ -40,6 +42,9 @@ pub(super) struct Corrected {
     hold: BandwidthHold,
     skip: ProbeRttSkip,
     limited: AppLimited,
+    /// When BBR was told of a loss last, and whether that is not long ago.
+    lost: Option<Instant>,
+    disturbed: bool,
     /// Whether BBR was told of a loss since the last time that losses turned out to be none.
     told: bool,
     /// Until then BBR takes the path for the shorter one that it was.
@@ -72,6 +77,8 @@ impl Corrected {
             hold: BandwidthHold::default(),
             skip: ProbeRttSkip::default(),
             limited: AppLimited::default(),
+            lost: None,
+            disturbed: false,
             told: false,
             longer: None,
             half: 0,
@@ -96,7 +103,7 @@ impl Corrected {
         if self.parts.startup_pacing {
             rate = self.cap.rate(rate, bandwidth, self.uncapped());
         }
-        if self.parts.bandwidth_hold && self.is_alone() && self.queue.is_empty() {
+        if self.parts.bandwidth_hold && !self.disturbed && self.is_alone() && self.queue.is_empty() {
             rate = self.hold.rate(rate, bandwidth);
         }
         Some(if self.longer.is_some() { rate.max(self.hold.best()) } else { rate })
@@ -146,6 +153,7 @@ impl Controller for Corrected {
         self.cap.on_ack(now, round_trip, self.is_alone());
         let shortest = self.cap.shortest().unwrap_or(round_trip);
         self.queue.on_ack(round_trip, shortest);
+        self.disturbed = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) < DISTURBED);
         self.longer = self.longer.filter(|until| now < *until);
         if self.parts.company {
             self.look_for_company(now, sent, round_trip, shortest);
@@ -196,6 +204,7 @@ impl Controller for Corrected {
             return;
         }
         self.told = true;
+        (self.lost, self.disturbed) = (Some(now), true);
         if queued {
             self.cap.on_overflow();
         }
@@ -237,7 +246,7 @@ impl Controller for Corrected {
 
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = self.bbr.metrics();
-        metrics.pacing_rate = self.rate(&metrics).map(|rate| match self.parts.pacing_catch_up {
+        metrics.pacing_rate = self.rate(&metrics).map(|rate| match self.parts.pacing_catch_up && !self.disturbed {
             true => self.catch_up.rate(rate),
             false => rate,
         });

@@ -24,9 +24,9 @@ const FADES: Duration = Duration::from_secs(1);
 /// The shortest round trip is that of so long, and as long again. BBR remembers it for 10 s; another way may have become the
 /// shortest, and until that is known it is taken for a queue.
 const REMEMBERED: Duration = Duration::from_secs(5);
-/// The longest round trip that a queue of ours explains, beyond a burst. Four senders of our kind have 1.4 to 1.5 of the path's; with
-/// 1.25 they took each other for others, and with 1.6 TCP Cubic is noticed later.
-const OWN: f64 = 1.5;
+/// The longest round trip that a queue of ours explains, beyond a burst. With 1.25 of the path's four senders of our kind took each
+/// other for others, and their queue was as long as Cubic's; with 1.5 TCP Cubic is noticed half of the time.
+const OWN: f64 = 1.35;
 /// While the rate is yet to be found, BBR sends 2.77 times as fast as data arrives, and otherwise at most 1.25 times.
 const SEARCHING: f64 = 2.0;
 /// noq sets out at the rate of a path with a round trip of 1 ms, and keeps it until BBR has found one (the draft, section
