@@ -125,6 +125,7 @@ fn line(judged: &Judged) -> String {
     for (name, what) in [
         ("jain", "Jain"),
         ("rises_s", "s until its share"),
+        ("end_mbps", "in the end"),
         ("back_s", "s until its rate"),
         ("fetch_p50_ms", "ms a page"),
         ("fetch_p95_ms", "ms p95"),

@@ -57,6 +57,8 @@ pub fn values(row: &Row, side: &Side, window: Window, record: &Record, fetched: 
         }
         Check::Late => {
             values.extend(reaches(record, ours, window, bounds::RISES_TO * link).map(|at| ("rises_s", at)));
+            // A share that is reached may be lost again.
+            values.insert("end_mbps", record.rate(ours, until - (until - from) / 4, until));
         }
         Check::Step => {
             values.extend(reaches(record, ours, window, bounds::BACK_TO * link).map(|at| ("back_s", at)));
@@ -180,13 +182,15 @@ mod tests {
 
     #[test]
     fn a_share_is_reached_when_it_is_kept() {
-        let reached = |rates: &[f64]| seen(Check::Late, rates.len() as u64, &[rates], &[]).get("rises_s").copied();
+        let seen = |rates: &[f64]| seen(Check::Late, rates.len() as u64, &[rates], &[]);
+        let reached = |rates: &[f64]| seen(rates).get("rises_s").copied();
         assert_eq!(reached(&[9.0; 6]), Some(0.0));
         // It has a share in the first second, and keeps one from the fourth on.
         let at = reached(&[9.0, 0.0, 0.0, 0.0, 9.0, 9.0, 9.0, 9.0]).unwrap();
         assert!((3.0..=4.0).contains(&at), "{at}");
         assert_eq!(reached(&[9.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]), None);
         assert_eq!(reached(&[9.0, 9.0]), None, "too short to tell");
+        assert!((seen(&[9.0, 9.0, 9.0, 1.0])["end_mbps"] - 1.0).abs() < 0.01);
     }
 
     #[test]
