@@ -280,3 +280,106 @@ fn pace(metrics: &ControllerMetrics) -> Pace {
 fn bandwidth(metrics: &ControllerMetrics) -> Option<u64> {
     metrics.bandwidth_estimate.map(|bits| bits / 8)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const MTU: u16 = 1200;
+
+    /// What BBR was told.
+    #[derive(Debug, Default)]
+    struct Calls {
+        lost: AtomicU32,
+        spurious: AtomicU32,
+        limited: AtomicU32,
+    }
+
+    /// In place of BBR: it has 1 MB/s, 1 MB for its window, and sends slower than the path carries.
+    #[derive(Debug, Clone)]
+    struct Told(Arc<Calls>);
+
+    impl Controller for Told {
+        fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, _: bool, _: u64, _: u64) {}
+
+        fn on_packet_lost(&mut self, _: u16, _: u64, _: Instant) {
+            self.0.lost.fetch_add(1, Relaxed);
+        }
+
+        fn on_spurious_congestion_event(&mut self) {
+            self.0.spurious.fetch_add(1, Relaxed);
+        }
+
+        fn on_cwnd_limited(&mut self) {
+            self.0.limited.fetch_add(1, Relaxed);
+        }
+
+        fn on_mtu_update(&mut self, _: u16) {}
+
+        fn window(&self) -> u64 {
+            1_000_000
+        }
+
+        fn metrics(&self) -> ControllerMetrics {
+            let mut metrics = ControllerMetrics::default();
+            metrics.pacing_rate = Some(900_000);
+            metrics.bandwidth_estimate = Some(8_000_000);
+            metrics
+        }
+
+        fn clone_box(&self) -> Box<dyn Controller> {
+            Box::new(self.clone())
+        }
+
+        fn initial_window(&self) -> u64 {
+            1_000_000
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn Any> {
+            self
+        }
+    }
+
+    fn corrected(now: Instant) -> (Corrected, Arc<Calls>) {
+        let calls = Arc::new(Calls::default());
+        (Corrected { bbr: Box::new(Told(Arc::clone(&calls))), ..Corrected::new(Parts::default(), now, MTU) }, calls)
+    }
+
+    #[test]
+    fn losses_that_turn_out_to_be_none_are_told_only_where_they_were_told() {
+        let now = Instant::now();
+        let (mut corrected, calls) = corrected(now);
+        for number in 0..400 {
+            corrected.on_packet_sent(now, MTU, number);
+        }
+        // Four of four hundred, with room at the bottleneck: from then on as many are the path's own.
+        for number in [10, 110, 210, 310] {
+            corrected.on_packet_lost(MTU, number, now);
+        }
+        assert_eq!(calls.lost.load(Relaxed), 4);
+        corrected.on_spurious_congestion_event();
+        assert_eq!(calls.spurious.load(Relaxed), 1);
+        for number in 400..600 {
+            corrected.on_packet_sent(now, MTU, number);
+        }
+        corrected.on_packet_lost(MTU, 500, now);
+        assert_eq!(calls.lost.load(Relaxed), 4, "it is the path's own");
+        corrected.on_spurious_congestion_event();
+        assert_eq!(calls.spurious.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn a_window_that_is_full_is_told_only_where_it_is_that_of_bbr() {
+        let now = Instant::now();
+        let (mut corrected, calls) = corrected(now);
+        corrected.on_cwnd_limited();
+        assert_eq!(calls.limited.load(Relaxed), 1, "no round trip is known, and nothing is capped");
+        corrected.cap.on_ack(now, 100 * MS, true);
+        assert!(corrected.window() < 1_000_000);
+        corrected.on_cwnd_limited();
+        assert_eq!(calls.limited.load(Relaxed), 1);
+    }
+}
