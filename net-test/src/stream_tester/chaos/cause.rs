@@ -70,7 +70,7 @@ impl Cause {
 
     fn fails_dial(self, error: &DialError) -> bool {
         match error {
-            DialError::Lost(ConnectionLost::Refused) if known::refuses_after_a_ban(self) => true,
+            DialError::Lost(ConnectionLost::Refused) if known::refuses_a_redial(self) => true,
             DialError::Lost(lost) => self.loses(lost),
             DialError::TimedOut { .. } => self.moves() || self == Standstill,
             DialError::ShuttingDown | DialError::Failed(_) => self.moves(),
@@ -171,7 +171,7 @@ mod tests {
         let forbidden = ConnectionLost::Forbidden { reason: String::new() };
         assert!(lost(&[Cause::Fate(Ban)], &forbidden) && !lost(&[Cause::Fate(Close), Standstill], &forbidden));
         let refused = DialError::Lost(ConnectionLost::Refused);
-        assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[Cause::Fate(Close), Standstill], &refused));
+        assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[GivingUp, Standstill], &refused));
         assert!(dial(&[Cause::Fate(Ban)], &refused) && !lost(&[Cause::Fate(Ban)], &ConnectionLost::Refused));
         let late = GetStreamError::TimedOut { after: Duration::from_secs(25) };
         assert!(opening(&[Standstill], &late) && !opening(&[Cause::Fate(Ban), Cause::Fate(Close), GivingUp], &late));
