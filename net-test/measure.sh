@@ -3,7 +3,7 @@
 #
 #   bash net-test/measure.sh                 all of it: some two hours, on a machine that has nothing else to do
 #   bash net-test/measure.sh speed python    only these; the others' figures stay as they are
-#   bash net-test/measure.sh --try           nothing is measured: whether the programs take the arguments that stand here
+#   bash net-test/measure.sh --try           nothing is measured: whether the programs of net-test take the arguments that stand here
 #
 #   TWOLANE_ROUNDS=15   how often both sides are measured for a row of speed, heavy and python
 #   TWOLANE_LAB_RUNS=5  how often the lab is played

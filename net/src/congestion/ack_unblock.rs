@@ -5,6 +5,8 @@
 //! which is a round trip and 25 ms and more. Whoever was refused may therefore send a packet more, which takes the
 //! acknowledgements along: each time it is refused, up to a few until something is acknowledged, as "limited transmit" has it
 //! (RFC 3042) for senders whose acknowledgements do not come.
+//!
+//! For near peers alone: over a distance it gives nothing, and drives others out where the buffer at the bottleneck is small.
 
 /// Packets more at most. A flight arrives in pieces and each of them, and each write of an application, is an occasion to be
 /// refused: one packet has to be left when the last piece is here. Of the two of RFC 3042 there often is none; of eight there may

@@ -5,12 +5,11 @@
 //! machine and on a wire, BBR's pacing costs up to half of the speed, and Cubic recovers from a loss within a millisecond. No
 //! address tells the two apart (a relay has none, a tunnel has a local one), so the round trip does.
 //!
-//! [`background`] has LEDBAT++, for who asks for it. What is corrected, for both of the others:
+//! [`background`] has LEDBAT++, for who asks for it.
 //!
-//! - [`ack_unblock`]: a sender with a full window acknowledges all the same.
+//! What is corrected, for Cubic:
 //!
-//! For Cubic:
-//!
+//! - [`ack_unblock`]: a sender with a full window acknowledges all the same;
 //! - [`loopback_cap`]: within a machine no more is on the way than the peer takes in one turn.
 //!
 //! For BBR3 ([`corrected`]):

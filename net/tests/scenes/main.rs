@@ -5,6 +5,7 @@ mod access;
 mod bad_input;
 mod cancellation;
 mod clock;
+mod congestion;
 mod delegation;
 mod ends;
 mod errors;

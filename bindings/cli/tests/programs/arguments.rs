@@ -44,10 +44,9 @@ fn a_file_that_cannot_be_read_is_2_before_anybody_is_troubled() {
 #[test]
 fn a_congestion_control_that_there_is_not_is_2_and_says_which_there_are() {
     let id52 = SecretKey::from_bytes(&[7; 32]).public_key().to_string();
-    for program in
+    for mut program in
         [command(SENDER, &["--congestion", "reno", &id52, "file"]), command(RECEIVER, &["--congestion", "reno"])]
     {
-        let mut program = program;
         let output = program.output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);

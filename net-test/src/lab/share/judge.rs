@@ -174,7 +174,7 @@ impl Promises {
         held: impl Fn(f64) -> bool,
     ) {
         // Nothing of nothing is as much as it may be.
-        let seen = value.zip(to).map(|(value, to)| if value == to { 1.0_f64.min(bound) } else { value / to });
+        let seen = value.zip(to).map(|of| if of == (0.0, 0.0) { bound } else { of.0 / of.1 });
         if seen.is_some_and(&held) {
             return;
         }
@@ -241,6 +241,18 @@ mod tests {
         assert_eq!(judged(0.04, 0.004), Outcome::Failed);
         assert_eq!((judged(0.0, 0.0), judged(0.0009, 0.0)), (Outcome::Passed, Outcome::Passed));
         assert_eq!(judged(0.04, 0.0), Outcome::Failed);
+    }
+
+    #[test]
+    fn a_queue_that_is_as_long_as_irohs_is_too_long() {
+        let row = all().into_iter().find(|row| matches!(row.check, Check::Siblings(_))).unwrap();
+        let side = |queue| run(&[("jain", 1.0), ("queue_p95_ms", queue), ("least_queue_ms", 0.0)]);
+        let judged = |ours| {
+            let runs = row.sides().iter().map(|at| side(if at.name == OURS { ours } else { 49.0 })).collect();
+            Judged::new(row, &[Round { seed: 1, runs }], None).why
+        };
+        assert_eq!(judged(24.0), Vec::<String>::new());
+        assert_eq!(judged(49.0), ["the queue 1.00, at most 0.5 of iroh's"]);
     }
 
     #[test]

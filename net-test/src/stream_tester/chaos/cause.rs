@@ -29,6 +29,8 @@ pub enum Cause {
     /// The process had no processor for a while.
     Standstill,
     GivingUp,
+    /// One of the two places has moved before that. It explains nothing by itself: see [`known::refuses_a_redial`].
+    MovedBefore,
 }
 
 use Cause::{GivingUp, Standstill};
@@ -70,7 +72,6 @@ impl Cause {
 
     fn fails_dial(self, error: &DialError) -> bool {
         match error {
-            DialError::Lost(ConnectionLost::Refused) if known::refuses_a_redial(self) => true,
             DialError::Lost(lost) => self.loses(lost),
             DialError::TimedOut { .. } => self.moves() || self == Standstill,
             DialError::ShuttingDown | DialError::Failed(_) => self.moves(),
@@ -105,11 +106,12 @@ pub fn reset(causes: &[Cause], code: u64) -> bool {
 }
 
 pub fn dial(causes: &[Cause], error: &DialError) -> bool {
-    causes.iter().any(|cause| cause.fails_dial(error))
+    causes.iter().any(|cause| cause.fails_dial(error)) || known::refuses_a_redial(causes, error)
 }
 
 pub fn opening(causes: &[Cause], error: &GetStreamError) -> bool {
-    causes.iter().any(|cause| cause.fails_opening(error))
+    let redial = matches!(error, GetStreamError::Dial { source, .. } if known::refuses_a_redial(causes, source));
+    redial || causes.iter().any(|cause| cause.fails_opening(error))
 }
 
 pub fn response(causes: &[Cause], error: &ReadError) -> bool {
@@ -137,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Cause; 7] = [
+    const ALL: [Cause; 8] = [
         Cause::Fate(ShutDownInTime),
         Cause::Fate(ShutDownNow),
         Cause::Fate(DropEndpoint),
@@ -145,6 +147,7 @@ mod tests {
         Cause::Fate(Close),
         Standstill,
         GivingUp,
+        Cause::MovedBefore,
     ];
 
     #[test]
@@ -171,8 +174,12 @@ mod tests {
         let forbidden = ConnectionLost::Forbidden { reason: String::new() };
         assert!(lost(&[Cause::Fate(Ban)], &forbidden) && !lost(&[Cause::Fate(Close), Standstill], &forbidden));
         let refused = DialError::Lost(ConnectionLost::Refused);
-        assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[GivingUp, Standstill], &refused));
-        assert!(dial(&[Cause::Fate(Ban)], &refused) && !lost(&[Cause::Fate(Ban)], &ConnectionLost::Refused));
+        assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[Cause::Fate(Close), Standstill], &refused));
+        for redialled in [Cause::Fate(Ban), Cause::Fate(Close)] {
+            assert!(dial(&[redialled, Cause::MovedBefore], &refused) && !dial(&[redialled], &refused));
+            assert!(!lost(&[redialled, Cause::MovedBefore], &ConnectionLost::Refused));
+        }
+        assert!(!dial(&[Cause::MovedBefore, GivingUp, Standstill], &refused));
         let late = GetStreamError::TimedOut { after: Duration::from_secs(25) };
         assert!(opening(&[Standstill], &late) && !opening(&[Cause::Fate(Ban), Cause::Fate(Close), GivingUp], &late));
         assert!(!lost(&[], &ConnectionLost::TimedOut) && !lost(&[GivingUp], &ConnectionLost::TimedOut));

@@ -2,6 +2,8 @@
 //!
 //! A run reports how often it has met the first. When a fault is mended, its rule has to go.
 
+use twolane::{ConnectionLost, DialError};
+
 use super::{
     cause::Cause,
     judge::let_go,
@@ -20,10 +22,13 @@ pub fn hides_the_reason(plan: &Plan, side: Side, seen: &Seen) -> bool {
     stopped && told && plan.part(other(side)).end.tells()
 }
 
-/// A pair that has to dial anew, since one side was banned and let in again or closed the connection, fails to do so once or twice
-/// in a minute of chaos with `ConnectionLost::Refused`, "the peer refused to accept a new connection", although neither
-/// endpoint is shutting down and no limit of handshakes is near. In each case seen the place had moved before. So it seems to be
-/// the endpoint before, which is closing and refuses at an address that the dialler still knows; that is not proven.
-pub fn refuses_a_redial(cause: Cause) -> bool {
-    matches!(cause, Cause::Fate(Fate::Ban | Fate::Close))
+/// A pair has to dial anew, since one side was banned and let in again or closed the connection, and one of the two has moved
+/// before: then the dial fails once or twice in a minute of chaos with `ConnectionLost::Refused`. Every refusal comes from an
+/// endpoint that is closing (of some 200 in each of two runs none came from a limit), so it is the endpoint before, at an
+/// address that the dialler still knows: its refusal ends a dial that the endpoint at the new address would have taken.
+pub fn refuses_a_redial(causes: &[Cause], error: &DialError) -> bool {
+    let has = |wanted: &[Cause]| causes.iter().any(|cause| wanted.contains(cause));
+    matches!(error, DialError::Lost(ConnectionLost::Refused))
+        && has(&[Cause::MovedBefore])
+        && has(&[Cause::Fate(Fate::Ban), Cause::Fate(Fate::Close)])
 }

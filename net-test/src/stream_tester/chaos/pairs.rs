@@ -75,9 +75,12 @@ impl Pairs {
         }
     }
 
-    /// The causes of disturbances since `sight`, or under way then.
+    /// The causes of disturbances since `sight`, or under way then; and whether a place had moved before, if there are any.
     pub fn causes(&self, a: usize, b: usize, sight: Sight) -> Vec<Cause> {
-        self.lock(self.at(a, b)).past[sight.over..].to_vec()
+        let pair = self.lock(self.at(a, b));
+        let (before, since) = pair.past.split_at(sight.over);
+        let moved = !since.is_empty() && before.iter().any(|cause| cause.moves());
+        since.iter().copied().chain(moved.then_some(Cause::MovedBefore)).collect()
     }
 
     /// The causes of all disturbances of the pair.
@@ -171,6 +174,19 @@ mod tests {
         assert_eq!(pairs.causes(0, 1, pairs.sight(0, 1)), []);
         // One that began in the tail stays suspect.
         assert_eq!(pairs.causes(0, 1, after), [BAN]);
+    }
+
+    #[test]
+    fn a_place_that_has_moved_before_a_disturbance_is_told_with_it() {
+        let (pairs, moved) = (Pairs::new(2), Cause::Fate(Fate::DropEndpoint));
+        drop(pairs.disturb_all(1, moved));
+        let sight = pairs.sight(0, 1);
+        assert_eq!(pairs.causes(0, 1, sight), [moved]);
+        pairs.confirm(0, 1, sight);
+        let sight = pairs.sight(0, 1);
+        assert_eq!(pairs.causes(0, 1, sight), []);
+        drop(pairs.disturb(0, 1, CLOSE));
+        assert_eq!(pairs.causes(0, 1, sight), [CLOSE, Cause::MovedBefore]);
     }
 
     #[test]

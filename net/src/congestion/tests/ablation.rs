@@ -1,5 +1,5 @@
 //! What each part is worth: the table of CONGESTION.md is what
-//! `TWOLANE_ABLATION=1 TWOLANE_RUNS=5 cargo test -p twolane --lib ablation -- --nocapture` prints.
+//! `TWOLANE_ABLATION=1 TWOLANE_RUNS=3 cargo test -p twolane --lib ablation -- --nocapture` prints.
 
 use super::{
     super::simulation::{Link, Simulation},

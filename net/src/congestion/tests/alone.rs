@@ -144,7 +144,7 @@ fn a_path_whose_round_trip_grows_is_used_again_within_two_seconds() {
 }
 
 #[test]
-fn a_link_that_pauses_costs_no_more_than_the_pause() {
+fn a_link_that_pauses_costs_little_more_than_the_pause() {
     let link = Link::new(10, 20 * MS, 10.0);
     for seed in seeds(3) {
         let mut simulation = Simulation::new(link, seed, ours());
@@ -154,6 +154,7 @@ fn a_link_that_pauses_costs_no_more_than_the_pause() {
         for _ in 0..3 {
             simulation.pause(100 * MS);
             let share = simulation.see(5 * SECOND).share(0, &link);
+            // Of the five seconds the pause itself is 0.02.
             assert!(share > 0.95, "TWOLANE_SEED={seed}: {share}");
         }
     }
