@@ -31,7 +31,7 @@ pub(crate) struct Opening {
 }
 
 /// Data that travels with the header at most. What comes after the answer is counted by the ledger, and what comes
-/// before it is not: so much is safe uncounted (see `stream/ledger.rs`), and fills a round trip of 100 ms at 30 Mbit/s.
+/// before it is not: so much is safe uncounted (see `stream/credit/chunks.rs`), and fills a round trip of 100 ms at 30 Mbit/s.
 const EARLY_BYTES: usize = 400 * 1024;
 
 /// So much early data is copied behind the header; more goes out beside it as it is.

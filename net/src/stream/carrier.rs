@@ -14,8 +14,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use twolane_id::{PublicKey, delegation::Delegation};
 
 use super::{
+    credit::bytes::{self as share, Loan, Pool},
     lanes::Lanes,
-    share::{self, Loan, Pool},
 };
 use crate::{
     access::Identity,

@@ -21,10 +21,8 @@ use tokio::{
 use super::{
     Report, StreamError,
     carrier::{Carrier, Opening, Unread},
-    error_lane::{self, ErrorOut},
-    inbox::Inbox,
-    ledger::MAX_MARKS,
-    share::Loan,
+    credit::{bytes::Loan, chunks::MAX_MARKS},
+    errors::{self, ErrorOut, Inbox},
     state::{Recv, RecvAction, RecvEvent, Send, SendAction, SendEvent},
 };
 use crate::{
@@ -260,7 +258,7 @@ impl Lanes {
         if let Ok((record, _)) = self.end_here(StreamError::new(REVOKED, reason), Severity::Abort) {
             let lanes = Arc::clone(self);
             // A peer that takes no record finds out by the reset.
-            self.carrier.tasks.spawn(async move { drop(error_lane::send(&lanes, record).await) });
+            self.carrier.tasks.spawn(async move { drop(errors::send(&lanes, record).await) });
         }
     }
 

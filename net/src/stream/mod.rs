@@ -2,16 +2,12 @@
 
 mod buffered;
 mod carrier;
-mod error;
-mod error_lane;
-mod inbox;
+pub(crate) mod credit;
+mod errors;
 mod lanes;
-pub(crate) mod ledger;
-mod linger;
 mod next;
 mod recv;
 mod send;
-mod share;
 pub(crate) mod state;
 mod urgency;
 
@@ -28,13 +24,12 @@ use twolane_id::PublicKey;
 
 pub(crate) use self::{
     carrier::{Carrier, PRIORITY_CONTROL},
-    error_lane::accept as accept_error_lane,
+    errors::accept as accept_error_lane,
     lanes::Lanes,
     recv::RawError,
 };
 pub use self::{
-    error::{DetailsTooLarge, Report, StreamError},
-    inbox::Errors,
+    errors::{DetailsTooLarge, Errors, Report, StreamError},
     next::{MAX_LINE, SendJsonError},
     recv::RecvStream,
     send::SendStream,

@@ -19,10 +19,9 @@ use tokio::{
 use super::{
     StreamError,
     carrier::{Carrier, code_to_varint},
-    error_lane,
+    credit::chunks::Ledger,
+    errors::{self, linger},
     lanes::{Cause, Lanes},
-    ledger::Ledger,
-    linger::linger,
     state::{self, SendAction, SendEvent},
     urgency::Urgency,
 };
@@ -540,7 +539,7 @@ pub(super) async fn end_from_reader(lanes: &Arc<Lanes>, error: StreamError) -> R
 /// In a task of its own, so that the record goes out even if the caller is cancelled.
 async fn send_in_background(lanes: &Arc<Lanes>, record: Record) -> Result<(), WriteError> {
     let sender = Arc::clone(lanes);
-    let sending = lanes.carrier.tasks.spawn(async move { error_lane::send(&sender, record).await });
+    let sending = lanes.carrier.tasks.spawn(async move { errors::send(&sender, record).await });
     // The task cannot panic, and nobody aborts it.
     sending.await.unwrap_or(Err(WriteError::EndedHere))
 }

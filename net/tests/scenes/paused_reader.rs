@@ -125,7 +125,7 @@ async fn small_unread_messages_and_bulk_beside_them_do_not_end_the_connection() 
 }
 
 /// Pins what the implementation below does, so that the day it is mended shows: this test then fails, and the
-/// ledger (src/stream/ledger.rs) may become wider.
+/// ledger (src/stream/credit/chunks.rs) may become wider.
 #[tokio::test]
 async fn raw_iroh_closes_the_connection_over_2049_unread_chunks() {
     let (client, server) = (raw(&SecretKey::generate()).await, raw(&SecretKey::generate()).await);

@@ -1,9 +1,9 @@
-//! A writer's account of what its peer holds (`stream/ledger.rs`), against a peer that holds every chunk apart.
+//! A writer's account of what its peer holds (`stream/credit/chunks.rs`), against a peer that holds every chunk apart.
 
 use std::collections::VecDeque;
 
 use super::{Events, MAX_EVENTS};
-use crate::stream::ledger::{FULL_CHUNK, Ledger, MAX_MARKS, MAX_SMALL_CHUNKS, Traffic};
+use crate::stream::credit::chunks::{FULL_CHUNK, Ledger, MAX_MARKS, MAX_SMALL_CHUNKS, Traffic};
 
 /// Chunks that the peer may hold at a time: the connection dies at 2,049.
 const DEADLY: usize = 2_000;

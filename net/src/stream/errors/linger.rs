@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::{carrier::code_to_varint, lanes::Lanes, state::SendEvent};
-use crate::wire::codes::lane;
+use crate::{
+    stream::{carrier::code_to_varint, lanes::Lanes, state::SendEvent},
+    wire::codes::lane,
+};
 
 /// Keeps a failed lane until the peer has read the bytes before the error, and says so by stopping it. RESET_STREAM
 /// would throw away what it has yet to read, and FIN would tell it that the data is complete.
-pub(super) async fn linger(quic: iroh::endpoint::SendStream, lanes: Arc<Lanes>) {
+pub(in crate::stream) async fn linger(quic: iroh::endpoint::SendStream, lanes: Arc<Lanes>) {
     let mut quic = ResetOnDrop { quic, code: lane::TIMED_OUT };
     tokio::select! {
         stopped = timeout(lanes.carrier.limits.linger, quic.quic.stopped()) => if stopped.is_ok() {

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::Report;
+use super::report::Report;
 
 /// One stream's reports. Shared by the stream and the [`Errors`] handles.
 #[derive(Debug)]

@@ -6,12 +6,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use iroh::endpoint::{RecvStream, SendStream};
 use tokio::time::timeout;
 
-use super::{
-    carrier::{Carrier, PRIORITY_ERRORS, code_to_varint},
-    lanes::Lanes,
-};
 use crate::{
     error::{ConnectionLost, WriteError},
+    stream::{
+        carrier::{Carrier, PRIORITY_ERRORS, code_to_varint},
+        lanes::Lanes,
+    },
     wire::{Malformed, codes::lane, header::Opening, record::Record},
 };
 
@@ -27,7 +27,7 @@ pub(crate) enum ErrorOut {
 }
 
 /// Sends a record, on the error lane that exists or on a new one. To be run to its end: half a record spoils the lane.
-pub(super) async fn send(lanes: &Arc<Lanes>, record: Record) -> Result<(), WriteError> {
+pub(in crate::stream) async fn send(lanes: &Arc<Lanes>, record: Record) -> Result<(), WriteError> {
     let bound = lanes.carrier.limits.error_timeout;
     let fatal = Carrier::is_fatal(record.severity);
     let sent = match timeout(bound, send_unbounded(lanes, record)).await {
