@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Data lanes that a dialler takes for granted until the peer's HELLO says how many there are.
+pub(crate) const LANES_BEFORE_HELLO: u64 = 16;
+
 /// The bounds of an endpoint. Each has a safe default; a bound that is hit is named in the error.
 ///
 /// ```
@@ -84,8 +87,8 @@ pub struct Limits {
     /// does not comes to a halt, and no other does. Too low: slow transfers where many streams share a long path.
     /// Too high: memory that one peer can take.
     pub unread_bytes: u64,
-    /// Warnings that wait to be read on one stream. Default 64. Of more the oldest are dropped, and counted. Too low:
-    /// warnings are missed. Too high: up to 64 kB each.
+    /// Warnings that wait to be read on one stream. Default 64, and no more than 128 KiB of them, or 4 MiB on all streams of
+    /// one peer. Of more the oldest are dropped, and counted. Too low: warnings are missed. Too high: some 160 bytes each.
     pub warnings: usize,
     /// Bytes of a request, or of a response, that [`Endpoint::request`](crate::Endpoint::request) and
     /// [`Endpoint::serve_requests`](crate::Endpoint::serve_requests) take. Default 16 MiB. Too low: they fail, and say
@@ -101,9 +104,11 @@ impl Limits {
     /// connection at the first loss or pause: the QUIC implementation below tolerates 2,048 unread packets of one
     /// stream, and at 1,130 bytes in each 2.2 MB are 1,947. A writer of this library keeps to 1,900.
     pub const STREAM_WINDOW: u32 = 2_200_000;
-    /// Unacknowledged bytes on one connection, all streams together. Eight streams at the full window, and 1 MiB; error
-    /// lanes go out first but count as well, so less would let data hold them up for a round trip.
-    pub(crate) const SEND_WINDOW: u64 = 8 * Self::STREAM_WINDOW as u64 + 1024 * 1024;
+    /// Unacknowledged bytes on one connection, all streams together: 48 MiB. Data lanes take at most 0.89 of it, however many
+    /// there are (`stream/credit`), so that error records and control frames find room while a path is dead. With 18 MB, nine
+    /// lanes of bulk data filled it in an outage, and no error could be sent until the outage was over. A single lane has the
+    /// whole window of a stream with 35 MiB and more.
+    pub(crate) const SEND_WINDOW: u64 = 48 << 20;
     /// Metadata of a stream, in bytes, at most.
     pub const METADATA: usize = crate::wire::header::MAX_METADATA as usize;
     /// The text of a [`StreamError`](crate::StreamError), in bytes.
@@ -127,10 +132,11 @@ impl Limits {
     }
 
     /// What the transport has to allow the peer, so that an error lane always finds room: the data lanes it may
-    /// open, an error lane for each, and one for each that we may open. And a seventh more: noq tells the peer of
-    /// streams that have ended only when these are an eighth of what it allows.
+    /// open, an error lane for each, and one for each that we may open. A dialler may open some before it knows how many. And a
+    /// seventh more: noq tells the peer of streams that have ended only when these are an eighth of what it allows.
     pub(crate) fn transport_streams(&self) -> u32 {
-        u32::try_from(self.streams_per_peer.saturating_mul(3 * 8).div_ceil(7)).unwrap_or(u32::MAX)
+        let lanes = self.streams_per_peer.max(LANES_BEFORE_HELLO);
+        u32::try_from(lanes.saturating_mul(3 * 8).div_ceil(7)).unwrap_or(u32::MAX)
     }
 }
 
@@ -171,7 +177,10 @@ mod tests {
     fn every_lane_finds_room_while_an_eighth_of_the_streams_is_not_announced_again() {
         for streams_per_peer in (1..3_000).chain([1 << 20]) {
             let allowed = u64::from(Limits { streams_per_peer, ..Limits::default() }.transport_streams());
-            assert!(allowed - allowed / 8 >= streams_per_peer * 3, "{allowed} for {streams_per_peer}");
+            assert!(
+                allowed - allowed / 8 >= streams_per_peer.max(LANES_BEFORE_HELLO) * 3,
+                "{allowed} for {streams_per_peer}"
+            );
         }
     }
 }

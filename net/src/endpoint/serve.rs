@@ -129,11 +129,16 @@ where
     let mut answered = false;
     let mut held = Held { carrier: Arc::clone(send.carrier()), bytes: 0 };
     let body = loop {
-        if !held.now(recv.buffer().len() as u64, limits.unread_bytes) {
+        let len = match recv.buffer() {
+            Ok(buffer) => buffer.len(),
+            // The caller has given up.
+            Err(_) => return,
+        };
+        if !held.now(len as u64, limits.unread_bytes) {
             let text = format!("more than {} bytes of requests are being handled: try again", limits.unread_bytes);
             return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
         }
-        if recv.buffer().len() > limits.request_bytes {
+        if len > limits.request_bytes {
             let text = format!("the request is longer than {} bytes", limits.request_bytes);
             return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
         }
@@ -153,7 +158,7 @@ where
         };
         match filled {
             Ok(Ok(true)) => {}
-            Ok(Ok(false)) => break recv.take_buffer(recv.buffer().len()),
+            Ok(Ok(false)) => break recv.take_buffer(len),
             // The caller has given up.
             Ok(Err(_)) => return,
             Err(_) => {

@@ -281,6 +281,7 @@ impl Message for Frame {
             Self::Drained { opened: first, accepted: second }
             | Self::Watermark { lane: first, offset: second }
             | Self::Consumed { lane: first, offset: second } => check_numbers([*first, *second]),
+            Self::MaxLanes { count } => check_numbers([*count]),
             Self::Delegation(certificate) => assert!(certificate.len() as u64 <= MAX_FRAME),
             Self::Goaway { .. } | Self::Unknown => {}
         }
@@ -291,7 +292,7 @@ impl Message for Frame {
         match self {
             Self::Hello { .. } | Self::Unknown => None,
             Self::Delegation(_) => Some(2),
-            Self::Goaway { .. } => Some(3),
+            Self::Goaway { .. } | Self::MaxLanes { .. } => Some(3),
             Self::Drained { .. } | Self::Watermark { .. } | Self::Consumed { .. } => Some(4),
         }
     }

@@ -47,6 +47,7 @@ impl IncomingStream {
     /// Answers yes.
     pub(crate) async fn accept(mut self) -> Result<XStream, WriteError> {
         let bound = self.carrier().limits.header_timeout;
+        self.send.lanes().accept();
         // A peer that gives the answer no room would keep the task for ever. Dropped, the stream is reset.
         let answered = within(bound, self.send.write_raw([Bytes::from_static(ACCEPTED)])).await;
         answered.unwrap_or(Err(WriteError::Stopped { code: lane::TIMED_OUT }))?;
@@ -56,6 +57,7 @@ impl IncomingStream {
 
     /// The answer is the caller's to write: [`ACCEPTED`], in front of the first data.
     pub(crate) fn accept_later(self) -> XStream {
+        self.send.lanes().accept();
         self.count();
         XStream::new(self.send, self.recv, self.protocol, self.metadata)
     }
@@ -143,6 +145,12 @@ fn take(
     opened: Result<Result<Opening, RawError>, Elapsed>,
 ) -> BoxFuture<()> {
     let carrier = &link.carrier;
+    if matches!(&opened, Ok(Ok(Opening::Data(_)))) && !send.lanes().is_data_lane() {
+        let max = carrier.limits.streams_per_peer;
+        let (mut send, mut recv) = (send, recv);
+        let busy = Rejection::new(Reason::Busy, format!("more than {max} data lanes are open"));
+        return Box::pin(async move { reject(&mut send, &mut recv, busy).await });
+    }
     let stream = match opened {
         Ok(Ok(Opening::Data(Header { protocol, metadata }))) if metadata.len() <= carrier.limits.metadata => {
             IncomingStream { protocol, metadata, send, recv }
@@ -225,12 +233,14 @@ async fn end_opening(
             Rejection::new(Reason::TooLarge, format!("the metadata has {len} bytes, and the limit is {max}"))
         }
         Ok(Ok(Opening::Error { data_lane })) => {
+            send.lanes().is_no_data_lane();
             if let (Some(send), Some((recv, rest))) = (send.into_quic(), recv.into_quic()) {
-                accept_error_lane(&carrier, data_lane, send, recv, rest).await;
+                accept_error_lane(&carrier, data_lane, send, recv, rest);
             }
             return;
         }
         Ok(Ok(Opening::Unknown { .. })) => {
+            send.lanes().is_no_data_lane();
             send.reset_with(lane::UNKNOWN_KIND);
             recv.stop_with(lane::UNKNOWN_KIND);
             return;

@@ -14,7 +14,7 @@ use std::{
 use bytes::{Buf, BytesMut};
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use n0_future::{StreamExt, boxed::BoxFuture};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tracing::Instrument;
 use twolane_id::PublicKey;
 
@@ -29,7 +29,7 @@ use crate::{
     access::{Gate, Refused},
     error::ConnectionLost,
     events::PathKind,
-    limits::Limits,
+    limits::{LANES_BEFORE_HELLO, Limits},
     metrics::Metrics,
     stream::{Carrier, PRIORITY_CONTROL},
     tasks::Tasks,
@@ -40,9 +40,6 @@ use crate::{
         varint,
     },
 };
-
-/// Data lanes that a dialler takes for granted until the peer's HELLO says how many there are.
-const LANES_BEFORE_HELLO: u64 = 16;
 
 /// DELEGATION frames that a peer may send in a row; after that one a second. Each costs a signature check, some 0.1 ms.
 const SHOWN_AT_ONCE: u64 = 8;
@@ -87,8 +84,6 @@ pub(crate) struct Link {
     /// The way that the handshake took.
     first_path: Option<PathKind>,
     peer_limits: OnceLock<PeerLimits>,
-    /// Permits for data lanes before the peer's HELLO says how many there are.
-    assumed_lanes: usize,
     since: Instant,
     /// DELEGATION frames of the peer.
     shown: AtomicU64,
@@ -117,8 +112,7 @@ impl Link {
         generation: Generation,
         shared: &Arc<Shared>,
     ) -> Result<Prepared, ConnectionLost> {
-        let lanes = shared.limits.streams_per_peer.min(LANES_BEFORE_HELLO);
-        let link = Self::new(connection, peer, generation, shared, lanes);
+        let link = Self::new(connection, peer, generation, shared, true);
         let control = link.say_hello().await?;
         let admitted = if shared.gate.decides() { Some(link.await_hello().await?) } else { None };
         Ok(Prepared { link, control, admitted })
@@ -131,7 +125,7 @@ impl Link {
         generation: Generation,
         shared: &Arc<Shared>,
     ) -> Result<Prepared, ConnectionLost> {
-        let link = Self::new(connection, peer, generation, shared, 0);
+        let link = Self::new(connection, peer, generation, shared, false);
         let admitted = link.await_hello().await?;
         // A peer that leaves no room for it would be waited for without end.
         let bound = shared.limits.hello_timeout;
@@ -145,12 +139,11 @@ impl Link {
         peer: PublicKey,
         generation: Generation,
         shared: &Arc<Shared>,
-        lanes: u64,
+        dialled: bool,
     ) -> Arc<Self> {
-        let lanes = usize::try_from(lanes).unwrap_or(usize::MAX);
         let first_path = paths::of_handshake(&connection);
         let (limits, tasks, metrics) = (Arc::clone(&shared.limits), shared.tasks.clone(), Arc::clone(&shared.metrics));
-        let carrier = Carrier::new(connection, peer, limits, tasks, metrics, lanes);
+        let carrier = Carrier::new(connection, peer, limits, tasks, metrics, dialled);
         Arc::new(Self {
             carrier: Arc::new(carrier),
             first_path,
@@ -158,7 +151,6 @@ impl Link {
             shared: Arc::clone(shared),
             drain: Mutex::default(),
             peer_limits: OnceLock::new(),
-            assumed_lanes: lanes,
             since: Instant::now(),
             shown: AtomicU64::new(0),
             presented: AtomicU64::new(0),
@@ -197,7 +189,7 @@ impl Link {
 
     /// Whether a stream that this side has opened is still there.
     pub(super) fn has_opened(&self) -> bool {
-        (self.carrier.free_lanes.available_permits() as u64) < self.max_lanes()
+        self.carrier.open_credit.held() > 0
     }
 
     /// Whether the peer's HELLO has come.
@@ -228,7 +220,7 @@ impl Link {
     pub(crate) fn start_drain(&self, reason: GoawayReason) {
         if self.lock_drain().goaway() {
             self.carrier.start_draining();
-            self.carrier.send(Frame::Goaway { reason });
+            self.carrier.outbox.send(Frame::Goaway { reason });
         }
         self.step_drain();
     }
@@ -254,7 +246,7 @@ impl Link {
         let step = drain.step(live, Counts { opened, accepted });
         drop(drain);
         if let Some(counts) = step.tell {
-            carrier.send(Frame::Drained { opened: counts.opened, accepted: counts.accepted });
+            carrier.outbox.send(Frame::Drained { opened: counts.opened, accepted: counts.accepted });
         }
         if step.close {
             self.cut(ConnectionLost::PeerDone, codes::DONE, "drained");
@@ -397,7 +389,7 @@ impl Link {
             return;
         }
         if let Some(delegation) = self.shared.gate.to_present(self.carrier.peer) {
-            self.carrier.send(Frame::Delegation(delegation.to_bytes().into()));
+            self.carrier.outbox.send(Frame::Delegation(delegation.to_bytes().into()));
         }
     }
 
@@ -418,25 +410,6 @@ impl Link {
             return;
         }
         self.carrier.set_peer_limits(&limits);
-        let given = usize::try_from(self.max_lanes()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        if given >= self.assumed_lanes {
-            self.carrier.free_lanes.add_permits(given - self.assumed_lanes);
-        } else {
-            self.withdraw_lanes(self.assumed_lanes - given);
-        }
-    }
-
-    /// Takes back data lanes that were taken for granted: those that are free now, the others as they end.
-    fn withdraw_lanes(&self, lanes: usize) {
-        let left = lanes - self.carrier.free_lanes.forget_permits(lanes);
-        for _ in 0..left {
-            let free_lanes = Arc::clone(&self.carrier.free_lanes);
-            self.shared.tasks.spawn(async move {
-                if let Ok(permit) = free_lanes.acquire_owned().await {
-                    permit.forget();
-                }
-            });
-        }
     }
 
     fn on_frame(&self, frame: Frame, notify: &impl Fn(Notice)) -> Result<(), ConnectionLost> {
@@ -462,6 +435,7 @@ impl Link {
                 self.take_delegation(&certificate)?;
                 notify(Notice::Delegated);
             }
+            Frame::MaxLanes { count } => carrier.open_credit.raise(count),
             Frame::Unknown => {}
         }
         Ok(())
@@ -495,8 +469,8 @@ async fn write_control(link: Arc<Link>, mut control: SendStream) {
     let mut bytes = Vec::new();
     loop {
         tokio::select! {
-            () = carrier.outbox_filled.notified() => {
-                carrier.take_outbox(&mut bytes);
+            () = carrier.outbox.filled.notified() => {
+                carrier.outbox.take(&mut bytes);
                 // A peer that does not read its control stream gets no more of it; what waits is bounded by its lanes.
                 if let Err(error) = control.write_all(&bytes).await {
                     // Stopped, it would leave writers waiting for reports that cannot be asked for. A connection that

@@ -1,18 +1,19 @@
 //! Opening a stream on a connection: header out, answer in.
 
-use std::{pin::pin, sync::Arc, sync::atomic::Ordering::Release, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Release},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use tokio::{
-    sync::{OwnedSemaphorePermit, TryAcquireError},
-    time::timeout,
-};
+use tokio::{sync::TryAcquireError, time::timeout};
 
 use super::link::Link;
 use crate::{
     error::{GetStreamError, Phase, ReadError, WriteError},
     protocol::Protocol,
-    stream::{Lanes, RawError, RecvStream, SendStream, XStream},
+    stream::{Lanes, OpenPermit, RawError, RecvStream, SendStream, XStream},
     wire::{
         header,
         status::{self, Status},
@@ -95,22 +96,21 @@ async fn run(
     if len as u64 > max {
         return Err(GetStreamError::MetadataTooLarge { len, max }.into());
     }
-    let permit = match Arc::clone(&carrier.free_lanes).try_acquire_owned() {
+    let permit = match carrier.open_credit.try_take() {
         Ok(permit) => permit,
         Err(TryAcquireError::NoPermits) => Box::pin(free_lane(link, patience)).await?,
         Err(TryAcquireError::Closed) => return Err(gone(link)),
     };
     let slot = carrier.begin_opening().ok_or_else(|| gone(link))?;
     let (send, recv) = carrier.connection.open_bi().await.map_err(|error| lost(link, error))?;
-    let lanes = Lanes::opened(carrier, send.id().into(), permit, slot);
+    let lanes = Lanes::opened(carrier, send.id().into(), permit.use_up(), slot);
     carrier.opened.fetch_add(1, Release);
     let (send, recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
     let opened = XStream::new(send, recv, opening.protocol.clone(), opening.metadata.clone());
     let (send, recv) = stream.insert(opened).raw();
 
     let most = opening.early.len().min(EARLY_BYTES);
-    let share = usize::try_from(send.lanes().may_have_unread(0, 0, most as u64)).unwrap_or(usize::MAX);
-    let (early, rest) = opening.early.split_at(most.min(share));
+    let (early, rest) = opening.early.split_at(if most == 0 { 0 } else { send.early_room(most) });
     let header = header::Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() };
     let mut first = Vec::with_capacity(header.len() + if early.len() <= JOIN { early.len() } else { 0 });
     header.encode(&mut first);
@@ -121,7 +121,7 @@ async fn run(
     } else {
         opening.early.slice(..early.len())
     };
-    send.expect_early(early.len());
+    send.count_early(early.len());
     *phase = Phase::Answer;
     match send.write_raw([first.into(), beside]).await {
         Err(WriteError::Lost(error)) => return Err(GetStreamError::from(error).into()),
@@ -134,7 +134,7 @@ async fn run(
     }
     match recv.read_raw(status::TRUNCATED, Status::decode).await {
         Ok(Status::Accepted) => {
-            send.lanes().agree();
+            send.on_answer();
             carrier.metrics.streams_opened.inc();
         }
         Ok(Status::Rejected(rejection)) => {
@@ -144,8 +144,6 @@ async fn run(
         Err(RawError::Malformed(malformed)) => return Err(GetStreamError::from(malformed).into()),
         Err(RawError::Read(error)) => return Err(unanswered(error).into()),
     }
-    // Counted only now: a watermark may not go out before the peer is known to know the lane.
-    send.count_early(early.len());
     if !rest.is_empty() {
         let rest = opening.early.slice_ref(rest);
         if Box::pin(send.write_chunk(rest)).await.is_ok() && opening.finish {
@@ -156,8 +154,8 @@ async fn run(
 }
 
 /// The right to open a data lane, once one is free.
-async fn free_lane(link: &Link, patience: Option<Within>) -> Result<OwnedSemaphorePermit, OpenError> {
-    let free_lane = Arc::clone(&link.carrier.free_lanes).acquire_owned();
+async fn free_lane(link: &Link, patience: Option<Within>) -> Result<OpenPermit<'_>, OpenError> {
+    let free_lane = link.carrier.open_credit.take();
     let permit = match patience {
         None => free_lane.await,
         Some(Within { left, after }) => match timeout(left, free_lane).await {
@@ -172,9 +170,10 @@ fn unanswered(error: ReadError) -> GetStreamError {
     match error {
         ReadError::Lost(error) => error.into(),
         ReadError::Reset { code } => GetStreamError::Reset { code },
-        ReadError::Failed(error) | ReadError::Aborted(error) | ReadError::EndedHere(error) => {
-            GetStreamError::Failed(error)
-        }
+        ReadError::Failed(error)
+        | ReadError::FailedIncomplete { error, .. }
+        | ReadError::Aborted(error)
+        | ReadError::EndedHere(error) => GetStreamError::Failed(error),
         ReadError::Malformed(malformed) => malformed.into(),
     }
 }

@@ -1,36 +1,39 @@
-//! What the two halves of a stream share: the state of both directions, the cause when one ends, and the error lane.
+//! What the two halves of a stream share: the QUIC streams, the cause when the stream ends, the credit, and the error lane.
 
 use std::{
-    collections::VecDeque,
+    future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release, SeqCst},
+            AtomicBool,
+            Ordering::{AcqRel, Acquire, Release},
         },
     },
     task::Waker,
 };
 
 use bytes::Bytes;
+use iroh::endpoint::{RecvStream as QuicRecv, SendStream as QuicSend, StoppedError, VarInt};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
     task::AbortHandle,
+    time::timeout,
 };
 
 use super::{
     Report, StreamError,
-    carrier::{Carrier, Opening, Unread},
-    credit::{bytes::Loan, chunks::MAX_MARKS},
-    errors::{self, ErrorOut, Inbox},
-    state::{Recv, RecvAction, RecvEvent, Send, SendAction, SendEvent},
+    carrier::{Carrier, Opening, code_to_varint},
+    consumption::Consumption,
+    credit::LaneCredit,
+    ending::{Cause, Ending},
+    errors::{self, ErrorLane, Inbox},
 };
 use crate::{
     error::WriteError,
-    limits::Limits,
     protocol::Protocol,
     wire::{
         Malformed,
+        codes::lane,
         control::Frame,
         record::{Record, Severity},
     },
@@ -39,75 +42,63 @@ use crate::{
 /// Code of the error that ends a stream which the rules do not allow any more. (Those of this library start at 2^61.)
 pub(crate) const REVOKED: u64 = (1 << 61) + 1;
 
-/// Why a stream ended before its time.
-#[derive(Debug, Clone)]
-pub(crate) enum Cause {
-    /// A fatal record of the peer.
-    PeerFailed(Arc<StreamError>),
-    /// An abort of the peer.
-    PeerAborted(Arc<StreamError>),
-    /// This side failed or aborted it.
-    Here(Arc<StreamError>),
-    /// The peer's error lane is garbage.
-    Malformed(Malformed),
-}
-
 /// One logical stream, seen from one side.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     id: u64,
     pub(crate) carrier: Arc<Carrier>,
-    /// Set when a half must look at `shared` before it goes on: reading and writing look at this flag alone.
-    attention: AtomicBool,
+    /// The half of the data lane that this side writes. `None` once its writer has let go of it.
+    send: Mutex<Option<QuicSend>>,
+    /// The same of the half that this side reads.
+    recv: Mutex<Option<QuicRecv>>,
+    /// Something has ended the stream, or the connection is lost: `shared` says what. The halves look at this flag alone while
+    /// it is not set.
+    ended: AtomicBool,
+    /// FIN was sent, on purpose. Set under the lock of `shared`.
+    finished: AtomicBool,
     shared: Mutex<Shared>,
-    /// Data bytes written on this side.
-    pub(crate) written: AtomicU64,
-    /// What the peer says it has consumed of them.
-    pub(crate) consumed: AtomicU64,
-    /// Data bytes that the reader of this side has consumed.
-    read: AtomicU64,
-    /// The first offset whose consumption the peer wants to hear of; `u64::MAX` for none.
-    next_mark: AtomicU64,
-    pub(super) error_out: tokio::sync::Mutex<ErrorOut>,
-    /// Told when a fatal record could not be sent: there is nothing to linger for.
+    pub(super) credit: LaneCredit,
+    pub(super) consumption: Consumption,
+    pub(super) errors: ErrorLane,
+    /// Told when no fatal record can be sent any more: there is nothing to linger for.
     pub(super) undeliverable: Notify,
+    /// Told when the cause is known.
+    explained: Notify,
     inbox: OnceLock<Arc<Inbox>>,
+    /// This side is about to say yes: from now on somebody here holds the stream.
+    accepted: AtomicBool,
     /// Both sides agreed on the stream: it is counted when it ends.
     agreed: AtomicBool,
     /// What the rules were asked about when the peer opened the stream.
     pub(crate) admitted: OnceLock<(Protocol, Bytes)>,
-    /// The right to have this data lane open, if this side opened it.
-    permit: Option<OwnedSemaphorePermit>,
-    /// Counted among those that share what the peer may hold unread (`Carrier::share`).
-    shares: AtomicBool,
-    /// There is a loan in `shared`.
-    borrows: AtomicBool,
+    opened_by: OpenedBy,
 }
 
+/// Which side opened the data lane.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) send: Send,
-    pub(super) recv: Recv,
-    pub(super) cause: Option<Cause>,
-    /// Where reading ends, when a fatal record said so.
-    pub(super) end: u64,
+enum OpenedBy {
+    /// This one. Its right to hold the lane is given back with it.
+    Us { _permit: Option<OwnedSemaphorePermit> },
+    /// The peer. Whether its credit has been charged with the lane, which is known once its kind is.
+    Peer { counted: OnceLock<bool> },
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    cause: Option<Cause>,
     lost: bool,
-    pub(super) read_waker: Option<Waker>,
-    pub(super) write_waker: Option<Waker>,
-    marks: VecDeque<u64>,
-    /// What the lane may have unread beyond its share.
-    loan: Option<Loan>,
-    /// Where data ends that was written, or is being written.
-    reach: u64,
+    read_waker: Option<Waker>,
+    write_waker: Option<Waker>,
     /// Tasks that read error lanes: one that this side opened, and one that the peer did.
     readers: Vec<AbortHandle>,
     peer_opened_error_lane: bool,
 }
 
 impl Lanes {
-    /// A data lane that the peer has opened.
+    /// A bidirectional stream that the peer has opened: a data lane, unless its kind says something else.
     pub(crate) fn accepted(carrier: &Arc<Carrier>, id: u64) -> Arc<Self> {
-        let lanes = Arc::new(Self::new(Arc::clone(carrier), id, None));
+        let opened_by = OpenedBy::Peer { counted: OnceLock::new() };
+        let lanes = Arc::new(Self::new(Arc::clone(carrier), id, opened_by));
         carrier.register(&lanes);
         lanes
     }
@@ -116,44 +107,32 @@ impl Lanes {
     pub(crate) fn opened(
         carrier: &Arc<Carrier>,
         id: u64,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
         opening: Opening<'_>,
     ) -> Arc<Self> {
-        let lanes = Arc::new(Self::new(Arc::clone(carrier), id, Some(permit)));
+        let lanes = Arc::new(Self::new(Arc::clone(carrier), id, OpenedBy::Us { _permit: permit }));
         opening.register(&lanes);
         lanes
     }
 
-    fn new(carrier: Arc<Carrier>, id: u64, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(carrier: Arc<Carrier>, id: u64, opened_by: OpenedBy) -> Self {
         Self {
             id,
-            attention: AtomicBool::new(false),
-            shared: Mutex::new(Shared {
-                send: Send::Open,
-                recv: Recv::Open,
-                cause: None,
-                end: u64::MAX,
-                lost: false,
-                read_waker: None,
-                write_waker: None,
-                marks: VecDeque::new(),
-                loan: None,
-                reach: 0,
-                readers: Vec::new(),
-                peer_opened_error_lane: false,
-            }),
-            written: AtomicU64::new(0),
-            consumed: AtomicU64::new(0),
-            read: AtomicU64::new(0),
-            next_mark: AtomicU64::new(u64::MAX),
-            error_out: tokio::sync::Mutex::new(ErrorOut::Closed),
+            send: Mutex::new(None),
+            recv: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            shared: Mutex::default(),
+            credit: LaneCredit::default(),
+            consumption: Consumption::new(),
+            errors: ErrorLane::default(),
             undeliverable: Notify::new(),
+            explained: Notify::new(),
             inbox: OnceLock::new(),
+            accepted: AtomicBool::new(false),
             agreed: AtomicBool::new(false),
             admitted: OnceLock::new(),
-            permit,
-            shares: AtomicBool::new(false),
-            borrows: AtomicBool::new(false),
+            opened_by,
             carrier,
         }
     }
@@ -163,54 +142,9 @@ impl Lanes {
         self.id
     }
 
-    /// Whether the lane is counted among those that share what the peer may hold unread.
-    pub(super) fn shares(&self) -> bool {
-        self.shares.load(Relaxed)
-    }
-
-    /// True once: the lane is to be counted from now on.
-    pub(super) fn start_to_share(&self) -> bool {
-        !self.shares.swap(true, Relaxed)
-    }
-
-    /// How many bytes the lane may have unread at the peer, where `written` were written, so many of them are unread, and `len`
-    /// more are to be written. What is more than its share is lent to it, until [`Lanes::settle`].
-    pub(crate) fn may_have_unread(&self, written: u64, unread: u64, len: u64) -> u64 {
-        // More than a stream's window cannot be on the way.
-        let wanted = unread.saturating_add(len).min(Limits::STREAM_WINDOW.into());
-        let share = self.carrier.share(self, wanted);
-        if wanted <= share {
-            return share;
-        }
-        let mut shared = self.lock();
-        shared.reach = written.saturating_add(len);
-        self.carrier.pool.borrow(&mut shared.loan, wanted - share);
-        self.borrows.store(shared.loan.is_some(), Relaxed);
-        share + shared.loan.as_ref().map_or(0, Loan::bytes)
-    }
-
-    /// So much was written, and nothing more for now: what was lent for more is given back.
-    pub(super) fn settle(&self, written: u64) {
-        if self.borrows.load(Relaxed) {
-            let mut shared = self.lock();
-            shared.reach = written;
-            self.give_back(&mut shared);
-        }
-    }
-
-    /// The peer discards what was written: it holds nothing.
-    pub(super) fn release(&self) {
-        if self.borrows.load(Relaxed) {
-            let mut shared = self.lock();
-            shared.loan = None;
-            self.borrows.store(false, Relaxed);
-        }
-    }
-
-    fn give_back(&self, shared: &mut Shared) {
-        let unread = shared.reach.saturating_sub(self.consumed.load(Acquire));
-        Loan::keep(&mut shared.loan, unread.saturating_sub(self.carrier.counted_share()));
-        self.borrows.store(shared.loan.is_some(), Relaxed);
+    /// This side is about to answer yes.
+    pub(crate) fn accept(&self) {
+        self.accepted.store(true, Release);
     }
 
     /// Both sides have agreed on the stream.
@@ -218,118 +152,196 @@ impl Lanes {
         self.agreed.store(true, Release);
     }
 
-    pub(crate) fn needs_attention(&self) -> bool {
-        self.attention.load(Acquire)
+    /// This side opened the lane and the peer has not said yes.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self.opened_by, OpenedBy::Us { .. }) && !self.agreed.load(Acquire)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn inbox(&self) -> Arc<Inbox> {
-        let inbox = Arc::clone(self.inbox.get_or_init(|| Arc::new(Inbox::new(self.carrier.limits.warnings))));
-        // Nothing more can come: whoever asks only now must not wait for it.
-        if self.lock().lost {
-            inbox.close();
-        }
-        inbox
-    }
-
-    /// Ends the stream from this side, unless it has ended already. The record says so to the peer; the action is for
-    /// whoever holds the sending half.
-    pub(super) fn end_here(&self, error: StreamError, severity: Severity) -> Result<(Record, SendAction), Cause> {
-        let mut shared = self.lock();
-        if let Some(cause) = &shared.cause {
-            return Err(cause.clone());
-        }
-        let error = error.at(self.written.load(Acquire));
-        let record = error.to_record(severity);
-        shared.cause = Some(Cause::Here(Arc::new(error)));
-        let event = if severity == Severity::Abort { SendEvent::Abort } else { SendEvent::Fail };
-        let (next, action) = shared.send.on(event);
-        shared.send = next;
-        self.wake(shared);
-        Ok((record, action))
-    }
-
-    /// Ends the stream because the rules do not allow it any more: both sides' reading and writing fail at once. The
-    /// data lane itself is reset when its handle is dropped.
-    pub(crate) fn revoke(self: &Arc<Self>, reason: &str) {
-        if let Ok((record, _)) = self.end_here(StreamError::new(REVOKED, reason), Severity::Abort) {
-            let lanes = Arc::clone(self);
-            // A peer that takes no record finds out by the reset.
-            self.carrier.tasks.spawn(async move { drop(errors::send(&lanes, record).await) });
+    /// The stream that the peer opened is a data lane. False if the peer has opened more of them than it may.
+    pub(crate) fn is_data_lane(&self) -> bool {
+        match &self.opened_by {
+            OpenedBy::Us { .. } => true,
+            OpenedBy::Peer { counted } => counted.set(true).is_err() || self.carrier.on_lane(),
         }
     }
 
-    /// Finishes the sending direction, unless it has ended: then the answer says why.
+    /// The stream that the peer opened is no data lane.
+    pub(crate) fn is_no_data_lane(&self) {
+        if let OpenedBy::Peer { counted } = &self.opened_by {
+            let _ = counted.set(false);
+        }
+    }
+
+    // --- The QUIC streams ---------------------------------------------------------------------------------------------
+
+    pub(super) fn quic_send(&self) -> MutexGuard<'_, Option<QuicSend>> {
+        self.send.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn quic_recv(&self) -> MutexGuard<'_, Option<QuicRecv>> {
+        self.recv.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// RESET_STREAM, unless the half is gone. The peer holds nothing of it any more.
+    pub(super) fn reset(&self, code: u64) {
+        self.credit.release();
+        if let Some(quic) = self.quic_send().as_mut() {
+            // Finished and acknowledged, or reset already.
+            let _ = quic.reset(code_to_varint(code));
+        }
+    }
+
+    /// STOP_SENDING, unless the half is gone.
+    pub(super) fn stop(&self, code: u64) {
+        if let Some(quic) = self.quic_recv().as_mut() {
+            // Read to its end, or stopped already.
+            let _ = quic.stop(code_to_varint(code));
+        }
+    }
+
+    /// Drops the QUIC stream that this side writes, which finishes it unless it was reset.
+    pub(super) fn let_go_of_send(&self) {
+        // Outside the lock: noq takes that of the connection.
+        let quic = self.quic_send().take();
+        drop(quic);
+    }
+
+    /// The same of the one that this side reads.
+    pub(super) fn let_go_of_recv(&self) {
+        let quic = self.quic_recv().take();
+        drop(quic);
+    }
+
+    /// Resolves when the peer stops the half that this side writes, or has every byte of finished data. `None` if it is gone.
+    pub(super) fn stopped(&self) -> Option<impl Future<Output = Result<Option<VarInt>, StoppedError>> + Send + use<>> {
+        self.quic_send().as_ref().map(QuicSend::stopped)
+    }
+
+    // --- The end of the stream ----------------------------------------------------------------------------------------
+
+    /// Whether the halves have to look at what has happened.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Acquire)
+    }
+
+    /// Why the stream has ended, for the models of the halves.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        if self.has_ended() { self.lock().cause.as_ref().map(Cause::ending) } else { None }
+    }
+
+    /// Why the stream has ended.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        if self.has_ended() { self.lock().cause.clone() } else { None }
+    }
+
+    /// The same for a writer.
+    pub(super) fn write_error(&self) -> Option<WriteError> {
+        self.cause().as_ref().map(Cause::to_write_error)
+    }
+
+    /// The cause, for a writer whose peer has let go of a lane: if that is because the stream has failed there, the record
+    /// says why, and gets a moment to arrive.
+    pub(super) async fn explained(&self) -> Option<WriteError> {
+        let explained = async {
+            loop {
+                let changed = self.explained.notified();
+                if let Some(error) = self.write_error() {
+                    return error;
+                }
+                changed.await;
+            }
+        };
+        timeout(self.carrier.limits.error_timeout, explained).await.ok()
+    }
+
+    /// Whether FIN was sent.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.load(Acquire)
+    }
+
+    /// The data is complete, unless the stream has ended: then the answer says why.
     pub(super) fn finish(&self) -> Result<(), WriteError> {
-        let mut shared = self.lock();
+        let shared = self.lock();
         if let Some(cause) = &shared.cause {
             return Err(cause.to_write_error());
         }
-        let (next, action) = shared.send.on(SendEvent::Finish);
-        shared.send = next;
-        if action == SendAction::Finish { Ok(()) } else { Err(WriteError::EndedHere) }
+        if self.finished.swap(true, AcqRel) { Err(WriteError::EndedHere) } else { Ok(()) }
     }
 
-    /// FIN was read. It is an end of data only if nothing has ended the stream before, which is told otherwise, if it is known:
-    /// in place of FIN before the offset of a fatal record, say, what the record says is still what happened.
-    pub(super) fn on_fin(&self) -> Result<(), Option<Cause>> {
-        let mut shared = self.lock();
-        (shared.recv, _) = shared.recv.on(RecvEvent::Fin);
-        if shared.recv == Recv::Finished { Ok(()) } else { Err(shared.cause.clone()) }
+    /// Ends the stream from this side, unless it has ended already. The record says so to the peer.
+    fn end_here(&self, error: StreamError, severity: Severity) -> Result<Record, WriteError> {
+        let shared = self.lock();
+        if let Some(cause) = &shared.cause {
+            return Err(cause.to_write_error());
+        }
+        let error = error.at(self.credit.written());
+        let record = error.to_record(severity);
+        let error = Arc::new(error);
+        let aborted = severity == Severity::Abort;
+        self.set_cause(shared, if aborted { Cause::Aborted(error) } else { Cause::Failed(error) });
+        Ok(record)
     }
 
-    /// Runs an event through the sending direction; the half that holds the QUIC stream carries out the action.
-    pub(super) fn on_send(&self, event: SendEvent) -> SendAction {
-        let mut shared = self.lock();
-        let (next, action) = shared.send.on(event);
-        shared.send = next;
-        action
+    /// Fails or aborts the stream from this side. The record is on its way when this returns; the future is [`errors::end`]'s.
+    pub(super) fn end(
+        self: &Arc<Self>,
+        error: StreamError,
+        severity: Severity,
+    ) -> Result<impl Future<Output = Result<(), WriteError>> + Send + use<>, WriteError> {
+        let record = self.end_here(error, severity)?;
+        if severity == Severity::Abort {
+            self.reset(lane::ABORTED);
+        }
+        Ok(errors::end(self, &record))
     }
 
-    /// The same for the receiving direction.
-    pub(super) fn on_recv(&self, event: RecvEvent) -> RecvAction {
-        let mut shared = self.lock();
-        let (next, action) = shared.recv.on(event);
-        shared.recv = next;
-        action
+    /// Ends the stream because the rules do not allow it any more: both sides' reading and writing fail at once, and nothing
+    /// more of it goes out, whoever holds it and whatever became of it.
+    pub(crate) fn revoke(self: &Arc<Self>, reason: &str) {
+        // A peer that takes no record finds out by the reset.
+        let _ = self.end(StreamError::new(REVOKED, reason), Severity::Abort).map(drop);
+        self.reset(lane::ABORTED);
+        self.stop(lane::FAILED);
+        self.undeliverable.notify_one();
     }
 
     /// A record came on an error lane. The answer is whether more may follow.
-    pub(crate) fn on_record(&self, record: Record) -> bool {
+    pub(super) fn on_record(&self, record: Record) -> bool {
         self.carrier.metrics.records_received.inc();
         let severity = record.severity;
-        let error = Arc::new(StreamError::from(record));
+        let fatal = severity != Severity::Warning;
+        let mut error = StreamError::from(record);
+        // A peer whose stream nobody has accepted has nobody to tell anything. What ends such a stream is kept without words.
+        let nobody = matches!(self.opened_by, OpenedBy::Peer { .. }) && !self.accepted.load(Acquire);
+        if nobody {
+            if !fatal {
+                return true;
+            }
+            error = StreamError::new(error.code(), "").at(error.offset());
+        }
+        let error = Arc::new(error);
         let report = Report { severity, error: Arc::clone(&error), missed: 0 };
         let inbox = self.inbox();
-        let fatal = Carrier::is_fatal(severity);
-        let mut shared = self.lock();
+        let shared = self.lock();
         let ends = fatal && shared.cause.is_none();
-        if ends {
-            if severity == Severity::Fatal {
-                shared.end = error.offset();
-                shared.cause = Some(Cause::PeerFailed(error));
-            } else {
-                shared.cause = Some(Cause::PeerAborted(error));
-            }
-            self.attention.store(true, Release);
+        if !ends {
+            drop(shared);
+            inbox.push(report);
+            return !fatal;
         }
         // Whoever hears of the end finds the stream ended, and whoever finds it ended finds the report.
+        self.ended.store(true, Release);
         inbox.push(report);
-        if ends {
-            self.wake(shared);
-        }
-        !fatal
+        let failed = severity == Severity::Fatal;
+        self.set_cause(shared, if failed { Cause::PeerFailed(error) } else { Cause::PeerAborted(error) });
+        false
     }
 
     /// The peer's error lane cannot be read: nothing that it will say can be trusted to arrive, so the stream ends.
-    pub(crate) fn on_malformed(&self, malformed: Malformed) {
-        let mut shared = self.lock();
+    pub(super) fn on_malformed(&self, malformed: Malformed) {
+        let shared = self.lock();
         if shared.cause.is_none() {
-            shared.cause = Some(Cause::Malformed(malformed));
-            self.wake(shared);
+            self.set_cause(shared, Cause::Malformed(malformed));
         }
     }
 
@@ -343,9 +355,16 @@ impl Lanes {
         }
     }
 
+    fn set_cause(&self, mut shared: MutexGuard<'_, Shared>, cause: Cause) {
+        debug_assert!(shared.cause.is_none(), "a stream ends once: {:?}, then {cause:?}", shared.cause);
+        shared.cause = Some(cause);
+        self.wake(shared);
+        self.explained.notify_waiters();
+    }
+
     /// Lets both halves look at what changed.
     fn wake(&self, mut shared: MutexGuard<'_, Shared>) {
-        self.attention.store(true, Release);
+        self.ended.store(true, Release);
         let wakers = [shared.read_waker.take(), shared.write_waker.take()];
         drop(shared);
         for waker in wakers.into_iter().flatten() {
@@ -353,61 +372,55 @@ impl Lanes {
         }
     }
 
-    /// The peer has consumed the data before `offset`.
-    pub(crate) fn on_consumed(&self, offset: u64) {
-        self.consumed.fetch_max(offset, Release);
+    /// Has the reader woken when the stream ends. Returns why it has ended, if that was before.
+    pub(super) fn wake_reader(&self, waker: &Waker) -> Option<Ending> {
         let mut shared = self.lock();
-        self.give_back(&mut shared);
-        let waker = shared.write_waker.take();
-        drop(shared);
+        shared.read_waker = Some(waker.clone());
+        shared.cause.as_ref().map(Cause::ending)
+    }
+
+    /// Has the writer woken when the stream ends, and when there may be room. Returns why it has ended, if that was before.
+    pub(super) fn wake_writer(&self, waker: &Waker) -> Option<Ending> {
+        let mut shared = self.lock();
+        shared.write_waker = Some(waker.clone());
+        shared.cause.as_ref().map(Cause::ending)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- Reports ------------------------------------------------------------------------------------------------------
+
+    pub(crate) fn inbox(&self) -> Arc<Inbox> {
+        let new = || Arc::new(Inbox::new(self.carrier.limits.warnings, Arc::clone(&self.carrier.inbox_budget)));
+        let inbox = Arc::clone(self.inbox.get_or_init(new));
+        // Nothing more can come: whoever asks only now must not wait for it.
+        if self.lock().lost {
+            inbox.close();
+        }
+        inbox
+    }
+
+    /// The peer has consumed the data before `offset`.
+    pub(super) fn on_consumed(&self, offset: u64) {
+        self.credit.on_consumed(&self.carrier.credit, offset);
+        let waker = self.lock().write_waker.take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// The peer wants to hear when `offset` has been consumed. Of more marks than a writer may have under way, the
-    /// last is kept: it is the one that frees the writer.
-    pub(crate) fn on_watermark(&self, offset: u64) {
-        let read = self.read.load(SeqCst);
-        let mut shared = self.lock();
-        if offset <= read {
-            drop(shared);
-            self.carrier.send(Frame::Consumed { lane: self.id, offset: read });
-            return;
-        }
-        if shared.marks.len() > MAX_MARKS {
-            shared.marks.pop_back();
-        }
-        let at = shared.marks.partition_point(|mark| *mark <= offset);
-        shared.marks.insert(at, offset);
-        let first = shared.marks.front().copied().unwrap_or(u64::MAX);
-        self.next_mark.store(first, SeqCst);
-        drop(shared);
-        // The reader may have passed the mark while it was being set.
-        self.answer_marks(self.read.load(SeqCst));
+    /// The peer wants to hear when `offset` has been consumed.
+    pub(super) fn on_watermark(&self, offset: u64) {
+        self.say_consumed(self.consumption.on_watermark(offset));
     }
 
-    /// The reader has consumed the data before `offset`.
-    pub(super) fn report_consumption(&self, offset: u64) {
-        // Sequentially consistent with `on_watermark`, which stores the mark and then loads this: one of the two sees
-        // the other.
-        self.read.store(offset, SeqCst);
-        if offset >= self.next_mark.load(SeqCst) {
-            self.answer_marks(offset);
+    /// Tells the peer what was consumed, if that is due.
+    pub(super) fn say_consumed(&self, offset: Option<u64>) {
+        if let Some(offset) = offset {
+            self.carrier.outbox.send(Frame::Consumed { lane: self.id, offset });
         }
-    }
-
-    fn answer_marks(&self, offset: u64) {
-        let mut shared = self.lock();
-        if shared.marks.front().is_none_or(|mark| *mark > offset) {
-            return;
-        }
-        while shared.marks.front().is_some_and(|mark| *mark <= offset) {
-            shared.marks.pop_front();
-        }
-        self.next_mark.store(shared.marks.front().copied().unwrap_or(u64::MAX), SeqCst);
-        drop(shared);
-        self.carrier.send(Frame::Consumed { lane: self.id, offset });
     }
 
     /// Ties a task that reads an error lane to this stream's life.
@@ -427,23 +440,30 @@ impl Drop for Lanes {
         for reader in shared.readers.drain(..) {
             reader.abort();
         }
-        // Data that is not read any more counts as read: its writer may be waiting to hear of it.
-        let consumed = shared.marks.back().copied();
-        let finished = shared.send == Send::Finished && shared.cause.is_none() && !shared.lost;
+        let finished = *self.finished.get_mut() && shared.cause.is_none() && !shared.lost;
         if let Some(inbox) = self.inbox.get() {
             inbox.close();
         }
-        let written = *self.written.get_mut();
+        // Data that is not read any more counts as read: its writer may be waiting to hear of it.
+        let consumed = self.consumption.close();
         if *self.agreed.get_mut() {
             let metrics = &self.carrier.metrics;
             metrics.streams_ended.inc();
-            metrics.data_bytes_sent.inc_by(written);
-            metrics.data_bytes_received.inc_by(*self.read.get_mut());
+            metrics.data_bytes_sent.inc_by(self.credit.written());
+            metrics.data_bytes_received.inc_by(self.consumption.read());
         }
-        let unread = written.saturating_sub(*self.consumed.get_mut());
-        let kept = finished && self.carrier.is_much(unread);
-        let loan = shared.loan.take();
-        let unread = kept.then(|| Unread { end: written, permit: self.permit.take(), _loan: loan });
-        self.carrier.forget(self.id, *self.shares.get_mut(), consumed, unread);
+        let (counted, tail) = self.credit.end(&self.carrier.credit, finished);
+        let was_data_lane = match &self.opened_by {
+            OpenedBy::Us { .. } => false,
+            // A stream that ended before its kind was known was a lane of its opener's.
+            OpenedBy::Peer { counted } => counted.get().copied().unwrap_or_else(|| {
+                self.carrier.on_lane();
+                true
+            }),
+        };
+        self.carrier.forget(self.id, counted, consumed, tail);
+        if was_data_lane {
+            self.carrier.on_lane_ended();
+        }
     }
 }

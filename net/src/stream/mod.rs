@@ -2,18 +2,21 @@
 
 mod buffered;
 mod carrier;
+mod consumption;
 pub(crate) mod credit;
+pub(crate) mod ending;
 mod errors;
 mod lanes;
 mod next;
+mod outbox;
+pub(crate) mod read_half;
 mod recv;
 mod send;
-pub(crate) mod state;
 mod urgency;
+pub(crate) mod write_half;
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -24,6 +27,7 @@ use twolane_id::PublicKey;
 
 pub(crate) use self::{
     carrier::{Carrier, PRIORITY_CONTROL},
+    credit::OpenPermit,
     errors::accept as accept_error_lane,
     lanes::Lanes,
     recv::RawError,
@@ -38,6 +42,7 @@ use crate::{
     access::Identity,
     error::{NextError, ReadError, WriteError},
     protocol::Protocol,
+    wire::record::Severity,
 };
 
 /// One logical stream between two peers: a data lane in both directions, and an error lane beside it.
@@ -249,8 +254,12 @@ impl XStream {
     ///
     /// As there.
     pub async fn fail(&mut self, error: StreamError) -> Result<(), WriteError> {
-        let failing = self.send.fail(error);
-        let sent = failing.await;
+        let ending = self.send.lanes().end(error, Severity::Fatal);
+        // The record first: it explains why the peer is stopped.
+        let sent = match ending {
+            Ok(sending) => sending.await,
+            Err(error) => Err(error),
+        };
         self.recv.stop_failed();
         sent
     }
@@ -261,7 +270,12 @@ impl XStream {
     ///
     /// As there.
     pub async fn abort(&mut self, error: StreamError) -> Result<(), WriteError> {
-        let sent = self.send.abort(error).await;
+        let ending = self.send.lanes().end(error, Severity::Abort);
+        // The record first: it explains why the peer is stopped.
+        let sent = match ending {
+            Ok(sending) => sending.await,
+            Err(error) => Err(error),
+        };
         self.recv.stop_failed();
         sent
     }
@@ -299,7 +313,7 @@ impl SendStream {
 impl RecvStream {
     /// A handle to what the peer says on the error lane.
     pub fn errors(&self) -> Errors {
-        Errors(Arc::clone(self.lanes()).inbox())
+        Errors(self.lanes().inbox())
     }
 
     /// Fails the whole stream from its reading half; see [`XStream::fail`]. Cancel-safe.
@@ -308,7 +322,10 @@ impl RecvStream {
     ///
     /// As there.
     pub async fn fail(&mut self, error: StreamError) -> Result<(), WriteError> {
-        let sent = send::end_from_reader(self.lanes(), error).await;
+        let sent = match self.lanes().end(error, Severity::Fatal) {
+            Ok(sending) => sending.await,
+            Err(error) => Err(error),
+        };
         self.stop_failed();
         sent
     }

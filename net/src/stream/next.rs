@@ -42,7 +42,7 @@ impl RecvStream {
     pub async fn next_line(&mut self, max: usize) -> Result<String, NextError> {
         let mut searched = 0;
         loop {
-            let buffer = self.buffer();
+            let buffer = self.buffer()?;
             if let Some(at) = buffer[searched..].iter().position(|byte| *byte == b'\n') {
                 let len = searched + at;
                 if len > max {
@@ -56,7 +56,7 @@ impl RecvStream {
                 return Err(NextError::TooLong { max });
             }
             if !self.fill().await? {
-                return Err(NextError::Ended { read: self.buffer().len() });
+                return Err(NextError::Ended { read: searched });
             }
         }
     }

@@ -15,9 +15,9 @@ use tokio::{
 
 use super::{
     buffered::Buffered,
-    carrier::code_to_varint,
-    lanes::{Cause, Lanes},
-    state::{self, RecvAction, RecvEvent},
+    ending::Cause,
+    lanes::Lanes,
+    read_half::{Failure, Next, ReadHalf},
 };
 use crate::{
     error::ReadError,
@@ -35,38 +35,20 @@ const CHUNKS: usize = 8;
 /// Dropped before the end, it tells the peer to stop sending.
 #[derive(Debug)]
 pub struct RecvStream {
-    /// `None` only while it is taken apart.
-    quic: Option<iroh::endpoint::RecvStream>,
     lanes: Arc<Lanes>,
+    half: ReadHalf,
     /// Read from QUIC, and not yet by the user: what came with the header, or after a line.
     buffer: Buffered,
-    /// Data bytes read from QUIC, those in `buffer` included.
-    pulled: u64,
-    /// A header or an answer is being read, which offsets do not count: an error ends the data after it, not it.
-    raw: bool,
-    /// RESET_STREAM came with this code. The stream below reports it once, and an end of data from then on.
-    reset: Option<u64>,
     /// Runs while a reset waits for the record that explains it.
     explanation: Option<Pin<Box<Sleep>>>,
     /// How reading ended.
     ended: Option<ReadError>,
-    /// The data was read to its end: there is nothing to do when this is dropped, unless the stream fails.
-    finished: bool,
 }
 
 impl RecvStream {
     pub(crate) fn new(quic: iroh::endpoint::RecvStream, lanes: Arc<Lanes>) -> Self {
-        Self {
-            quic: Some(quic),
-            lanes,
-            buffer: Buffered::default(),
-            pulled: 0,
-            raw: false,
-            reset: None,
-            explanation: None,
-            ended: None,
-            finished: false,
-        }
+        *lanes.quic_recv() = Some(quic);
+        Self { lanes, half: ReadHalf::new(), buffer: Buffered::default(), explanation: None, ended: None }
     }
 
     /// Reads some bytes into `buf`, and returns how many; 0 is the end of the data, which the peer finished on purpose.
@@ -102,11 +84,12 @@ impl RecvStream {
     /// As [`next_line`](RecvStream::next_line), but for the end.
     pub async fn read_to_end(&mut self, max: usize) -> Result<Bytes, super::NextError> {
         loop {
-            if self.buffer.len() > max {
+            let available = self.available()?;
+            if available > max {
                 return Err(super::NextError::TooLong { max });
             }
             if !self.fill().await? {
-                return Ok(self.take_buffer(self.buffer.len()));
+                return Ok(self.buffer.take(available));
             }
         }
     }
@@ -122,17 +105,16 @@ impl RecvStream {
     ///
     /// As [`RecvStream::read`].
     pub async fn peek(&mut self, min: usize) -> Result<&[u8], ReadError> {
-        if self.discards() {
-            // What was read ahead is void, and this says why.
-            self.limit()?;
-        }
-        while self.buffer.len() < min && self.fill().await? {}
-        Ok(self.buffer.as_slice())
+        while self.available()? < min && self.fill().await? {}
+        let available = self.available()?;
+        Ok(&self.buffer.as_slice()[..available])
     }
 
-    /// Takes the first `len` bytes that [`peek`](RecvStream::peek) has shown, or as many as there are.
+    /// Takes the first `len` bytes that [`peek`](RecvStream::peek) has shown, or as many as there are: none, once an abort, or
+    /// this side's own end of the stream, has made them void.
     pub fn consume(&mut self, len: usize) -> Bytes {
-        self.take_buffer(len.min(self.buffer.len()))
+        let available = self.available().unwrap_or(0);
+        self.buffer.take(len.min(available))
     }
 
     /// Why reading ended, if the peer or the network ended it.
@@ -149,8 +131,10 @@ impl RecvStream {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
-    pub(crate) fn buffer(&self) -> &[u8] {
-        self.buffer.as_slice()
+    /// The bytes that were read ahead, unless they are void.
+    pub(crate) fn buffer(&mut self) -> Result<&[u8], ReadError> {
+        let available = self.available()?;
+        Ok(&self.buffer.as_slice()[..available])
     }
 
     /// Takes bytes out of the buffer, which counts as reading them.
@@ -164,14 +148,13 @@ impl RecvStream {
         truncated: Malformed,
         decode: impl Fn(&[u8]) -> crate::wire::Decoded<T>,
     ) -> Result<T, RawError> {
-        self.raw = true;
+        self.half.begin_preamble();
         loop {
             if let Some((value, used)) = decode(self.buffer.as_slice())? {
                 self.buffer.skip(used);
                 self.buffer.settle();
-                self.pulled = self.buffer.len() as u64;
-                self.raw = false;
-                self.report();
+                let data = self.half.end_preamble(self.buffer.len() as u64);
+                self.report(data);
                 return Ok(value);
             }
             self.buffer.settle();
@@ -183,242 +166,214 @@ impl RecvStream {
 
     /// Takes the QUIC stream out, with what was read already: what was opened is not a data lane.
     pub(crate) fn into_quic(mut self) -> Option<(iroh::endpoint::RecvStream, Bytes)> {
-        let read = self.take_buffer(self.buffer.len());
-        self.quic.take().map(|quic| (quic, read))
+        let read = self.buffer.take(self.buffer.len());
+        let quic = self.lanes.quic_recv().take();
+        quic.map(|quic| (quic, read))
     }
 
-    /// Ends the lane with a code that the state machine does not know: a rejection, or garbage.
+    /// Ends the lane with a code that the model does not know: a rejection, or garbage.
     pub(crate) fn stop_with(&mut self, code: u64) {
-        self.apply(RecvAction::Stop(code));
+        if let Some(code) = self.half.stop_with(code) {
+            self.lanes.stop(code);
+        }
     }
 
     /// This side has failed the stream: the peer need not send more. If the peer failed it first, its data is still
     /// to be read.
     pub(super) fn stop_failed(&mut self) {
-        if !matches!(self.lanes.lock().cause, Some(Cause::Here(_))) {
-            return;
+        if matches!(self.lanes.cause(), Some(Cause::Failed(_) | Cause::Aborted(_))) {
+            self.stop_reading(None);
         }
-        let action = self.lanes.on_recv(RecvEvent::LocalFailed);
-        self.apply(action);
     }
 
     fn poll_read_data(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<(), ReadError>> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if !self.buffer.is_empty() && !self.discards() {
-            let len = self.buffer.len().min(buf.remaining());
+        let available = self.available()?;
+        if available > 0 {
+            let len = available.min(buf.remaining());
             buf.put_slice(&self.buffer.as_slice()[..len]);
             self.buffer.skip(len);
             return Poll::Ready(Ok(()));
         }
-        let Some(limit) = self.limit()? else {
-            return Poll::Ready(Ok(()));
-        };
-        if let Some(code) = self.reset {
-            return self.failed_by_reset(cx, code);
-        }
-        let Some(quic) = self.quic.as_mut() else {
-            return Poll::Ready(Ok(()));
-        };
-        let room = buf.remaining().min(usize::try_from(limit).unwrap_or(usize::MAX));
-        match quic.poll_read(cx, buf.initialize_unfilled_to(room)) {
-            Poll::Ready(Ok(0)) => self.poll_fin().map_ok(|_| ()),
-            Poll::Ready(Ok(len)) => {
-                buf.advance(len);
-                self.pulled += len as u64;
-                self.report();
-                Poll::Ready(Ok(()))
+        loop {
+            let Some(most) = ready!(self.poll_next(cx))? else { return Poll::Ready(Ok(())) };
+            let room = buf.remaining().min(most);
+            let room = buf.initialize_unfilled_to(room);
+            let polled = self.lanes.quic_recv().as_mut().map(|quic| quic.poll_read(cx, room));
+            let Some(polled) = polled else { return Poll::Ready(Err(self.gone())) };
+            match polled {
+                Poll::Ready(Ok(0)) => self.half.on_fin(self.lanes.ending()),
+                Poll::Ready(Ok(len)) => {
+                    buf.advance(len);
+                    self.pulled(len);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => self.on_error(error)?,
+                Poll::Pending => ready!(self.poll_blocked(cx)),
             }
-            Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|_| ()),
-            Poll::Pending => self.poll_blocked(cx).map_ok(|_| ()),
         }
     }
 
     fn poll_read_chunk(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, ReadError>> {
-        if !self.buffer.is_empty() && !self.discards() {
-            let len = self.buffer.len().min(max);
-            return Poll::Ready(Ok(Some(self.take_buffer(len))));
+        let available = self.available()?;
+        if available > 0 {
+            return Poll::Ready(Ok(Some(self.buffer.take(available.min(max)))));
         }
-        self.poll_pull(cx, max)
+        loop {
+            let Some(most) = ready!(self.poll_next(cx))? else { return Poll::Ready(Ok(None)) };
+            let most = max.min(most);
+            let polled = self.lanes.quic_recv().as_mut().map(|quic| pin!(quic.read_chunk(most)).poll(cx));
+            let Some(polled) = polled else { return Poll::Ready(Err(self.gone())) };
+            match polled {
+                Poll::Ready(Ok(Some(chunk))) => {
+                    self.pulled(chunk.len());
+                    return Poll::Ready(Ok(Some(chunk)));
+                }
+                Poll::Ready(Ok(None)) => self.half.on_fin(self.lanes.ending()),
+                Poll::Ready(Err(error)) => self.on_error(error)?,
+                Poll::Pending => ready!(self.poll_blocked(cx)),
+            }
+        }
     }
 
-    /// More bytes from QUIC into the buffer: several chunks where they are there, and the end with them, since each look takes the
-    /// connection's lock. False is the end.
+    /// More bytes from QUIC into the buffer: several chunks where they are there, since each look takes the connection's lock.
+    /// False is the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
-        if let (u64::MAX, None, Some(quic)) = (self.limit()?.unwrap_or_default(), self.reset, self.quic.as_mut()) {
+        loop {
+            let Some(most) = ready!(self.poll_next(cx))? else { return Poll::Ready(Ok(false)) };
             let mut chunks = [const { Bytes::new() }; CHUNKS];
-            let polled = pin!(quic.read_many_chunks(&mut chunks)).poll(cx);
-            return match polled {
+            let polled = self.lanes.quic_recv().as_mut().map(|quic| {
+                if most == usize::MAX {
+                    return pin!(quic.read_many_chunks(&mut chunks)).poll(cx);
+                }
+                // Not more than there is before a fatal error.
+                let polled = pin!(quic.read_chunk(most)).poll(cx);
+                polled.map_ok(|chunk| {
+                    chunk.map(|chunk| {
+                        chunks[0] = chunk;
+                        1
+                    })
+                })
+            });
+            let Some(polled) = polled else { return Poll::Ready(Err(self.gone())) };
+            match polled {
                 Poll::Ready(Ok(Some(count))) => {
+                    let mut len = 0;
                     for chunk in chunks.into_iter().take(count) {
-                        self.pulled += chunk.len() as u64;
-                        if self.raw { self.buffer.push_shared(chunk) } else { self.buffer.push(&chunk) }
+                        len += chunk.len();
+                        if self.half.in_preamble() { self.buffer.push_shared(chunk) } else { self.buffer.push(&chunk) }
                     }
-                    self.report();
-                    Poll::Ready(Ok(true))
+                    self.pulled(len);
+                    return Poll::Ready(Ok(true));
                 }
-                Poll::Ready(Ok(None)) => self.poll_fin().map_ok(|()| false),
-                Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|()| false),
-                Poll::Pending => self.poll_blocked(cx).map_ok(|()| false),
-            };
-        }
-        // Not more than there is before a fatal error.
-        let chunk = ready!(self.poll_pull(cx, usize::MAX))?;
-        Poll::Ready(Ok(match chunk {
-            Some(chunk) => {
-                self.buffer.push(&chunk);
-                true
+                Poll::Ready(Ok(None)) => self.half.on_fin(self.lanes.ending()),
+                Poll::Ready(Err(error)) => self.on_error(error)?,
+                Poll::Pending => ready!(self.poll_blocked(cx)),
             }
-            None => false,
-        }))
-    }
-
-    /// The next bytes from QUIC. `None` is the end.
-    fn poll_pull(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, ReadError>> {
-        let Some(limit) = self.limit()? else {
-            return Poll::Ready(Ok(None));
-        };
-        if let Some(code) = self.reset {
-            return self.failed_by_reset(cx, code).map_ok(|()| None);
-        }
-        let Some(quic) = self.quic.as_mut() else {
-            return Poll::Ready(Ok(None));
-        };
-        let max = max.min(usize::try_from(limit).unwrap_or(usize::MAX));
-        let polled = pin!(quic.read_chunk(max)).poll(cx);
-        match polled {
-            Poll::Ready(Ok(Some(chunk))) => {
-                self.pulled += chunk.len() as u64;
-                self.report();
-                Poll::Ready(Ok(Some(chunk)))
-            }
-            Poll::Ready(Ok(None)) => self.poll_fin().map_ok(|()| None),
-            Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|()| None),
-            Poll::Pending => self.poll_blocked(cx).map_ok(|()| None),
         }
     }
 
-    /// How many bytes may be read from QUIC: as many as come, or those before a fatal error. `None` is the end of the data.
-    fn limit(&mut self) -> Result<Option<u64>, ReadError> {
-        if let Some(ended) = &self.ended {
-            return Err(ended.clone());
+    /// How many of the bytes in the buffer may be given to the user.
+    fn available(&mut self) -> Result<usize, ReadError> {
+        if self.buffer.is_empty() {
+            return Ok(0);
         }
-        if !self.lanes.needs_attention() {
-            return Ok(Some(u64::MAX));
+        match self.half.available(self.buffer.len() as u64, self.lanes.ending()) {
+            Ok(available) => Ok(usize::try_from(available).unwrap_or(usize::MAX)),
+            Err(failure) => Err(self.failure(failure)),
         }
-        let (end, cause) = {
-            let shared = self.lanes.lock();
-            if shared.recv == state::Recv::Finished {
-                return Ok(None);
-            }
-            (shared.end, shared.cause.clone())
-        };
-        // A lost connection may have left data to be read: QUIC tells when there is no more.
-        let Some(cause) = cause else {
-            return Ok(Some(u64::MAX));
-        };
-        let action = match &cause {
-            Cause::PeerFailed(_) => {
-                self.lanes.on_recv(RecvEvent::PeerFailed);
-                if self.raw {
-                    return Ok(Some(u64::MAX));
+    }
+
+    /// How many bytes may be read from QUIC now. `None` is the end of the data.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>, ReadError>> {
+        loop {
+            match self.half.next(self.lanes.ending()) {
+                Next::Pull(most) => return Poll::Ready(Ok(Some(usize::try_from(most).unwrap_or(usize::MAX)))),
+                Next::End => return Poll::Ready(Ok(None)),
+                Next::Fail(failure) => return Poll::Ready(Err(self.failure(failure))),
+                Next::AwaitRecord => {
+                    if self.lanes.wake_reader(cx.waker()).is_some() {
+                        continue;
+                    }
+                    let bound = self.lanes.carrier.limits.error_timeout;
+                    let waiting = self.explanation.get_or_insert_with(|| Box::pin(sleep(bound)));
+                    ready!(waiting.as_mut().poll(cx));
+                    self.half.on_waited();
                 }
-                if self.pulled < end {
-                    return Ok(Some(end - self.pulled));
-                }
-                self.lanes.on_recv(RecvEvent::OffsetReached)
             }
-            Cause::PeerAborted(_) | Cause::Malformed(_) => self.lanes.on_recv(RecvEvent::PeerAborted),
-            Cause::Here(_) => self.lanes.on_recv(RecvEvent::LocalFailed),
+        }
+    }
+
+    /// Nothing is there: the end of the stream has to wake the reader as well. Ready if it came in the meantime.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ending = self.lanes.wake_reader(cx.waker());
+        if ending.is_some() && self.half.is_over(ending) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn on_error(&mut self, error: iroh::endpoint::ReadError) -> Result<(), ReadError> {
+        match error {
+            iroh::endpoint::ReadError::Reset(code) => self.half.on_reset(code.into_inner()),
+            iroh::endpoint::ReadError::ConnectionLost(error) => {
+                self.half.on_lost();
+                // A record that came before says more.
+                if self.lanes.ending().is_none() {
+                    let lost = self.lanes.carrier.lost(error).into();
+                    return Err(self.ended.insert(lost).clone());
+                }
+            }
+            // Stopped by this side.
+            _ => return Err(self.gone()),
+        }
+        Ok(())
+    }
+
+    /// The half is stopped, and the QUIC stream gone.
+    fn gone(&mut self) -> ReadError {
+        let error = match self.lanes.cause() {
+            Some(cause) => cause.to_read_error(0),
+            None => ReadError::Reset { code: lane::CANCELLED },
         };
-        self.apply(action);
-        Err(self.end(cause.to_read_error()))
-    }
-
-    fn poll_fin(&mut self) -> Poll<Result<(), ReadError>> {
-        let ended = self.lanes.on_fin();
-        self.finished = ended.is_ok();
-        Poll::Ready(ended.map_err(|cause| {
-            let error = cause.as_ref().map(Cause::to_read_error);
-            self.end(error.unwrap_or(ReadError::Reset { code: lane::CANCELLED }))
-        }))
-    }
-
-    fn end(&mut self, error: ReadError) -> ReadError {
         self.ended.insert(error).clone()
     }
 
-    /// Nothing there: a record that ends the stream has to wake the reader as well.
-    fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
-        let mut shared = self.lanes.lock();
-        shared.read_waker = Some(cx.waker().clone());
-        let over = match &shared.cause {
-            None => false,
-            Some(Cause::PeerFailed(_)) => !self.raw && self.pulled >= shared.end,
-            Some(_) => true,
-        };
-        if over {
-            // It came between the look at the flag and the registration: look again.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-
-    fn failed(&mut self, cx: &mut Context<'_>, error: iroh::endpoint::ReadError) -> Poll<Result<(), ReadError>> {
-        let ended = match error {
-            iroh::endpoint::ReadError::Reset(code) => {
-                self.reset = Some(code.into_inner());
-                return self.failed_by_reset(cx, code.into_inner());
-            }
-            iroh::endpoint::ReadError::ConnectionLost(error) => {
-                self.lanes.on_recv(RecvEvent::Lost);
-                self.lanes.carrier.lost(error).into()
-            }
-            // Stopped by this side, which the state machine knows better.
-            _ => match self.lanes.lock().cause.clone() {
-                Some(cause) => cause.to_read_error(),
+    /// Reading has failed. The peer is told what it needs to know of that.
+    fn failure(&mut self, failure: Failure) -> ReadError {
+        self.stop_reading(Some(failure));
+        let error = match failure {
+            Failure::Ended { missing } => match self.lanes.cause() {
+                Some(cause) => cause.to_read_error(missing),
+                None => ReadError::Reset { code: lane::CANCELLED },
+            },
+            Failure::Reset(code) => ReadError::Reset { code },
+            Failure::Lost => match self.lanes.carrier.connection.close_reason() {
+                Some(error) => self.lanes.carrier.lost(error).into(),
                 None => ReadError::Reset { code: lane::CANCELLED },
             },
         };
-        self.lanes.on_recv(RecvEvent::PeerReset);
-        Poll::Ready(Err(self.end(ended)))
+        self.ended.insert(error).clone()
     }
 
-    /// The peer cut the lane. If that is because it failed, the record says why: it gets a moment to arrive.
-    fn failed_by_reset(&mut self, cx: &mut Context<'_>, code: u64) -> Poll<Result<(), ReadError>> {
-        let cause = {
-            let mut shared = self.lanes.lock();
-            shared.read_waker = Some(cx.waker().clone());
-            shared.cause.as_ref().map(Cause::to_read_error)
-        };
-        if cause.is_none() && matches!(code, lane::FAILED | lane::ABORTED) {
-            let bound = self.lanes.carrier.limits.error_timeout;
-            let waiting = self.explanation.get_or_insert_with(|| Box::pin(sleep(bound)));
-            ready!(waiting.as_mut().poll(cx));
+    /// STOP_SENDING where it is due, and the writer of data that is not read any more hears that it counts as read.
+    fn stop_reading(&mut self, failure: Option<Failure>) {
+        if let Some(code) = self.half.stop(failure, self.lanes.ending()) {
+            self.lanes.stop(code);
         }
-        self.lanes.on_recv(RecvEvent::PeerReset);
-        Poll::Ready(Err(self.end(cause.unwrap_or(ReadError::Reset { code }))))
+        self.lanes.say_consumed(self.lanes.consumption.close());
     }
 
-    /// Whether an abort, or this side's own failure, makes what is in the buffer void.
-    fn discards(&self) -> bool {
-        self.lanes.needs_attention()
-            && matches!(self.lanes.lock().cause, Some(Cause::PeerAborted(_) | Cause::Here(_) | Cause::Malformed(_)))
+    fn pulled(&mut self, len: usize) {
+        let pulled = self.half.pulled(len as u64);
+        if !self.half.in_preamble() {
+            self.report(pulled);
+        }
     }
 
     /// Tells the writer, if it wants to know, how far its data has been taken off the transport. What waits in
     /// `buffer` counts as read: it is bounded by what the user asked for, and no unread chunk to the peer.
-    fn report(&self) {
-        if !self.raw {
-            self.lanes.report_consumption(self.pulled);
-        }
-    }
-
-    fn apply(&mut self, action: RecvAction) {
-        if let (RecvAction::Stop(code), Some(quic)) = (action, &mut self.quic) {
-            let _ = quic.stop(code_to_varint(code));
-        }
+    fn report(&self, offset: u64) {
+        self.lanes.say_consumed(self.lanes.consumption.report(offset));
     }
 }
 
@@ -431,17 +386,6 @@ pub(crate) enum RawError {
     Malformed(#[from] Malformed),
 }
 
-impl Cause {
-    fn to_read_error(&self) -> ReadError {
-        match self {
-            Self::PeerFailed(error) => ReadError::Failed(Arc::clone(error)),
-            Self::PeerAborted(error) => ReadError::Aborted(Arc::clone(error)),
-            Self::Here(error) => ReadError::EndedHere(Arc::clone(error)),
-            Self::Malformed(malformed) => ReadError::Malformed(malformed.clone()),
-        }
-    }
-}
-
 impl AsyncRead for RecvStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         self.poll_read_data(cx, buf).map_err(Into::into)
@@ -450,14 +394,7 @@ impl AsyncRead for RecvStream {
 
 impl Drop for RecvStream {
     fn drop(&mut self) {
-        if self.quic.is_none() || (self.finished && !self.lanes.needs_attention()) {
-            return;
-        }
-        if self.lanes.needs_attention() {
-            // What has happened to the stream is applied before the drop: it decides the code.
-            let _ = self.limit();
-        }
-        let action = self.lanes.on_recv(RecvEvent::Drop);
-        self.apply(action);
+        self.stop_reading(None);
+        self.lanes.let_go_of_recv();
     }
 }

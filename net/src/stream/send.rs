@@ -3,10 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::Ordering::{Acquire, Release},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -18,20 +15,16 @@ use tokio::{
 
 use super::{
     StreamError,
-    carrier::{Carrier, code_to_varint},
-    credit::chunks::Ledger,
+    carrier::Carrier,
+    credit::{Traffic, WriteCredit},
     errors::{self, linger},
-    lanes::{Cause, Lanes},
-    state::{self, SendAction, SendEvent},
+    lanes::Lanes,
     urgency::Urgency,
+    write_half::{Circumstances, Failure, Farewell, Outcome, WriteHalf},
 };
 use crate::{
     error::WriteError,
-    wire::{
-        codes::lane,
-        control::Frame,
-        record::{Record, Severity},
-    },
+    wire::{control::Frame, record::Severity},
 };
 
 /// The writing half of an [`XStream`](crate::XStream), got from [`XStream::split`](crate::XStream::split).
@@ -41,19 +34,16 @@ use crate::{
 /// Dropped without [`finish`](SendStream::finish), it resets the lane: the peer reads an error, never an end of data.
 #[derive(Debug)]
 pub struct SendStream {
-    /// `None` once the lane was handed to the task that lingers on it, or let go of.
-    quic: Option<iroh::endpoint::SendStream>,
     lanes: Arc<Lanes>,
-    ledger: Ledger,
-    /// Bytes that went out with the header, and are counted by the ledger once the answer is here.
-    uncounted: u64,
+    half: WriteHalf,
+    credit: WriteCredit,
     /// Resolves when the peer stops reading, while a write waits for something else.
     stopped: Option<Stopped>,
     /// Runs while a stop waits for the record that explains it.
     explanation: Option<Pin<Box<Sleep>>>,
     urgency: Urgency,
-    /// The data is complete: there is nothing to do when this is dropped, unless the stream fails.
-    finished: bool,
+    /// The lane was finished and let go of, or is no data lane: there is nothing to do when this is dropped.
+    let_go: bool,
 }
 
 struct Stopped(Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -66,16 +56,16 @@ impl std::fmt::Debug for Stopped {
 
 impl SendStream {
     pub(crate) fn new(quic: iroh::endpoint::SendStream, lanes: Arc<Lanes>) -> Self {
-        let ledger = Ledger::new(lanes.carrier.writes());
+        let credit = WriteCredit::new(lanes.carrier.writes(), !lanes.is_unanswered());
+        *lanes.quic_send() = Some(quic);
         Self {
-            quic: Some(quic),
             lanes,
-            ledger,
-            uncounted: 0,
+            half: WriteHalf::new(),
+            credit,
             stopped: None,
             explanation: None,
             urgency: Urgency::default(),
-            finished: false,
+            let_go: false,
         }
     }
 
@@ -158,22 +148,21 @@ impl SendStream {
     /// If the stream has ended already, the reason.
     pub fn finish(&mut self) -> Result<(), WriteError> {
         self.lanes.finish()?;
-        self.finished = true;
-        self.settle();
-        if let Some(quic) = &mut self.quic {
+        self.credit.rests(&self.lanes.credit, &self.lanes.carrier.credit);
+        if let Some(quic) = self.lanes.quic_send().as_mut() {
             // The peer may have stopped the lane in the meantime: then it wants no end either.
             let _ = quic.finish();
         }
         Ok(())
     }
 
-    /// As [`finish`](SendStream::finish), for who needs nothing more of the lane. The stream below finishes when it is dropped: with
-    /// one turn at the connection's lock, where finishing it and dropping it take two.
+    /// As [`finish`](SendStream::finish), for callers that need nothing more of the lane. noq finishes a stream when it is dropped:
+    /// with one turn at the connection's lock, where finishing it and dropping it take two.
     pub(crate) fn finish_and_let_go(&mut self) -> Result<(), WriteError> {
         self.lanes.finish()?;
-        self.finished = true;
-        self.settle();
-        self.quic = None;
+        self.credit.rests(&self.lanes.credit, &self.lanes.carrier.credit);
+        self.let_go = true;
+        self.leave();
         Ok(())
     }
 
@@ -186,16 +175,32 @@ impl SendStream {
     ///
     /// [`WriteError::EndedHere`] if the data was not finished; [`WriteError::Failed`] or [`WriteError::Stopped`] if the peer did not want all of them.
     pub async fn delivered(&mut self) -> Result<(), WriteError> {
-        let finished = self.lanes.lock().send == state::Send::Finished;
-        let Some(quic) = self.quic.as_ref().filter(|_| finished) else {
-            return Err(self.cause().unwrap_or(WriteError::EndedHere));
-        };
-        match quic.stopped().await {
-            Ok(None) => Ok(()),
-            Ok(Some(code)) => poll_fn(|cx| self.explain(cx, code.into_inner())).await.map(|_| ()),
-            Err(iroh::endpoint::StoppedError::ConnectionLost(error)) => Err(self.lanes.carrier.lost(error).into()),
-            Err(_) => Err(WriteError::EndedHere),
-        }
+        let mut stopped = self.lanes.stopped().map(Box::pin);
+        poll_fn(|cx| {
+            loop {
+                // Before the look at the cause, so that none is missed.
+                self.lanes.wake_writer(cx.waker());
+                match self.half.delivery(self.lanes.is_finished(), self.lanes.ending()) {
+                    Outcome::Delivered => return Poll::Ready(Ok(())),
+                    Outcome::Go => match &mut stopped {
+                        Some(stopped) => match ready!(stopped.as_mut().poll(cx)) {
+                            Ok(None) => self.half.on_delivered(),
+                            Ok(Some(code)) => self.half.on_stopped(code.into_inner()),
+                            Err(iroh::endpoint::StoppedError::ConnectionLost(error)) => {
+                                self.half.on_lost();
+                                return Poll::Ready(Err(self.lanes.carrier.lost(error).into()));
+                            }
+                            // 0-RTT is never used.
+                            Err(_) => return Poll::Ready(Err(WriteError::EndedHere)),
+                        },
+                        None => return Poll::Ready(Err(WriteError::EndedHere)),
+                    },
+                    Outcome::AwaitRecord => ready!(self.await_record(cx)),
+                    Outcome::Fail(failure) => return Poll::Ready(Err(self.failure(failure))),
+                }
+            }
+        })
+        .await
     }
 
     /// Resolves when the peer needs nothing more of this lane: its endpoint has every byte of finished data, or it has
@@ -204,7 +209,7 @@ impl SendStream {
     ///
     /// Cancel-safe.
     pub fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
-        let stopped = self.quic.as_ref().map(|quic| quic.stopped());
+        let stopped = self.lanes.stopped();
         async move {
             if let Some(stopped) = stopped {
                 drop(stopped.await);
@@ -223,7 +228,7 @@ impl SendStream {
     ///
     /// If the stream has failed already, the reason; [`WriteError::Lost`] if the error cannot be sent any more.
     pub async fn fail(&mut self, error: StreamError) -> Result<(), WriteError> {
-        self.end_with(error, Severity::Fatal).await
+        self.lanes.end(error, Severity::Fatal)?.await
     }
 
     /// As [`fail`](SendStream::fail), but at once: what the peer has not read yet, in either direction, is discarded.
@@ -234,7 +239,7 @@ impl SendStream {
     ///
     /// As `fail`.
     pub async fn abort(&mut self, error: StreamError) -> Result<(), WriteError> {
-        self.end_with(error, Severity::Abort).await
+        self.lanes.end(error, Severity::Abort)?.await
     }
 
     /// Tells the peer something on the error lane; the stream goes on. Works after [`finish`](SendStream::finish) too.
@@ -248,11 +253,11 @@ impl SendStream {
     pub fn warn(&self, warning: StreamError) -> impl Future<Output = Result<(), WriteError>> + Send + use<> {
         let lanes = Arc::clone(&self.lanes);
         async move {
-            if let Some(cause) = cause(&lanes) {
-                return Err(cause);
+            if let Some(error) = lanes.write_error() {
+                return Err(error);
             }
-            let record = warning.at(lanes.written.load(Acquire)).to_record(Severity::Warning);
-            send_in_background(&lanes, record).await
+            let record = warning.at(lanes.credit.written()).to_record(Severity::Warning);
+            errors::warn(lanes, record).await
         }
     }
 
@@ -264,14 +269,10 @@ impl SendStream {
     ///
     /// If the stream has ended.
     pub fn set_priority(&self, priority: i16) -> Result<(), WriteError> {
-        let quic = self.quic.as_ref().ok_or(WriteError::EndedHere)?;
-        quic.set_priority(self.urgency.set(priority)).map_err(|_| WriteError::EndedHere)
-    }
-
-    async fn end_with(&mut self, error: StreamError, severity: Severity) -> Result<(), WriteError> {
-        let (record, action) = self.lanes.end_here(error, severity).map_err(|cause| cause.to_write_error())?;
-        self.apply(action);
-        send_in_background(&self.lanes, record).await
+        let level = self.urgency.set(priority);
+        let quic = self.lanes.quic_send();
+        let quic = quic.as_ref().ok_or(WriteError::EndedHere)?;
+        quic.set_priority(level).map_err(|_| WriteError::EndedHere)
     }
 
     pub(crate) fn lanes(&self) -> &Arc<Lanes> {
@@ -284,21 +285,27 @@ impl SendStream {
 
     /// Resolves when the peer has let go of the stream.
     pub(crate) async fn given_up(&mut self) {
-        match &self.quic {
-            Some(quic) => drop(quic.stopped().await),
+        let stopped = self.lanes.stopped();
+        match stopped {
+            Some(stopped) => drop(stopped.await),
             None => std::future::pending().await,
         }
     }
 
-    /// Writes bytes that are not data, or not only: the header, the answer. `finish` is sent with them.
+    /// Writes bytes that are not data, or not only: the header, the answer.
     pub(crate) async fn write_raw<const N: usize>(&mut self, mut bytes: [Bytes; N]) -> Result<(), WriteError> {
         let mut left = &mut bytes[..];
         while left.iter().any(|bytes| !bytes.is_empty()) {
             poll_fn(|cx| {
-                let Some(quic) = self.quic.as_mut() else {
-                    return Poll::Ready(Err(WriteError::EndedHere));
+                // What the rules have ended in the meantime is not answered.
+                if let Some(error) = self.lanes.write_error() {
+                    return Poll::Ready(Err(error));
+                }
+                let polled = {
+                    let mut quic = self.lanes.quic_send();
+                    let Some(quic) = quic.as_mut() else { return Poll::Ready(Err(WriteError::EndedHere)) };
+                    pin!(quic.write_many_chunks(&mut left)).poll(cx)
                 };
-                let polled = pin!(quic.write_many_chunks(&mut left)).poll(cx);
                 match polled {
                     Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
                     Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|_| ()),
@@ -311,26 +318,36 @@ impl SendStream {
         Ok(())
     }
 
-    /// So much data is about to travel with the header; [`count_early`](SendStream::count_early) is to come.
-    pub(crate) fn expect_early(&mut self, len: usize) {
-        self.uncounted = len as u64;
+    /// How much data may travel with the header, of so much.
+    pub(crate) fn early_room(&mut self, len: usize) -> usize {
+        let carrier = &self.lanes.carrier;
+        let room = self.credit.room(&self.lanes.credit, &carrier.credit, &**carrier, len as u64);
+        usize::try_from(room).unwrap_or(usize::MAX).min(len)
     }
 
-    /// Counts data that travelled with the header.
+    /// Counts data that travels with the header, or with the answer to it.
     pub(crate) fn count_early(&mut self, len: usize) {
-        self.uncounted = 0;
-        let writes = self.lanes.carrier.writes();
-        self.wrote(len, writes);
+        if len > 0 {
+            self.wrote(len);
+        }
+    }
+
+    /// The peer has said yes.
+    pub(crate) fn on_answer(&mut self) {
+        self.lanes.agree();
+        let mark = self.credit.on_answer();
+        self.ask(mark);
     }
 
     /// Takes the QUIC stream out: what was opened is not a data lane.
     pub(crate) fn into_quic(mut self) -> Option<iroh::endpoint::SendStream> {
-        self.quic.take()
+        self.let_go = true;
+        self.lanes.quic_send().take()
     }
 
-    /// Ends the lane with a code that the state machine does not know: a rejection, or garbage.
+    /// Ends the lane with a code that the model does not know: a rejection, or garbage.
     pub(crate) fn reset_with(&mut self, code: u64) {
-        self.apply(SendAction::Reset(code));
+        self.lanes.reset(code);
     }
 
     fn poll_write_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteError>> {
@@ -339,10 +356,11 @@ impl SendStream {
         }
         let room = ready!(self.poll_room(cx, data.len()))?;
         let data = &data[..data.len().min(room)];
-        let Some(quic) = self.quic.as_mut() else {
-            return Poll::Ready(Err(WriteError::EndedHere));
+        let polled = match self.lanes.quic_send().as_mut() {
+            Some(quic) => Pin::new(quic).poll_write(cx, data),
+            None => return Poll::Ready(Err(WriteError::EndedHere)),
         };
-        match Pin::new(quic).poll_write(cx, data) {
+        match polled {
             Poll::Ready(Ok(written)) => Poll::Ready(Ok(self.count(written))),
             Poll::Ready(Err(error)) => self.failed(cx, error),
             Poll::Pending => self.poll_blocked(cx),
@@ -353,11 +371,11 @@ impl SendStream {
         let room = ready!(self.poll_room(cx, data.len()))?;
         let mut piece = [data.slice(..data.len().min(room))];
         let before = piece[0].len();
-        let Some(quic) = self.quic.as_mut() else {
-            return Poll::Ready(Err(WriteError::EndedHere));
-        };
         let mut left = &mut piece[..];
-        let polled = pin!(quic.write_many_chunks(&mut left)).poll(cx);
+        let polled = match self.lanes.quic_send().as_mut() {
+            Some(quic) => pin!(quic.write_many_chunks(&mut left)).poll(cx),
+            None => return Poll::Ready(Err(WriteError::EndedHere)),
+        };
         match polled {
             Poll::Ready(Ok(_)) => {
                 // A chunk that went out whole is gone from `left`; one that went out in part has been cut.
@@ -370,45 +388,29 @@ impl SendStream {
         }
     }
 
-    /// How many bytes may be written now, of so many: the lane is open, and the peer does not hold too many unread chunks.
+    /// How many bytes may be written now, of so many: the lane is open, and the peer does not hold too much unread.
     fn poll_room(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<Result<usize, WriteError>> {
         let mut registered = false;
         loop {
-            if (registered || self.lanes.needs_attention())
-                && let Some(ended) = self.ended()
-            {
-                return Poll::Ready(Err(ended));
-            }
-            self.ledger.consumed(self.lanes.consumed.load(Acquire));
-            let carrier = &self.lanes.carrier;
-            let unread = self.ledger.unconsumed();
-            let written = self.ledger.written();
-            let share = self.lanes.may_have_unread(written, unread, len as u64).saturating_sub(unread);
-            let room = if share == 0 { 0 } else { self.ledger.room(carrier.writes(), || carrier.frames()).min(share) };
+            ready!(self.poll_open(cx))?;
+            let (lane, carrier) = (&self.lanes.credit, &self.lanes.carrier);
+            let room = self.credit.room(lane, &carrier.credit, &**carrier, len as u64);
             if room > 0 {
                 self.stopped = None;
                 return Poll::Ready(Ok(usize::try_from(room).unwrap_or(usize::MAX)));
             }
-            if self.ledger.settle(carrier.writes(), || carrier.frames()) {
-                continue;
-            }
             // Before the peer is asked, and all of this is looked at once more: the answer may be here at once, and say nothing
             // that is new.
             if !std::mem::replace(&mut registered, true) {
-                self.lanes.lock().write_waker = Some(cx.waker().clone());
+                self.lanes.wake_writer(cx.waker());
                 continue;
             }
-            // Who waits may give up, and holds nothing that others could have.
-            self.settle();
-            if let Some(mark) = self.ledger.waits(carrier.writes(), carrier.frames()) {
-                carrier.send(Frame::Watermark { lane: self.lanes.id(), offset: mark });
-            }
+            let mark = self.credit.waits(lane, &carrier.credit, &**carrier);
+            self.ask(mark);
             // A peer that stops reading sends no report: its STOP_SENDING has to wake the writer too.
-            if self.stopped.is_none()
-                && let Some(quic) = &self.quic
-            {
-                let stopped = quic.stopped();
-                self.stopped = Some(Stopped(Box::pin(async move { drop(stopped.await) })));
+            if self.stopped.is_none() {
+                let stopped = self.lanes.stopped();
+                self.stopped = stopped.map(|stopped| Stopped(Box::pin(async move { drop(stopped.await) })));
             }
             if let Some(Stopped(stopped)) = &mut self.stopped
                 && stopped.as_mut().poll(cx).is_ready()
@@ -421,135 +423,96 @@ impl SendStream {
         }
     }
 
-    /// The transport has no room: a record that ends the stream has to wake the writer as well.
+    /// Whether the lane can be written.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        loop {
+            match self.half.write(self.lanes.is_finished(), self.lanes.ending()) {
+                Outcome::Go | Outcome::Delivered => return Poll::Ready(Ok(())),
+                Outcome::AwaitRecord => ready!(self.await_record(cx)),
+                Outcome::Fail(failure) => return Poll::Ready(Err(self.failure(failure))),
+            }
+        }
+    }
+
+    /// The transport has no room: the end of the stream has to wake the writer as well.
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
-        self.settle();
-        self.lanes.lock().write_waker = Some(cx.waker().clone());
-        match self.ended() {
-            Some(ended) => Poll::Ready(Err(ended)),
+        self.credit.rests(&self.lanes.credit, &self.lanes.carrier.credit);
+        match self.lanes.wake_writer(cx.waker()) {
+            Some(_) => self.poll_open(cx).map_ok(|()| 0),
             None => Poll::Pending,
         }
     }
 
-    /// Gives back what the lane was lent for more than it has unread.
-    fn settle(&self) {
-        self.lanes.settle(self.ledger.written() + self.uncounted);
-    }
-
     fn count(&mut self, written: usize) -> usize {
-        let writes = self.lanes.carrier.count_write();
-        self.wrote(written, writes);
+        self.lanes.carrier.count_write();
+        self.wrote(written);
         written
     }
 
-    fn wrote(&mut self, written: usize, writes: u64) {
+    fn wrote(&mut self, written: usize) {
         let carrier = &self.lanes.carrier;
-        // It is counted as soon as it has more than a little unread.
-        carrier.share(&self.lanes, self.ledger.unconsumed().saturating_add(written as u64));
-        // If others borrow it first, the writer waits for a round trip.
-        let share = carrier.counted_share() + carrier.pool.next();
-        let mark = self.ledger.wrote(written as u64, share, writes, || carrier.frames());
-        self.lanes.written.store(self.ledger.written(), Release);
-        self.settle();
-        if let Some(priority) = self.urgency.wrote(self.ledger.written())
-            && let Some(quic) = &self.quic
+        let mark = self.credit.wrote(&self.lanes.credit, &carrier.credit, &**carrier, written as u64);
+        if let Some(priority) = self.urgency.wrote(self.credit.written())
+            && let Some(quic) = self.lanes.quic_send().as_ref()
         {
             // A lane that has ended has no order.
             let _ = quic.set_priority(priority);
         }
+        self.ask(mark);
+    }
+
+    /// Lets go of a lane whose data is complete.
+    fn leave(&mut self) {
+        let mark = self.credit.leave(&self.lanes.credit, &self.lanes.carrier.credit);
+        self.ask(mark);
+        self.lanes.let_go_of_send();
+    }
+
+    fn ask(&self, mark: Option<u64>) {
         if let Some(offset) = mark {
-            carrier.send(Frame::Watermark { lane: self.lanes.id(), offset });
+            self.lanes.carrier.outbox.send(Frame::Watermark { lane: self.lanes.id(), offset });
         }
     }
 
     fn failed(&mut self, cx: &mut Context<'_>, error: iroh::endpoint::WriteError) -> Poll<Result<usize, WriteError>> {
         match error {
-            iroh::endpoint::WriteError::Stopped(code) => self.explain(cx, code.into_inner()),
+            iroh::endpoint::WriteError::Stopped(code) => {
+                self.half.on_stopped(code.into_inner());
+                self.lanes.credit.release();
+                self.lanes.wake_writer(cx.waker());
+                match ready!(self.poll_open(cx)) {
+                    Err(error) => Poll::Ready(Err(error)),
+                    // The model says that a stopped half cannot be written.
+                    Ok(()) => Poll::Ready(Err(WriteError::Stopped { code: code.into_inner() })),
+                }
+            }
             iroh::endpoint::WriteError::ConnectionLost(error) => {
-                self.lanes.on_send(SendEvent::Lost);
+                self.half.on_lost();
                 Poll::Ready(Err(self.lanes.carrier.lost(error).into()))
             }
             // 0-RTT is never used, and a closed stream is one that this side has ended.
-            _ => Poll::Ready(Err(self.ended().unwrap_or(WriteError::EndedHere))),
+            _ => Poll::Ready(Err(self.lanes.write_error().unwrap_or(WriteError::EndedHere))),
         }
     }
 
-    /// The peer stopped the lane. If that is because it failed, the record says why: it gets a moment to arrive.
-    fn explain(&mut self, cx: &mut Context<'_>, code: u64) -> Poll<Result<usize, WriteError>> {
-        self.lanes.lock().write_waker = Some(cx.waker().clone());
-        if let Some(ended) = self.ended() {
-            return Poll::Ready(Err(ended));
-        }
-        if matches!(code, lane::FAILED | lane::ABORTED) {
-            let bound = self.lanes.carrier.limits.error_timeout;
-            let waiting = self.explanation.get_or_insert_with(|| Box::pin(sleep(bound)));
-            ready!(waiting.as_mut().poll(cx));
-        }
-        self.lanes.on_send(SendEvent::PeerStopped);
-        self.lanes.release();
-        Poll::Ready(Err(WriteError::Stopped { code }))
+    /// Waits for the record that explains a stop, for a bounded time.
+    fn await_record(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let bound = self.lanes.carrier.limits.error_timeout;
+        let waiting = self.explanation.get_or_insert_with(|| Box::pin(sleep(bound)));
+        ready!(waiting.as_mut().poll(cx));
+        self.half.on_waited();
+        Poll::Ready(())
     }
 
-    /// Why the stream has failed, if so.
-    fn cause(&self) -> Option<WriteError> {
-        cause(&self.lanes)
-    }
-
-    /// Why nothing more can be written, if so.
-    fn ended(&self) -> Option<WriteError> {
-        let shared = self.lanes.lock();
-        if let Some(cause) = &shared.cause {
-            return Some(cause.to_write_error());
-        }
-        match shared.send {
-            state::Send::Open | state::Send::Ended => None,
-            _ => Some(WriteError::EndedHere),
-        }
-    }
-
-    fn apply(&mut self, action: SendAction) {
-        match action {
-            SendAction::Reset(code) => {
-                self.lanes.release();
-                if let Some(quic) = &mut self.quic {
-                    let _ = quic.reset(code_to_varint(code));
-                }
-            }
-            SendAction::Linger => {
-                if let Some(quic) = self.quic.take() {
-                    let lanes = Arc::clone(&self.lanes);
-                    self.lanes.carrier.tasks.spawn(linger(quic, lanes));
-                }
-            }
-            SendAction::Nothing | SendAction::Finish | SendAction::Refuse => {}
-        }
-    }
-}
-
-fn cause(lanes: &Lanes) -> Option<WriteError> {
-    lanes.lock().cause.as_ref().map(Cause::to_write_error)
-}
-
-/// Fails a stream from its reading half. The writing half finds out when it is used next.
-pub(super) async fn end_from_reader(lanes: &Arc<Lanes>, error: StreamError) -> Result<(), WriteError> {
-    let (record, _) = lanes.end_here(error, Severity::Fatal).map_err(|cause| cause.to_write_error())?;
-    send_in_background(lanes, record).await
-}
-
-/// In a task of its own, so that the record goes out even if the caller is cancelled.
-async fn send_in_background(lanes: &Arc<Lanes>, record: Record) -> Result<(), WriteError> {
-    let sender = Arc::clone(lanes);
-    let sending = lanes.carrier.tasks.spawn(async move { errors::send(&sender, record).await });
-    // The task cannot panic, and nobody aborts it.
-    sending.await.unwrap_or(Err(WriteError::EndedHere))
-}
-
-impl Cause {
-    pub(super) fn to_write_error(&self) -> WriteError {
-        match self {
-            Self::PeerFailed(error) | Self::PeerAborted(error) => WriteError::Failed(Arc::clone(error)),
-            Self::Here(_) => WriteError::EndedHere,
-            Self::Malformed(malformed) => WriteError::Malformed(malformed.clone()),
+    fn failure(&self, failure: Failure) -> WriteError {
+        match failure {
+            Failure::Ended => self.lanes.write_error().unwrap_or(WriteError::EndedHere),
+            Failure::Finished => WriteError::EndedHere,
+            Failure::Stopped(code) => WriteError::Stopped { code },
+            Failure::Lost => match self.lanes.carrier.connection.close_reason() {
+                Some(error) => self.lanes.carrier.lost(error).into(),
+                None => WriteError::EndedHere,
+            },
         }
     }
 }
@@ -570,23 +533,23 @@ impl AsyncWrite for SendStream {
 
 impl Drop for SendStream {
     fn drop(&mut self) {
-        if self.quic.is_none() || (self.finished && !self.lanes.needs_attention()) {
+        if self.let_go {
             return;
         }
-        if self.lanes.needs_attention() {
-            let failed_by_peer = {
-                let shared = self.lanes.lock();
-                matches!(shared.cause, Some(Cause::PeerFailed(_) | Cause::PeerAborted(_) | Cause::Malformed(_)))
-            };
-            if failed_by_peer {
-                let action = self.lanes.on_send(SendEvent::PeerFailed);
-                self.apply(action);
+        let lane = Circumstances {
+            finished: self.lanes.is_finished(),
+            unanswered: self.lanes.is_unanswered(),
+            panicking: std::thread::panicking(),
+        };
+        match self.half.let_go(lane, self.lanes.ending()) {
+            Farewell::Leave => return self.leave(),
+            // noq would send FIN when the stream is dropped.
+            Farewell::Reset(code) => self.lanes.reset(code),
+            Farewell::Linger => {
+                self.lanes.carrier.tasks.spawn(linger(Arc::clone(&self.lanes)));
+                return;
             }
         }
-        let action = match self.lanes.on_send(SendEvent::Drop) {
-            SendAction::Reset(lane::CANCELLED) if std::thread::panicking() => SendAction::Reset(lane::INTERNAL),
-            action => action,
-        };
-        self.apply(action);
+        self.lanes.let_go_of_send();
     }
 }

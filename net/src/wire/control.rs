@@ -55,6 +55,8 @@ pub(crate) enum Frame {
     Goaway { reason: GoawayReason },
     /// The sender has no live stream on this connection, having opened and accepted so many bidirectional streams.
     Drained { opened: u64, accepted: u64 },
+    /// The receiver may open so many data lanes on this connection, in all.
+    MaxLanes { count: u64 },
     /// The sender asks to be told when its data on `lane` has been consumed up to `offset`.
     Watermark { lane: u64, offset: u64 },
     /// The sender has consumed `lane` up to `offset`.
@@ -71,6 +73,7 @@ const DRAINED: u64 = 2;
 const WATERMARK: u64 = 3;
 const CONSUMED: u64 = 4;
 const DELEGATION: u64 = 5;
+const MAX_LANES: u64 = 6;
 
 impl Frame {
     /// type, length, body.
@@ -102,6 +105,10 @@ impl Frame {
             Self::Drained { opened: first, accepted: second } => pair(&mut body, *first, *second, DRAINED),
             Self::Watermark { lane, offset } => pair(&mut body, *lane, *offset, WATERMARK),
             Self::Consumed { lane, offset } => pair(&mut body, *lane, *offset, CONSUMED),
+            Self::MaxLanes { count } => {
+                varint::encode(&mut body, *count);
+                MAX_LANES
+            }
             Self::Delegation(certificate) => {
                 body.extend_from_slice(certificate);
                 DELEGATION
@@ -134,6 +141,7 @@ impl Frame {
             DRAINED => Self::Drained { opened: fields.varint()?, accepted: fields.varint()? },
             WATERMARK => Self::Watermark { lane: fields.varint()?, offset: fields.varint()? },
             CONSUMED => Self::Consumed { lane: fields.varint()?, offset: fields.varint()? },
+            MAX_LANES => Self::MaxLanes { count: fields.varint()? },
             DELEGATION => Self::Delegation(Bytes::copy_from_slice(fields.rest())),
             _ => return Ok(Some((Self::Unknown, at + end))),
         };

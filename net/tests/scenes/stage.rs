@@ -142,3 +142,8 @@ pub(crate) async fn say_hello(connection: &iroh::endpoint::Connection, nonce: u8
     control.write_all(&hello).await.unwrap();
     control
 }
+
+/// A data lane for [`CHAT`], without metadata: kind 1, and a header of nine bytes.
+pub(crate) const OPEN_CHAT: &[u8] = &[1, 9, 0, 6, b'c', b'h', b'a', b't', b'/', b'1', 0];
+/// Bytes of an answer that says yes.
+pub(crate) const ACCEPTED_LEN: usize = 1;

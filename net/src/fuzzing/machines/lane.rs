@@ -1,132 +1,242 @@
-//! Both directions of a data lane (`stream/state.rs`).
+//! Both directions of a data lane (`stream/read_half.rs`, `stream/write_half.rs`), driven as their drivers drive them, against a
+//! peer whose bytes arrive, end and are explained in any order.
 
 use super::MAX_EVENTS;
 use crate::{
-    stream::state::{Recv, RecvAction, RecvEvent, Send, SendAction, SendEvent},
+    stream::{
+        ending::Ending,
+        read_half::{Failure, Incoming, Next, ReadHalf},
+        write_half::{self, Circumstances, Farewell, Outcome, WriteHalf},
+    },
     wire::codes::lane,
 };
 
-const SEND_EVENTS: [SendEvent; 7] = [
-    SendEvent::Finish,
-    SendEvent::Fail,
-    SendEvent::Abort,
-    SendEvent::Drop,
-    SendEvent::PeerStopped,
-    SendEvent::PeerFailed,
-    SendEvent::Lost,
-];
-const RECV_EVENTS: [RecvEvent; 8] = [
-    RecvEvent::Fin,
-    RecvEvent::PeerFailed,
-    RecvEvent::PeerAborted,
-    RecvEvent::PeerReset,
-    RecvEvent::OffsetReached,
-    RecvEvent::LocalFailed,
-    RecvEvent::Drop,
-    RecvEvent::Lost,
+/// What can end the stream before its time.
+const ENDINGS: [Ending; 6] = [
+    Ending::PeerFailed { offset: 10 },
+    Ending::PeerFailed { offset: 4 },
+    Ending::PeerAborted,
+    Ending::Failed,
+    Ending::Aborted,
+    Ending::Malformed,
 ];
 
 /// One byte an event: the top bit chooses the direction.
 pub(super) fn run(events: &[u8]) {
-    let (mut sending, mut receiving) = (Sending::new(), Receiving::new());
+    let (mut writing, mut reading) = (Writing::new(), Reading::new());
     for byte in events.iter().take(MAX_EVENTS) {
-        let event = usize::from(byte & 0x7f);
+        let (event, size) = (byte & 7, (byte >> 3) & 15);
         if byte & 0x80 == 0 {
-            sending.on(SEND_EVENTS[event % SEND_EVENTS.len()]);
+            writing.on(event, size);
         } else {
-            receiving.on(RECV_EVENTS[event % RECV_EVENTS.len()]);
+            reading.on(event, size);
         }
     }
 }
 
-struct Sending {
-    state: Send,
-    fins: u32,
-    lingers: u32,
-    failed: bool,
-    aborted: bool,
-    dropped: bool,
+/// A writer, and what becomes of its lane.
+struct Writing {
+    half: WriteHalf,
+    finished: bool,
+    unanswered: bool,
+    ending: Option<Ending>,
+    gone: bool,
 }
 
-impl Sending {
+impl Writing {
     fn new() -> Self {
-        Self { state: Send::Open, fins: 0, lingers: 0, failed: false, aborted: false, dropped: false }
+        Self { half: WriteHalf::new(), finished: false, unanswered: true, ending: None, gone: false }
     }
 
-    fn on(&mut self, event: SendEvent) {
-        // A handle goes once.
-        if self.dropped && event == SendEvent::Drop {
+    fn on(&mut self, event: u8, size: u8) {
+        if self.gone {
             return;
         }
-        self.aborted |= event == SendEvent::Abort;
-        let (next, action) = self.state.on(event);
-        match action {
-            SendAction::Finish => {
-                assert_eq!((self.state, event), (Send::Open, SendEvent::Finish), "only a call finishes a lane");
-                assert!(!self.failed && !self.dropped, "what failed or was dropped never looks complete");
-                self.fins += 1;
-            }
-            SendAction::Reset(lane::ABORTED) => assert!(self.aborted && next == Send::Reset, "{event:?}"),
-            SendAction::Reset(lane::CANCELLED) => assert_eq!((self.state, event), (Send::Open, SendEvent::Drop)),
-            SendAction::Reset(code) => assert_eq!(code, lane::DONE),
-            SendAction::Linger => {
-                assert!(self.failed && event == SendEvent::Drop);
-                self.lingers += 1;
-            }
-            SendAction::Refuse => {
-                assert!(matches!(event, SendEvent::Finish | SendEvent::Fail | SendEvent::Abort), "{event:?}");
-                assert_eq!(next, self.state, "what is refused changes nothing");
-            }
-            SendAction::Nothing => {}
+        match event {
+            0 if self.ending.is_none() => self.finished = true,
+            1 => self.ending = self.ending.or(Some(ENDINGS[usize::from(size) % ENDINGS.len()])),
+            2 => self.half.on_stopped(size.into()),
+            3 if self.finished => self.half.on_delivered(),
+            4 => self.half.on_lost(),
+            5 => self.half.on_waited(),
+            6 => self.unanswered = false,
+            7 => self.let_go(),
+            _ => {}
         }
-        if next == Send::Finished && self.state != Send::Finished {
-            assert_eq!(action, SendAction::Finish);
+        let (write, delivery) =
+            (self.half.write(self.finished, self.ending), self.half.delivery(self.finished, self.ending));
+        if write == Outcome::Go {
+            assert!(!self.finished && self.ending.is_none(), "what has ended is not written");
         }
-        if matches!(self.state, Send::Reset | Send::Ended) {
-            assert_eq!(next, self.state, "what is over stays over");
+        assert_ne!(write, Outcome::Delivered);
+        if delivery == Outcome::Delivered {
+            assert!(self.finished, "only finished data is delivered");
         }
-        self.failed |= next == Send::Failing;
-        self.dropped |= event == SendEvent::Drop;
-        if self.dropped {
-            assert!(!matches!(next, Send::Open | Send::Failing), "a lane whose handle is gone is never left open");
+        if self.finished && self.ending.is_none() {
+            let finished = Outcome::Fail(write_half::Failure::Finished);
+            assert!(
+                delivery != finished || write == finished,
+                "a stop is told as what it is, not as the writer's own end"
+            );
         }
-        assert!(self.fins <= 1 && self.lingers <= 1);
-        self.state = next;
+    }
+
+    fn let_go(&mut self) {
+        self.gone = true;
+        let lane = Circumstances { finished: self.finished, unanswered: self.unanswered, panicking: false };
+        match self.half.let_go(lane, self.ending) {
+            Farewell::Leave => assert!(self.finished, "what was not finished never looks complete"),
+            Farewell::Linger => assert!(self.ending == Some(Ending::Failed) && !self.finished),
+            Farewell::Reset(lane::ABORTED) => assert_eq!(self.ending, Some(Ending::Aborted)),
+            Farewell::Reset(lane::CANCELLED) => assert!(self.ending.is_none() && (!self.finished || self.unanswered)),
+            Farewell::Reset(_) => assert!(self.ending.is_some() || !self.finished),
+        }
     }
 }
 
-struct Receiving {
-    state: Recv,
+/// A reader that looks ahead or not, and what its peer has sent.
+struct Reading {
+    half: ReadHalf,
+    /// Bytes that have arrived and were not taken from noq.
+    arrived: u64,
+    pulled: u64,
+    buffered: u64,
+    given: u64,
+    /// FIN, RESET_STREAM or the loss of the connection, behind what has arrived.
+    behind: Option<Incoming>,
+    ending: Option<Ending>,
+    ended_well: bool,
     stops: u32,
-    failed: bool,
-    dropped: bool,
+    gone: bool,
 }
 
-impl Receiving {
+impl Reading {
     fn new() -> Self {
-        Self { state: Recv::Open, stops: 0, failed: false, dropped: false }
+        Self {
+            half: ReadHalf::new(),
+            arrived: 0,
+            pulled: 0,
+            buffered: 0,
+            given: 0,
+            behind: None,
+            ending: None,
+            ended_well: false,
+            stops: 0,
+            gone: false,
+        }
     }
 
-    fn on(&mut self, event: RecvEvent) {
-        let (next, action) = self.state.on(event);
-        if let RecvAction::Stop(code) = action {
-            assert!(matches!(code, lane::DONE | lane::FAILED | lane::CANCELLED), "{code}");
-            assert!(!matches!(next, Recv::Open | Recv::Draining), "nothing is read from a lane that was stopped");
-            self.stops += 1;
+    fn on(&mut self, event: u8, size: u8) {
+        if self.gone {
+            return;
         }
-        if next == Recv::Finished && self.state != Recv::Finished {
-            assert_eq!((self.state, event), (Recv::Open, RecvEvent::Fin));
-            assert!(!self.failed && !self.dropped, "after a failure no end of data is reported");
-        }
-        if matches!(self.state, Recv::Finished | Recv::Failed | Recv::Stopped) {
-            assert_eq!(next, self.state, "what is over stays over");
-        }
-        self.failed |= matches!(next, Recv::Draining | Recv::Failed);
-        self.dropped |= event == RecvEvent::Drop;
-        if self.dropped {
-            assert!(!matches!(next, Recv::Open | Recv::Draining), "a lane whose handle is gone is never left open");
+        match event {
+            0 if self.behind.is_none() => self.arrived += u64::from(size),
+            1 => self.behind = self.behind.or(Some(Incoming::Complete)),
+            2 => self.behind = self.behind.or(Some(Incoming::Reset(size.into()))),
+            3 => self.behind = self.behind.or(Some(Incoming::Lost)),
+            4 => self.ending = self.ending.or(Some(ENDINGS[usize::from(size) % ENDINGS.len()])),
+            5 => self.fill(),
+            6 => self.read(u64::from(size) + 1),
+            7 => {
+                self.stops += u32::from(self.half.stop(None, self.ending).is_some());
+                self.gone = true;
+            }
+            _ => {}
         }
         assert!(self.stops <= 1, "STOP_SENDING is said once");
-        self.state = next;
+    }
+
+    fn read(&mut self, want: u64) {
+        match self.half.available(self.buffered, self.ending) {
+            Ok(0) => self.next(true),
+            Ok(available) => {
+                let len = available.min(want);
+                self.buffered -= len;
+                self.given += len;
+                if let Some(Ending::PeerFailed { offset }) = self.ending
+                    && !self.half.is_complete()
+                {
+                    assert!(self.given <= offset.max(self.given - len), "a byte behind the error was given");
+                }
+            }
+            Err(failure) => self.fail(failure, true),
+        }
+    }
+
+    fn fill(&mut self) {
+        self.next(false);
+    }
+
+    /// `reads`: the reader has nothing left in its buffer.
+    fn next(&mut self, reads: bool) {
+        match self.half.next(self.ending) {
+            Next::Pull(most) => self.pull(most),
+            Next::End => {
+                assert!(self.behind == Some(Incoming::Complete) && self.arrived == 0, "truncated data ended well");
+                assert!(!reads || self.buffered == 0, "{} bytes were lost in front of the end", self.buffered);
+                self.ended_well |= reads;
+            }
+            Next::AwaitRecord => {
+                assert!(self.ending.is_none());
+                self.half.on_waited();
+            }
+            Next::Fail(failure) => self.fail(failure, reads),
+        }
+    }
+
+    fn pull(&mut self, most: u64) {
+        let taken = self.arrived.min(most);
+        self.arrived -= taken;
+        self.pulled += taken;
+        self.buffered += taken;
+        assert_eq!(self.half.pulled(taken), self.pulled);
+        match self.behind {
+            Some(Incoming::Complete) if self.arrived == 0 && taken == 0 => self.half.on_fin(self.ending),
+            // These overtake what has not been read.
+            Some(Incoming::Reset(code)) => {
+                self.arrived = 0;
+                self.half.on_reset(code);
+            }
+            Some(Incoming::Lost) => {
+                self.arrived = 0;
+                self.half.on_lost();
+            }
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, reads: bool) {
+        self.stops += u32::from(self.half.stop(Some(failure), self.ending).is_some());
+        if !reads {
+            return;
+        }
+        assert!(!self.ended_well, "an end of data was taken back");
+        if let (Failure::Ended { missing }, Some(Ending::PeerFailed { offset })) = (failure, self.ending) {
+            assert_eq!(missing, offset.saturating_sub(self.pulled));
+            assert!(self.given + missing >= offset.min(self.given + missing));
+            if missing == 0 {
+                assert!(
+                    self.given >= offset.min(self.pulled),
+                    "{} of {offset} bytes came before the error",
+                    self.given
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #[test]
+        fn whatever_happens_truncated_data_never_ends_well_and_an_error_comes_after_exactly_its_bytes(
+            events in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            super::run(&events);
+        }
     }
 }

@@ -17,12 +17,27 @@ pub(super) fn machines() -> Vec<Named> {
     let small: Vec<u8> = [2, 200, 2, 200, 4, 90, 6, 1].repeat(12);
     let bulk: Vec<u8> = [1, 255, 1, 255, 4, 40, 7, 0].repeat(12);
     vec![
-        ("lane-finished-and-dropped", seed(LANE, &[0, 3, OTHER, OTHER | 6])),
-        ("lane-failed-and-dropped", seed(LANE, &[1, 3, 4, OTHER | 1, OTHER | 4])),
-        ("lane-failed-and-then-its-end", seed(LANE, &[OTHER | 1, OTHER, OTHER | 4])),
-        ("lane-aborted-after-its-end", seed(LANE, &[0, 2, OTHER | 1, OTHER | 2])),
-        ("lane-dropped-at-once", seed(LANE, &[3, OTHER | 6])),
-        ("lane-lost-then-finished", seed(LANE, &[6, 0, 3, OTHER | 7, OTHER])),
+        (
+            "lane-finished-and-dropped",
+            seed(LANE, &[0, 7, OTHER | 5 << 3, OTHER | 1, OTHER | 5, OTHER | 6, OTHER | 5, OTHER | 6, OTHER | 7]),
+        ),
+        (
+            "lane-failed-and-dropped",
+            seed(LANE, &[1 | 3 << 3, 7, OTHER | 10 << 3, OTHER | 4, OTHER | 5, OTHER | 15 << 3 | 6, OTHER | 6]),
+        ),
+        (
+            "lane-failed-and-then-its-end",
+            seed(LANE, &[OTHER | 4, OTHER | 3 << 3, OTHER | 1, OTHER | 5, OTHER | 5, OTHER | 6, OTHER | 6]),
+        ),
+        (
+            "lane-aborted-after-its-end",
+            seed(
+                LANE,
+                &[0, 1 | 4 << 3, 7, OTHER | 9 << 3, OTHER | 1, OTHER | 5, OTHER | 5, OTHER | 4 | 2 << 3, OTHER | 6],
+            ),
+        ),
+        ("lane-dropped-at-once", seed(LANE, &[7, OTHER | 7])),
+        ("lane-lost-then-finished", seed(LANE, &[4, 0, 7, OTHER | 4 << 3, OTHER | 3, OTHER | 5, OTHER | 6, OTHER | 6])),
         ("ledger-small-writes", seed(HONEST, &small)),
         ("ledger-bulk", seed(HONEST, &bulk)),
         ("ledger-a-paused-reader", seed(HONEST, &[2, 255].repeat(8))),

@@ -4,33 +4,34 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use crate::{
-    stream::{carrier::code_to_varint, lanes::Lanes, state::SendEvent},
-    wire::codes::lane,
-};
+use crate::{stream::lanes::Lanes, wire::codes::lane};
 
 /// Keeps a failed lane until the peer has read the bytes before the error, and says so by stopping it. RESET_STREAM
 /// would throw away what it has yet to read, and FIN would tell it that the data is complete.
-pub(in crate::stream) async fn linger(quic: iroh::endpoint::SendStream, lanes: Arc<Lanes>) {
-    let mut quic = ResetOnDrop { quic, code: lane::TIMED_OUT };
-    tokio::select! {
-        stopped = timeout(lanes.carrier.limits.linger, quic.quic.stopped()) => if stopped.is_ok() {
-            quic.code = lane::DONE;
+pub(in crate::stream) async fn linger(lanes: Arc<Lanes>) {
+    // noq sends FIN when the stream is dropped, and tasks are dropped when their runtime ends.
+    let mut end = ResetOnDrop { code: lane::TIMED_OUT, lanes };
+    let Some(stopped) = end.lanes.stopped() else { return };
+    let lanes = &end.lanes;
+    let code = tokio::select! {
+        stopped = timeout(lanes.carrier.limits.linger, stopped) => match stopped {
+            Ok(_) => lane::DONE,
+            Err(_) => lane::TIMED_OUT,
         },
         // Nobody can tell the peer why: what it gets is a reset.
-        () = lanes.undeliverable.notified() => quic.code = lane::FAILED,
-    }
-    lanes.on_send(SendEvent::PeerStopped);
+        () = lanes.undeliverable.notified() => lane::FAILED,
+    };
+    end.code = code;
 }
 
-/// The stream below sends FIN when it is dropped, and tasks are dropped when their runtime ends.
 struct ResetOnDrop {
-    quic: iroh::endpoint::SendStream,
     code: u64,
+    lanes: Arc<Lanes>,
 }
 
 impl Drop for ResetOnDrop {
     fn drop(&mut self) {
-        let _ = self.quic.reset(code_to_varint(self.code));
+        self.lanes.reset(self.code);
+        self.lanes.let_go_of_send();
     }
 }

@@ -1,17 +1,20 @@
 //! The error lane: the records that this side sends, those that it receives, and a failed lane's last bytes.
 
 mod inbox;
-mod lane;
 mod linger;
+mod queue;
+mod reader;
 mod report;
+mod sender;
 
-pub(crate) use self::lane::accept;
+pub(crate) use self::reader::accept;
 pub use self::{
     inbox::Errors,
     report::{DetailsTooLarge, Report, StreamError},
 };
 pub(super) use self::{
-    inbox::Inbox,
-    lane::{ErrorOut, send},
+    inbox::{Inbox, InboxBudget},
     linger::linger,
+    reader::LONG_RECORDS,
+    sender::{ErrorLane, end, warn},
 };

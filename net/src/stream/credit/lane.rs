@@ -1,0 +1,288 @@
+//! One lane's account: what its writer may write now, and what it has to ask its peer.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+};
+
+use super::{
+    bytes::Loan,
+    chunks::Ledger,
+    peer::{PeerCredit, Tail},
+};
+use crate::limits::Limits;
+
+/// The part that the peer's reports change: shared by the writer and the connection's control stream.
+#[derive(Debug, Default)]
+pub(in crate::stream) struct LaneCredit {
+    /// Data bytes written.
+    written: AtomicU64,
+    /// Those of them that the peer says it has consumed.
+    consumed: AtomicU64,
+    /// Counted among those that share what the peer may hold unread.
+    counted: AtomicBool,
+    /// There is a loan.
+    borrows: AtomicBool,
+    /// The peer has been asked about the end of the data.
+    end_asked: AtomicBool,
+    debt: Mutex<Debt>,
+}
+
+#[derive(Debug, Default)]
+struct Debt {
+    /// What the lane may have unread beyond its share.
+    loan: Option<Loan>,
+    /// Where data ends that was written, or is being written.
+    reach: u64,
+}
+
+impl LaneCredit {
+    /// Data bytes written on this side.
+    pub(in crate::stream) fn written(&self) -> u64 {
+        self.written.load(Acquire)
+    }
+
+    /// The peer has consumed the data before `offset`. What it says about bytes that were not written is not believed.
+    pub(in crate::stream) fn on_consumed(&self, peer: &PeerCredit, offset: u64) {
+        self.consumed.fetch_max(offset.min(self.written()), Release);
+        if self.borrows.load(Relaxed) {
+            self.give_back(peer, &mut self.lock());
+        }
+    }
+
+    /// The peer discards what was written: it holds nothing.
+    pub(in crate::stream) fn release(&self) {
+        if self.borrows.load(Relaxed) {
+            self.lock().loan = None;
+            self.borrows.store(false, Relaxed);
+        }
+    }
+
+    /// The lane is gone here. Returns whether it was counted, and what stays: finished data that is unread, if it is much.
+    pub(in crate::stream) fn end(&mut self, peer: &PeerCredit, finished: bool) -> (bool, Option<Tail>) {
+        let (written, consumed) = (*self.written.get_mut(), *self.consumed.get_mut());
+        let loan = self.debt.get_mut().unwrap_or_else(PoisonError::into_inner).loan.take();
+        let kept = finished && peer.is_much(written.saturating_sub(consumed));
+        (*self.counted.get_mut(), kept.then_some(Tail { end: written, asked: *self.end_asked.get_mut(), _loan: loan }))
+    }
+
+    /// How many bytes the lane may have unread, where `written` were written, so many of them are unread, and `len` more are to be
+    /// written. What is more than its share is lent to it, until [`LaneCredit::return_excess`].
+    fn allow(&self, peer: &PeerCredit, written: u64, unread: u64, len: u64) -> u64 {
+        // More than a stream's window cannot be on the way.
+        let wanted = unread.saturating_add(len).min(Limits::STREAM_WINDOW.into());
+        let share = self.share(peer, wanted);
+        if wanted <= share {
+            return share;
+        }
+        let mut debt = self.lock();
+        debt.reach = written.saturating_add(len);
+        peer.pool().borrow(&mut debt.loan, wanted - share);
+        self.borrows.store(debt.loan.is_some(), Relaxed);
+        share + debt.loan.as_ref().map_or(0, Loan::bytes)
+    }
+
+    fn share(&self, peer: &PeerCredit, wanted: u64) -> u64 {
+        peer.share(wanted, self.counted.load(Relaxed), || !self.counted.swap(true, Relaxed))
+    }
+
+    /// So much was written, and nothing more for now: what was lent for more is given back.
+    fn return_excess(&self, peer: &PeerCredit, written: u64) {
+        if self.borrows.load(Relaxed) {
+            let mut debt = self.lock();
+            debt.reach = written;
+            self.give_back(peer, &mut debt);
+        }
+    }
+
+    fn give_back(&self, peer: &PeerCredit, debt: &mut Debt) {
+        let unread = debt.reach.saturating_sub(self.consumed.load(Acquire));
+        Loan::keep(&mut debt.loan, unread.saturating_sub(peer.counted_share()));
+        self.borrows.store(debt.loan.is_some(), Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Debt> {
+        self.debt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the connection has sent, as the account of chunks needs it: `frames` takes the connection's lock, and is asked for only
+/// where `writes` does not say enough.
+pub(in crate::stream) trait Traffic {
+    fn writes(&self) -> u64;
+    fn frames(&self) -> u64;
+}
+
+/// The writer's part.
+#[derive(Debug)]
+pub(in crate::stream) struct WriteCredit {
+    chunks: Ledger,
+    /// The peer has answered, so it knows the lane: it may be asked what it has consumed.
+    answered: bool,
+    /// A question that waits for the answer.
+    deferred: Option<u64>,
+}
+
+impl WriteCredit {
+    /// The account of a lane that begins when the connection has seen so many writes. A lane that the peer opened is known to it.
+    pub(in crate::stream) fn new(writes: u64, answered: bool) -> Self {
+        Self { chunks: Ledger::new(writes), answered, deferred: None }
+    }
+
+    /// How many of `len` bytes may be written now.
+    pub(in crate::stream) fn room(
+        &mut self,
+        lane: &LaneCredit,
+        peer: &PeerCredit,
+        traffic: &impl Traffic,
+        len: u64,
+    ) -> u64 {
+        loop {
+            self.chunks.consumed(lane.consumed.load(Acquire));
+            let (written, unread) = (self.chunks.written(), self.chunks.unconsumed());
+            let bytes = lane.allow(peer, written, unread, len).saturating_sub(unread);
+            let room = if bytes == 0 { 0 } else { self.chunks.room(traffic.writes(), || traffic.frames()).min(bytes) };
+            if room > 0 || !self.chunks.settle(traffic.writes(), || traffic.frames()) {
+                return room;
+            }
+        }
+    }
+
+    /// `len` bytes were written, in one write. Returns the offset of a WATERMARK to send, if one is due.
+    pub(in crate::stream) fn wrote(
+        &mut self,
+        lane: &LaneCredit,
+        peer: &PeerCredit,
+        traffic: &impl Traffic,
+        len: u64,
+    ) -> Option<u64> {
+        // It is counted as soon as it has more than a little unread.
+        lane.share(peer, self.chunks.unconsumed().saturating_add(len));
+        // If others borrow it first, the writer waits for a round trip.
+        let share = peer.counted_share() + peer.pool().next();
+        let mark = self.chunks.wrote(len, share, traffic.writes(), || traffic.frames());
+        lane.written.store(self.chunks.written(), Release);
+        lane.return_excess(peer, self.chunks.written());
+        self.ask(mark)
+    }
+
+    /// The writer waits for room: what it could have now is the others', and its peer is asked, if it was not yet.
+    pub(in crate::stream) fn waits(
+        &mut self,
+        lane: &LaneCredit,
+        peer: &PeerCredit,
+        traffic: &impl Traffic,
+    ) -> Option<u64> {
+        lane.return_excess(peer, self.chunks.written());
+        let mark = self.chunks.waits(traffic.writes(), traffic.frames());
+        self.ask(mark)
+    }
+
+    /// The data is complete, and its writer is gone: the end is asked about, if much of it is unread. The peer's report frees
+    /// what the lane was lent, also while this side still reads from it.
+    pub(in crate::stream) fn leave(&mut self, lane: &LaneCredit, peer: &PeerCredit) -> Option<u64> {
+        let end = self.chunks.written();
+        let unread = end.saturating_sub(lane.consumed.load(Acquire));
+        let asks = self.answered && peer.is_much(unread);
+        if asks {
+            lane.end_asked.store(true, Relaxed);
+        }
+        asks.then_some(end)
+    }
+
+    /// The writer writes nothing more for now.
+    pub(in crate::stream) fn rests(&self, lane: &LaneCredit, peer: &PeerCredit) {
+        lane.return_excess(peer, self.chunks.written());
+    }
+
+    /// The peer has answered: the question that waited for that may be asked.
+    pub(in crate::stream) fn on_answer(&mut self) -> Option<u64> {
+        self.answered = true;
+        self.deferred.take()
+    }
+
+    pub(in crate::stream) fn written(&self) -> u64 {
+        self.chunks.written()
+    }
+
+    fn ask(&mut self, mark: Option<u64>) -> Option<u64> {
+        if self.answered {
+            return mark;
+        }
+        self.deferred = mark.or(self.deferred);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::control::PeerLimits;
+
+    struct Quiet;
+
+    impl Traffic for Quiet {
+        fn writes(&self) -> u64 {
+            0
+        }
+        fn frames(&self) -> u64 {
+            0
+        }
+    }
+
+    fn peer(unread_bytes: u64) -> PeerCredit {
+        let peer = PeerCredit::new();
+        peer.set_limits(&PeerLimits { data_lanes: 256, metadata: 0, unread_bytes });
+        peer
+    }
+
+    /// Writes until there is no room.
+    fn fill(lane: &LaneCredit, writer: &mut WriteCredit, peer: &PeerCredit) -> u64 {
+        loop {
+            match writer.room(lane, peer, &Quiet, 64 << 10) {
+                0 => return writer.written(),
+                room => drop(writer.wrote(lane, peer, &Quiet, room.min(64 << 10))),
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_lanes_that_nobody_reads_leaves_room_for_records_in_what_this_side_keeps() {
+        for unread_bytes in [8 << 20, 64 << 20, 1 << 30] {
+            let peer = peer(unread_bytes);
+            let lanes: Vec<_> = (0..256).map(|_| (LaneCredit::default(), WriteCredit::new(0, true))).collect();
+            let held: u64 = lanes
+                .into_iter()
+                .map(|(lane, mut writer)| {
+                    let written = fill(&lane, &mut writer, &peer);
+                    std::mem::forget(lane);
+                    written
+                })
+                .sum();
+            let record = crate::wire::record::MAX_RECORD;
+            assert!(held + 16 * record <= Limits::SEND_WINDOW.min(unread_bytes), "{held} of {unread_bytes}");
+        }
+    }
+
+    #[test]
+    fn data_that_travels_with_a_header_counts_at_once_and_its_question_waits_for_the_answer() {
+        let (peer, lane, mut writer) = (peer(64 << 20), LaneCredit::default(), WriteCredit::new(0, false));
+        assert_eq!(writer.wrote(&lane, &peer, &Quiet, 400 << 10), None);
+        assert_eq!(lane.written(), 400 << 10);
+        assert!(lane.counted.load(Relaxed), "more than a little is unread");
+        assert_eq!(writer.on_answer(), Some(400 << 10));
+        assert_eq!(writer.on_answer(), None);
+    }
+
+    #[test]
+    fn a_report_of_more_than_was_written_counts_as_what_was_written_then() {
+        let (peer, lane, mut writer) = (peer(64 << 20), LaneCredit::default(), WriteCredit::new(0, true));
+        writer.wrote(&lane, &peer, &Quiet, 1_000);
+        lane.on_consumed(&peer, (1 << 62) - 1);
+        let before = fill(&lane, &mut writer, &peer);
+        assert!(before < 2_300_000, "{before} bytes were written to a peer that read a thousand");
+    }
+}

@@ -1,0 +1,92 @@
+//! The receiving half of the error lane: a task that reads records until the lane or the stream ends.
+
+use std::sync::{Arc, Weak};
+
+use bytes::{Buf, Bytes, BytesMut};
+use iroh::endpoint::{RecvStream, SendStream};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    stream::{
+        carrier::{Carrier, PRIORITY_ERRORS, code_to_varint},
+        lanes::Lanes,
+    },
+    wire::{
+        Malformed,
+        codes::lane,
+        record::{MAX_RECORD, Record},
+    },
+};
+
+/// Bytes of a record that is not whole yet, which each error lane may hold. Most records are shorter. What is longer takes its
+/// turn at [`LONG_RECORDS`], and waits in the transport until then.
+const SHORT: usize = 4 * 1024;
+/// Long records of one peer that are collected at a time: 64, which are 4 MiB.
+pub(in crate::stream) const LONG_RECORDS: usize = 64;
+
+/// An error lane of the peer: pairs it with its data lane, or refuses it. `rest` is what came after its opening.
+pub(crate) fn accept(carrier: &Carrier, data_lane: u64, mut send: SendStream, mut recv: RecvStream, rest: Bytes) {
+    let found = carrier.find(data_lane).filter(|lanes| lanes.take_peers_error_lane());
+    let Some(lanes) = found else {
+        let code = code_to_varint(lane::NO_SUCH_LANE);
+        let _ = recv.stop(code);
+        let _ = send.reset(code);
+        return;
+    };
+    let _ = send.set_priority(PRIORITY_ERRORS);
+    start(&lanes, recv, BytesMut::from(&rest[..]));
+    // Answers go back on this lane, unless this side has opened one of its own at the same moment.
+    lanes.errors.adopt(send);
+}
+
+/// Reads records until the lane or the stream ends.
+pub(super) fn start(lanes: &Arc<Lanes>, recv: RecvStream, buffer: BytesMut) {
+    let reading = read(Arc::downgrade(lanes), Arc::clone(&lanes.carrier), recv, buffer);
+    let reader = lanes.carrier.tasks.spawn(reading);
+    lanes.own_reader(reader.abort_handle());
+}
+
+async fn read(lanes: Weak<Lanes>, carrier: Arc<Carrier>, mut recv: RecvStream, mut buffer: BytesMut) {
+    // The right to hold a long record.
+    let mut turn: Option<OwnedSemaphorePermit> = None;
+    debug_assert!(buffer.len() < MAX_RECORD as usize, "what came with the opening is some packets at most");
+    let malformed = loop {
+        match take_records(&lanes, &mut buffer) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(malformed) => break malformed,
+        }
+        if buffer.is_empty() {
+            // A record may have been a large one: its room is not kept.
+            (turn, buffer) = (None, BytesMut::new());
+        } else if buffer.len() >= SHORT && turn.is_none() {
+            turn = Arc::clone(&carrier.long_records).acquire_owned().await.ok();
+        }
+        let most = if turn.is_some() { 2 * MAX_RECORD as usize } else { SHORT };
+        match recv.read_chunk(most - buffer.len()).await {
+            Ok(Some(chunk)) => buffer.extend_from_slice(&chunk),
+            Ok(None) if buffer.is_empty() => return,
+            Ok(None) => break Malformed::Truncated { what: "an error record" },
+            // The peer let go of the stream, or the connection is lost: the data lane tells.
+            Err(_) => return,
+        }
+    };
+    let _ = recv.stop(code_to_varint(lane::MALFORMED));
+    if let Some(lanes) = lanes.upgrade() {
+        lanes.on_malformed(malformed);
+    }
+}
+
+/// Hands over every whole record. False when nothing more is wanted.
+fn take_records(lanes: &Weak<Lanes>, buffer: &mut BytesMut) -> Result<bool, Malformed> {
+    while let Some((record, used)) = Record::decode(buffer)? {
+        buffer.advance(used);
+        let Some(lanes) = lanes.upgrade() else {
+            return Ok(false);
+        };
+        if !lanes.on_record(record) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,162 @@
+//! Control frames that wait for a peer which does not read them: of each kind there is a bounded number for each lane.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use tokio::sync::Notify;
+
+use super::credit::chunks::MAX_MARKS;
+use crate::wire::control::Frame;
+
+/// The frames of one connection that have yet to go out.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    frames: Mutex<Frames>,
+    /// Frames about lanes that wait, to be read without the lock.
+    queued: AtomicUsize,
+    /// Told when there is something to send.
+    pub(crate) filled: Notify,
+}
+
+impl Outbox {
+    /// Queues a frame.
+    pub(crate) fn send(&self, frame: Frame) {
+        self.change(|frames| frames.push(frame));
+        self.filled.notify_one();
+    }
+
+    /// Takes every frame, encoded.
+    pub(crate) fn take(&self, out: &mut Vec<u8>) {
+        self.change(std::mem::take).encode(out);
+    }
+
+    /// The lane is gone: what waits about it is void, but for a report that has yet to go out, which is returned.
+    pub(super) fn forget(&self, lane: u64) -> Option<u64> {
+        // All frames about a lane are queued by its owners. These are gone, and dropping their last reference made what they
+        // stored here visible.
+        if self.queued.load(Relaxed) == 0 { None } else { self.change(|frames| frames.forget(lane)) }
+    }
+
+    /// A report about a lane that has ended here. There are at most `max` of these.
+    pub(super) fn report_gone(&self, lane: u64, offset: u64, max: usize) {
+        self.change(|frames| {
+            if frames.gone.len() < max || frames.gone.contains_key(&lane) {
+                raise(&mut frames.gone, lane, offset);
+            }
+        });
+        self.filled.notify_one();
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Frames) -> T) -> T {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut frames);
+        self.queued.store(frames.watermarks.len() + frames.consumed.len(), Relaxed);
+        changed
+    }
+}
+
+#[derive(Debug, Default)]
+struct Frames {
+    goaway: Option<Frame>,
+    drained: Option<Frame>,
+    /// Only the last one counts.
+    delegation: Option<Frame>,
+    /// The same.
+    max_lanes: Option<u64>,
+    /// For each lane those that the peer has not answered: at most [`MAX_MARKS`], and one at the lane's end.
+    watermarks: BTreeMap<u64, Vec<u64>>,
+    /// Only the last report for a lane counts.
+    consumed: BTreeMap<u64, u64>,
+    /// The same for lanes that have ended here.
+    gone: BTreeMap<u64, u64>,
+}
+
+impl Frames {
+    fn push(&mut self, frame: Frame) {
+        match frame {
+            Frame::Goaway { .. } => self.goaway = Some(frame),
+            Frame::Drained { .. } => self.drained = Some(frame),
+            Frame::Watermark { lane, offset } => {
+                let marks = self.watermarks.entry(lane).or_default();
+                // A peer can answer a mark before it goes out, which makes room for another. The oldest are those.
+                if marks.len() > MAX_MARKS {
+                    marks.remove(0);
+                }
+                marks.push(offset);
+            }
+            Frame::Consumed { lane, offset } => raise(&mut self.consumed, lane, offset),
+            Frame::Delegation(_) => self.delegation = Some(frame),
+            Frame::MaxLanes { count } => self.max_lanes = self.max_lanes.max(Some(count)),
+            // HELLO is written when the control stream is opened.
+            Frame::Hello { .. } | Frame::Unknown => {}
+        }
+    }
+
+    fn forget(&mut self, lane: u64) -> Option<u64> {
+        self.watermarks.remove(&lane);
+        self.consumed.remove(&lane)
+    }
+
+    fn encode(self, out: &mut Vec<u8>) {
+        if let Some(delegation) = self.delegation {
+            delegation.encode(out);
+        }
+        if let Some(count) = self.max_lanes {
+            Frame::MaxLanes { count }.encode(out);
+        }
+        for (lane, offset) in self.consumed.into_iter().chain(self.gone) {
+            Frame::Consumed { lane, offset }.encode(out);
+        }
+        for (lane, offsets) in self.watermarks {
+            for offset in offsets {
+                Frame::Watermark { lane, offset }.encode(out);
+            }
+        }
+        // DRAINED means something only after GOAWAY.
+        for frame in [self.goaway, self.drained].into_iter().flatten() {
+            frame.encode(out);
+        }
+    }
+}
+
+/// Two tasks can report about a lane at the same time: the larger offset counts.
+fn raise(reports: &mut BTreeMap<u64, u64>, lane: u64, offset: u64) {
+    let reported = reports.entry(lane).or_insert(offset);
+    *reported = (*reported).max(offset);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_answers_marks_and_reads_none_makes_nothing_grow() {
+        let outbox = Outbox::default();
+        for offset in 1..=10_000 {
+            outbox.send(Frame::Watermark { lane: 4, offset });
+        }
+        let mut out = Vec::new();
+        outbox.take(&mut out);
+        assert!(out.len() <= (MAX_MARKS + 1) * 8, "{} bytes", out.len());
+        let mut last = Vec::new();
+        Frame::Watermark { lane: 4, offset: 10_000 }.encode(&mut last);
+        assert!(out.ends_with(&last), "the last mark is the one that frees the writer");
+    }
+
+    #[test]
+    fn a_report_outlives_its_lane_and_its_marks_do_not() {
+        let outbox = Outbox::default();
+        outbox.send(Frame::Watermark { lane: 4, offset: 1 });
+        outbox.send(Frame::Consumed { lane: 4, offset: 9 });
+        outbox.send(Frame::Consumed { lane: 4, offset: 8 });
+        assert_eq!(outbox.forget(4), Some(9));
+        let mut out = Vec::new();
+        outbox.take(&mut out);
+        assert!(out.is_empty());
+    }
+}

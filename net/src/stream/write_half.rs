@@ -1,0 +1,242 @@
+//! The direction of a data lane that this side writes: what its writer is to be told, and what becomes of the lane when the
+//! writer lets go of it. Pure.
+
+use super::{ending::Ending, read_half::is_explained};
+use crate::wire::codes::lane;
+
+/// What noq has said about the half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outgoing {
+    /// Nothing.
+    Open,
+    /// STOP_SENDING with this code.
+    Stopped(u64),
+    /// The peer's endpoint has every byte of the finished data.
+    Delivered,
+    /// The connection is gone.
+    Lost,
+}
+
+/// The writer's state.
+#[derive(Debug, Clone)]
+pub(crate) struct WriteHalf {
+    outgoing: Outgoing,
+    /// The record that explains a stop was waited for, for as long as it is.
+    waited: bool,
+}
+
+/// What a writer is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    /// It may write, or wait for the delivery of what was finished.
+    Go,
+    /// Everything was delivered.
+    Delivered,
+    /// Wait for the record that explains the stop, for a bounded time.
+    AwaitRecord,
+    /// Writing has failed.
+    Fail(Failure),
+}
+
+/// Why writing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Failure {
+    /// The cause of the stream's end says why.
+    Ended,
+    /// The data was finished before, or is not finished yet.
+    Finished,
+    /// STOP_SENDING that no record explains.
+    Stopped(u64),
+    /// The connection is gone.
+    Lost,
+}
+
+/// What becomes of the lane when its writer lets go of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Farewell {
+    /// It stays as it is: what was finished is delivered.
+    Leave,
+    /// It is kept until the peer has read the bytes before this side's error.
+    Linger,
+    /// RESET_STREAM with this code.
+    Reset(u64),
+}
+
+/// What is known of a lane whose writer lets go of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Circumstances {
+    /// FIN was sent, on purpose.
+    pub(crate) finished: bool,
+    /// This side opened the lane, and the peer has not answered.
+    pub(crate) unanswered: bool,
+    /// The thread is unwinding.
+    pub(crate) panicking: bool,
+}
+
+impl WriteHalf {
+    pub(crate) fn new() -> Self {
+        Self { outgoing: Outgoing::Open, waited: false }
+    }
+
+    /// What a write is told.
+    pub(crate) fn write(&self, finished: bool, ending: Option<Ending>) -> Outcome {
+        match (ending, self.outgoing) {
+            (Some(_), _) => Outcome::Fail(Failure::Ended),
+            (None, _) if finished => Outcome::Fail(Failure::Finished),
+            (None, Outgoing::Open) => Outcome::Go,
+            (None, outgoing) => self.over(outgoing),
+        }
+    }
+
+    /// What a call that waits for the delivery is told.
+    pub(crate) fn delivery(&self, finished: bool, ending: Option<Ending>) -> Outcome {
+        match (ending, self.outgoing) {
+            _ if !finished => Outcome::Fail(if ending.is_some() { Failure::Ended } else { Failure::Finished }),
+            // What was delivered is not taken back.
+            (_, Outgoing::Delivered) => Outcome::Delivered,
+            (Some(_), _) => Outcome::Fail(Failure::Ended),
+            (None, Outgoing::Open) => Outcome::Go,
+            (None, outgoing) => self.over(outgoing),
+        }
+    }
+
+    fn over(&self, outgoing: Outgoing) -> Outcome {
+        match outgoing {
+            Outgoing::Stopped(code) if is_explained(code) && !self.waited => Outcome::AwaitRecord,
+            Outgoing::Stopped(code) => Outcome::Fail(Failure::Stopped(code)),
+            Outgoing::Lost => Outcome::Fail(Failure::Lost),
+            // noq has let go of the half: nothing more can be written, and nothing is missing.
+            Outgoing::Delivered | Outgoing::Open => Outcome::Fail(Failure::Finished),
+        }
+    }
+
+    /// What becomes of the lane.
+    pub(crate) fn let_go(&self, lane: Circumstances, ending: Option<Ending>) -> Farewell {
+        use Farewell::{Leave, Linger, Reset};
+        match ending {
+            // What was finished stays finished, and an error after it takes nothing back.
+            Some(Ending::Failed) if lane.finished => Leave,
+            Some(Ending::Failed) if self.outgoing == Outgoing::Open => Linger,
+            Some(Ending::Failed) => Reset(lane::DONE),
+            Some(ending) => Reset(ending.code()),
+            // An opener that gives up takes back what it has sent: nobody is known to want it.
+            None if lane.finished && lane.unanswered => Reset(lane::CANCELLED),
+            None if lane.finished => Leave,
+            None if self.outgoing != Outgoing::Open => Reset(lane::DONE),
+            None if lane.panicking => Reset(lane::INTERNAL),
+            None => Reset(lane::CANCELLED),
+        }
+    }
+
+    /// STOP_SENDING came.
+    pub(crate) fn on_stopped(&mut self, code: u64) {
+        self.set(Outgoing::Stopped(code));
+    }
+
+    /// Every byte of finished data was acknowledged.
+    pub(crate) fn on_delivered(&mut self) {
+        self.set(Outgoing::Delivered);
+    }
+
+    /// The connection is gone.
+    pub(crate) fn on_lost(&mut self) {
+        self.set(Outgoing::Lost);
+    }
+
+    /// The record that explains a stop did not come in time.
+    pub(crate) fn on_waited(&mut self) {
+        self.waited = true;
+    }
+
+    fn set(&mut self, outgoing: Outgoing) {
+        if self.outgoing == Outgoing::Open {
+            self.outgoing = outgoing;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    const ENDINGS: [Option<Ending>; 6] = [
+        None,
+        Some(Ending::PeerFailed { offset: 10 }),
+        Some(Ending::PeerAborted),
+        Some(Ending::Failed),
+        Some(Ending::Aborted),
+        Some(Ending::Malformed),
+    ];
+    const OUTGOING: [Outgoing; 5] =
+        [Outgoing::Open, Outgoing::Stopped(1), Outgoing::Stopped(2), Outgoing::Delivered, Outgoing::Lost];
+
+    fn half(outgoing: Outgoing) -> WriteHalf {
+        WriteHalf { outgoing, ..WriteHalf::new() }
+    }
+
+    #[test]
+    fn what_a_writer_is_told_and_what_becomes_of_its_lane_is_what_the_table_says() {
+        let mut table = String::new();
+        for finished in [false, true] {
+            for outgoing in OUTGOING {
+                // Only finished data is ever delivered.
+                if outgoing == Outgoing::Delivered && !finished {
+                    continue;
+                }
+                for ending in ENDINGS {
+                    let half = half(outgoing);
+                    let lane = Circumstances { finished, unanswered: false, panicking: false };
+                    let name = ending.map_or("-".into(), |ending| format!("{ending:?}"));
+                    writeln!(
+                        table,
+                        "{}, {outgoing:?}, {name}: write {:?}, delivery {:?}, dropped {:?}",
+                        if finished { "finished" } else { "open" },
+                        half.write(finished, ending),
+                        half.delivery(finished, ending),
+                        half.let_go(lane, ending),
+                    )
+                    .expect("a string takes it");
+                }
+            }
+        }
+        assert_eq!(table, include_str!("write_half.table"), "the code now says:\n{table}");
+    }
+
+    #[test]
+    fn a_stop_of_finished_data_is_told_as_what_it_is() {
+        for code in [lane::CANCELLED, lane::DONE] {
+            assert_eq!(half(Outgoing::Stopped(code)).delivery(true, None), Outcome::Fail(Failure::Stopped(code)));
+        }
+        let mut failed = half(Outgoing::Stopped(lane::FAILED));
+        assert_eq!(failed.delivery(true, None), Outcome::AwaitRecord);
+        assert_eq!(failed.delivery(true, Some(Ending::PeerAborted)), Outcome::Fail(Failure::Ended));
+        failed.on_waited();
+        assert_eq!(failed.delivery(true, None), Outcome::Fail(Failure::Stopped(lane::FAILED)));
+    }
+
+    #[test]
+    fn only_an_unanswered_opener_takes_back_what_it_has_finished() {
+        let lane = Circumstances { finished: true, unanswered: true, panicking: false };
+        assert_eq!(half(Outgoing::Open).let_go(lane, None), Farewell::Reset(lane::CANCELLED));
+        let answered = Circumstances { unanswered: false, ..lane };
+        assert_eq!(half(Outgoing::Open).let_go(answered, None), Farewell::Leave);
+    }
+
+    #[test]
+    fn a_handler_that_panics_resets_its_lane_with_a_code_of_its_own() {
+        let lane = Circumstances { finished: false, unanswered: false, panicking: true };
+        assert_eq!(half(Outgoing::Open).let_go(lane, None), Farewell::Reset(lane::INTERNAL));
+    }
+
+    #[test]
+    fn data_that_was_not_finished_is_never_left_to_look_complete() {
+        for outgoing in OUTGOING {
+            for ending in ENDINGS {
+                let lane = Circumstances { finished: false, unanswered: false, panicking: false };
+                assert_ne!(half(outgoing).let_go(lane, ending), Farewell::Leave, "{outgoing:?} {ending:?}");
+            }
+        }
+    }
+}
