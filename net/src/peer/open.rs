@@ -172,9 +172,10 @@ fn unanswered(error: ReadError) -> GetStreamError {
     match error {
         ReadError::Lost(error) => error.into(),
         ReadError::Reset { code } => GetStreamError::Reset { code },
-        ReadError::Failed(error) | ReadError::Aborted(error) | ReadError::EndedHere(error) => {
-            GetStreamError::Failed(error)
-        }
+        ReadError::Failed(error)
+        | ReadError::FailedIncomplete { error, .. }
+        | ReadError::Aborted(error)
+        | ReadError::EndedHere(error) => GetStreamError::Failed(error),
         ReadError::Malformed(malformed) => malformed.into(),
     }
 }
