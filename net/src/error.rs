@@ -343,9 +343,18 @@ pub enum AcceptError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The peer failed the stream. Every byte it wrote before that has been read.
+    /// The peer failed the stream, and every byte that it wrote before has been read: [`StreamError::offset`] is how many.
     #[error("the peer failed the stream: {0}")]
     Failed(Arc<StreamError>),
+    /// The peer failed the stream, and its data ended before the error's offset: some of the bytes that it wrote before
+    /// the error never arrived. [`ReadError::data_read`] is how many did.
+    #[error("the peer failed the stream: {error}; {missing} bytes that it wrote before did not arrive")]
+    FailedIncomplete {
+        /// What the peer said. Its offset counts bytes that were not read.
+        error: Arc<StreamError>,
+        /// Bytes between the end of the data that was read and the error's offset. Never 0.
+        missing: u64,
+    },
     /// The peer aborted the stream: what was not read yet is discarded.
     #[error("the peer aborted the stream: {0}")]
     Aborted(Arc<StreamError>),
@@ -379,6 +388,13 @@ pub enum WriteError {
         /// The code of STOP_SENDING; WIRE.md lists them.
         code: u64,
     },
+    /// The peer allowed nothing more to be sent for the time that this side waits at most: its program does not read, or
+    /// the path to it is cut.
+    #[error("nothing more could be sent to the peer for {after:?}")]
+    TimedOut {
+        /// The bound.
+        after: Duration,
+    },
     /// The data was finished, or the stream failed or aborted, on this side before.
     #[error("this side has ended the stream: nothing more can be written")]
     EndedHere,
@@ -394,7 +410,11 @@ impl ReadError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Failed(_) | Self::Aborted(_) | Self::Reset { .. } | Self::Malformed(_) => Fault::Peer,
+            Self::Failed(_)
+            | Self::FailedIncomplete { .. }
+            | Self::Aborted(_)
+            | Self::Reset { .. }
+            | Self::Malformed(_) => Fault::Peer,
             Self::EndedHere(_) => Fault::Caller,
             Self::Lost(lost) => lost.fault(),
         }
@@ -408,7 +428,17 @@ impl ReadError {
     /// The peer's error, if it sent one.
     pub fn stream_error(&self) -> Option<&StreamError> {
         match self {
-            Self::Failed(error) | Self::Aborted(error) => Some(error),
+            Self::Failed(error) | Self::FailedIncomplete { error, .. } | Self::Aborted(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// How many bytes of data the peer's program wrote, and this side read, before it failed the stream: where an exchange
+    /// can be resumed. `None` if the peer did not fail the stream: what was read then is no sign of what the peer did.
+    pub fn data_read(&self) -> Option<u64> {
+        match self {
+            Self::Failed(error) => Some(error.offset()),
+            Self::FailedIncomplete { error, missing } => Some(error.offset().saturating_sub(*missing)),
             _ => None,
         }
     }
@@ -420,13 +450,18 @@ impl WriteError {
         match self {
             Self::Failed(_) | Self::Stopped { .. } | Self::Malformed(_) => Fault::Peer,
             Self::EndedHere => Fault::Caller,
+            Self::TimedOut { .. } => Fault::Network,
             Self::Lost(lost) => lost.fault(),
         }
     }
 
     /// Whether the same exchange, on a new stream, may work. What a peer's own error code means, its program knows.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Lost(lost) if lost.is_retryable()) || matches!(self, Self::Stopped { .. })
+        match self {
+            Self::Lost(lost) => lost.is_retryable(),
+            Self::Stopped { .. } | Self::TimedOut { .. } => true,
+            Self::Failed(_) | Self::EndedHere | Self::Malformed(_) => false,
+        }
     }
 
     /// The peer's error, if it sent one.
@@ -583,7 +618,7 @@ fn lane_code(code: u64) -> String {
 impl From<ReadError> for io::Error {
     fn from(error: ReadError) -> Self {
         let kind = match &error {
-            ReadError::Failed(_) | ReadError::Aborted(_) => io::ErrorKind::Other,
+            ReadError::Failed(_) | ReadError::FailedIncomplete { .. } | ReadError::Aborted(_) => io::ErrorKind::Other,
             ReadError::Reset { .. } => io::ErrorKind::ConnectionReset,
             ReadError::EndedHere(_) => io::ErrorKind::NotConnected,
             ReadError::Lost(ConnectionLost::TimedOut) => io::ErrorKind::TimedOut,
@@ -600,10 +635,26 @@ impl From<WriteError> for io::Error {
             WriteError::Failed(_) => io::ErrorKind::Other,
             WriteError::Stopped { .. } => io::ErrorKind::BrokenPipe,
             WriteError::EndedHere => io::ErrorKind::NotConnected,
-            WriteError::Lost(ConnectionLost::TimedOut) => io::ErrorKind::TimedOut,
+            WriteError::TimedOut { .. } | WriteError::Lost(ConnectionLost::TimedOut) => io::ErrorKind::TimedOut,
             WriteError::Lost(_) => io::ErrorKind::ConnectionAborted,
             WriteError::Malformed(_) => io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_resumes_at_what_was_read_repeats_and_skips_no_byte() {
+        let error = Arc::new(StreamError::new(28, "the disk is full").at(1000));
+        let whole = ReadError::Failed(Arc::clone(&error));
+        let cut = ReadError::FailedIncomplete { error: Arc::clone(&error), missing: 400 };
+        assert_eq!((whole.data_read(), cut.data_read()), (Some(1000), Some(600)));
+        assert_eq!((whole.stream_error(), cut.stream_error()), (Some(&*error), Some(&*error)));
+        assert_eq!(ReadError::Aborted(error).data_read(), None);
+        assert!(cut.to_string().contains("400 bytes"), "{cut}");
     }
 }

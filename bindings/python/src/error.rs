@@ -27,6 +27,7 @@ pub(crate) struct Problem {
     text: Option<String>,
     details: Option<Bytes>,
     offset: Option<u64>,
+    missing: Option<u64>,
     peer: Option<PublicKey>,
     phase: Option<&'static str>,
     fault: Option<&'static str>,
@@ -89,6 +90,7 @@ impl Problem {
         attributes.set_item("text", self.text)?;
         attributes.set_item("details", PyBytes::new(py, &self.details.unwrap_or_default()))?;
         attributes.set_item("offset", self.offset)?;
+        attributes.set_item("missing", self.missing)?;
         attributes.set_item("peer", self.peer.map(PeerId))?;
         attributes.set_item("phase", self.phase)?;
         attributes.set_item("fault", self.fault)?;
@@ -248,6 +250,9 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         let problem = match &error {
             ReadError::Failed(inner) => Self::of("StreamFailed", &error).with_error(inner),
+            ReadError::FailedIncomplete { error: inner, missing } => {
+                Self { missing: Some(*missing), ..Self::of("StreamFailedIncomplete", &error).with_error(inner) }
+            }
             ReadError::Aborted(inner) => Self::of("StreamAborted", &error).with_error(inner),
             ReadError::Reset { code } => Self { code: Some(*code), ..Self::of("StreamReset", &error) },
             ReadError::EndedHere(inner) => Self::of("StreamEnded", &error).with_error(inner),
@@ -264,6 +269,7 @@ impl From<WriteError> for Problem {
             WriteError::Failed(inner) => Self::of("StreamFailed", &error).with_error(inner),
             WriteError::Stopped { code } => Self { code: Some(*code), ..Self::of("StreamStopped", &error) },
             WriteError::EndedHere => Self::of("StreamEnded", &error),
+            WriteError::TimedOut { .. } => Self::of("StreamTimedOut", &error),
             WriteError::Lost(lost) => Self { message: chain(&error), ..Self::from(lost) },
             _ => Self::of("ProtocolViolation", &error),
         };

@@ -355,7 +355,9 @@ fn broken(error: tokio::task::JoinError) -> StoreError {
 impl From<ReadError> for ReceiveError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Failed(error) | ReadError::Aborted(error) => Self::Failed(error),
+            ReadError::Failed(error) | ReadError::FailedIncomplete { error, .. } | ReadError::Aborted(error) => {
+                Self::Failed(error)
+            }
             ReadError::Reset { .. } => Self::Dropped,
             ReadError::Lost(lost) => Self::Lost(lost),
             other => Self::Read(other),

@@ -207,7 +207,9 @@ impl From<WriteError> for SendError {
 impl From<NextError> for SendError {
     fn from(error: NextError) -> Self {
         match error {
-            NextError::Read(ReadError::Failed(error) | ReadError::Aborted(error)) => Self::Refused(error),
+            NextError::Read(
+                ReadError::Failed(error) | ReadError::FailedIncomplete { error, .. } | ReadError::Aborted(error),
+            ) => Self::Refused(error),
             NextError::Read(ReadError::Reset { code }) => Self::Dropped { code },
             NextError::Read(ReadError::Lost(lost)) => Self::Lost(lost),
             other => Self::Answer(other),

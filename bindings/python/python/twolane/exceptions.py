@@ -4,8 +4,10 @@
     ├── StreamError
     │   ├── StreamFailed            ConnectionError         the peer failed the stream, and says why
     │   │   └── StreamAborted       ConnectionAbortedError  likewise, and unread data is discarded
+    │   ├── StreamFailedIncomplete  ConnectionError         likewise, and bytes that it wrote before did not arrive
     │   ├── StreamReset             ConnectionResetError    the peer dropped the stream before its data was complete
     │   ├── StreamStopped           BrokenPipeError         the peer stopped reading
+    │   ├── StreamTimedOut          TimeoutError            nothing more could be sent for too long
     │   ├── StreamEnded             ConnectionError         this side has ended the stream
     │   └── IncompleteReadError     EOFError                the data ended, in order, before there was enough
     ├── ConnectionLost              ConnectionError         the connection to the peer is no more; `reason` says why
@@ -78,9 +80,11 @@ __all__ = [
     "StreamEnded",
     "StreamError",
     "StreamFailed",
+    "StreamFailedIncomplete",
     "StreamFailure",
     "StreamReset",
     "StreamStopped",
+    "StreamTimedOut",
     "TooLarge",
     "TooManyStreams",
     "TwolaneError",
@@ -102,7 +106,10 @@ class TwolaneError(Exception):
     details: bytes
     """What the peer sent for programs, at most 60 KiB."""
     offset: int | None
-    """How many bytes of data the peer had written on the stream before. All of them have been read, unless it aborted."""
+    """How many bytes of data the peer had written on the stream before. Of `StreamFailed` all of them have been read; of
+    `StreamAborted` and `StreamFailedIncomplete` not."""
+    missing: int | None
+    """Of `StreamFailedIncomplete`: how many bytes before `offset` did not arrive."""
     peer: PeerId | None
     """With whom, where the operation has one."""
     phase: str | None
@@ -124,6 +131,7 @@ class TwolaneError(Exception):
         text: str | None = None,
         details: bytes = b"",
         offset: int | None = None,
+        missing: int | None = None,
         peer: PeerId | None = None,
         phase: str | None = None,
         fault: str | None = None,
@@ -137,6 +145,7 @@ class TwolaneError(Exception):
         self.text = text
         self.details = details
         self.offset = offset
+        self.missing = missing
         self.peer = peer
         self.phase = phase
         self.fault = fault
@@ -160,12 +169,21 @@ class StreamAborted(StreamFailed, ConnectionAbortedError):
     """The peer aborted the stream: what was not read yet is discarded."""
 
 
+class StreamFailedIncomplete(StreamError, ConnectionError):
+    """The peer failed the stream (`code`, `text`, `details`), and its data ended before `offset`: the last `missing` bytes
+    of it did not arrive. No kind of `StreamFailed`, whose `offset` is how many bytes have been read."""
+
+
 class StreamReset(StreamError, ConnectionResetError):
     """The peer's side was dropped or cancelled: the data is not complete, and no reason was given."""
 
 
 class StreamStopped(StreamError, BrokenPipeError):
     """The peer wants no more data, and gave no reason."""
+
+
+class StreamTimedOut(StreamError, TimeoutError):
+    """The peer allowed nothing more to be sent for the time that this side waits at most."""
 
 
 class StreamEnded(StreamError, ConnectionError):
