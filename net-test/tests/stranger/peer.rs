@@ -9,7 +9,7 @@ use twolane::{Endpoint, Limits, PublicKey, Ticket};
 use crate::{
     reader::{Reader, soon},
     tls::{DATA_LANES, Identity, peer_of},
-    wire::{self, Hello, answer, bound, frame, limit},
+    wire::{self, Hello, answer, bound, frame, parameter},
 };
 
 pub const NONCE: [u8; 16] = *b"a stranger's one";
@@ -103,6 +103,8 @@ impl Socket {
 
     async fn greet(&self, connection: Connection, greeting: &[u8]) -> Stranger {
         let control = say_first(&connection, greeting).await;
+        // A stream of a kind that means nothing.
+        let _reserved = say_first(&connection, &[wire::varint(wire::grease::id()), vec![0xaa; 3]].concat()).await;
         let frames = soon("a control stream", connection.accept_uni()).await;
         let mut frames = Reader(frames.expect("the control stream comes first"));
         let hello = frames.hello().await;
@@ -119,7 +121,7 @@ pub async fn say_first(connection: &Connection, bytes: &[u8]) -> SendStream {
 }
 
 pub fn greeting(nonce: [u8; 16]) -> Vec<u8> {
-    wire::greeting(nonce, &[(limit::DATA_LANES, DATA_LANES), (limit::METADATA, bound::METADATA)])
+    wire::greeting(nonce, &[(parameter::DATA_LANES, DATA_LANES), (parameter::METADATA, bound::METADATA)])
 }
 
 /// The code with which the endpoint closed the connection.
@@ -137,7 +139,8 @@ impl Stranger {
     }
 
     pub async fn say(&mut self, bytes: &[u8]) {
-        soon("a write", self.control.write_all(bytes)).await.expect("the control stream is open");
+        let bytes = [&wire::grease::frame()[..], bytes].concat();
+        soon("a write", self.control.write_all(&bytes)).await.expect("the control stream is open");
     }
 
     /// The next frame of the endpoint has this type and these fields.

@@ -25,6 +25,7 @@ use crate::{
     tasks::Tasks,
     wire::{
         control::{DEFAULT_UNREAD_BYTES, Frame, PeerLimits},
+        grease,
         record::Severity,
         varint,
     },
@@ -421,6 +422,7 @@ struct Outbox {
     drained: Option<Frame>,
     /// Only the last one counts.
     delegation: Option<Frame>,
+    max_lanes: Option<Frame>,
     /// The ledger has at most sixteen under way for a lane, and one at its end.
     watermarks: BTreeMap<u64, Vec<u64>>,
     /// Only the last report for a lane counts.
@@ -438,7 +440,9 @@ impl Outbox {
             Frame::Consumed { lane, offset } => raise(&mut self.consumed, lane, offset),
             Frame::Delegation(_) => self.delegation = Some(frame),
             // HELLO is written when the control stream is opened.
-            Frame::Hello { .. } | Frame::Unknown => {}
+            Frame::Hello(_) | Frame::Unknown => {}
+            // Only the largest count counts, and counts grow.
+            Frame::MaxLanes { .. } => self.max_lanes = Some(frame),
         }
     }
 
@@ -449,8 +453,8 @@ impl Outbox {
     }
 
     fn encode(self, out: &mut Vec<u8>) {
-        if let Some(delegation) = self.delegation {
-            delegation.encode(out);
+        for frame in [self.delegation, self.max_lanes].into_iter().flatten() {
+            frame.encode(out);
         }
         for (lane, offset) in self.consumed.into_iter().chain(self.gone) {
             Frame::Consumed { lane, offset }.encode(out);
@@ -462,7 +466,7 @@ impl Outbox {
         }
         // DRAINED means something only after GOAWAY.
         for frame in [self.goaway, self.drained].into_iter().flatten() {
-            frame.encode(out);
+            frame.encode_with(out, &grease::tail(out.len() as u64));
         }
     }
 }

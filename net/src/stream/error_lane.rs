@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{ConnectionLost, WriteError},
-    wire::{Malformed, codes::lane, header::Opening, record::Record},
+    wire::{Malformed, codes::lane, grease, header::Opening, record::Record},
 };
 
 /// This side's half of the error lane.
@@ -63,7 +63,7 @@ async fn send_unbounded(lanes: &Arc<Lanes>, record: Record) -> Result<(), WriteE
         return Err(WriteError::EndedHere);
     };
     let fatal = Carrier::is_fatal(record.severity);
-    record.encode(&mut bytes);
+    record.encode(&mut bytes, &grease::tail(record.offset ^ lanes.id()));
     carrier.count_write();
     send.write_all(&bytes).await.map_err(|error| match error {
         iroh::endpoint::WriteError::ConnectionLost(error) => carrier.lost(error).into(),
@@ -117,7 +117,7 @@ fn read_in_background(lanes: &Arc<Lanes>, mut recv: RecvStream, mut buffer: Byte
             }
         };
         if let Some(malformed) = malformed {
-            let _ = recv.stop(code_to_varint(lane::MALFORMED));
+            let _ = recv.stop(code_to_varint(malformed.lane_code()));
             if let Some(lanes) = weak.upgrade() {
                 lanes.on_malformed(malformed);
             }
