@@ -36,7 +36,7 @@ async fn what_breaks_the_rules_before_hello_closes_the_connection() {
     let cases = [
         ("another frame first", control().raw(&numbers(frame::GOAWAY, &[1])).0, close::PROTOCOL_VIOLATION),
         ("an unknown frame first", control().raw(&control_frame(63, b"x")).0, close::PROTOCOL_VIOLATION),
-        ("a nonce that is cut", control().raw(&control_frame(frame::HELLO, &[1; 16])).0, close::PROTOCOL_VIOLATION),
+        ("a nonce that is cut", control().raw(&control_frame(frame::HELLO, &[1; 15])).0, close::PROTOCOL_VIOLATION),
         (
             "half a parameter",
             control().raw(&hello_then(NONCE, &[], &[2])).0,

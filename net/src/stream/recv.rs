@@ -329,7 +329,11 @@ impl RecvStream {
                 }
                 self.lanes.on_recv(RecvEvent::OffsetReached)
             }
-            Cause::PeerAborted(_) | Cause::Malformed(_) => self.lanes.on_recv(RecvEvent::PeerAborted),
+            Cause::PeerAborted(_) => self.lanes.on_recv(RecvEvent::PeerAborted),
+            Cause::Malformed(_) => match self.lanes.on_recv(RecvEvent::PeerAborted) {
+                RecvAction::Stop(_) => RecvAction::Stop(lane::MALFORMED),
+                RecvAction::Nothing => RecvAction::Nothing,
+            },
             Cause::Here(_) => self.lanes.on_recv(RecvEvent::LocalFailed),
         };
         self.apply(action);

@@ -575,12 +575,16 @@ impl Drop for SendStream {
             return;
         }
         if self.lanes.needs_attention() {
-            let failed_by_peer = {
-                let shared = self.lanes.lock();
-                matches!(shared.cause, Some(Cause::PeerFailed(_) | Cause::PeerAborted(_) | Cause::Malformed(_)))
+            let failed_by_peer = match self.lanes.lock().cause {
+                Some(Cause::PeerFailed(_) | Cause::PeerAborted(_)) => Some(lane::DONE),
+                Some(Cause::Malformed(_)) => Some(lane::MALFORMED),
+                Some(Cause::Here(_)) | None => None,
             };
-            if failed_by_peer {
-                let action = self.lanes.on_send(SendEvent::PeerFailed);
+            if let Some(code) = failed_by_peer {
+                let action = match self.lanes.on_send(SendEvent::PeerFailed) {
+                    SendAction::Reset(_) => SendAction::Reset(code),
+                    action => action,
+                };
                 self.apply(action);
             }
         }
