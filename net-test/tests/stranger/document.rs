@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use twolane::PublicKey;
+
 use crate::{
     tls::Identity,
     wire::{
@@ -121,6 +123,22 @@ fn the_tables_are_what_the_stranger_knows() {
     }
     assert_eq!(wire::varint(wire::MAX), wire::OVERSIZE);
     assert!(DOCUMENT.contains(&format!("ALPN is `{}`", String::from_utf8_lossy(wire::ALPN))));
+}
+
+#[test]
+fn the_keys_of_small_order_are_no_keys_to_the_library() {
+    let rows = DOCUMENT.lines().skip_while(|line| !line.starts_with("| key of small order")).skip(2);
+    let listed: Vec<_> = rows.map_while(|row| row.strip_prefix("| `")?.strip_suffix("` |")).collect();
+    assert_eq!(listed.len(), 7);
+    for hexadecimal in listed {
+        let mut key: [u8; 32] =
+            std::array::from_fn(|at| u8::from_str_radix(&hexadecimal[2 * at..2 * at + 2], 16).expect("hexadecimal"));
+        assert_eq!(key[31] & 0x80, 0);
+        for highest in [0, 0x80] {
+            key[31] |= highest;
+            assert!(PublicKey::from_bytes(&key).is_err(), "{hexadecimal}");
+        }
+    }
 }
 
 #[test]
