@@ -4,7 +4,7 @@ use twolane::{Endpoint, GetStreamError, ReadError, Reason, StreamError, StreamOp
 
 use crate::{
     errors::{arrives, read_to_error},
-    peer::{NONCE, Socket, Stranger, endpoint, write},
+    peer::{Known, NONCE, Socket, Stranger, endpoint, write},
     reader::{BRIEF, Reader, code, soon, stop_code},
     wire::{
         self, Header, Out, Record, accepted, accepted_then, answer, bound, frame, lane, numbers, parameter, rejected, severity,

@@ -133,12 +133,18 @@ pub(crate) fn raw_ticket(raw: &iroh::Endpoint) -> Ticket {
     Ticket::from_addr(iroh::EndpointAddr::from_parts(raw.id(), addrs)).unwrap()
 }
 
-/// Opens the control stream and says HELLO: kind 0, frame 0, version 1, a nonce, nine data lanes, 100 bytes of metadata.
+/// Opens the control stream and says HELLO: kind 0, frame 0, a nonce, nine data lanes, 100 bytes of metadata.
 pub(crate) async fn say_hello(connection: &iroh::endpoint::Connection, nonce: u8) -> iroh::endpoint::SendStream {
     let mut control = connection.open_uni().await.unwrap();
-    let mut hello = vec![0, 0, 22, 1];
+    let mut hello = vec![0, 0, 23];
     hello.extend_from_slice(&[nonce; 16]);
-    hello.extend_from_slice(&[1, 9, 2, 0x40, 100]);
+    hello.extend_from_slice(&[2, 1, 9, 4, 2, 0x40, 100]);
     control.write_all(&hello).await.unwrap();
     control
+}
+
+/// What follows an answer of code 0, whose parameters are short.
+pub(crate) fn accepted(bytes: &[u8]) -> &[u8] {
+    assert_eq!(bytes[0], 0, "{bytes:?}");
+    &bytes[2 + usize::from(bytes[1])..]
 }

@@ -32,7 +32,7 @@ pub async fn stop_code(send: &SendStream) -> u64 {
 
 /// The half of a stream that the peer writes.
 #[derive(Debug)]
-pub struct Reader(pub(crate) RecvStream);
+pub struct Reader(pub RecvStream);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
