@@ -4,6 +4,7 @@
 //! - [`speed`]: what the layer costs, beside raw iroh in one run;
 //! - [`compare`], [`stats`]: two sides in turns, and what is made of their values; [`conditions`], [`busy`]: what with, and
 //!   whether others disturbed it; [`figures`]: the tables of the documents, from what was measured;
+//! - [`wire`], [`stranger`]: a peer written from `net/WIRE.md` alone; [`conform`]: what it checks of any peer;
 //! - `lab` (on Linux): real NATs, a relay and bad links, in network namespaces.
 //!
 //! The programs for people, and what they have in common with these, are in [`twolane_cli`].
@@ -15,12 +16,14 @@ pub mod busy;
 mod child;
 pub mod compare;
 pub mod conditions;
+pub mod conform;
 pub mod figures;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod report;
 pub mod speed;
 pub mod stats;
+pub mod stranger;
 pub mod stream_tester;
 pub mod wire;
 

@@ -12,7 +12,6 @@ macro_rules! codes {
 }
 
 pub const ALPN: &[u8] = b"twolane/1";
-pub const VERSION: u64 = 1;
 /// The largest varint, 2^62 - 1.
 pub const MAX: u64 = (1 << 62) - 1;
 /// [`MAX`] as a varint: the longest length that can be announced.
@@ -27,12 +26,19 @@ pub mod kind {
 
 /// Types of control frames.
 pub mod frame {
-    codes! { HELLO = 0, GOAWAY = 1, DRAINED = 2, WATERMARK = 3, CONSUMED = 4, DELEGATION = 5 }
+    codes! { HELLO = 0, GOAWAY = 1, DRAINED = 2, WATERMARK = 3, CONSUMED = 4, DELEGATION = 5, MAX_LANES = 6 }
 }
 
-/// Ids of the limits in HELLO.
-pub mod limit {
-    codes! { DATA_LANES = 1, METADATA = 2, UNREAD_BYTES = 3, DELEGATED = 4 }
+/// Ids of the parameters in HELLO.
+pub mod parameter {
+    codes! {
+        DATA_LANES = 2, METADATA = 4, UNREAD_BYTES = 6, UNREAD_CHUNKS = 8, DELEGATION = 10, DIAL = 12, KNOWS = 14,
+    }
+}
+
+/// Ids of the parameters in an answer of code 0.
+pub mod accepted_with {
+    codes! { METADATA = 2 }
 }
 
 /// Reasons in GOAWAY.
@@ -44,6 +50,7 @@ pub mod goaway {
 pub mod answer {
     codes! {
         ACCEPTED = 0, UNKNOWN_PROTOCOL = 1, REFUSED = 2, BUSY = 3, SHUTTING_DOWN = 4, TOO_LARGE = 5, MALFORMED = 6,
+        UNSUPPORTED = 7,
     }
 }
 
@@ -56,24 +63,71 @@ pub mod severity {
 pub mod lane {
     codes! {
         DONE = 0x00, CANCELLED = 0x01, FAILED = 0x02, ABORTED = 0x03, MALFORMED = 0x04, REJECTED = 0x05,
-        NO_SUCH_LANE = 0x06, UNKNOWN_KIND = 0x07, TIMED_OUT = 0x08, INTERNAL = 0x09,
+        NO_SUCH_LANE = 0x06, UNKNOWN_KIND = 0x07, TIMED_OUT = 0x08, INTERNAL = 0x09, UNSUPPORTED = 0x0a,
     }
 }
 
 /// Codes in CONNECTION_CLOSE.
 pub mod close {
     codes! {
-        DONE = 0x100, DUPLICATE = 0x101, REPLACED = 0x102, PROTOCOL_VIOLATION = 0x103, HELLO_TIMEOUT = 0x104,
-        VERSION = 0x105, BUSY = 0x106, CLOSED = 0x107, FORBIDDEN = 0x108, BAD_DELEGATION = 0x109,
+        DONE = 0x100, REPLACED = 0x102, PROTOCOL_VIOLATION = 0x103, HELLO_TIMEOUT = 0x104,
+        UNSUPPORTED = 0x105, BUSY = 0x106, CLOSED = 0x107, FORBIDDEN = 0x108, BAD_DELEGATION = 0x109,
         NOT_DIRECT = 0x10a,
     }
 }
 
-/// Bounds in bytes; `WATERMARKS` is a number of frames.
+/// Bounds in bytes; `WATERMARKS` and `DELEGATIONS` are numbers of frames.
 pub mod bound {
     codes! {
-        CONTROL_FRAME = 4096, HEADER = 16653, PROTOCOL = 255, METADATA = 16384, REJECTION_TEXT = 1024,
-        RECORD = 65568, RECORD_TEXT = 4096, RECORD_DETAILS = 61440, DELEGATION = 2048, WATERMARKS = 16,
+        CONTROL_FRAME = 4096, HEADER = 17679, PROTOCOL = 255, METADATA = 16384, ANSWER = 17424, REJECTION_TEXT = 1024,
+        RECORD = 66600, RECORD_TEXT = 4096, RECORD_DETAILS = 61440, DELEGATION = 2048, DELEGATIONS = 8, WATERMARKS = 16,
+    }
+}
+
+/// What is reserved: ids of parameters, types of frames and kinds of streams that mean nothing. What is written here holds
+/// some everywhere, drawn anew each time.
+pub mod grease {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use super::{MAX, Out};
+
+    pub const fn is_reserved(id: u64) -> bool {
+        id % 62 == 58
+    }
+
+    /// A reserved id, in 1, 2, 4 or 8 bytes.
+    pub fn id() -> u64 {
+        let drawn = draw();
+        let most = [0x3f, 0x3fff, 0x3fff_ffff, MAX][(drawn % 4) as usize];
+        58 + 62 * ((drawn >> 2) % ((most - 58) / 62 + 1))
+    }
+
+    /// None or one parameter.
+    pub fn tail() -> Vec<u8> {
+        let drawn = draw();
+        if drawn.is_multiple_of(4) {
+            return Vec::new();
+        }
+        Out::default().varint(id()).block(&drawn.to_be_bytes()[..(drawn >> 60) as usize % 8]).0
+    }
+
+    /// None or one control frame.
+    pub fn frame() -> Vec<u8> {
+        let drawn = draw();
+        if drawn.is_multiple_of(2) {
+            return Vec::new();
+        }
+        super::control_frame(id(), &drawn.to_be_bytes()[..(drawn >> 60) as usize % 8])
+    }
+
+    /// SplitMix64: a run whose order is the same draws the same.
+    fn draw() -> u64 {
+        static DRAWN: AtomicU64 = AtomicU64::new(0);
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut drawn = DRAWN.fetch_add(STEP, Relaxed).wrapping_add(STEP);
+        drawn = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        drawn = (drawn ^ (drawn >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        drawn ^ (drawn >> 31)
     }
 }
 
@@ -122,35 +176,63 @@ pub fn control_frame(frame_type: u64, body: &[u8]) -> Vec<u8> {
     Out::default().varint(frame_type).block(body).0
 }
 
-/// A control frame of varints.
+/// A control frame of varints. GOAWAY and DRAINED end in parameters.
 pub fn numbers(frame_type: u64, values: &[u64]) -> Vec<u8> {
-    let body = values.iter().fold(Out::default(), |out, value| out.varint(*value));
-    control_frame(frame_type, &body.0)
+    let ends_in_parameters = matches!(frame_type, frame::GOAWAY | frame::DRAINED);
+    let tail = if ends_in_parameters { grease::tail() } else { Vec::new() };
+    numbers_then(frame_type, values, &tail)
 }
 
-pub fn hello(version: u64, nonce: [u8; 16], limits: &[(u64, u64)]) -> Vec<u8> {
-    let fixed = Out::default().varint(version).raw(&nonce);
-    let body = limits.iter().fold(fixed, |out, (id, value)| out.varint(*id).varint(*value));
-    control_frame(frame::HELLO, &body.0)
+pub fn numbers_then(frame_type: u64, values: &[u64], tail: &[u8]) -> Vec<u8> {
+    let body = values.iter().fold(Out::default(), |out, value| out.varint(*value));
+    control_frame(frame_type, &body.raw(tail).0)
+}
+
+/// A parameter whose value is a varint.
+pub fn parameter(id: u64, value: u64) -> Vec<u8> {
+    Out::default().varint(id).block(&varint(value)).0
+}
+
+pub fn hello(nonce: [u8; 16], parameters: &[(u64, u64)]) -> Vec<u8> {
+    hello_then(nonce, parameters, &grease::tail())
+}
+
+/// HELLO with these parameters, which are varints, and then these bytes.
+pub fn hello_then(nonce: [u8; 16], parameters: &[(u64, u64)], tail: &[u8]) -> Vec<u8> {
+    let fixed = Out::default().raw(&nonce);
+    let body = parameters.iter().fold(fixed, |out, (id, value)| out.raw(&parameter(*id, *value)));
+    control_frame(frame::HELLO, &body.raw(tail).0)
 }
 
 /// The first bytes of a control stream.
-pub fn greeting(nonce: [u8; 16], limits: &[(u64, u64)]) -> Vec<u8> {
-    [varint(kind::CONTROL), hello(VERSION, nonce, limits)].concat()
+pub fn greeting(nonce: [u8; 16], parameters: &[(u64, u64)]) -> Vec<u8> {
+    [varint(kind::CONTROL), hello(nonce, parameters)].concat()
 }
 
 /// The first bytes of a data lane.
 pub fn header(protocol: &str, metadata: &[u8]) -> Vec<u8> {
-    let body = Out::default().varint(0).block(protocol.as_bytes()).block(metadata);
+    header_then(protocol, metadata, &grease::tail())
+}
+
+pub fn header_then(protocol: &str, metadata: &[u8], tail: &[u8]) -> Vec<u8> {
+    let body = Out::default().block(protocol.as_bytes()).block(metadata).raw(tail);
     Out::default().varint(kind::DATA).block(&body.0).0
 }
 
 pub fn accepted() -> Vec<u8> {
-    varint(answer::ACCEPTED)
+    accepted_then(&grease::tail())
+}
+
+pub fn accepted_then(tail: &[u8]) -> Vec<u8> {
+    Out::default().varint(answer::ACCEPTED).block(tail).0
 }
 
 pub fn rejected(code: u64, text: &str) -> Vec<u8> {
-    Out::default().varint(code).block(&block(text.as_bytes())).0
+    rejected_then(code, text, &grease::tail())
+}
+
+pub fn rejected_then(code: u64, text: &str, tail: &[u8]) -> Vec<u8> {
+    Out::default().varint(code).block(&Out::default().block(text.as_bytes()).raw(tail).0).0
 }
 
 /// The first bytes of an error lane.
@@ -173,8 +255,12 @@ impl Record {
     }
 
     pub fn encode(&self) -> Vec<u8> {
+        self.encode_then(&grease::tail())
+    }
+
+    pub fn encode_then(&self, tail: &[u8]) -> Vec<u8> {
         let numbers = Out::default().varint(self.severity).varint(self.code).varint(self.offset);
-        let body = numbers.block(self.text.as_bytes()).block(&self.details);
+        let body = numbers.block(self.text.as_bytes()).block(&self.details).raw(tail);
         block(&body.0)
     }
 
@@ -187,28 +273,34 @@ impl Record {
             text: String::from_utf8(fields.block()).expect("a record's text is UTF-8"),
             details: fields.block(),
         };
-        fields.end();
+        fields.nothing_but_reserved();
         record
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    pub version: u64,
     pub nonce: [u8; 16],
-    pub limits: Vec<(u64, u64)>,
+    /// The parameters whose values are varints.
+    pub numbers: Vec<(u64, u64)>,
+    pub delegation: Option<Vec<u8>>,
 }
 
 impl Hello {
     pub fn decode(body: &[u8]) -> Self {
         let mut fields = Fields(body);
-        let version = fields.varint();
         let nonce = fields.take(16).try_into().expect("16 bytes");
-        let mut limits = Vec::new();
-        while !fields.0.is_empty() {
-            limits.push((fields.varint(), fields.varint()));
+        let (mut numbers, mut delegation) = (Vec::new(), None);
+        for (id, value) in fields.parameters() {
+            if id == parameter::DELEGATION {
+                delegation = Some(value);
+                continue;
+            }
+            let mut only = Fields(&value);
+            numbers.push((id, only.varint()));
+            only.end();
         }
-        Self { version, nonce, limits }
+        Self { nonce, numbers, delegation }
     }
 }
 
@@ -222,12 +314,11 @@ pub struct Header {
 impl Header {
     pub fn decode(frame: &[u8]) -> Self {
         let mut fields = Fields(frame);
-        let _flags = fields.varint();
         let header = Self {
             protocol: String::from_utf8(fields.block()).expect("a protocol's name is ASCII"),
             metadata: fields.block(),
         };
-        fields.end();
+        fields.nothing_but_reserved();
         header
     }
 }
@@ -255,6 +346,24 @@ impl<'a> Fields<'a> {
     pub fn block(&mut self) -> Vec<u8> {
         let len = usize::try_from(self.varint()).expect("a length");
         self.take(len).to_vec()
+    }
+
+    /// The rest of a frame: parameters in the order of their ids, without those that are reserved.
+    pub fn parameters(&mut self) -> Vec<(u64, Vec<u8>)> {
+        let (mut parameters, mut last) = (Vec::new(), None);
+        while !self.0.is_empty() {
+            let id = self.varint();
+            assert!(last < Some(id), "parameter {id} after {last:?}");
+            last = Some(id);
+            parameters.push((id, self.block()));
+        }
+        parameters.retain(|(id, _)| !grease::is_reserved(*id));
+        parameters
+    }
+
+    pub fn nothing_but_reserved(&mut self) {
+        let parameters = self.parameters();
+        assert!(parameters.is_empty(), "WIRE.md has no such parameters: {parameters:02x?}");
     }
 
     pub fn end(&self) {

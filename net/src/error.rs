@@ -92,12 +92,6 @@ pub enum ConnectionLost {
     /// The peer broke the rules of the wire format.
     #[error("the peer does not follow the wire format: {0}")]
     Malformed(Malformed),
-    /// The peer speaks another version of the wire format.
-    #[error("the peer speaks version {theirs} of the wire format, and this library {}", crate::wire::VERSION)]
-    Version {
-        /// The version in the peer's HELLO.
-        theirs: u64,
-    },
     /// The peer did not say HELLO in time.
     #[error("the peer said nothing for {0:?} after the handshake")]
     HelloTimedOut(Duration),
@@ -126,7 +120,6 @@ impl ConnectionLost {
             self,
             Self::Closed
                 | Self::Malformed(_)
-                | Self::Version { .. }
                 | Self::KeyUsedTwice
                 | Self::Forbidden { .. }
                 | Self::NotAllowed { .. }
@@ -144,7 +137,7 @@ impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
             E::LocallyClosed => Self::Closed,
             E::ApplicationClosed(close) => match close.error_code.into_inner() {
                 // Code 0 is what an endpoint below sends that is closed or dropped without a word.
-                0 | connection::DONE | connection::DUPLICATE => Self::PeerDone,
+                0 | connection::DONE => Self::PeerDone,
                 connection::REPLACED => Self::KeyUsedTwice,
                 connection::BUSY => Self::PeerBusy,
                 code => {
@@ -611,6 +604,7 @@ fn lane_code(code: u64) -> String {
         lane::REJECTED => "rejected".into(),
         lane::TIMED_OUT => "timed out".into(),
         lane::INTERNAL => "its handler broke".into(),
+        lane::UNSUPPORTED => "it does not know what was asked for".into(),
         code => format!("code {code:#x}"),
     }
 }

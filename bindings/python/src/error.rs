@@ -160,7 +160,6 @@ pub(crate) fn lost_name(lost: &ConnectionLost) -> &'static str {
         ConnectionLost::DelegationRefused { .. } => "delegation_refused",
         ConnectionLost::BadDelegation(_) => "bad_delegation",
         ConnectionLost::Malformed(_) => "malformed",
-        ConnectionLost::Version { .. } => "version",
         ConnectionLost::HelloTimedOut(_) => "hello_timed_out",
         ConnectionLost::Closed => "closed",
         _ => "transport",
@@ -225,6 +224,7 @@ impl From<&GetStreamError> for Problem {
                     Reason::ShuttingDown => ("Rejected", "shutting_down"),
                     Reason::TooLarge => ("Rejected", "too_large"),
                     Reason::Malformed => ("Rejected", "malformed"),
+                    Reason::Unsupported => ("Rejected", "unsupported"),
                     _ => ("Rejected", "other"),
                 };
                 Self { reason: Some(reason), text: Some(rejection.text.clone()), ..Self::of(class, error) }

@@ -20,7 +20,7 @@ use super::{
     role::{PROTOCOL, Role, Script, Side},
     seen::Seen,
 };
-use crate::output::in_one_line;
+use crate::{conform::subject, output::in_one_line};
 
 /// The bound on one stream. The longest case has 120 s at the opener, which ends it first.
 const PLAY: Duration = Duration::from_secs(180);
@@ -70,6 +70,7 @@ pub async fn serve(endpoint: &Endpoint) -> Result<Arc<Served>, ServeError> {
             async move { served.answer(request).await }
         }
     })?;
+    subject::serve(endpoint)?;
     // A call that does not wait makes the protocol known, and takes nothing.
     let _ = timeout(Duration::ZERO, endpoint.accept_bi(&[NOBODY])).await;
     Ok(served)

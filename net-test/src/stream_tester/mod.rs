@@ -34,7 +34,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::cli;
+use crate::{cli, conform};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +46,7 @@ Examples:
   stream-tester chaos --seed 7 --seconds 60
   stream-tester leaks
   stream-tester scale
+  stream-tester conform --against 'endpointab…'
   stream-tester run --offline --against 'endpointab…'
 
 Without --against, both sides are in this process, on loopback. With --json the last line is the summary.
@@ -81,6 +82,7 @@ enum Command {
     Chaos(chaos::Args),
     Leaks(chaos::leaks::Args),
     Scale(scale::crowd::Args),
+    Conform(conform::Args),
 }
 
 /// A panic with the lock held is counted or reported elsewhere.
@@ -101,5 +103,6 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Command::Chaos(args) => chaos::main(args),
         Command::Leaks(args) => chaos::leaks::main(args),
         Command::Scale(args) => scale::crowd::main(args),
+        Command::Conform(args) => conform::main(args),
     }
 }

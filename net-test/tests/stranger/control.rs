@@ -6,7 +6,10 @@ use crate::{
     errors::{stream, with_stream},
     peer::{NONCE, Socket, Stranger, close_code, connected, endpoint, endpoint_with, greeting, say_first, write},
     reader::{BRIEF, Reader, soon, stop_code},
-    wire::{self, Out, bound, close, control_frame, frame, goaway, header, hello, kind, lane, limit, numbers},
+    wire::{
+        self, Out, bound, close, control_frame, frame, header, hello, hello_then, kind, lane, numbers, numbers_then,
+        parameter,
+    },
 };
 
 #[tokio::test]
@@ -14,10 +17,16 @@ async fn the_endpoint_says_who_it_is_and_what_it_allows() {
     let endpoint = endpoint_with(Limits { streams_per_peer: 40, ..Limits::default() }).await;
     let one = Stranger::of(&endpoint).await;
     let two = Socket::new(8).dial(&endpoint, NONCE).await;
-    let limits = [(limit::DATA_LANES, 40), (limit::METADATA, bound::METADATA), (limit::UNREAD_BYTES, 64 << 20)];
-    assert_eq!((one.hello.version, &one.hello.limits[..]), (wire::VERSION, &limits[..]));
+    let limits = [
+        (parameter::DATA_LANES, 40),
+        (parameter::METADATA, bound::METADATA),
+        (parameter::UNREAD_BYTES, 64 << 20),
+        (parameter::UNREAD_CHUNKS, 2_048),
+    ];
+    assert!(one.hello.numbers.starts_with(&limits), "{:?}", one.hello.numbers);
+    assert_eq!(one.hello.delegation, None);
     // The nonce is the endpoint's, not the connection's.
-    assert_eq!(one.hello, two.hello);
+    assert_eq!(one.hello.nonce, two.hello.nonce);
 }
 
 #[tokio::test]
@@ -27,20 +36,23 @@ async fn what_breaks_the_rules_before_hello_closes_the_connection() {
     let cases = [
         ("another frame first", control().raw(&numbers(frame::GOAWAY, &[1])).0, close::PROTOCOL_VIOLATION),
         ("an unknown frame first", control().raw(&control_frame(63, b"x")).0, close::PROTOCOL_VIOLATION),
-        ("a nonce that is cut", control().raw(&control_frame(frame::HELLO, &[1; 16])).0, close::PROTOCOL_VIOLATION),
-        (
-            "half a limit",
-            control().raw(&hello(1, NONCE, &[])[..1]).block(&[&[1][..], &NONCE, &[1]].concat()).0,
-            close::PROTOCOL_VIOLATION,
-        ),
+        ("a nonce that is cut", control().raw(&control_frame(frame::HELLO, &[1; 15])).0, close::PROTOCOL_VIOLATION),
+        ("half a parameter", control().raw(&hello_then(NONCE, &[], &[2])).0, close::PROTOCOL_VIOLATION),
         (
             "a frame over its bound",
             control().varint(frame::HELLO).varint(bound::CONTROL_FRAME + 1).0,
             close::PROTOCOL_VIOLATION,
         ),
         ("noise", control().raw(&[0xff; 64]).0, close::PROTOCOL_VIOLATION),
-        ("another version", control().raw(&hello(2, NONCE, &[])).0, close::VERSION),
-        ("version 0", control().raw(&hello(0, NONCE, &[])).0, close::VERSION),
+        ("a parameter twice", control().raw(&hello_then(NONCE, &[], &[2, 1, 5, 2, 1, 5])).0, close::PROTOCOL_VIOLATION),
+        (
+            "ids that do not grow",
+            control().raw(&hello_then(NONCE, &[], &[4, 1, 5, 2, 1, 5])).0,
+            close::PROTOCOL_VIOLATION,
+        ),
+        ("a number that is none", control().raw(&hello_then(NONCE, &[], &[2, 2, 5, 5])).0, close::PROTOCOL_VIOLATION),
+        ("nothing to be held", control().raw(&hello_then(NONCE, &[], &[6, 1, 0])).0, close::PROTOCOL_VIOLATION),
+        ("a critical parameter", control().raw(&hello_then(NONCE, &[], &[2, 1, 5, 59, 0])).0, close::UNSUPPORTED),
     ];
     for (what, bytes, code) in cases {
         let connection = Socket::new(7).connect(&endpoint).await;
@@ -59,9 +71,10 @@ async fn what_breaks_the_rules_before_hello_closes_the_connection() {
 #[tokio::test]
 async fn what_breaks_the_rules_after_hello_closes_the_connection() {
     let cases = [
-        ("a second HELLO", hello(1, NONCE, &[])),
-        ("a field that is missing", numbers(frame::DRAINED, &[1])),
-        ("a byte after the last field", numbers(frame::GOAWAY, &[1, 0])),
+        ("a second HELLO", hello(NONCE, &[])),
+        ("a field that is missing", numbers_then(frame::DRAINED, &[1], &[])),
+        ("half a parameter", numbers_then(frame::GOAWAY, &[1], &[58])),
+        ("a byte after the last field", numbers_then(frame::MAX_LANES, &[1], &[0])),
         ("a frame over its bound", Out::default().varint(63).varint(bound::CONTROL_FRAME + 1).0),
     ];
     for (what, bytes) in cases {
@@ -69,6 +82,11 @@ async fn what_breaks_the_rules_after_hello_closes_the_connection() {
         stranger.say(&bytes).await;
         let code = close_code(&stranger.connection).await;
         assert_eq!(code, close::PROTOCOL_VIOLATION, "{what}");
+    }
+    for (frame_type, values) in [(frame::GOAWAY, &[1][..]), (frame::DRAINED, &[0, 0])] {
+        let (_endpoint, mut stranger) = connected().await;
+        stranger.say(&numbers_then(frame_type, values, &[1, 0])).await;
+        assert_eq!(close_code(&stranger.connection).await, close::UNSUPPORTED);
     }
     let (_endpoint, mut stranger) = connected().await;
     stranger.control.finish().expect("the stream is open");
@@ -93,15 +111,15 @@ async fn silence_is_not_waited_for_longer_than_its_bound() {
 #[tokio::test]
 async fn frames_limits_and_streams_of_a_later_version_are_skipped() {
     let endpoint = endpoint().await;
-    // Unknown limits in HELLO, in front of the known ones and behind them, and frames in the same packet.
-    let limits = [(0, 5), (limit::METADATA, 100), (1_000_000, wire::MAX)];
+    // Unknown parameters in HELLO, in front of the known ones and behind them, and frames in the same packet.
+    let limits = [(0, 5), (parameter::METADATA, 100), (1_000_000, wire::MAX)];
     let bytes = Out::default()
         .varint_in(kind::CONTROL, 2)
-        .raw(&hello(wire::VERSION, NONCE, &limits))
+        .raw(&hello_then(NONCE, &limits, b""))
         .raw(&control_frame(63, b""))
         .raw(&control_frame(wire::MAX, &[0; bound::CONTROL_FRAME as usize]));
     let mut stranger = Socket::new(7).dial_with(&endpoint, &bytes.0).await;
-    stranger.say(&control_frame(6, b"\x01\x02\x03")).await;
+    stranger.say(&control_frame(7, b"\x01\x02\x03")).await;
     // A reason and a lane that mean nothing here.
     stranger.say(&numbers(frame::CONSUMED, &[400, 7])).await;
     stranger.say(&numbers(frame::WATERMARK, &[400, 7])).await;
@@ -132,7 +150,7 @@ async fn a_unidirectional_stream_of_an_unknown_kind_may_come_before_the_control_
     assert_eq!(stop_code(&unknown).await, lane::UNKNOWN_KIND);
     let control = soon("a control stream", connection.accept_uni()).await;
     let mut control = Reader(control.expect("a control stream"));
-    assert_eq!(control.hello().await.version, wire::VERSION);
+    assert!(!control.hello().await.numbers.is_empty());
 }
 
 #[tokio::test]
@@ -145,7 +163,7 @@ async fn the_endpoint_reports_what_its_user_has_read_and_not_what_has_arrived() 
     let read = soon("the data", stream.read(&mut buf)).await.expect("data");
     assert_eq!(read, 600);
     stranger.round_trip().await;
-    stranger.frames.nothing_has_come().await;
+    stranger.frames.no_frame_has_come().await;
 
     let rest = soon("the data", stream.read(&mut buf)).await.expect("data");
     assert_eq!(read + rest, 1_000);
@@ -171,11 +189,11 @@ async fn a_certificate_that_is_none_closes_the_connection() {
         stranger.say(&control_frame(frame::DELEGATION, &bytes)).await;
         assert_eq!(close_code(&stranger.connection).await, close::BAD_DELEGATION, "{what}");
     }
-    // What is announced in HELLO has to follow it.
+    // The same in HELLO.
     let endpoint = endpoint().await;
-    let goaway = numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN]);
-    let bytes = [wire::greeting(NONCE, &[(limit::DELEGATED, 1)]), goaway].concat();
+    let certificate = Out::default().varint(parameter::DELEGATION).block(&[1, 2, 3]).0;
     let connection = Socket::new(7).connect(&endpoint).await;
+    let bytes = Out::default().varint(kind::CONTROL).raw(&hello_then(NONCE, &[], &certificate)).0;
     let _control = say_first(&connection, &bytes).await;
-    assert_eq!(close_code(&connection).await, close::PROTOCOL_VIOLATION);
+    assert_eq!(close_code(&connection).await, close::BAD_DELEGATION);
 }

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use twolane::PublicKey;
+
 use crate::{
     tls::Identity,
-    wire::{self, Fields, Header, Hello, Record, answer, bound, close, frame, goaway, kind, lane, limit, severity},
+    wire::{
+        self, Fields, Header, Hello, Out, Record, accepted_with, answer, bound, close, frame, goaway, kind, lane,
+        parameter, severity,
+    },
 };
 
 const DOCUMENT: &str = include_str!("../../../net/WIRE.md");
@@ -48,16 +53,26 @@ fn the_examples_are_what_the_stranger_says() {
     let nonce: [u8; 16] = std::array::from_fn(|at| u8::try_from(at).expect("small"));
     let fatal = Record { details: b"/srv".to_vec(), ..Record::new(severity::FATAL, 28, 100_000, "the disk is full") };
     let warning = Record::new(severity::WARNING, 28, 100_000, "the disk is full");
-    let limits = [(limit::DATA_LANES, 256), (limit::METADATA, 16_384), (limit::UNREAD_BYTES, 64 << 20)];
+    let limits = [
+        (parameter::DATA_LANES, 256),
+        (parameter::METADATA, 16_384),
+        (parameter::UNREAD_BYTES, 64 << 20),
+        (parameter::UNREAD_CHUNKS, 2_048),
+    ];
+    let hello = [wire::varint(kind::CONTROL), wire::hello_then(nonce, &limits, b"")].concat();
+    let metadata = Out::default().varint(accepted_with::METADATA).block(b"welcome").0;
     let said = BTreeMap::from([
-        ("hello", wire::greeting(nonce, &limits)),
-        ("data-lane", [&wire::header("mail/1", b"token")[..], b"hello"].concat()),
-        ("accepted", [&wire::accepted()[..], b"hi"].concat()),
-        ("rejected", wire::rejected(answer::UNKNOWN_PROTOCOL, "mail/1")),
-        ("error-lane", [wire::error_lane(8), fatal.encode()].concat()),
-        ("warning", warning.encode()),
-        ("goaway", wire::numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])),
-        ("drained", wire::numbers(frame::DRAINED, &[3, 70])),
+        ("hello", hello),
+        ("data-lane", [&wire::header_then("mail/1", b"token", b"")[..], b"hello"].concat()),
+        ("data-lane-with-a-reserved-parameter", wire::header_then("mail/1", b"", &[58, 2, 0xaa, 0xbb])),
+        ("accepted", [&wire::accepted_then(b"")[..], b"hi"].concat()),
+        ("accepted-with-metadata", wire::accepted_then(&metadata)),
+        ("rejected", wire::rejected_then(answer::UNKNOWN_PROTOCOL, "mail/1", b"")),
+        ("error-lane", [wire::error_lane(8), fatal.encode_then(b"")].concat()),
+        ("warning", warning.encode_then(b"")),
+        ("goaway", wire::numbers_then(frame::GOAWAY, &[goaway::SHUTTING_DOWN], b"")),
+        ("drained", wire::numbers_then(frame::DRAINED, &[3, 70], b"")),
+        ("max-lanes", wire::numbers(frame::MAX_LANES, &[300])),
         ("watermark", wire::numbers(frame::WATERMARK, &[8, 100_000])),
         ("consumed", wire::numbers(frame::CONSUMED, &[8, 100_096])),
     ]);
@@ -74,7 +89,7 @@ fn the_examples_are_what_the_stranger_reads() {
     let mut fields = Fields(&examples["hello"]);
     assert_eq!((fields.varint(), fields.varint()), (kind::CONTROL, frame::HELLO));
     let hello = Hello::decode(&fields.block());
-    assert_eq!((hello.version, hello.limits), (wire::VERSION, vec![(1, 256), (2, 16_384), (3, 64 << 20)]));
+    assert_eq!(hello.numbers, [(2, 256), (4, 16_384), (6, 64 << 20), (8, 2_048)]);
 
     let mut fields = Fields(&examples["data-lane"]);
     assert_eq!(fields.varint(), kind::DATA);
@@ -94,7 +109,8 @@ fn the_examples_are_what_the_stranger_reads() {
 fn the_tables_are_what_the_stranger_knows() {
     for (line, known) in [
         ("Control frames:", frame::ALL),
-        ("Limits, and what else", limit::ALL),
+        ("Parameters of HELLO:", parameter::ALL),
+        ("Parameters of an answer of code 0:", accepted_with::ALL),
         ("Reasons of GOAWAY:", goaway::ALL),
         ("Codes of an answer:", answer::ALL),
         ("Severities of a record:", severity::ALL),
@@ -107,6 +123,22 @@ fn the_tables_are_what_the_stranger_knows() {
     }
     assert_eq!(wire::varint(wire::MAX), wire::OVERSIZE);
     assert!(DOCUMENT.contains(&format!("ALPN is `{}`", String::from_utf8_lossy(wire::ALPN))));
+}
+
+#[test]
+fn the_keys_of_small_order_are_no_keys_to_the_library() {
+    let rows = DOCUMENT.lines().skip_while(|line| !line.starts_with("| key of small order")).skip(2);
+    let listed: Vec<_> = rows.map_while(|row| row.strip_prefix("| `")?.strip_suffix("` |")).collect();
+    assert_eq!(listed.len(), 7);
+    for hexadecimal in listed {
+        let mut key: [u8; 32] =
+            std::array::from_fn(|at| u8::from_str_radix(&hexadecimal[2 * at..2 * at + 2], 16).expect("hexadecimal"));
+        assert_eq!(key[31] & 0x80, 0);
+        for highest in [0, 0x80] {
+            key[31] |= highest;
+            assert!(PublicKey::from_bytes(&key).is_err(), "{hexadecimal}");
+        }
+    }
 }
 
 #[test]

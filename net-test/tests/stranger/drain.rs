@@ -52,7 +52,7 @@ async fn a_shutdown_waits_for_a_stream_and_takes_no_new_one() {
 
     // The stream that was open goes on as if nothing were.
     arrives("to the end", send, &mut stream).await;
-    stranger.frames.nothing_has_come().await;
+    stranger.frames.no_frame_has_come().await;
     soon("a write", stream.write_all(b"and back")).await.expect("the lane is open");
     stream.finish().expect("the lane is open");
     assert_eq!(recv.rest().await, b"and back");

@@ -16,29 +16,36 @@ async fn garbage_on_an_error_lane_ends_its_stream_and_no_other() {
         let numbers = Out::default().varint(severity::WARNING).varint(1).varint(0);
         wire::block(&numbers.block(text).block(details).0)
     };
+    let malformed = Some(lane::MALFORMED);
     let cases = [
-        ("an unknown severity", Record::new(3, 1, 0, "").encode(), false),
-        ("a record over its bound", wire::varint(bound::RECORD + 1), false),
-        ("a text over its bound", warning(&[b't'; bound::RECORD_TEXT as usize + 1], b""), false),
-        ("details over their bound", warning(b"", &[0; bound::RECORD_DETAILS as usize + 1]), false),
-        ("a text that is not UTF-8", warning(&[0xff], b""), false),
-        ("an empty record", wire::block(b""), false),
-        ("a byte after the last field", wire::block(&[0, 1, 0, 0, 0, 0]), false),
-        ("a field longer than its frame", wire::block(&[0, 1, 0, 9, 0]), false),
-        ("a record cut by FIN", Record::new(0, 1, 0, "cut").encode()[..3].to_vec(), true),
+        ("a critical parameter", Record::new(0, 1, 0, "").encode_then(&[1, 0]), Some(lane::UNSUPPORTED)),
+        ("an unknown severity", Record::new(3, 1, 0, "").encode(), Some(lane::UNSUPPORTED)),
+        ("an unknown severity of a record with half a parameter", wire::block(&[3, 1, 0, 0, 0, 58]), malformed),
+        ("half a parameter", wire::block(&[0, 1, 0, 0, 0, 58]), malformed),
+        ("a parameter twice", wire::block(&[0, 1, 0, 0, 0, 58, 0, 58, 0]), malformed),
+        ("a record over its bound", wire::varint(bound::RECORD + 1), malformed),
+        ("a text over its bound", warning(&[b't'; bound::RECORD_TEXT as usize + 1], b""), malformed),
+        ("details over their bound", warning(b"", &[0; bound::RECORD_DETAILS as usize + 1]), malformed),
+        ("a text that is not UTF-8", warning(&[0xff], b""), malformed),
+        ("an empty record", wire::block(b""), malformed),
+        ("a field longer than its frame", wire::block(&[0, 1, 0, 9, 0]), malformed),
+        ("a record cut by FIN", Record::new(0, 1, 0, "cut").encode()[..3].to_vec(), None),
     ];
-    for (what, bytes, fin) in cases {
-        let (mut broken, send, _recv) = stream(&endpoint, &mut stranger).await;
+    for (what, bytes, code) in cases {
+        let (mut broken, send, mut recv) = stream(&endpoint, &mut stranger).await;
         let (mut errors, _reverse) = stranger.error_lane(send.id().into(), &bytes).await;
-        if fin {
+        if code.is_none() {
             errors.finish().expect("the lane is open");
         }
         let read = soon("an end", broken.read_to_end(100)).await;
         assert!(matches!(read, Err(NextError::Read(ReadError::Malformed(_)))), "{what}: {read:?}");
-        if !fin {
-            assert_eq!(stop_code(&errors).await, lane::MALFORMED, "{what}");
+        // After FIN there is nothing to be stopped.
+        if let Some(code) = code {
+            assert_eq!(stop_code(&errors).await, code, "{what}");
         }
-        assert_eq!(stop_code(&send).await, lane::DONE, "{what}");
+        assert_eq!(stop_code(&send).await, lane::MALFORMED, "{what}");
+        drop(broken);
+        assert_eq!(recv.reset_code().await, lane::MALFORMED, "{what}");
     }
 
     arrives("unharmed", other_send, &mut other).await;

@@ -5,7 +5,7 @@ use twolane::{Endpoint, ReadError};
 use crate::{
     peer::{Stranger, connected, endpoint, write},
     reader::{Answer, Reader, code, soon, stop_code},
-    wire::{self, Out, answer, bound, header, kind, lane},
+    wire::{Out, answer, bound, header, kind, lane},
 };
 
 fn serve_echo(endpoint: &Endpoint) {
@@ -31,8 +31,6 @@ async fn returns(data: &str, mut send: quinn::SendStream, mut recv: Reader) {
 #[tokio::test]
 async fn data_travels_with_the_header_and_back_and_ends_with_fin() {
     let (endpoint, mut stranger) = connected().await;
-    assert_eq!(stranger.hello.version, wire::VERSION);
-
     let first = Out(header("greet/1", b"a token")).raw(b"early").0;
     let (mut send, mut recv) = stranger.open(&first).await;
     let accepted = soon("accept_bi", endpoint.accept_bi(&["greet/1"])).await;
@@ -74,10 +72,10 @@ async fn a_header_at_every_bound_is_taken() {
     let (endpoint, mut stranger) = connected().await;
     let name = "n".repeat(bound::PROTOCOL as usize);
     let metadata = vec![0xa5; bound::METADATA as usize];
-    // Flags of a later version and varints that are longer than they need be are read.
-    let body = Out::default().varint_in(wire::MAX, 3);
-    let body = body.varint_in(bound::PROTOCOL, 1).raw(name.as_bytes());
-    let body = body.varint_in(bound::METADATA, 2).raw(&metadata).0;
+    // Varints that are longer than they need be are read, and so is a parameter that means nothing.
+    let body = Out::default().varint_in(bound::PROTOCOL, 3).raw(name.as_bytes());
+    let body = body.varint_in(bound::METADATA, 3).raw(&metadata);
+    let body = body.varint(58).block(&[0x55; 1_021]).0;
     assert_eq!(body.len() as u64, bound::HEADER);
     let first = Out::default().varint_in(kind::DATA, 3).block(&body).0;
     let (_send, mut recv) = stranger.open(&first).await;
@@ -95,18 +93,19 @@ async fn a_header_that_breaks_a_rule_costs_its_stream_only() {
     let (send, recv) = stranger.open_lane("echo/1").await;
 
     let framed = |body: &[u8]| Out::default().varint(kind::DATA).block(body).0;
-    let flags = || Out::default().varint(0);
+    let fields = Out::default;
+    let whole = || fields().block(b"echo/1").block(b"");
     let cases = [
         // Only the length has to arrive.
         ("a frame over its bound", Out::default().varint(kind::DATA).varint(bound::HEADER + 1).0, answer::TOO_LARGE),
         (
             "a name over its bound",
-            framed(&flags().block(&[b'n'; bound::PROTOCOL as usize + 1]).block(b"").0),
+            framed(&fields().block(&[b'n'; bound::PROTOCOL as usize + 1]).block(b"").0),
             answer::TOO_LARGE,
         ),
         (
             "metadata over their bound",
-            framed(&flags().block(b"n").block(&[0; bound::METADATA as usize + 1]).0),
+            framed(&fields().block(b"n").block(&[0; bound::METADATA as usize + 1]).0),
             answer::TOO_LARGE,
         ),
         ("a name with a space", header("echo 1", b""), answer::MALFORMED),
@@ -114,10 +113,15 @@ async fn a_header_that_breaks_a_rule_costs_its_stream_only() {
         ("a name beyond ASCII", header("\u{e9}cho/1", b""), answer::MALFORMED),
         ("an empty frame", framed(b""), answer::MALFORMED),
         ("a frame of noise", framed(&[0x3f; 40]), answer::MALFORMED),
-        ("a byte after the last field", framed(&flags().block(b"echo/1").block(b"").raw(b"x").0), answer::MALFORMED),
+        ("half a parameter", framed(&whole().raw(&[58]).0), answer::MALFORMED),
+        ("a parameter that is longer than its frame", framed(&whole().raw(&[58, 5, 1, 2]).0), answer::MALFORMED),
+        ("a parameter twice", framed(&whole().raw(&[58, 0, 58, 0]).0), answer::MALFORMED),
+        ("ids that do not grow", framed(&whole().raw(&[120, 0, 58, 0]).0), answer::MALFORMED),
+        ("a critical parameter", framed(&whole().raw(&[1, 0]).0), answer::UNSUPPORTED),
+        ("a critical parameter, then half a one", framed(&whole().raw(&[1, 0, 58]).0), answer::MALFORMED),
         (
             "a field that is longer than its frame",
-            framed(&flags().block(b"echo/1").varint(5).raw(b"four").0),
+            framed(&fields().block(b"echo/1").varint(5).raw(b"four").0),
             answer::MALFORMED,
         ),
     ];

@@ -1,11 +1,12 @@
 //! A peer written from `net/WIRE.md` alone, on stock quinn and rustls, against a real endpoint.
 //!
-//! Nothing in [`wire`], [`tls`] and [`peer`] comes from the library: if this peer and an endpoint understand each other,
+//! Nothing in [`wire`] and `twolane_test::stranger` comes from the library: if this peer and an endpoint understand each other,
 //! another implementation and the endpoint do too. The endpoint's side uses the public API only.
 
 #![allow(unreachable_pub, reason = "a test is no library")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper that fails is a test that fails")]
 
+mod conformance;
 mod control;
 mod document;
 mod drain;
@@ -14,10 +15,11 @@ mod garbage;
 mod lanes;
 mod pause;
 mod peer;
-mod reader;
 mod records;
 mod server;
-mod tls;
 mod twins;
 
-use twolane_test::wire;
+use twolane_test::{
+    stranger::{reader, tls},
+    wire,
+};

@@ -4,9 +4,12 @@ use twolane::{Endpoint, GetStreamError, ReadError, Reason, StreamError, StreamOp
 
 use crate::{
     errors::{arrives, read_to_error},
-    peer::{NONCE, Socket, Stranger, endpoint, write},
+    peer::{Known, NONCE, Socket, Stranger, endpoint, write},
     reader::{BRIEF, Reader, code, soon, stop_code},
-    wire::{self, Header, Out, Record, accepted, answer, bound, frame, lane, limit, rejected, severity},
+    wire::{
+        self, Header, Out, Record, accepted, accepted_then, answer, bound, frame, lane, numbers, parameter, rejected,
+        severity,
+    },
 };
 
 type Asked = tokio::task::JoinHandle<Result<XStream, GetStreamError>>;
@@ -39,7 +42,6 @@ async fn an_endpoint_dials_the_stranger_which_takes_one_stream_and_rejects_anoth
     let options = StreamOptions { metadata: "a token".into(), early_data: "early".into(), ..StreamOptions::default() };
     let asked = ask(&endpoint, &socket, "greet/1", options);
     let mut stranger = socket.accept(NONCE).await;
-    assert_eq!(stranger.hello.version, wire::VERSION);
     assert_eq!(crate::tls::peer_of(&stranger.connection), endpoint.id().to_bytes());
 
     let (mut send, mut recv) = stranger.accept().await;
@@ -85,7 +87,8 @@ async fn every_code_of_a_rejection_is_understood_and_a_later_one_told_as_it_is()
         (answer::SHUTTING_DOWN, Reason::ShuttingDown),
         (answer::TOO_LARGE, Reason::TooLarge),
         (answer::MALFORMED, Reason::Malformed),
-        (7, Reason::Other(7)),
+        (answer::UNSUPPORTED, Reason::Unsupported),
+        (8, Reason::Other(8)),
         (wire::MAX, Reason::Other(wire::MAX)),
     ] {
         let asked = asked.take().unwrap_or_else(|| ask(&endpoint, &socket, "ask/1", StreamOptions::default()));
@@ -107,21 +110,34 @@ async fn an_answer_that_breaks_a_rule_costs_its_stream_only() {
     let (send, _recv) = stranger.take().await;
     let mut unharmed = outcome(first).await.expect("a stream");
 
-    let over = bound::REJECTION_TEXT + 3;
-    for (what, bytes) in [
-        ("a frame over its bound", Out::default().varint(answer::BUSY).varint(over).0),
-        ("a text that is not UTF-8", Out::default().varint(answer::BUSY).block(&[1, 0xff]).0),
-        ("a byte after the text", Out::default().varint(answer::BUSY).block(&[1, b'x', 0]).0),
-        ("an empty frame", Out::default().varint(answer::BUSY).block(b"").0),
-        ("half an answer", rejected(answer::BUSY, "busy")[..3].to_vec()),
-        ("no answer", Vec::new()),
+    for (what, bytes, code) in [
+        ("a frame over its bound", Out::default().varint(answer::BUSY).varint(bound::ANSWER + 1).0, lane::MALFORMED),
+        (
+            "an acceptance over its bound",
+            Out::default().varint(answer::ACCEPTED).varint(bound::ANSWER + 1).0,
+            lane::MALFORMED,
+        ),
+        (
+            "a text over its bound",
+            rejected(answer::BUSY, &"t".repeat(bound::REJECTION_TEXT as usize + 1)),
+            lane::MALFORMED,
+        ),
+        ("a critical parameter", accepted_then(&[1, 0]), lane::UNSUPPORTED),
+        ("half a parameter", accepted_then(&[58]), lane::MALFORMED),
+        ("a parameter twice", accepted_then(&[58, 0, 58, 0]), lane::MALFORMED),
+        ("a text that is not UTF-8", Out::default().varint(answer::BUSY).block(&[1, 0xff]).0, lane::MALFORMED),
+        ("a byte after the text", Out::default().varint(answer::BUSY).block(&[1, b'x', 0]).0, lane::MALFORMED),
+        ("an empty frame", Out::default().varint(answer::BUSY).block(b"").0, lane::MALFORMED),
+        ("half an answer", rejected(answer::BUSY, "busy")[..3].to_vec(), lane::MALFORMED),
+        ("no answer", Vec::new(), lane::MALFORMED),
     ] {
         let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());
-        let (mut bad, _recv) = stranger.accept().await;
+        let (mut bad, mut recv) = stranger.accept().await;
         write(&mut bad, &bytes).await;
         bad.finish().expect("the lane is open");
         let got = outcome(asked).await;
         assert!(matches!(got, Err(GetStreamError::Malformed(_))), "{what}: {got:?}");
+        assert_eq!(recv.reset_code().await, code, "{what}");
     }
 
     arrives("unharmed", send, &mut unharmed).await;
@@ -130,7 +146,7 @@ async fn an_answer_that_breaks_a_rule_costs_its_stream_only() {
 #[tokio::test]
 async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
     // What is not announced is one lane and no metadata.
-    for (limits, allowed) in [(&[(limit::DATA_LANES, 1), (limit::METADATA, 10)][..], 10), (&[], 0)] {
+    for (limits, allowed) in [(&[(parameter::DATA_LANES, 1), (parameter::METADATA, 10)][..], 10), (&[], 0)] {
         let (endpoint, socket) = (endpoint().await, Socket::new(7));
         let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());
         let mut stranger = socket.accept_with(&wire::greeting(NONCE, limits)).await;
@@ -151,6 +167,7 @@ async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
         // Its end makes room for the next.
         drop(only);
         assert_eq!(recv.reset_code().await, lane::CANCELLED);
+        stranger.say(&numbers(frame::MAX_LANES, &[2])).await;
         stream(&endpoint, &socket, &mut stranger).await;
     }
 }
@@ -166,7 +183,7 @@ async fn consumption_is_asked_about_only_after_the_lane_was_accepted() {
     recv.header().await;
     assert_eq!(recv.bytes(EARLY).await, vec![0x2a; EARLY]);
     stranger.round_trip().await;
-    stranger.frames.nothing_has_come().await;
+    stranger.frames.no_frame_has_come().await;
 
     write(&mut send, &accepted()).await;
     let _stream = outcome(asked).await.expect("a stream");

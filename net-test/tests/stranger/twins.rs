@@ -5,7 +5,7 @@ use twolane::{Endpoint, Limits, SecretKey, StreamOptions};
 
 use crate::{
     errors::{arrives, stream},
-    peer::{NONCE, Socket, Stranger, close_code, connected, endpoint_with, greeting},
+    peer::{Known, NONCE, Socket, Stranger, close_code, connected, endpoint_with, greeting},
     reader::soon,
     server::{self, ask, outcome},
     wire::{close, frame, goaway, header, numbers},

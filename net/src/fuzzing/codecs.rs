@@ -6,7 +6,7 @@ use crate::{
     protocol::Protocol,
     wire::{
         Decoded, Malformed,
-        control::{Frame, GoawayReason, MAX_FRAME},
+        control::{Frame, GoawayReason, Hello, MAX_FRAME},
         header::{MAX_HEADER, MAX_METADATA, Opening},
         record::{MAX_DETAILS, MAX_RECORD, MAX_TEXT, Record},
         status::{self, Rejection, Status},
@@ -47,7 +47,7 @@ trait Message: Debug + PartialEq + Sized {
     fn check_bounds(&self);
 
     /// Of how many varints it is made. Each may come in up to 7 bytes more than it needs; apart from that, every byte
-    /// that is read is written again. `None` for what has parts that are skipped, or that can be left out.
+    /// that is read is written again. `None` for what has parameters, which can be skipped, or is of a later version.
     fn varints(&self) -> Option<usize>;
 }
 
@@ -177,7 +177,7 @@ impl Message for Opening {
     fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         match self {
-            Self::Data(header) => header.encode(&mut out),
+            Self::Data(header) => header.encode(&mut out, &[]),
             Self::Error { data_lane } => Self::encode_error_lane(&mut out, *data_lane),
             Self::Unknown { .. } => return None,
         }
@@ -196,9 +196,9 @@ impl Message for Opening {
     }
 
     fn varints(&self) -> Option<usize> {
-        // Kind, length, flags, two lengths; kind and lane.
+        // Kind and lane.
         match self {
-            Self::Data(_) => Some(5),
+            Self::Data(_) => None,
             Self::Error { .. } => Some(2),
             Self::Unknown { .. } => Some(1),
         }
@@ -206,8 +206,7 @@ impl Message for Opening {
 }
 
 impl Message for Status {
-    // The text, and its length in the two bytes that this takes at most.
-    const LONGEST: u64 = PREFIXES + 2 + status::MAX_TEXT;
+    const LONGEST: u64 = PREFIXES + status::MAX_ANSWER;
 
     fn decode(input: &[u8]) -> Decoded<Self> {
         Self::decode(input)
@@ -215,11 +214,14 @@ impl Message for Status {
 
     fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        self.encode(&mut out);
+        self.encode(&mut out, &[]);
         Some(out)
     }
 
     fn check_bounds(&self) {
+        if let Self::Accepted { metadata } = self {
+            assert!(metadata.len() as u64 <= MAX_METADATA);
+        }
         if let Self::Rejected(rejection) = self {
             assert!(rejection.text.len() as u64 <= status::MAX_TEXT);
             assert_eq!(Rejection::new(rejection.reason, rejection.text.clone()), *rejection, "nothing is cut again");
@@ -228,8 +230,7 @@ impl Message for Status {
     }
 
     fn varints(&self) -> Option<usize> {
-        // Code, the frame's length, the text's.
-        Some(if *self == Self::Accepted { 1 } else { 3 })
+        None
     }
 }
 
@@ -242,7 +243,7 @@ impl Message for Record {
 
     fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        self.encode(&mut out);
+        self.encode(&mut out, &[]);
         Some(out)
     }
 
@@ -253,8 +254,7 @@ impl Message for Record {
     }
 
     fn varints(&self) -> Option<usize> {
-        // Length, severity, code, offset, two lengths.
-        Some(6)
+        None
     }
 }
 
@@ -274,26 +274,28 @@ impl Message for Frame {
 
     fn check_bounds(&self) {
         match self {
-            Self::Hello { version, limits, .. } => {
-                check_numbers([*version, limits.data_lanes, limits.metadata, limits.unread_bytes]);
+            Self::Hello(Hello { limits, delegation, dial, knows, .. }) => {
+                check_numbers([limits.data_lanes, limits.metadata, limits.unread_bytes]);
+                check_numbers([limits.unread_chunks, *dial, *knows].map(Option::unwrap_or_default));
+                assert!(delegation.as_ref().is_none_or(|bytes| bytes.len() as u64 <= MAX_FRAME));
             }
+            Self::MaxLanes { count } => check_numbers([*count]),
             Self::Goaway { reason: GoawayReason::Other(reason) } => check_numbers([*reason]),
             Self::Drained { opened: first, accepted: second }
             | Self::Watermark { lane: first, offset: second }
             | Self::Consumed { lane: first, offset: second } => check_numbers([*first, *second]),
-            Self::MaxLanes { count } => check_numbers([*count]),
             Self::Delegation(certificate) => assert!(certificate.len() as u64 <= MAX_FRAME),
             Self::Goaway { .. } | Self::Unknown => {}
         }
     }
 
     fn varints(&self) -> Option<usize> {
-        // Kind and length, and the numbers. In a HELLO limits can be missing, or unknown.
+        // Kind and length, and the numbers.
         match self {
-            Self::Hello { .. } | Self::Unknown => None,
+            Self::Hello(_) | Self::Goaway { .. } | Self::Drained { .. } | Self::Unknown => None,
             Self::Delegation(_) => Some(2),
-            Self::Goaway { .. } | Self::MaxLanes { .. } => Some(3),
-            Self::Drained { .. } | Self::Watermark { .. } | Self::Consumed { .. } => Some(4),
+            Self::MaxLanes { .. } => Some(3),
+            Self::Watermark { .. } | Self::Consumed { .. } => Some(4),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     wire::{
         Malformed,
         codes::lane,
+        grease,
         header::{Header, Opening},
         status::{Reason, Rejection, Status},
     },
@@ -75,8 +76,7 @@ impl IncomingStream {
 
 const TRUNCATED: Malformed = Malformed::Truncated { what: "the stream header" };
 
-/// The answer "accepted", as bytes.
-pub(crate) const ACCEPTED: &[u8] = &[0];
+pub(crate) use crate::wire::status::ACCEPTED;
 
 /// Streams that are looked at before the first of them is handed to its task. Each task that is spawned may wake another
 /// thread, which then waits for the connection's lock, as this one does for it: all that came together is read before.
@@ -245,10 +245,7 @@ async fn end_opening(
             recv.stop_with(lane::UNKNOWN_KIND);
             return;
         }
-        Ok(Err(RawError::Malformed(malformed))) => {
-            let too_long = matches!(malformed, Malformed::TooLong { .. });
-            Rejection::new(if too_long { Reason::TooLarge } else { Reason::Malformed }, malformed.to_string())
-        }
+        Ok(Err(RawError::Malformed(malformed))) => Rejection::new(Reason::from(&malformed), malformed.to_string()),
         // The opener has given up.
         Ok(Err(RawError::Read(_))) => return,
         Err(_) => {
@@ -264,15 +261,16 @@ async fn reject(send: &mut SendStream, recv: &mut RecvStream, rejection: Rejecti
     send.carrier().metrics.streams_rejected.inc();
     // An opener that has given up needs no answer, and one that gives it no room gets none.
     let bound = send.carrier().limits.header_timeout;
-    match timeout(bound, send.write_raw([encode(&Status::Rejected(rejection))])).await {
+    let answer = encode(&Status::Rejected(rejection), send.lanes().id());
+    match timeout(bound, send.write_raw([answer])).await {
         Ok(_) => drop(send.finish()),
         Err(_) => send.reset_with(lane::TIMED_OUT),
     }
     recv.stop_with(lane::REJECTED);
 }
 
-fn encode(status: &Status) -> Bytes {
+fn encode(status: &Status, lane: u64) -> Bytes {
     let mut bytes = Vec::new();
-    status.encode(&mut bytes);
+    status.encode(&mut bytes, &grease::tail(lane));
     bytes.into()
 }

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     access::{Gate, Refused},
+    bound::at_once,
     error::ConnectionLost,
     events::PathKind,
     limits::{LANES_BEFORE_HELLO, Limits},
@@ -34,10 +35,10 @@ use crate::{
     stream::{Carrier, PRIORITY_CONTROL},
     tasks::Tasks,
     wire::{
-        KIND_CONTROL, Malformed, VERSION,
+        KIND_CONTROL, Malformed,
         codes::{connection as codes, lane},
-        control::{Frame, GoawayReason, Nonce, PeerLimits},
-        varint,
+        control::{Frame, GoawayReason, Hello, Nonce, OWN_UNREAD_CHUNKS, PeerLimits},
+        grease, varint,
     },
 };
 
@@ -177,7 +178,8 @@ impl Link {
 
     /// Bytes of metadata that the peer takes.
     pub(crate) fn max_metadata(&self) -> u64 {
-        self.peer_limits.get().map_or(crate::wire::header::MAX_METADATA, |limits| limits.metadata)
+        let max = crate::wire::header::MAX_METADATA;
+        self.peer_limits.get().map_or(max, |limits| limits.metadata.min(max))
     }
 
     /// Data lanes that may be open to the peer.
@@ -263,20 +265,29 @@ impl Link {
             data_lanes: ours.streams_per_peer,
             metadata: ours.metadata as u64,
             unread_bytes: ours.unread_bytes,
+            unread_chunks: Some(OWN_UNREAD_CHUNKS),
         };
         self.presented.store(self.shared.gate.own_version(), Release);
         let delegation = self.shared.gate.to_present(self.carrier.peer);
-        let delegated = delegation.is_some();
-        Frame::Hello { version: VERSION, nonce: self.shared.nonce, limits, delegated }.encode(&mut bytes);
-        if let Some(delegation) = delegation {
-            Frame::Delegation(delegation.to_bytes().into()).encode(&mut bytes);
-        }
+        let delegation = delegation.map(|delegation| delegation.to_bytes().into());
+        let hello = Hello { nonce: self.shared.nonce, limits, delegation, dial: None, knows: None };
+        Frame::Hello(hello).encode_with(&mut bytes, &grease::tail(self.generation));
         control.write_all(&bytes).await.map_err(|error| match error {
             iroh::endpoint::WriteError::ConnectionLost(error) => self.carrier.lost(error),
             // The peer stopped a stream that it may not stop.
             other => ConnectionLost::Transport(other.to_string()),
         })?;
+        self.open_reserved_stream();
         Ok(control)
+    }
+
+    /// Opens a stream of a kind that every peer has to turn away, in builds that do so and if the peer allows one now.
+    fn open_reserved_stream(&self) {
+        let Some(bytes) = grease::stream(self.generation) else { return };
+        if let Some(Ok(mut stream)) = at_once(self.connection().open_uni()) {
+            let _ = at_once(stream.write_all(&bytes));
+            let _ = stream.finish();
+        }
     }
 
     /// Reads the peer's control stream up to the end of its HELLO, and asks whether the peer may be connected. On any
@@ -300,8 +311,7 @@ impl Link {
     /// Closes the connection for a fault of the peer, with a code and words that it can read.
     pub(crate) fn cut_for(&self, lost: &ConnectionLost) {
         let (code, reason) = match lost {
-            ConnectionLost::Malformed(_) => (codes::PROTOCOL_VIOLATION, lost.to_string()),
-            ConnectionLost::Version { .. } => (codes::VERSION, lost.to_string()),
+            ConnectionLost::Malformed(malformed) => (malformed.connection_code(), lost.to_string()),
             ConnectionLost::HelloTimedOut(_) => (codes::HELLO_TIMEOUT, lost.to_string()),
             ConnectionLost::NotAllowed { reason } => (codes::FORBIDDEN, reason.clone()),
             ConnectionLost::BadDelegation(error) => (codes::BAD_DELEGATION, error.to_string()),
@@ -335,23 +345,15 @@ impl Link {
                 let _ = recv.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
                 continue;
             }
-            let Frame::Hello { version, nonce, limits, delegated } = self.read_frame(&mut recv, &mut buffer).await?
-            else {
-                let malformed = Malformed::Value { what: "the first control frame", value: 1 };
+            let Frame::Hello(hello) = self.read_frame(&mut recv, &mut buffer).await? else {
+                let malformed = Malformed::Unexpected { what: "a control frame other than HELLO" };
                 return Err(ConnectionLost::Malformed(malformed));
             };
-            if version != VERSION {
-                return Err(ConnectionLost::Version { theirs: version });
-            }
-            if delegated {
-                let Frame::Delegation(certificate) = self.read_frame(&mut recv, &mut buffer).await? else {
-                    let malformed = Malformed::Value { what: "the control frame after HELLO", value: 1 };
-                    return Err(ConnectionLost::Malformed(malformed));
-                };
+            if let Some(certificate) = hello.delegation {
                 self.take_delegation(&certificate)?;
             }
-            self.set_peer_limits(limits);
-            return Ok((nonce, recv, buffer));
+            self.set_peer_limits(hello.limits);
+            return Ok((hello.nonce, recv, buffer));
         }
     }
 
@@ -416,8 +418,8 @@ impl Link {
         let carrier = &self.carrier;
         match frame {
             // Said once, and read already.
-            Frame::Hello { .. } => {
-                return Err(ConnectionLost::Malformed(Malformed::Value { what: "a second HELLO", value: 0 }));
+            Frame::Hello(_) => {
+                return Err(ConnectionLost::Malformed(Malformed::Unexpected { what: "a second HELLO" }));
             }
             Frame::Goaway { reason } => {
                 self.lock_drain().on_goaway();
@@ -466,11 +468,13 @@ impl Prepared {
 /// Sends the control frames that are queued, and looks whether the connection may end.
 async fn write_control(link: Arc<Link>, mut control: SendStream) {
     let carrier = &link.carrier;
-    let mut bytes = Vec::new();
+    let (mut bytes, mut batch) = (Vec::new(), link.generation);
     loop {
         tokio::select! {
             () = carrier.outbox.filled.notified() => {
                 carrier.outbox.take(&mut bytes);
+                batch += 1;
+                grease::in_front(batch, &mut bytes);
                 // A peer that does not read its control stream gets no more of it; what waits is bounded by its lanes.
                 if let Err(error) = control.write_all(&bytes).await {
                     // Stopped, it would leave writers waiting for reports that cannot be asked for. A connection that

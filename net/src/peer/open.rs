@@ -15,7 +15,7 @@ use crate::{
     protocol::Protocol,
     stream::{Lanes, OpenPermit, RawError, RecvStream, SendStream, XStream},
     wire::{
-        header,
+        grease, header,
         status::{self, Status},
     },
 };
@@ -112,8 +112,9 @@ async fn run(
     let most = opening.early.len().min(EARLY_BYTES);
     let (early, rest) = opening.early.split_at(if most == 0 { 0 } else { send.early_room(most) });
     let header = header::Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() };
-    let mut first = Vec::with_capacity(header.len() + if early.len() <= JOIN { early.len() } else { 0 });
-    header.encode(&mut first);
+    let tail = grease::tail(send.lanes().id());
+    let mut first = Vec::with_capacity(header.len(&tail) + if early.len() <= JOIN { early.len() } else { 0 });
+    header.encode(&mut first, &tail);
     // With the header in one allocation, or beside it without a copy.
     let beside = if early.len() <= JOIN {
         first.extend_from_slice(early);
@@ -133,7 +134,7 @@ async fn run(
         Ok(()) | Err(_) => {}
     }
     match recv.read_raw(status::TRUNCATED, Status::decode).await {
-        Ok(Status::Accepted) => {
+        Ok(Status::Accepted { .. }) => {
             send.on_answer();
             carrier.metrics.streams_opened.inc();
         }
@@ -141,7 +142,11 @@ async fn run(
             carrier.metrics.streams_rejected_by_peer.inc();
             return Err(GetStreamError::Rejected { protocol: opening.protocol.clone(), rejection }.into());
         }
-        Err(RawError::Malformed(malformed)) => return Err(GetStreamError::from(malformed).into()),
+        Err(RawError::Malformed(malformed)) => {
+            send.reset_with(malformed.lane_code());
+            recv.stop_with(malformed.lane_code());
+            return Err(GetStreamError::from(malformed).into());
+        }
         Err(RawError::Read(error)) => return Err(unanswered(error).into()),
     }
     if !rest.is_empty() {

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::credit::chunks::MAX_MARKS;
-use crate::wire::control::Frame;
+use crate::wire::{control::Frame, grease};
 
 /// The frames of one connection that have yet to go out.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Frames {
             Frame::Delegation(_) => self.delegation = Some(frame),
             Frame::MaxLanes { count } => self.max_lanes = self.max_lanes.max(Some(count)),
             // HELLO is written when the control stream is opened.
-            Frame::Hello { .. } | Frame::Unknown => {}
+            Frame::Hello(_) | Frame::Unknown => {}
         }
     }
 
@@ -119,7 +119,7 @@ impl Frames {
         }
         // DRAINED means something only after GOAWAY.
         for frame in [self.goaway, self.drained].into_iter().flatten() {
-            frame.encode(out);
+            frame.encode_with(out, &grease::tail(out.len() as u64));
         }
     }
 }

@@ -56,7 +56,7 @@ impl std::fmt::Debug for Stopped {
 
 impl SendStream {
     pub(crate) fn new(quic: iroh::endpoint::SendStream, lanes: Arc<Lanes>) -> Self {
-        let credit = WriteCredit::new(lanes.carrier.writes(), !lanes.is_unanswered());
+        let credit = WriteCredit::new(lanes.carrier.writes(), &lanes.carrier.credit, !lanes.is_unanswered());
         *lanes.quic_send() = Some(quic);
         Self {
             lanes,

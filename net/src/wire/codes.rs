@@ -14,7 +14,7 @@ pub(crate) mod lane {
     pub(crate) const MALFORMED: u64 = 0x04;
     /// The stream was rejected: the answer says why.
     pub(crate) const REJECTED: u64 = 0x05;
-    /// The error lane names a data lane that is not open.
+    /// The error lane names a data lane that is not open, or is one too many.
     pub(crate) const NO_SUCH_LANE: u64 = 0x06;
     /// The first varint of the stream names a kind that this peer does not know.
     pub(crate) const UNKNOWN_KIND: u64 = 0x07;
@@ -22,22 +22,22 @@ pub(crate) mod lane {
     pub(crate) const TIMED_OUT: u64 = 0x08;
     /// The handler panicked or something else broke on the side that sends this.
     pub(crate) const INTERNAL: u64 = 0x09;
+    /// The bytes on this lane need something that this peer does not know: a critical parameter, or a severity.
+    pub(crate) const UNSUPPORTED: u64 = 0x0a;
 }
 
 /// Codes on the connection.
 pub(crate) mod connection {
     /// An orderly end: both sides have drained, or the endpoint closed.
     pub(crate) const DONE: u64 = 0x100;
-    /// Another connection between the same two peers stays.
-    pub(crate) const DUPLICATE: u64 = 0x101;
     /// A new instance of this peer has taken over.
     pub(crate) const REPLACED: u64 = 0x102;
     /// The control stream is not what the wire format allows.
     pub(crate) const PROTOCOL_VIOLATION: u64 = 0x103;
     /// HELLO did not come in time.
     pub(crate) const HELLO_TIMEOUT: u64 = 0x104;
-    /// The version in HELLO is not spoken here.
-    pub(crate) const VERSION: u64 = 0x105;
+    /// A control frame has a critical parameter that this peer does not know.
+    pub(crate) const UNSUPPORTED: u64 = 0x105;
     /// Too many peers.
     pub(crate) const BUSY: u64 = 0x106;
     /// The user of the library closed the connection.

@@ -2,33 +2,60 @@
 
 use bytes::Bytes;
 
-use super::{Decoded, Fields, Malformed, VERSION, decode_frame, encode_frame, varint};
+use super::{Decoded, Fields, Malformed, decode_frame, encode_frame, parameters, varint};
 
 /// A control frame's body, in bytes. A certificate has up to 2,048; the rest is room for
-/// frames of later versions, which are skipped.
+/// frames and parameters of later versions, which are skipped.
 pub(crate) const MAX_FRAME: u64 = 4 * 1024;
 
 /// 16 random bytes of one process's endpoint: another value is another instance.
 pub(crate) type Nonce = [u8; 16];
 
-/// The limits that one side announces. Ids that are not known are skipped.
+/// The limits that one side announces in its HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PeerLimits {
-    /// How many data lanes the receiver of this HELLO may have open at a time.
+    /// How many data lanes the receiver of this HELLO may have opened before a MAX_LANES frame says more.
     pub(crate) data_lanes: u64,
-    /// Bytes of metadata that are taken in a stream header.
+    /// Bytes of metadata that are taken in a stream header, and in the answer to one.
     pub(crate) metadata: u64,
     /// Bytes that the sender of this HELLO holds unread, all lanes together.
     pub(crate) unread_bytes: u64,
+    /// Chunks over which one lane that its reader leaves unread breaks the connection. `None`: any number is held.
+    pub(crate) unread_chunks: Option<u64>,
 }
 
-const DATA_LANES: u64 = 1;
-const METADATA: u64 = 2;
-const UNREAD_BYTES: u64 = 3;
-const DELEGATED: u64 = 4;
+/// What one side says first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) nonce: Nonce,
+    pub(crate) limits: PeerLimits,
+    /// The certificate of the owner for whom the sender acts.
+    pub(crate) delegation: Option<Bytes>,
+    /// The number of this dial among those of the dialler's endpoint, if the dialler says it.
+    pub(crate) dial: Option<u64>,
+    /// The largest `dial` of the receiver that the sender knew when it began this dial.
+    pub(crate) knows: Option<u64>,
+}
 
+const DATA_LANES: u64 = 2;
+const METADATA: u64 = 4;
+const UNREAD_BYTES: u64 = 6;
+const UNREAD_CHUNKS: u64 = 8;
+const CERTIFICATE: u64 = 10;
+const DIAL: u64 = 12;
+const KNOWS: u64 = 14;
+
+/// The limits of a peer that announces none.
+pub(crate) const DEFAULT_LIMITS: PeerLimits =
+    PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES, unread_chunks: None };
 /// What a peer that does not say how much it holds is taken to hold.
 pub(crate) const DEFAULT_UNREAD_BYTES: u64 = 8 << 20;
+/// With less every stream would stand still.
+pub(crate) const MIN_UNREAD_BYTES: u64 = 64 << 10;
+/// Under so many unread chunks a writer need not ask anything.
+pub(crate) const MIN_UNREAD_CHUNKS: u64 = 256;
+/// What this library announces: noq 1.4 closes the connection when one stream holds 2,049.
+pub(crate) const OWN_UNREAD_CHUNKS: u64 = 2_048;
 
 /// Why a side wants no more streams on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,25 +71,19 @@ pub(crate) enum GoawayReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// First on every control stream.
-    Hello {
-        version: u64,
-        nonce: Nonce,
-        limits: PeerLimits,
-        /// The next frame is a DELEGATION.
-        delegated: bool,
-    },
+    Hello(Hello),
     /// The sender opens no more data lanes here, and asks the same of the receiver.
     Goaway { reason: GoawayReason },
     /// The sender has no live stream on this connection, having opened and accepted so many bidirectional streams.
     Drained { opened: u64, accepted: u64 },
-    /// The receiver may open so many data lanes on this connection, in all.
-    MaxLanes { count: u64 },
     /// The sender asks to be told when its data on `lane` has been consumed up to `offset`.
     Watermark { lane: u64, offset: u64 },
     /// The sender has consumed `lane` up to `offset`.
     Consumed { lane: u64, offset: u64 },
     /// The sender acts for an owner: the certificate that says so. It takes the place of an earlier one.
     Delegation(Bytes),
+    /// The receiver may have opened so many data lanes on this connection, all that it ever opened counted.
+    MaxLanes { count: u64 },
     /// A frame of a later version.
     Unknown,
 }
@@ -78,17 +99,16 @@ const MAX_LANES: u64 = 6;
 impl Frame {
     /// type, length, body.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_with(out, &[]);
+    }
+
+    /// The same, with reserved parameters at the end. Frames that have no parameters go without.
+    pub(crate) fn encode_with(&self, out: &mut Vec<u8>, tail: &[u8]) {
         let mut body = Vec::with_capacity(32);
         let kind = match self {
-            Self::Hello { version, nonce, limits, delegated } => {
-                varint::encode(&mut body, *version);
-                body.extend_from_slice(nonce);
-                let limits =
-                    [(DATA_LANES, limits.data_lanes), (METADATA, limits.metadata), (UNREAD_BYTES, limits.unread_bytes)];
-                for (id, value) in limits.into_iter().chain(delegated.then_some((DELEGATED, 1))) {
-                    varint::encode(&mut body, id);
-                    varint::encode(&mut body, value);
-                }
+            Self::Hello(hello) => {
+                hello.encode(&mut body);
+                body.extend_from_slice(tail);
                 HELLO
             }
             Self::Goaway { reason } => {
@@ -100,18 +120,23 @@ impl Frame {
                         GoawayReason::Other(reason) => *reason,
                     },
                 );
+                body.extend_from_slice(tail);
                 GOAWAY
             }
-            Self::Drained { opened: first, accepted: second } => pair(&mut body, *first, *second, DRAINED),
+            Self::Drained { opened: first, accepted: second } => {
+                pair(&mut body, *first, *second, DRAINED);
+                body.extend_from_slice(tail);
+                DRAINED
+            }
             Self::Watermark { lane, offset } => pair(&mut body, *lane, *offset, WATERMARK),
             Self::Consumed { lane, offset } => pair(&mut body, *lane, *offset, CONSUMED),
-            Self::MaxLanes { count } => {
-                varint::encode(&mut body, *count);
-                MAX_LANES
-            }
             Self::Delegation(certificate) => {
                 body.extend_from_slice(certificate);
                 DELEGATION
+            }
+            Self::MaxLanes { count } => {
+                varint::encode(&mut body, *count);
+                MAX_LANES
             }
             // Received only.
             Self::Unknown => return,
@@ -130,23 +155,85 @@ impl Frame {
         };
         let mut fields = Fields::new(&rest[start..end], "the control frame");
         let frame = match kind {
-            HELLO => return Ok(Some((hello(fields)?, at + end))),
-            GOAWAY => Self::Goaway {
-                reason: match fields.varint()? {
+            HELLO => Self::Hello(Hello::decode(fields)?),
+            GOAWAY => {
+                let reason = match fields.varint()? {
                     0 => GoawayReason::Duplicate,
                     1 => GoawayReason::ShuttingDown,
                     other => GoawayReason::Other(other),
-                },
-            },
-            DRAINED => Self::Drained { opened: fields.varint()?, accepted: fields.varint()? },
-            WATERMARK => Self::Watermark { lane: fields.varint()?, offset: fields.varint()? },
-            CONSUMED => Self::Consumed { lane: fields.varint()?, offset: fields.varint()? },
-            MAX_LANES => Self::MaxLanes { count: fields.varint()? },
+                };
+                fields.parameters(|_, _| Ok(false))?;
+                Self::Goaway { reason }
+            }
+            DRAINED => {
+                let (opened, accepted) = (fields.varint()?, fields.varint()?);
+                fields.parameters(|_, _| Ok(false))?;
+                Self::Drained { opened, accepted }
+            }
+            WATERMARK => {
+                let (lane, offset) = fields.only_pair()?;
+                Self::Watermark { lane, offset }
+            }
+            CONSUMED => {
+                let (lane, offset) = fields.only_pair()?;
+                Self::Consumed { lane, offset }
+            }
             DELEGATION => Self::Delegation(Bytes::copy_from_slice(fields.rest())),
-            _ => return Ok(Some((Self::Unknown, at + end))),
+            MAX_LANES => Self::MaxLanes { count: fields.only_varint()? },
+            _ => Self::Unknown,
         };
-        fields.end()?;
         Ok(Some((frame, at + end)))
+    }
+}
+
+impl Hello {
+    fn encode(&self, body: &mut Vec<u8>) {
+        let PeerLimits { data_lanes, metadata, unread_bytes, unread_chunks } = self.limits;
+        body.extend_from_slice(&self.nonce);
+        let number = parameters::encode_number;
+        number(body, DATA_LANES, data_lanes);
+        number(body, METADATA, metadata);
+        number(body, UNREAD_BYTES, unread_bytes);
+        unread_chunks.into_iter().for_each(|chunks| number(body, UNREAD_CHUNKS, chunks));
+        self.delegation.iter().for_each(|bytes| parameters::encode(body, CERTIFICATE, bytes));
+        self.dial.into_iter().for_each(|dial| number(body, DIAL, dial));
+        self.knows.into_iter().for_each(|knows| number(body, KNOWS, knows));
+    }
+
+    fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+        let mut nonce = Nonce::default();
+        nonce.copy_from_slice(fields.take(16)?);
+        let mut hello = Self { nonce, limits: DEFAULT_LIMITS, delegation: None, dial: None, knows: None };
+        let limits = &mut hello.limits;
+        fields.parameters(|id, mut value| {
+            match id {
+                DATA_LANES => limits.data_lanes = value.only_varint()?,
+                METADATA => limits.metadata = value.only_varint()?,
+                UNREAD_BYTES => limits.unread_bytes = value.at_least("UNREAD_BYTES", MIN_UNREAD_BYTES)?,
+                UNREAD_CHUNKS => {
+                    limits.unread_chunks = Some(value.at_least("UNREAD_CHUNKS", MIN_UNREAD_CHUNKS)?);
+                }
+                CERTIFICATE => hello.delegation = Some(Bytes::copy_from_slice(value.rest())),
+                DIAL => hello.dial = Some(value.only_varint()?),
+                KNOWS => hello.knows = Some(value.only_varint()?),
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        Ok(hello)
+    }
+}
+
+impl Fields<'_> {
+    fn only_pair(mut self) -> Result<(u64, u64), Malformed> {
+        let pair = (self.varint()?, self.varint()?);
+        self.end()?;
+        Ok(pair)
+    }
+
+    fn at_least(self, what: &'static str, min: u64) -> Result<u64, Malformed> {
+        let value = self.only_varint()?;
+        if value < min { Err(Malformed::TooSmall { what, value, min }) } else { Ok(value) }
     }
 }
 
@@ -154,25 +241,4 @@ fn pair(body: &mut Vec<u8>, first: u64, second: u64, kind: u64) -> u64 {
     varint::encode(body, first);
     varint::encode(body, second);
     kind
-}
-
-fn hello(mut fields: Fields<'_>) -> Result<Frame, Malformed> {
-    let version = fields.varint()?;
-    let mut nonce = Nonce::default();
-    nonce.copy_from_slice(fields.take(16)?);
-    // A peer that announces nothing is taken to allow nothing special: one lane, no metadata.
-    let mut limits = PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
-    let mut delegated = false;
-    // Another version has its own fields after the nonce.
-    while version == VERSION && fields.end().is_err() {
-        let (id, value) = (fields.varint()?, fields.varint()?);
-        match id {
-            DATA_LANES => limits.data_lanes = value,
-            METADATA => limits.metadata = value,
-            UNREAD_BYTES => limits.unread_bytes = value,
-            DELEGATED => delegated = value == 1,
-            _ => {}
-        }
-    }
-    Ok(Frame::Hello { version, nonce, limits, delegated })
 }

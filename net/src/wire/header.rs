@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 
-use super::{Decoded, Fields, KIND_DATA, KIND_ERROR, Malformed, decode_frame, encode_frame, framed_len, varint};
+use super::{
+    Decoded, Fields, KIND_DATA, KIND_ERROR, MAX_PARAMETERS, Malformed, decode_frame, encode_frame, framed_len, varint,
+};
 use crate::protocol::Protocol;
 
 /// Metadata of a stream, in bytes: enough for a token and a request's head, too little to be a body.
 pub(crate) const MAX_METADATA: u64 = 16 * 1024;
-/// The header frame: its three fields at their bounds.
-pub(crate) const MAX_HEADER: u64 = 8 + 2 + 255 + 4 + MAX_METADATA;
+/// The header frame: its two fields at their bounds, with their lengths in whatever form, and its parameters.
+pub(crate) const MAX_HEADER: u64 = 8 + 255 + 8 + MAX_METADATA + MAX_PARAMETERS;
 
 /// What the opener of a data lane says first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,34 +37,31 @@ pub(crate) enum Opening {
 }
 
 impl Header {
-    /// kind, length, { flags, protocol, metadata }.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let name = self.protocol.as_str().as_bytes();
+    /// kind, length, { protocol, metadata, parameters }. No parameter has a meaning yet: `tail` holds reserved ones.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, tail: &[u8]) {
         varint::encode(out, KIND_DATA);
-        varint::encode(out, self.frame_len() as u64);
-        // No flag has a meaning yet; a reader skips those it does not know.
-        varint::encode(out, 0);
-        encode_frame(out, name);
+        varint::encode(out, self.frame_len(tail) as u64);
+        encode_frame(out, self.protocol.as_str().as_bytes());
         encode_frame(out, &self.metadata);
+        out.extend_from_slice(tail);
     }
 
     /// Bytes that [`Header::encode`] adds.
-    pub(crate) fn len(&self) -> usize {
-        let frame = self.frame_len();
+    pub(crate) fn len(&self, tail: &[u8]) -> usize {
+        let frame = self.frame_len(tail);
         varint::len(KIND_DATA) + varint::len(frame as u64) + frame
     }
 
-    fn frame_len(&self) -> usize {
-        1 + framed_len(self.protocol.as_str().as_bytes()) + framed_len(&self.metadata)
+    fn frame_len(&self, tail: &[u8]) -> usize {
+        framed_len(self.protocol.as_str().as_bytes()) + framed_len(&self.metadata) + tail.len()
     }
 
     fn decode(frame: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Fields::new(frame, "the stream header");
-        let _flags = fields.varint()?;
         let name = fields.text("the protocol name", Protocol::MAX_LEN as u64)?;
         let protocol = Protocol::new(name).map_err(|_| Malformed::Text { what: "the protocol name" })?;
         let metadata = fields.block("the metadata", MAX_METADATA)?;
-        fields.end()?;
+        fields.parameters(|_, _| Ok(false))?;
         Ok(Self { protocol, metadata: Bytes::copy_from_slice(metadata) })
     }
 }

@@ -6,7 +6,9 @@
 
 pub(crate) mod codes;
 pub(crate) mod control;
+pub(crate) mod grease;
 pub(crate) mod header;
+pub(crate) mod parameters;
 pub(crate) mod record;
 pub(crate) mod status;
 pub(crate) mod varint;
@@ -14,14 +16,11 @@ pub(crate) mod varint;
 #[cfg(test)]
 mod tests;
 
-/// The ALPN of this wire format. A change that an older peer cannot skip gets a new one.
+/// The ALPN of this wire format, and the only number of its version. A change that an older peer cannot skip gets a new one.
 pub const ALPN: &[u8] = b"twolane/1";
 
 /// The ALPN of a connection that carries nothing: its handshake has both ends look for a direct path again.
 pub(crate) const PROBE_ALPN: &[u8] = b"twolane-probe/1";
-
-/// The version inside HELLO. It equals the number in the ALPN.
-pub(crate) const VERSION: u64 = 1;
 
 /// First varint on a unidirectional stream: the control stream.
 pub(crate) const KIND_CONTROL: u64 = 0;
@@ -29,6 +28,9 @@ pub(crate) const KIND_CONTROL: u64 = 0;
 pub(crate) const KIND_DATA: u64 = 1;
 /// First varint on a bidirectional stream: an error lane.
 pub(crate) const KIND_ERROR: u64 = 2;
+
+/// Bytes that the parameters of a lane's frame may take, the acceptor's metadata aside: room in the frame's bound.
+pub(crate) const MAX_PARAMETERS: u64 = 1024;
 
 /// Why bytes from a peer are not what WIRE.md allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,13 +52,37 @@ pub enum Malformed {
         /// The field or frame.
         what: &'static str,
     },
-    /// A value that the format does not know.
+    /// A value that this version of the format does not know.
     #[error("{what} has the unknown value {value}")]
     Value {
         /// The field.
         what: &'static str,
-        /// What was read.
+        /// The value that was read.
         value: u64,
+    },
+    /// A parameter that its sender calls critical, and that this version of the format does not know.
+    #[error("{what} has the critical parameter {id}, which is not known here")]
+    Critical {
+        /// The frame.
+        what: &'static str,
+        /// The parameter's id.
+        id: u64,
+    },
+    /// A number that the format does not allow in this place.
+    #[error("{what} is {value}, and has to be at least {min}")]
+    TooSmall {
+        /// The field.
+        what: &'static str,
+        /// The value that was read.
+        value: u64,
+        /// The bound.
+        min: u64,
+    },
+    /// Something that may not come here, or not again.
+    #[error("{what} came where the format does not allow it")]
+    Unexpected {
+        /// What came.
+        what: &'static str,
     },
     /// A text that is not UTF-8, or a protocol name with other than visible ASCII characters.
     #[error("{what} is not the text it has to be")]
@@ -70,6 +96,23 @@ pub enum Malformed {
         /// The frame.
         what: &'static str,
     },
+}
+
+impl Malformed {
+    /// Whether the bytes may be well-formed in a later version of the format.
+    fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Value { .. } | Self::Critical { .. })
+    }
+
+    /// The code with which a lane is ended that holds such bytes.
+    pub(crate) fn lane_code(&self) -> u64 {
+        if self.is_unsupported() { codes::lane::UNSUPPORTED } else { codes::lane::MALFORMED }
+    }
+
+    /// The code with which a connection is closed whose control stream holds such bytes.
+    pub(crate) fn connection_code(&self) -> u64 {
+        if self.is_unsupported() { codes::connection::UNSUPPORTED } else { codes::connection::PROTOCOL_VIOLATION }
+    }
 }
 
 /// What a decoder makes of the bytes so far.
@@ -102,6 +145,13 @@ impl<'a> Fields<'a> {
     /// Everything that is left.
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
+    }
+
+    /// Everything that is left, at most `max` bytes.
+    pub(crate) fn rest_within(&mut self, what: &'static str, max: u64) -> Result<&'a [u8], Malformed> {
+        let rest = self.rest();
+        let len = rest.len() as u64;
+        if len > max { Err(Malformed::TooLong { what, len, max }) } else { Ok(rest) }
     }
 
     /// A varint length of at most `max`, then that many bytes.

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
-use super::{Decoded, Fields, Malformed, decode_frame, encode_frame, varint};
+use super::{Decoded, Fields, MAX_PARAMETERS, Malformed, decode_frame, encode_frame, varint};
 
 /// The text of a record, in bytes of UTF-8.
 pub(crate) const MAX_TEXT: u64 = 4 * 1024;
 /// The details of a record, in bytes.
 pub(crate) const MAX_DETAILS: u64 = 60 * 1024;
-/// The frame of a record: severity, code, offset, text and details at their bounds.
-pub(crate) const MAX_RECORD: u64 = 8 * 3 + 4 + MAX_TEXT + 4 + MAX_DETAILS;
+/// The frame of a record: severity, code, offset, text and details at their bounds, in whatever form, and its parameters.
+pub(crate) const MAX_RECORD: u64 = 8 * 3 + 8 + MAX_TEXT + 8 + MAX_DETAILS + MAX_PARAMETERS;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,9 +33,10 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// length, { severity, code, offset, text, details }.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let mut body = Vec::with_capacity(32 + self.text.len() + self.details.len());
+    /// length, { severity, code, offset, text, details, parameters }. No parameter has a meaning yet: `tail` holds reserved
+    /// ones.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, tail: &[u8]) {
+        let mut body = Vec::with_capacity(32 + self.text.len() + self.details.len() + tail.len());
         let severity = match self.severity {
             Severity::Warning => 0,
             Severity::Fatal => 1,
@@ -46,6 +47,7 @@ impl Record {
         varint::encode(&mut body, self.offset);
         encode_frame(&mut body, self.text.as_bytes());
         encode_frame(&mut body, &self.details);
+        body.extend_from_slice(tail);
         encode_frame(out, &body);
     }
 
@@ -54,7 +56,14 @@ impl Record {
             return Ok(None);
         };
         let mut fields = Fields::new(&input[start..end], "the error record");
-        let severity = match fields.varint()? {
+        let severity = fields.varint()?;
+        let code = fields.varint()?;
+        let offset = fields.varint()?;
+        let text = fields.text("the error's text", MAX_TEXT)?.to_owned();
+        let details = Bytes::copy_from_slice(fields.block("the error's details", MAX_DETAILS)?);
+        fields.parameters(|_, _| Ok(false))?;
+        // After the rest: a record that is malformed is so whatever its severity.
+        let severity = match severity {
             0 => Severity::Warning,
             1 => Severity::Fatal,
             2 => Severity::Abort,
@@ -62,11 +71,6 @@ impl Record {
                 return Err(Malformed::Value { what: "the severity", value });
             }
         };
-        let code = fields.varint()?;
-        let offset = fields.varint()?;
-        let text = fields.text("the error's text", MAX_TEXT)?.to_owned();
-        let details = Bytes::copy_from_slice(fields.block("the error's details", MAX_DETAILS)?);
-        fields.end()?;
         Ok(Some((Self { severity, code, offset, text, details }, end)))
     }
 }

@@ -1,17 +1,28 @@
 //! The acceptor's answer, the first bytes of the data lane's reverse half.
 
-use super::{Decoded, Fields, Malformed, decode_frame, encode_frame, varint};
+use bytes::Bytes;
+
+use super::{
+    Decoded, Fields, MAX_PARAMETERS, Malformed, decode_frame, encode_frame, header::MAX_METADATA, parameters, varint,
+};
 
 /// The text of a rejection, in bytes of UTF-8: a sentence or two.
 pub(crate) const MAX_TEXT: u64 = 1024;
-/// The frame that holds a rejection's text.
-const MAX_BODY: u64 = MAX_TEXT + 2;
+/// The frame of an answer: the acceptor's metadata at their bound, their id and length in whatever form, and the other
+/// parameters. (A rejection's text is shorter.)
+pub(crate) const MAX_ANSWER: u64 = 8 + 8 + MAX_METADATA + MAX_PARAMETERS;
+
+/// The id of the acceptor's metadata.
+const METADATA: u64 = 2;
 
 /// What the acceptor says to a stream's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Status {
     /// Data follows.
-    Accepted,
+    Accepted {
+        /// The acceptor's metadata. None says the same as an empty one.
+        metadata: Bytes,
+    },
     /// The stream ends here.
     Rejected(Rejection),
 }
@@ -48,6 +59,9 @@ pub enum Reason {
     /// The peer could not read the header: one of the two sides does not follow the wire format.
     #[error("the peer could not read the stream header")]
     Malformed,
+    /// The header has a critical parameter that the peer does not know: it speaks an older version.
+    #[error("the peer does not know what the stream header asks for")]
+    Unsupported,
     /// A code from a later version.
     #[error("the peer rejected the stream with the unknown code {0}")]
     Other(u64),
@@ -67,6 +81,7 @@ impl Reason {
             Self::ShuttingDown => 4,
             Self::TooLarge => 5,
             Self::Malformed => 6,
+            Self::Unsupported => 7,
             Self::Other(code) => code,
         }
     }
@@ -79,7 +94,19 @@ impl Reason {
             4 => Self::ShuttingDown,
             5 => Self::TooLarge,
             6 => Self::Malformed,
+            7 => Self::Unsupported,
             code => Self::Other(code),
+        }
+    }
+}
+
+impl From<&Malformed> for Reason {
+    /// Why a header is rejected that cannot be read.
+    fn from(malformed: &Malformed) -> Self {
+        match malformed {
+            Malformed::TooLong { .. } => Self::TooLarge,
+            Malformed::Critical { .. } => Self::Unsupported,
+            _ => Self::Malformed,
         }
     }
 }
@@ -94,37 +121,56 @@ impl Rejection {
 }
 
 impl Status {
-    /// code; when it is not 0, a frame with the text.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    /// code, length, { metadata or text, parameters }. `tail` holds reserved parameters.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, tail: &[u8]) {
+        let mut body = Vec::new();
         match self {
-            Self::Accepted => varint::encode(out, 0),
+            Self::Accepted { metadata } => {
+                varint::encode(out, 0);
+                if !metadata.is_empty() {
+                    parameters::encode(&mut body, METADATA, metadata);
+                }
+            }
             Self::Rejected(rejection) => {
                 varint::encode(out, rejection.reason.code());
-                let mut body = Vec::with_capacity(rejection.text.len() + 2);
                 encode_frame(&mut body, rejection.text.as_bytes());
-                encode_frame(out, &body);
             }
         }
+        body.extend_from_slice(tail);
+        encode_frame(out, &body);
     }
 
     pub(crate) fn decode(input: &[u8]) -> Decoded<Self> {
         let Some((code, at)) = varint::decode(input) else {
             return Ok(None);
         };
-        if code == 0 {
-            return Ok(Some((Self::Accepted, at)));
-        }
         let rest = &input[at..];
-        let Some((start, end)) = decode_frame(rest, "the rejection", MAX_BODY)? else {
+        let Some((start, end)) = decode_frame(rest, "the answer", MAX_ANSWER)? else {
             return Ok(None);
         };
-        let mut fields = Fields::new(&rest[start..end], "the rejection");
-        let text = fields.text("the rejection's text", MAX_TEXT)?.to_owned();
-        fields.end()?;
-        let rejection = Rejection { reason: Reason::from_code(code), text };
-        Ok(Some((Self::Rejected(rejection), at + end)))
+        let mut fields = Fields::new(&rest[start..end], "the answer");
+        let status = if code == 0 {
+            let mut metadata = Bytes::new();
+            fields.parameters(|id, mut value| {
+                if id == METADATA {
+                    metadata = Bytes::copy_from_slice(value.rest_within("the acceptor's metadata", MAX_METADATA)?);
+                }
+                Ok(id == METADATA)
+            })?;
+            Self::Accepted { metadata }
+        } else {
+            let text = fields.text("the rejection's text", MAX_TEXT)?.to_owned();
+            // A rejection it is, whatever else it asks for.
+            fields.parameters(|_, _| Ok(true))?;
+            Self::Rejected(Rejection { reason: Reason::from_code(code), text })
+        };
+        Ok(Some((status, at + end)))
     }
 }
+
+/// The answer ACCEPTED without metadata, as bytes.
+pub(crate) const ACCEPTED: &[u8] =
+    if cfg!(debug_assertions) { &[0, 4, parameters::reserved(0) as u8, 2, 0xaa, 0xaa] } else { &[0, 0] };
 
 /// Only used to say that a peer's answer was cut.
 pub(crate) const TRUNCATED: Malformed = Malformed::Truncated { what: "the answer to the stream header" };

@@ -5,8 +5,10 @@ use proptest::prelude::*;
 
 use super::{
     Decoded, Malformed,
-    control::{DEFAULT_UNREAD_BYTES, Frame, GoawayReason, PeerLimits},
+    control::{DEFAULT_LIMITS, Frame, GoawayReason, Hello, PeerLimits},
+    grease,
     header::{Header, MAX_METADATA, Opening},
+    parameters,
     record::{MAX_DETAILS, MAX_TEXT, Record, Severity},
     status::{Reason, Rejection, Status},
     varint,
@@ -57,25 +59,105 @@ fn an_unknown_control_frame_is_skipped_whole() {
     assert_eq!(Frame::decode(&bytes[5..]), Ok(Some((goaway, 3))));
 }
 
-#[test]
-fn unknown_limits_in_hello_are_skipped() {
-    let mut bytes = vec![0, 23, 1];
+/// A HELLO with these bytes after its nonce.
+fn hello_with(parameters: &[u8]) -> Decoded<Frame> {
+    let mut bytes = vec![0, 16 + u8::try_from(parameters.len()).expect("short")];
     bytes.extend_from_slice(&[7; 16]);
-    bytes.extend_from_slice(&[60, 9, 1, 5, 61, 1]);
-    let limits = PeerLimits { data_lanes: 5, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
-    let hello = Frame::Hello { version: 1, nonce: [7; 16], limits, delegated: false };
-    assert_eq!(Frame::decode(&bytes), Ok(Some((hello, 25))));
+    bytes.extend_from_slice(parameters);
+    Frame::decode(&bytes)
 }
 
 #[test]
-fn of_another_versions_hello_only_the_version_and_the_nonce_are_read() {
-    // What follows is no pair of varints.
-    let mut bytes = vec![0, 18, 2];
-    bytes.extend_from_slice(&[7; 16]);
-    bytes.push(0xff);
-    let limits = PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
-    let hello = Frame::Hello { version: 2, nonce: [7; 16], limits, delegated: false };
-    assert_eq!(Frame::decode(&bytes), Ok(Some((hello, 20))));
+fn parameters_of_hello_that_are_not_known_are_skipped_if_their_id_is_even() {
+    let limits = PeerLimits { data_lanes: 5, ..DEFAULT_LIMITS };
+    let hello = Hello { nonce: [7; 16], limits, delegation: None, dial: None, knows: None };
+    let bytes = [0, 0, 2, 1, 5, 58, 2, 1, 2, 0x40, 120, 0];
+    assert_eq!(hello_with(&bytes), Ok(Some((Frame::Hello(hello), 30))));
+    let critical = hello_with(&[2, 1, 5, 59, 0, 61, 0]);
+    assert_eq!(critical, Err(Malformed::Critical { what: "the control frame", id: 59 }));
+}
+
+#[test]
+fn parameters_that_break_a_rule_are_malformed_whatever_else_is_critical() {
+    for (parameters, what) in [
+        (&[1, 0, 4, 1, 5, 2, 1, 5][..], "ids that do not grow"),
+        (&[1, 0, 2, 1, 5, 2, 1, 5], "an id that comes twice"),
+        (&[1, 0, 2, 2, 5, 0], "a varint that does not fill its block"),
+        (&[1, 0, 2, 0], "no varint"),
+        (&[1, 0, 2], "no length"),
+        (&[1, 0, 58, 9, 1], "a value outside the frame"),
+        (&[1, 0, 6, 2, 0x40, 0xff], "less than 64 KiB unread"),
+        (&[1, 0, 8, 1, 0x3f], "fewer than 256 chunks"),
+    ] {
+        let decoded = hello_with(parameters);
+        assert!(matches!(&decoded, Err(malformed) if !malformed.is_unsupported()), "{what}: {decoded:?}");
+    }
+}
+
+#[test]
+fn a_critical_parameter_is_refused_in_a_header_and_a_record_and_an_acceptance_and_not_in_a_rejection() {
+    let header = [1, 5, 1, b'a', 0, 1, 0];
+    assert!(matches!(Opening::decode(&header), Err(Malformed::Critical { id: 1, .. })));
+    let record = [7, 0, 7, 0, 0, 0, 1, 0];
+    assert!(matches!(Record::decode(&record), Err(Malformed::Critical { id: 1, .. })));
+    assert!(matches!(Status::decode(&[0, 2, 1, 0]), Err(Malformed::Critical { id: 1, .. })));
+    assert!(matches!(Frame::decode(&[1, 3, 0, 1, 0]), Err(Malformed::Critical { id: 1, .. })));
+    assert!(matches!(Frame::decode(&[2, 4, 0, 0, 1, 0]), Err(Malformed::Critical { id: 1, .. })));
+    let rejection = Status::Rejected(Rejection::new(Reason::Busy, ""));
+    assert_eq!(Status::decode(&[3, 3, 0, 1, 0]), Ok(Some((rejection, 5))));
+}
+
+#[test]
+fn a_record_that_is_malformed_is_so_whatever_its_severity() {
+    assert!(matches!(Record::decode(&[5, 9, 7, 0, 0, 0]), Err(Malformed::Value { value: 9, .. })));
+    assert!(matches!(Record::decode(&[4, 9, 7, 0, 0]), Err(Malformed::Length { .. })));
+}
+
+/// Lengths in 8 bytes, where one would do.
+fn long(value: u64) -> [u8; 8] {
+    (value | 0xc000_0000_0000_0000).to_be_bytes()
+}
+
+#[test]
+fn what_is_at_its_bound_is_taken_in_the_longest_form_of_its_numbers_and_beside_1_024_bytes_of_parameters() {
+    let mut tail = Vec::new();
+    parameters::encode(&mut tail, parameters::reserved(0), &[0; 1_021]);
+    assert_eq!(tail.len(), 1_024);
+    let framed = |body: Vec<u8>| [&long(body.len() as u64)[..], &body].concat();
+    let name = [b'n'; 255];
+    let metadata = vec![1; MAX_METADATA as usize];
+    let header = [&long(255)[..], &name, &long(MAX_METADATA), &metadata, &tail].concat();
+    let header = [&long(1)[..], &framed(header)].concat();
+    assert!(matches!(Opening::decode(&header), Ok(Some((Opening::Data(_), len))) if len == header.len()));
+    let (text, details) = (vec![b't'; MAX_TEXT as usize], vec![1; MAX_DETAILS as usize]);
+    let numbers = [long(1), long(varint::MAX), long(varint::MAX)].concat();
+    let record = framed([&numbers[..], &long(MAX_TEXT), &text, &long(MAX_DETAILS), &details, &tail].concat());
+    assert!(matches!(Record::decode(&record), Ok(Some((_, len))) if len == record.len()));
+    let accepted = framed([&long(2)[..], &long(MAX_METADATA), &metadata, &tail].concat());
+    let accepted = [&long(0)[..], &accepted].concat();
+    assert_eq!(Status::decode(&accepted), Ok(Some((Status::Accepted { metadata: metadata.into() }, accepted.len()))));
+    let text = "t".repeat(1024);
+    let rejected = [&long(2)[..], &framed([&long(1024)[..], text.as_bytes(), &tail].concat())].concat();
+    let rejection = Status::Rejected(Rejection { reason: Reason::Refused, text });
+    assert_eq!(Status::decode(&rejected), Ok(Some((rejection, rejected.len()))));
+}
+
+#[test]
+fn the_acceptance_that_is_written_as_it_is_is_one_without_metadata() {
+    let accepted = Status::Accepted { metadata: Bytes::new() };
+    assert_eq!(Status::decode(super::status::ACCEPTED), Ok(Some((accepted, super::status::ACCEPTED.len()))));
+}
+
+#[test]
+fn what_is_reserved_is_even_and_of_all_lengths() {
+    let mut lengths = [0; 9];
+    for seed in 0..200 {
+        let tail = grease::tail(seed);
+        let Some((id, _)) = varint::decode(&tail) else { continue };
+        assert_eq!((id % 62, id % 2), (58, 0));
+        lengths[varint::len(id)] += 1;
+    }
+    assert!([1, 2, 4, 8].iter().all(|len| lengths[*len] > 20), "{lengths:?}");
 }
 
 #[test]
@@ -85,7 +167,7 @@ fn a_kind_of_a_later_version_is_told_apart_from_garbage() {
 
 #[test]
 fn a_protocol_name_with_a_space_is_refused_on_the_wire() {
-    let mut bytes = vec![1, 6, 0, 3];
+    let mut bytes = vec![1, 5, 3];
     bytes.extend_from_slice(b"a b");
     bytes.push(0);
     assert!(matches!(Opening::decode(&bytes), Err(Malformed::Text { .. })));
@@ -130,12 +212,8 @@ fn varints() -> impl Strategy<Value = u64> {
 
 fn frames() -> impl Strategy<Value = Frame> {
     prop_oneof![
-        (any::<[u8; 16]>(), varints(), varints(), varints(), any::<bool>()).prop_map(
-            |(nonce, data_lanes, metadata, unread_bytes, delegated)| {
-                let limits = PeerLimits { data_lanes, metadata, unread_bytes };
-                Frame::Hello { version: 1, nonce, limits, delegated }
-            }
-        ),
+        hellos().prop_map(Frame::Hello),
+        varints().prop_map(|count| Frame::MaxLanes { count }),
         prop::collection::vec(any::<u8>(), 0..2048).prop_map(|bytes| Frame::Delegation(bytes.into())),
         prop_oneof![
             Just(GoawayReason::Duplicate),
@@ -149,9 +227,29 @@ fn frames() -> impl Strategy<Value = Frame> {
     ]
 }
 
+fn hellos() -> impl Strategy<Value = Hello> {
+    let certificate = prop::option::of(prop::collection::vec(any::<u8>(), 0..2048).prop_map(Bytes::from));
+    let limits = (varints(), varints(), (64 << 10)..=varint::MAX, prop::option::of(256..=varint::MAX)).prop_map(
+        |(data_lanes, metadata, unread_bytes, unread_chunks)| PeerLimits {
+            data_lanes,
+            metadata,
+            unread_bytes,
+            unread_chunks,
+        },
+    );
+    let dials = (prop::option::of(varints()), prop::option::of(varints()));
+    (any::<[u8; 16]>(), limits, certificate, dials).prop_map(|(nonce, limits, delegation, (dial, knows))| Hello {
+        nonce,
+        limits,
+        delegation,
+        dial,
+        knows,
+    })
+}
+
 fn statuses() -> impl Strategy<Value = Status> {
     prop_oneof![
-        Just(Status::Accepted),
+        blocks(MAX_METADATA).prop_map(|metadata| Status::Accepted { metadata }),
         ((1..=varint::MAX), ".{0,200}").prop_map(|(code, text)| {
             let bytes = {
                 let mut out = Vec::new();
@@ -176,10 +274,12 @@ proptest! {
     }
 
     #[test]
-    fn headers_round_trip(protocol in protocols(), metadata in blocks(MAX_METADATA)) {
+    fn headers_round_trip(protocol in protocols(), metadata in blocks(MAX_METADATA), seed: u64) {
         let header = Header { protocol, metadata };
         let mut bytes = Vec::new();
-        header.encode(&mut bytes);
+        let tail = grease::tail(seed);
+        header.encode(&mut bytes, &tail);
+        prop_assert_eq!(bytes.len(), header.len(&tail));
         round_trip(&Opening::Data(header), &bytes, Opening::decode);
     }
 
@@ -197,24 +297,25 @@ proptest! {
         offset in varints(),
         text in prop_oneof![4 => ".{0,100}".boxed(), 1 => Just("x".repeat(MAX_TEXT as usize)).boxed()],
         details in blocks(MAX_DETAILS),
+        seed: u64,
     ) {
         let record = Record { severity, code, offset, text, details };
         let mut bytes = Vec::new();
-        record.encode(&mut bytes);
+        record.encode(&mut bytes, &grease::tail(seed));
         round_trip(&record, &bytes, Record::decode);
     }
 
     #[test]
-    fn control_frames_round_trip(frame in frames()) {
+    fn control_frames_round_trip(frame in frames(), seed: u64) {
         let mut bytes = Vec::new();
-        frame.encode(&mut bytes);
+        frame.encode_with(&mut bytes, &grease::tail(seed));
         round_trip(&frame, &bytes, Frame::decode);
     }
 
     #[test]
-    fn statuses_round_trip(status in statuses()) {
+    fn statuses_round_trip(status in statuses(), seed: u64) {
         let mut bytes = Vec::new();
-        status.encode(&mut bytes);
+        status.encode(&mut bytes, &grease::tail(seed));
         round_trip(&status, &bytes, Status::decode);
     }
 

@@ -249,7 +249,7 @@ async fn a_stream_that_was_cut_off_is_never_taken_for_complete_even_if_the_reaso
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(b"\x01\x09\x00\x06chat/1\x00").await.unwrap();
+    send.write_all(b"\x01\x08\x06chat/1\x00").await.unwrap();
     let mut accepted = soon(server.accept_bi(&[CHAT])).await.unwrap().1;
     accepted.write_all(b"half of it").await.unwrap();
     list.revoke_for(&CHAT.as_str().parse().unwrap(), &key.public_key());

@@ -89,12 +89,13 @@ async fn show(key: &SecretKey, server: &Endpoint, bytes: &[u8]) -> (u64, String)
     let raw = raw(key).await;
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let mut control = connection.open_uni().await.unwrap();
-    // HELLO with "a certificate follows" (4: 1), then DELEGATION (5).
-    let mut hello = vec![0, 0, 21, 1];
+    // HELLO with a certificate, parameter 10.
+    let varint = |len: usize| (0x4000 | u16::try_from(len).unwrap()).to_be_bytes();
+    let mut hello = vec![0, 0];
+    hello.extend_from_slice(&varint(16 + 1 + 2 + bytes.len()));
     hello.extend_from_slice(&[9; 16]);
-    hello.extend_from_slice(&[1, 9, 4, 1]);
-    hello.push(5);
-    hello.extend_from_slice(&(0x4000 | u16::try_from(bytes.len()).unwrap()).to_be_bytes());
+    hello.push(10);
+    hello.extend_from_slice(&varint(bytes.len()));
     hello.extend_from_slice(bytes);
     control.write_all(&hello).await.unwrap();
     match soon(connection.closed()).await {

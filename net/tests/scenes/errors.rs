@@ -311,7 +311,7 @@ async fn a_reset_that_nothing_explains_is_an_error_and_never_an_end() {
             let connection = raw.accept().await.unwrap().await.unwrap();
             let control = say_hello(&connection, 1).await;
             let (mut send, recv) = connection.accept_bi().await.unwrap();
-            send.write_all(b"\x00half").await.unwrap();
+            send.write_all(b"\x00\x00half").await.unwrap();
             (connection, control, send, recv)
         };
         let (opened, mut held) = soon(async { tokio::join!(opening, peer) }).await;

@@ -3,7 +3,7 @@
 use twolane::{GetStreamError, Limits, Reason, SecretKey, StreamOptions};
 
 use crate::stage::{
-    BRIEF, ECHO, PATIENCE, echo, endpoint, endpoint_with, limits, raw, say_hello, serve_echo, soon, until,
+    BRIEF, ECHO, PATIENCE, accepted, echo, endpoint, endpoint_with, limits, raw, say_hello, serve_echo, soon, until,
 };
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn metadata_over_the_peers_own_limit_is_found_here_and_refused_there() {
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(b"\x01\x14\x00\x06echo/1\x0b01234567890").await.unwrap();
+    send.write_all(b"\x01\x13\x06echo/1\x0b01234567890").await.unwrap();
     let answer = soon(recv.read_to_end(1000)).await.unwrap();
     assert_eq!(answer[0], 5, "{answer:?}");
     assert!(String::from_utf8_lossy(&answer).contains("11 bytes, and the limit is 10"), "{answer:?}");
@@ -47,13 +47,13 @@ async fn streams_without_a_header_over_the_limit_are_told_busy_at_once() {
     echo(&client, &server, b"nobody else noticed").await;
     // A header frees a place.
     let (send, recv) = &mut streams[0];
-    send.write_all(b"\x09\x00\x06echo/1\x00quick").await.unwrap();
+    send.write_all(b"\x08\x06echo/1\x00quick").await.unwrap();
     send.finish().unwrap();
-    assert_eq!(soon(recv.read_to_end(100)).await.unwrap(), b"\x00quick");
+    assert_eq!(accepted(&soon(recv.read_to_end(100)).await.unwrap()), b"quick");
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(b"\x01\x09\x00\x06echo/1\x00again").await.unwrap();
+    send.write_all(b"\x01\x08\x06echo/1\x00again").await.unwrap();
     send.finish().unwrap();
-    assert_eq!(soon(recv.read_to_end(100)).await.unwrap(), b"\x00again");
+    assert_eq!(accepted(&soon(recv.read_to_end(100)).await.unwrap()), b"again");
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_response_that_its_caller_does_not_take_is_given_up_in_time() {
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(b"\x01\x08\x00\x05big/1\x00").await.unwrap();
+    send.write_all(b"\x01\x07\x05big/1\x00").await.unwrap();
     send.finish().unwrap();
     // It has ended there, whatever is read here: what comes after a pause is a reset with "timed out" (8).
     until(|| server.metrics().streams_ended.get() == 1).await;
@@ -157,7 +157,7 @@ async fn an_opener_that_leaves_no_room_for_the_answer_holds_up_nobody_who_accept
     });
     for _ in 0..3 {
         let (mut send, recv) = connection.open_bi().await.unwrap();
-        send.write_all(b"\x01\x09\x00\x06echo/1\x00").await.unwrap();
+        send.write_all(b"\x01\x08\x06echo/1\x00").await.unwrap();
         streams.push((send, recv));
     }
     let _opened = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap();

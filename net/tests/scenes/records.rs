@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use twolane::{Limits, SecretKey, StreamError, WriteError};
 
-use crate::stage::{BRIEF, CHAT, endpoint_with, limits, raw_with, say_hello, soon};
+use crate::stage::{BRIEF, CHAT, OPEN_CHAT, endpoint_with, limits, raw_with, read_yes, say_hello, soon};
 
 /// The frames in `bytes`: a length of one, two or four bytes before each.
 fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
@@ -28,7 +28,7 @@ async fn a_warning_that_is_held_up_halfway_is_followed_by_the_error_and_not_cut_
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(crate::stage::OPEN_CHAT).await.unwrap();
+    send.write_all(OPEN_CHAT).await.unwrap();
     let (_, mut accepted) = soon(server.accept_bi(&[CHAT])).await.unwrap();
     accepted.write_all(b"0123456789").await.unwrap();
     let large = StreamError::new(1, "large").with_details(vec![9; 60 << 10]).unwrap();
@@ -43,9 +43,10 @@ async fn a_warning_that_is_held_up_halfway_is_followed_by_the_error_and_not_cut_
     let severities: Vec<u8> = records.iter().map(|record| record[0]).collect();
     assert_eq!(severities, [0, 1], "a warning, and what ends the stream");
     assert!(records[0].len() > 60 << 10, "{} bytes of it came", records[0].len());
-    let mut data = vec![0; crate::stage::ACCEPTED_LEN + 10];
+    read_yes(&mut recv).await;
+    let mut data = [0; 10];
     soon(recv.read_exact(&mut data)).await.unwrap();
-    assert_eq!(&data[crate::stage::ACCEPTED_LEN..], b"0123456789");
+    assert_eq!(&data, b"0123456789");
 }
 
 #[tokio::test]
@@ -57,14 +58,14 @@ async fn an_error_outlives_an_outage_of_its_lane_that_is_longer_than_a_warning_w
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(crate::stage::OPEN_CHAT).await.unwrap();
+    send.write_all(OPEN_CHAT).await.unwrap();
     let (_, mut accepted) = soon(server.accept_bi(&[CHAT])).await.unwrap();
     accepted.write_all(b"0123456789").await.unwrap();
     // Ready after a moment, since the error is on its way as far as this side can tell.
     soon(accepted.fail(StreamError::new(2, "the end"))).await.unwrap();
     drop(accepted);
-    let mut data = vec![0; crate::stage::ACCEPTED_LEN + 10];
-    soon(recv.read_exact(&mut data)).await.unwrap();
+    read_yes(&mut recv).await;
+    soon(recv.read_exact(&mut [0; 10])).await.unwrap();
     connection.set_max_concurrent_bi_streams(8u32.into());
     let (_answers, mut records) = soon(connection.accept_bi()).await.unwrap();
     let bytes = soon(records.read_to_end(100_000)).await.unwrap();

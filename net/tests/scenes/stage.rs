@@ -133,17 +133,29 @@ pub(crate) fn raw_ticket(raw: &iroh::Endpoint) -> Ticket {
     Ticket::from_addr(iroh::EndpointAddr::from_parts(raw.id(), addrs)).unwrap()
 }
 
-/// Opens the control stream and says HELLO: kind 0, frame 0, version 1, a nonce, nine data lanes, 100 bytes of metadata.
+/// Opens the control stream and says HELLO: kind 0, frame 0, a nonce, nine data lanes, 100 bytes of metadata.
 pub(crate) async fn say_hello(connection: &iroh::endpoint::Connection, nonce: u8) -> iroh::endpoint::SendStream {
     let mut control = connection.open_uni().await.unwrap();
-    let mut hello = vec![0, 0, 22, 1];
+    let mut hello = vec![0, 0, 23];
     hello.extend_from_slice(&[nonce; 16]);
-    hello.extend_from_slice(&[1, 9, 2, 0x40, 100]);
+    hello.extend_from_slice(&[2, 1, 9, 4, 2, 0x40, 100]);
     control.write_all(&hello).await.unwrap();
     control
 }
 
-/// A data lane for [`CHAT`], without metadata: kind 1, and a header of nine bytes.
-pub(crate) const OPEN_CHAT: &[u8] = &[1, 9, 0, 6, b'c', b'h', b'a', b't', b'/', b'1', 0];
-/// Bytes of an answer that says yes.
-pub(crate) const ACCEPTED_LEN: usize = 1;
+/// A data lane for [`CHAT`], without metadata: kind 1, and a header of eight bytes.
+pub(crate) const OPEN_CHAT: &[u8] = &[1, 8, 6, b'c', b'h', b'a', b't', b'/', b'1', 0];
+
+/// Reads an answer that says yes, up to the first data behind it.
+pub(crate) async fn read_yes(recv: &mut iroh::endpoint::RecvStream) {
+    let mut start = [0; 2];
+    soon(recv.read_exact(&mut start)).await.unwrap();
+    assert!(start[0] == 0 && start[1] < 64, "{start:?}");
+    soon(recv.read_exact(&mut vec![0; usize::from(start[1])])).await.unwrap();
+}
+
+/// What follows an answer of code 0, whose parameters are short.
+pub(crate) fn accepted(bytes: &[u8]) -> &[u8] {
+    assert_eq!(bytes[0], 0, "{bytes:?}");
+    &bytes[2 + usize::from(bytes[1])..]
+}

@@ -137,6 +137,8 @@ pub fn forbids(error: &GetStreamError) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use twolane::Malformed;
+
     use super::*;
 
     const ALL: [Cause; 8] = [
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn nothing_explains_a_broken_protocol_or_a_broken_handler() {
         for wrong in [
-            ConnectionLost::Version { theirs: 9 },
+            ConnectionLost::Malformed(Malformed::Text { what: "a protocol's name" }),
             ConnectionLost::PeerBusy,
             ConnectionLost::DelegationRefused { reason: String::new() },
             ConnectionLost::PeerClosed { code: 0x103, reason: String::new() },

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use twolane::{ConnectionLost, GetStreamError, Phase, ReadError, RequestError, RequestFailure, StreamError};
+use twolane::{ConnectionLost, GetStreamError, Malformed, Phase, ReadError, RequestError, RequestFailure, StreamError};
 
 use super::{
     cause::Cause,
@@ -138,7 +138,7 @@ fn a_disturbance_explains_a_loss_and_no_hang_and_no_error_that_nobody_planned() 
 #[test]
 fn nothing_explains_a_peer_that_broke_the_protocol() {
     let plan = plan(End::Finish, End::Finish);
-    for lost in [ConnectionLost::Version { theirs: 9 }, ConnectionLost::PeerBusy] {
+    for lost in [ConnectionLost::Malformed(Malformed::Text { what: "a protocol's name" }), ConnectionLost::PeerBusy] {
         illegal(&plan, &Seen { read: 50, read_end: ReadEnd::Lost(lost.clone()), ..whole() }, TOSSED);
         illegal(&plan, &Seen { wrote: 9, write_end: WriteEnd::Lost(lost.clone()), ..whole() }, TOSSED);
         assert!(judge::refused(&plan, &GetStreamError::Lost(lost.clone()), TOSSED).is_some());
@@ -306,7 +306,7 @@ fn a_stream_is_refused_only_if_something_disturbed_it() {
     for error in [
         GetStreamError::Reset { code: 9 },
         GetStreamError::TooManyStreams { max: 1, after },
-        GetStreamError::Lost(ConnectionLost::Version { theirs: 9 }),
+        GetStreamError::Lost(ConnectionLost::Malformed(Malformed::Text { what: "a protocol's name" })),
         GetStreamError::MetadataTooLarge { len: 2, max: 1 },
     ] {
         assert!(judge::refused(&calm, &error, TOSSED).is_some(), "{error:?}");

@@ -28,7 +28,7 @@ use super::{
     tally::{self, Tally},
     victim::ECHO,
 };
-use crate::wire::{self, bound, limit};
+use crate::wire::{self, bound, parameter};
 
 /// The patience for anything from the endpoint under attack that the attack needs to go on.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ const STALLED: Duration = Duration::from_millis(300);
 /// The period of a [`Pace`]. (The clock of tokio has a resolution of 1 ms.)
 const BEAT: Duration = Duration::from_millis(10);
 /// The limits in the HELLO of a hostile peer.
-pub const LIMITS: [(u64, u64); 2] = [(limit::DATA_LANES, 256), (limit::METADATA, bound::METADATA)];
+pub const LIMITS: [(u64, u64); 2] = [(parameter::DATA_LANES, 256), (parameter::METADATA, bound::METADATA)];
 
 /// An attack runs until it is dropped, or until something breaks it.
 pub type Attack = fn(Arc<Raid>) -> Pin<Box<dyn Future<Output = Going<Infallible>> + Send>>;
@@ -282,7 +282,8 @@ pub async fn open(connection: &Connection) -> Going<Lane> {
 pub async fn served((mut send, mut recv): Lane, body: &[u8]) -> Going<Lane> {
     let asking = async {
         send.write_all(&[&wire::header(ECHO, b"")[..], body].concat()).await?;
-        read_exactly(&mut recv, &[&wire::accepted()[..], body].concat()).await
+        accepted(&mut recv).await?;
+        read_exactly(&mut recv, body).await
     };
     soon(asking, "a stream was not served").await??;
     Ok((send, recv))
@@ -302,6 +303,19 @@ pub async fn told(recv: &mut RecvStream) -> String {
         Err(ReadError::Reset(code)) => tally::lane(code),
         Err(_) => "lane_lost".to_owned(),
     }
+}
+
+/// Reads an answer of code 0, whatever its parameters.
+async fn accepted(recv: &mut RecvStream) -> Going<()> {
+    let mut first = [0; 2];
+    recv.read_exact(&mut first).await.map_err(|error| Trouble::Wrong(format!("no answer: {error}")))?;
+    // A length of one byte: what the endpoint says with its answer is short.
+    let [code, len @ 0..0x40] = first else {
+        return Err(Trouble::Wrong(format!("{first:?} in place of an answer")));
+    };
+    let mut parameters = vec![0; len.into()];
+    recv.read_exact(&mut parameters).await.map_err(|error| Trouble::Wrong(format!("half an answer: {error}")))?;
+    if u64::from(code) == wire::answer::ACCEPTED { Ok(()) } else { Err(Trouble::Wrong(format!("answer {code}"))) }
 }
 
 /// Reads these bytes, and no others.

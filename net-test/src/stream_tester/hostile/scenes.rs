@@ -311,7 +311,7 @@ pub static SCENES: &[Scene] = &[
         name: "control-garbage",
         sentence: "what is no control stream costs its sender the connection, and says why",
         share: HANDSHAKES,
-        needs: &[("rounds", 3), ("closed_protocol_violation", 30), ("closed_version", 3)],
+        needs: &[("rounds", 3), ("closed_protocol_violation", 30), ("closed_unsupported", 3)],
         may: &["handshakes_failed"],
         attack: |raid| Box::pin(control::garbage(raid)),
         ..FLOOD

@@ -8,6 +8,8 @@
 
 use std::collections::VecDeque;
 
+/// Chunks of one stream over which noq 1.4 closes the connection.
+pub(crate) const BREAKS_OVER: u64 = 2_048;
 /// Most unconsumed chunks. The connection dies at 2,049; the rest is for what the estimate cannot see (a chunk cut
 /// in two by an acknowledgement that shares its packet, say).
 pub(crate) const MAX_CHUNKS: u64 = 1_900;
@@ -54,9 +56,38 @@ struct Mark {
     traffic: Traffic,
 }
 
+/// Chunks of one lane that a peer may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bound {
+    all: u64,
+    /// Those that do not fill their packet.
+    small: u64,
+}
+
+impl Bound {
+    /// For a peer whose connection breaks over `chunks`: `None` for one that holds any number.
+    pub(crate) fn of(chunks: Option<u64>) -> Self {
+        match chunks {
+            None => Self { all: u64::MAX, small: u64::MAX },
+            Some(chunks) if chunks >= BREAKS_OVER => Self::default(),
+            Some(chunks) => {
+                let scaled = |most: u64| (most * chunks / BREAKS_OVER).max(1);
+                Self { all: scaled(MAX_CHUNKS), small: scaled(MAX_SMALL_CHUNKS) }
+            }
+        }
+    }
+}
+
+impl Default for Bound {
+    fn default() -> Self {
+        Self { all: MAX_CHUNKS, small: MAX_SMALL_CHUNKS }
+    }
+}
+
 /// One lane's account.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
+    bound: Bound,
     written: u64,
     own_writes: u64,
     consumed: u64,
@@ -69,9 +100,9 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// The account of a lane that begins when the connection has seen so many writes. The frames are not asked for:
     /// that takes a lock, and most lanes end before they matter. Until the first mark is passed only the writes count.
-    pub(crate) fn new(writes: u64) -> Self {
+    pub(crate) fn new(writes: u64, bound: Bound) -> Self {
         let traffic = Traffic { writes, frames: 0 };
-        Self { base: Mark { traffic, ..Mark::default() }, ..Self::default() }
+        Self { bound, base: Mark { traffic, ..Mark::default() }, ..Self::default() }
     }
 
     /// Bytes written so far.
@@ -92,7 +123,7 @@ impl Ledger {
         let full = bytes.div_ceil(FULL_CHUNK);
         // Every write may have become a chunk of its own, or have cut one in two.
         let by_writes = writes - self.base.traffic.writes;
-        if let Some(room) = to_bytes(full, by_writes) {
+        if let Some(room) = self.to_bytes(full, by_writes) {
             return room;
         }
         if bytes < FLOOR_BYTES && own_writes < FLOOR_WRITES {
@@ -101,7 +132,7 @@ impl Ledger {
         // Writes that were joined in one packet are one chunk: the frames that went out say more. What has not gone out
         // yet is among the full ones.
         let by_frames = frames() - self.base.traffic.frames;
-        to_bytes(full, by_frames).unwrap_or(0)
+        self.to_bytes(full, by_frames).unwrap_or(0)
     }
 
     /// `len` bytes were written, in one write, on a lane that may have `share` bytes unread, borrowed ones included. The answer is
@@ -152,20 +183,20 @@ impl Ledger {
         }
     }
 
+    /// The bytes that fit beside so many chunks, the next write's boundary included.
+    fn to_bytes(&self, full: u64, small: u64) -> Option<u64> {
+        if small >= self.bound.small {
+            return None;
+        }
+        let left = self.bound.all.saturating_sub(full + small + 1);
+        (left > 0).then_some(left.saturating_mul(FULL_CHUNK))
+    }
+
     fn ask(&mut self, writes: u64, frames: u64) -> u64 {
         let mark = Mark { offset: self.written, own_writes: self.own_writes, traffic: Traffic { writes, frames } };
         self.asked.push_back(mark);
         mark.offset
     }
-}
-
-/// The bytes that fit beside so many chunks, the next write's boundary included.
-fn to_bytes(full: u64, small: u64) -> Option<u64> {
-    if small >= MAX_SMALL_CHUNKS {
-        return None;
-    }
-    let left = MAX_CHUNKS.saturating_sub(full + small + 1);
-    (left > 0).then_some(left * FULL_CHUNK)
 }
 
 #[cfg(test)]
@@ -228,6 +259,19 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_holds_any_number_of_chunks_is_not_asked_to_and_one_that_holds_few_is_spared() {
+        let held = |chunks| {
+            let (mut peer, mut ledger) = (Peer::default(), Ledger::new(0, Bound::of(chunks)));
+            while peer.held.len() < 10_000 && peer.write(&mut ledger, 100) {}
+            peer.held.len() as u64
+        };
+        assert_eq!(held(None), 10_000);
+        assert_eq!(held(Some(1 << 20)), MAX_SMALL_CHUNKS);
+        assert_eq!(held(Some(300)), MAX_SMALL_CHUNKS * 300 / BREAKS_OVER);
+        assert!(held(Some(0)) <= 1);
+    }
+
+    #[test]
     fn a_window_of_two_megabytes_of_bulk_is_not_slowed() {
         let (mut peer, mut ledger) = (Peer::default(), Ledger::default());
         for _ in 0..30 {
@@ -239,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_new_lane_on_an_old_connection_is_not_held_to_what_others_sent_before() {
-        let mut ledger = Ledger::new(1_000_000);
+        let mut ledger = Ledger::new(1_000_000, Bound::default());
         for writes in 1..=500 {
             assert!(ledger.room(1_000_000 + writes, || panic!("the writes say enough")) > 0);
             ledger.wrote(64, SHARE, 1_000_000 + writes, || 3_000_000);

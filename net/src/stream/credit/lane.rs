@@ -128,8 +128,8 @@ pub(in crate::stream) struct WriteCredit {
 
 impl WriteCredit {
     /// The account of a lane that begins when the connection has seen so many writes. A lane that the peer opened is known to it.
-    pub(in crate::stream) fn new(writes: u64, answered: bool) -> Self {
-        Self { chunks: Ledger::new(writes), answered, deferred: None }
+    pub(in crate::stream) fn new(writes: u64, peer: &PeerCredit, answered: bool) -> Self {
+        Self { chunks: Ledger::new(writes, peer.chunks()), answered, deferred: None }
     }
 
     /// How many of `len` bytes may be written now.
@@ -235,7 +235,7 @@ mod tests {
 
     fn peer(unread_bytes: u64) -> PeerCredit {
         let peer = PeerCredit::new();
-        peer.set_limits(&PeerLimits { data_lanes: 256, metadata: 0, unread_bytes });
+        peer.set_limits(&PeerLimits { data_lanes: 256, metadata: 0, unread_bytes, unread_chunks: Some(2_048) });
         peer
     }
 
@@ -253,7 +253,7 @@ mod tests {
     fn any_number_of_lanes_that_nobody_reads_leaves_room_for_records_in_what_this_side_keeps() {
         for unread_bytes in [8 << 20, 64 << 20, 1 << 30] {
             let peer = peer(unread_bytes);
-            let lanes: Vec<_> = (0..256).map(|_| (LaneCredit::default(), WriteCredit::new(0, true))).collect();
+            let lanes: Vec<_> = (0..256).map(|_| (LaneCredit::default(), WriteCredit::new(0, &peer, true))).collect();
             let held: u64 = lanes
                 .into_iter()
                 .map(|(lane, mut writer)| {
@@ -269,7 +269,8 @@ mod tests {
 
     #[test]
     fn data_that_travels_with_a_header_counts_at_once_and_its_question_waits_for_the_answer() {
-        let (peer, lane, mut writer) = (peer(64 << 20), LaneCredit::default(), WriteCredit::new(0, false));
+        let (peer, lane) = (peer(64 << 20), LaneCredit::default());
+        let mut writer = WriteCredit::new(0, &peer, false);
         assert_eq!(writer.wrote(&lane, &peer, &Quiet, 400 << 10), None);
         assert_eq!(lane.written(), 400 << 10);
         assert!(lane.counted.load(Relaxed), "more than a little is unread");
@@ -279,7 +280,8 @@ mod tests {
 
     #[test]
     fn a_report_of_more_than_was_written_counts_as_what_was_written_then() {
-        let (peer, lane, mut writer) = (peer(64 << 20), LaneCredit::default(), WriteCredit::new(0, true));
+        let (peer, lane) = (peer(64 << 20), LaneCredit::default());
+        let mut writer = WriteCredit::new(0, &peer, true);
         writer.wrote(&lane, &peer, &Quiet, 1_000);
         lane.on_consumed(&peer, (1 << 62) - 1);
         let before = fill(&lane, &mut writer, &peer);

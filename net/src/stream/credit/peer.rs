@@ -1,13 +1,16 @@
 //! What one peer may hold unread of all lanes together, and which lanes share it.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use rustc_hash::FxHashMap;
 
-use super::bytes::{self, Loan, Pool};
+use super::{
+    bytes::{self, Loan, Pool},
+    chunks::Bound,
+};
 use crate::{
     limits::Limits,
     wire::control::{DEFAULT_UNREAD_BYTES, PeerLimits},
@@ -28,6 +31,8 @@ pub(crate) struct PeerCredit {
     sharing: AtomicUsize,
     /// What lanes may have unread beyond their shares.
     pool: Arc<Pool>,
+    /// What the peer can hold of one lane, in chunks.
+    chunks: OnceLock<Bound>,
     counted: Mutex<Counted>,
 }
 
@@ -59,6 +64,7 @@ impl PeerCredit {
             little: AtomicU64::new(0),
             sharing: AtomicUsize::new(0),
             pool: Arc::new(Pool::new(BEFORE_HELLO)),
+            chunks: OnceLock::new(),
             counted: Mutex::default(),
         }
     }
@@ -71,6 +77,12 @@ impl PeerCredit {
         self.limit.store(limit, Relaxed);
         self.little.store(bytes::little(limit, limits.data_lanes), Relaxed);
         self.pool.set_limit(limit);
+        let _ = self.chunks.set(Bound::of(limits.unread_chunks));
+    }
+
+    /// What the peer can hold of one lane. Before its HELLO it is taken to be as noq is.
+    pub(super) fn chunks(&self) -> Bound {
+        self.chunks.get().copied().unwrap_or_default()
     }
 
     /// A lane's own share now, if it is to have `wanted` unread. From more than a little on it is counted; `counted` says

@@ -43,16 +43,16 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Queues a record. Returns its number, and those of the records that it replaces.
+    /// Queues a record, with parameters that end it. Returns its number, and those of the records that it replaces.
     ///
     /// A fatal record is the last. It goes out behind the warnings that wait, unless these cannot go out either: then they
     /// make room for it.
-    pub(super) fn push(&mut self, record: &Record) -> Result<(u64, Vec<u64>), Refused> {
+    pub(super) fn push(&mut self, record: &Record, tail: &[u8]) -> Result<(u64, Vec<u64>), Refused> {
         if self.over {
             return Err(Refused::Over);
         }
         let mut bytes = Vec::new();
-        record.encode(&mut bytes);
+        record.encode(&mut bytes, tail);
         let fatal = record.severity != Severity::Warning;
         let mut replaced = Vec::new();
         if fatal {
@@ -110,25 +110,26 @@ mod tests {
         let mut queue = Queue::default();
         let mut count = 0;
         let refused = loop {
-            match queue.push(&record(Severity::Warning, 60 << 10)) {
+            match queue.push(&record(Severity::Warning, 60 << 10), &[]) {
                 Ok(_) => count += 1,
                 Err(refused) => break refused,
             }
         };
         assert_eq!((count, refused), (2, Refused::Full));
         assert!(queue.take().is_some());
-        assert!(queue.push(&record(Severity::Warning, 60 << 10)).is_ok());
+        assert!(queue.push(&record(Severity::Warning, 60 << 10), &[]).is_ok());
     }
 
     #[test]
     fn a_fatal_record_goes_out_behind_what_flows_and_in_place_of_what_does_not() {
         for blocked in [false, true] {
             let mut queue = Queue::default();
-            let on_its_way = queue.push(&record(Severity::Warning, 10)).expect("room").0;
+            let on_its_way = queue.push(&record(Severity::Warning, 10), &[]).expect("room").0;
             assert_eq!(queue.take().map(|queued| queued.number), Some(on_its_way));
-            let waiting = queue.push(&record(Severity::Warning, 10)).expect("room").0;
+            let waiting = queue.push(&record(Severity::Warning, 10), &[]).expect("room").0;
             queue.blocked = blocked;
-            let (fatal, replaced) = queue.push(&record(Severity::Fatal, 10)).expect("a fatal record always finds room");
+            let (fatal, replaced) =
+                queue.push(&record(Severity::Fatal, 10), &[]).expect("a fatal record always finds room");
             assert_eq!(replaced, if blocked { vec![waiting] } else { vec![] });
             let mut order = Vec::new();
             while let Some(queued) = queue.take() {
@@ -141,16 +142,16 @@ mod tests {
     #[test]
     fn nothing_follows_a_fatal_record() {
         let mut queue = Queue::default();
-        queue.push(&record(Severity::Abort, 0)).expect("room");
-        assert_eq!(queue.push(&record(Severity::Warning, 0)), Err(Refused::Over));
-        assert_eq!(queue.push(&record(Severity::Fatal, 0)), Err(Refused::Over));
+        queue.push(&record(Severity::Abort, 0), &[]).expect("room");
+        assert_eq!(queue.push(&record(Severity::Warning, 0), &[]), Err(Refused::Over));
+        assert_eq!(queue.push(&record(Severity::Fatal, 0), &[]), Err(Refused::Over));
     }
 
     #[test]
     fn a_fatal_record_is_never_withdrawn() {
         let mut queue = Queue::default();
-        let warning = queue.push(&record(Severity::Warning, 0)).expect("room").0;
-        let fatal = queue.push(&record(Severity::Fatal, 0)).expect("room").0;
+        let warning = queue.push(&record(Severity::Warning, 0), &[]).expect("room").0;
+        let fatal = queue.push(&record(Severity::Fatal, 0), &[]).expect("room").0;
         queue.withdraw(warning);
         queue.withdraw(fatal);
         assert_eq!(queue.take().map(|queued| queued.number), Some(fatal));

@@ -71,7 +71,7 @@ async fn read(lanes: Weak<Lanes>, carrier: Arc<Carrier>, mut recv: RecvStream, m
             Err(_) => return,
         }
     };
-    let _ = recv.stop(code_to_varint(lane::MALFORMED));
+    let _ = recv.stop(code_to_varint(malformed.lane_code()));
     if let Some(lanes) = lanes.upgrade() {
         lanes.on_malformed(malformed);
     }

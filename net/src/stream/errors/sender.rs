@@ -26,7 +26,7 @@ use crate::{
         carrier::{PRIORITY_ERRORS, code_to_varint},
         lanes::Lanes,
     },
-    wire::{codes::lane, header::Opening, record::Record},
+    wire::{codes::lane, grease, header::Opening, record::Record},
 };
 
 /// This side's half of the error lane.
@@ -90,7 +90,7 @@ impl State {
 fn push(lanes: &Arc<Lanes>, record: &Record) -> Result<(u64, oneshot::Receiver<Result<(), WriteError>>), Refused> {
     let (waiter, outcome) = oneshot::channel();
     let mut state = lanes.errors.lock();
-    let (number, replaced) = state.queue.push(record)?;
+    let (number, replaced) = state.queue.push(record, &grease::tail(record.offset ^ lanes.id()))?;
     for number in replaced {
         state.tell(number, Err(WriteError::EndedHere));
     }

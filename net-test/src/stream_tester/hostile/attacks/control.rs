@@ -18,7 +18,7 @@ use crate::{
         tally,
         victim::ECHO,
     },
-    wire::{self, control_frame, frame, hello, limit, numbers},
+    wire::{self, Out, control_frame, frame, hello, hello_then, numbers, parameter},
 };
 
 /// Connections a second. With its handshake and its end, each costs both sides some 1 ms. At 100 a second they took so much
@@ -72,7 +72,7 @@ pub async fn oversize_frame(raid: Arc<Raid>) -> Going<Infallible> {
     cases(raid, SecretKey::generate(), in_place_of_hello.chain(after_it).collect()).await
 }
 
-/// Noise, frames in the wrong place, frames that are cut, too short or too long, and an unknown version.
+/// Noise, frames in the wrong place, frames that are cut, too short or too long, and a critical parameter.
 pub async fn garbage(raid: Arc<Raid>) -> Going<Infallible> {
     let noise: [u8; 32] = rand::random();
     let before = vec![
@@ -80,10 +80,11 @@ pub async fn garbage(raid: Arc<Raid>) -> Going<Infallible> {
         Case::new("WATERMARK in place of HELLO", [control(), numbers(frame::WATERMARK, &[0, 0])]),
         Case::new("HELLO without its nonce", [control(), control_frame(frame::HELLO, &[1])]),
         Case::new(
-            "HELLO with half a limit",
-            [control(), control_frame(frame::HELLO, &[&[1][..], &[7; 16], &[1]].concat())],
+            "HELLO with half a parameter",
+            [control(), control_frame(frame::HELLO, &[&[7; 16][..], &[2]].concat())],
         ),
-        Case::new("another version", [control(), hello(9, [7; 16], &LIMITS)]).closed("closed_version"),
+        Case::new("HELLO with a critical parameter", [control(), hello_then([7; 16], &LIMITS, &[5, 0])])
+            .closed("closed_unsupported"),
         Case::new("HELLO, cut by the end of the stream", [greeting()[..9].to_vec()]).finished(),
         Case::new("GOAWAY without a reason", [greeting(), control_frame(frame::GOAWAY, &[])]),
         Case::new("CONSUMED with a byte too many", [greeting(), control_frame(frame::CONSUMED, &[0, 0, 0])]),
@@ -96,9 +97,9 @@ pub async fn garbage(raid: Arc<Raid>) -> Going<Infallible> {
 
 /// HELLO twice: another one, and the same.
 pub async fn second_hello(raid: Arc<Raid>) -> Going<Infallible> {
-    let same = hello(wire::VERSION, [7; 16], &LIMITS);
+    let same = hello([7; 16], &LIMITS);
     let twice = vec![
-        Case::new("another HELLO", [greeting(), hello(wire::VERSION, rand::random(), &LIMITS)]),
+        Case::new("another HELLO", [greeting(), hello(rand::random(), &LIMITS)]),
         Case::new("the same HELLO", [control(), same.clone(), same]),
     ];
     cases(raid, SecretKey::generate(), twice).await
@@ -108,10 +109,11 @@ pub async fn second_hello(raid: Arc<Raid>) -> Going<Infallible> {
 pub async fn forged_delegation(raid: Arc<Raid>) -> Going<Infallible> {
     let (key, owner) = (SecretKey::generate(), SecretKey::generate());
     let certificates = certificates(&key, &owner).map_err(|error| Trouble::Local(error.to_string()))?;
-    let greeting = || wire::greeting(rand::random(), &[LIMITS[0], LIMITS[1], (limit::DELEGATED, 1)]);
-    let shown = certificates.into_iter().map(|(what, certificate)| {
-        let frame = control_frame(frame::DELEGATION, &certificate);
-        Case::new(what, [greeting(), frame]).closed("closed_bad_delegation")
+    let shown = certificates.into_iter().flat_map(|(what, certificate)| {
+        let parameter = Out::default().varint(parameter::DELEGATION).block(&certificate).0;
+        let in_hello = [control(), hello_then(rand::random(), &LIMITS, &parameter)];
+        let after_it = [greeting(), control_frame(frame::DELEGATION, &certificate)];
+        [in_hello, after_it].map(|bytes| Case::new(what, bytes).closed("closed_bad_delegation"))
     });
     cases(raid, key, shown.collect()).await
 }

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use quinn::{ReadError, RecvStream, SendStream};
 
-use crate::wire::{Fields, Header, Hello, Record, answer, frame, kind};
+use crate::wire::{Fields, Header, Hello, Record, accepted_with, answer, frame, grease, kind};
 
 /// Far more than anything here takes on a busy machine.
 const BOUND: Duration = Duration::from_secs(120);
@@ -32,11 +32,11 @@ pub async fn stop_code(send: &SendStream) -> u64 {
 
 /// The half of a stream that the peer writes.
 #[derive(Debug)]
-pub struct Reader(pub(crate) RecvStream);
+pub struct Reader(pub RecvStream);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    Accepted,
+    Accepted { metadata: Vec<u8> },
     Rejected { code: u64, text: String },
 }
 
@@ -68,16 +68,36 @@ impl Reader {
         Hello::decode(&self.block().await)
     }
 
-    /// The next control frame: its type and its fields.
+    /// The next control frame that is not reserved: its type and its fields. Without MAX_LANES, which may come at any time.
     pub async fn frame(&mut self) -> (u64, Vec<u64>) {
-        let frame_type = self.varint().await;
-        let body = self.block().await;
-        let mut fields = Fields(&body);
-        let mut values = Vec::new();
-        while !fields.0.is_empty() {
-            values.push(fields.varint());
+        loop {
+            let frame_type = self.varint().await;
+            let body = self.block().await;
+            let mut fields = Fields(&body);
+            let numbers = match frame_type {
+                frame::GOAWAY => 1,
+                frame::DRAINED | frame::WATERMARK | frame::CONSUMED => 2,
+                frame::MAX_LANES => {
+                    fields.varint();
+                    fields.end();
+                    continue;
+                }
+                reserved if grease::is_reserved(reserved) => continue,
+                unknown => panic!("a control frame of type {unknown}"),
+            };
+            let values = (0..numbers).map(|_| fields.varint()).collect();
+            match frame_type {
+                frame::GOAWAY | frame::DRAINED => fields.nothing_but_reserved(),
+                _ => fields.end(),
+            }
+            return (frame_type, values);
         }
-        (frame_type, values)
+    }
+
+    /// No control frame that means something has arrived. (A frame comes whole: it is far smaller than a packet.)
+    pub async fn no_frame_has_come(&mut self) {
+        let frame = tokio::time::timeout(Duration::ZERO, self.frame()).await;
+        assert!(frame.is_err(), "{frame:?} where nothing was to come");
     }
 
     pub async fn header(&mut self) -> Header {
@@ -86,26 +106,30 @@ impl Reader {
     }
 
     pub async fn answer(&mut self) -> Answer {
-        match self.varint().await {
-            answer::ACCEPTED => Answer::Accepted,
-            code => {
-                let body = self.block().await;
-                let mut fields = Fields(&body);
-                let text = String::from_utf8(fields.block()).expect("UTF-8");
-                fields.end();
-                Answer::Rejected { code, text }
+        let code = self.varint().await;
+        let body = self.block().await;
+        let mut fields = Fields(&body);
+        if code == answer::ACCEPTED {
+            let mut metadata = Vec::new();
+            for (id, value) in fields.parameters() {
+                assert_eq!(id, accepted_with::METADATA);
+                metadata = value;
             }
+            return Answer::Accepted { metadata };
         }
+        let text = String::from_utf8(fields.block()).expect("UTF-8");
+        fields.nothing_but_reserved();
+        Answer::Rejected { code, text }
     }
 
     pub async fn accepted(&mut self) {
-        assert_eq!(self.answer().await, Answer::Accepted);
+        assert_eq!(self.answer().await, Answer::Accepted { metadata: Vec::new() });
     }
 
     /// The rejection's code, after which nothing but FIN follows.
     pub async fn rejected(&mut self) -> u64 {
         match self.answer().await {
-            Answer::Accepted => panic!("accepted"),
+            Answer::Accepted { .. } => panic!("accepted"),
             Answer::Rejected { code, .. } => {
                 assert_eq!(self.rest().await, b"");
                 code

@@ -1,0 +1,235 @@
+//! The stranger: a connection to an endpoint with its control streams and lanes.
+
+use std::net::SocketAddr;
+
+use quinn::{ApplicationClose, Connection, ConnectionError, SendStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::{
+    reader::{Reader, soon},
+    tls::{DATA_LANES, Identity, peer_of},
+};
+use crate::wire::{self, Hello, answer, bound, frame, parameter};
+
+pub const NONCE: [u8; 16] = *b"a stranger's one";
+
+/// A peer that can be dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub addr: SocketAddr,
+    pub key: [u8; 32],
+}
+
+/// A socket that is client and server.
+#[derive(Debug, Clone)]
+pub struct Socket {
+    pub identity: Identity,
+    quic: quinn::Endpoint,
+}
+
+/// A connection on which both sides have said HELLO.
+#[derive(Debug)]
+pub struct Stranger {
+    pub connection: Connection,
+    /// The stranger's control stream.
+    pub control: SendStream,
+    /// The endpoint's control stream.
+    pub frames: Reader,
+    pub hello: Hello,
+    /// Bidirectional streams by opener.
+    pub opened: u64,
+    pub accepted: u64,
+    /// Keeps the socket.
+    _socket: Socket,
+}
+
+impl Socket {
+    pub fn new(seed: u8) -> Self {
+        Self::of([seed; 32], SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn of(seed: [u8; 32], addr: SocketAddr) -> Self {
+        let identity = Identity::new(seed);
+        let quic = quinn::Endpoint::server(identity.server(), addr).expect("a socket");
+        Self { identity, quic }
+    }
+
+    /// A socket with a key that no other has, from which this peer can be reached.
+    pub fn fresh(target: Target) -> Self {
+        let any = match target.addr.ip() {
+            ip if ip.is_loopback() => SocketAddr::new(ip, 0),
+            std::net::IpAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+            std::net::IpAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
+        };
+        Self::of(rand::random(), any)
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.quic.local_addr().expect("a bound socket")
+    }
+
+    /// The QUIC handshake alone.
+    pub async fn connect(&self, target: impl Into<Target>) -> Connection {
+        let target = target.into();
+        let config = self.identity.client(target.key);
+        let connecting = self.quic.connect_with(config, target.addr, "unused.invalid");
+        let connected = soon("a handshake", connecting.expect("a dial")).await;
+        let connection = connected.expect("a connection");
+        assert_eq!(peer_of(&connection), target.key);
+        connection
+    }
+
+    /// A connection with the stranger's HELLO on it.
+    pub async fn dial(&self, target: impl Into<Target>, nonce: [u8; 16]) -> Stranger {
+        self.dial_with(target, &greeting(nonce)).await
+    }
+
+    /// A connection with these bytes on the stranger's control stream.
+    pub async fn dial_with(&self, target: impl Into<Target>, greeting: &[u8]) -> Stranger {
+        self.greet(self.connect(target).await, greeting).await
+    }
+
+    /// The next connection that an endpoint dials.
+    pub async fn accept(&self, nonce: [u8; 16]) -> Stranger {
+        self.accept_with(&greeting(nonce)).await
+    }
+
+    /// The next connection that an endpoint dials, with these bytes on the stranger's control stream.
+    pub async fn accept_with(&self, greeting: &[u8]) -> Stranger {
+        let incoming = soon("a dial", self.quic.accept()).await;
+        let incoming = incoming.expect("the socket is open");
+        let connection = soon("a handshake", incoming.into_future()).await.expect("a connection");
+        self.greet(connection, greeting).await
+    }
+
+    async fn greet(&self, connection: Connection, greeting: &[u8]) -> Stranger {
+        let control = say_first(&connection, greeting).await;
+        // A stream of a kind that means nothing.
+        let _reserved = say_first(&connection, &[wire::varint(wire::grease::id()), vec![0xaa; 3]].concat()).await;
+        let frames = soon("a control stream", connection.accept_uni()).await;
+        let mut frames = Reader(frames.expect("the control stream comes first"));
+        let hello = frames.hello().await;
+        Stranger { connection, control, frames, hello, opened: 0, accepted: 0, _socket: self.clone() }
+    }
+}
+
+/// Opens a unidirectional stream with these bytes on it.
+pub async fn say_first(connection: &Connection, bytes: &[u8]) -> SendStream {
+    let opened = soon("a unidirectional stream", connection.open_uni()).await;
+    let mut control = opened.expect("the connection is open");
+    soon("a write", control.write_all(bytes)).await.expect("the connection is open");
+    control
+}
+
+pub fn greeting(nonce: [u8; 16]) -> Vec<u8> {
+    wire::greeting(nonce, &[(parameter::DATA_LANES, DATA_LANES), (parameter::METADATA, bound::METADATA)])
+}
+
+/// The code with which the endpoint closed the connection.
+pub async fn close_code(connection: &Connection) -> u64 {
+    match soon("CONNECTION_CLOSE", connection.closed()).await {
+        ConnectionError::ApplicationClosed(ApplicationClose { error_code, .. }) => error_code.into_inner(),
+        other => panic!("{other} in place of CONNECTION_CLOSE by the application"),
+    }
+}
+
+impl Stranger {
+    /// A stranger that has dialled a peer.
+    pub async fn of(target: impl Into<Target>) -> Self {
+        Socket::new(7).dial(target, NONCE).await
+    }
+
+    pub async fn say(&mut self, bytes: &[u8]) {
+        let bytes = [&wire::grease::frame()[..], bytes].concat();
+        soon("a write", self.control.write_all(&bytes)).await.expect("the control stream is open");
+    }
+
+    /// The next frame of the endpoint has this type and these fields.
+    pub async fn hears(&mut self, frame_type: u64, fields: &[u64]) {
+        assert_eq!(self.frames.frame().await, (frame_type, fields.to_vec()));
+    }
+
+    /// Opens a bidirectional stream with these bytes on it.
+    pub async fn open(&mut self, bytes: &[u8]) -> (SendStream, Reader) {
+        let opened = soon("a stream", self.connection.open_bi()).await;
+        let (mut send, recv) = opened.expect("the connection is open");
+        self.opened += 1;
+        write(&mut send, bytes).await;
+        (send, Reader(recv))
+    }
+
+    /// Opens a data lane, and waits until it is accepted.
+    pub async fn open_lane(&mut self, protocol: &str) -> (SendStream, Reader) {
+        let (send, mut recv) = self.open(&wire::header(protocol, b"")).await;
+        recv.accepted().await;
+        (send, recv)
+    }
+
+    /// Opens a data lane that does what the metadata say (see [`CONFORM`](crate::conform::CONFORM)), and waits until it is accepted.
+    pub async fn conform(&mut self, metadata: &[u8]) -> (SendStream, Reader) {
+        let (send, mut recv) = self.open(&wire::header(crate::conform::CONFORM, metadata)).await;
+        recv.accepted().await;
+        (send, recv)
+    }
+
+    /// Opens an error lane with these records on it.
+    pub async fn error_lane(&mut self, data_lane: u64, records: &[u8]) -> (SendStream, Reader) {
+        self.open(&[&wire::error_lane(data_lane), records].concat()).await
+    }
+
+    /// The next bidirectional stream that the endpoint opens.
+    pub async fn accept(&mut self) -> (SendStream, Reader) {
+        let accepted = soon("a stream of the endpoint", self.connection.accept_bi()).await;
+        let (send, recv) = accepted.expect("the connection is open");
+        self.accepted += 1;
+        (send, Reader(recv))
+    }
+
+    /// The next stream of the endpoint, a data lane: answered with ACCEPTED.
+    pub async fn take(&mut self) -> (SendStream, Reader) {
+        let (mut send, mut recv) = self.accept().await;
+        recv.header().await;
+        write(&mut send, &wire::accepted()).await;
+        (send, recv)
+    }
+
+    /// The next stream of the endpoint, the error lane of a data lane.
+    pub async fn accept_error_lane(&mut self, data_lane: &SendStream) -> (SendStream, Reader) {
+        let (reverse, mut errors) = self.accept().await;
+        assert_eq!(errors.error_lane().await, u64::from(data_lane.id()));
+        (reverse, errors)
+    }
+
+    /// Waits until everything that was sent before has been seen by the endpoint, and its answers have arrived. (The endpoint
+    /// answers a header without a protocol whatever it serves.)
+    pub async fn round_trip(&mut self) {
+        let (_send, mut recv) = self.open(&wire::header("", b"")).await;
+        assert_eq!(recv.rejected().await, answer::MALFORMED);
+    }
+
+    /// Both control streams; the frames of the endpoint are read as they come.
+    pub fn frames_in_background(self) -> (SendStream, UnboundedReceiver<(u64, Vec<u64>)>) {
+        let (heard, frames) = unbounded_channel();
+        let Self { connection, control, frames: mut reader, .. } = self;
+        tokio::spawn(async move {
+            while !heard.is_closed() {
+                tokio::select! {
+                    frame = reader.frame() => drop(heard.send(frame)),
+                    _ = connection.closed() => return,
+                    () = heard.closed() => return,
+                }
+            }
+        });
+        (control, frames)
+    }
+
+    /// The last frame before the end of a connection, after GOAWAY in both directions.
+    pub async fn say_drained(&mut self) {
+        let drained = wire::numbers(frame::DRAINED, &[self.opened, self.accepted]);
+        self.say(&drained).await;
+    }
+}
+
+pub async fn write(send: &mut SendStream, bytes: &[u8]) {
+    soon("a write", send.write_all(bytes)).await.expect("the lane is open");
+}
