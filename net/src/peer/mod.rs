@@ -5,6 +5,7 @@ mod dial;
 pub(crate) mod drain;
 mod glare;
 pub(crate) mod guard;
+mod heard;
 mod incoming;
 mod info;
 mod link;

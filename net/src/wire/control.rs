@@ -22,10 +22,21 @@ pub(crate) struct PeerLimits {
     pub(crate) unread_bytes: u64,
 }
 
+/// What the dialler of a connection says about its dial; an acceptor says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Dial {
+    /// Larger than those of the dials that the same instance began before; 0 is not said.
+    pub(crate) number: u64,
+    /// The largest number of the receiver's dials whose HELLO had come when the dial began; 0 is none.
+    pub(crate) knows: u64,
+}
+
 const DATA_LANES: u64 = 1;
 const METADATA: u64 = 2;
 const UNREAD_BYTES: u64 = 3;
 const DELEGATED: u64 = 4;
+const DIAL: u64 = 5;
+const KNOWS: u64 = 6;
 
 /// What a peer that does not say how much it holds is taken to hold.
 pub(crate) const DEFAULT_UNREAD_BYTES: u64 = 8 << 20;
@@ -50,6 +61,7 @@ pub(crate) enum Frame {
         limits: PeerLimits,
         /// The next frame is a DELEGATION.
         delegated: bool,
+        dial: Dial,
     },
     /// The sender opens no more data lanes here, and asks the same of the receiver.
     Goaway { reason: GoawayReason },
@@ -77,12 +89,13 @@ impl Frame {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut body = Vec::with_capacity(32);
         let kind = match self {
-            Self::Hello { version, nonce, limits, delegated } => {
+            Self::Hello { version, nonce, limits, delegated, dial } => {
                 varint::encode(&mut body, *version);
                 body.extend_from_slice(nonce);
                 let limits =
                     [(DATA_LANES, limits.data_lanes), (METADATA, limits.metadata), (UNREAD_BYTES, limits.unread_bytes)];
-                for (id, value) in limits.into_iter().chain(delegated.then_some((DELEGATED, 1))) {
+                let dial = [(DIAL, dial.number), (KNOWS, dial.knows)].into_iter().filter(|(_, value)| *value > 0);
+                for (id, value) in limits.into_iter().chain(delegated.then_some((DELEGATED, 1))).chain(dial) {
                     varint::encode(&mut body, id);
                     varint::encode(&mut body, value);
                 }
@@ -154,7 +167,7 @@ fn hello(mut fields: Fields<'_>) -> Result<Frame, Malformed> {
     nonce.copy_from_slice(fields.take(16)?);
     // A peer that announces nothing is taken to allow nothing special: one lane, no metadata.
     let mut limits = PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
-    let mut delegated = false;
+    let (mut delegated, mut dial) = (false, Dial::default());
     // Another version has its own fields after the nonce.
     while version == VERSION && fields.end().is_err() {
         let (id, value) = (fields.varint()?, fields.varint()?);
@@ -163,8 +176,10 @@ fn hello(mut fields: Fields<'_>) -> Result<Frame, Malformed> {
             METADATA => limits.metadata = value,
             UNREAD_BYTES => limits.unread_bytes = value,
             DELEGATED => delegated = value == 1,
+            DIAL => dial.number = value,
+            KNOWS => dial.knows = value,
             _ => {}
         }
     }
-    Ok(Frame::Hello { version, nonce, limits, delegated })
+    Ok(Frame::Hello { version, nonce, limits, delegated, dial })
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     Decoded, Malformed,
-    control::{DEFAULT_UNREAD_BYTES, Frame, GoawayReason, PeerLimits},
+    control::{DEFAULT_UNREAD_BYTES, Dial, Frame, GoawayReason, PeerLimits},
     header::{Header, MAX_METADATA, Opening},
     record::{MAX_DETAILS, MAX_TEXT, Record, Severity},
     status::{Reason, Rejection, Status},
@@ -63,7 +63,7 @@ fn unknown_limits_in_hello_are_skipped() {
     bytes.extend_from_slice(&[7; 16]);
     bytes.extend_from_slice(&[60, 9, 1, 5, 61, 1]);
     let limits = PeerLimits { data_lanes: 5, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
-    let hello = Frame::Hello { version: 1, nonce: [7; 16], limits, delegated: false };
+    let hello = Frame::Hello { version: 1, nonce: [7; 16], limits, delegated: false, dial: Dial::default() };
     assert_eq!(Frame::decode(&bytes), Ok(Some((hello, 25))));
 }
 
@@ -74,7 +74,7 @@ fn of_another_versions_hello_only_the_version_and_the_nonce_are_read() {
     bytes.extend_from_slice(&[7; 16]);
     bytes.push(0xff);
     let limits = PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES };
-    let hello = Frame::Hello { version: 2, nonce: [7; 16], limits, delegated: false };
+    let hello = Frame::Hello { version: 2, nonce: [7; 16], limits, delegated: false, dial: Dial::default() };
     assert_eq!(Frame::decode(&bytes), Ok(Some((hello, 20))));
 }
 
@@ -130,10 +130,10 @@ fn varints() -> impl Strategy<Value = u64> {
 
 fn frames() -> impl Strategy<Value = Frame> {
     prop_oneof![
-        (any::<[u8; 16]>(), varints(), varints(), varints(), any::<bool>()).prop_map(
-            |(nonce, data_lanes, metadata, unread_bytes, delegated)| {
+        (any::<[u8; 16]>(), varints(), varints(), varints(), any::<bool>(), varints(), varints()).prop_map(
+            |(nonce, data_lanes, metadata, unread_bytes, delegated, number, knows)| {
                 let limits = PeerLimits { data_lanes, metadata, unread_bytes };
-                Frame::Hello { version: 1, nonce, limits, delegated }
+                Frame::Hello { version: 1, nonce, limits, delegated, dial: Dial { number, knows } }
             }
         ),
         prop::collection::vec(any::<u8>(), 0..2048).prop_map(|bytes| Frame::Delegation(bytes.into())),

@@ -4,7 +4,7 @@ use super::{Named, bytes, certificate};
 use crate::{
     protocol::Protocol,
     wire::{
-        control::{DEFAULT_UNREAD_BYTES, Frame, GoawayReason, MAX_FRAME, PeerLimits},
+        control::{DEFAULT_UNREAD_BYTES, Dial, Frame, GoawayReason, MAX_FRAME, PeerLimits},
         header::{Header, MAX_HEADER, Opening},
         record::{MAX_RECORD, Record, Severity},
         status::{Reason, Rejection, Status},
@@ -22,7 +22,13 @@ pub(super) fn wire() -> Vec<Named> {
 pub(super) fn control() -> Vec<Named> {
     let hello = |version, delegated| {
         let limits = PeerLimits { data_lanes: 256, metadata: 4096, unread_bytes: DEFAULT_UNREAD_BYTES };
-        frame(&Frame::Hello { version, nonce: *b"0123456789abcdef", limits, delegated })
+        frame(&Frame::Hello {
+            version,
+            nonce: *b"0123456789abcdef",
+            limits,
+            delegated,
+            dial: Dial { number: 3, knows: 2 },
+        })
     };
     let delegation = frame(&Frame::Delegation(certificate().to_bytes().into()));
     let goaway = |reason| frame(&Frame::Goaway { reason });
