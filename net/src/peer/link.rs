@@ -129,19 +129,21 @@ impl Link {
         let lanes = shared.limits.streams_per_peer.min(LANES_BEFORE_HELLO);
         let link = Self::new(connection, peer, generation, shared, lanes);
         let control = link.say_hello(dial).await?;
-        let admitted = if shared.gate.decides() { Some(link.await_hello().await?) } else { None };
+        let admitted = if shared.gate.decides() { Some(link.await_hello(|| ()).await?) } else { None };
         Prepared { link, control, admitted }.still_open()
     }
 
-    /// A connection that the peer dialled: nothing is said on it before its HELLO has come and the rules allow it.
+    /// A connection that the peer dialled: nothing is said on it before its HELLO has come, which `on_hello` is told, and the
+    /// rules allow it.
     pub(crate) async fn accepted(
         connection: Connection,
         peer: PublicKey,
         generation: Generation,
         shared: &Arc<Shared>,
+        on_hello: impl FnOnce(),
     ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, 0);
-        let admitted = link.await_hello().await?;
+        let admitted = link.await_hello(on_hello).await?;
         // A peer that leaves no room for it would be waited for without end.
         let bound = shared.limits.hello_timeout;
         let said =
@@ -295,12 +297,15 @@ impl Link {
 
     /// Reads the peer's control stream up to the end of its HELLO, and asks whether the peer may be connected. On any
     /// fault the connection is closed.
-    async fn await_hello(&self) -> Result<Admitted, ConnectionLost> {
+    async fn await_hello(&self, on_hello: impl FnOnce()) -> Result<Admitted, ConnectionLost> {
         let bound = self.shared.limits.hello_timeout;
         let hello = match timeout(bound, self.read_hello()).await {
             Ok(hello) => hello,
             Err(_) => Err(ConnectionLost::HelloTimedOut(bound)),
         };
+        if hello.is_ok() {
+            on_hello();
+        }
         let admitted = match hello {
             Ok(hello) => match self.shared.gate.admit(&self.carrier.identity()).await {
                 Ok(()) => Ok(hello),
@@ -551,7 +556,7 @@ async fn read_control(link: Arc<Link>, admitted: Option<Admitted>, notify: Arc<i
 async fn run(link: &Arc<Link>, admitted: Option<Admitted>, notify: &impl Fn(Notice)) -> ConnectionLost {
     let Admitted { mut recv, mut buffer, .. } = match admitted {
         Some(admitted) => admitted,
-        None => match link.await_hello().await {
+        None => match link.await_hello(|| ()).await {
             Ok(admitted) => {
                 notify(Notice::Hello(admitted.nonce));
                 admitted

@@ -1,4 +1,4 @@
-//! One connection for each peer: the rules (table, glare, backoff, drain, policy, restore, silence) are pure, the rest carries them out.
+//! One connection for each peer: the rules (table, glare, heard, backoff, drain, policy, restore, silence) are pure, the rest carries them out.
 
 pub(crate) mod backoff;
 mod dial;
