@@ -176,6 +176,14 @@ fn a_dial_that_was_begun_with_the_other_sides_dial_known_stays_whoever_has_the_s
 }
 
 #[test]
+fn a_dial_that_the_peer_never_answered_goes_when_a_later_one_is_answered() {
+    let mut row = reached(&[Input::Want, dialled(1), Input::Silent(1), dialled(2)]);
+    assert_eq!(row.on(Input::Hello(2, OLD)), [Action::Drain(1), Action::Connected]);
+    assert_eq!(row.on(Input::Hello(1, OLD)), []);
+    assert_eq!(row.current(), Some(2));
+}
+
+#[test]
 fn what_was_known_of_an_instance_that_is_gone_counts_for_nothing() {
     let (small, large) = keys();
     let mut row = Row::new(large, small, None);
