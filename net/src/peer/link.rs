@@ -21,8 +21,7 @@ use twolane_id::PublicKey;
 use super::{
     drain::{Counts, Drain},
     incoming::{self, IncomingStream},
-    paths,
-    policy::Policies,
+    path::{policy::Policies, watch as paths},
     table::Generation,
 };
 use crate::{

@@ -10,22 +10,18 @@ mod incoming;
 mod info;
 mod link;
 mod open;
-mod paths;
+mod path;
 mod peers;
-mod policy;
-pub(crate) mod probe;
-mod restore;
-mod silence;
 pub(crate) mod table;
 
 pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
     open::{OpenError, Opening, Within, open},
+    path::{policy::Policies, probe},
     peers::{Peers, View},
-    policy::Policies,
 };
 pub use self::{
     info::{PathInfo, PeerInfo},
-    policy::PathPolicy,
+    path::policy::PathPolicy,
 };

@@ -24,7 +24,7 @@ use super::{
     heard::{Heard, Memory},
     info::{self, PeerInfo},
     link::{Link, Notice, Prepared, Shared},
-    probe,
+    path::probe,
     table::{Action, Generation, Input, OwnDial, Phase, Row},
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(crate) struct Peers {
     memory: Mutex<Memory>,
     /// Cancelled when nothing can come from a peer any more: access is looked after until then.
     pub(crate) closed: CancellationToken,
-    /// Peers that have a probe here: see `peer/probe.rs`.
+    /// Peers that have a probe here: see `peer/path/probe.rs`.
     pub(super) probes: Mutex<HashSet<PublicKey>>,
     /// Held while an inbound peer is counted and added, so that there is never one too many.
     admission: Mutex<()>,
