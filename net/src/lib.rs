@@ -72,8 +72,9 @@
 //! to each peer, and `endpoint` is what a program holds; each uses those before it alone, and `endpoint` also `congestion`,
 //! which says how fast QUIC sends. The rules are in files
 //! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/state.rs`, `stream/ledger.rs`,
-//! `stream/share.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs`, `peer/drain.rs`,
-//! `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/` and `endpoint/admission.rs`.
+//! `stream/share.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`, `peer/drain.rs`,
+//! `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/`, `endpoint/admission.rs` and
+//! `endpoint/waiting.rs`.
 
 mod access;
 mod bound;

@@ -205,12 +205,12 @@ async fn an_address_proves_itself_under_pressure_and_is_let_in() {
     let server = endpoint_with(limits).await;
     serve_echo(&server);
     let _under_way = begin_handshake(&server).await;
-    soon(async {
+    soon(Box::pin(async {
         while server.metrics().handshakes_retried.get() == 0 {
             let client = endpoint().await;
             echo(&client, &server, b"I am where I say").await;
         }
-    })
+    }))
     .await;
     assert_eq!(server.metrics().handshakes_refused.get(), 0);
 }
