@@ -71,9 +71,10 @@
 //! `wire` turns bytes into values, `access` asks who may, `stream` is the two-lane stream, `peer` keeps one connection
 //! to each peer, and `endpoint` is what a program holds; each uses those before it alone, and `endpoint` also `congestion`,
 //! which says how fast QUIC sends. The rules are in files
-//! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/state.rs`, `stream/credit/chunks.rs`,
-//! `stream/credit/bytes.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs`, `peer/drain.rs`,
-//! `peer/policy.rs`, `peer/restore.rs`, `peer/silence.rs`, `congestion/` and `endpoint/admission.rs`.
+//! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`,
+//! `stream/credit/`, `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`,
+//! `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/`,
+//! `endpoint/admission.rs` and `endpoint/waiting.rs`.
 
 mod access;
 mod bound;

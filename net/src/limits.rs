@@ -21,7 +21,9 @@ pub struct Limits {
     pub peers: usize,
     /// Inbound handshakes under way at a time. Default 256. Further ones are refused until some have ended. From half
     /// of it on, an address has to prove that packets reach it (QUIC Retry, RFC 9000 section 8.1.2), which costs its
-    /// handshake a round trip. Too low: peers that come back all at once are refused, and dial again later. Too
+    /// handshake a round trip. All peers that come through a relay have half of it together, and so has each /48 of IPv6. As many
+    /// connections may wait for the peer's HELLO and for the rules, with the same shares: of more, the one that has been silent
+    /// for longest is closed with the code BUSY. Too low: peers that come back all at once are refused, and dial again later. Too
     /// high: a flood of handshakes takes the processor, some 0.3 ms each.
     pub handshakes: usize,
     /// Of those, from one address (for IPv6 one /64), or from one peer through a relay. Default 32. Too low: peers

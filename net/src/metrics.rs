@@ -27,15 +27,15 @@ pub struct Metrics {
     pub connections_closed: Counter,
     /// Connections made for nothing else than to have a direct path looked for again.
     pub path_probes: Counter,
-    /// Dials that led to no connection.
+    /// Dials that led to no connection, or to one that ended before the peer said HELLO.
     pub dials_failed: Counter,
-    /// Inbound handshakes turned away at a limit.
+    /// Inbound handshakes turned away at a limit, and connections that said nothing when others came.
     pub handshakes_refused: Counter,
     /// Inbound handshakes that were asked to prove their address first.
     pub handshakes_retried: Counter,
     /// Inbound handshakes that came to nothing.
     pub handshakes_failed: Counter,
-    /// Peers turned away because as many as allowed were connected.
+    /// Connections turned away because as many peers as allowed were connected, or that peer had as many as one may have.
     pub peers_busy: Counter,
     /// Connections that the rules did not allow, or did not allow any more.
     pub connections_refused: Counter,

@@ -1,11 +1,18 @@
 //! Connections that peers dial.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use iroh::endpoint::{Incoming, IncomingAddr, VarInt};
+use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::admission::{Admission, Decision, Source};
+use super::{
+    admission::{Admission, Decision, Source},
+    waiting::{Entry, Ticket, Waiting},
+};
 use crate::{
     key,
     peer::{Link, Peers, probe},
@@ -16,6 +23,7 @@ use crate::{
 pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) {
     let limits = &peers.shared.limits;
     let admission = Arc::new(Mutex::new(Admission::new(limits.handshakes, limits.handshakes_per_address)));
+    let hall = Arc::new(Hall::new(limits.handshakes, limits.handshakes_per_address));
     let metrics = &peers.shared.metrics;
     while let Some(incoming) = iroh.accept().await {
         // Said at once, a dialler need not find out by waiting.
@@ -46,11 +54,11 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
             }
         }
         let place = Place { admission: Arc::clone(&admission), source };
-        let peers = Arc::clone(&peers);
+        let (peers, hall) = (Arc::clone(&peers), Arc::clone(&hall));
         peers.shared.tasks.clone().spawn(async move {
             let closing = peers.closing.clone();
             tokio::select! {
-                () = handshake(incoming, &peers, place) => {}
+                () = handshake(incoming, &peers, place, hall) => {}
                 () = closing.cancelled() => {}
             }
         });
@@ -58,7 +66,7 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
 }
 
 /// The bound on the peer's first words holds for the handshake too.
-async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place) {
+async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: Arc<Hall>) {
     let metrics = &peers.shared.metrics;
     let bound = peers.shared.limits.hello_timeout;
     let connection = match timeout(bound, incoming).await {
@@ -77,25 +85,94 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place) {
         metrics.handshakes_failed.inc();
         return tracing::debug!("a peer with a key of small order was turned away");
     };
+    // The place is for handshakes: what comes after them is bounded by itself.
+    let source = place.source;
+    drop(place);
     if connection.alpn() == PROBE_ALPN {
-        // The place is for handshakes. Each peer that is connected has one probe.
-        drop(place);
+        // Each peer that is connected has one.
         return probe::hold(peers, peer, &connection).await;
     }
     if peers.is_full(&peer) {
         metrics.peers_busy.inc();
-        return connection.close(VarInt::from_u32(codes::BUSY as u32), b"as many peers as allowed are connected");
+        return busy(&connection, b"as many peers as allowed are connected");
     }
-    let version = peers.shared.gate.version();
-    let accepted = Link::accepted(connection, peer, peers.next_generation(), &peers.shared).await;
-    // The place is for those that have not said who they are.
-    drop(place);
+    let Some(seat) = Hall::enter(&hall, source) else {
+        metrics.handshakes_refused.inc();
+        return busy(&connection, b"as many connections as allowed wait for the rules");
+    };
+    let (version, generation) = (peers.shared.gate.version(), peers.next_generation());
+    let accepted = tokio::select! {
+        accepted = Link::accepted(connection.clone(), peer, generation, &peers.shared, || seat.spoke()) => accepted,
+        () = seat.given_up.cancelled() => {
+            metrics.handshakes_refused.inc();
+            tracing::debug!(%peer, "it said nothing, and others came");
+            return busy(&connection, b"as many connections as allowed wait for HELLO");
+        }
+    };
+    drop(seat);
     match accepted {
         Ok(prepared) => peers.accepted(prepared, version),
         Err(error) => {
             metrics.handshakes_failed.inc();
             tracing::debug!(%peer, %error, "a connection was not admitted");
         }
+    }
+}
+
+fn busy(connection: &Connection, reason: &[u8]) {
+    connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
+}
+
+/// Where connections wait until they are let in.
+struct Hall(Mutex<(Waiting, HashMap<Ticket, CancellationToken>)>);
+
+/// A connection's place there; given back when it is dropped.
+struct Seat {
+    hall: Arc<Hall>,
+    ticket: Ticket,
+    /// Its place was given to another one.
+    given_up: CancellationToken,
+}
+
+impl Hall {
+    fn new(max: usize, max_per_source: usize) -> Self {
+        Self(Mutex::new((Waiting::new(max, max_per_source), HashMap::new())))
+    }
+
+    fn enter(this: &Arc<Self>, source: Source) -> Option<Seat> {
+        let mut inside = this.lock();
+        let (waiting, seats) = &mut *inside;
+        let ticket = match waiting.enter(source) {
+            Entry::Taken(ticket) => ticket,
+            Entry::InPlaceOf(gone, ticket) => {
+                if let Some(gone) = seats.remove(&gone) {
+                    gone.cancel();
+                }
+                ticket
+            }
+            Entry::Refused => return None,
+        };
+        let given_up = CancellationToken::new();
+        seats.insert(ticket, given_up.clone());
+        Some(Seat { hall: Arc::clone(this), ticket, given_up })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Waiting, HashMap<Ticket, CancellationToken>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    fn spoke(&self) {
+        self.hall.lock().0.spoke(self.ticket);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut inside = self.hall.lock();
+        inside.0.left(self.ticket);
+        inside.1.remove(&self.ticket);
     }
 }
 

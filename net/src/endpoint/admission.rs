@@ -1,8 +1,9 @@
-//! Which inbound handshakes are taken: so many at a time, so many from one place, and under pressure only from those
-//! that packets reach. Pure.
+//! Which inbound handshakes are taken: so many at a time, so many from one place, no more than half from one kind of place,
+//! and under pressure only from those that packets reach. Pure.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -31,6 +32,25 @@ impl Source {
     }
 }
 
+/// Sources of which one attacker can have any number. Together they take half of the places: the others are for everybody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Class {
+    /// Keys are free, and a relay vouches for no more than the key.
+    Relayed,
+    /// A /48 of IPv6, which providers give to one customer, and which has 65,536 networks.
+    Site([u8; 6]),
+}
+
+impl Source {
+    pub(super) fn class(&self) -> Option<Class> {
+        match self {
+            Self::Ip(IpAddr::V6(addr)) => addr.octets().first_chunk().copied().map(Class::Site),
+            Self::Relayed(_) => Some(Class::Relayed),
+            Self::Ip(IpAddr::V4(_)) | Self::Other => None,
+        }
+    }
+}
+
 /// What to do with a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
@@ -49,11 +69,17 @@ pub(super) struct Admission {
     max_per_source: usize,
     under_way: usize,
     by_source: HashMap<Source, usize>,
+    by_class: HashMap<Class, usize>,
 }
 
 impl Admission {
     pub(super) fn new(max: usize, max_per_source: usize) -> Self {
-        Self { max: max.max(1), max_per_source: max_per_source.max(1), under_way: 0, by_source: HashMap::new() }
+        let (by_source, by_class) = (HashMap::new(), HashMap::new());
+        Self { max: max.max(1), max_per_source: max_per_source.max(1), under_way: 0, by_source, by_class }
+    }
+
+    fn max_per_class(&self) -> usize {
+        self.max.div_ceil(2)
     }
 
     /// A handshake comes in. `validated` is whether packets are known to reach its source.
@@ -62,27 +88,41 @@ impl Admission {
             return Decision::Refuse;
         }
         let of_source = self.by_source.get(&source).copied().unwrap_or_default();
+        let class = source.class();
+        let of_class = class.and_then(|class| self.by_class.get(&class)).copied().unwrap_or_default();
         // Whoever forges its address can fill up the count of any other: such a one is not refused unheard.
-        let pressure = self.under_way >= self.max.div_ceil(2) || of_source >= self.max_per_source.div_ceil(2);
+        let pressure = self.under_way >= self.max.div_ceil(2)
+            || of_source >= self.max_per_source.div_ceil(2)
+            || of_class >= self.max_per_class().div_ceil(2);
         if pressure && !validated {
             return Decision::Retry;
         }
-        if of_source >= self.max_per_source {
+        if of_source >= self.max_per_source || of_class >= self.max_per_class() {
             return Decision::Refuse;
         }
         self.under_way += 1;
         self.by_source.insert(source, of_source + 1);
+        if let Some(class) = class {
+            self.by_class.insert(class, of_class + 1);
+        }
         Decision::Take
     }
 
     /// A handshake that was taken has ended, well or not.
     pub(super) fn ended(&mut self, source: Source) {
         self.under_way = self.under_way.saturating_sub(1);
-        if let Some(count) = self.by_source.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_source.remove(&source);
-            }
+        uncount(&mut self.by_source, source);
+        if let Some(class) = source.class() {
+            uncount(&mut self.by_class, class);
+        }
+    }
+}
+
+fn uncount<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
         }
     }
 }
@@ -148,14 +188,46 @@ mod tests {
         assert_eq!(Source::ip(mapped), source(1));
     }
 
+    fn relayed(n: u8) -> Source {
+        Source::Relayed(iroh::SecretKey::from_bytes(&[n; 32]).public())
+    }
+
+    #[test]
+    fn keys_behind_relays_and_the_networks_of_one_site_leave_half_of_the_places_to_others() {
+        let network = |n: u16| Source::ip(IpAddr::from([0x2001, 0xdb8, 1, n, 0, 0, 0, 1]));
+        let mut admission = Admission::new(10, 100);
+        for n in 0..5 {
+            assert_eq!(admission.decide(relayed(n), true), Decision::Take);
+        }
+        assert_eq!(admission.decide(relayed(9), true), Decision::Refuse);
+        for n in 0..5 {
+            assert_eq!(admission.decide(network(n), true), Decision::Take);
+            admission.ended(network(n));
+        }
+        for n in 0..4 {
+            assert_eq!(admission.decide(source(n), true), Decision::Take);
+        }
+        admission.ended(relayed(0));
+        assert_eq!(admission.decide(relayed(9), true), Decision::Take);
+
+        let mut admission = Admission::new(10, 100);
+        for n in 0..5 {
+            assert_eq!(admission.decide(network(n), true), Decision::Take);
+        }
+        assert_eq!(admission.decide(network(9), false), Decision::Retry);
+        assert_eq!(admission.decide(network(9), true), Decision::Refuse);
+        let elsewhere = Source::ip(IpAddr::from([0x2001, 0xdb8, 2, 1, 0, 0, 0, 1]));
+        assert_eq!(admission.decide(elsewhere, true), Decision::Take);
+    }
+
     #[test]
     fn what_has_ended_leaves_nothing_behind() {
         let mut admission = Admission::new(4, 4);
-        for n in 0..4 {
-            admission.decide(source(n), true);
-            admission.ended(source(n));
+        for source in [source(1), relayed(1), Source::ip(IpAddr::from([1; 16])), Source::Other] {
+            admission.decide(source, true);
+            admission.ended(source);
         }
-        assert!(admission.by_source.is_empty());
+        assert!(admission.by_source.is_empty() && admission.by_class.is_empty());
         assert_eq!(admission.under_way, 0);
     }
 }

@@ -12,7 +12,7 @@ use twolane_id::PublicKey;
 use super::Endpoint;
 use crate::{
     error::{ConnectionLost, DialError},
-    peer::{Peers, View, backoff},
+    peer::{Peers, backoff},
     ticket::Ticket,
 };
 
@@ -132,15 +132,11 @@ async fn run(peers: &Arc<Peers>, peer: PublicKey, state: &watch::Sender<KeepStat
     let mut failures = 0u32;
     loop {
         state.send_replace(KeepState::Dialling { failures });
-        let cause = match peers.link(peer, peers.shared.limits.connect_timeout).await {
+        let cause = match peers.known_link(peer, peers.shared.limits.connect_timeout).await {
             Ok(_) => {
                 let since = Instant::now();
-                // Before its HELLO a peer may still turn us away.
-                wait(peers, peer, |view| view.current.as_ref().is_some_and(|link| link.is_known())).await;
-                if peers.current(&peer).is_some() {
-                    state.send_replace(KeepState::Connected);
-                }
-                let lost = wait(peers, peer, |_| false).await;
+                state.send_replace(KeepState::Connected);
+                let lost = disconnected(peers, peer).await;
                 if since.elapsed() >= LASTED {
                     failures = 0;
                 }
@@ -160,11 +156,11 @@ async fn run(peers: &Arc<Peers>, peer: PublicKey, state: &watch::Sender<KeepStat
     }
 }
 
-/// Waits until `enough`, or until the peer is not connected any more, and then tells why.
-async fn wait(peers: &Peers, peer: PublicKey, enough: impl Fn(&View) -> bool) -> ConnectionLost {
+/// Waits until the peer is not connected any more, and tells why.
+async fn disconnected(peers: &Peers, peer: PublicKey) -> ConnectionLost {
     match peers.watch(&peer) {
         // An error means that the peer has been forgotten, which comes after its last connection.
-        Some(mut view) => match view.wait_for(|view| !view.connected || enough(view)).await {
+        Some(mut view) => match view.wait_for(|view| !view.connected).await {
             Ok(view) => view.lost.clone().unwrap_or(ConnectionLost::Closed),
             Err(_) => ConnectionLost::Closed,
         },

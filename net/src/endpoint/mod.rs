@@ -15,6 +15,7 @@ mod shutdown;
 mod standing;
 mod status;
 mod transport;
+mod waiting;
 
 use std::{
     future::Future,
@@ -313,17 +314,18 @@ impl Endpoint {
         Some(Connection::new(self.clone(), peer))
     }
 
-    /// Connects to a peer, if it is not connected yet.
+    /// Connects to a peer, if it is not connected yet, and waits until it has let this endpoint in: its rules have answered, and
+    /// its HELLO is here. All of it has [`Limits::connect_timeout`].
     ///
-    /// Cancel-safe.
+    /// Cancel-safe: dropped, it leaves the dial to whoever else waits for it, and a connection that comes of it stays.
     ///
     /// # Errors
     ///
-    /// [`DialError`].
+    /// [`DialError`]; what the peer says in place of HELLO is [`DialError::Lost`].
     pub async fn connect(&self, peer: impl Into<Ticket>) -> Result<Connection, DialError> {
         let peer = peer.into();
         self.inner().learn(&peer);
-        self.inner().link(peer.peer()).await?;
+        self.inner().known_link(peer.peer()).await?;
         Ok(Connection::new(self.clone(), peer.peer()))
     }
 
@@ -417,6 +419,16 @@ impl Inner {
         };
         let direct = timeout(after, self.direct_link(link)).await;
         direct.unwrap_or(Err(DialError::OnlyRelay { policy, after }))
+    }
+
+    /// The same once the peer has let this endpoint in. All of it has one bound.
+    async fn known_link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
+        let after = self.limits.connect_timeout;
+        let known = async {
+            self.link(peer).await?;
+            self.peers.known_link(peer, after).await
+        };
+        timeout(after, known).await.unwrap_or(Err(DialError::TimedOut { after }))
     }
 
     /// The connection to the peer of `link` once it has a direct path.

@@ -85,6 +85,8 @@ impl Inner {
         if timeout(CLOSE_TIMEOUT, self.iroh.close()).await.is_err() {
             tracing::debug!("the sockets did not close within {CLOSE_TIMEOUT:?}");
         }
+        // No connection is left.
+        self.peers.closed.cancel();
         if timeout(CLOSE_TIMEOUT, self.tasks.ended()).await.is_err() {
             tracing::debug!("a handler goes on after the shutdown");
         }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use tokio::time::{sleep, timeout};
-use twolane_id::PublicKey;
 
 use super::{
     backoff,
     link::{Link, Prepared},
     peers::{Peer, Peers},
-    table::Input,
+    table::{Input, OwnDial},
 };
 use crate::{access::Refused, error::DialError, key, wire::ALPN};
 
@@ -35,17 +34,17 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
         // From before the addresses are looked up.
         let moved = peer.hurry.notified();
         tokio::select! {
-            connected = connect(&peers, peer.id) => break connected,
+            connected = connect(&peers, &peer) => break connected,
             // An address has become known that the dial under way does not try.
             () = moved => {}
             () = peers.closing.cancelled() => break Err(DialError::ShuttingDown),
         }
     };
     match connected {
-        Ok(prepared) => {
+        Ok((prepared, dial)) => {
             let (link, nonce) = (Arc::clone(prepared.link()), prepared.nonce());
             let hello = nonce.map(|nonce| Input::Hello(link.generation, nonce));
-            let inputs: Vec<_> = [Input::Dialled(link.generation)].into_iter().chain(hello).collect();
+            let inputs: Vec<_> = [Input::Dialled(link.generation, dial)].into_iter().chain(hello).collect();
             peers.register(prepared, &inputs);
             peers.look_again(&link, version);
         }
@@ -53,14 +52,18 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
     }
 }
 
-async fn connect(peers: &Arc<Peers>, id: PublicKey) -> Result<Prepared, DialError> {
+async fn connect(peers: &Arc<Peers>, peer: &Peer) -> Result<(Prepared, OwnDial), DialError> {
     let after = peers.shared.limits.connect_timeout;
+    let (id, dial) = (peer.id, peers.begin_dial(peer));
     let address = key::to_iroh(&id);
     let dialling = async {
         let allowed = peers.shared.gate.before_dial(id).await;
         allowed.map_err(|Refused(reason)| DialError::NotAllowed { reason: reason.into() })?;
         let connection = peers.endpoint.connect(address, ALPN).await.map_err(dial_error)?;
-        Link::dialled(connection, id, peers.next_generation(), &peers.shared).await.map_err(DialError::Lost)
+        // The handshake is done now: what the rules take does not make the connection any newer.
+        let generation = peers.next_generation();
+        let prepared = Link::dialled(connection, id, generation, dial.said(), &peers.shared).await;
+        Ok((prepared.map_err(DialError::Lost)?, dial))
     };
     timeout(after, dialling).await.unwrap_or(Err(DialError::TimedOut { after }))
 }

@@ -1,46 +1,53 @@
-//! Which of two connections between the same two peers stays (two peers that dial each other at the same moment are
-//! called glare). Both sides decide alone and must come to the same answer.
+//! Which of several connections between the same two endpoints stays (two peers that dial each other at the same moment
+//! are called glare). Pure.
+//!
+//! Both sides decide alone, at different moments and with the connections in a different order, and must come to the same
+//! result. So the answer depends only on what both of them have: the dialler's key, the number of the dial, and the number
+//! of the other side's dials that the dialler knew when it began. Among connections of two honest endpoints this is a total
+//! order: what a dialler knows only grows with the number of its dials.
+
+use std::cmp::Ordering;
 
 use twolane_id::PublicKey;
 
-use crate::wire::control::Nonce;
+use super::table::Generation;
+use crate::wire::control::Dial;
 
-/// What is known of a connection when the question comes up.
+/// A connection whose peer has said HELLO on it. All that are compared have the same two endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// Who dialled.
     pub(crate) dialler: PublicKey,
-    /// The peer's instance, from its HELLO.
-    pub(crate) nonce: Nonce,
+    /// What its dialler said about the dial.
+    pub(crate) dial: Dial,
+    /// In the order of this side's handshakes. It counts only where a peer does not number its dials.
+    pub(crate) generation: Generation,
 }
 
-/// Which of the two stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The one that was there.
-    Older,
-    /// The one that has just come.
-    Newer,
-    /// The newer, and the older belongs to an instance that is gone: it is cut, since nothing on it can go on.
-    Restarted,
-}
-
-/// Compares the connection that was there with the one that has just come.
+/// The one that stays is the greater.
 ///
-/// Another instance has taken over: it wins. The same dialler dialled twice: it did so because its first connection
-/// was dead to it. Both dialled: the one dialled by the smaller key stays.
-pub(crate) fn decide(older: Candidate, newer: Candidate) -> Verdict {
-    if older.nonce != newer.nonce {
-        Verdict::Restarted
-    } else if older.dialler == newer.dialler || newer.dialler < older.dialler {
-        Verdict::Newer
-    } else {
-        Verdict::Older
+/// One side dialled both: its later dial stays, since the earlier one was of no use to it any more. Each side dialled one:
+/// a dial that was begun when the other one was known stays, for the same reason; if neither was, they overlapped, and the
+/// one of the smaller key stays.
+pub(crate) fn compare(one: &Candidate, other: &Candidate) -> Ordering {
+    if one.dialler == other.dialler {
+        return (one.dial.number, one.generation).cmp(&(other.dial.number, other.generation));
     }
+    match (knew(one, other), knew(other, one)) {
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        _ => other.dialler.cmp(&one.dialler),
+    }
+}
+
+/// Whether `later` was begun when its dialler had the HELLO of `earlier`.
+fn knew(later: &Candidate, earlier: &Candidate) -> bool {
+    later.dial.knows > 0 && later.dial.knows >= earlier.dial.number
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use twolane_id::SecretKey;
 
     use super::*;
@@ -50,32 +57,37 @@ mod tests {
         (a.min(b), a.max(b))
     }
 
+    /// Every pair of two dials of each side, the second of which may know the other side's first or second one.
     #[test]
-    fn both_sides_keep_the_same_connection_in_whatever_order_they_see_them() {
+    fn every_verdict_is_the_one_in_the_table_whichever_comes_first() {
         let (small, large) = keys();
-        // The small peer sees the large one's nonce and the other way round; on each side both connections carry the same.
-        for nonce in [[1; 16], [2; 16]] {
-            let by_small = Candidate { dialler: small, nonce };
-            let by_large = Candidate { dialler: large, nonce };
-            assert_eq!(decide(by_small, by_large), Verdict::Older);
-            assert_eq!(decide(by_large, by_small), Verdict::Newer);
+        let mut candidates = Vec::new();
+        for (name, dialler) in [("small", small), ("large", large)] {
+            for (number, knows) in [(0, 0), (1, 0), (2, 0), (2, 1), (2, 2)] {
+                let dial = Dial { number, knows };
+                candidates.push((format!("{name} {number} knows {knows}"), Candidate { dialler, dial, generation: 1 }));
+            }
         }
+        let mut table = String::new();
+        for (at, (name, one)) in candidates.iter().enumerate() {
+            for (other_name, other) in &candidates[at..] {
+                let verdict = compare(one, other);
+                assert_eq!(compare(other, one), verdict.reverse(), "{name} against {other_name}");
+                let stays = match verdict {
+                    Ordering::Greater => name,
+                    Ordering::Less => other_name,
+                    Ordering::Equal => "the later handshake",
+                };
+                writeln!(table, "{name} | {other_name} -> {stays}").expect("a string takes it");
+            }
+        }
+        assert_eq!(table, include_str!("glare.table"), "the code now says:\n{table}");
     }
 
     #[test]
-    fn a_restarted_peer_replaces_its_old_connection_whoever_dialled() {
-        let (small, large) = keys();
-        for (older, newer) in [(small, large), (large, small), (small, small)] {
-            let older = Candidate { dialler: older, nonce: [1; 16] };
-            let newer = Candidate { dialler: newer, nonce: [2; 16] };
-            assert_eq!(decide(older, newer), Verdict::Restarted);
-        }
-    }
-
-    #[test]
-    fn a_second_dial_by_the_same_side_wins() {
+    fn a_peer_that_does_not_number_its_dials_is_taken_at_its_latest() {
         let (small, _) = keys();
-        let candidate = Candidate { dialler: small, nonce: [1; 16] };
-        assert_eq!(decide(candidate, candidate), Verdict::Newer);
+        let candidate = |generation| Candidate { dialler: small, dial: Dial::default(), generation };
+        assert_eq!(compare(&candidate(3), &candidate(4)), Ordering::Less);
     }
 }

@@ -24,7 +24,8 @@ mod tests;
 /// Certificates are compared with the clock of the machine, which people and services set: at least this often.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
-/// Runs until the endpoint is closed.
+/// Runs until the endpoint is closed: a shutdown may wait for streams for long, and who is not allowed any more is cut off
+/// while it does.
 pub(crate) async fn run(peers: Arc<Peers>) {
     let mut changes = peers.shared.gate.watch();
     loop {
@@ -39,7 +40,7 @@ pub(crate) async fn run(peers: Arc<Peers>) {
             () = changes.next() => true,
             () = peers.standing.notified() => false,
             () = expired => false,
-            () = peers.closing.cancelled() => return,
+            () = peers.closed.cancelled() => return,
         };
         for link in peers.links(None) {
             let doubtful = link.doubtful.swap(false, AcqRel);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use iroh::TransportAddr;
 use twolane_id::PublicKey;
 
-use super::{link::Link, paths::kind};
+use super::{link::Link, path::watch::kind};
 use crate::events::PathKind;
 
 /// What is known of a connected peer.

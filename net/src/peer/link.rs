@@ -21,8 +21,7 @@ use twolane_id::PublicKey;
 use super::{
     drain::{Counts, Drain},
     incoming::{self, IncomingStream},
-    paths,
-    policy::Policies,
+    path::{policy::Policies, watch as paths},
     table::Generation,
 };
 use crate::{
@@ -37,7 +36,7 @@ use crate::{
     wire::{
         KIND_CONTROL, Malformed,
         codes::{connection as codes, lane},
-        control::{Frame, GoawayReason, Hello, Nonce, OWN_UNREAD_CHUNKS, PeerLimits},
+        control::{Dial, Frame, GoawayReason, Hello, Nonce, OWN_UNREAD_CHUNKS, PeerLimits},
         grease, varint,
     },
 };
@@ -100,8 +99,16 @@ pub(crate) struct Link {
 pub(crate) struct Prepared {
     link: Arc<Link>,
     control: SendStream,
-    /// If the peer has been admitted already: its instance, and its control stream with what was read of it.
-    admitted: Option<(Nonce, RecvStream, BytesMut)>,
+    /// If the peer has been admitted already.
+    admitted: Option<Admitted>,
+}
+
+/// A peer's HELLO, and its control stream with what was read of it.
+struct Admitted {
+    nonce: Nonce,
+    dial: Dial,
+    recv: RecvStream,
+    buffer: BytesMut,
 }
 
 impl Link {
@@ -111,28 +118,32 @@ impl Link {
         connection: Connection,
         peer: PublicKey,
         generation: Generation,
+        dial: Dial,
         shared: &Arc<Shared>,
     ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, true);
-        let control = link.say_hello().await?;
-        let admitted = if shared.gate.decides() { Some(link.await_hello().await?) } else { None };
-        Ok(Prepared { link, control, admitted })
+        let control = link.say_hello(dial).await?;
+        let admitted = if shared.gate.decides() { Some(link.await_hello(|| ()).await?) } else { None };
+        Prepared { link, control, admitted }.still_open()
     }
 
-    /// A connection that the peer dialled: nothing is said on it before its HELLO has come and the rules allow it.
+    /// A connection that the peer dialled: nothing is said on it before its HELLO has come, which `on_hello` is told, and the
+    /// rules allow it.
     pub(crate) async fn accepted(
         connection: Connection,
         peer: PublicKey,
         generation: Generation,
         shared: &Arc<Shared>,
+        on_hello: impl FnOnce(),
     ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, false);
-        let admitted = link.await_hello().await?;
+        let admitted = link.await_hello(on_hello).await?;
         // A peer that leaves no room for it would be waited for without end.
         let bound = shared.limits.hello_timeout;
-        let said = timeout(bound, link.say_hello()).await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
+        let said =
+            timeout(bound, link.say_hello(Dial::default())).await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
         let control = said.inspect_err(|lost| link.cut_for(lost))?;
-        Ok(Prepared { link, control, admitted: Some(admitted) })
+        Prepared { link, control, admitted: Some(admitted) }.still_open()
     }
 
     fn new(
@@ -194,11 +205,6 @@ impl Link {
         self.carrier.open_credit.held() > 0
     }
 
-    /// Whether the peer's HELLO has come.
-    pub(crate) fn is_known(&self) -> bool {
-        self.peer_limits.get().is_some()
-    }
-
     /// The way that data takes now, and its round trip. `None` while no path is selected.
     pub(crate) fn path(&self) -> Option<(PathKind, Duration)> {
         let paths = self.connection().paths();
@@ -255,7 +261,7 @@ impl Link {
         }
     }
 
-    async fn say_hello(&self) -> Result<SendStream, ConnectionLost> {
+    async fn say_hello(&self, dial: Dial) -> Result<SendStream, ConnectionLost> {
         let mut control = self.connection().open_uni().await.map_err(|error| self.carrier.lost(error))?;
         let _ = control.set_priority(PRIORITY_CONTROL);
         let mut bytes = Vec::with_capacity(64);
@@ -270,7 +276,8 @@ impl Link {
         self.presented.store(self.shared.gate.own_version(), Release);
         let delegation = self.shared.gate.to_present(self.carrier.peer);
         let delegation = delegation.map(|delegation| delegation.to_bytes().into());
-        let hello = Hello { nonce: self.shared.nonce, limits, delegation, dial: None, knows: None };
+        let (nonce, said) = (self.shared.nonce, |value| (value > 0).then_some(value));
+        let hello = Hello { nonce, limits, delegation, dial: said(dial.number), knows: said(dial.knows) };
         Frame::Hello(hello).encode_with(&mut bytes, &grease::tail(self.generation));
         control.write_all(&bytes).await.map_err(|error| match error {
             iroh::endpoint::WriteError::ConnectionLost(error) => self.carrier.lost(error),
@@ -292,12 +299,15 @@ impl Link {
 
     /// Reads the peer's control stream up to the end of its HELLO, and asks whether the peer may be connected. On any
     /// fault the connection is closed.
-    async fn await_hello(&self) -> Result<(Nonce, RecvStream, BytesMut), ConnectionLost> {
+    async fn await_hello(&self, on_hello: impl FnOnce()) -> Result<Admitted, ConnectionLost> {
         let bound = self.shared.limits.hello_timeout;
         let hello = match timeout(bound, self.read_hello()).await {
             Ok(hello) => hello,
             Err(_) => Err(ConnectionLost::HelloTimedOut(bound)),
         };
+        if hello.is_ok() {
+            on_hello();
+        }
         let admitted = match hello {
             Ok(hello) => match self.shared.gate.admit(&self.carrier.identity()).await {
                 Ok(()) => Ok(hello),
@@ -329,7 +339,7 @@ impl Link {
         self.cut(lost.clone(), code, &reason);
     }
 
-    async fn read_hello(&self) -> Result<(Nonce, RecvStream, BytesMut), ConnectionLost> {
+    async fn read_hello(&self) -> Result<Admitted, ConnectionLost> {
         loop {
             let mut recv = self.connection().accept_uni().await.map_err(|error| self.carrier.lost(error))?;
             let mut buffer = BytesMut::new();
@@ -345,23 +355,26 @@ impl Link {
                 let _ = recv.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
                 continue;
             }
-            let Frame::Hello(hello) = self.read_frame(&mut recv, &mut buffer).await? else {
-                let malformed = Malformed::Unexpected { what: "a control frame other than HELLO" };
+            let (kind, first) = self.read_frame(&mut recv, &mut buffer).await?;
+            let Frame::Hello(hello) = first else {
+                let malformed = Malformed::Value { what: "the first control frame", value: kind };
                 return Err(ConnectionLost::Malformed(malformed));
             };
-            if let Some(certificate) = hello.delegation {
-                self.take_delegation(&certificate)?;
+            if let Some(certificate) = &hello.delegation {
+                self.take_delegation(certificate)?;
             }
             self.set_peer_limits(hello.limits);
-            return Ok((hello.nonce, recv, buffer));
+            return Ok(Admitted { nonce: hello.nonce, dial: hello.dial(), recv, buffer });
         }
     }
 
-    async fn read_frame(&self, recv: &mut RecvStream, buffer: &mut BytesMut) -> Result<Frame, ConnectionLost> {
+    /// The next control frame, and its type.
+    async fn read_frame(&self, recv: &mut RecvStream, buffer: &mut BytesMut) -> Result<(u64, Frame), ConnectionLost> {
         loop {
             if let Some((frame, used)) = Frame::decode(buffer).map_err(ConnectionLost::Malformed)? {
+                let kind = varint::decode(buffer).map_or(0, |(kind, _)| kind);
                 buffer.advance(used);
-                return Ok(frame);
+                return Ok((kind, frame));
             }
             self.read_control(recv, buffer).await?;
         }
@@ -451,7 +464,20 @@ impl Prepared {
 
     /// The peer's instance, if its HELLO has come.
     pub(crate) fn nonce(&self) -> Option<Nonce> {
-        self.admitted.as_ref().map(|(nonce, ..)| *nonce)
+        self.admitted.as_ref().map(|admitted| admitted.nonce)
+    }
+
+    /// The peer's instance, and what it said about the dial, if it dialled and its HELLO has come.
+    pub(crate) fn hello(&self) -> Option<(Nonce, Dial)> {
+        self.admitted.as_ref().map(|admitted| (admitted.nonce, admitted.dial))
+    }
+
+    /// A connection that has ended while the rules were asked about it is none.
+    fn still_open(self) -> Result<Self, ConnectionLost> {
+        match self.link.connection().close_reason() {
+            Some(error) => Err(self.link.carrier.lost(error)),
+            None => Ok(self),
+        }
     }
 
     /// Starts the link's tasks. They end with the connection. `notify` is called from them.
@@ -494,11 +520,7 @@ async fn write_control(link: Arc<Link>, mut control: SendStream) {
 }
 
 /// Reads the peer's control stream and watches the paths, until the connection is gone.
-async fn read_control(
-    link: Arc<Link>,
-    admitted: Option<(Nonce, RecvStream, BytesMut)>,
-    notify: Arc<impl Fn(Notice) + Send + Sync>,
-) {
+async fn read_control(link: Arc<Link>, admitted: Option<Admitted>, notify: Arc<impl Fn(Notice) + Send + Sync>) {
     let lost = tokio::select! {
         lost = run(&link, admitted, &*notify) => lost,
         never = paths::watch(&link, link.first_path, &*notify) => match never {},
@@ -508,17 +530,13 @@ async fn read_control(
     notify(Notice::Closed(lost));
 }
 
-async fn run(
-    link: &Arc<Link>,
-    admitted: Option<(Nonce, RecvStream, BytesMut)>,
-    notify: &impl Fn(Notice),
-) -> ConnectionLost {
-    let (mut recv, mut buffer) = match admitted {
-        Some((_, recv, buffer)) => (recv, buffer),
-        None => match link.await_hello().await {
-            Ok((nonce, recv, buffer)) => {
-                notify(Notice::Hello(nonce));
-                (recv, buffer)
+async fn run(link: &Arc<Link>, admitted: Option<Admitted>, notify: &impl Fn(Notice)) -> ConnectionLost {
+    let Admitted { mut recv, mut buffer, .. } = match admitted {
+        Some(admitted) => admitted,
+        None => match link.await_hello(|| ()).await {
+            Ok(admitted) => {
+                notify(Notice::Hello(admitted.nonce));
+                admitted
             }
             Err(lost) => return lost,
         },

@@ -1,30 +1,27 @@
-//! One connection for each peer: the rules (table, glare, backoff, drain, policy, restore, silence) are pure, the rest carries them out.
+//! One connection for each peer: the rules (table, glare, heard, backoff, drain, policy, restore, silence) are pure, the rest carries them out.
 
 pub(crate) mod backoff;
 mod dial;
 pub(crate) mod drain;
 mod glare;
 pub(crate) mod guard;
+mod heard;
 mod incoming;
 mod info;
 mod link;
 mod open;
-mod paths;
+mod path;
 mod peers;
-mod policy;
-pub(crate) mod probe;
-mod restore;
-mod silence;
 pub(crate) mod table;
 
 pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
     open::{OpenError, Opening, Within, open},
+    path::{policy::Policies, probe},
     peers::{Peers, View},
-    policy::Policies,
 };
 pub use self::{
     info::{PathInfo, PeerInfo},
-    policy::PathPolicy,
+    path::policy::PathPolicy,
 };

@@ -21,15 +21,16 @@ use twolane_id::PublicKey;
 
 use super::{
     dial::dial,
+    heard::{Heard, Memory},
     info::{self, PeerInfo},
     link::{Link, Notice, Prepared, Shared},
-    probe,
-    table::{Action, Generation, Input, Phase, Row},
+    path::probe,
+    table::{Action, Generation, Input, OwnDial, Phase, Row},
 };
 use crate::{
     access::{Call, Identity, Pairing},
     error::{ConnectionLost, DialError},
-    events::{Event, EventSource},
+    events::{Event, EventSource, PathKind},
     wire::{codes::connection as codes, control::GoawayReason},
 };
 
@@ -38,6 +39,8 @@ use crate::{
 const TWIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rows without a connection are kept for their backoff until there are so many.
 const MAX_IDLE_ROWS: usize = 4096;
+/// Peers whose instance is remembered without a row: 64 bytes each.
+const REMEMBERED: usize = 4096;
 
 /// All peers of one endpoint.
 pub(crate) struct Peers {
@@ -49,11 +52,18 @@ pub(crate) struct Peers {
     pub(crate) closing: CancellationToken,
     rows: Mutex<HashMap<PublicKey, Arc<Peer>>>,
     generations: AtomicU64,
-    /// Peers that have a probe here: see `peer/probe.rs`.
+    /// The number of this instance's first dial. Drawn at random, so that no number is one of another instance.
+    first_dial: u64,
+    /// The number of its next dial.
+    next_dial: AtomicU64,
+    memory: Mutex<Memory>,
+    /// Cancelled when nothing can come from a peer any more: access is looked after until then.
+    pub(crate) closed: CancellationToken,
+    /// Peers that have a probe here: see `peer/path/probe.rs`.
     pub(super) probes: Mutex<HashSet<PublicKey>>,
-    /// Peers that are connected and that `accept` has not returned yet.
     /// Held while an inbound peer is counted and added, so that there is never one too many.
     admission: Mutex<()>,
+    /// Peers that are connected and that `accept` has not returned yet.
     unannounced: Mutex<VecDeque<PublicKey>>,
     announced: Notify,
     /// A certificate came into use, or a connection was admitted by rules that have changed since.
@@ -73,6 +83,8 @@ struct State {
     row: Row,
     links: HashMap<Generation, Arc<Link>>,
     since: Option<Instant>,
+    /// The way that its data takes, before the peer counts as connected.
+    first_path: Option<PathKind>,
     /// When the last dial failed.
     failed_at: Option<Instant>,
     /// Why the last connection that ended did.
@@ -90,6 +102,8 @@ struct State {
 #[derive(Clone, Default)]
 pub(crate) struct View {
     pub(crate) current: Option<Arc<Link>>,
+    /// The peer has said HELLO on that one.
+    known: bool,
     /// How many dials have failed, ever, and why the last one did.
     failed: u64,
     cause: Option<DialError>,
@@ -111,6 +125,8 @@ impl Peers {
         closing: CancellationToken,
     ) -> Arc<Self> {
         let events = EventSource::new(shared.limits.events);
+        // Without randomness it is the number that an instance has which does not draw one.
+        let first_dial = (getrandom::u64().unwrap_or(0) >> 3) + 1;
         Arc::new(Self {
             endpoint,
             us,
@@ -119,6 +135,10 @@ impl Peers {
             closing,
             rows: Mutex::default(),
             generations: AtomicU64::new(1),
+            first_dial,
+            next_dial: AtomicU64::new(first_dial),
+            memory: Mutex::new(Memory::new(REMEMBERED)),
+            closed: CancellationToken::new(),
             probes: Mutex::default(),
             admission: Mutex::default(),
             unannounced: Mutex::default(),
@@ -140,10 +160,22 @@ impl Peers {
         if let Some(link) = self.current(&id) {
             return Ok(link);
         }
-        timeout(within, self.wait_for_link(id)).await.unwrap_or(Err(DialError::TimedOut { after: within }))
+        let waiting = self.wait_for_link(id, |view| view.current.is_some());
+        timeout(within, waiting).await.unwrap_or(Err(DialError::TimedOut { after: within }))
     }
 
-    async fn wait_for_link(self: &Arc<Self>, id: PublicKey) -> Result<Arc<Link>, DialError> {
+    /// The same once the peer has said HELLO on it, which it does when its rules have let this endpoint in.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn known_link(self: &Arc<Self>, id: PublicKey, within: Duration) -> Result<Arc<Link>, DialError> {
+        if id == self.us {
+            return Err(DialError::OwnKey);
+        }
+        let waiting = self.wait_for_link(id, |view| view.known);
+        timeout(within, waiting).await.unwrap_or(Err(DialError::TimedOut { after: within }))
+    }
+
+    async fn wait_for_link(self: &Arc<Self>, id: PublicKey, found: fn(&View) -> bool) -> Result<Arc<Link>, DialError> {
         loop {
             let peer = self.row(id);
             let mut view = peer.view.subscribe();
@@ -154,12 +186,14 @@ impl Peers {
             if !self.apply(&peer, Input::Want) {
                 continue;
             }
-            let changed = view.wait_for(|view| view.current.is_some() || view.failed > failed || view.absent);
+            let changed = view.wait_for(|view| found(view) || view.failed > failed || view.absent);
             let seen = tokio::select! {
                 seen = changed => seen.map(|view| view.clone()).unwrap_or_default(),
                 () = self.closing.cancelled() => return Err(DialError::ShuttingDown),
             };
-            if let Some(link) = seen.current {
+            if found(&seen)
+                && let Some(link) = seen.current
+            {
                 return Ok(link);
             }
             if seen.failed > failed
@@ -200,10 +234,19 @@ impl Peers {
             self.shared.metrics.peers_busy.inc();
             return link.cut(ConnectionLost::Closed, codes::BUSY, "as many peers as allowed are connected");
         }
-        if let Some(nonce) = prepared.nonce() {
-            self.register(prepared, &[Input::Accepted(link.generation, nonce)]);
+        if let Some((nonce, mut dial)) = prepared.hello() {
+            // The number may be one of an instance that is gone.
+            if !(self.first_dial..self.next_dial.load(Relaxed)).contains(&dial.knows) {
+                dial.knows = 0;
+            }
+            self.register(prepared, &[Input::Accepted(link.generation, nonce, dial)]);
             self.look_again(&link, version);
         }
+    }
+
+    /// A dial begins.
+    pub(super) fn begin_dial(&self, peer: &Peer) -> OwnDial {
+        peer.lock().row.begin_dial(self.next_dial.fetch_add(1, Relaxed))
     }
 
     /// A connection was admitted while the rules changed, or for a time only.
@@ -279,9 +322,27 @@ impl Peers {
     fn row(&self, id: PublicKey) -> Arc<Peer> {
         let mut rows = self.lock_rows();
         if rows.len() >= MAX_IDLE_ROWS && !rows.contains_key(&id) {
-            rows.retain(|_, peer| !peer.leave_if_idle());
+            rows.retain(|_, peer| !self.leave_if_idle(peer));
         }
-        Arc::clone(rows.entry(id).or_insert_with(|| Arc::new(Peer::new(self.us, id))))
+        let new = || Arc::new(Peer::new(self.us, id, self.lock_memory().get(&id)));
+        Arc::clone(rows.entry(id).or_insert_with(new))
+    }
+
+    fn lock_memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks an idle peer as gone from the table, and remembers what is needed when it comes again.
+    fn leave_if_idle(&self, peer: &Peer) -> bool {
+        let mut state = peer.lock();
+        // One that still has hooks to call stays: a second row would call them at the same time.
+        state.gone = state.row.is_idle() && state.pairing.is_quiet();
+        if state.gone
+            && let Some(heard) = state.row.heard()
+        {
+            self.lock_memory().put(peer.id, heard);
+        }
+        state.gone
     }
 
     /// Adds a connection and starts its tasks, in this order: the first notice finds it there.
@@ -290,7 +351,7 @@ impl Peers {
         let id = link.carrier.peer;
         let metrics = &self.shared.metrics;
         match inputs.first() {
-            Some(Input::Dialled(_)) => metrics.connections_dialled.inc(),
+            Some(Input::Dialled(..)) => metrics.connections_dialled.inc(),
             _ => metrics.connections_accepted.inc(),
         };
         let peer = loop {
@@ -338,7 +399,15 @@ impl Peers {
                     self.shared.tasks.spawn(probe::look(Arc::clone(self), link));
                 }
             }
-            Notice::Path(path) => self.events.emit(Event::PathChanged { peer: peer.id, path }),
+            Notice::Path(path) => {
+                let mut state = peer.lock();
+                // Told after `Connected`, and not at all of a connection that comes to nothing.
+                if state.row.is_connected() {
+                    self.events.emit(Event::PathChanged { peer: peer.id, path });
+                } else {
+                    state.first_path = Some(path);
+                }
+            }
             Notice::Closed(lost) => {
                 let mut state = peer.lock();
                 if state.links.remove(&generation).is_some() {
@@ -365,10 +434,13 @@ impl Peers {
             return false;
         }
         if let Some(link) = link {
-            state.links.insert(link.generation, Arc::clone(link));
+            let State { row, links, .. } = &mut *state;
+            row.note_streams(|generation| links.get(&generation).is_some_and(|link| link.carrier.live() > 0));
+            links.insert(link.generation, Arc::clone(link));
             state.since.get_or_insert_with(Instant::now);
         }
         let actions = state.row.on(input);
+        let mut failed = None;
         for action in &actions {
             match action {
                 Action::Drain(generation) => {
@@ -383,7 +455,13 @@ impl Peers {
                 }
                 Action::Shed(generation) => {
                     if let Some(link) = state.links.get(generation) {
-                        link.cut(ConnectionLost::Closed, codes::BUSY, "too many connections of one peer");
+                        link.cut(ConnectionLost::PeerDone, codes::DONE, "another connection stays");
+                    }
+                }
+                Action::Refuse(generation) => {
+                    if let Some(link) = state.links.get(generation) {
+                        self.shared.metrics.peers_busy.inc();
+                        link.cut(ConnectionLost::Closed, codes::BUSY, "as many connections of one peer as allowed");
                     }
                 }
                 Action::Dial(failures) => {
@@ -395,12 +473,15 @@ impl Peers {
                 Action::Connected => {
                     self.announce(peer.id);
                     self.shared.metrics.peers_connected.inc();
+                    let link = input.generation().and_then(|generation| state.links.get(&generation));
                     state.identity = link.map_or_else(|| Identity::new(peer.id), |link| link.carrier.identity());
                     self.events.emit(Event::Connected { peer: peer.id });
+                    if let Some(path) = state.first_path.take() {
+                        self.events.emit(Event::PathChanged { peer: peer.id, path });
+                    }
                     self.call_hooks(peer, &mut state, true);
                 }
                 Action::Disconnected => {
-                    state.since = None;
                     self.retract(&peer.id);
                     self.shared.metrics.peers_disconnected.inc();
                     let cause = Arc::new(state.last_lost.take().unwrap_or(ConnectionLost::Closed));
@@ -408,11 +489,26 @@ impl Peers {
                     self.events.emit(Event::Disconnected { peer: peer.id, cause });
                     self.call_hooks(peer, &mut state, false);
                 }
+                // A dial that failed has told why before. This one has led to a connection, and that to nothing.
+                Action::FailWaiters if matches!(input, Input::Closed(_)) => {
+                    let lost = state.last_lost.clone().unwrap_or(ConnectionLost::Closed);
+                    failed = Some(DialError::Lost(lost.clone()));
+                    state.failed_at = Some(Instant::now());
+                    self.shared.metrics.dials_failed.inc();
+                    self.events.emit(Event::DialFailed { peer: peer.id, cause: Arc::new(DialError::Lost(lost)) });
+                }
                 Action::FailWaiters => {}
             }
         }
+        if state.links.is_empty() && !state.row.is_connected() {
+            (state.since, state.first_path) = (None, None);
+        }
         peer.view.send_modify(|view| {
+            if failed.is_some() {
+                view.cause = failed;
+            }
             view.current = state.row.current().and_then(|generation| state.links.get(&generation).cloned());
+            view.known = view.current.is_some() && state.row.is_current_known();
             view.connected = state.row.is_connected();
             view.connections = state.links.len();
             if actions.contains(&Action::Disconnected) {
@@ -435,7 +531,7 @@ impl Peers {
     /// Drops a row that nothing is left to remember about.
     fn forget(&self, peer: &Arc<Peer>) {
         let mut rows = self.lock_rows();
-        if rows.get(&peer.id).is_some_and(|row| Arc::ptr_eq(row, peer)) && peer.leave_if_idle() {
+        if rows.get(&peer.id).is_some_and(|row| Arc::ptr_eq(row, peer)) && self.leave_if_idle(peer) {
             rows.remove(&peer.id);
         }
     }
@@ -474,13 +570,14 @@ impl Peers {
 }
 
 impl Peer {
-    fn new(us: PublicKey, id: PublicKey) -> Self {
+    fn new(us: PublicKey, id: PublicKey, heard: Option<Heard>) -> Self {
         Self {
             id,
             state: Mutex::new(State {
-                row: Row::new(us, id),
+                row: Row::new(us, id, heard),
                 links: HashMap::new(),
                 since: None,
+                first_path: None,
                 failed_at: None,
                 last_lost: None,
                 last_error: None,
@@ -501,14 +598,6 @@ impl Peer {
     /// How long ago the last dial failed.
     pub(super) fn failed_for(&self) -> Option<Duration> {
         self.lock().failed_at.map(|failed_at| failed_at.elapsed())
-    }
-
-    /// Marks an idle peer as gone from the table.
-    fn leave_if_idle(&self) -> bool {
-        let mut state = self.lock();
-        // One that still has hooks to call stays: a second row would call them at the same time.
-        state.gone = state.row.is_idle() && state.pairing.is_quiet();
-        state.gone
     }
 
     fn info(&self) -> Option<PeerInfo> {

@@ -13,13 +13,30 @@
 //!
 //! AwaitingTwin: the peer says that another connection between us stays, and we have not seen that one yet. It is on
 //! its way (the peer has had its HELLO answered), so nothing is dialled.
+//!
+//! Which connections go:
+//!
+//! 1. Those of an instance of the peer that is gone are cut, whatever is under way on them: nothing comes of it any more.
+//!    The instance whose handshake was completed last is the one that is there.
+//! 2. Of those that carry new streams one stays (`glare.rs`), and the others are drained.
+//! 3. Over [`MAX_CONNECTIONS`], those go that drain and carry no stream. If all carry some, a connection that the peer has
+//!    just dialled is refused: a stream is not cut for a newcomer.
 
 use twolane_id::PublicKey;
 
-use super::glare::{self, Candidate, Verdict};
-use crate::wire::control::Nonce;
+use super::{
+    glare::{self, Candidate},
+    heard::Heard,
+};
+use crate::wire::control::{Dial, Nonce};
 
-/// Number of a connection, never used twice in a process. (The address-based ids of the implementation below are.)
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod two_rows;
+
+/// Number of a connection, in the order in which handshakes were completed here, never used twice in a process. (noq's ids
+/// are addresses, which are.)
 pub(crate) type Generation = u64;
 
 /// Where the row stands.
@@ -35,10 +52,33 @@ pub(crate) enum Phase {
     AwaitingTwin,
 }
 
-/// Connections to one peer at most, those that drain included. Both sides dialling at once makes two, and a restart in
-/// the middle of that a third. A peer that connects again and again while it keeps streams open on what it leaves
-/// behind would have any number.
-const MAX_CONNECTIONS: usize = 4;
+/// Connections to one peer, those that drain included, beyond which the peer cannot add any. Both sides dialling at once
+/// makes two, and a restart in the middle of that a third. A peer that connects again and again while it keeps streams open
+/// on what it leaves behind would have any number. This side's own dials are not counted: one is made at a time, and only
+/// when there is no connection or a silent one.
+pub(crate) const MAX_CONNECTIONS: usize = 4;
+
+/// A dial of this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct OwnDial {
+    pub(crate) number: u64,
+    /// The peer's instance and the largest number of its dials, as they were known when this dial began.
+    pub(crate) knows: Option<(Nonce, u64)>,
+}
+
+impl OwnDial {
+    /// What HELLO says.
+    pub(crate) fn said(&self) -> Dial {
+        Dial { number: self.number, knows: self.knows.map_or(0, |(_, dial)| dial) }
+    }
+
+    /// What counts of it where another instance than the one that was known has answered: the peer sees as well that the
+    /// number is none of its own.
+    fn counts(&self, answered: Nonce) -> Dial {
+        let knows = self.knows.filter(|(nonce, _)| *nonce == answered).map_or(0, |(_, dial)| dial);
+        Dial { number: self.number, knows }
+    }
+}
 
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,13 +86,13 @@ pub(crate) enum Input {
     /// Somebody wants a stream.
     Want,
     /// Our dial succeeded. The peer's HELLO is still to come.
-    Dialled(Generation),
+    Dialled(Generation, OwnDial),
     /// Our dial failed.
     DialFailed,
     /// Our dial was given up, since the peer has dialled in the meantime.
     DialDropped,
-    /// The peer dialled, and said HELLO.
-    Accepted(Generation, Nonce),
+    /// The peer dialled, and said HELLO. Its KNOWS is 0 if it is no number of this instance.
+    Accepted(Generation, Nonce, Dial),
     /// The peer's HELLO on a connection that we dialled.
     Hello(Generation, Nonce),
     /// The peer wants no more streams on it.
@@ -65,34 +105,68 @@ pub(crate) enum Input {
     Closed(Generation),
 }
 
+impl Input {
+    /// The connection that it is about.
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        match self {
+            Self::Dialled(generation, _)
+            | Self::Accepted(generation, ..)
+            | Self::Hello(generation, _)
+            | Self::Goaway(generation, _)
+            | Self::Silent(generation)
+            | Self::Closed(generation) => Some(*generation),
+            Self::Want | Self::DialFailed | Self::DialDropped | Self::TwinTimeout => None,
+        }
+    }
+}
+
 /// What the driver does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     /// Dial, after the backoff for so many failures in a row.
     Dial(/* failures */ u32),
-    /// Tell everybody who waits that the dial failed.
+    /// Tell everybody who waits that the dial failed, or that the connection it led to ended before the peer's HELLO.
     FailWaiters,
     /// Open nothing more on it, say GOAWAY, and close it once both sides have drained.
     Drain(Generation),
     /// Close it now: its peer's instance is gone.
     Cut(Generation),
-    /// Close it now: it drains, and there are too many that do.
+    /// Close it now: it drains, nothing is under way on it, and there are too many.
     Shed(Generation),
+    /// Close it now: it is one too many.
+    Refuse(Generation),
     /// Come back with [`Input::TwinTimeout`] if the twin does not show up.
     AwaitTwin,
-    /// The peer is connected, and was not.
+    /// The peer is connected, and was not: it has said HELLO, so it has let us in.
     Connected,
     /// The peer was connected, and is not.
     Disconnected,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialler {
+    Us(OwnDial),
+    Peer(Dial),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// New streams may be opened on it.
+    Live,
+    Draining,
+    /// It was closed here, and is about to be gone.
+    Cut,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Connection {
     generation: Generation,
-    dialler: PublicKey,
+    dialler: Dialler,
+    /// The peer's instance, once its HELLO is there.
     nonce: Option<Nonce>,
-    /// New streams may be opened on it.
-    live: bool,
+    standing: Standing,
+    /// Streams are under way on it, by [`Row::note_streams`].
+    busy: bool,
 }
 
 /// The row of one peer.
@@ -100,18 +174,21 @@ struct Connection {
 pub(crate) struct Row {
     us: PublicKey,
     peer: PublicKey,
-    /// In the order in which they came.
+    /// In the order in which they were registered.
     connections: Vec<Connection>,
     dialling: bool,
     awaiting_twin: bool,
     failures: u32,
     /// `Connected` was said, and `Disconnected` was not.
     connected: bool,
+    heard: Option<Heard>,
 }
 
 impl Row {
-    pub(crate) fn new(us: PublicKey, peer: PublicKey) -> Self {
-        Self { us, peer, connections: Vec::new(), dialling: false, awaiting_twin: false, failures: 0, connected: false }
+    /// `heard` is what [`Row::heard`] said of the same peer before.
+    pub(crate) fn new(us: PublicKey, peer: PublicKey, heard: Option<Heard>) -> Self {
+        let connections = Vec::new();
+        Self { us, peer, connections, dialling: false, awaiting_twin: false, failures: 0, connected: false, heard }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -128,8 +205,14 @@ impl Row {
 
     /// The connection for new streams: of two live ones that whose HELLO has come, since both sides know it.
     pub(crate) fn current(&self) -> Option<Generation> {
-        let live = || self.connections.iter().rev().filter(|connection| connection.live);
+        let live = || self.connections.iter().rev().filter(|connection| connection.standing == Standing::Live);
         live().find(|connection| connection.nonce.is_some()).or_else(|| live().next()).map(|found| found.generation)
+    }
+
+    /// Whether the peer has said HELLO on the current connection.
+    pub(crate) fn is_current_known(&self) -> bool {
+        let current = self.current();
+        self.connections.iter().any(|connection| Some(connection.generation) == current && connection.nonce.is_some())
     }
 
     /// Whether the peer counts as connected. Between two connections of which one replaces the other it does.
@@ -137,7 +220,7 @@ impl Row {
         self.connected
     }
 
-    /// Nothing is left to remember about the peer.
+    /// No connection is left, and none is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         self.connections.is_empty() && !self.dialling && !self.awaiting_twin
     }
@@ -152,6 +235,24 @@ impl Row {
         self.failures = 0;
     }
 
+    /// The peer's instance as it was last heard of, to be remembered when the row is not.
+    pub(crate) fn heard(&self) -> Option<Heard> {
+        self.heard
+    }
+
+    /// A dial that begins now.
+    pub(crate) fn begin_dial(&self, number: u64) -> OwnDial {
+        let knows = self.heard.filter(|heard| heard.dial > 0).map(|heard| (heard.nonce, heard.dial));
+        OwnDial { number, knows }
+    }
+
+    /// To be called before a connection is added: which connections carry streams now.
+    pub(crate) fn note_streams(&mut self, carries: impl Fn(Generation) -> bool) {
+        for connection in &mut self.connections {
+            connection.busy = carries(connection.generation);
+        }
+    }
+
     pub(crate) fn on(&mut self, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
         match input {
@@ -161,9 +262,11 @@ impl Row {
                     actions.push(Action::Dial(self.failures));
                 }
             }
-            Input::Dialled(generation) => {
+            Input::Dialled(generation, dial) => {
                 self.dialling = false;
-                self.add(generation, self.us, None);
+                self.awaiting_twin = false;
+                self.make_room(&mut actions);
+                self.add(generation, Dialler::Us(dial), None, Standing::Live);
             }
             Input::DialFailed => {
                 self.dialling = false;
@@ -173,24 +276,42 @@ impl Row {
                 }
             }
             Input::DialDropped => self.dialling = false,
-            Input::Accepted(generation, nonce) => {
-                self.add(generation, self.peer, Some(nonce));
-                self.judge(&mut actions);
-                self.shed(&mut actions);
+            Input::Accepted(generation, nonce, dial) => {
+                let news = Heard { nonce, generation, dial: dial.number };
+                if !Heard::hear(&mut self.heard, news) {
+                    self.add(generation, Dialler::Peer(dial), Some(nonce), Standing::Cut);
+                    actions.push(Action::Cut(generation));
+                } else {
+                    self.cut_the_gone(&mut actions);
+                    if self.make_room(&mut actions) {
+                        self.awaiting_twin = false;
+                        self.failures = 0;
+                        self.add(generation, Dialler::Peer(dial), Some(nonce), Standing::Live);
+                        self.judge(&mut actions);
+                    } else {
+                        self.add(generation, Dialler::Peer(dial), Some(nonce), Standing::Cut);
+                        actions.push(Action::Refuse(generation));
+                    }
+                }
             }
             Input::Hello(generation, nonce) => {
-                if let Some(connection) = self.find(generation) {
+                if let Some(connection) = self.find(generation)
+                    && connection.nonce.is_none()
+                {
                     connection.nonce = Some(nonce);
-                    self.failures = 0;
+                    if Heard::hear(&mut self.heard, Heard { nonce, generation, dial: 0 }) {
+                        self.failures = 0;
+                    }
+                    self.cut_the_gone(&mut actions);
                     self.judge(&mut actions);
                 }
             }
             Input::Goaway(generation, duplicate) => {
                 let had_current = self.current().is_some();
                 if let Some(connection) = self.find(generation)
-                    && connection.live
+                    && connection.standing == Standing::Live
                 {
-                    connection.live = false;
+                    connection.standing = Standing::Draining;
                     actions.push(Action::Drain(generation));
                     if duplicate && had_current && self.current().is_none() && !self.dialling {
                         self.awaiting_twin = true;
@@ -214,6 +335,9 @@ impl Row {
                 // A peer that takes the handshake and no more was not reached.
                 if self.connections.remove(at).nonce.is_none() {
                     self.failures = self.failures.saturating_add(1);
+                    if self.phase() == Phase::Absent {
+                        actions.push(Action::FailWaiters);
+                    }
                 }
             }
         }
@@ -221,11 +345,12 @@ impl Row {
         actions
     }
 
-    /// A peer whose last connection is gone is still connected while its successor is on its way: one side can know
+    /// A peer whose connections replace each other stays connected all the while: one side may judge, on the HELLO
     /// of the successor, and drain the last one, before the other has seen it.
     fn announce(&mut self, actions: &mut Vec<Action>) {
-        let gone = self.connections.is_empty() && !self.dialling && !self.awaiting_twin;
-        if !self.connected && !self.connections.is_empty() {
+        let mut left = self.connections.iter().filter(|connection| connection.standing != Standing::Cut).peekable();
+        let gone = left.peek().is_none() && !self.dialling && !self.awaiting_twin;
+        if !self.connected && left.any(|connection| connection.nonce.is_some()) {
             self.connected = true;
             actions.push(Action::Connected);
         } else if self.connected && gone {
@@ -238,260 +363,66 @@ impl Row {
         self.connections.iter_mut().find(|connection| connection.generation == generation)
     }
 
-    fn add(&mut self, generation: Generation, dialler: PublicKey, nonce: Option<Nonce>) {
-        if nonce.is_some() {
-            self.failures = 0;
-        }
-        self.awaiting_twin = false;
-        self.connections.push(Connection { generation, dialler, nonce, live: true });
+    fn add(&mut self, generation: Generation, dialler: Dialler, nonce: Option<Nonce>, standing: Standing) {
+        self.connections.push(Connection { generation, dialler, nonce, standing, busy: false });
     }
 
-    /// Of too many connections those that have drained for longest go.
-    fn shed(&self, actions: &mut Vec<Action>) {
-        let too_many = self.connections.len().saturating_sub(MAX_CONNECTIONS);
-        let draining = self.connections.iter().filter(|connection| !connection.live);
-        actions.extend(draining.take(too_many).map(|connection| Action::Shed(connection.generation)));
-    }
-
-    /// Compares the live connections whose peer's instance is known, until one is left.
-    fn judge(&mut self, actions: &mut Vec<Action>) {
-        loop {
-            let known = |connection: &&Connection| connection.live && connection.nonce.is_some();
-            let mut live = self.connections.iter().filter(known).copied();
-            let (Some(older), Some(newer)) = (live.next(), live.next()) else {
-                return;
-            };
-            let verdict = glare::decide(older.candidate(), newer.candidate());
-            let loser = if verdict == Verdict::Older { newer.generation } else { older.generation };
-            if let Some(connection) = self.find(loser) {
-                connection.live = false;
+    /// Rule 1 above.
+    fn cut_the_gone(&mut self, actions: &mut Vec<Action>) {
+        let there = self.heard.map(|heard| heard.nonce);
+        for connection in &mut self.connections {
+            if connection.standing != Standing::Cut && connection.nonce.is_some() && connection.nonce != there {
+                connection.standing = Standing::Cut;
+                actions.push(Action::Cut(connection.generation));
             }
-            actions.push(if verdict == Verdict::Restarted { Action::Cut(loser) } else { Action::Drain(loser) });
         }
+    }
+
+    /// Rule 2 above.
+    fn judge(&mut self, actions: &mut Vec<Action>) {
+        let (us, peer) = (self.us, self.peer);
+        let candidates = self.connections.iter().filter(|connection| connection.standing == Standing::Live);
+        let candidates = candidates.filter_map(|connection| connection.candidate(us, peer));
+        let Some(stays) = candidates.max_by(glare::compare) else {
+            return;
+        };
+        for connection in &mut self.connections {
+            // One on which the peer has not said HELLO yet goes if it can be no better: this side has dialled again since.
+            let goes = match (connection.nonce, connection.dialler) {
+                (Some(_), _) => connection.generation != stays.generation,
+                (None, Dialler::Us(dial)) => stays.dialler == us && dial.number < stays.dial.number,
+                (None, Dialler::Peer(_)) => false,
+            };
+            if goes && connection.standing == Standing::Live {
+                connection.standing = Standing::Draining;
+                actions.push(Action::Drain(connection.generation));
+            }
+        }
+    }
+
+    /// Rule 3 above: those go that have drained for longest. Whether there is room for one more.
+    fn make_room(&mut self, actions: &mut Vec<Action>) -> bool {
+        let there = self.connections.iter().filter(|connection| connection.standing != Standing::Cut).count();
+        let mut too_many = (there + 1).saturating_sub(MAX_CONNECTIONS);
+        for connection in &mut self.connections {
+            if too_many > 0 && connection.standing == Standing::Draining && !connection.busy {
+                connection.standing = Standing::Cut;
+                actions.push(Action::Shed(connection.generation));
+                too_many -= 1;
+            }
+        }
+        too_many == 0
     }
 }
 
 impl Connection {
-    fn candidate(&self) -> Candidate {
-        Candidate { dialler: self.dialler, nonce: self.nonce.unwrap_or_default() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-
-    use proptest::prelude::*;
-    use twolane_id::SecretKey;
-
-    use super::*;
-
-    const OLD: Nonce = [1; 16];
-    const NEW: Nonce = [2; 16];
-
-    fn keys() -> (PublicKey, PublicKey) {
-        let (a, b) = (SecretKey::from_bytes(&[1; 32]).public_key(), SecretKey::from_bytes(&[2; 32]).public_key());
-        (a.min(b), a.max(b))
-    }
-
-    /// A row as the smaller of the two keys sees it.
-    fn row() -> Row {
-        let (small, large) = keys();
-        Row::new(small, large)
-    }
-
-    fn reached(inputs: &[Input]) -> Row {
-        let mut row = row();
-        for input in inputs {
-            row.on(*input);
-        }
-        row
-    }
-
-    #[test]
-    fn every_transition_is_the_one_in_the_table() {
-        let states: [(&str, &[Input]); 7] = [
-            ("Absent", &[]),
-            ("Dialling", &[Input::Want]),
-            ("Dialled, no HELLO", &[Input::Want, Input::Dialled(1)]),
-            ("Dialled, HELLO", &[Input::Want, Input::Dialled(1), Input::Hello(1, OLD)]),
-            ("Accepted", &[Input::Accepted(1, OLD)]),
-            ("Accepted while dialling", &[Input::Want, Input::Accepted(1, OLD)]),
-            ("AwaitingTwin", &[Input::Want, Input::Dialled(1), Input::Goaway(1, true)]),
-        ];
-        let inputs = [
-            Input::Want,
-            Input::Dialled(2),
-            Input::DialFailed,
-            Input::DialDropped,
-            Input::Accepted(2, OLD),
-            Input::Accepted(2, NEW),
-            Input::Hello(1, OLD),
-            Input::Goaway(1, true),
-            Input::Goaway(1, false),
-            Input::Silent(1),
-            Input::TwinTimeout,
-            Input::Closed(1),
-        ];
-        let name = |input| match input {
-            Input::Accepted(2, OLD) => "Accepted(2, same instance)".into(),
-            Input::Accepted(2, _) => "Accepted(2, new instance)".into(),
-            Input::Hello(..) => "Hello(1)".into(),
-            other => format!("{other:?}"),
+    /// `None` before the peer's HELLO.
+    fn candidate(&self, us: PublicKey, peer: PublicKey) -> Option<Candidate> {
+        let nonce = self.nonce?;
+        let (dialler, dial) = match self.dialler {
+            Dialler::Us(dial) => (us, dial.counts(nonce)),
+            Dialler::Peer(dial) => (peer, dial),
         };
-        let mut table = String::new();
-        for (state, path) in states {
-            for input in inputs {
-                let mut row = reached(path);
-                let actions = row.on(input);
-                writeln!(
-                    table,
-                    "{state} + {} -> {:?}, current {:?}, {actions:?}",
-                    name(input),
-                    row.phase(),
-                    row.current()
-                )
-                .expect("a string takes it");
-            }
-        }
-        assert_eq!(table, include_str!("table.table"), "the code now says:\n{table}");
-    }
-
-    #[test]
-    fn a_simultaneous_dial_keeps_the_one_of_the_smaller_key_on_both_sides() {
-        let (small, large) = keys();
-        // On the small side its own dial is number 1; on the large side number 2 is.
-        let mut at_small = Row::new(small, large);
-        let mut at_large = Row::new(large, small);
-        at_small.on(Input::Want);
-        at_large.on(Input::Want);
-        at_small.on(Input::Accepted(2, OLD));
-        at_small.on(Input::Dialled(1));
-        let at_small_actions = at_small.on(Input::Hello(1, OLD));
-        at_large.on(Input::Dialled(2));
-        at_large.on(Input::Hello(2, NEW));
-        let at_large_actions = at_large.on(Input::Accepted(1, NEW));
-        assert_eq!((at_small.current(), at_large.current()), (Some(1), Some(1)));
-        assert_eq!(at_small_actions, [Action::Drain(2)]);
-        assert_eq!(at_large_actions, [Action::Drain(2)]);
-    }
-
-    #[test]
-    fn a_peer_stays_connected_while_one_connection_gives_way_to_another() {
-        // The peer has judged, drained and closed its own dial before ours has come back.
-        let mut row = row();
-        row.on(Input::Want);
-        assert_eq!(row.on(Input::Accepted(1, OLD)), [Action::Connected]);
-        assert_eq!(row.on(Input::Goaway(1, true)), [Action::Drain(1)]);
-        assert_eq!(row.on(Input::Closed(1)), []);
-        assert!(row.is_connected());
-        assert_eq!(row.on(Input::Dialled(2)), []);
-        assert_eq!(row.on(Input::Closed(2)), [Action::Disconnected]);
-    }
-
-    #[test]
-    fn one_dial_serves_everybody_who_waits() {
-        let mut row = row();
-        assert_eq!(row.on(Input::Want), [Action::Dial(0)]);
-        assert_eq!(row.on(Input::Want), []);
-        assert_eq!(row.on(Input::DialFailed), [Action::FailWaiters]);
-        assert_eq!(row.on(Input::Want), [Action::Dial(1)]);
-    }
-
-    #[test]
-    fn a_peer_that_takes_connections_and_drops_them_is_backed_off_from() {
-        let mut row = reached(&[Input::Want, Input::Dialled(1), Input::Closed(1)]);
-        assert_eq!(row.on(Input::Want), [Action::Dial(1)]);
-        row.on(Input::Dialled(2));
-        row.on(Input::Hello(2, OLD));
-        row.on(Input::Closed(2));
-        assert_eq!(row.on(Input::Want), [Action::Dial(0)]);
-    }
-
-    #[test]
-    fn an_inbound_connection_is_used_and_nothing_dialled() {
-        let mut row = row();
-        row.on(Input::Accepted(7, OLD));
-        assert_eq!(row.on(Input::Want), []);
-        assert_eq!(row.current(), Some(7));
-    }
-
-    #[test]
-    fn a_restarted_peer_replaces_its_old_connection_at_once() {
-        let mut row = reached(&[Input::Accepted(1, OLD)]);
-        assert_eq!(row.on(Input::Accepted(2, NEW)), [Action::Cut(1)]);
-        assert_eq!(row.current(), Some(2));
-        assert_eq!(row.on(Input::Closed(1)), []);
-        assert_eq!(row.phase(), Phase::Connected);
-    }
-
-    #[test]
-    fn a_peer_that_leaves_its_old_connections_open_has_a_bounded_number_of_them() {
-        let mut row = row();
-        for generation in 1..=10 {
-            for action in row.on(Input::Accepted(generation, OLD)) {
-                if let Action::Shed(shed) = action {
-                    row.on(Input::Closed(shed));
-                }
-            }
-            assert_eq!(row.current(), Some(generation));
-            assert!(row.connections.len() <= MAX_CONNECTIONS);
-        }
-    }
-
-    fn inputs() -> impl Strategy<Value = Input> {
-        let generation = 1..6u64;
-        let nonce = prop_oneof![Just(OLD), Just(NEW)];
-        prop_oneof![
-            Just(Input::Want),
-            generation.clone().prop_map(Input::Dialled),
-            Just(Input::DialFailed),
-            Just(Input::DialDropped),
-            (generation.clone(), nonce.clone()).prop_map(|(generation, nonce)| Input::Accepted(generation, nonce)),
-            (generation.clone(), nonce).prop_map(|(generation, nonce)| Input::Hello(generation, nonce)),
-            (generation.clone(), any::<bool>())
-                .prop_map(|(generation, duplicate)| Input::Goaway(generation, duplicate)),
-            generation.clone().prop_map(Input::Silent),
-            Just(Input::TwinTimeout),
-            generation.prop_map(Input::Closed),
-        ]
-    }
-
-    proptest! {
-        /// A generation comes once, by our dial or by the peer's, and only a dial that is under way ends.
-        #[test]
-        fn whatever_happens_one_connection_at_most_is_judged_to_stay(sequence in prop::collection::vec(inputs(), 0..60)) {
-            let mut row = row();
-            let mut seen = std::collections::HashSet::new();
-            let mut connected = false;
-            for input in sequence {
-                match input {
-                    Input::Dialled(_) | Input::DialFailed | Input::DialDropped if !row.dialling => continue,
-                    Input::Dialled(generation) | Input::Accepted(generation, _) if !seen.insert(generation) => continue,
-                    _ => {}
-                }
-                for action in row.on(input) {
-                    match action {
-                        Action::Connected => {
-                            prop_assert!(!connected);
-                            connected = true;
-                        }
-                        Action::Disconnected => {
-                            prop_assert!(connected);
-                            connected = false;
-                        }
-                        Action::Dial(_) => prop_assert!(row.dialling),
-                        _ => {}
-                    }
-                }
-                prop_assert_eq!(connected, row.is_connected());
-                prop_assert!(connected || row.connections.is_empty());
-                let settled = row.connections.iter().filter(|connection| connection.live && connection.nonce.is_some());
-                prop_assert!(settled.count() <= 1, "two connections stay: {row:?}");
-                // Whoever wants a stream now has a connection, or one is on its way.
-                row.on(Input::Want);
-                prop_assert_ne!(row.phase(), Phase::Absent);
-            }
-        }
+        Some(Candidate { dialler, dial, generation: self.generation })
     }
 }

@@ -37,6 +37,21 @@ pub(crate) struct Hello {
     pub(crate) knows: Option<u64>,
 }
 
+/// What the dialler of a connection says about its dial; an acceptor says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Dial {
+    /// Larger than those of the dials that the same instance began before; 0 is not said.
+    pub(crate) number: u64,
+    /// The largest number of the receiver's dials whose HELLO had come when the dial began; 0 is none.
+    pub(crate) knows: u64,
+}
+
+impl Hello {
+    pub(crate) fn dial(&self) -> Dial {
+        Dial { number: self.dial.unwrap_or_default(), knows: self.knows.unwrap_or_default() }
+    }
+}
+
 const DATA_LANES: u64 = 2;
 const METADATA: u64 = 4;
 const UNREAD_BYTES: u64 = 6;

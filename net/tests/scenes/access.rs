@@ -7,13 +7,13 @@ use std::sync::{
 
 use tokio::sync::Notify;
 use twolane::{
-    Access, AccessList, ConnectionLost, DialError, Endpoint, GetStreamError, Identity, Limits, PublicKey, ReadError,
-    Reason, SecretKey, StreamOptions, StreamRequest, Verdict, delegation::Pattern,
+    AcceptError, Access, AccessList, ConnectionLost, DialError, Endpoint, GetStreamError, Identity, Limits, PublicKey,
+    ReadError, Reason, SecretKey, StreamOptions, StreamRequest, Verdict, delegation::Pattern,
 };
 
 use crate::{
     clock::{at_its_bound, at_once},
-    stage::{BRIEF, CHAT, ECHO, connect, echo, endpoint, limits, raw, say_hello, serve_echo, soon, stream, until},
+    stage::{BRIEF, CHAT, ECHO, PATIENCE, echo, endpoint, limits, raw, say_hello, serve_echo, soon, stream, until},
 };
 
 pub(crate) async fn guarded(access: impl Access) -> Endpoint {
@@ -72,6 +72,23 @@ async fn revoking_closes_the_connection_at_once_with_words_that_the_peer_reads()
     assert_eq!(other.metrics().connections_dialled.get(), 1);
     list.forget(&client.id());
     echo(&client, &server, b"welcome back").await;
+}
+
+#[tokio::test]
+async fn revoking_cuts_off_at_once_while_the_endpoint_shuts_down_too() {
+    let list = AccessList::everybody();
+    let (client, server) = (endpoint().await, guarded(list.clone()).await);
+    let (mut opened, _accepted) = stream(&client, &server).await;
+    let shutting_down = tokio::spawn({
+        let server = server.clone();
+        async move { server.shutdown(PATIENCE).await }
+    });
+    assert!(matches!(soon(server.accept_bi(&[CHAT])).await, Err(AcceptError::ShuttingDown)));
+    list.deny(client.id());
+    let error = at_once(opened.read(&mut [0])).await.unwrap_err();
+    assert!(matches!(&error, ReadError::Lost(ConnectionLost::Forbidden { .. })), "{error:?}");
+    let report = soon(shutting_down).await.unwrap();
+    assert_eq!((report.cut, report.streams_cut), (1, 1), "{report:?}");
 }
 
 #[tokio::test]
@@ -231,12 +248,19 @@ async fn rules_that_change_while_a_peer_is_being_admitted_hold_for_it() {
     let (list, go, asked) = (AccessList::everybody(), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
     let server = guarded(Both(list.clone(), Arc::clone(&go), Arc::clone(&asked))).await;
     let client = endpoint().await;
-    let connection = connect(&client, &server).await;
+    let connecting = tokio::spawn({
+        let (client, ticket) = (client.clone(), server.ticket());
+        async move { client.connect(ticket).await }
+    });
     until(|| asked.load(SeqCst) == 1).await;
     list.deny(client.id());
     go.notify_one();
-    soon(connection.closed()).await;
-    until(|| server.peers().is_empty()).await;
+    // It may have been let in by the answer that came first, and not for long.
+    match soon(connecting).await.unwrap() {
+        Ok(connection) => soon(connection.closed()).await,
+        Err(error) => assert!(matches!(error, DialError::Lost(ConnectionLost::Forbidden { .. })), "{error:?}"),
+    }
+    until(|| server.peers().is_empty() && client.peers().is_empty()).await;
 }
 
 #[tokio::test]

@@ -38,6 +38,23 @@ async fn metadata_over_the_limit_is_named_with_the_limit() {
 }
 
 #[tokio::test]
+async fn a_control_stream_that_begins_with_another_frame_is_named_by_that_frame() {
+    let server = endpoint().await;
+    // DRAINED (2), and a frame of a later version.
+    for first in [2, 63] {
+        let raw = raw(&SecretKey::generate()).await;
+        let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+        let mut control = connection.open_uni().await.unwrap();
+        control.write_all(&[0, first, 2, 0, 0]).await.unwrap();
+        let closed = soon(connection.closed()).await;
+        let iroh::endpoint::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
+        assert_eq!(close.error_code.into_inner(), 0x103);
+        let reason = String::from_utf8_lossy(&close.reason).into_owned();
+        assert!(reason.ends_with(&format!("the first control frame has the unknown value {first}")), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn garbage_in_place_of_a_header_costs_that_stream_alone() {
     let (client, server) = (endpoint().await, endpoint().await);
     serve_echo(&server);

@@ -1,6 +1,17 @@
 //! Over a limit there is a typed answer, and nobody else waits.
 
-use twolane::{GetStreamError, Limits, Reason, SecretKey, StreamOptions};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use tokio::{net::UdpSocket, sync::Semaphore, task::JoinHandle};
+use twolane::{
+    Access, Endpoint, GetStreamError, Identity, Limits, PublicKey, Reason, SecretKey, StreamOptions, Verdict,
+};
 
 use crate::stage::{
     BRIEF, ECHO, PATIENCE, accepted, echo, endpoint, endpoint_with, limits, raw, say_hello, serve_echo, soon, until,
@@ -56,6 +67,44 @@ async fn streams_without_a_header_over_the_limit_are_told_busy_at_once() {
     assert_eq!(accepted(&soon(recv.read_to_end(100)).await.unwrap()), b"again");
 }
 
+/// A way to a server on which only the client is heard, and what asks it to prove its address: handshakes over it begin, and
+/// come to no end.
+async fn deaf_way(server: &Endpoint) -> SocketAddr {
+    let (front, back) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    back.connect(server.status().sockets[0]).await.unwrap();
+    let addr = front.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut there, mut back_again, mut client) = ([0; 2000], [0; 2000], None);
+        loop {
+            tokio::select! {
+                Ok((len, from)) = front.recv_from(&mut there) => {
+                    client = Some(from);
+                    back.send(&there[..len]).await.unwrap();
+                }
+                Ok(len) = back.recv(&mut back_again) => {
+                    // Retry: a long header of type 3 (RFC 9000 section 17.2.5).
+                    if let Some(client) = client.filter(|_| back_again[0] & 0xf0 == 0xf0) {
+                        front.send_to(&back_again[..len], client).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    addr
+}
+
+/// A handshake with a server that comes to no end.
+async fn begin_handshake(server: &Endpoint) -> (iroh::Endpoint, JoinHandle<()>) {
+    let (raw, way) = (raw(&SecretKey::generate()).await, deaf_way(server).await);
+    let ways = [iroh::TransportAddr::Ip(way)];
+    let addr = iroh::EndpointAddr::from_parts(server.ticket().to_addr().id, ways);
+    let dialling = tokio::spawn({
+        let raw = raw.clone();
+        async move { drop(raw.connect(addr, twolane::ALPN).await) }
+    });
+    (raw, dialling)
+}
+
 #[tokio::test]
 async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_are_not_disturbed() {
     let limits = Limits { handshakes_per_address: 2, ..limits() };
@@ -63,22 +112,29 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
     let client = endpoint().await;
     serve_echo(&server);
     echo(&client, &server, b"first").await;
-    // Two that never say HELLO hold the places of this address.
-    let mut silent = Vec::new();
+    // Two that are under way hold the places of this address.
+    let mut under_way = Vec::new();
     for _ in 0..2 {
-        let raw = raw(&SecretKey::generate()).await;
-        let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
-        silent.push((raw, connection));
+        under_way.push(begin_handshake(&server).await);
     }
     let late = endpoint().await;
-    let error = soon(late.connect(server.ticket())).await.unwrap_err();
+    let error = soon(async {
+        loop {
+            match late.connect(server.ticket()).await {
+                // They had not arrived yet.
+                Ok(connection) => connection.close("again"),
+                Err(error) => break error,
+            }
+        }
+    })
+    .await;
     assert!(matches!(&error, twolane::DialError::Lost(twolane::ConnectionLost::Refused)), "{error:?}");
     assert!(error.is_retryable());
     assert!(server.metrics().handshakes_refused.get() >= 1);
     assert!(server.metrics().handshakes_retried.get() >= 1, "the address had to prove itself first");
     echo(&client, &server, b"not disturbed").await;
-    for (raw, connection) in silent {
-        connection.close(0u32.into(), b"enough");
+    for (raw, dialling) in under_way {
+        dialling.abort();
         soon(raw.close()).await;
     }
     // With the places free again, the same dial works.
@@ -86,16 +142,76 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
 }
 
 #[tokio::test]
+async fn peers_that_say_nothing_make_room_for_those_that_come_after_them() {
+    let limits = Limits { handshakes: 4, handshakes_per_address: 2, ..limits() };
+    let server = endpoint_with(limits).await;
+    serve_echo(&server);
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        let raw = raw(&SecretKey::generate()).await;
+        let connection = soon(raw.connect(server.ticket().to_addr(), twolane::ALPN)).await.unwrap();
+        silent.push((raw, connection));
+    }
+    let client = endpoint().await;
+    echo(&client, &server, b"I have something to say").await;
+    assert_eq!(client.metrics().dials_failed.get(), 0);
+    // The one that had been silent for longest has lost its place, and is told so.
+    let closed = soon(silent[0].1.closed()).await;
+    let iroh::endpoint::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
+    assert_eq!(close.error_code.into_inner(), 0x106);
+    assert!(silent[1].1.close_reason().is_none());
+    assert_eq!(server.metrics().handshakes_refused.get(), 1);
+}
+
+/// Answers about nobody but one until the scene says so.
+struct Slow(PublicKey, Arc<Semaphore>, Arc<AtomicUsize>);
+
+impl Access for Slow {
+    async fn connection(&self, identity: &Identity) -> Verdict {
+        if identity.peer != self.0 {
+            self.2.fetch_add(1, SeqCst);
+            drop(self.1.acquire().await);
+        }
+        Verdict::Allow
+    }
+}
+
+#[tokio::test]
+async fn peers_that_wait_for_the_rules_are_not_pushed_out_by_those_that_come_after_them() {
+    let (go, asked) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (one, two, late) = (endpoint().await, endpoint().await, endpoint().await);
+    let limits = Limits { handshakes_per_address: 2, ..limits() };
+    let rules = Slow(late.id(), Arc::clone(&go), Arc::clone(&asked));
+    let server = Endpoint::builder().offline().limits(limits).access(rules).bind().await.unwrap();
+    let mut connecting = Vec::new();
+    for (n, client) in [&one, &two].into_iter().enumerate() {
+        let (client, ticket) = (client.clone(), server.ticket());
+        connecting.push(tokio::spawn(async move { client.connect(ticket).await.map(drop) }));
+        until(|| asked.load(SeqCst) == n + 1).await;
+    }
+    let error = soon(late.connect(server.ticket())).await.map(drop).unwrap_err();
+    assert!(matches!(&error, twolane::DialError::Lost(twolane::ConnectionLost::PeerBusy)), "{error:?}");
+    go.add_permits(2);
+    for connecting in connecting {
+        soon(connecting).await.unwrap().unwrap();
+    }
+    soon(async { while late.connect(server.ticket()).await.is_err() {} }).await;
+}
+
+#[tokio::test]
 async fn an_address_proves_itself_under_pressure_and_is_let_in() {
-    // Half of two is one: the second handshake is asked for a proof.
+    // Half of two is one: beside a handshake that is under way another one is asked for a proof.
     let limits = Limits { handshakes: 2, ..limits() };
     let server = endpoint_with(limits).await;
     serve_echo(&server);
-    let raw = raw(&SecretKey::generate()).await;
-    let _silent = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
-    let client = endpoint().await;
-    echo(&client, &server, b"I am where I say").await;
-    assert_eq!(server.metrics().handshakes_retried.get(), 1);
+    let _under_way = begin_handshake(&server).await;
+    soon(Box::pin(async {
+        while server.metrics().handshakes_retried.get() == 0 {
+            let client = endpoint().await;
+            echo(&client, &server, b"I am where I say").await;
+        }
+    }))
+    .await;
     assert_eq!(server.metrics().handshakes_refused.get(), 0);
 }
 
@@ -169,14 +285,14 @@ async fn requests_of_one_peer_that_are_being_handled_are_bounded_all_together() 
     let limits = Limits { unread_bytes: 4 << 20, request_bytes: 2 << 20, ..limits() };
     let server = endpoint_with(limits).await;
     let client = endpoint().await;
-    let go = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let handled = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let go = Arc::new(Semaphore::new(0));
+    let handled = Arc::new(AtomicUsize::new(0));
     server
         .serve_requests("slow/1", {
-            let (go, handled) = (std::sync::Arc::clone(&go), std::sync::Arc::clone(&handled));
+            let (go, handled) = (Arc::clone(&go), Arc::clone(&handled));
             move |request| {
-                handled.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                let go = std::sync::Arc::clone(&go);
+                handled.fetch_add(1, SeqCst);
+                let go = Arc::clone(&go);
                 async move {
                     let _ = go.acquire().await;
                     Ok(request.body.len().to_string().into())
@@ -191,7 +307,7 @@ async fn requests_of_one_peer_that_are_being_handled_are_bounded_all_together() 
         requests.spawn(async move { client.request(ticket, "slow/1", vec![1; 1_500_000], PATIENCE).await });
     }
     // Two fit, and wait for their handler; a third one is told so while they do.
-    until(|| handled.load(std::sync::atomic::Ordering::SeqCst) == 2).await;
+    until(|| handled.load(SeqCst) == 2).await;
     let refused = soon(client.request(&ticket, "slow/1", vec![1; 1_500_000], PATIENCE)).await.unwrap_err();
     assert!(refused.stream_error().unwrap().text().contains("try again"), "{refused:?}");
     go.add_permits(2);

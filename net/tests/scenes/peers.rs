@@ -1,14 +1,21 @@
 //! One connection for each peer (invariants 6 to 9), and the end of an endpoint (12).
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 use twolane::{
-    BindError, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, ReadError, Reason, SecretKey,
-    StreamError, Ticket,
+    Access, AccessList, BindError, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Identity, Limits,
+    ReadError, Reason, SecretKey, StreamError, Ticket, Verdict,
 };
 
 use crate::{
+    access::guarded,
     clock::{at_its_bound, at_once},
     relay::Relay,
     seed::Keys,
@@ -61,9 +68,9 @@ async fn a_simultaneous_dial_ends_with_one_connection_and_no_stream_fails() {
         let mut events = a.events();
         serve_echo(&a);
         serve_echo(&b);
-        let start = std::sync::Arc::new(Barrier::new(2));
+        let start = Arc::new(Barrier::new(2));
         let go = |from: Endpoint, to: Ticket| {
-            let start = std::sync::Arc::clone(&start);
+            let start = Arc::clone(&start);
             tokio::spawn(async move {
                 start.wait().await;
                 let mut stream = from.get_stream(to, ECHO).await?;
@@ -165,6 +172,99 @@ async fn a_restarted_peer_replaces_its_old_connection_at_once() {
     let error = at_once(to_first.read(&mut [0; 1])).await.unwrap_err();
     assert!(matches!(error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error}");
     until(|| server.peers()[0].connections == 1).await;
+}
+
+/// Answers about the first connection when the scene says so, and about any later one at once.
+#[derive(Clone, Default)]
+struct SlowOnce {
+    asked: Arc<AtomicUsize>,
+    go: Arc<Notify>,
+}
+
+impl Access for SlowOnce {
+    async fn connection(&self, _: &Identity) -> Verdict {
+        if self.asked.fetch_add(1, SeqCst) == 0 {
+            self.go.notified().await;
+        }
+        Verdict::Allow
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_died_while_the_rules_were_asked_about_it_does_not_push_out_its_successor() {
+    let rule = SlowOnce::default();
+    let (server, key) = (guarded(rule.clone()).await, SecretKey::generate());
+    serve_echo(&server);
+    let (ticket, same_key) = (server.ticket(), key.clone());
+    let first = Mortal::bound(async move {
+        let endpoint = with_key(&same_key).await;
+        let dialling = endpoint.clone();
+        tokio::spawn(async move { dialling.get_stream(ticket, ECHO).await.map(drop) });
+        endpoint
+    });
+    until(|| rule.asked.load(SeqCst) == 1).await;
+    first.kill();
+    let second = with_key(&key).await;
+    let mut stream = soon(second.get_stream(server.ticket(), ECHO)).await.unwrap();
+    rule.go.notify_one();
+    // One of the two connections is closed now: that of the instance that is gone.
+    until(|| server.metrics().connections_closed.get() == 1).await;
+    stream.write_all(b"still here").await.unwrap();
+    stream.finish().unwrap();
+    assert_eq!(soon(stream.read_to_end(100)).await.unwrap(), "still here");
+    echo(&second, &server, b"on the same connection").await;
+    assert_eq!(second.metrics().connections_dialled.get(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_counts_as_connected_once_it_has_let_us_in_and_not_before() {
+    let rule = SlowOnce::default();
+    let (client, server) = (endpoint().await, guarded(rule.clone()).await);
+    serve_echo(&server);
+    let mut events = client.events();
+    let connecting = tokio::spawn({
+        let (client, ticket) = (client.clone(), server.ticket());
+        async move { client.connect(ticket).await.map(drop) }
+    });
+    until(|| rule.asked.load(SeqCst) == 1 && client.metrics().connections_dialled.get() == 1).await;
+    // A stream need not wait for that: its header travels ahead.
+    let mut opening = tokio::spawn({
+        let (client, ticket) = (client.clone(), server.ticket());
+        async move { client.get_stream(ticket, ECHO).await.map(drop) }
+    });
+    assert!(futures_pending(&mut opening).await);
+    assert!(!connecting.is_finished());
+    assert_eq!(client.metrics().peers_connected.get(), 0);
+    rule.go.notify_one();
+    soon(connecting).await.unwrap().unwrap();
+    soon(opening).await.unwrap().unwrap();
+    assert_eq!(client.metrics().connections_dialled.get(), 1);
+    assert!(matches!(soon(events.next()).await, Some(Event::PathChanged { .. } | Event::Connected { .. })));
+    assert_eq!(client.metrics().peers_connected.get(), 1);
+}
+
+#[tokio::test]
+async fn a_dial_that_the_peer_turns_away_is_an_error_of_connect_and_no_connection() {
+    let (client, server) = (endpoint().await, guarded(AccessList::nobody()).await);
+    let mut events = client.events();
+    let error = soon(client.connect(server.ticket())).await.map(drop).unwrap_err();
+    assert!(matches!(&error, DialError::Lost(ConnectionLost::Forbidden { .. })), "{error:?}");
+    soon(async {
+        loop {
+            match events.next().await.unwrap() {
+                Event::PathChanged { .. } => {}
+                Event::DialFailed { peer, cause } => {
+                    assert_eq!(peer, server.id());
+                    assert!(matches!(&*cause, DialError::Lost(ConnectionLost::Forbidden { .. })), "{cause:?}");
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    until(|| client.peers().is_empty()).await;
+    assert_eq!(client.metrics().peers_connected.get(), 0);
 }
 
 #[tokio::test]

@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use twolane_id::{PublicKey, SecretKey};
 
 use super::{Events, MAX_EVENTS};
-use crate::peer::{
-    backoff,
-    table::{Action, Generation, Input, Phase, Row},
+use crate::{
+    peer::{
+        backoff,
+        table::{Action, Generation, Input, MAX_CONNECTIONS, Phase, Row},
+    },
+    wire::control::Dial,
 };
 
 /// Made once: a key takes longer than all the rest.
@@ -18,13 +21,11 @@ pub(super) fn run(mut events: Events<'_>) {
     // Who has the smaller key decides some things.
     let swapped = events.next().is_some_and(|(first, _)| first % 2 == 1);
     let (us, peer) = if swapped { (KEYS[1], KEYS[0]) } else { (KEYS[0], KEYS[1]) };
-    let mut model = Model::new(Row::new(us, peer));
+    let mut model = Model::new(Row::new(us, peer, None));
     for (what, which) in events.take(MAX_EVENTS) {
         if let Some(input) = model.input(what, which) {
+            model.carries = what / 10;
             model.on(input);
-            if let Input::Accepted(..) = input {
-                assert!(model.connections.len() < FAR_TOO_MANY, "{model:?}");
-            }
         }
         if what == 0xff {
             model.row.forget_failures();
@@ -32,16 +33,13 @@ pub(super) fn run(mut events: Events<'_>) {
     }
 }
 
-/// A peer that dials again and again does not have more connections than this. How many it may have is the row's matter;
-/// that there is a bound is not.
-const FAR_TOO_MANY: usize = 16;
-
 /// A connection that is there, and what is known of it.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     nonce: Option<[u8; 16]>,
     /// New streams may be opened on it.
     live: bool,
+    ours: bool,
 }
 
 #[derive(Debug)]
@@ -52,12 +50,17 @@ struct Model {
     dialling: bool,
     connected: bool,
     /// To be closed, which the driver does at once.
-    shed: Vec<Generation>,
+    cut: Vec<Generation>,
+    /// The peer's instance whose handshake was the last, as far as its HELLO has come.
+    there: Option<([u8; 16], Generation)>,
+    /// Which connections carry streams.
+    carries: u8,
 }
 
 impl Model {
     fn new(row: Row) -> Self {
-        Self { row, connections: BTreeMap::new(), last: 0, dialling: false, connected: false, shed: Vec::new() }
+        let (connections, cut) = (BTreeMap::new(), Vec::new());
+        Self { row, connections, last: 0, dialling: false, connected: false, cut, there: None, carries: 0 }
     }
 
     /// What the driver can say at this point: a generation comes once, by our dial or by the peer's, and only a dial
@@ -66,16 +69,17 @@ impl Model {
         let next = self.last + 1;
         let some = u64::from(which) % (next + 1);
         let nonce = [which % 3; 16];
+        let dial = Dial { number: u64::from(which / 3 % 8), knows: u64::from(which / 32) };
         Some(match what % 10 {
             0 => Input::Want,
-            1 => Input::Accepted(next, nonce),
+            1 => Input::Accepted(next, nonce, dial),
             2 => Input::Hello(some, nonce),
             3 => Input::Goaway(some, which >= 128),
             4 => Input::TwinTimeout,
             5 => Input::Closed(some),
             9 => Input::Silent(some),
             _ if !self.dialling => return None,
-            6 => Input::Dialled(next),
+            6 => Input::Dialled(next, self.row.begin_dial(next)),
             7 => Input::DialFailed,
             _ => Input::DialDropped,
         })
@@ -87,7 +91,7 @@ impl Model {
         for action in self.row.on(input) {
             self.act(action, input, absent);
         }
-        for generation in std::mem::take(&mut self.shed) {
+        while let Some(generation) = self.cut.pop() {
             self.on(Input::Closed(generation));
         }
         self.check();
@@ -102,24 +106,43 @@ impl Model {
 
     fn before(&mut self, input: Input) {
         match input {
-            Input::Dialled(generation) => {
+            Input::Dialled(generation, _) => {
                 self.dialling = false;
                 self.last = generation;
-                self.connections.insert(generation, Known { nonce: None, live: true });
+                self.note_streams();
+                self.connections.insert(generation, Known { nonce: None, live: true, ours: true });
             }
-            Input::Accepted(generation, nonce) => {
+            Input::Accepted(generation, nonce, _) => {
                 self.last = generation;
-                self.connections.insert(generation, Known { nonce: Some(nonce), live: true });
+                self.note_streams();
+                self.connections.insert(generation, Known { nonce: Some(nonce), live: true, ours: false });
+                self.hear(generation, nonce);
             }
             Input::Hello(generation, nonce) => {
-                if let Some(known) = self.connections.get_mut(&generation) {
+                if let Some(known) = self.connections.get_mut(&generation)
+                    && known.nonce.is_none()
+                {
                     known.nonce = Some(nonce);
+                    self.hear(generation, nonce);
                 }
             }
             Input::Closed(generation) => drop(self.connections.remove(&generation)),
             Input::DialFailed | Input::DialDropped => self.dialling = false,
             Input::Want | Input::Goaway(..) | Input::Silent(_) | Input::TwinTimeout => {}
         }
+    }
+
+    fn hear(&mut self, generation: Generation, nonce: [u8; 16]) {
+        self.there = match self.there {
+            Some((there, last)) if there != nonce && last > generation => Some((there, last)),
+            Some((there, last)) if there == nonce => Some((there, last.max(generation))),
+            _ => Some((nonce, generation)),
+        };
+    }
+
+    fn note_streams(&mut self) {
+        let carries = self.carries;
+        self.row.note_streams(|generation| carries >> (generation % 4) & 1 == 1);
     }
 
     fn act(&mut self, action: Action, input: Input, absent: bool) {
@@ -131,18 +154,23 @@ impl Model {
                 assert!(backoff::delay(failures, u32::MAX) <= backoff::CAP);
                 self.dialling = true;
             }
-            Action::FailWaiters => assert_eq!(input, Input::DialFailed),
+            Action::FailWaiters => assert!(matches!(input, Input::DialFailed | Input::Closed(_)), "{input:?}"),
             Action::Drain(generation) => self.give_up(generation),
             Action::Cut(generation) => {
-                let gone = self.connections.get(&generation).and_then(|known| known.nonce);
-                self.give_up(generation);
-                let others =
-                    self.connections.values().any(|known| known.live && known.nonce.is_some() && known.nonce != gone);
-                assert!(others, "{generation} is cut, and no other instance is there: {self:?}");
+                let known = self.connections[&generation];
+                assert_ne!(known.nonce, self.there.map(|(nonce, _)| nonce), "{generation} is cut: {self:?}");
+                self.connections.insert(generation, Known { live: false, ..known });
+                self.cut.push(generation);
             }
             Action::Shed(generation) => {
                 assert!(!self.connections[&generation].live, "{generation} is shed, and does not drain");
-                self.shed.push(generation);
+                assert_eq!(self.carries >> (generation % 4) & 1, 0, "{generation} is shed, and carries streams");
+                self.cut.push(generation);
+            }
+            Action::Refuse(generation) => {
+                assert!(matches!(input, Input::Accepted(accepted, ..) if accepted == generation), "{input:?}");
+                self.give_up(generation);
+                self.cut.push(generation);
             }
             Action::AwaitTwin => assert!(matches!(input, Input::Goaway(_, true)) && !self.dialling),
             Action::Connected => assert!(!std::mem::replace(&mut self.connected, true), "said twice"),
@@ -156,9 +184,16 @@ impl Model {
     }
 
     fn check(&self) {
-        let Self { row, connections, dialling, connected, .. } = self;
+        let Self { row, connections, dialling, connected, cut, .. } = self;
         assert_eq!(row.is_connected(), *connected);
-        assert!(*connected || connections.is_empty());
+        let there = self.there.map(|(nonce, _)| nonce);
+        let left = || connections.iter().filter(|(generation, _)| !cut.contains(generation)).map(|(_, known)| known);
+        let gone = |known: &Known| known.nonce.is_some() && known.nonce != there;
+        assert!(!left().any(gone), "an instance that is gone has a connection: {self:?}");
+        assert!(*connected || left().all(|known| known.nonce.is_none()), "{self:?}");
+        // This side's own dials are made one at a time, and only where none is there or it is silent.
+        let theirs = left().filter(|known| !known.ours).count();
+        assert!(theirs <= MAX_CONNECTIONS, "{self:?}");
         let live = || connections.iter().filter(|(_, known)| known.live);
         let settled = || live().filter(|(_, known)| known.nonce.is_some());
         assert!(settled().count() <= 1, "two connections stay: {self:?}");
@@ -173,7 +208,7 @@ impl Model {
         match row.phase() {
             Phase::Connected => assert!(row.current().is_some()),
             Phase::Dialling => assert!(*dialling),
-            Phase::AwaitingTwin => assert!(!*dialling && *connected),
+            Phase::AwaitingTwin => assert!(!*dialling),
             Phase::Absent => assert!(!*dialling),
         }
         let idle = connections.is_empty() && matches!(row.phase(), Phase::Absent);

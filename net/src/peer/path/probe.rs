@@ -10,9 +10,9 @@ use iroh::endpoint::Connection;
 use tokio::time::timeout;
 use twolane_id::PublicKey;
 
-use super::{link::Link, peers::Peers};
 use crate::{
     key,
+    peer::{link::Link, peers::Peers},
     wire::{PROBE_ALPN, codes::connection as codes},
 };
 
@@ -24,7 +24,7 @@ const HOLD: Duration = Duration::from_secs(5);
 const HOLD_ACCEPTED: Duration = Duration::from_secs(15);
 
 /// Has iroh look for a direct path for `link`, which the peer and this endpoint have.
-pub(super) async fn look(peers: Arc<Peers>, link: Arc<Link>) {
+pub(in crate::peer) async fn look(peers: Arc<Peers>, link: Arc<Link>) {
     let closing = peers.closing.clone();
     tokio::select! {
         () = run(&peers, &link) => {}

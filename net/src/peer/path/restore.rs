@@ -2,7 +2,7 @@
 //!
 //! When a direct path is cut, the connection goes on over the relay. iroh looks for a way back when an address changes,
 //! and otherwise once a minute. It also looks when a connection to the peer is made, so one that carries nothing
-//! (`peer/probe.rs`) makes it look sooner.
+//! (`peer/path/probe.rs`) makes it look sooner.
 
 use std::time::{Duration, Instant};
 

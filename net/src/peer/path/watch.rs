@@ -8,26 +8,32 @@ use n0_future::StreamExt;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::{
-    backoff,
-    link::{Link, Notice},
     policy::{PathPolicy, Tolerance},
     restore::Restore,
     silence::Silence,
 };
-use crate::{error::ConnectionLost, events::PathKind, wire::codes::connection as codes};
+use crate::{
+    error::ConnectionLost,
+    events::PathKind,
+    peer::{
+        backoff,
+        link::{Link, Notice},
+    },
+    wire::codes::connection as codes,
+};
 
 /// A connection starts on its first path, and by the time its handshake is known to be done it may have another.
-pub(super) fn of_handshake(connection: &Connection) -> Option<PathKind> {
+pub(in crate::peer) fn of_handshake(connection: &Connection) -> Option<PathKind> {
     connection.paths().iter().min_by_key(|path| path.id()).map(|path| kind(&path))
 }
 
-pub(super) fn kind(path: &Path<'_>) -> PathKind {
+pub(in crate::peer) fn kind(path: &Path<'_>) -> PathKind {
     if path.is_relay() { PathKind::Relay } else { PathKind::Direct }
 }
 
 /// Watches the paths of a connection for as long as it lasts. From the start: on a fast network the way over a relay
 /// has served its time before the peer's HELLO is there.
-pub(super) async fn watch(link: &Link, first: Option<PathKind>, notify: &impl Fn(Notice)) -> Infallible {
+pub(in crate::peer) async fn watch(link: &Link, first: Option<PathKind>, notify: &impl Fn(Notice)) -> Infallible {
     let policies = link.policies();
     let mut policy_changed = policies.watch();
     let mut policy = policies.get(&link.peer());

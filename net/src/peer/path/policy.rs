@@ -1,4 +1,4 @@
-//! Which ways data may take: the rules are pure, with time as input; `peer/paths.rs` carries them out.
+//! Which ways data may take: the rules are pure, with time as input; `peer/path/watch.rs` carries them out.
 
 use std::{
     collections::HashMap,
@@ -150,7 +150,7 @@ impl Policies {
         self.changed.send_replace(());
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<()> {
+    pub(in crate::peer) fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 }

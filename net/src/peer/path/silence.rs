@@ -3,7 +3,8 @@
 //! A peer that was switched off and is back, perhaps in another network, knows nothing of its old connections and cannot
 //! say so: for a stateless reset (RFC 9000 section 10.3) it would need a key from before, and iroh makes a new one at each
 //! start. What is sent on such a connection goes nowhere until the idle timeout. A new one shows at once who is there:
-//! another instance of the peer ends the old connection, and the same one lets it drain.
+//! another instance of the peer ends the old connection, and the same one lets it drain, whoever dialled it: the new dial says
+//! that it knew the old one.
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,156 @@
+//! Connections whose handshake is done and whose peer has yet to say HELLO, or the rules to answer about it: so many at a
+//! time, with the same shares as handshakes have. Pure.
+//!
+//! A handshake costs its peer as much as us, and a silent connection nothing: whoever says nothing makes room for those that
+//! come after it. One that has said HELLO waits for the rules of this endpoint, and keeps its place until they answer: if it
+//! could be pushed out as well, more peers coming back at once than fit would push each other out for ever.
+
+use std::collections::BTreeMap;
+
+use super::admission::Source;
+
+/// A connection that waits, in the order in which they came.
+pub(super) type Ticket = u64;
+
+/// What becomes of one more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It waits.
+    Taken(Ticket),
+    /// It waits, in the place of another one, which is to be closed.
+    InPlaceOf(/* gone */ Ticket, Ticket),
+    /// All that could make room have said HELLO.
+    Refused,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiting {
+    max: usize,
+    max_per_source: usize,
+    next: Ticket,
+    /// Where each comes from, and whether it has said HELLO.
+    all: BTreeMap<Ticket, (Source, bool)>,
+}
+
+impl Waiting {
+    pub(super) fn new(max: usize, max_per_source: usize) -> Self {
+        Self { max: max.max(1), max_per_source: max_per_source.max(1), next: 0, all: BTreeMap::new() }
+    }
+
+    /// One more, after its handshake.
+    pub(super) fn enter(&mut self, source: Source) -> Entry {
+        let same_source = |other: &Source| *other == source;
+        let same_class = |other: &Source| source.class().is_some() && other.class() == source.class();
+        let count = |of: &dyn Fn(&Source) -> bool| self.all.values().filter(|(other, _)| of(other)).count();
+        // The narrowest bound that is reached says who makes room.
+        let crowd: Option<&dyn Fn(&Source) -> bool> = if count(&same_source) >= self.max_per_source {
+            Some(&same_source)
+        } else if count(&same_class) >= self.max.div_ceil(2) {
+            Some(&same_class)
+        } else if self.all.len() >= self.max {
+            Some(&|_| true)
+        } else {
+            None
+        };
+        let gone = match crowd {
+            None => None,
+            Some(of) => match self.all.iter().find(|(_, (other, spoke))| of(other) && !spoke) {
+                Some((oldest, _)) => Some(*oldest),
+                None => return Entry::Refused,
+            },
+        };
+        let ticket = self.next;
+        self.next += 1;
+        self.all.insert(ticket, (source, false));
+        match gone {
+            None => Entry::Taken(ticket),
+            Some(gone) => {
+                self.all.remove(&gone);
+                Entry::InPlaceOf(gone, ticket)
+            }
+        }
+    }
+
+    /// Its HELLO is here.
+    pub(super) fn spoke(&mut self, ticket: Ticket) {
+        if let Some((_, spoke)) = self.all.get_mut(&ticket) {
+            *spoke = true;
+        }
+    }
+
+    /// It was let in or turned away, or has ended.
+    pub(super) fn left(&mut self, ticket: Ticket) {
+        self.all.remove(&ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn source(n: u8) -> Source {
+        Source::ip(IpAddr::from([10, 0, 0, n]))
+    }
+
+    fn relayed(n: u8) -> Source {
+        Source::Relayed(iroh::SecretKey::from_bytes(&[n; 32]).public())
+    }
+
+    #[test]
+    fn the_oldest_that_has_said_nothing_makes_room() {
+        let mut waiting = Waiting::new(3, 10);
+        for n in 0..3 {
+            assert_eq!(waiting.enter(source(n)), Entry::Taken(n.into()));
+        }
+        waiting.spoke(0);
+        assert_eq!(waiting.enter(source(3)), Entry::InPlaceOf(1, 3));
+        // It was told already.
+        waiting.left(1);
+        waiting.left(2);
+        assert_eq!(waiting.enter(source(4)), Entry::Taken(4));
+    }
+
+    #[test]
+    fn whoever_has_said_hello_keeps_its_place() {
+        let mut waiting = Waiting::new(2, 10);
+        for n in 0..2 {
+            waiting.enter(source(n));
+            waiting.spoke(n.into());
+        }
+        assert_eq!(waiting.enter(source(2)), Entry::Refused);
+        waiting.left(1);
+        assert_eq!(waiting.enter(source(2)), Entry::Taken(2));
+    }
+
+    #[test]
+    fn silent_ones_of_one_source_or_class_make_room_for_each_other_and_not_for_more() {
+        let mut waiting = Waiting::new(10, 2);
+        for ticket in 0..2 {
+            assert_eq!(waiting.enter(source(1)), Entry::Taken(ticket));
+        }
+        assert_eq!(waiting.enter(source(1)), Entry::InPlaceOf(0, 2));
+        for n in 0..5 {
+            assert_eq!(waiting.enter(relayed(n)), Entry::Taken(3 + u64::from(n)));
+        }
+        assert_eq!(waiting.enter(relayed(9)), Entry::InPlaceOf(3, 8));
+        // Nobody else has noticed.
+        for n in 2..5 {
+            assert!(matches!(waiting.enter(source(n)), Entry::Taken(_)));
+        }
+    }
+
+    /// As many relayed keys as anybody wants, and handshakes of others among them.
+    #[test]
+    fn any_number_of_silent_keys_does_not_push_out_one_that_has_yet_to_speak_from_elsewhere() {
+        let mut waiting = Waiting::new(10, 2);
+        let Entry::Taken(honest) = waiting.enter(source(1)) else { panic!("there is room") };
+        for n in 0..200 {
+            if let Entry::InPlaceOf(gone, _) = waiting.enter(relayed(n)) {
+                assert_ne!(gone, honest);
+            }
+        }
+        assert!(waiting.all.contains_key(&honest));
+    }
+}

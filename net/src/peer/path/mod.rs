@@ -1,0 +1,7 @@
+//! The ways to a peer: which of them data may take, when a better one is looked for, and when silence means that none is left.
+
+pub(crate) mod policy;
+pub(crate) mod probe;
+mod restore;
+mod silence;
+pub(super) mod watch;
