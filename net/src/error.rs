@@ -240,6 +240,14 @@ pub enum GetStreamError {
         /// What the peer takes, in bytes.
         max: u64,
     },
+    /// The early data is over what travels with a stream's header.
+    #[error("the early data has {len} bytes, and {max} travel with a header at most: write them to the stream")]
+    EarlyDataTooLarge {
+        /// Its length, in bytes.
+        len: usize,
+        /// The bound, in bytes.
+        max: usize,
+    },
     /// The peer could not be dialled.
     #[error("no connection to {}", peer)]
     Dial {
@@ -282,7 +290,7 @@ pub enum GetStreamError {
         code: u64,
     },
     /// The connection was lost while the stream was being opened.
-    #[error("the connection was lost while the stream was being opened")]
+    #[error("the connection was lost while the stream was being opened: the peer may have handled it")]
     Lost(#[from] ConnectionLost),
     /// The peer's answer is not what the wire format allows.
     #[error("the peer's answer to the stream cannot be read")]
@@ -293,7 +301,10 @@ impl GetStreamError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Protocol(_) | Self::MetadataTooLarge { .. } | Self::TooManyStreams { .. } => Fault::Caller,
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::TooManyStreams { .. } => Fault::Caller,
             Self::Dial { source, .. } => source.fault(),
             Self::Rejected { .. }
             | Self::TimedOut { .. }
@@ -307,11 +318,28 @@ impl GetStreamError {
     /// Whether the same call may work later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Protocol(_) | Self::MetadataTooLarge { .. } | Self::Failed(_) | Self::Malformed(_) => false,
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::Failed(_)
+            | Self::Malformed(_) => false,
             Self::Dial { source, .. } => source.is_retryable(),
             Self::Rejected { rejection, .. } => rejection.reason.is_retryable(),
             Self::TimedOut { .. } | Self::TooManyStreams { .. } | Self::Reset { .. } => true,
             Self::Lost(lost) => lost.is_retryable(),
+        }
+    }
+
+    /// Whether the peer's program can have seen the stream. If not, opening it again is safe whatever its handler does.
+    pub fn may_have_been_handled(&self) -> bool {
+        match self {
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::Dial { .. }
+            | Self::Rejected { .. }
+            | Self::TooManyStreams { .. } => false,
+            Self::TimedOut { .. } | Self::Failed(_) | Self::Reset { .. } | Self::Lost(_) | Self::Malformed(_) => true,
         }
     }
 

@@ -10,6 +10,7 @@ mod info;
 mod link;
 mod open;
 mod paths;
+pub(crate) mod patience;
 mod peers;
 mod policy;
 pub(crate) mod probe;
@@ -20,7 +21,7 @@ pub(crate) mod table;
 pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
-    open::{OpenError, Opening, Within, open},
+    open::{EARLY_BYTES, OpenError, Opening, Within, open},
     peers::{Peers, View},
     policy::Policies,
 };

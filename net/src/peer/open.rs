@@ -3,6 +3,7 @@
 use std::{pin::pin, sync::Arc, sync::atomic::Ordering::Release, time::Duration};
 
 use bytes::Bytes;
+use iroh::endpoint::{RecvStream as QuicRecv, SendStream as QuicSend};
 use tokio::{
     sync::{OwnedSemaphorePermit, TryAcquireError},
     time::timeout,
@@ -10,6 +11,7 @@ use tokio::{
 
 use super::link::Link;
 use crate::{
+    bound::at_once,
     error::{GetStreamError, Phase, ReadError, WriteError},
     protocol::Protocol,
     stream::{Lanes, RawError, RecvStream, SendStream, XStream},
@@ -28,11 +30,14 @@ pub(crate) struct Opening {
     pub(crate) early: Bytes,
     /// The early data is all there is.
     pub(crate) finish: bool,
+    /// So much of what the peer sends is read while early data is still to be written. More of it than fits into the
+    /// transport would have the peer wait for a reader, and this side for the peer.
+    pub(crate) read_ahead: usize,
 }
 
 /// Data that travels with the header at most. What comes after the answer is counted by the ledger, and what comes
 /// before it is not: so much is safe uncounted (see `stream/ledger.rs`), and fills a round trip of 100 ms at 30 Mbit/s.
-const EARLY_BYTES: usize = 400 * 1024;
+pub(crate) const EARLY_BYTES: usize = 400 * 1024;
 
 /// So much early data is copied behind the header; more goes out beside it as it is.
 const JOIN: usize = 1024;
@@ -101,7 +106,10 @@ async fn run(
         Err(TryAcquireError::Closed) => return Err(gone(link)),
     };
     let slot = carrier.begin_opening().ok_or_else(|| gone(link))?;
-    let (send, recv) = carrier.connection.open_bi().await.map_err(|error| lost(link, error))?;
+    let (send, recv) = match at_once(carrier.connection.open_bi()) {
+        Some(opened) => opened.map_err(|error| lost(link, error))?,
+        None => Box::pin(free_stream(link, patience)).await?,
+    };
     let lanes = Lanes::opened(carrier, send.id().into(), permit, slot);
     carrier.opened.fetch_add(1, Release);
     let (send, recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
@@ -122,17 +130,25 @@ async fn run(
         opening.early.slice(..early.len())
     };
     send.expect_early(early.len());
-    *phase = Phase::Answer;
-    match send.write_raw([first.into(), beside]).await {
-        Err(WriteError::Lost(error)) => return Err(GetStreamError::from(error).into()),
-        // What is long may still have to be reset, if the peer does not want it.
-        Ok(()) if opening.finish && rest.is_empty() => {
-            let _ = if early.len() <= JOIN { send.finish_and_let_go() } else { send.finish() };
-        }
-        // If the peer wants nothing of it, its answer says why.
-        Ok(()) | Err(_) => {}
+    let mut unsent = [first.into(), beside];
+    let taken = at_once(send.write_raw_from(&mut unsent));
+    if let Some(Err(WriteError::Lost(error))) = taken {
+        // The transport has taken nothing: the peer has seen nothing of the stream.
+        return Err(GetStreamError::from(error).into());
     }
-    match recv.read_raw(status::TRUNCATED, Status::decode).await {
+    *phase = Phase::Answer;
+    let finish = opening.finish && rest.is_empty();
+    let answer = match taken {
+        Some(Ok(())) if !is_left(&unsent) => {
+            if finish {
+                // What is long may still have to be reset, if the peer does not want it.
+                let _ = if early.len() <= JOIN { send.finish_and_let_go() } else { send.finish() };
+            }
+            recv.read_raw(status::TRUNCATED, Status::decode).await
+        }
+        _ => Box::pin(write_and_read_answer(send, recv, &mut unsent, finish)).await,
+    };
+    match answer {
         Ok(Status::Accepted) => {
             send.lanes().agree();
             carrier.metrics.streams_opened.inc();
@@ -145,14 +161,80 @@ async fn run(
         Err(RawError::Read(error)) => return Err(unanswered(error).into()),
     }
     // Counted only now: a watermark may not go out before the peer is known to know the lane.
-    send.count_early(early.len());
-    if !rest.is_empty() {
-        let rest = opening.early.slice_ref(rest);
-        if Box::pin(send.write_chunk(rest)).await.is_ok() && opening.finish {
-            let _ = send.finish();
-        }
+    let written = early.len() - unsent[1].len();
+    send.count_early(written);
+    if written < opening.early.len() {
+        let rest = opening.early.slice(written..);
+        Box::pin(write_rest(send, recv, rest, opening)).await;
     }
     Ok(())
+}
+
+fn is_left(unsent: &[Bytes]) -> bool {
+    unsent.iter().any(|bytes| !bytes.is_empty())
+}
+
+/// Reads the answer, which may come before all of the early data has found room in the transport.
+async fn write_and_read_answer(
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+    unsent: &mut [Bytes; 2],
+    finish: bool,
+) -> Result<Status, RawError> {
+    let answer = loop {
+        let left = is_left(unsent);
+        tokio::select! {
+            biased;
+            taken = send.write_raw_from(unsent), if left => match taken {
+                Ok(()) if finish && !is_left(unsent) => drop(send.finish()),
+                Ok(()) => {}
+                // If the peer wants nothing of it, its answer says why.
+                Err(_) => break recv.read_raw(status::TRUNCATED, Status::decode).await,
+            },
+            answer = recv.read_raw(status::TRUNCATED, Status::decode) => break answer,
+        }
+    };
+    // A peer that answers before it has the header gets the rest of it all the same.
+    while matches!(answer, Ok(Status::Accepted)) && !unsent[0].is_empty() && send.write_raw_from(unsent).await.is_ok() {
+    }
+    answer
+}
+
+/// Writes the early data that did not travel with the header. What the peer sends meanwhile is read ahead.
+///
+/// A peer that wants no more of it is no error: the stream has its reason.
+async fn write_rest(send: &mut SendStream, recv: &mut RecvStream, mut rest: Bytes, opening: &Opening) {
+    let mut open = true;
+    while !rest.is_empty() {
+        let room = recv.buffer().len() <= opening.read_ahead;
+        if opening.finish && !(open && room) {
+            // The response is whole, or over its limit, or there will be none: it needs no more of the request.
+            return;
+        }
+        tokio::select! {
+            biased;
+            written = send.write_from(&mut rest) => if written.is_err() {
+                return;
+            },
+            filled = recv.fill(), if open && room => open = matches!(filled, Ok(true)),
+        }
+    }
+    if opening.finish {
+        let _ = send.finish();
+    }
+}
+
+/// A stream of the transport, once the peer allows one more.
+async fn free_stream(link: &Link, patience: Option<Within>) -> Result<(QuicSend, QuicRecv), OpenError> {
+    let opening = link.carrier.connection.open_bi();
+    let opened = match patience {
+        None => opening.await,
+        Some(Within { left, after }) => match timeout(left, opening).await {
+            Ok(opened) => opened,
+            Err(_) => return Err(GetStreamError::TooManyStreams { max: link.max_lanes(), after }.into()),
+        },
+    };
+    opened.map_err(|error| lost(link, error).into())
 }
 
 /// The right to open a data lane, once one is free.

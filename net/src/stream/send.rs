@@ -292,24 +292,29 @@ impl SendStream {
     }
 
     /// Writes bytes that are not data, or not only: the header, the answer. `finish` is sent with them.
-    pub(crate) async fn write_raw<const N: usize>(&mut self, mut bytes: [Bytes; N]) -> Result<(), WriteError> {
-        let mut left = &mut bytes[..];
-        while left.iter().any(|bytes| !bytes.is_empty()) {
-            poll_fn(|cx| {
-                let Some(quic) = self.quic.as_mut() else {
-                    return Poll::Ready(Err(WriteError::EndedHere));
-                };
-                let polled = pin!(quic.write_many_chunks(&mut left)).poll(cx);
-                match polled {
-                    Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
-                    Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|_| ()),
-                    Poll::Pending => Poll::Pending,
+    /// This is some of them: they are taken off the front of `bytes`, which must not all be empty.
+    ///
+    /// Cancel-safe: a dropped call has written nothing.
+    pub(crate) async fn write_raw_from(&mut self, bytes: &mut [Bytes]) -> Result<(), WriteError> {
+        poll_fn(|cx| {
+            let Some(quic) = self.quic.as_mut() else {
+                return Poll::Ready(Err(WriteError::EndedHere));
+            };
+            let count = bytes.len();
+            let mut left = &mut *bytes;
+            let polled = pin!(quic.write_many_chunks(&mut left)).poll(cx);
+            let whole = count - left.len();
+            match polled {
+                Poll::Ready(Ok(_)) => {
+                    bytes[..whole].fill(Bytes::new());
+                    self.lanes.carrier.count_write();
+                    Poll::Ready(Ok(()))
                 }
-            })
-            .await?;
-        }
-        self.lanes.carrier.count_write();
-        Ok(())
+                Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|_| ()),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// So much data is about to travel with the header; [`count_early`](SendStream::count_early) is to come.
