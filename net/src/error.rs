@@ -528,6 +528,36 @@ pub enum NextError {
     Json(#[source] Arc<serde_json::Error>),
 }
 
+impl NextError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Read(error) => error.fault(),
+            Self::Ended { .. } | Self::TooLong { .. } | Self::Text | Self::Json(_) => Fault::Peer,
+        }
+    }
+
+    /// Whether the same exchange, on a new stream, may work.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Read(error) if error.is_retryable())
+    }
+}
+
+impl AcceptError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Protocol(_) | Self::ShuttingDown => Fault::Caller,
+            Self::Disconnected => Fault::Peer,
+        }
+    }
+
+    /// Whether the same call may work later: once the peer is connected again.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Disconnected)
+    }
+}
+
 /// Where a request was when it failed, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -581,6 +611,26 @@ impl RequestError {
     pub fn may_have_been_handled(&self) -> bool {
         let rejected = matches!(self.cause, RequestFailure::GetStream(GetStreamError::Rejected { .. }));
         self.phase >= Phase::Answer && !rejected
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match &self.cause {
+            RequestFailure::GetStream(error) => error.fault(),
+            RequestFailure::Read(error) => error.fault(),
+            RequestFailure::Deadline(_) | RequestFailure::TooLarge { .. } => Fault::Peer,
+        }
+    }
+
+    /// Whether the same request may work later. That it is safe to send it again,
+    /// [`may_have_been_handled`](RequestError::may_have_been_handled) tells.
+    pub fn is_retryable(&self) -> bool {
+        match &self.cause {
+            RequestFailure::GetStream(error) => error.is_retryable(),
+            RequestFailure::Read(error) => error.is_retryable(),
+            RequestFailure::Deadline(_) => true,
+            RequestFailure::TooLarge { .. } => false,
+        }
     }
 
     /// The peer's error, if its handler failed the request.
@@ -684,5 +734,18 @@ mod tests {
         assert_eq!((whole.stream_error(), cut.stream_error()), (Some(&*error), Some(&*error)));
         assert_eq!(ReadError::Aborted(error).data_read(), None);
         assert!(cut.to_string().contains("400 bytes"), "{cut}");
+    }
+
+    #[test]
+    fn an_error_around_another_has_its_fault_and_its_chance() {
+        let lost = || ReadError::Lost(ConnectionLost::TimedOut);
+        let next = NextError::Read(lost());
+        assert_eq!((next.fault(), next.is_retryable()), (Fault::Network, true));
+        assert_eq!((NextError::Text.fault(), NextError::Text.is_retryable()), (Fault::Peer, false));
+        let request = |cause| RequestError { protocol: Protocol::from_static("rpc/1"), phase: Phase::Response, cause };
+        let cut = request(RequestFailure::Read(lost()));
+        assert_eq!((cut.fault(), cut.is_retryable()), (Fault::Network, true));
+        let large = request(RequestFailure::TooLarge { max: 1 });
+        assert_eq!((large.fault(), large.is_retryable()), (Fault::Peer, false));
     }
 }
