@@ -233,6 +233,14 @@ pub enum GetStreamError {
         /// What the peer takes, in bytes.
         max: u64,
     },
+    /// The early data is over what travels with a stream's header.
+    #[error("the early data has {len} bytes, and {max} travel with a header at most: write them to the stream")]
+    EarlyDataTooLarge {
+        /// Its length, in bytes.
+        len: usize,
+        /// The bound, in bytes.
+        max: usize,
+    },
     /// The peer could not be dialled.
     #[error("no connection to {}", peer)]
     Dial {
@@ -275,7 +283,7 @@ pub enum GetStreamError {
         code: u64,
     },
     /// The connection was lost while the stream was being opened.
-    #[error("the connection was lost while the stream was being opened")]
+    #[error("the connection was lost while the stream was being opened: the peer may have handled it")]
     Lost(#[from] ConnectionLost),
     /// The peer's answer is not what the wire format allows.
     #[error("the peer's answer to the stream cannot be read")]
@@ -286,7 +294,10 @@ impl GetStreamError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Protocol(_) | Self::MetadataTooLarge { .. } | Self::TooManyStreams { .. } => Fault::Caller,
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::TooManyStreams { .. } => Fault::Caller,
             Self::Dial { source, .. } => source.fault(),
             Self::Rejected { .. }
             | Self::TimedOut { .. }
@@ -300,11 +311,28 @@ impl GetStreamError {
     /// Whether the same call may work later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Protocol(_) | Self::MetadataTooLarge { .. } | Self::Failed(_) | Self::Malformed(_) => false,
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::Failed(_)
+            | Self::Malformed(_) => false,
             Self::Dial { source, .. } => source.is_retryable(),
             Self::Rejected { rejection, .. } => rejection.reason.is_retryable(),
             Self::TimedOut { .. } | Self::TooManyStreams { .. } | Self::Reset { .. } => true,
             Self::Lost(lost) => lost.is_retryable(),
+        }
+    }
+
+    /// Whether the peer's program can have seen the stream. If not, opening it again is safe whatever its handler does.
+    pub fn may_have_been_handled(&self) -> bool {
+        match self {
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::Dial { .. }
+            | Self::Rejected { .. }
+            | Self::TooManyStreams { .. } => false,
+            Self::TimedOut { .. } | Self::Failed(_) | Self::Reset { .. } | Self::Lost(_) | Self::Malformed(_) => true,
         }
     }
 
@@ -493,6 +521,36 @@ pub enum NextError {
     Json(#[source] Arc<serde_json::Error>),
 }
 
+impl NextError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Read(error) => error.fault(),
+            Self::Ended { .. } | Self::TooLong { .. } | Self::Text | Self::Json(_) => Fault::Peer,
+        }
+    }
+
+    /// Whether the same exchange, on a new stream, may work.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Read(error) if error.is_retryable())
+    }
+}
+
+impl AcceptError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Protocol(_) | Self::ShuttingDown => Fault::Caller,
+            Self::Disconnected => Fault::Peer,
+        }
+    }
+
+    /// Whether the same call may work later: once the peer is connected again.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Disconnected)
+    }
+}
+
 /// Where a request was when it failed, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -546,6 +604,26 @@ impl RequestError {
     pub fn may_have_been_handled(&self) -> bool {
         let rejected = matches!(self.cause, RequestFailure::GetStream(GetStreamError::Rejected { .. }));
         self.phase >= Phase::Answer && !rejected
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match &self.cause {
+            RequestFailure::GetStream(error) => error.fault(),
+            RequestFailure::Read(error) => error.fault(),
+            RequestFailure::Deadline(_) | RequestFailure::TooLarge { .. } => Fault::Peer,
+        }
+    }
+
+    /// Whether the same request may work later. That it is safe to send it again,
+    /// [`may_have_been_handled`](RequestError::may_have_been_handled) tells.
+    pub fn is_retryable(&self) -> bool {
+        match &self.cause {
+            RequestFailure::GetStream(error) => error.is_retryable(),
+            RequestFailure::Read(error) => error.is_retryable(),
+            RequestFailure::Deadline(_) => true,
+            RequestFailure::TooLarge { .. } => false,
+        }
     }
 
     /// The peer's error, if its handler failed the request.
@@ -650,5 +728,18 @@ mod tests {
         assert_eq!((whole.stream_error(), cut.stream_error()), (Some(&*error), Some(&*error)));
         assert_eq!(ReadError::Aborted(error).data_read(), None);
         assert!(cut.to_string().contains("400 bytes"), "{cut}");
+    }
+
+    #[test]
+    fn an_error_around_another_has_its_fault_and_its_chance() {
+        let lost = || ReadError::Lost(ConnectionLost::TimedOut);
+        let next = NextError::Read(lost());
+        assert_eq!((next.fault(), next.is_retryable()), (Fault::Network, true));
+        assert_eq!((NextError::Text.fault(), NextError::Text.is_retryable()), (Fault::Peer, false));
+        let request = |cause| RequestError { protocol: Protocol::from_static("rpc/1"), phase: Phase::Response, cause };
+        let cut = request(RequestFailure::Read(lost()));
+        assert_eq!((cut.fault(), cut.is_retryable()), (Fault::Network, true));
+        let large = request(RequestFailure::TooLarge { max: 1 });
+        assert_eq!((large.fault(), large.is_retryable()), (Fault::Peer, false));
     }
 }

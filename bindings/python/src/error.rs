@@ -211,7 +211,9 @@ impl From<&GetStreamError> for Problem {
     fn from(error: &GetStreamError) -> Self {
         let problem = match error {
             GetStreamError::Protocol(_) => Self::of("InvalidProtocol", error),
-            GetStreamError::MetadataTooLarge { .. } => Self::of("TooLarge", error),
+            GetStreamError::MetadataTooLarge { .. } | GetStreamError::EarlyDataTooLarge { .. } => {
+                Self::of("TooLarge", error)
+            }
             GetStreamError::Dial { peer, source } => {
                 return Self { message: chain(error), ..Self::from(source) }.with_peer(*peer);
             }

@@ -52,7 +52,7 @@ use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
     events::Events,
     limits::Limits,
-    peer::{self, Link, OpenError, Opening, PathPolicy, PeerInfo, Peers, View, Within},
+    peer::{self, EARLY_BYTES, Link, OpenError, Opening, PathPolicy, PeerInfo, Peers, View, Within},
     protocol::{InvalidProtocol, Protocol},
     stream::XStream,
     tasks::Tasks,
@@ -135,8 +135,8 @@ struct Owner(Arc<Inner>);
 pub struct StreamOptions {
     /// For the acceptor, before any data; at most 16 KiB. Default: empty.
     pub metadata: Bytes,
-    /// The first data. Up to 400 KiB of it travels with the header, and so a round trip sooner; the rest is written when
-    /// the peer has answered, within the bound on the call. Default: empty.
+    /// The first data, at most 400 KiB: it travels with the header, and so a round trip sooner. What the peer has no room
+    /// for yet is written when it has answered, within the bound on the call. Default: empty.
     pub early_data: Bytes,
     /// The bound on the whole call. Default: [`Limits::connect_timeout`] for the dial, [`Limits::open_timeout`] for the stream.
     pub timeout: Option<Duration>,
@@ -226,7 +226,9 @@ impl Endpoint {
     /// # Errors
     ///
     /// [`GetStreamError::Rejected`] if the peer does not serve the protocol or does not want the stream; the rest
-    /// says what was not reached. A connection that turns out to be dead is replaced by a new one, once.
+    /// says what was not reached. A connection that turns out to be dead before anything of the stream was sent is
+    /// replaced by a new one, once. If it is lost later, the peer's handler may have run:
+    /// [`GetStreamError::may_have_been_handled`].
     pub async fn get_stream<P>(&self, peer: impl Into<Ticket>, protocol: P) -> Result<XStream, GetStreamError>
     where
         P: TryInto<Protocol>,
@@ -241,7 +243,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// As `get_stream`, and [`GetStreamError::MetadataTooLarge`].
+    /// As `get_stream`, and [`GetStreamError::MetadataTooLarge`] and [`GetStreamError::EarlyDataTooLarge`].
     pub async fn get_stream_with<P>(
         &self,
         peer: impl Into<Ticket>,
@@ -253,7 +255,17 @@ impl Endpoint {
         P::Error: Into<InvalidProtocol>,
     {
         let protocol = protocol.try_into().map_err(Into::into)?;
-        let opening = Opening { protocol, metadata: options.metadata, early: options.early_data, finish: false };
+        let (len, max) = (options.early_data.len(), EARLY_BYTES);
+        if len > max {
+            return Err(GetStreamError::EarlyDataTooLarge { len, max });
+        }
+        let opening = Opening {
+            protocol,
+            metadata: options.metadata,
+            early: options.early_data,
+            finish: false,
+            read_ahead: EARLY_BYTES,
+        };
         let (inner, peer, mut phase, mut stream) = (self.inner(), peer.into(), Phase::Dial, None);
         match options.timeout {
             None => {
@@ -453,7 +465,7 @@ impl Inner {
     }
 
     /// Opens a stream, with one retry on a fresh connection when the first turns out to be dead and the peer cannot
-    /// have seen data. `within` bounds the stream, from the moment it is asked about; the dial has its own bound. `phase`
+    /// have seen anything of the stream. `within` bounds the stream, from the moment it is asked about; the dial has its own bound. `phase`
     /// is kept up to date, for whoever drops the call. With `Ok` there is a `stream`.
     async fn open(
         &self,
@@ -489,9 +501,8 @@ impl Inner {
             };
             let GetStreamError::Lost(lost) = &error else { return Err(error) };
             self.peers.evict(&link, lost);
-            // A header without data or metadata does nothing when it comes twice.
-            let harmless = opening.early.is_empty() && opening.metadata.is_empty() && !opening.finish;
-            let unseen = *phase < Phase::Answer || harmless;
+            // A header alone runs a handler: it must not come twice either.
+            let unseen = *phase < Phase::Answer;
             let worthwhile = lost.is_retryable() || *lost == ConnectionLost::Closed;
             if retried || !unseen || !worthwhile || self.closing.is_cancelled() {
                 return Err(error);

@@ -78,7 +78,13 @@ impl Endpoint {
         };
         let mut phase = Phase::Dial;
         let peer = peer.into();
-        let opening = Opening { protocol: protocol.clone(), metadata: Bytes::new(), early: body.into(), finish: true };
+        let opening = Opening {
+            protocol: protocol.clone(),
+            metadata: Bytes::new(),
+            early: body.into(),
+            finish: true,
+            read_ahead: self.inner().limits.request_bytes,
+        };
         // In one place, whoever polls it: what is awaited is copied into each future around it.
         let exchanged = {
             let exchange = pin!(self.exchange(&peer, &opening, &mut phase));

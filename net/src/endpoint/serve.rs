@@ -14,7 +14,7 @@ use crate::{
     bound::{at_once, within},
     error::WriteError,
     limits::Limits,
-    peer::{ACCEPTED, IncomingStream},
+    peer::{ACCEPTED, IncomingStream, patience},
     protocol::{InvalidProtocol, Protocol},
     stream::{Carrier, SendStream, StreamError, XStream},
     wire::codes::lane,
@@ -24,8 +24,6 @@ use crate::{
 /// application's codes, which handlers choose: those of this library start at 2^61.)
 const REQUEST_UNREADABLE: u64 = 1 << 61;
 
-/// A response is written in pieces of this length, each of which has a bound on its time.
-const PIECE: usize = 256 * 1024;
 /// A response of at most this is copied behind the answer to the header, so that the two are one packet.
 const JOIN: usize = 1024;
 
@@ -146,8 +144,8 @@ where
         // A caller may hold back what it does not want to send to somebody who does not answer. A request that is all
         // here is answered with the response, in one packet.
         if filled.is_none() && !answered {
-            let answer = send.write_raw([Bytes::from_static(ACCEPTED)]);
-            if !matches!(within(limits.header_timeout, answer).await, Ok(Ok(()))) {
+            let answer = Bytes::from_static(ACCEPTED);
+            if patience::write_raw(send, answer, limits.header_timeout).await.is_err() {
                 return;
             }
             answered = true;
@@ -216,22 +214,15 @@ impl Drop for Held {
     }
 }
 
-/// Writes a response. A caller that takes nothing of it for `patience` gets no more: it would hold the response, and the
-/// task, for as long as it stays connected.
-async fn respond(send: &mut SendStream, answered: bool, response: Bytes, patience: Duration) -> Result<(), WriteError> {
-    let stuck = |_| WriteError::Stopped { code: lane::TIMED_OUT };
+/// Writes a response, with a bound of `bound` on the time in which its caller takes nothing of it.
+async fn respond(send: &mut SendStream, answered: bool, response: Bytes, bound: Duration) -> Result<(), WriteError> {
     let mut rest = response;
     if !answered {
         let joined = if rest.len() <= JOIN { std::mem::take(&mut rest) } else { Bytes::new() };
-        let first = [ACCEPTED, &joined].concat().into();
-        within(patience, send.write_raw([first])).await.map_err(stuck)??;
+        patience::write_raw(send, [ACCEPTED, &joined].concat().into(), bound).await?;
         send.count_early(joined.len());
     }
-    while !rest.is_empty() {
-        let piece = rest.split_to(rest.len().min(PIECE));
-        within(patience, send.write_chunk(piece)).await.map_err(stuck)??;
-    }
-    Ok(())
+    patience::write(send, rest, bound).await
 }
 
 async fn refuse(stream: &mut XStream, answered: bool, text: String, limits: &Limits) {
@@ -240,8 +231,8 @@ async fn refuse(stream: &mut XStream, answered: bool, text: String, limits: &Lim
 
 /// Answers yes and then fails: a rejection would say that the handler never saw the request.
 async fn fail(stream: &mut XStream, answered: bool, error: StreamError, limits: &Limits) {
-    let answer = async { answered || stream.raw().0.write_raw([Bytes::from_static(ACCEPTED)]).await.is_ok() };
-    if within(limits.header_timeout, answer).await.unwrap_or(false) {
+    let answer = Bytes::from_static(ACCEPTED);
+    if answered || patience::write_raw(stream.raw().0, answer, limits.header_timeout).await.is_ok() {
         let _ = stream.fail(error).await;
     }
 }

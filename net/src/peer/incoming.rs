@@ -11,10 +11,13 @@ use tokio::{
 use tracing::{Instrument, Span};
 use twolane_id::PublicKey;
 
-use super::link::{Link, Shared};
+use super::{
+    link::{Link, Shared},
+    patience,
+};
 use crate::{
     access::{Refused, StreamRequest},
-    bound::{at_once, within},
+    bound::at_once,
     error::WriteError,
     protocol::Protocol,
     stream::{Carrier, Lanes, RawError, RecvStream, SendStream, XStream, accept_error_lane},
@@ -50,8 +53,7 @@ impl IncomingStream {
         let bound = self.carrier().limits.header_timeout;
         self.send.lanes().accept();
         // A peer that gives the answer no room would keep the task for ever. Dropped, the stream is reset.
-        let answered = within(bound, self.send.write_raw([Bytes::from_static(ACCEPTED)])).await;
-        answered.unwrap_or(Err(WriteError::Stopped { code: lane::TIMED_OUT }))?;
+        patience::write_raw(&mut self.send, Bytes::from_static(ACCEPTED), bound).await?;
         self.count();
         Ok(XStream::new(self.send, self.recv, self.protocol, self.metadata))
     }
@@ -262,9 +264,9 @@ async fn reject(send: &mut SendStream, recv: &mut RecvStream, rejection: Rejecti
     // An opener that has given up needs no answer, and one that gives it no room gets none.
     let bound = send.carrier().limits.header_timeout;
     let answer = encode(&Status::Rejected(rejection), send.lanes().id());
-    match timeout(bound, send.write_raw([answer])).await {
-        Ok(_) => drop(send.finish()),
-        Err(_) => send.reset_with(lane::TIMED_OUT),
+    match patience::write_raw(send, answer, bound).await {
+        Err(WriteError::TimedOut { .. }) => send.reset_with(lane::TIMED_OUT),
+        _ => drop(send.finish()),
     }
     recv.stop_with(lane::REJECTED);
 }

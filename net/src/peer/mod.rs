@@ -11,13 +11,14 @@ mod info;
 mod link;
 mod open;
 mod path;
+pub(crate) mod patience;
 mod peers;
 pub(crate) mod table;
 
 pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
-    open::{OpenError, Opening, Within, open},
+    open::{EARLY_BYTES, OpenError, Opening, Within, open},
     path::{policy::Policies, probe},
     peers::{Peers, View},
 };

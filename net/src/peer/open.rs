@@ -7,10 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use iroh::endpoint::{RecvStream as QuicRecv, SendStream as QuicSend};
 use tokio::{sync::TryAcquireError, time::timeout};
 
 use super::link::Link;
 use crate::{
+    bound::at_once,
     error::{GetStreamError, Phase, ReadError, WriteError},
     protocol::Protocol,
     stream::{Lanes, OpenPermit, RawError, RecvStream, SendStream, XStream},
@@ -29,11 +31,14 @@ pub(crate) struct Opening {
     pub(crate) early: Bytes,
     /// The early data is all there is.
     pub(crate) finish: bool,
+    /// So much of what the peer sends is read while early data is still to be written. More of it than fits into the
+    /// transport would have the peer wait for a reader, and this side for the peer.
+    pub(crate) read_ahead: usize,
 }
 
 /// Data that travels with the header at most. What comes after the answer is counted by the ledger, and what comes
 /// before it is not: so much is safe uncounted (see `stream/credit/chunks.rs`), and fills a round trip of 100 ms at 30 Mbit/s.
-const EARLY_BYTES: usize = 400 * 1024;
+pub(crate) const EARLY_BYTES: usize = 400 * 1024;
 
 /// So much early data is copied behind the header; more goes out beside it as it is.
 const JOIN: usize = 1024;
@@ -102,7 +107,10 @@ async fn run(
         Err(TryAcquireError::Closed) => return Err(gone(link)),
     };
     let slot = carrier.begin_opening().ok_or_else(|| gone(link))?;
-    let (send, recv) = carrier.connection.open_bi().await.map_err(|error| lost(link, error))?;
+    let (send, recv) = match at_once(carrier.connection.open_bi()) {
+        Some(opened) => opened.map_err(|error| lost(link, error))?,
+        None => Box::pin(free_stream(link, patience)).await?,
+    };
     let lanes = Lanes::opened(carrier, send.id().into(), permit.use_up(), slot);
     carrier.opened.fetch_add(1, Release);
     let (send, recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
@@ -122,18 +130,27 @@ async fn run(
     } else {
         opening.early.slice(..early.len())
     };
-    send.count_early(early.len());
-    *phase = Phase::Answer;
-    match send.write_raw([first.into(), beside]).await {
-        Err(WriteError::Lost(error)) => return Err(GetStreamError::from(error).into()),
-        // What is long may still have to be reset, if the peer does not want it.
-        Ok(()) if opening.finish && rest.is_empty() => {
-            let _ = if early.len() <= JOIN { send.finish_and_let_go() } else { send.finish() };
-        }
-        // If the peer wants nothing of it, its answer says why.
-        Ok(()) | Err(_) => {}
+    let mut preamble =
+        Preamble { joined: early.len() <= JOIN, early: early.len(), counted: 0, left: [first.into(), beside] };
+    let taken = at_once(send.write_raw_from(&mut preamble.left));
+    preamble.count(send);
+    if let Some(Err(WriteError::Lost(error))) = taken {
+        // The transport has taken nothing: the peer has seen nothing of the stream.
+        return Err(GetStreamError::from(error).into());
     }
-    match recv.read_raw(status::TRUNCATED, Status::decode).await {
+    *phase = Phase::Answer;
+    let finish = opening.finish && rest.is_empty();
+    let answer = match taken {
+        Some(Ok(())) if !preamble.is_left() => {
+            if finish {
+                // What is long may still have to be reset, if the peer does not want it.
+                let _ = if preamble.joined { send.finish_and_let_go() } else { send.finish() };
+            }
+            recv.read_raw(status::TRUNCATED, Status::decode).await
+        }
+        _ => Box::pin(write_and_read_answer(send, recv, &mut preamble, finish)).await,
+    };
+    match answer {
         Ok(Status::Accepted { .. }) => {
             send.on_answer();
             carrier.metrics.streams_opened.inc();
@@ -149,13 +166,112 @@ async fn run(
         }
         Err(RawError::Read(error)) => return Err(unanswered(error).into()),
     }
-    if !rest.is_empty() {
-        let rest = opening.early.slice_ref(rest);
-        if Box::pin(send.write_chunk(rest)).await.is_ok() && opening.finish {
-            let _ = send.finish();
-        }
+    let written = preamble.counted;
+    if written < opening.early.len() {
+        let rest = opening.early.slice(written..);
+        Box::pin(write_rest(send, recv, rest, opening)).await;
     }
     Ok(())
+}
+
+/// The header, and the early data that travels with it.
+struct Preamble {
+    /// What has yet to be written: the header, and early data beside it.
+    left: [Bytes; 2],
+    /// The early data is in one piece with the header.
+    joined: bool,
+    /// Its length.
+    early: usize,
+    /// How much of it was written, and counted.
+    counted: usize,
+}
+
+impl Preamble {
+    fn is_left(&self) -> bool {
+        self.left.iter().any(|bytes| !bytes.is_empty())
+    }
+
+    /// Early data counts as soon as it is written.
+    fn count(&mut self, send: &mut SendStream) {
+        let written = match self.joined {
+            true if self.left[0].is_empty() => self.early,
+            true => 0,
+            false => self.early - self.left[1].len(),
+        };
+        send.count_early(written - self.counted);
+        self.counted = written;
+    }
+}
+
+/// Reads the answer, which may come before all of the early data has found room in the transport.
+async fn write_and_read_answer(
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+    preamble: &mut Preamble,
+    finish: bool,
+) -> Result<Status, RawError> {
+    let answer = loop {
+        let left = preamble.is_left();
+        tokio::select! {
+            biased;
+            taken = send.write_raw_from(&mut preamble.left), if left => {
+                preamble.count(send);
+                match taken {
+                    Ok(()) if finish && !preamble.is_left() => drop(send.finish()),
+                    Ok(()) => {}
+                    // If the peer wants nothing of it, its answer says why.
+                    Err(_) => break recv.read_raw(status::TRUNCATED, Status::decode).await,
+                }
+            }
+            answer = recv.read_raw(status::TRUNCATED, Status::decode) => break answer,
+        }
+    };
+    // A peer that answers before it has the header gets the rest of it all the same.
+    while matches!(answer, Ok(Status::Accepted { .. })) && !preamble.left[0].is_empty() {
+        let taken = send.write_raw_from(&mut preamble.left).await;
+        preamble.count(send);
+        if taken.is_err() {
+            break;
+        }
+    }
+    answer
+}
+
+/// Writes the early data that did not travel with the header. What the peer sends meanwhile is read ahead.
+///
+/// A peer that wants no more of it is no error: the stream has its reason.
+async fn write_rest(send: &mut SendStream, recv: &mut RecvStream, mut rest: Bytes, opening: &Opening) {
+    let mut open = true;
+    while !rest.is_empty() {
+        let room = recv.buffer().is_ok_and(|buffer| buffer.len() <= opening.read_ahead);
+        if opening.finish && !(open && room) {
+            // The response is whole, or over its limit, or there will be none: it needs no more of the request.
+            return;
+        }
+        tokio::select! {
+            biased;
+            written = send.write_from(&mut rest) => if written.is_err() {
+                return;
+            },
+            filled = recv.fill(), if open && room => open = matches!(filled, Ok(true)),
+        }
+    }
+    if opening.finish {
+        let _ = send.finish();
+    }
+}
+
+/// A stream of the transport, once the peer allows one more.
+async fn free_stream(link: &Link, patience: Option<Within>) -> Result<(QuicSend, QuicRecv), OpenError> {
+    let opening = link.carrier.connection.open_bi();
+    let opened = match patience {
+        None => opening.await,
+        Some(Within { left, after }) => match timeout(left, opening).await {
+            Ok(opened) => opened,
+            Err(_) => return Err(GetStreamError::TooManyStreams { max: link.max_lanes(), after }.into()),
+        },
+    };
+    opened.map_err(|error| lost(link, error).into())
 }
 
 /// The right to open a data lane, once one is free.

@@ -292,30 +292,31 @@ impl SendStream {
         }
     }
 
-    /// Writes bytes that are not data, or not only: the header, the answer.
-    pub(crate) async fn write_raw<const N: usize>(&mut self, mut bytes: [Bytes; N]) -> Result<(), WriteError> {
-        let mut left = &mut bytes[..];
-        while left.iter().any(|bytes| !bytes.is_empty()) {
-            poll_fn(|cx| {
-                // What the rules have ended in the meantime is not answered.
-                if let Some(error) = self.lanes.write_error() {
-                    return Poll::Ready(Err(error));
+    /// Writes some bytes that are not data, or not only: the header, the answer. They are taken off the front of `bytes`, which
+    /// must not all be empty.
+    ///
+    /// Cancel-safe: a dropped call has written nothing.
+    pub(crate) async fn write_raw_from(&mut self, bytes: &mut [Bytes]) -> Result<(), WriteError> {
+        poll_fn(|cx| {
+            // What the rules have ended in the meantime is not answered.
+            if let Some(error) = self.lanes.write_error() {
+                return Poll::Ready(Err(error));
+            }
+            let count = bytes.len();
+            let mut left = &mut *bytes;
+            let polled = self.lanes.quic_send().as_mut().map(|quic| pin!(quic.write_many_chunks(&mut left)).poll(cx));
+            let whole = count - left.len();
+            match polled.unwrap_or(Poll::Ready(Err(iroh::endpoint::WriteError::ClosedStream))) {
+                Poll::Ready(Ok(_)) => {
+                    bytes[..whole].fill(Bytes::new());
+                    self.lanes.carrier.count_write();
+                    Poll::Ready(Ok(()))
                 }
-                let polled = {
-                    let mut quic = self.lanes.quic_send();
-                    let Some(quic) = quic.as_mut() else { return Poll::Ready(Err(WriteError::EndedHere)) };
-                    pin!(quic.write_many_chunks(&mut left)).poll(cx)
-                };
-                match polled {
-                    Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
-                    Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|_| ()),
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-            .await?;
-        }
-        self.lanes.carrier.count_write();
-        Ok(())
+                Poll::Ready(Err(error)) => self.failed(cx, error).map_ok(|_| ()),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// How much data may travel with the header, of so much.

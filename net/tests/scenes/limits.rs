@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use tokio::{net::UdpSocket, sync::Semaphore, task::JoinHandle};
@@ -14,7 +15,8 @@ use twolane::{
 };
 
 use crate::stage::{
-    BRIEF, ECHO, PATIENCE, accepted, echo, endpoint, endpoint_with, limits, raw, say_hello, serve_echo, soon, until,
+    BRIEF, ECHO, PATIENCE, accepted, echo, endpoint, endpoint_with, limits, raw, raw_with, say_hello, serve_echo, soon,
+    until,
 };
 
 #[tokio::test]
@@ -230,6 +232,32 @@ async fn a_response_that_its_caller_does_not_take_is_given_up_in_time() {
     until(|| server.metrics().streams_ended.get() == 1).await;
     let error = soon(recv.read_to_end(8_000_001)).await.unwrap_err();
     assert!(format!("{error:?}").contains("Reset(8)"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_response_that_its_caller_takes_slowly_arrives_whole_however_long_it_takes() {
+    let bound = Duration::from_secs(2);
+    let server = endpoint_with(Limits { header_timeout: bound, ..limits() }).await;
+    server.serve_requests("big/1", |_| async { Ok(vec![7; 300_000].into()) }).unwrap();
+    // A peer that gives room for so little that it always has to be waited for.
+    let narrow = iroh::endpoint::QuicTransportConfig::builder().stream_receive_window(16_384u32.into()).build();
+    let raw = raw_with(&SecretKey::generate(), narrow).await;
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let _control = say_hello(&connection, 5).await;
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"\x01\x08\x00\x05big/1\x00").await.unwrap();
+    send.finish().unwrap();
+    // The pauses are the slowness that this is about: all of them together are more than twice the bound, and each is a
+    // tenth of it.
+    let (begun, mut read) = (std::time::Instant::now(), 0);
+    while let Some(chunk) = soon(recv.read_chunk(8_192)).await.unwrap() {
+        read += chunk.len();
+        if read > 10_000 {
+            tokio::time::sleep(bound.mul_f32(chunk.len() as f32 / 80_000.0)).await;
+        }
+    }
+    assert_eq!(read, 300_001);
+    assert!(begun.elapsed() > bound.mul_f32(1.5), "{:?} is not slow", begun.elapsed());
 }
 
 #[tokio::test]

@@ -9,11 +9,11 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use twolane::{Event, GetStreamError, Limits, Phase, Reason, RequestFailure, SecretKey, StreamError};
+use twolane::{Event, GetStreamError, Limits, Phase, Reason, RequestFailure, SecretKey, StreamError, StreamOptions};
 
 use crate::{
     clock::at_its_bound,
-    stage::{BRIEF, PATIENCE, endpoint, endpoint_with, limits, raw, raw_ticket, say_hello, soon},
+    stage::{BRIEF, ECHO, PATIENCE, endpoint, endpoint_with, limits, raw, raw_ticket, say_hello, serve_echo, soon},
 };
 
 #[tokio::test]
@@ -180,4 +180,78 @@ async fn a_request_that_may_have_been_handled_is_not_sent_again() {
     let mut accepting = Box::pin(raw.accept());
     let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(accepting.as_mut().poll(cx).is_ready())).await;
     assert!(!polled, "it dialled again");
+}
+
+#[tokio::test]
+async fn a_stream_that_may_have_been_handled_is_not_opened_again() {
+    let (raw, client) = (raw(&SecretKey::generate()).await, endpoint().await);
+    let opening = client.get_stream(raw_ticket(&raw), "pay/1");
+    let peer = async {
+        let connection = raw.accept().await.unwrap().await.unwrap();
+        let _control = say_hello(&connection, 1).await;
+        let (_send, mut recv) = connection.accept_bi().await.unwrap();
+        recv.read_exact(&mut [0; 8]).await.unwrap();
+        connection.close(0u32.into(), b"after the money was moved");
+    };
+    // Dialled again, the peer that has gone would be waited for.
+    let error = soon(async { tokio::join!(opening, peer) }).await.0.unwrap_err();
+    assert!(matches!(error, GetStreamError::Lost(_)), "{error:?}");
+    assert!(error.may_have_been_handled() && error.is_retryable(), "{error:?}");
+    let mut accepting = Box::pin(raw.accept());
+    let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(accepting.as_mut().poll(cx).is_ready())).await;
+    assert!(!polled, "it dialled again");
+}
+
+#[tokio::test]
+async fn a_request_and_its_response_may_be_on_their_way_at_the_same_time() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&server);
+    let body = vec![b'x'; 10_000_000];
+    let response = client.request(server.ticket(), ECHO, body.clone(), BRIEF * 10).await.unwrap();
+    assert!(response == body);
+}
+
+#[tokio::test]
+async fn a_response_that_ends_before_its_request_is_whole() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let held = Arc::new(Notify::new());
+    server
+        .serve("hasty/1", {
+            let held = Arc::clone(&held);
+            move |mut stream| {
+                let held = Arc::clone(&held);
+                async move {
+                    stream.write_all(b"no need to read").await.unwrap();
+                    stream.finish().unwrap();
+                    held.notified().await;
+                }
+            }
+        })
+        .unwrap();
+    let response = client.request(server.ticket(), "hasty/1", vec![0; 10_000_000], BRIEF * 10).await.unwrap();
+    assert_eq!(response, "no need to read");
+    held.notify_one();
+}
+
+#[tokio::test]
+async fn early_data_that_finds_no_room_blocks_no_peer_that_answers_while_it_reads() {
+    // Bounds under which a lane has far less than its early data unread at the peer.
+    let limits = Limits { unread_bytes: 1 << 20, open_timeout: BRIEF * 10, ..limits() };
+    let (client, server) = (endpoint_with(limits.clone()).await, endpoint_with(limits).await);
+    serve_echo(&server);
+    let early = vec![b'x'; 400 * 1024];
+    let options = StreamOptions { early_data: early.clone().into(), ..StreamOptions::default() };
+    let mut stream = soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap();
+    stream.finish().unwrap();
+    assert!(soon(stream.read_to_end(early.len())).await.unwrap() == early);
+}
+
+#[tokio::test]
+async fn early_data_over_its_bound_is_refused_before_anything_is_sent() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&server);
+    let options = StreamOptions { early_data: vec![0; 400 * 1024 + 1].into(), ..StreamOptions::default() };
+    let error = soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::EarlyDataTooLarge { len: 409_601, max: 409_600 }), "{error:?}");
+    assert!(!error.may_have_been_handled() && client.peers().is_empty());
 }
