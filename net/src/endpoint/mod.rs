@@ -489,6 +489,7 @@ impl Inner {
                 // Boxed, since it is rare and large: a stream's future is copied into those around it.
                 None => Box::pin(self.link(id)).await.map_err(|source| GetStreamError::Dial { peer: id, source })?,
             };
+            let heard = link.heard();
             let opened = peer::open(&link, opening, within(Instant::now()), phase, stream).await;
             let error = match opened {
                 Ok(()) => return Ok(()),
@@ -501,8 +502,11 @@ impl Inner {
             };
             let GetStreamError::Lost(lost) = &error else { return Err(error) };
             self.peers.evict(&link, lost);
-            // A header alone runs a handler: it must not come twice either.
-            let unseen = *phase < Phase::Answer;
+            // A header alone runs a handler: it must not come twice either. Where nothing at all has come from the peer since it was
+            // sent, and another instance of the peer is there now, the one that it was sent to had gone before.
+            let harmless = opening.early.is_empty() && opening.metadata.is_empty() && !opening.finish;
+            let into_the_void = harmless && *lost == ConnectionLost::PeerRestarted && link.heard() == heard;
+            let unseen = *phase < Phase::Answer || into_the_void;
             let worthwhile = lost.is_retryable() || *lost == ConnectionLost::Closed;
             if retried || !unseen || !worthwhile || self.closing.is_cancelled() {
                 return Err(error);

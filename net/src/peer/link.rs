@@ -200,6 +200,11 @@ impl Link {
         theirs.min(ours)
     }
 
+    /// Packets that have come from the peer on this connection.
+    pub(crate) fn heard(&self) -> u64 {
+        self.connection().stats().udp_rx.datagrams
+    }
+
     /// Whether a stream that this side has opened is still there.
     pub(super) fn has_opened(&self) -> bool {
         self.carrier.open_credit.held() > 0
@@ -357,7 +362,7 @@ impl Link {
             }
             let (kind, first) = self.read_frame(&mut recv, &mut buffer).await?;
             let Frame::Hello(hello) = first else {
-                let malformed = Malformed::Value { what: "the first control frame", value: kind };
+                let malformed = Malformed::NotHello { kind };
                 return Err(ConnectionLost::Malformed(malformed));
             };
             if let Some(certificate) = &hello.delegation {

@@ -84,6 +84,12 @@ pub enum Malformed {
         /// What came.
         what: &'static str,
     },
+    /// A control frame that is not HELLO came first.
+    #[error("the control stream begins with a frame of type {kind}, and HELLO comes first")]
+    NotHello {
+        /// The type of the frame that came.
+        kind: u64,
+    },
     /// A text that is not UTF-8, or a protocol name with other than visible ASCII characters.
     #[error("{what} is not the text it has to be")]
     Text {

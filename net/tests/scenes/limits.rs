@@ -245,7 +245,7 @@ async fn a_response_that_its_caller_takes_slowly_arrives_whole_however_long_it_t
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(b"\x01\x08\x00\x05big/1\x00").await.unwrap();
+    send.write_all(b"\x01\x07\x05big/1\x00").await.unwrap();
     send.finish().unwrap();
     // The pauses are the slowness that this is about: all of them together are more than twice the bound, and each is a
     // tenth of it.
@@ -256,7 +256,8 @@ async fn a_response_that_its_caller_takes_slowly_arrives_whole_however_long_it_t
             tokio::time::sleep(bound.mul_f32(chunk.len() as f32 / 80_000.0)).await;
         }
     }
-    assert_eq!(read, 300_001);
+    // The answer is some bytes in front of it.
+    assert!((300_002..300_100).contains(&read), "{read} bytes");
     assert!(begun.elapsed() > bound.mul_f32(1.5), "{:?} is not slow", begun.elapsed());
 }
 

@@ -62,17 +62,25 @@ pub(crate) struct Bound {
     all: u64,
     /// Those that do not fill their packet.
     small: u64,
+    /// [`FLOOR_BYTES`] and [`FLOOR_WRITES`], for this peer.
+    floor_bytes: u64,
+    floor_writes: u64,
 }
 
 impl Bound {
     /// For a peer whose connection breaks over `chunks`: `None` for one that holds any number.
     pub(crate) fn of(chunks: Option<u64>) -> Self {
         match chunks {
-            None => Self { all: u64::MAX, small: u64::MAX },
+            None => Self { all: u64::MAX, small: u64::MAX, ..Self::default() },
             Some(chunks) if chunks >= BREAKS_OVER => Self::default(),
             Some(chunks) => {
                 let scaled = |most: u64| (most * chunks / BREAKS_OVER).max(1);
-                Self { all: scaled(MAX_CHUNKS), small: scaled(MAX_SMALL_CHUNKS) }
+                Self {
+                    all: scaled(MAX_CHUNKS),
+                    small: scaled(MAX_SMALL_CHUNKS),
+                    floor_bytes: scaled(FLOOR_BYTES),
+                    floor_writes: scaled(FLOOR_WRITES),
+                }
             }
         }
     }
@@ -80,7 +88,7 @@ impl Bound {
 
 impl Default for Bound {
     fn default() -> Self {
-        Self { all: MAX_CHUNKS, small: MAX_SMALL_CHUNKS }
+        Self { all: MAX_CHUNKS, small: MAX_SMALL_CHUNKS, floor_bytes: FLOOR_BYTES, floor_writes: FLOOR_WRITES }
     }
 }
 
@@ -126,8 +134,8 @@ impl Ledger {
         if let Some(room) = self.to_bytes(full, by_writes) {
             return room;
         }
-        if bytes < FLOOR_BYTES && own_writes < FLOOR_WRITES {
-            return FLOOR_BYTES - bytes;
+        if bytes < self.bound.floor_bytes && own_writes < self.bound.floor_writes {
+            return self.bound.floor_bytes - bytes;
         }
         // Writes that were joined in one packet are one chunk: the frames that went out say more. What has not gone out
         // yet is among the full ones.
