@@ -7,8 +7,8 @@ use crate::{
         reader::{Reader, code, soon, stop_code},
     },
     wire::{
-        self, Out, answer, bound, close, control_frame, frame, goaway, grease, hello, hello_then, kind, lane, numbers, numbers_then,
-        parameter,
+        self, Out, answer, bound, close, control_frame, frame, goaway, grease, hello, hello_then, kind, lane, numbers,
+        numbers_then, parameter,
     },
 };
 

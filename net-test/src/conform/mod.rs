@@ -4,6 +4,8 @@
 //! what was found. What a peer does on its own account, and not in answer, is asked for with the protocol
 //! [`CONFORM`]: [`subject`] serves it with the library. Without it a peer cannot be asked to fail a stream.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a check fails by a panic")]
+
 mod control;
 mod data;
 mod ends;

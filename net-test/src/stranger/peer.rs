@@ -9,9 +9,7 @@ use super::{
     reader::{Reader, soon},
     tls::{DATA_LANES, Identity, peer_of},
 };
-use crate::{
-    wire::{self, Hello, answer, bound, frame, parameter},
-};
+use crate::wire::{self, Hello, answer, bound, frame, parameter};
 
 pub const NONCE: [u8; 16] = *b"a stranger's one";
 

@@ -180,7 +180,9 @@ async fn await_hello(connection: &Connection) -> Result<(RecvStream, [u8; 16]), 
         let known = |id: u64, value: &[u8]| {
             let number = Cursor(value).only_varint();
             match id {
-                parameter::DATA_LANES | parameter::METADATA | parameter::DIAL | parameter::KNOWS => number.map(|_| true),
+                parameter::DATA_LANES | parameter::METADATA | parameter::DIAL | parameter::KNOWS => {
+                    number.map(|_| true)
+                }
                 parameter::UNREAD_BYTES => number.filter(|number| *number >= 64 << 10).map(|_| true),
                 parameter::UNREAD_CHUNKS => number.filter(|number| *number >= 256).map(|_| true),
                 // This peer grants nothing to owners.
@@ -322,7 +324,8 @@ async fn lanes(session: Arc<Session>) {
             let mut state = lock(&session.state);
             state.accepted += 1;
             state.live += 1;
-            let lane = Lane { told: watch::Sender::new(Told::Nothing), has_error_lane: false.into(), marks: Mutex::default() };
+            let lane =
+                Lane { told: watch::Sender::new(Told::Nothing), has_error_lane: false.into(), marks: Mutex::default() };
             state.lanes.insert(id, Arc::new(lane));
         }
         let session = Arc::clone(&session);

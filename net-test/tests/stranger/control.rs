@@ -37,11 +37,7 @@ async fn what_breaks_the_rules_before_hello_closes_the_connection() {
         ("another frame first", control().raw(&numbers(frame::GOAWAY, &[1])).0, close::PROTOCOL_VIOLATION),
         ("an unknown frame first", control().raw(&control_frame(63, b"x")).0, close::PROTOCOL_VIOLATION),
         ("a nonce that is cut", control().raw(&control_frame(frame::HELLO, &[1; 15])).0, close::PROTOCOL_VIOLATION),
-        (
-            "half a parameter",
-            control().raw(&hello_then(NONCE, &[], &[2])).0,
-            close::PROTOCOL_VIOLATION,
-        ),
+        ("half a parameter", control().raw(&hello_then(NONCE, &[], &[2])).0, close::PROTOCOL_VIOLATION),
         (
             "a frame over its bound",
             control().varint(frame::HELLO).varint(bound::CONTROL_FRAME + 1).0,
@@ -49,7 +45,11 @@ async fn what_breaks_the_rules_before_hello_closes_the_connection() {
         ),
         ("noise", control().raw(&[0xff; 64]).0, close::PROTOCOL_VIOLATION),
         ("a parameter twice", control().raw(&hello_then(NONCE, &[], &[2, 1, 5, 2, 1, 5])).0, close::PROTOCOL_VIOLATION),
-        ("ids that do not grow", control().raw(&hello_then(NONCE, &[], &[4, 1, 5, 2, 1, 5])).0, close::PROTOCOL_VIOLATION),
+        (
+            "ids that do not grow",
+            control().raw(&hello_then(NONCE, &[], &[4, 1, 5, 2, 1, 5])).0,
+            close::PROTOCOL_VIOLATION,
+        ),
         ("a number that is none", control().raw(&hello_then(NONCE, &[], &[2, 2, 5, 5])).0, close::PROTOCOL_VIOLATION),
         ("nothing to be held", control().raw(&hello_then(NONCE, &[], &[6, 1, 0])).0, close::PROTOCOL_VIOLATION),
         ("a critical parameter", control().raw(&hello_then(NONCE, &[], &[2, 1, 5, 59, 0])).0, close::UNSUPPORTED),

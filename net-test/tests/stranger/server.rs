@@ -7,7 +7,8 @@ use crate::{
     peer::{Known, NONCE, Socket, Stranger, endpoint, write},
     reader::{BRIEF, Reader, code, soon, stop_code},
     wire::{
-        self, Header, Out, Record, accepted, accepted_then, answer, bound, frame, lane, numbers, parameter, rejected, severity,
+        self, Header, Out, Record, accepted, accepted_then, answer, bound, frame, lane, numbers, parameter, rejected,
+        severity,
     },
 };
 
@@ -111,7 +112,11 @@ async fn an_answer_that_breaks_a_rule_costs_its_stream_only() {
 
     for (what, bytes, code) in [
         ("a frame over its bound", Out::default().varint(answer::BUSY).varint(bound::ANSWER + 1).0, lane::MALFORMED),
-        ("an acceptance over its bound", Out::default().varint(answer::ACCEPTED).varint(bound::ANSWER + 1).0, lane::MALFORMED),
+        (
+            "an acceptance over its bound",
+            Out::default().varint(answer::ACCEPTED).varint(bound::ANSWER + 1).0,
+            lane::MALFORMED,
+        ),
         (
             "a text over its bound",
             rejected(answer::BUSY, &"t".repeat(bound::REJECTION_TEXT as usize + 1)),

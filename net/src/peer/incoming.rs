@@ -21,8 +21,8 @@ use crate::{
     wire::{
         Malformed,
         codes::lane,
-        header::{Header, Opening},
         grease,
+        header::{Header, Opening},
         status::{Reason, Rejection, Status},
     },
 };
@@ -235,9 +235,7 @@ async fn end_opening(
             recv.stop_with(lane::UNKNOWN_KIND);
             return;
         }
-        Ok(Err(RawError::Malformed(malformed))) => {
-            Rejection::new(Reason::from(&malformed), malformed.to_string())
-        }
+        Ok(Err(RawError::Malformed(malformed))) => Rejection::new(Reason::from(&malformed), malformed.to_string()),
         // The opener has given up.
         Ok(Err(RawError::Read(_))) => return,
         Err(_) => {

@@ -238,8 +238,13 @@ fn hellos() -> impl Strategy<Value = Hello> {
         },
     );
     let dials = (prop::option::of(varints()), prop::option::of(varints()));
-    (any::<[u8; 16]>(), limits, certificate, dials)
-        .prop_map(|(nonce, limits, delegation, (dial, knows))| Hello { nonce, limits, delegation, dial, knows })
+    (any::<[u8; 16]>(), limits, certificate, dials).prop_map(|(nonce, limits, delegation, (dial, knows))| Hello {
+        nonce,
+        limits,
+        delegation,
+        dial,
+        knows,
+    })
 }
 
 fn statuses() -> impl Strategy<Value = Status> {

@@ -8,8 +8,8 @@ use twolane::{GetStreamError, InvalidProtocol, Limits, NextError, Reason, Secret
 use crate::{
     clock::at_its_bound,
     stage::{
-        BRIEF, CHAT, PATIENCE, accepted, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, say_hello, serve_echo,
-        soon, until,
+        BRIEF, CHAT, PATIENCE, accepted, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, say_hello,
+        serve_echo, soon, until,
     },
 };
 
