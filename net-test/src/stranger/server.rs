@@ -345,12 +345,9 @@ async fn take(session: &Session, id: u64, mut send: SendStream, mut recv: RecvSt
             _ => Ok((first, Vec::new())),
         }
     };
-    let opened = match timeout(PATIENCE, header).await {
-        Ok(opened) => opened,
-        Err(_) => {
-            both(&mut send, &mut recv, lane::TIMED_OUT);
-            return session.ended(id, false);
-        }
+    let Ok(opened) = timeout(PATIENCE, header).await else {
+        both(&mut send, &mut recv, lane::TIMED_OUT);
+        return session.ended(id, false);
     };
     match opened {
         Ok((kind::DATA, header)) => {
@@ -414,7 +411,7 @@ async fn play(session: &Session, id: u64, mode: &[u8], send: &mut SendStream, re
             let record =
                 Record { details: b"/srv".to_vec(), ..Record::new(severity::FATAL, 28, 100_000, "the disk is full") };
             let _ = send.write_all(&[0x5a; 100_000]).await;
-            tell(session, id, &record, true).await;
+            tell(session, id, &record).await;
             let _ = recv.stop(code(lane::FAILED));
             // The bytes stay until the peer has them.
             let _ = send.stopped().await;
@@ -424,7 +421,7 @@ async fn play(session: &Session, id: u64, mode: &[u8], send: &mut SendStream, re
         b"abort" => {
             let _ = recv.read_chunk(1, true).await;
             let _ = send.write_all(&[0x5a; 10_000]).await;
-            tell(session, id, &Record::new(severity::ABORT, 9, 10_000, "never mind"), true).await;
+            tell(session, id, &Record::new(severity::ABORT, 9, 10_000, "never mind")).await;
             let _ = send.reset(code(lane::ABORTED));
             let _ = recv.stop(code(lane::FAILED));
             return;
@@ -435,7 +432,7 @@ async fn play(session: &Session, id: u64, mode: &[u8], send: &mut SendStream, re
         }
         b"warn" => {
             let _ = send.write_all(b"12345").await;
-            tell(session, id, &Record::new(severity::WARNING, 5, 5, "half way"), false).await;
+            tell(session, id, &Record::new(severity::WARNING, 5, 5, "half way")).await;
             let _ = send.finish();
         }
         _ => {}
@@ -467,15 +464,11 @@ async fn play(session: &Session, id: u64, mode: &[u8], send: &mut SendStream, re
 }
 
 /// Says a record on an error lane of this side's.
-async fn tell(session: &Session, id: u64, record: &Record, last: bool) {
+async fn tell(session: &Session, id: u64, record: &Record) {
     let Ok((mut errors, _reverse)) = session.connection.open_bi().await else { return };
     lock(&session.state).opened += 1;
     let _ = errors.write_all(&[wire::error_lane(id), record.encode()].concat()).await;
-    if last {
-        let _ = errors.finish();
-        return;
-    }
-    // Dropped, it would be finished all the same: nothing more is said.
+    let _ = errors.finish();
 }
 
 /// An error lane of the peer.
