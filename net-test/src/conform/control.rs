@@ -1,13 +1,13 @@
 //! Sections 2, 3, 5, 9, 10, 11 and 14: the connection and its control stream.
 
-use super::{Check, Subject, checks};
+use super::{CONFORM, Check, Subject, checks};
 use crate::{
     stranger::{
         peer::{NONCE, close_code, greeting, say_first, write},
         reader::{Reader, code, soon, stop_code},
     },
     wire::{
-        self, Out, bound, close, control_frame, frame, goaway, grease, hello, hello_then, kind, lane, numbers,
+        self, Out, answer, bound, close, control_frame, frame, goaway, grease, hello, hello_then, kind, lane, numbers,
         numbers_then, parameter,
     },
 };
@@ -21,6 +21,7 @@ pub(super) const CHECKS: &[Check] = checks! {
     "5 the time for HELLO": "If HELLO does not come in time, the connection is closed with HELLO_TIMEOUT." => no_hello_at_all,
     "5 frames that break a rule": "A frame that is malformed, over its bound or a second HELLO is a PROTOCOL_VIOLATION." => bad_frames,
     "5 the end of the control stream": "A control stream that ends or is reset is a PROTOCOL_VIOLATION." => control_ends,
+    "5 data lanes that may be open": "One lane over DATA_LANES is answered BUSY, and MAX_LANES makes up for those that have ended." => data_lanes,
     "5 a certificate that is none": "It closes the connection with BAD_DELEGATION, in HELLO and after it, or is ignored." => certificate,
     "14 frames of later versions": "Frames of unknown types are skipped, up to their bound." => unknown_frames,
     "14 unidirectional streams": "Streams of unknown kinds, and a second control stream, are stopped with UNKNOWN_KIND." => unknown_kinds,
@@ -133,6 +134,25 @@ async fn control_ends(subject: Subject) {
     let mut control = say_first(&connection, &greeting(NONCE)[..9]).await;
     control.finish().expect("the stream is open");
     assert_eq!(close_code(&connection).await, close::PROTOCOL_VIOLATION, "half a HELLO");
+}
+
+async fn data_lanes(subject: Subject) {
+    let mut stranger = subject.greeted().await;
+    let announced = stranger.hello.numbers.iter().find(|(id, _)| *id == parameter::DATA_LANES);
+    let allowed = announced.map_or(1, |(_, lanes)| *lanes);
+    let mut lanes = Vec::new();
+    for _ in 0..allowed {
+        lanes.push(stranger.conform(b"echo").await);
+    }
+    // One that its opener had no right to.
+    let (_over, mut refusal) = stranger.open(&wire::header(CONFORM, b"echo")).await;
+    assert_eq!(refusal.rejected().await, answer::BUSY);
+    // It has ended, and so has another: two more than at first.
+    let (mut send, mut recv) = lanes.swap_remove(0);
+    send.finish().expect("the lane is open");
+    assert_eq!(recv.rest().await, b"");
+    while stranger.frames.max_lanes().await < allowed + 2 {}
+    stranger.conform(b"echo").await;
 }
 
 async fn certificate(subject: Subject) {

@@ -4,6 +4,8 @@
 //! what was found. What a peer does on its own account, and not in answer, is asked for with the protocol
 //! [`CONFORM`]: [`subject`] serves it with the library. Without it a peer cannot be asked to fail a stream.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a check fails by a panic")]
+
 mod control;
 mod data;
 mod ends;
@@ -72,7 +74,7 @@ impl Check {
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a check broke").to_owned()
 }
 

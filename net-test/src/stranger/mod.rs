@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a peer that breaks a rule fails the check that it is asked by")]
 
+pub mod bytes;
 pub mod peer;
 pub mod reader;
+pub mod server;
 pub mod tls;

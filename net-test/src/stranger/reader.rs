@@ -94,6 +94,20 @@ impl Reader {
         }
     }
 
+    /// The count of the next MAX_LANES, whatever comes before it.
+    pub async fn max_lanes(&mut self) -> u64 {
+        loop {
+            let frame_type = self.varint().await;
+            let body = self.block().await;
+            if frame_type == frame::MAX_LANES {
+                let mut fields = Fields(&body);
+                let count = fields.varint();
+                fields.end();
+                return count;
+            }
+        }
+    }
+
     /// No control frame that means something has arrived. (A frame comes whole: it is far smaller than a packet.)
     pub async fn no_frame_has_come(&mut self) {
         let frame = tokio::time::timeout(Duration::ZERO, self.frame()).await;

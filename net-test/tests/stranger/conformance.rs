@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use twolane_test::{
     conform::{self, Check, Subject, subject},
-    stranger::peer::Target,
+    stranger::{peer::Target, server::Server},
 };
 
 use crate::peer::endpoint;
@@ -13,11 +13,27 @@ use crate::peer::endpoint;
 /// Checks at a time: an endpoint takes 32 handshakes at a time from one address.
 const AT_ONCE: usize = 12;
 
+/// What the library does not do yet. A check that holds has to be taken out.
+const NOT_YET: [&str; 1] = ["5 data lanes that may be open"];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_library_keeps_to_every_section() {
+async fn the_library_keeps_to_every_section_but_for_what_is_known_not_to_be_there() {
     let endpoint = endpoint().await;
     subject::serve(&endpoint).expect("nobody serves it yet");
-    let subject = Subject(Target::from(&endpoint));
+    let failed = failed(Target::from(&endpoint)).await;
+    assert!(failed.iter().map(|(name, _)| *name).eq(NOT_YET), "{failed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_strangers_own_server_keeps_to_every_section() {
+    let server = Server::start();
+    let failed = failed(server.target()).await;
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// The checks that do not hold, with their words.
+async fn failed(target: Target) -> Vec<(&'static str, String)> {
+    let subject = Subject(target);
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let play = |check: &'static Check| {
         let places = Arc::clone(&places);
@@ -30,8 +46,8 @@ async fn the_library_keeps_to_every_section() {
     let mut failed = Vec::new();
     for (check, verdict) in running {
         if let Err(words) = verdict.await.expect("a check that fails says so") {
-            failed.push(format!("{}: {words}", check.name));
+            failed.push((check.name, words));
         }
     }
-    assert!(failed.is_empty(), "{failed:#?}");
+    failed
 }

@@ -30,7 +30,7 @@ impl<'a> Fields<'a> {
     /// malformed come before those that are critical and unknown.
     pub(crate) fn parameters(
         mut self,
-        mut known: impl FnMut(u64, Fields<'a>) -> Result<bool, Malformed>,
+        mut known: impl FnMut(u64, Self) -> Result<bool, Malformed>,
     ) -> Result<(), Malformed> {
         let (mut last, mut critical) = (None, None);
         while !self.rest.is_empty() {

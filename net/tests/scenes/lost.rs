@@ -23,7 +23,7 @@ async fn a_peer_that_leaves_while_it_reads_no_control_frames_has_left_and_broken
             let connection = raw.accept().await.unwrap().await.unwrap();
             let mut control = say_hello(&connection, 1).await;
             let (mut send, recv) = connection.accept_bi().await.unwrap();
-            send.write_all(&[0]).await.unwrap();
+            send.write_all(&[0, 0]).await.unwrap();
             control.write_all(&questions()).await.unwrap();
             send.write_all(b"!").await.unwrap();
             (connection, control, send, recv)

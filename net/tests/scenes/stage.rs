@@ -154,6 +154,25 @@ pub(crate) async fn read_yes(recv: &mut iroh::endpoint::RecvStream) {
     soon(recv.read_exact(&mut vec![0; usize::from(start[1])])).await.unwrap();
 }
 
+/// The frames of a control stream, of which this is all so far: their types and bodies.
+pub(crate) fn control_frames(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+    fn varint(bytes: &mut &[u8]) -> Option<u64> {
+        let first = *bytes.first()?;
+        let (taken, rest) = bytes.split_at_checked(1 << (first >> 6))?;
+        *bytes = rest;
+        Some(taken[1..].iter().fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte)))
+    }
+    fn frame(bytes: &mut &[u8]) -> Option<(u64, Vec<u8>)> {
+        let (kind, len) = (varint(bytes)?, varint(bytes)?);
+        let (body, rest) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
+        *bytes = rest;
+        Some((kind, body.to_vec()))
+    }
+    // The stream's kind is in front of them.
+    let mut rest = &bytes[bytes.len().min(1)..];
+    std::iter::from_fn(|| frame(&mut rest)).collect()
+}
+
 /// What follows an answer of code 0, whose parameters are short.
 pub(crate) fn accepted(bytes: &[u8]) -> &[u8] {
     assert_eq!(bytes[0], 0, "{bytes:?}");

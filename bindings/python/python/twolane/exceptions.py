@@ -226,7 +226,7 @@ class DialTimeout(DialError, TimeoutError):
 
 class Rejected(TwolaneError, ConnectionRefusedError):
     """The peer said no to this stream, and to nothing else. `reason` is one of `unknown_protocol`, `refused`, `busy`,
-    `shutting_down`, `too_large`, `malformed` and `other`; `text` may have more."""
+    `shutting_down`, `too_large`, `malformed`, `unsupported` and `other`; `text` may have more."""
 
 
 class UnknownProtocol(Rejected):

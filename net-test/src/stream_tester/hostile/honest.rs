@@ -211,7 +211,8 @@ async fn visit(newcomer: &iroh::Endpoint, to: &EndpointAddr, nonce: [u8; 16]) ->
         let (mut send, mut recv) = connection.open_bi().await?;
         send.write_all(&[wire::header(REQUESTS, b""), BODY.to_vec()].concat()).await?;
         let _ = send.finish();
-        raid::read_exactly(&mut recv, &[&[0], &BODY[..]].concat()).await?;
+        raid::accepted(&mut recv).await?;
+        raid::read_exactly(&mut recv, &BODY[..]).await?;
         connection.close(VarInt::from_u32(close::DONE as u32), b"");
         Ok(())
     };

@@ -306,7 +306,7 @@ pub async fn told(recv: &mut RecvStream) -> String {
 }
 
 /// Reads an answer of code 0, whatever its parameters.
-async fn accepted(recv: &mut RecvStream) -> Going<()> {
+pub async fn accepted(recv: &mut RecvStream) -> Going<()> {
     let mut first = [0; 2];
     recv.read_exact(&mut first).await.map_err(|error| Trouble::Wrong(format!("no answer: {error}")))?;
     // A length of one byte: what the endpoint says with its answer is short.

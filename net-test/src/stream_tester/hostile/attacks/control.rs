@@ -109,11 +109,10 @@ pub async fn second_hello(raid: Arc<Raid>) -> Going<Infallible> {
 pub async fn forged_delegation(raid: Arc<Raid>) -> Going<Infallible> {
     let (key, owner) = (SecretKey::generate(), SecretKey::generate());
     let certificates = certificates(&key, &owner).map_err(|error| Trouble::Local(error.to_string()))?;
-    let shown = certificates.into_iter().flat_map(|(what, certificate)| {
+    let shown = certificates.into_iter().map(|(what, certificate)| {
         let parameter = Out::default().varint(parameter::DELEGATION).block(&certificate).0;
-        let in_hello = [control(), hello_then(rand::random(), &LIMITS, &parameter)];
-        let after_it = [greeting(), control_frame(frame::DELEGATION, &certificate)];
-        [in_hello, after_it].map(|bytes| Case::new(what, bytes).closed("closed_bad_delegation"))
+        let hello = hello_then(rand::random(), &LIMITS, &parameter);
+        Case::new(what, [control(), hello]).closed("closed_bad_delegation")
     });
     cases(raid, key, shown.collect()).await
 }
