@@ -73,7 +73,8 @@
 //! which says how fast QUIC sends. The rules are in files
 //! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/state.rs`, `stream/ledger.rs`,
 //! `stream/share.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/backoff.rs`, `peer/drain.rs`,
-//! `peer/policy.rs`, `peer/restore.rs`, `peer/silence.rs`, `congestion/` and `endpoint/admission.rs`.
+//! `peer/policy.rs`, `peer/restore.rs`, `peer/silence.rs`, `congestion/`, `endpoint/admission.rs` and
+//! `endpoint/waiting_streams.rs`.
 
 mod access;
 mod bound;

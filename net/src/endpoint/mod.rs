@@ -15,6 +15,7 @@ mod shutdown;
 mod standing;
 mod status;
 mod transport;
+mod waiting_streams;
 
 use std::{
     future::Future,
