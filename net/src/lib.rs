@@ -94,6 +94,7 @@ mod stream;
 mod tasks;
 mod ticket;
 mod wire;
+mod words;
 
 #[cfg(feature = "unstable-transport")]
 #[doc(hidden)]

@@ -1,6 +1,7 @@
 //! The acceptor's answer, the first bytes of the data lane's reverse half.
 
 use super::{Decoded, Fields, Malformed, decode_frame, encode_frame, varint};
+use crate::words::Shown;
 
 /// The text of a rejection, in bytes of UTF-8: a sentence or two.
 pub(crate) const MAX_TEXT: u64 = 1024;
@@ -18,11 +19,12 @@ pub(crate) enum Status {
 
 /// Why a peer did not take a stream. Only this stream ends; the connection and its other streams go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}{}{text}", if text.is_empty() { "" } else { ": " })]
+#[error("{reason}{}{}", if text.is_empty() { "" } else { ": " }, Shown(text))]
 pub struct Rejection {
     /// The kind of rejection.
     pub reason: Reason,
-    /// The peer's words, at most 1 KiB. May be empty.
+    /// The peer's words, at most 1 KiB. May be empty. They may have any character in them: print the rejection, which shows
+    /// those that act on a terminal or hide as `\u{1b}`.
     pub text: String,
 }
 
