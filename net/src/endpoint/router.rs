@@ -23,8 +23,16 @@ use crate::{
     wire::status::{Reason, Rejection},
 };
 
-/// Takes whole streams of one protocol. It answers the header itself.
-pub(crate) type Handler = Arc<dyn Fn(IncomingStream) -> BoxFuture<()> + Send + Sync>;
+/// Takes whole streams of one protocol. It answers a header that is not answered yet itself.
+pub(crate) type Handler = Arc<dyn Fn(Offered) -> BoxFuture<()> + Send + Sync>;
+
+/// A stream for a handler.
+pub(crate) enum Offered {
+    /// As it came.
+    Unanswered(IncomingStream),
+    /// It was accepted for a call of `accept_bi` that is gone: its opener has read, or will read, a yes.
+    Answered(XStream),
+}
 
 /// The table of who takes what.
 pub(crate) struct Router {
@@ -81,7 +89,7 @@ impl Router {
     pub(crate) fn take(self: &Arc<Self>, stream: IncomingStream) -> BoxFuture<()> {
         // A handler's future is boxed already, and most streams have a handler.
         if let Some(handler) = self.handler(&stream.protocol) {
-            return handle(&handler, stream);
+            return handle(&handler, Offered::Unanswered(stream));
         }
         let router = Arc::clone(self);
         Box::pin(async move { router.find_taker(stream).await })
@@ -94,8 +102,8 @@ impl Router {
 
     async fn find_taker(self: &Arc<Self>, stream: IncomingStream) {
         let (peer, protocol) = (stream.peer(), stream.protocol.clone());
-        match self.decide(peer, &protocol).await {
-            Ok(Decision::Handle(handler)) => handle(&handler, stream).await,
+        match self.decide(peer, &protocol, self.limits.streams_waiting).await {
+            Ok(Decision::Handle(handler)) => handle(&handler, Offered::Unanswered(stream)).await,
             Ok(Decision::Give(acceptor)) => {
                 let mut answering = pin!(stream.accept());
                 let mut waiting = Some(acceptor);
@@ -124,28 +132,28 @@ impl Router {
         }
     }
 
-    /// A stream that was accepted for somebody who is gone: it goes to the next one.
+    /// A stream that was accepted for a call that is gone: it goes to the next call, or to a handler. It waits whatever the
+    /// number of streams that do: it was let in before, and "busy" cannot be said any more.
     async fn pass_on(self: &Arc<Self>, mut stream: XStream) {
         loop {
-            match self.decide(stream.peer(), stream.protocol()).await {
+            match self.decide(stream.peer(), stream.protocol(), usize::MAX).await {
                 Ok(Decision::Give(acceptor)) => match acceptor.taker.send(stream) {
                     Ok(()) => return,
                     Err(unwanted) => stream = unwanted,
                 },
-                // Nobody takes it in time. Dropped, it is reset.
-                _ => return,
+                Ok(Decision::Handle(handler)) => return handle(&handler, Offered::Answered(stream)).await,
+                // Nobody takes it in time, or the endpoint shuts down. Dropped, it is reset.
+                Ok(Decision::ShuttingDown) | Err(_) => return,
             }
         }
     }
 
-    async fn decide(&self, peer: PublicKey, protocol: &Protocol) -> Result<Decision, Rejection> {
-        match self.route(peer, protocol) {
+    /// Waits for somebody who takes a stream, as one of at most `max` of its peer.
+    async fn decide(&self, peer: PublicKey, protocol: &Protocol, max: usize) -> Result<Decision, Rejection> {
+        match self.route(peer, protocol, max) {
             Route::Decided(decision) => Ok(decision),
             Route::Unknown => Err(Rejection::new(Reason::UnknownProtocol, protocol.as_str())),
-            Route::Busy => {
-                let max = self.limits.streams_waiting;
-                Err(Rejection::new(Reason::Busy, format!("{max} streams wait to be accepted already")))
-            }
+            Route::Busy => Err(Rejection::new(Reason::Busy, format!("{max} streams wait to be accepted already"))),
             Route::Wait { place, decision } => {
                 let bound = self.limits.accept_timeout;
                 let mut wait = Wait { router: self, place, decision };
@@ -163,7 +171,7 @@ impl Router {
         }
     }
 
-    fn route(&self, peer: PublicKey, protocol: &Protocol) -> Route {
+    fn route(&self, peer: PublicKey, protocol: &Protocol, max: usize) -> Route {
         let mut state = self.lock();
         if state.closed {
             return Route::Decided(Decision::ShuttingDown);
@@ -182,7 +190,7 @@ impl Router {
         if !starting && !state.known.contains(protocol) {
             return Route::Unknown;
         }
-        if state.waiting.count(&peer) >= self.limits.streams_waiting {
+        if state.waiting.count(&peer) >= max {
             return Route::Busy;
         }
         let (decided, decision) = oneshot::channel();
@@ -270,8 +278,12 @@ impl Router {
     }
 }
 
-fn handle(handler: &Handler, stream: IncomingStream) -> BoxFuture<()> {
-    let span = tracing::debug_span!("stream", peer = %stream.peer(), protocol = %stream.protocol);
+fn handle(handler: &Handler, stream: Offered) -> BoxFuture<()> {
+    let (peer, protocol) = match &stream {
+        Offered::Unanswered(stream) => (stream.peer(), &stream.protocol),
+        Offered::Answered(stream) => (stream.peer(), stream.protocol()),
+    };
+    let span = tracing::debug_span!("stream", %peer, %protocol);
     let handling = handler(stream);
     if span.is_disabled() { handling } else { Box::pin(handling.instrument(span)) }
 }
