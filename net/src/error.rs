@@ -1,5 +1,5 @@
 //! Errors, one type for each operation. Every error says whose fault it is ([`Fault`]), whether trying again can
-//! help, and which bound was hit.
+//! help, and which bound was hit. A peer's words in an error are shown with [`Shown`], and are in its fields as they came.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ use crate::{
         codes::{connection, lane},
         status::{Reason, Rejection},
     },
+    words::Shown,
 };
 
 /// Whose fault an error is, and so who can do something about it.
@@ -41,7 +42,7 @@ pub enum ConnectionLost {
     #[error("the peer closed the connection in order")]
     PeerDone,
     /// The peer's program closed the connection.
-    #[error("the peer closed the connection (code {code:#x}{}{reason})", if reason.is_empty() { "" } else { ": " })]
+    #[error("the peer closed the connection (code {code:#x}{}{})", if reason.is_empty() { "" } else { ": " }, Shown(reason))]
     PeerClosed {
         /// The peer's code.
         code: u64,
@@ -61,13 +62,13 @@ pub enum ConnectionLost {
     #[error("the peer is connected to as many peers as it allows")]
     PeerBusy,
     /// The peer's rules do not allow this endpoint, or do not any more.
-    #[error("the peer does not allow this endpoint: {reason}")]
+    #[error("the peer does not allow this endpoint: {}", Shown(reason))]
     Forbidden {
         /// The peer's words.
         reason: String,
     },
     /// The rules of this endpoint do not allow the peer, or do not any more.
-    #[error("the rules of this endpoint do not allow the peer: {reason}")]
+    #[error("the rules of this endpoint do not allow the peer: {}", Shown(reason))]
     NotAllowed {
         /// The words of the rule.
         reason: String,
@@ -81,13 +82,13 @@ pub enum ConnectionLost {
         policy: PathPolicy,
     },
     /// The peer does not take the certificate that this endpoint presented.
-    #[error("the peer does not take our certificate: {reason}")]
+    #[error("the peer does not take our certificate: {}", Shown(reason))]
     DelegationRefused {
         /// The peer's words.
         reason: String,
     },
     /// The certificate that the peer presented does not hold.
-    #[error("the peer's certificate does not hold: {0}")]
+    #[error("the peer's certificate does not hold: {}", Shown(.0))]
     BadDelegation(Arc<DelegationError>),
     /// The peer broke the rules of the wire format.
     #[error("the peer does not follow the wire format: {0}")]
@@ -99,7 +100,7 @@ pub enum ConnectionLost {
     #[error("the connection was closed here")]
     Closed,
     /// QUIC gave up for another reason.
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed: {}", Shown(.0))]
     Transport(String),
 }
 
@@ -188,7 +189,7 @@ pub enum DialError {
     #[error("this endpoint is shutting down")]
     ShuttingDown,
     /// A hook of this endpoint ([`Hooks::before_dial`](crate::Hooks::before_dial)) said no.
-    #[error("a hook of this endpoint does not allow the dial: {reason}")]
+    #[error("a hook of this endpoint does not allow the dial: {}", Shown(reason))]
     NotAllowed {
         /// The hook's words.
         reason: String,
@@ -516,9 +517,10 @@ pub enum NextError {
     /// The message is not UTF-8.
     #[error("the message is not UTF-8")]
     Text,
-    /// The message is not the JSON that was expected.
-    #[error("the message is not the JSON that was expected: {0}")]
-    Json(#[source] Arc<serde_json::Error>),
+    /// The message is not the JSON that was expected. The cause can quote the message, and is no
+    /// [`source`](std::error::Error::source): its own words are not fit to be printed.
+    #[error("the message is not the JSON that was expected: {}", Shown(.0))]
+    Json(Arc<serde_json::Error>),
 }
 
 impl NextError {
@@ -718,6 +720,7 @@ impl From<WriteError> for io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words;
 
     #[test]
     fn a_program_that_resumes_at_what_was_read_repeats_and_skips_no_byte() {
@@ -741,5 +744,75 @@ mod tests {
         assert_eq!((cut.fault(), cut.is_retryable()), (Fault::Network, true));
         let large = request(RequestFailure::TooLarge { max: 1 });
         assert_eq!((large.fault(), large.is_retryable()), (Fault::Peer, false));
+    }
+
+    /// Every error that can have a peer's words in it, with each place for words filled by `words`.
+    fn with_words(words: &str) -> Vec<Box<dyn std::error::Error>> {
+        let reason = || words.to_owned();
+        let stream = || Arc::new(StreamError::new(1, words));
+        let lost = [
+            ConnectionLost::PeerClosed { code: 1, reason: reason() },
+            ConnectionLost::Forbidden { reason: reason() },
+            ConnectionLost::NotAllowed { reason: reason() },
+            ConnectionLost::DelegationRefused { reason: reason() },
+            ConnectionLost::Transport(reason()),
+        ];
+        let rejected = |reason| GetStreamError::Rejected {
+            protocol: Protocol::from_static("rpc/1"),
+            rejection: Rejection::new(reason, words),
+        };
+        let json = serde_json::from_value::<Choice>(serde_json::Value::String(reason())).unwrap_err();
+        let request = |cause| RequestError { protocol: Protocol::from_static("rpc/1"), phase: Phase::Response, cause };
+        let peer = twolane_id::SecretKey::from_bytes(&[1; 32]).public_key();
+        let mut errors: Vec<Box<dyn std::error::Error>> = vec![
+            Box::new(DialError::NotAllowed { reason: reason() }),
+            Box::new(rejected(Reason::Refused)),
+            Box::new(request(RequestFailure::GetStream(rejected(Reason::Other(99))))),
+            Box::new(request(RequestFailure::Read(ReadError::Failed(stream())))),
+            Box::new(GetStreamError::Failed(stream())),
+            Box::new(ReadError::Failed(stream())),
+            Box::new(ReadError::FailedIncomplete { error: stream(), missing: 1 }),
+            Box::new(ReadError::Aborted(stream())),
+            Box::new(ReadError::EndedHere(stream())),
+            Box::new(WriteError::Failed(stream())),
+            Box::new(NextError::Read(ReadError::Failed(stream()))),
+            Box::new(NextError::Json(Arc::new(json))),
+            Box::new(StreamError::new(1, words)),
+            Box::new(io::Error::from(ReadError::Failed(stream()))),
+            Box::new(InvalidProtocol::Character { name: reason(), at: 0 }),
+        ];
+        for lost in lost {
+            errors.push(Box::new(GetStreamError::Dial { peer, source: DialError::Lost(lost.clone()) }));
+            errors.push(Box::new(ReadError::Lost(lost.clone())));
+            errors.push(Box::new(lost));
+        }
+        errors
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    enum Choice {}
+
+    /// An error's words and its causes', one in each line of a program's report.
+    fn chain(error: &dyn std::error::Error) -> Vec<String> {
+        std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn no_error_shows_a_character_of_the_peers_that_acts_on_the_terminal_or_hides() {
+        for error in with_words(words::HOSTILE) {
+            for shown in chain(&*error) {
+                assert!(words::is_harmless(&shown), "{shown:?}");
+            }
+            assert!(chain(&*error).iter().any(|shown| shown.contains("\\u{1b}[2J")), "{error:?} shows the words");
+        }
+    }
+
+    #[test]
+    fn every_error_shows_plain_words_as_they_are_and_keeps_the_others_for_programs() {
+        for error in with_words("Größe: 長さ") {
+            assert!(chain(&*error).iter().any(|shown| shown.contains("Größe: 長さ")), "{error:?}");
+        }
+        assert_eq!(StreamError::new(1, words::HOSTILE).text(), words::HOSTILE);
+        assert_eq!(Rejection::new(Reason::Refused, words::HOSTILE).text, words::HOSTILE);
     }
 }

@@ -16,6 +16,7 @@ mod standing;
 mod status;
 mod transport;
 mod waiting;
+mod waiting_streams;
 
 use std::{
     future::Future,

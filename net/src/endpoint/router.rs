@@ -1,7 +1,7 @@
 //! Who takes a stream: a handler, somebody who waits in `accept_bi`, or nobody.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -12,6 +12,7 @@ use tokio::{sync::oneshot, time::timeout};
 use tracing::Instrument;
 use twolane_id::PublicKey;
 
+use super::waiting_streams::{Place, WaitingStreams};
 use crate::{
     error::AcceptError,
     limits::Limits,
@@ -22,8 +23,16 @@ use crate::{
     wire::status::{Reason, Rejection},
 };
 
-/// Takes whole streams of one protocol. It answers the header itself.
-pub(crate) type Handler = Arc<dyn Fn(IncomingStream) -> BoxFuture<()> + Send + Sync>;
+/// Takes whole streams of one protocol. It answers a header that is not answered yet itself.
+pub(crate) type Handler = Arc<dyn Fn(Offered) -> BoxFuture<()> + Send + Sync>;
+
+/// A stream for a handler.
+pub(crate) enum Offered {
+    /// As it came.
+    Unanswered(IncomingStream),
+    /// It was accepted for a call of `accept_bi` that is gone: its opener has read, or will read, a yes.
+    Answered(XStream),
+}
 
 /// The table of who takes what.
 pub(crate) struct Router {
@@ -39,7 +48,8 @@ struct State {
     acceptors: Vec<Acceptor>,
     /// Named by an `accept_bi` at some time: a stream for one of these waits for the next call.
     known: HashSet<Protocol>,
-    waiting: VecDeque<Waiting>,
+    /// Of all peers, and peers decide how many there are.
+    waiting: WaitingStreams<PublicKey, Protocol, oneshot::Sender<Decision>>,
     next: u64,
     closed: bool,
 }
@@ -52,14 +62,6 @@ struct Acceptor {
     taker: oneshot::Sender<XStream>,
 }
 
-/// A stream that waits for somebody.
-struct Waiting {
-    id: u64,
-    peer: PublicKey,
-    protocol: Protocol,
-    decided: oneshot::Sender<Decision>,
-}
-
 enum Decision {
     Handle(Handler),
     Give(Acceptor),
@@ -68,7 +70,7 @@ enum Decision {
 
 enum Route {
     Decided(Decision),
-    Wait { id: u64, decision: oneshot::Receiver<Decision> },
+    Wait { place: Place, decision: oneshot::Receiver<Decision> },
     Unknown,
     Busy,
 }
@@ -87,7 +89,7 @@ impl Router {
     pub(crate) fn take(self: &Arc<Self>, stream: IncomingStream) -> BoxFuture<()> {
         // A handler's future is boxed already, and most streams have a handler.
         if let Some(handler) = self.handler(&stream.protocol) {
-            return handle(&handler, stream);
+            return handle(&handler, Offered::Unanswered(stream));
         }
         let router = Arc::clone(self);
         Box::pin(async move { router.find_taker(stream).await })
@@ -100,8 +102,8 @@ impl Router {
 
     async fn find_taker(self: &Arc<Self>, stream: IncomingStream) {
         let (peer, protocol) = (stream.peer(), stream.protocol.clone());
-        match self.decide(peer, &protocol).await {
-            Ok(Decision::Handle(handler)) => handle(&handler, stream).await,
+        match self.decide(peer, &protocol, self.limits.streams_waiting).await {
+            Ok(Decision::Handle(handler)) => handle(&handler, Offered::Unanswered(stream)).await,
             Ok(Decision::Give(acceptor)) => {
                 let mut answering = pin!(stream.accept());
                 let mut waiting = Some(acceptor);
@@ -130,47 +132,46 @@ impl Router {
         }
     }
 
-    /// A stream that was accepted for somebody who is gone: it goes to the next one.
+    /// A stream that was accepted for a call that is gone: it goes to the next call, or to a handler. It waits whatever the
+    /// number of streams that do: it was let in before, and "busy" cannot be said any more.
     async fn pass_on(self: &Arc<Self>, mut stream: XStream) {
         loop {
-            match self.decide(stream.peer(), stream.protocol()).await {
+            match self.decide(stream.peer(), stream.protocol(), usize::MAX).await {
                 Ok(Decision::Give(acceptor)) => match acceptor.taker.send(stream) {
                     Ok(()) => return,
                     Err(unwanted) => stream = unwanted,
                 },
-                // Nobody takes it in time. Dropped, it is reset.
-                _ => return,
+                Ok(Decision::Handle(handler)) => return handle(&handler, Offered::Answered(stream)).await,
+                // Nobody takes it in time, or the endpoint shuts down. Dropped, it is reset.
+                Ok(Decision::ShuttingDown) | Err(_) => return,
             }
         }
     }
 
-    async fn decide(&self, peer: PublicKey, protocol: &Protocol) -> Result<Decision, Rejection> {
-        match self.route(peer, protocol) {
+    /// Waits for somebody who takes a stream, as one of at most `max` of its peer.
+    async fn decide(&self, peer: PublicKey, protocol: &Protocol, max: usize) -> Result<Decision, Rejection> {
+        match self.route(peer, protocol, max) {
             Route::Decided(decision) => Ok(decision),
             Route::Unknown => Err(Rejection::new(Reason::UnknownProtocol, protocol.as_str())),
-            Route::Busy => {
-                let max = self.limits.streams_waiting;
-                Err(Rejection::new(Reason::Busy, format!("{max} streams wait to be accepted already")))
-            }
-            Route::Wait { id, decision } => {
+            Route::Busy => Err(Rejection::new(Reason::Busy, format!("{max} streams wait to be accepted already"))),
+            Route::Wait { place, decision } => {
                 let bound = self.limits.accept_timeout;
-                match timeout(bound, decision).await {
-                    Ok(Ok(decision)) => Ok(decision),
-                    _ => {
-                        let mut state = self.lock();
-                        state.waiting.retain(|waiting| waiting.id != id);
-                        if state.known.contains(protocol) {
-                            Err(Rejection::new(Reason::Busy, format!("nobody accepted the stream within {bound:?}")))
-                        } else {
-                            Err(Rejection::new(Reason::UnknownProtocol, protocol.as_str()))
-                        }
-                    }
+                let mut wait = Wait { router: self, place, decision };
+                if let Ok(Ok(decision)) = timeout(bound, &mut wait.decision).await {
+                    return Ok(decision);
                 }
+                wait.leave().ok_or_else(|| {
+                    if self.lock().known.contains(protocol) {
+                        Rejection::new(Reason::Busy, format!("nobody accepted the stream within {bound:?}"))
+                    } else {
+                        Rejection::new(Reason::UnknownProtocol, protocol.as_str())
+                    }
+                })
             }
         }
     }
 
-    fn route(&self, peer: PublicKey, protocol: &Protocol) -> Route {
+    fn route(&self, peer: PublicKey, protocol: &Protocol, max: usize) -> Route {
         let mut state = self.lock();
         if state.closed {
             return Route::Decided(Decision::ShuttingDown);
@@ -189,14 +190,12 @@ impl Router {
         if !starting && !state.known.contains(protocol) {
             return Route::Unknown;
         }
-        let waiting = state.waiting.iter().filter(|waiting| waiting.peer == peer).count();
-        if waiting >= self.limits.streams_waiting {
+        if state.waiting.count(&peer) >= max {
             return Route::Busy;
         }
         let (decided, decision) = oneshot::channel();
-        let id = state.next_id();
-        state.waiting.push_back(Waiting { id, peer, protocol: protocol.clone(), decided });
-        Route::Wait { id, decision }
+        let place = state.waiting.push(peer, protocol.clone(), decided);
+        Route::Wait { place, decision }
     }
 
     /// The next stream of one of `protocols`, from one peer or from any.
@@ -248,10 +247,8 @@ impl Router {
             return Err(AlreadyServed(protocol));
         }
         state.handlers.insert(protocol.clone(), Arc::clone(&handler));
-        while let Some(at) = state.waiting.iter().position(|waiting| waiting.protocol == protocol) {
-            if let Some(waiting) = state.waiting.remove(at) {
-                let _ = waiting.decided.send(Decision::Handle(Arc::clone(&handler)));
-            }
+        while let Some(decided) = state.waiting.take(None, std::slice::from_ref(&protocol)) {
+            let _ = decided.send(Decision::Handle(Arc::clone(&handler)));
         }
         Ok(())
     }
@@ -268,8 +265,8 @@ impl Router {
         state.closed = true;
         let handlers = std::mem::take(&mut state.handlers);
         state.acceptors.clear();
-        for waiting in state.waiting.drain(..) {
-            let _ = waiting.decided.send(Decision::ShuttingDown);
+        for decided in state.waiting.take_all() {
+            let _ = decided.send(Decision::ShuttingDown);
         }
         drop(state);
         // Outside the lock: a handler may own the last handle of something that locks it.
@@ -281,10 +278,35 @@ impl Router {
     }
 }
 
-fn handle(handler: &Handler, stream: IncomingStream) -> BoxFuture<()> {
-    let span = tracing::debug_span!("stream", peer = %stream.peer(), protocol = %stream.protocol);
+fn handle(handler: &Handler, stream: Offered) -> BoxFuture<()> {
+    let (peer, protocol) = match &stream {
+        Offered::Unanswered(stream) => (stream.peer(), &stream.protocol),
+        Offered::Answered(stream) => (stream.peer(), stream.protocol()),
+    };
+    let span = tracing::debug_span!("stream", %peer, %protocol);
     let handling = handler(stream);
     if span.is_disabled() { handling } else { Box::pin(handling.instrument(span)) }
+}
+
+/// A stream that waits. Dropped, it gives up its place.
+struct Wait<'a> {
+    router: &'a Router,
+    place: Place,
+    decision: oneshot::Receiver<Decision>,
+}
+
+impl Wait<'_> {
+    /// Ends the wait. A decision that was made in this moment counts: whoever made it has given up a call for it.
+    fn leave(mut self) -> Option<Decision> {
+        self.router.lock().waiting.remove(self.place);
+        self.decision.try_recv().ok()
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.router.lock().waiting.remove(self.place);
+    }
 }
 
 /// A call that waits. Dropped, it leaves nothing behind, and a stream that was meant for it goes to the next.
@@ -309,11 +331,10 @@ impl Drop for AcceptCall<'_> {
 impl State {
     fn offer(&mut self, mut acceptor: Acceptor) {
         loop {
-            let found = self.waiting.iter().position(|waiting| acceptor.takes(&waiting.peer, &waiting.protocol));
-            let Some(waiting) = found.and_then(|at| self.waiting.remove(at)) else {
+            let Some(decided) = self.waiting.take(acceptor.peer.as_ref(), &acceptor.protocols) else {
                 return self.acceptors.push(acceptor);
             };
-            match waiting.decided.send(Decision::Give(acceptor)) {
+            match decided.send(Decision::Give(acceptor)) {
                 // A stream that has stopped waiting in this moment leaves the call to the next one.
                 Err(Decision::Give(unwanted)) => acceptor = unwanted,
                 _ => return,

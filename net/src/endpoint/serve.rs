@@ -9,12 +9,12 @@ use std::{
 use bytes::Bytes;
 use twolane_id::PublicKey;
 
-use super::{AlreadyServed, Endpoint, request::Request};
+use super::{AlreadyServed, Endpoint, request::Request, router::Offered};
 use crate::{
     bound::{at_once, within},
     error::WriteError,
     limits::Limits,
-    peer::{ACCEPTED, IncomingStream, patience},
+    peer::{ACCEPTED, patience},
     protocol::{InvalidProtocol, Protocol},
     stream::{Carrier, SendStream, StreamError, XStream},
     wire::codes::lane,
@@ -73,11 +73,15 @@ impl Endpoint {
     {
         let protocol = protocol.try_into().map_err(Into::into)?;
         let handler = Arc::new(handler);
-        let take = move |stream: IncomingStream| -> n0_future::boxed::BoxFuture<()> {
+        let take = move |stream: Offered| -> n0_future::boxed::BoxFuture<()> {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
+                let accepted = match stream {
+                    Offered::Unanswered(stream) => stream.accept().await,
+                    Offered::Answered(stream) => Ok(stream),
+                };
                 // An opener that has given up needs no handler.
-                if let Ok(stream) = stream.accept().await {
+                if let Ok(stream) = accepted {
                     handler(stream).await;
                 }
             })
@@ -103,7 +107,7 @@ impl Endpoint {
     {
         let protocol = protocol.try_into().map_err(Into::into)?;
         let (handler, limits) = (Arc::new(handler), Arc::clone(&self.inner().limits));
-        let take = move |stream: IncomingStream| -> n0_future::boxed::BoxFuture<()> {
+        let take = move |stream: Offered| -> n0_future::boxed::BoxFuture<()> {
             Box::pin(answer(stream, Arc::clone(&handler), Arc::clone(&limits)))
         };
         Ok(self.inner().router.serve(protocol, Arc::new(take))?)
@@ -115,16 +119,18 @@ impl Endpoint {
     }
 }
 
-async fn answer<F, Fut>(stream: IncomingStream, handler: Arc<F>, limits: Arc<Limits>)
+async fn answer<F, Fut>(stream: Offered, handler: Arc<F>, limits: Arc<Limits>)
 where
     F: Fn(Request) -> Fut,
     Fut: Future<Output = Result<Bytes, StreamError>>,
 {
-    let peer: PublicKey = stream.peer();
     // What is rare is boxed where it happens: this future is made for each request.
-    let mut stream = stream.accept_later();
+    let (mut stream, mut answered) = match stream {
+        Offered::Unanswered(stream) => (stream.accept_later(), false),
+        Offered::Answered(stream) => (stream, true),
+    };
+    let peer: PublicKey = stream.peer();
     let (send, recv) = stream.raw();
-    let mut answered = false;
     let mut held = Held { carrier: Arc::clone(send.carrier()), bytes: 0 };
     let body = loop {
         let len = match recv.buffer() {

@@ -12,6 +12,7 @@ use crate::{
         status::{self, Rejection, Status},
         varint,
     },
+    words::Shown,
 };
 
 /// The bytes as each of the things that a data lane or an error lane can begin with, and as a whole error lane.
@@ -225,7 +226,7 @@ impl Message for Status {
         if let Self::Rejected(rejection) = self {
             assert!(rejection.text.len() as u64 <= status::MAX_TEXT);
             assert_eq!(Rejection::new(rejection.reason, rejection.text.clone()), *rejection, "nothing is cut again");
-            assert!(rejection.to_string().ends_with(&rejection.text));
+            assert!(rejection.to_string().ends_with(&Shown(&rejection.text).to_string()));
         }
     }
 

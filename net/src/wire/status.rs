@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     Decoded, Fields, MAX_PARAMETERS, Malformed, decode_frame, encode_frame, header::MAX_METADATA, parameters, varint,
 };
+use crate::words::Shown;
 
 /// The text of a rejection, in bytes of UTF-8: a sentence or two.
 pub(crate) const MAX_TEXT: u64 = 1024;
@@ -29,11 +30,12 @@ pub(crate) enum Status {
 
 /// Why a peer did not take a stream. Only this stream ends; the connection and its other streams go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}{}{text}", if text.is_empty() { "" } else { ": " })]
+#[error("{reason}{}{}", if text.is_empty() { "" } else { ": " }, Shown(text))]
 pub struct Rejection {
     /// The kind of rejection.
     pub reason: Reason,
-    /// The peer's words, at most 1 KiB. May be empty.
+    /// The peer's words, at most 1 KiB. May be empty. They may have any character in them: print the rejection, which shows
+    /// those that act on a terminal or hide as `\u{1b}`.
     pub text: String,
 }
 

@@ -1,6 +1,6 @@
 //! Who gets a stream, and what its opener is told.
 
-use std::time::Duration;
+use std::{future::Future, task::Poll, time::Duration};
 
 use twolane::{AcceptError, Limits, Reason, StreamOptions};
 
@@ -112,8 +112,8 @@ async fn a_dropped_accept_bi_loses_no_stream() {
         // Polled a few times and dropped, at whatever point the stream is then.
         for _ in 0..20 {
             let mut call = Box::pin(server.accept_bi(&[CHAT]));
-            let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx))).await;
-            if let std::task::Poll::Ready(accepted) = polled {
+            let polled = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+            if let Poll::Ready(accepted) = polled {
                 held.push(accepted.unwrap());
                 break;
             }
@@ -129,6 +129,61 @@ async fn a_dropped_accept_bi_loses_no_stream() {
         });
         opened.await.expect("the stream was accepted or waits");
     }
+}
+
+/// A call that has got a stream and was not polled since: the opener has its answer, and nobody the stream.
+macro_rules! call_with_a_stream {
+    ($client:expr, $server:expr, $protocol:expr) => {{
+        connect(&$client, &$server).await;
+        let mut call = Box::pin($server.accept_bi(&[$protocol]));
+        assert!(std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await);
+        (call, soon($client.get_stream($server.ticket(), $protocol)).await.unwrap())
+    }};
+}
+
+#[tokio::test]
+async fn a_stream_whose_call_is_dropped_goes_to_a_handler_that_was_registered_meanwhile() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let (call, mut opened) = call_with_a_stream!(client, server, ECHO);
+    serve_echo(&server);
+    drop(call);
+    opened.write_all(b"hello").await.unwrap();
+    opened.finish().unwrap();
+    assert_eq!(soon(opened.read_to_end(100)).await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn a_stream_whose_call_is_dropped_is_a_request_to_a_handler_of_requests() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let (call, mut opened) = call_with_a_stream!(client, server, "rpc/1");
+    server.serve_requests("rpc/1", |request| async move { Ok([&request.body[..], b" back"].concat().into()) }).unwrap();
+    drop(call);
+    opened.write_all(b"there and").await.unwrap();
+    opened.finish().unwrap();
+    assert_eq!(soon(opened.read_to_end(100)).await.unwrap(), "there and back", "and no second answer before it");
+}
+
+#[tokio::test]
+async fn a_stream_whose_call_is_dropped_waits_for_the_next_one_however_many_wait() {
+    let limits = Limits { streams_waiting: 1, ..limits() };
+    let (client, server) = (endpoint().await, endpoint_with(limits).await);
+    let (call, mut opened) = call_with_a_stream!(client, server, ECHO);
+    // Named once: a stream of this protocol waits, and has the only place.
+    let known =
+        std::future::poll_fn(|cx| Poll::Ready(Box::pin(server.accept_bi(&[CHAT])).as_mut().poll(cx).is_pending()));
+    assert!(known.await);
+    let _waiting = tokio::spawn({
+        let (client, ticket) = (client.clone(), server.ticket());
+        async move { client.get_stream(ticket, CHAT).await }
+    });
+    soon(until(|| server.peers()[0].streams == 2)).await;
+    drop(call);
+    // The stream looks for somebody before the next call is there. In the other order it finds that call at once.
+    tokio::task::yield_now().await;
+    let (_, mut accepted) = soon(server.accept_bi(&[ECHO])).await.unwrap();
+    opened.write_all(b"still there").await.unwrap();
+    opened.finish().unwrap();
+    assert_eq!(soon(accepted.read_to_end(100)).await.unwrap(), "still there");
 }
 
 #[tokio::test]

@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::wire::{
-    record::{MAX_DETAILS, MAX_TEXT, Record, Severity},
-    varint,
+use crate::{
+    wire::{
+        record::{MAX_DETAILS, MAX_TEXT, Record, Severity},
+        varint,
+    },
+    words::Shown,
 };
 
 /// An error or a warning of one stream, as one side tells it to the other.
@@ -71,7 +74,8 @@ impl StreamError {
         self.code
     }
 
-    /// The text for people. It is the peer's: show it as a quotation.
+    /// The text for people, as the peer sent it. It may have any character in it: print the error itself, which shows those
+    /// that act on a terminal or hide as `\u{1b}`, or show this as a quotation.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -113,7 +117,7 @@ impl std::fmt::Display for StreamError {
         if self.text.is_empty() {
             write!(f, "code {}", self.code)
         } else {
-            write!(f, "{} (code {})", self.text, self.code)
+            write!(f, "{} (code {})", Shown(&self.text), self.code)
         }
     }
 }
