@@ -11,6 +11,7 @@ pub mod judge;
 pub mod known;
 pub mod leaks;
 pub mod ledger;
+pub mod link;
 pub mod orders;
 pub mod pairs;
 pub mod plan;
