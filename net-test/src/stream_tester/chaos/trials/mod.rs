@@ -1,0 +1,185 @@
+//! Trials: what the mixture of the places cannot show, since it is quick. Each is a small world of its own, beside the others:
+//! a few endpoints, slow links that fail, rules that take their time, programs that sit on what they were given.
+//!
+//! A trial is drawn from the seed, plays for seconds, and says itself what is legal. All of them are played in a minute, and
+//! again in each minute more.
+
+pub mod half_read;
+pub mod stage;
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use serde::{Deserialize, Serialize};
+use tokio::{task::JoinSet, time::timeout};
+
+use self::stage::Stage;
+use super::{tally::Tally, world::World};
+use crate::stream_tester::lock;
+
+/// Trials at a time. They wait most of their time.
+const AT_A_TIME: usize = 3;
+/// What all trials take one after the other, by so many at a time, and the longest after the others.
+const ALL_OF_THEM: u64 = 60;
+/// The end of a trial that does not end.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The words say what was seen that must not be.
+pub type Verdict = Result<(), String>;
+
+type Playing = Pin<Box<dyn Future<Output = Verdict> + Send>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trial {
+    /// Data that was read ahead up to its end, before the stream is aborted, failed or revoked, is whole or is no end of data.
+    HalfRead,
+}
+
+impl Trial {
+    fn play(self, stage: Stage) -> Playing {
+        match self {
+            Self::HalfRead => Box::pin(half_read::play(stage)),
+        }
+    }
+
+    /// What it takes where nothing is wrong.
+    fn usual(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::HalfRead => 3,
+        })
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// How often each trial held.
+#[derive(Debug, Default)]
+pub struct Trials {
+    held: Mutex<BTreeMap<Trial, u64>>,
+    /// Endpoints that were bound.
+    lives: AtomicU64,
+}
+
+impl Trials {
+    pub fn held(&self) -> BTreeMap<Trial, u64> {
+        let held = lock(&self.held);
+        Trial::value_variants().iter().map(|trial| (*trial, held.get(trial).copied().unwrap_or_default())).collect()
+    }
+
+    pub fn lives(&self) -> u64 {
+        self.lives.load(Relaxed)
+    }
+}
+
+/// How often each trial must be played to its end in so many seconds.
+pub fn floors(seconds: u64, only: &[Trial]) -> BTreeMap<Trial, u64> {
+    let floor = |trial| if only.is_empty() || only.contains(&trial) { seconds / ALL_OF_THEM } else { 0 };
+    Trial::value_variants().iter().map(|trial| (*trial, floor(*trial))).collect()
+}
+
+/// Plays trials until nothing that is left of the time suffices for another.
+pub async fn play(world: Arc<World>, seconds: u64, only: Vec<Trial>) {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let (deck, mut players) = (Arc::new(Mutex::new(Deck::new(world.seed, only))), JoinSet::new());
+    for _ in 0..AT_A_TIME {
+        let (world, deck) = (Arc::clone(&world), Arc::clone(&deck));
+        players.spawn(async move {
+            loop {
+                let next = lock(&deck).next(end.saturating_duration_since(Instant::now()));
+                let Some((trial, number)) = next else { return };
+                one(&world, trial, number).await;
+            }
+        });
+    }
+    while players.join_next().await.is_some() {}
+}
+
+async fn one(world: &World, trial: Trial, number: u64) {
+    let seed = world.seed;
+    let stage = Stage::new(rng(seed, trial, number), Arc::clone(&world.trials));
+    let wrong =
+        |tally: &Tally, seen: String| tally.wrong(None, format!("trial {}, number {number}", trial.name()), seen);
+    match timeout(PATIENCE, trial.play(stage)).await {
+        Ok(Ok(())) => *lock(&world.trials.held).entry(trial).or_default() += 1,
+        Ok(Err(seen)) => wrong(&world.tally, seen),
+        Err(_) => wrong(&world.tally, format!("it did not end within {PATIENCE:?}")),
+    }
+}
+
+fn rng(seed: u64, trial: Trial, number: u64) -> StdRng {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"trial").update(&seed.to_le_bytes()).update(trial.name().as_bytes()).update(&number.to_le_bytes());
+    let mut bytes = [0; 32];
+    hasher.finalize_xof().fill(&mut bytes);
+    StdRng::from_seed(bytes)
+}
+
+/// The order of the trials: each of them before one comes again, and the longest first.
+struct Deck {
+    wanted: Vec<Trial>,
+    left: Vec<Trial>,
+    rng: StdRng,
+    round: u64,
+}
+
+impl Deck {
+    fn new(seed: u64, only: Vec<Trial>) -> Self {
+        let wanted = if only.is_empty() { Trial::value_variants().to_vec() } else { only };
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Self { wanted, left: Vec::new(), rng: StdRng::from_seed(bytes), round: 0 }
+    }
+
+    fn next(&mut self, time: Duration) -> Option<(Trial, u64)> {
+        if self.left.is_empty() {
+            self.round += 1;
+            self.left.clone_from(&self.wanted);
+            self.left.shuffle(&mut self.rng);
+            self.left.sort_by_key(|trial| trial.usual());
+        }
+        let at = self.left.iter().rposition(|trial| trial.usual() <= time)?;
+        Some((self.left.remove(at), self.round))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_trial_is_played_once_before_one_is_played_again_and_none_that_does_not_fit() {
+        let mut deck = Deck::new(7, Vec::new());
+        let count = Trial::value_variants().len();
+        for round in 1..=2 {
+            let dealt: std::collections::BTreeSet<_> = (0..count).filter_map(|_| deck.next(PATIENCE)).collect();
+            assert!(dealt.len() == count && dealt.iter().all(|(_, number)| *number == round));
+        }
+        assert_eq!(deck.next(Duration::from_millis(1)), None);
+        let only = Trial::value_variants()[0];
+        let mut deck = Deck::new(7, vec![only]);
+        assert_eq!([deck.next(PATIENCE), deck.next(PATIENCE)], [Some((only, 1)), Some((only, 2))]);
+    }
+
+    #[test]
+    fn all_trials_fit_into_the_time_after_which_each_must_have_been_played() {
+        let each: Vec<_> = Trial::value_variants().iter().map(|trial| trial.usual()).collect();
+        let sum = each.iter().sum::<Duration>().div_f64(AT_A_TIME as f64);
+        let longest = each.iter().max().copied().unwrap_or_default();
+        assert!(sum + longest <= Duration::from_secs(ALL_OF_THEM), "{sum:?} and {longest:?}");
+        assert!(floors(59, &[]).values().all(|floor| *floor == 0));
+        assert!(floors(300, &[]).values().all(|floor| *floor == 5));
+    }
+}
