@@ -4,6 +4,7 @@
 //! A trial is drawn from the seed, plays for seconds, and says itself what is legal. All of them are played in a minute, and
 //! again in each minute more.
 
+pub mod delivered;
 pub mod half_read;
 pub mod stage;
 
@@ -44,12 +45,15 @@ type Playing = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 pub enum Trial {
     /// Data that was read ahead up to its end, before the stream is aborted, failed or revoked, is whole or is no end of data.
     HalfRead,
+    /// A writer that waits for delivery is told why there is none, when the reader lets go.
+    Delivered,
 }
 
 impl Trial {
     fn play(self, stage: Stage) -> Playing {
         match self {
             Self::HalfRead => Box::pin(half_read::play(stage)),
+            Self::Delivered => Box::pin(delivered::play(stage)),
         }
     }
 
@@ -57,6 +61,7 @@ impl Trial {
     fn usual(self) -> Duration {
         Duration::from_secs(match self {
             Self::HalfRead => 3,
+            Self::Delivered => 5,
         })
     }
 
