@@ -6,6 +6,7 @@
 
 pub mod delivered;
 pub mod half_read;
+pub mod slow_responses;
 pub mod stage;
 
 use std::{
@@ -47,6 +48,8 @@ pub enum Trial {
     HalfRead,
     /// A writer that waits for delivery is told why there is none, when the reader lets go.
     Delivered,
+    /// Large responses over a slow link are not given up while they make progress.
+    SlowResponses,
 }
 
 impl Trial {
@@ -54,6 +57,7 @@ impl Trial {
         match self {
             Self::HalfRead => Box::pin(half_read::play(stage)),
             Self::Delivered => Box::pin(delivered::play(stage)),
+            Self::SlowResponses => Box::pin(slow_responses::play(stage)),
         }
     }
 
@@ -62,6 +66,7 @@ impl Trial {
         Duration::from_secs(match self {
             Self::HalfRead => 3,
             Self::Delivered => 5,
+            Self::SlowResponses => 28,
         })
     }
 
