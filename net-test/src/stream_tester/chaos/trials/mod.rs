@@ -6,6 +6,7 @@
 
 pub mod delivered;
 pub mod half_read;
+pub mod restarts;
 pub mod slow_responses;
 pub mod stage;
 
@@ -50,6 +51,8 @@ pub enum Trial {
     Delivered,
     /// Large responses over a slow link are not given up while they make progress.
     SlowResponses,
+    /// A program that is killed during its admission, and started again, stays connected.
+    Restarts,
 }
 
 impl Trial {
@@ -58,6 +61,7 @@ impl Trial {
             Self::HalfRead => Box::pin(half_read::play(stage)),
             Self::Delivered => Box::pin(delivered::play(stage)),
             Self::SlowResponses => Box::pin(slow_responses::play(stage)),
+            Self::Restarts => Box::pin(restarts::play(stage)),
         }
     }
 
@@ -67,6 +71,7 @@ impl Trial {
             Self::HalfRead => 3,
             Self::Delivered => 5,
             Self::SlowResponses => 28,
+            Self::Restarts => 7,
         })
     }
 
