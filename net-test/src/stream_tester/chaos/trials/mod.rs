@@ -6,6 +6,7 @@
 
 pub mod delivered;
 pub mod half_read;
+pub mod outage;
 pub mod restarts;
 pub mod slow_responses;
 pub mod stage;
@@ -53,6 +54,8 @@ pub enum Trial {
     SlowResponses,
     /// A program that is killed during its admission, and started again, stays connected.
     Restarts,
+    /// A stream that fails amid bulk and warnings, during an outage, is told with all its bytes.
+    Outage,
 }
 
 impl Trial {
@@ -62,6 +65,7 @@ impl Trial {
             Self::Delivered => Box::pin(delivered::play(stage)),
             Self::SlowResponses => Box::pin(slow_responses::play(stage)),
             Self::Restarts => Box::pin(restarts::play(stage)),
+            Self::Outage => Box::pin(outage::play(stage)),
         }
     }
 
@@ -72,6 +76,7 @@ impl Trial {
             Self::Delivered => 5,
             Self::SlowResponses => 28,
             Self::Restarts => 7,
+            Self::Outage => 22,
         })
     }
 
