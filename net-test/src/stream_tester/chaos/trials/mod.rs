@@ -8,6 +8,7 @@ pub mod delivered;
 pub mod half_read;
 pub mod outage;
 pub mod restarts;
+pub mod sitting;
 pub mod slow_responses;
 pub mod stage;
 
@@ -56,6 +57,8 @@ pub enum Trial {
     Restarts,
     /// A stream that fails amid bulk and warnings, during an outage, is told with all its bytes.
     Outage,
+    /// Handlers that sit on streams whose openers have gone take nobody's lanes.
+    Sitting,
 }
 
 impl Trial {
@@ -66,6 +69,7 @@ impl Trial {
             Self::SlowResponses => Box::pin(slow_responses::play(stage)),
             Self::Restarts => Box::pin(restarts::play(stage)),
             Self::Outage => Box::pin(outage::play(stage)),
+            Self::Sitting => Box::pin(sitting::play(stage)),
         }
     }
 
@@ -77,6 +81,7 @@ impl Trial {
             Self::SlowResponses => 28,
             Self::Restarts => 7,
             Self::Outage => 22,
+            Self::Sitting => 6,
         })
     }
 
