@@ -4,6 +4,7 @@
 //! A trial is drawn from the seed, plays for seconds, and says itself what is legal. All of them are played in a minute, and
 //! again in each minute more.
 
+pub mod cancelled;
 pub mod delivered;
 pub mod half_read;
 pub mod outage;
@@ -59,6 +60,8 @@ pub enum Trial {
     Outage,
     /// Handlers that sit on streams whose openers have gone take nobody's lanes.
     Sitting,
+    /// Requests that are dropped with early data leave room for others.
+    Cancelled,
 }
 
 impl Trial {
@@ -70,6 +73,7 @@ impl Trial {
             Self::Restarts => Box::pin(restarts::play(stage)),
             Self::Outage => Box::pin(outage::play(stage)),
             Self::Sitting => Box::pin(sitting::play(stage)),
+            Self::Cancelled => Box::pin(cancelled::play(stage)),
         }
     }
 
@@ -82,6 +86,7 @@ impl Trial {
             Self::Restarts => 7,
             Self::Outage => 22,
             Self::Sitting => 6,
+            Self::Cancelled => 6,
         })
     }
 
