@@ -12,6 +12,7 @@ pub mod restarts;
 pub mod sitting;
 pub mod slow_responses;
 pub mod stage;
+pub mod stopped;
 
 use std::{
     collections::BTreeMap,
@@ -62,6 +63,8 @@ pub enum Trial {
     Sitting,
     /// Requests that are dropped with early data leave room for others.
     Cancelled,
+    /// Uploads that nobody reads any more hold no credit.
+    Stopped,
 }
 
 impl Trial {
@@ -74,6 +77,7 @@ impl Trial {
             Self::Outage => Box::pin(outage::play(stage)),
             Self::Sitting => Box::pin(sitting::play(stage)),
             Self::Cancelled => Box::pin(cancelled::play(stage)),
+            Self::Stopped => Box::pin(stopped::play(stage)),
         }
     }
 
@@ -87,6 +91,7 @@ impl Trial {
             Self::Outage => 22,
             Self::Sitting => 6,
             Self::Cancelled => 6,
+            Self::Stopped => 12,
         })
     }
 
