@@ -5,6 +5,7 @@
 //! again in each minute more.
 
 pub mod cancelled;
+pub mod crossed;
 pub mod delivered;
 pub mod half_read;
 pub mod outage;
@@ -65,6 +66,10 @@ pub enum Trial {
     Cancelled,
     /// Uploads that nobody reads any more hold no credit.
     Stopped,
+    /// Dials that cross end in one connection, and fail nobody's request.
+    Crossed,
+    /// A connection that is dead makes way for a new one, whoever dialled.
+    DeadWay,
 }
 
 impl Trial {
@@ -78,6 +83,8 @@ impl Trial {
             Self::Sitting => Box::pin(sitting::play(stage)),
             Self::Cancelled => Box::pin(cancelled::play(stage)),
             Self::Stopped => Box::pin(stopped::play(stage)),
+            Self::Crossed => Box::pin(crossed::play(stage)),
+            Self::DeadWay => Box::pin(crossed::dead_way(stage)),
         }
     }
 
@@ -92,6 +99,8 @@ impl Trial {
             Self::Sitting => 6,
             Self::Cancelled => 6,
             Self::Stopped => 12,
+            Self::Crossed => 8,
+            Self::DeadWay => 15,
         })
     }
 
