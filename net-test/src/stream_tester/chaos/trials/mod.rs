@@ -7,6 +7,7 @@
 pub mod cancelled;
 pub mod crossed;
 pub mod delivered;
+pub mod early;
 pub mod half_read;
 pub mod outage;
 pub mod restarts;
@@ -70,6 +71,8 @@ pub enum Trial {
     Crossed,
     /// A connection that is dead makes way for a new one, whoever dialled.
     DeadWay,
+    /// Early data of any size comes back from a peer that answers while it reads.
+    Early,
 }
 
 impl Trial {
@@ -85,6 +88,7 @@ impl Trial {
             Self::Stopped => Box::pin(stopped::play(stage)),
             Self::Crossed => Box::pin(crossed::play(stage)),
             Self::DeadWay => Box::pin(crossed::dead_way(stage)),
+            Self::Early => Box::pin(early::play(stage)),
         }
     }
 
@@ -101,6 +105,7 @@ impl Trial {
             Self::Stopped => 12,
             Self::Crossed => 8,
             Self::DeadWay => 15,
+            Self::Early => 6,
         })
     }
 
