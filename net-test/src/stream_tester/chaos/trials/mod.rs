@@ -11,6 +11,7 @@ pub mod early;
 pub mod half_read;
 pub mod outage;
 pub mod restarts;
+pub mod rules;
 pub mod sitting;
 pub mod slow_responses;
 pub mod stage;
@@ -73,6 +74,8 @@ pub enum Trial {
     DeadWay,
     /// Early data of any size comes back from a peer that answers while it reads.
     Early,
+    /// Rules that are slow, refuse or never answer concern the newcomer alone.
+    Rules,
 }
 
 impl Trial {
@@ -89,6 +92,7 @@ impl Trial {
             Self::Crossed => Box::pin(crossed::play(stage)),
             Self::DeadWay => Box::pin(crossed::dead_way(stage)),
             Self::Early => Box::pin(early::play(stage)),
+            Self::Rules => Box::pin(rules::play(stage)),
         }
     }
 
@@ -106,6 +110,7 @@ impl Trial {
             Self::Crossed => 8,
             Self::DeadWay => 15,
             Self::Early => 6,
+            Self::Rules => 4,
         })
     }
 
