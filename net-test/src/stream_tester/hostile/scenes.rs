@@ -70,6 +70,8 @@ const UNREAD: u64 = 4 << 20;
 const ECHOES: u64 = 3 * UNREAD;
 /// The warnings that wait to be read on one stream: 64, of which one in 21 has 60 kB here.
 const WARNINGS: u64 = 2_000_000;
+/// What all lanes of one peer may hold in the worst case, of data and of warnings.
+const HUNDRED_MB: u64 = 100_000_000;
 /// One hostile connection, and packets under way.
 const LITTLE: u64 = 2_000_000;
 /// 32 connections at a time, 120 kB each, as many that QUIC has yet to forget, and the honest peers'.
@@ -282,6 +284,23 @@ pub static SCENES: &[Scene] = &[
         held: WARNINGS,
         needs: &[("records_received", 2_000), ("bytes", 4 * WARNINGS), ("served", 100)],
         attack: |raid| Box::pin(errors::warnings(raid)),
+        ..FLOOD
+    },
+    Scene {
+        name: "warnings-everywhere",
+        sentence: "large warnings on every error lane there is, for lanes without a header too, are held in a bounded part",
+        held: HUNDRED_MB,
+        needs: &[("error_lanes", 400), ("warned", 3_000), ("served", 3)],
+        may: &[
+            "lane_done",
+            "lane_malformed",
+            "lane_no_such_lane",
+            "lane_timed_out",
+            "passed_over",
+            "records_received",
+            "streams_rejected",
+        ],
+        attack: |raid| Box::pin(errors::warnings_everywhere(raid)),
         ..FLOOD
     },
     Scene {
