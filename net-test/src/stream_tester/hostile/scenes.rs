@@ -129,6 +129,46 @@ pub static SCENES: &[Scene] = &[
         ..FLOOD
     },
     Scene {
+        name: "keys-of-one-source",
+        sentence: "as many keys as there are places for peers, from one address, leave room for a newcomer from another",
+        share: HANDSHAKES,
+        held: 2 * CONNECTIONS,
+        left: FORGOTTEN_LATER,
+        needs: &[("let_in", 12)],
+        peers: silence::KEYS as u64,
+        limits: |limits| Limits { peers: silence::KEYS, handshakes_per_address: 2 * silence::KEYS, ..limits },
+        may: &["closed_busy", "closed_refused", "handshakes_failed", "handshakes_refused", "handshakes_retried", "peers_busy"],
+        attack: |raid| Box::pin(silence::one_source(raid)),
+        ..FLOOD
+    },
+    Scene {
+        name: "silent-handshakes",
+        sentence: "finished handshakes without a word, from many addresses, leave room for a newcomer from another",
+        share: HANDSHAKES,
+        held: 2 * CONNECTIONS,
+        left: FORGOTTEN_LATER,
+        needs: &[("silent", 60)],
+        peers: 2,
+        limits: |limits| Limits {
+            hello_timeout: Duration::from_secs(4),
+            handshakes: silence::SOURCES * silence::EACH,
+            handshakes_per_address: silence::EACH,
+            ..limits
+        },
+        may: &[
+            "closed_busy",
+            "closed_by_transport",
+            "closed_dropped",
+            "closed_hello_timeout",
+            "closed_refused",
+            "handshakes_failed",
+            "handshakes_refused",
+            "handshakes_retried",
+        ],
+        attack: |raid| Box::pin(silence::many_sources(raid)),
+        ..FLOOD
+    },
+    Scene {
         name: "slow-headers",
         sentence: "64 headers of which a byte comes each second are given up, progress or not",
         share: SILENT,
