@@ -278,6 +278,22 @@ pub static SCENES: &[Scene] = &[
         ..FLOOD
     },
     Scene {
+        name: "streams-abandoned",
+        sentence: "streams that are ended while their handlers go on leave room for error lanes of streams that are there",
+        needs: &[("error_lanes", 5)],
+        may: &[
+            "answer_accepted",
+            "busy_for_another_reason",
+            "busy_waiting",
+            "records_received",
+            "streams_rejected",
+            "transport_blocked",
+        ],
+        limits: |limits| Limits { streams_per_peer: streams::FEW, ..limits },
+        attack: |raid| Box::pin(streams::abandoned(raid)),
+        ..FLOOD
+    },
+    Scene {
         name: "unread-responses",
         sentence: "responses that their caller does not read are given up, and their memory with them",
         share: SILENT,
