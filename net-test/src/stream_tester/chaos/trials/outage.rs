@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rand::RngExt;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use twolane::{Limits, ReadError, StreamError, StreamOptions, XStream};
@@ -28,33 +29,41 @@ const SHAPE: Shape = Shape { rate: 4_000_000, delay: Duration::from_millis(20), 
 /// At 2.1 MB each nine fill what a connection takes without an acknowledgement.
 const LANES: [u64; 2] = [9, 12];
 const PIECE: usize = 64 * 1024;
-const CODE: u64 = 7;
-const WORDS: &str = "it failed during the outage";
+/// The error of the first lane.
+pub const CODE: u64 = 7;
+pub const WORDS: &str = "it failed during the outage";
 /// What is under way takes 5 s, and the transport's next attempt comes up to as much later as the outage has lasted.
 const AFTERWARDS: Duration = Duration::from_secs(40);
 
 /// What a reader saw.
 #[derive(Debug)]
-struct Seen {
-    lane: u64,
-    bytes: u64,
-    intact: bool,
-    end: Result<(), ReadError>,
+pub struct Seen {
+    pub lane: u64,
+    pub bytes: u64,
+    pub intact: bool,
+    pub end: Result<(), ReadError>,
 }
 
 pub async fn play(mut stage: Stage) -> Verdict {
     let (lanes, outage) = (stage.between(LANES[0], LANES[1]), stage.ms_between(5_500, 8_000));
-    let warnings = stage.between(0, 3);
+    // Cut before the first byte, nothing is acknowledged. Cut later, nine lanes may not fill the connection.
+    let (warnings, before) = (stage.between(0, 3), stage.rng.random());
     let Linked { near, far, link, ticket } = stage.linked(SHAPE, Limits::default()).await?;
     let (seen, mut all_seen) = mpsc::unbounded_channel();
     far.serve(PROTOCOL, move |stream| read(stream, seen.clone())).map_err(not("nothing can be served"))?;
 
     let (stop, fail) = (CancellationToken::new(), CancellationToken::new());
     let (mut writers, written) = (JoinSet::new(), Arc::<AtomicU64>::default());
+    let mut opened = Vec::new();
     for lane in 0..lanes {
         let options = StreamOptions { metadata: lane.to_be_bytes().to_vec().into(), ..StreamOptions::default() };
-        let opened = soon("a stream", near.get_stream_with(&ticket, PROTOCOL, options)).await?;
-        let stream = opened.map_err(not("not opened"))?;
+        let opening = soon("a stream", near.get_stream_with(&ticket, PROTOCOL, options)).await?;
+        opened.push((lane, opening.map_err(not("not opened"))?));
+    }
+    if before {
+        link.cut();
+    }
+    for (lane, stream) in opened {
         let (told, written) = (if lane == 0 { fail.clone() } else { stop.clone() }, Arc::clone(&written));
         writers.spawn(write(stream, lane, warnings, told, written));
     }
@@ -92,7 +101,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     faults.extend([ended.err(), read.err()].into_iter().flatten());
     faults.extend(close([near, far]).await.err());
     none_of(&faults, lanes)
-        .map_err(|fault| format!("{fault} ({lanes} lanes, {outage:?} of outage, {warnings} warnings)"))
+        .map_err(|fault| format!("{fault} ({lanes} lanes, {outage:?} of outage, before the first byte: {before}, {warnings} warnings)"))
 }
 
 fn judge(seen: &Seen, wrote: u64) -> Verdict {
@@ -108,7 +117,7 @@ fn judge(seen: &Seen, wrote: u64) -> Verdict {
 }
 
 /// Writes without a pause until it is told to stop; the first lane then fails, and the others finish.
-async fn write(
+pub async fn write(
     mut stream: XStream,
     lane: u64,
     warnings: u64,
@@ -144,7 +153,8 @@ async fn write(
     Ok((lane, wrote))
 }
 
-async fn read(mut stream: XStream, seen: mpsc::UnboundedSender<Seen>) {
+/// Reads to the end. The metadata is the lane's number.
+pub async fn read(mut stream: XStream, seen: mpsc::UnboundedSender<Seen>) {
     let lane = stream.metadata().iter().fold(0, |lane, byte| lane << 8 | u64::from(*byte));
     let (mut bytes, mut intact) = (0, true);
     let end = loop {
