@@ -73,7 +73,7 @@ pub enum Trial {
     Crossed,
     /// A connection that is dead makes way for a new one, whoever dialled.
     DeadWay,
-    /// Early data of any size comes back from a peer that answers while it reads.
+    /// Early data and requests of any size come back from a peer that answers while it reads.
     Early,
     /// Rules that are slow, refuse or never answer concern the newcomer alone.
     Rules,
