@@ -80,8 +80,7 @@ pub async fn many_responses(figures: &mut Figures) -> Result<(), Fault> {
     a.ask(&distant.ticket, SOON).await?;
     let began = now_ns();
     let within_ms = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
-    let many =
-        Command::Many { peer: distant.ticket.clone(), requests: REQUESTS, bytes: RESPONSE, within_ms };
+    let many = Command::Many { peer: distant.ticket.clone(), requests: REQUESTS, bytes: RESPONSE, within_ms };
     a.tell(&many).await?;
     let answered = a.wait("the last response", PATIENCE + SOON, |said| match said {
         Said::Answered { whole, at_ns, first_error } => Some((*whole, *at_ns, first_error.clone())),

@@ -70,8 +70,16 @@ pub const CASES: &[Case] = &[
     case!("network-late", "a machine has no network at the start, and later has", late::network_late),
     case!("peer-restarted", "a peer restarts behind another address", late::peer_restarted),
     case!("many-responses", "100 responses of 1 MB at once, over 10 Mbit/s and 100 ms, are whole", heavy::many_responses, seconds: 200),
-    case!("bulk-outage", "a stream fails while nine have filled the connection and the link is down for 10 s", heavy::bulk_outage),
-    case!("killed-twice", "a program is killed and started again twice, under rules that take 4 s", heavy::killed_twice),
+    case!(
+        "bulk-outage",
+        "a stream fails while nine have filled the connection and the link is down for 10 s",
+        heavy::bulk_outage
+    ),
+    case!(
+        "killed-twice",
+        "a program is killed and started again twice, under rules that take 4 s",
+        heavy::killed_twice
+    ),
 ];
 
 impl Case {

@@ -175,8 +175,11 @@ mod tests {
     }
 
     async fn hears(socket: &UdpSocket) -> Option<SocketAddr> {
-        let heard = socket.recv_from(&mut [0; 2_000]);
-        tokio::time::timeout(Duration::from_millis(500), heard).await.ok().map(|heard| heard.unwrap().1)
+        let mut packet = [0; 2_000];
+        tokio::time::timeout(Duration::from_millis(500), socket.recv_from(&mut packet))
+            .await
+            .ok()
+            .map(|heard| heard.unwrap().1)
     }
 
     #[tokio::test]

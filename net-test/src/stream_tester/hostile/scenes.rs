@@ -137,7 +137,14 @@ pub static SCENES: &[Scene] = &[
         needs: &[("let_in", 12)],
         peers: silence::KEYS as u64,
         limits: |limits| Limits { peers: silence::KEYS, handshakes_per_address: 2 * silence::KEYS, ..limits },
-        may: &["closed_busy", "closed_refused", "handshakes_failed", "handshakes_refused", "handshakes_retried", "peers_busy"],
+        may: &[
+            "closed_busy",
+            "closed_refused",
+            "handshakes_failed",
+            "handshakes_refused",
+            "handshakes_retried",
+            "peers_busy",
+        ],
         attack: |raid| Box::pin(silence::one_source(raid)),
         ..FLOOD
     },

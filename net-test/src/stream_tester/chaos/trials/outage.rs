@@ -100,8 +100,9 @@ pub async fn play(mut stage: Stage) -> Verdict {
     let read = reading.await;
     faults.extend([ended.err(), read.err()].into_iter().flatten());
     faults.extend(close([near, far]).await.err());
-    none_of(&faults, lanes)
-        .map_err(|fault| format!("{fault} ({lanes} lanes, {outage:?} of outage, before the first byte: {before}, {warnings} warnings)"))
+    none_of(&faults, lanes).map_err(|fault| {
+        format!("{fault} ({lanes} lanes, {outage:?} of outage, before the first byte: {before}, {warnings} warnings)")
+    })
 }
 
 fn judge(seen: &Seen, wrote: u64) -> Verdict {
