@@ -4,7 +4,7 @@
 //! So no packet finds a way around the link, whatever addresses the endpoints tell each other.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
@@ -48,11 +48,22 @@ pub struct Link {
     _tasks: JoinSet<()>,
 }
 
+/// The connection id of a QUIC packet with a short header (RFC 9000, section 17.3), in the length that noq gives it.
+type Id = [u8; 8];
+
 #[derive(Debug, Default)]
 struct State {
     is_down: AtomicBool,
+    ids: Mutex<Ids>,
     carried: AtomicU64,
     lost: AtomicU64,
+}
+
+/// The ids of connections that have carried data, and of those that are lost.
+#[derive(Debug, Default)]
+struct Ids {
+    seen: HashSet<Id>,
+    dead: HashSet<Id>,
 }
 
 /// One direction.
@@ -103,10 +114,34 @@ impl Link {
         self.state.is_down.store(false, Relaxed);
     }
 
+    /// Every packet of the connections that there are is lost from now on, as where a router has forgotten them. Others are
+    /// carried, and those that begin a connection.
+    pub fn forget_connections(&self) {
+        let mut ids = lock(&self.state.ids);
+        ids.dead = std::mem::take(&mut ids.seen);
+    }
+
     /// Packets that were taken, and that were lost.
     pub fn packets(&self) -> [u64; 2] {
         [self.state.carried.load(Relaxed), self.state.lost.load(Relaxed)]
     }
+}
+
+impl State {
+    fn is_forgotten(&self, packet: &[u8]) -> bool {
+        let Some(id) = short_header(packet) else { return false };
+        let mut ids = lock(&self.ids);
+        if ids.dead.contains(&id) {
+            return true;
+        }
+        ids.seen.insert(id);
+        false
+    }
+}
+
+fn short_header(packet: &[u8]) -> Option<Id> {
+    let (first, rest) = packet.split_first()?;
+    if first & 0x80 == 0 { rest.first_chunk().copied() } else { None }
 }
 
 impl Way {
@@ -114,7 +149,7 @@ impl Way {
         let now = Instant::now();
         let mut busy_until = lock(&self.busy_until);
         let begin = now.max(*busy_until);
-        if self.state.is_down.load(Relaxed) || begin - now > self.shape.queue {
+        if self.state.is_down.load(Relaxed) || self.state.is_forgotten(bytes) || begin - now > self.shape.queue {
             self.state.lost.fetch_add(1, Relaxed);
             return;
         }
@@ -200,6 +235,19 @@ mod tests {
         near.send_to(b"there", link.addr()).await.unwrap();
         assert_eq!(hears(&far).await, Some(from));
         assert_eq!(link.packets(), [3, 2]);
+    }
+
+    #[tokio::test]
+    async fn of_connections_that_are_forgotten_no_packet_is_carried() {
+        let (near, far, link) = ends().await;
+        let packet = |first, id| [&[first][..], &[id; 8], b"data"].concat();
+        near.send_to(&packet(0x40, 1), link.addr()).await.unwrap();
+        assert!(hears(&far).await.is_some());
+        link.forget_connections();
+        for (first, id, carried) in [(0x40, 1, false), (0x40, 2, true), (0xc0, 1, true)] {
+            near.send_to(&packet(first, id), link.addr()).await.unwrap();
+            assert_eq!(hears(&far).await.is_some(), carried, "{first:x} {id}");
+        }
     }
 
     #[tokio::test]
