@@ -109,7 +109,7 @@ impl Trial {
             Self::Cancelled => 6,
             Self::Stopped => 12,
             Self::Crossed => 8,
-            Self::DeadWay => 16,
+            Self::DeadWay => 18,
             Self::Early => 6,
             Self::Rules => 4,
         })
