@@ -109,10 +109,8 @@ pub async fn dead_way(mut stage: Stage) -> Verdict {
     for _ in 0..AGAIN {
         if answered.is_ok() {
             sleep(TRY / 4).await;
-            let (there, back) = tokio::join!(
-                near.request(&to_far, PROTOCOL, "a", TRY),
-                far.request(near.id(), PROTOCOL, "a", TRY),
-            );
+            let (there, back) =
+                tokio::join!(near.request(&to_far, PROTOCOL, "a", TRY), far.request(near.id(), PROTOCOL, "a", TRY),);
             let failed = |error| format!("{took:?} after it died the connection had a successor, and then: {error:?}");
             answered = there.and(back).map(drop).map_err(failed);
         }
