@@ -257,7 +257,8 @@ mod tests {
         let link = Link::start(far.local_addr().unwrap(), Shape { rate: 100_000, ..SHAPE }).await.unwrap();
         let near = UdpSocket::bind(V6).await.unwrap();
         let began = Instant::now();
-        for _ in 0..100 {
+        // The kernel holds some 90 for a socket.
+        for _ in 0..50 {
             near.send_to(&[7; 1_000], link.addr()).await.unwrap();
         }
         let (mut heard, mut last) = (0, Duration::ZERO);
@@ -265,8 +266,8 @@ mod tests {
             (heard, last) = (heard + 1, began.elapsed());
         }
         // More on a machine that takes its time to send.
-        assert!((5..50).contains(&heard), "{heard}");
+        assert!((5..40).contains(&heard), "{heard}");
         assert!(last >= SHAPE.delay + Duration::from_millis(10) * heard, "{heard} packets in {last:?}");
-        assert_eq!(link.packets().iter().sum::<u64>(), 100);
+        assert_eq!(link.packets().iter().sum::<u64>(), 50);
     }
 }
