@@ -12,16 +12,17 @@ cd "$(dirname "$0")/.."
 root=$PWD tree=$PWD/target/mutations seed=${TWOLANE_CHAOS_SEED:-7}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 
-# mutation NAME TRIAL SECONDS RULE FILE EXPRESSION (of sed -E)
+# mutation NAME TRIAL SECONDS RULE FILES EXPRESSION (of sed -E)
 mutations() {
     mutation read-ahead half-read 10 "what was read ahead and is void ends with an error, and not as an end of data" \
         net/src/stream/read_half.rs 's/(Some\(Ending::Failed \| Ending::Aborted\) if .* => )void/\1Ok(0)/'
     mutation late-abort half-read 10 "what comes after the end of the data takes nothing back" \
         net/src/stream/read_half.rs 's/(Some\(Ending::PeerAborted \| Ending::Malformed\)) if [^=]*!= Incoming::Complete =>/\1 =>/'
-    mutation progress slow-responses 60 "the bound on writing is on progress, and not on a piece" \
+    mutation progress slow-responses 70 "the bound on writing is on progress, and not on a piece" \
         net/src/peer/patience.rs 's/send\.write_from\(&mut data\)/async { let piece = data.split_to(data.len().min(262_144)); send.write_chunk(piece).await.map(|()| 1) }/'
-    mutation fatal-record outage 60 "a fatal record is given up with the connection, or after Limits::linger, alone" \
-        net/src/stream/errors/sender.rs 's/let bound = lanes\.carrier\.limits\.linger;/let bound = lanes.carrier.limits.error_timeout;/'
+    mutation fatal-record outage 60 "a fatal record finds room beside data, and is given up after Limits::linger alone" \
+        "net/src/stream/errors/sender.rs net/src/stream/credit/peer.rs" \
+        's/let bound = lanes\.carrier\.limits\.linger;/let bound = lanes.carrier.limits.error_timeout;/;s/limits\.unread_bytes\.min\(Limits::SEND_WINDOW\)/limits.unread_bytes/'
     mutation delivery delivered 15 "a writer of finished data is told why the peer has stopped it" \
         net/src/stream/write_half.rs '/fn delivery/,/fn over/s/\(None, outgoing\) => self\.over\(outgoing\)/(None, _) => Outcome::Fail(Failure::Finished)/'
     mutation instances restarts 20 "an instance that was there before does not replace one that came after it" \
@@ -72,7 +73,10 @@ whole() {
 }
 
 taken_out() {
-    sed -i -E "$expression" "$tree/$file" 2>/dev/null || true
+    local one
+    for one in $file; do
+        sed -i -E "$expression" "$tree/$one" 2>/dev/null || true
+    done
     if git -C "$tree" diff --quiet; then
         fails "the rule is not in $file any more"
         return

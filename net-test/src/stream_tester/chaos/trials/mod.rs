@@ -102,7 +102,7 @@ impl Trial {
         Duration::from_secs(match self {
             Self::HalfRead => 3,
             Self::Delivered => 5,
-            Self::SlowResponses => 28,
+            Self::SlowResponses => 33,
             Self::Restarts => 7,
             Self::Outage => 22,
             Self::Sitting => 6,

@@ -25,9 +25,13 @@ use crate::stream_tester::{
 };
 
 const PROTOCOL: &str = "outage/1";
-const SHAPE: Shape = Shape { rate: 4_000_000, delay: Duration::from_millis(20), queue: Duration::from_millis(300) };
-/// At 2.1 MB each nine fill what a connection takes without an acknowledgement.
-const LANES: [u64; 2] = [9, 12];
+const SHAPE: Shape = Shape { rate: 12_000_000, delay: Duration::from_millis(20), queue: Duration::from_millis(300) };
+/// At 2.1 MB each so many fill whatever a connection takes without an acknowledgement: 19 MB need nine, and 50 MB 24.
+const LANES: [u64; 2] = [25, 28];
+/// What the peer may have unread: more than that.
+const UNREAD: u64 = 128 << 20;
+/// A write that makes no progress for so long waits for the link.
+const STALLED: Duration = Duration::from_millis(500);
 const PIECE: usize = 64 * 1024;
 /// The error of the first lane.
 pub const CODE: u64 = 7;
@@ -46,9 +50,10 @@ pub struct Seen {
 
 pub async fn play(mut stage: Stage) -> Verdict {
     let (lanes, outage) = (stage.between(LANES[0], LANES[1]), stage.ms_between(5_500, 8_000));
-    // Cut before the first byte, nothing is acknowledged. Cut later, nine lanes may not fill the connection.
+    // Cut before the first byte, nothing is acknowledged.
     let (warnings, before) = (stage.between(0, 3), stage.rng.random());
-    let Linked { near, far, link, ticket } = stage.linked(SHAPE, Limits::default()).await?;
+    let Linked { near, far, link, ticket } =
+        stage.linked(SHAPE, Limits { unread_bytes: UNREAD, ..Limits::default() }).await?;
     let (seen, mut all_seen) = mpsc::unbounded_channel();
     far.serve(PROTOCOL, move |stream| read(stream, seen.clone())).map_err(not("nothing can be served"))?;
 
@@ -67,13 +72,18 @@ pub async fn play(mut stage: Stage) -> Verdict {
         let (told, written) = (if lane == 0 { fail.clone() } else { stop.clone() }, Arc::clone(&written));
         writers.spawn(write(stream, lane, warnings, told, written));
     }
-    // Full: no writer gets on any more but by what the link carries.
-    let full = u64::from(Limits::STREAM_WINDOW) * 8;
-    ensure(until(AFTERWARDS, || written.load(Relaxed) >= full).await, || "the writers did not fill it".to_owned())?;
-    sleep(Duration::from_millis(500)).await;
+    let window = u64::from(Limits::STREAM_WINDOW);
+    ensure(until(AFTERWARDS, || written.load(Relaxed) >= window).await, || "the writers get nowhere".to_owned())?;
     link.cut();
-    // All that was on its way has come.
-    sleep(SHAPE.delay + SHAPE.queue).await;
+    // Full: all that was on its way has come, and no writer gets on any more.
+    let filling = async {
+        let mut before = 0;
+        while before < written.load(Relaxed) {
+            before = written.load(Relaxed);
+            sleep(STALLED).await;
+        }
+    };
+    within(AFTERWARDS, "filling the connection", filling).await?;
     fail.cancel();
     sleep(outage).await;
     stop.cancel();

@@ -13,15 +13,15 @@ use super::{
 use crate::stream_tester::{chaos::link::Shape, pattern};
 
 const PROTOCOL: &str = "slow-responses/1";
-/// Together more than a connection takes without an acknowledgement, 19 MB.
-const REQUESTS: u64 = 24;
-const LEN: usize = 1_000_000;
-/// A stream gets some 42 kB/s of it.
-const SHAPE: Shape = Shape { rate: 1_000_000, delay: Duration::from_millis(50), queue: Duration::from_millis(500) };
-/// The time without progress after which a response may be given up. A quarter of a megabyte takes 6 s.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The link's time for all of it is 25 s.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Together 58 MB: more than a connection takes without an acknowledgement, and than a peer may have unread with its defaults.
+const REQUESTS: u64 = 64;
+const LEN: usize = 900_000;
+/// A stream gets some 31 kB/s of it.
+const SHAPE: Shape = Shape { rate: 2_000_000, delay: Duration::from_millis(50), queue: Duration::from_millis(500) };
+/// The time without progress after which a response may be given up. A quarter of a megabyte takes 8 s.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The link's time for all of it is 30 s.
+const DEADLINE: Duration = Duration::from_secs(70);
 
 pub async fn play(mut stage: Stage) -> Verdict {
     let limits = Limits { header_timeout: PATIENCE, ..Limits::default() };
