@@ -137,6 +137,7 @@ async fn play(cases: &[&'static Case], bound: Duration, report: Report, lag: &Ar
 /// Plays a case in a task of its own: a panic becomes a fault, and the end of the task ends the world of the case.
 async fn one(case: &'static Case, bound: Duration, lag: &Lag) -> Verdict {
     let begun = Instant::now();
+    let bound = bound.max(Duration::from_secs(case.seconds));
     let playing = AbortOnDropHandle::new(tokio::spawn(async move {
         let mut figures = Figures::default();
         let played = match timeout(bound, (case.run)(&mut figures)).await {

@@ -9,7 +9,7 @@ use super::{
     fault::{Fault, ensure},
     figures::{Figures, since},
     nat::Nat,
-    peer::{Command, Config, Done, Reach, Said},
+    peer::{Command, Config, Done, Said},
     services::Services,
     traffic::{Traffic, Watch, Way},
     world::{Family, Machine, Router, World},
@@ -70,13 +70,13 @@ impl Stage {
     }
 
     pub async fn peer_with(&self, name: &str, machine: &Machine, key: Option<[u8; 32]>) -> Result<Actor, Fault> {
-        let config = Config { key, reach: self.services.reach(machine), mdns: false };
+        let config = Config { key, reach: self.services.reach(machine), ..Config::default() };
         Actor::start(name, machine, &config).await
     }
 
     /// A peer that knows nothing but its local network.
     pub async fn local_peer(name: &str, machine: &Machine) -> Result<Actor, Fault> {
-        let config = Config { key: None, reach: Reach::default(), mdns: true };
+        let config = Config { mdns: true, ..Config::default() };
         Actor::start(name, machine, &config).await
     }
 

@@ -1,6 +1,7 @@
 //! The ladder of cases, from the easiest network to the worst.
 
 mod disturbed;
+mod heavy;
 mod itself;
 mod late;
 mod reach;
@@ -25,6 +26,8 @@ pub struct Case {
     pub pair: Option<&'static str>,
     /// The case measures times of the lab itself, which others would disturb.
     pub alone: bool,
+    /// The time after which it is given up is at least so long.
+    pub seconds: u64,
     pub run: for<'a> fn(&'a mut Figures) -> Running<'a>,
 }
 
@@ -66,6 +69,17 @@ pub const CASES: &[Case] = &[
     case!("relay-late", "the relay cannot be reached at the start, and later can", late::relay_late),
     case!("network-late", "a machine has no network at the start, and later has", late::network_late),
     case!("peer-restarted", "a peer restarts behind another address", late::peer_restarted),
+    case!("many-responses", "100 responses of 1 MB at once, over 10 Mbit/s and 100 ms, are whole", heavy::many_responses, seconds: 200),
+    case!(
+        "bulk-outage",
+        "a stream fails while nine have filled the connection and the link is down for 10 s",
+        heavy::bulk_outage
+    ),
+    case!(
+        "killed-twice",
+        "a program is killed and started again twice, under rules that take 4 s",
+        heavy::killed_twice
+    ),
 ];
 
 impl Case {
@@ -74,7 +88,7 @@ impl Case {
         sentence: &'static str,
         run: for<'a> fn(&'a mut Figures) -> Running<'a>,
     ) -> Self {
-        Self { name, sentence, pair: None, alone: false, run }
+        Self { name, sentence, pair: None, alone: false, seconds: 0, run }
     }
 }
 

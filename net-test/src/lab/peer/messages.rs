@@ -21,6 +21,9 @@ pub struct Config {
     pub key: Option<[u8; 32]>,
     pub reach: Reach,
     pub mdns: bool,
+    /// How long the rules think about each connection, in milliseconds: the first, the second and so on. Those after them are
+    /// allowed at once.
+    pub rules_ms: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,16 @@ pub enum Command {
     Stop,
     /// One request, again until there is a response.
     Ask { peer: String, within_ms: u64 },
+    /// So many requests at once, each for a response of so many bytes.
+    Many { peer: String, requests: u64, bytes: u64, within_ms: u64 },
+    /// Open so many streams.
+    Bulk { peer: String, lanes: u64 },
+    /// Write on them, without a pause.
+    Begin,
+    /// Fail the first of them.
+    FailOne,
+    /// Finish the others.
+    FinishBulk,
 }
 
 /// Times are nanoseconds since 1970, by the clock that the lab has too.
@@ -52,6 +65,26 @@ pub enum Said {
     Done(Done),
     /// The end of [`Command::Ask`].
     Asked { ok: bool, tries: u32, at_ns: u64, last_error: Option<String> },
+    /// The rules were asked about a connection.
+    Ruling,
+    /// The end of [`Command::Many`].
+    Answered { whole: u64, at_ns: u64, first_error: Option<String> },
+    /// The streams of the bulk are open.
+    Opened,
+    /// The bulk has filled what a connection takes without an acknowledgement.
+    Full,
+    /// The end of one stream of the bulk at its writer.
+    Wrote { lane: u64, bytes: u64, fault: Option<String> },
+    /// The same at its reader.
+    Read { lane: u64, bytes: u64, intact: bool, end: ReadEnd, at_ns: u64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadEnd {
+    Finished,
+    Failed { code: u64, text: String, offset: u64 },
+    Broken(String),
 }
 
 /// A conversation that was ended by command.

@@ -3,19 +3,24 @@
 //! It serves a transfer and requests. Told to, it begins a conversation with another peer: a transfer that is checked by its
 //! hash, and requests one after the other, until it is told to stop.
 
+mod heavy;
 mod messages;
 mod serve;
 mod talk;
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
-use twolane::{Endpoint, Event, PathKind, SecretKey};
+use twolane::{Access, Endpoint, Event, Identity, PathKind, SecretKey, Ticket, Verdict};
 
 #[cfg(test)]
 pub use self::messages::Gap;
-pub use self::messages::{Command, Config, Done, Reach, Said};
+pub use self::messages::{Command, Config, Done, Reach, ReadEnd, Said};
 use super::{fault::Fault, parts};
 use crate::output::in_one_line;
 
@@ -27,12 +32,14 @@ const SHUTDOWN: Duration = Duration::from_secs(3);
 pub async fn run(config: Config) -> Result<(), Fault> {
     let endpoint = bind(config).await?;
     serve::serve(&endpoint)?;
+    heavy::serve(&endpoint)?;
     let sockets = endpoint.status().sockets;
     parts::say(&Said::Ready { id52: endpoint.id52(), sockets });
 
     let mut events = endpoint.events();
     let mut commands = parts::commands::<Command>();
     let (mut tasks, mut stop) = (JoinSet::new(), CancellationToken::new());
+    let told: [_; 3] = std::array::from_fn(|_| CancellationToken::new());
     tasks.spawn(online(endpoint.clone()));
     loop {
         tokio::select! {
@@ -42,6 +49,16 @@ pub async fn run(config: Config) -> Result<(), Fault> {
                     tasks.spawn(talk::talk(endpoint.clone(), peer, stop.clone()));
                 }
                 Some(Command::Stop) => stop.cancel(),
+                Some(Command::Many { peer, requests, bytes, within_ms }) => {
+                    let (peer, within) = (ticket(&peer)?, Duration::from_millis(within_ms));
+                    tasks.spawn(heavy::many(endpoint.clone(), peer, requests, bytes, within));
+                }
+                Some(Command::Bulk { peer, lanes }) => {
+                    tasks.spawn(heavy::bulk(endpoint.clone(), ticket(&peer)?, lanes, told.clone()));
+                }
+                Some(Command::Begin) => told[0].cancel(),
+                Some(Command::FailOne) => told[1].cancel(),
+                Some(Command::FinishBulk) => told[2].cancel(),
                 Some(Command::Ask { peer, within_ms }) => {
                     tasks.spawn(talk::ask(endpoint.clone(), peer, Duration::from_millis(within_ms)));
                 }
@@ -56,11 +73,30 @@ pub async fn run(config: Config) -> Result<(), Fault> {
     Ok(())
 }
 
+fn ticket(peer: &str) -> Result<Ticket, Fault> {
+    peer.parse().map_err(|error| Fault::lab("the peer's name", error))
+}
+
+/// Rules that take their time, as they are told to.
+struct Slow(Mutex<VecDeque<u64>>);
+
+impl Access for Slow {
+    async fn connection(&self, _: &Identity) -> Verdict {
+        parts::say(&Said::Ruling);
+        let ms = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        sleep(Duration::from_millis(ms.unwrap_or_default())).await;
+        Verdict::Allow
+    }
+}
+
 async fn bind(config: Config) -> Result<Endpoint, Fault> {
     let Reach { relay, root, nameserver, directory } = config.reach;
     let mut builder = Endpoint::builder().n0(false).mdns(config.mdns);
     if let Some(key) = config.key {
         builder = builder.secret_key(SecretKey::from_bytes(&key));
+    }
+    if !config.rules_ms.is_empty() {
+        builder = builder.access(Slow(Mutex::new(config.rules_ms.into())));
     }
     if let Some(relay) = relay {
         builder = builder.relay(relay);

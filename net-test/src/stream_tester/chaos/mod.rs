@@ -3,6 +3,9 @@
 //! [`orders`] are a function of the seed; a [`plan`] travels in each stream and request, [`talk`] and [`serve`] perform it
 //! at either side, and [`fate`] disturbs. [`pairs`] keeps the disturbances, [`cause`] says what each explains, [`judge`]
 //! what is legal, and [`ledger`] compares the two sides. [`settle`] ends the run and compares the counts.
+//!
+//! The places are near each other and quick. What takes slow [links](link), outages, slow rules or programs that do nothing is
+//! played beside them, in [`trials`] with a verdict of their own.
 
 pub mod books;
 pub mod cause;
@@ -11,6 +14,7 @@ pub mod judge;
 pub mod known;
 pub mod leaks;
 pub mod ledger;
+pub mod link;
 pub mod orders;
 pub mod pairs;
 pub mod plan;
@@ -25,6 +29,7 @@ pub mod talk;
 pub mod tally;
 #[cfg(test)]
 mod tests;
+pub mod trials;
 pub mod world;
 
 use std::{
@@ -35,7 +40,7 @@ use std::{
 
 use tokio::time::interval;
 
-use self::{report::Summary, standstill::Watch, world::World};
+use self::{report::Summary, standstill::Watch, trials::Trial, world::World};
 use super::{
     report::milliseconds,
     scale::{
@@ -70,8 +75,9 @@ const EXAMPLES: &str = "\
 Examples:
   stream-tester chaos --seed 7 --seconds 60
   stream-tester chaos --seed 7 --seconds 600 --endpoints 48 --rate 800 --json
+  stream-tester chaos --seed 7 --trial half-read outage
 
-The same seed makes the same plans; the order in which they meet is the scheduler's.
+Beside the mixture there are trials, with slow links, outages, slow rules and the like: all of them in each minute. The same seed makes the same plans; the order in which they meet is the scheduler's.
 With --json the last line is the summary: {\"event\":\"summary\",\"ok\":…,\"violations\":[…],…}.
 ";
 
@@ -95,6 +101,10 @@ pub struct Args {
     #[arg(long, value_name = "R", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
 
+    /// Only these trials, again and again, and nothing else
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    trial: Vec<Trial>,
+
     /// Print one JSON object a line to standard output
     #[arg(long)]
     json: bool,
@@ -109,22 +119,28 @@ pub fn main(args: Args) -> ExitCode {
 async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summary>, Problem> {
     let (started, panics) = (Instant::now(), Panics::watch());
     let before = Footprint::now();
-    let places = usize::from(args.endpoints);
+    let only = args.trial.clone();
+    // The places are there for the trials' sake too: what they leave behind is measured alike.
+    let places = if only.is_empty() { usize::from(args.endpoints) } else { 2 };
     let world = World::new(args.seed, places)
         .await
         .map_err(|error| Problem::because(Exit::Failure, "the endpoints cannot be bound", &error))?;
     let fates = places.div_ceil(PLACES_OF_A_FATE);
     // On until everything has ended: what is in flight at the end is judged like the rest.
     let standstills = Watch::start(&world);
-    start(&world, fates, args.rate);
-    let acting = watch(&args, &world, output);
+    if only.is_empty() {
+        start(&world, fates, args.rate);
+    }
+    let acting = async {
+        tokio::join!(watch(&args, &world, output), trials::play(Arc::clone(&world), args.seconds, only.clone()));
+    };
     tokio::select! {
         exit = signals.asked() => return Err(Problem::new(exit, format!("{} with seed {}", exit.kind(), args.seed))),
-        () = acting => {}
+        () = Box::pin(acting) => {}
     }
     // Of time without a processor nothing can be expected.
     let waited_share = (world.standstills.waited().as_secs_f64() / started.elapsed().as_secs_f64()).min(1.0);
-    let mut lives = 0;
+    let mut lives = world.trials.lives();
     for place in 0..places {
         lives += world.place(place).life_now() + 1;
     }
@@ -133,7 +149,11 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
 
     let seconds = args.seconds as f64 * (1.0 - waited_share);
     let blows = seconds * fates as f64 / FATE_PAUSE.as_secs_f64();
-    let floors = tally::floors(seconds * f64::from(args.rate), blows, orders::neighbours(places, 0).len());
+    let mut floors = tally::floors(seconds * f64::from(args.rate), blows, orders::neighbours(places, 0).len());
+    if !only.is_empty() {
+        floors.clear();
+    }
+    let (trials, trial_floors) = (world.trials.held(), trials::floors(args.seconds, &only));
     let actions = world.tally.actions();
     let (violations, violations_found) = world.tally.violations();
     let mut summary = Summary {
@@ -141,9 +161,11 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
         seconds: args.seconds,
         endpoints: places,
         lives,
-        missing: tally::too_few(&floors, &actions),
+        missing: [tally::too_few(&floors, &actions), tally::too_few(&trial_floors, &trials)].concat(),
         actions,
         floors,
+        trials,
+        trial_floors,
         outcomes: world.tally.outcomes(),
         recovery_ms: world.tally.recovery_ms(),
         bytes: world.tally.read_bytes.load(Relaxed),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     standstill,
     tally::{Action, Kind, Outcomes, Violation},
+    trials::Trial,
 };
 
 /// The largest share of outcomes of a kind that disturbances may explain. Measured in 15 s with 24 places: 2 % of
@@ -24,6 +25,9 @@ pub struct Summary {
     pub lives: u64,
     pub actions: BTreeMap<Action, u64>,
     pub floors: BTreeMap<Action, u64>,
+    /// How often each trial held, and must have.
+    pub trials: BTreeMap<Trial, u64>,
+    pub trial_floors: BTreeMap<Trial, u64>,
     pub missing: Vec<String>,
     pub outcomes: BTreeMap<Kind, Outcomes>,
     /// From the end of a disturbance to the next accepted stream: mean and maximum.
@@ -78,11 +82,9 @@ impl Summary {
 
     pub fn table(&self) -> String {
         let mut lines = vec![format!("{:<18} {:>9} {:>9}", "action", "succeeded", "at least")];
-        for (action, count) in &self.actions {
-            let floor = self.floors.get(action).copied().unwrap_or_default();
-            let word = if *count < floor { "  TOO FEW" } else { "" };
-            lines.push(format!("{:<18} {count:>9} {floor:>9}{word}", name(action)));
-        }
+        lines.extend(counts(&self.actions, &self.floors));
+        lines.push(format!("{:<18} {:>9} {:>9}", "trial", "held", "at least"));
+        lines.extend(counts(&self.trials, &self.trial_floors));
         lines.push(format!("{:<18} {:>9} {:>10} {:>9}", "judged", "strictly", "as planned", "forgiven"));
         for (kind, Outcomes { strictly, as_planned, forgiven }) in &self.outcomes {
             lines.push(format!("{:<18} {strictly:>9} {as_planned:>10} {forgiven:>9}", name(kind)));
@@ -104,6 +106,15 @@ impl Summary {
         ));
         lines.join("\n")
     }
+}
+
+fn counts<K: Ord + Serialize>(counts: &BTreeMap<K, u64>, floors: &BTreeMap<K, u64>) -> Vec<String> {
+    let line = |(what, count): (&K, &u64)| {
+        let floor = floors.get(what).copied().unwrap_or_default();
+        let word = if *count < floor { "  TOO FEW" } else { "" };
+        format!("{:<18} {count:>9} {floor:>9}{word}", name(what))
+    };
+    counts.iter().map(line).collect()
 }
 
 fn name(of: impl Serialize) -> String {

@@ -143,8 +143,8 @@ pub fn floors(orders: f64, blows: f64, near: usize) -> BTreeMap<Action, u64> {
 }
 
 /// The actions that succeeded too seldom, in words.
-pub fn too_few(floors: &BTreeMap<Action, u64>, done: &BTreeMap<Action, u64>) -> Vec<String> {
-    let count = |action| done.get(action).copied().unwrap_or_default();
+pub fn too_few<K: Ord + Copy + std::fmt::Debug>(floors: &BTreeMap<K, u64>, done: &BTreeMap<K, u64>) -> Vec<String> {
+    let count = |action: &K| done.get(action).copied().unwrap_or_default();
     let short = floors.iter().filter(|(action, floor)| count(action) < **floor);
     short
         .map(|(action, floor)| format!("{action:?} succeeded {} times, and must {floor} times", count(action)))

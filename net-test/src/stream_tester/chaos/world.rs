@@ -28,6 +28,7 @@ use super::{
     serve,
     standstill::Standstills,
     tally::{Kind, Tally},
+    trials::Trials,
 };
 use crate::stream_tester::lock;
 
@@ -43,6 +44,7 @@ pub struct World {
     pub pairs: Pairs,
     pub ledger: Ledger,
     pub tally: Tally,
+    pub trials: Arc<Trials>,
     pub standstills: Standstills,
     /// Cancelled when actors are to end.
     pub stop: CancellationToken,
@@ -126,6 +128,7 @@ impl World {
             pairs: Pairs::new(places),
             ledger: Ledger::default(),
             tally: Tally::default(),
+            trials: Arc::default(),
             standstills: Standstills::default(),
             stop: CancellationToken::new(),
             give_up: Mutex::default(),

@@ -35,7 +35,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that was made is closed in 100 ms; a connection that was not made waits for nothing.
 const CLOSE: Duration = Duration::from_millis(500);
 /// A write that makes no progress for this long is held up by flow control: on loopback a packet takes under 1 ms.
-const STALLED: Duration = Duration::from_millis(300);
+pub const STALLED: Duration = Duration::from_millis(300);
 /// The period of a [`Pace`]. (The clock of tokio has a resolution of 1 ms.)
 const BEAT: Duration = Duration::from_millis(10);
 /// The limits in the HELLO of a hostile peer.
@@ -97,7 +97,12 @@ impl Raid {
 
     /// A hostile peer whose streams have a window of so many bytes, if given.
     pub async fn peer_with(&self, key: SecretKey, window: Option<u32>) -> Going<iroh::Endpoint> {
-        let endpoint = bind("127.0.0.1:0", key, window).await?;
+        self.peer_at("127.0.0.1:0", key, window).await
+    }
+
+    /// The same, from another address of this machine.
+    pub async fn peer_at(&self, addr: &str, key: SecretKey, window: Option<u32>) -> Going<iroh::Endpoint> {
+        let endpoint = bind(addr, key, window).await?;
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).push(endpoint.clone());
         Ok(endpoint)
     }

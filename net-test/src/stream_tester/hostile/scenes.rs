@@ -70,6 +70,8 @@ const UNREAD: u64 = 4 << 20;
 const ECHOES: u64 = 3 * UNREAD;
 /// The warnings that wait to be read on one stream: 64, of which one in 21 has 60 kB here.
 const WARNINGS: u64 = 2_000_000;
+/// What all lanes of one peer may hold in the worst case, of data and of warnings.
+const HUNDRED_MB: u64 = 100_000_000;
 /// One hostile connection, and packets under way.
 const LITTLE: u64 = 2_000_000;
 /// 32 connections at a time, 120 kB each, as many that QUIC has yet to forget, and the honest peers'.
@@ -124,6 +126,53 @@ pub static SCENES: &[Scene] = &[
         limits: |limits| Limits { peers: 12, ..limits },
         may: &["handshakes_failed"],
         attack: |raid| Box::pin(silence::after_hello(raid)),
+        ..FLOOD
+    },
+    Scene {
+        name: "keys-of-one-source",
+        sentence: "as many keys as there are places for peers, from one address, leave room for a newcomer from another",
+        share: HANDSHAKES,
+        held: 2 * CONNECTIONS,
+        left: FORGOTTEN_LATER,
+        needs: &[("let_in", 12)],
+        peers: silence::KEYS as u64,
+        limits: |limits| Limits { peers: silence::KEYS, handshakes_per_address: 2 * silence::KEYS, ..limits },
+        may: &[
+            "closed_busy",
+            "closed_refused",
+            "handshakes_failed",
+            "handshakes_refused",
+            "handshakes_retried",
+            "peers_busy",
+        ],
+        attack: |raid| Box::pin(silence::one_source(raid)),
+        ..FLOOD
+    },
+    Scene {
+        name: "silent-handshakes",
+        sentence: "finished handshakes without a word, from many addresses, leave room for a newcomer from another",
+        share: HANDSHAKES,
+        held: 2 * CONNECTIONS,
+        left: FORGOTTEN_LATER,
+        needs: &[("silent", 60)],
+        peers: 2,
+        limits: |limits| Limits {
+            hello_timeout: Duration::from_secs(4),
+            handshakes: silence::SOURCES * silence::EACH,
+            handshakes_per_address: silence::EACH,
+            ..limits
+        },
+        may: &[
+            "closed_busy",
+            "closed_by_transport",
+            "closed_dropped",
+            "closed_hello_timeout",
+            "closed_refused",
+            "handshakes_failed",
+            "handshakes_refused",
+            "handshakes_retried",
+        ],
+        attack: |raid| Box::pin(silence::many_sources(raid)),
         ..FLOOD
     },
     Scene {
@@ -236,6 +285,22 @@ pub static SCENES: &[Scene] = &[
         ..FLOOD
     },
     Scene {
+        name: "streams-abandoned",
+        sentence: "streams that are ended while their handlers go on leave room for error lanes of streams that are there",
+        needs: &[("error_lanes", 5)],
+        may: &[
+            "answer_accepted",
+            "busy_for_another_reason",
+            "busy_waiting",
+            "records_received",
+            "streams_rejected",
+            "transport_blocked",
+        ],
+        limits: |limits| Limits { streams_per_peer: streams::FEW, ..limits },
+        attack: |raid| Box::pin(streams::abandoned(raid)),
+        ..FLOOD
+    },
+    Scene {
         name: "unread-responses",
         sentence: "responses that their caller does not read are given up, and their memory with them",
         share: SILENT,
@@ -282,6 +347,23 @@ pub static SCENES: &[Scene] = &[
         held: WARNINGS,
         needs: &[("records_received", 2_000), ("bytes", 4 * WARNINGS), ("served", 100)],
         attack: |raid| Box::pin(errors::warnings(raid)),
+        ..FLOOD
+    },
+    Scene {
+        name: "warnings-everywhere",
+        sentence: "large warnings on every error lane there is, for lanes without a header too, are held in a bounded part",
+        held: HUNDRED_MB,
+        needs: &[("error_lanes", 400), ("warned", 3_000), ("served", 3)],
+        may: &[
+            "lane_done",
+            "lane_malformed",
+            "lane_no_such_lane",
+            "lane_timed_out",
+            "passed_over",
+            "records_received",
+            "streams_rejected",
+        ],
+        attack: |raid| Box::pin(errors::warnings_everywhere(raid)),
         ..FLOOD
     },
     Scene {

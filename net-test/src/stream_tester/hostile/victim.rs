@@ -1,6 +1,6 @@
 //! The endpoint under attack, and its services.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -20,6 +20,8 @@ pub const LARGE_RESPONSES: &str = "large/1";
 pub const ECHO: &str = "echo/1";
 /// Accepts streams, and does not read them.
 pub const UNREAD: &str = "unread/1";
+/// Accepts streams, and leaves them alone: a handler that works for long, and does not see that its peer has gone.
+pub const SITTING: &str = "sitting/1";
 /// A protocol that is known to `accept_bi`, which is not called again.
 pub const WAITING: &str = "waiting/1";
 /// The streams that the endpoint opens to hostile peers.
@@ -86,6 +88,10 @@ fn serve(endpoint: &Endpoint) -> Result<(), ServeError> {
     // Allocated for each response: shared bytes would not show in memory.
     endpoint.serve_requests(LARGE_RESPONSES, |_| async { Ok(Bytes::from(vec![0x61; LARGE])) })?;
     endpoint.serve(ECHO, echo)?;
+    endpoint.serve(SITTING, |stream| async move {
+        let _stream = stream;
+        pending().await
+    })?;
     endpoint.serve(UNREAD, |stream| async move {
         let errors = stream.errors();
         // Until the stream, or the connection, is over.

@@ -1,21 +1,29 @@
 //! Error lanes that are not what they say.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use iroh::endpoint::{VarInt, WriteError};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     stream_tester::hostile::{
-        raid::{Going, PATIENCE, Pace, Raid, Trouble, open, read_exactly, served, soon},
+        raid::{Going, PATIENCE, Pace, Raid, STALLED, Trouble, open, read_exactly, served, soon},
         tally,
+        victim::UNREAD,
     },
-    wire::{self, Record, severity},
+    wire::{self, Record, kind, severity},
 };
 
 /// Error lanes a second; see `streams::FLOOD`.
 const FLOOD: u32 = 1_000;
 /// The same with 16 kB of records behind them: 5 MB a second.
 const HEAVY: u32 = 300;
+/// Data lanes with an error lane each: all that the transport allows, 878, but for a few on which the peer is served.
+const PAIRS: usize = 430;
+/// Warnings a second on all of them: 24 MB.
+const WARNINGS: u32 = 400;
+/// A lane that takes nothing for this long is passed over.
+const PASSED_OVER: Duration = Duration::from_millis(20);
 /// Details of a record in a flood of warnings, in bytes. The bound is 61,440.
 const DETAILS: usize = 60_000;
 
@@ -110,6 +118,56 @@ pub async fn warnings(raid: Arc<Raid>) -> Going<Infallible> {
         data.write_all(b"a").await?;
         soon(read_exactly(&mut recv, b"a"), "the data lane stands still").await??;
         raid.tally.one("served");
+    }
+}
+
+/// Large warnings on every error lane that there can be. Half of the lanes that they are for never get a header.
+pub async fn warnings_everywhere(raid: Arc<Raid>) -> Going<Infallible> {
+    let record = warning(DETAILS);
+    loop {
+        let (connection, _control) = raid.greeted().await?;
+        let (mut data, mut recv) = served(open(&connection).await?, b"").await?;
+        let mut pairs = Vec::new();
+        for n in 0..PAIRS {
+            let opening = async { Ok::<_, Trouble>((connection.open_bi().await?, connection.open_bi().await?)) };
+            // All that there are.
+            let Ok(pair) = timeout(STALLED, opening).await else { break };
+            let ((mut lane, lane_back), (mut errors, errors_back)) = pair?;
+            let header = if n % 2 == 0 { wire::varint(kind::DATA) } else { wire::header(UNREAD, b"") };
+            lane.write_all(&header).await?;
+            errors.write_all(&wire::error_lane(lane.id().into())).await?;
+            raid.tally.one("error_lanes");
+            pairs.push((lane, lane_back, errors, errors_back));
+        }
+        raid.ready.cancel();
+        let mut pace = Pace::per_second(WARNINGS);
+        for round in 0u64.. {
+            let mut left = Vec::new();
+            for mut pair in pairs {
+                pace.turn().await;
+                match timeout(PASSED_OVER, pair.2.write_all(&record)).await {
+                    Ok(Ok(())) => raid.tally.one("warned"),
+                    Ok(Err(WriteError::Stopped(code))) => {
+                        raid.tally.one(&tally::lane(code));
+                        continue;
+                    }
+                    Ok(Err(error)) => return Err(error.into()),
+                    // A part of it may be on its way: what follows is noise, which is as good.
+                    Err(_) => raid.tally.one("passed_over"),
+                }
+                left.push(pair);
+            }
+            pairs = left;
+            // Errors end nothing else.
+            data.write_all(b"a").await?;
+            soon(read_exactly(&mut recv, b"a"), "the data lane stands still").await??;
+            raid.tally.one("served");
+            if pairs.is_empty() {
+                break;
+            }
+            raid.tally.add("rounds", u64::from(round == 0));
+        }
+        connection.close(VarInt::from_u32(0), b"");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{sync::Barrier, task::JoinSet, time::sleep};
+use twolane::SecretKey;
 
 use super::first_trouble;
 use crate::{
@@ -18,6 +19,11 @@ const CONNECTIONS: usize = 24;
 /// Five more than the scene's limit lets in.
 const PEERS: usize = 16;
 const LANES: usize = 64;
+/// The scene's limit of peers.
+pub const KEYS: usize = 48;
+/// Addresses, and silent handshakes of each: together the scene's limits of handshakes.
+pub const SOURCES: usize = 8;
+pub const EACH: usize = 6;
 /// The pause before a peer that was turned away comes again. Ten handshakes a second do not disturb the measurement.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -74,6 +80,62 @@ pub async fn after_hello(raid: Arc<Raid>) -> Going<Infallible> {
             }
         });
     }
+    first_trouble(silent).await
+}
+
+/// As many keys as the endpoint takes peers, all from one address, which say HELLO and stay.
+pub async fn one_source(raid: Arc<Raid>) -> Going<Infallible> {
+    let (mut keys, all) = (JoinSet::new(), Arc::new(Barrier::new(KEYS)));
+    for _ in 0..KEYS {
+        let (raid, peer, all) = (Arc::clone(&raid), raid.peer().await?, Arc::clone(&all));
+        keys.spawn(async move {
+            let mut first = true;
+            loop {
+                let stayed = async {
+                    let (connection, _control) = raid.greet(&peer).await?;
+                    // The endpoint's HELLO, or its refusal.
+                    connection.accept_uni().await?;
+                    raid.tally.one("let_in");
+                    if std::mem::take(&mut first) {
+                        all.wait().await;
+                        raid.ready.cancel();
+                    }
+                    Err(connection.closed().await.into())
+                };
+                let Err(trouble): Going<Infallible> = stayed.await;
+                raid.turned_away(trouble)?;
+                if std::mem::take(&mut first) {
+                    all.wait().await;
+                    raid.ready.cancel();
+                }
+                sleep(AGAIN).await;
+            }
+        });
+    }
+    first_trouble(keys).await
+}
+
+/// Handshakes that are finished, with no word after them, from many addresses, each with as many as one address may have.
+pub async fn many_sources(raid: Arc<Raid>) -> Going<Infallible> {
+    let mut silent = JoinSet::new();
+    for source in 0..SOURCES {
+        for _ in 0..EACH {
+            let addr = format!("127.0.0.{}:0", 10 + source);
+            let (raid, peer) = (Arc::clone(&raid), raid.peer_at(&addr, SecretKey::generate(), None).await?);
+            silent.spawn(async move {
+                loop {
+                    let said = async {
+                        let connection = raid.connect(&peer).await?;
+                        raid.tally.one("silent");
+                        raid.closed(&connection).await
+                    };
+                    said.await.or_else(|trouble| raid.turned_away(trouble))?;
+                    sleep(AGAIN).await;
+                }
+            });
+        }
+    }
+    raid.ready.cancel();
     first_trouble(silent).await
 }
 

@@ -7,9 +7,9 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     stream_tester::hostile::{
-        raid::{Going, PATIENCE, Pace, Raid, Trouble, open, served, soon},
+        raid::{Going, PATIENCE, Pace, Raid, Trouble, open, served, soon, told},
         tally,
-        victim::{ECHO, WAITING},
+        victim::{ECHO, SITTING, WAITING},
     },
     wire,
 };
@@ -22,6 +22,12 @@ const BLOCKED: Duration = Duration::from_millis(300);
 /// The lanes that the transport allows (WIRE.md, section 2, with the default of 256 data lanes and the eighth that noq
 /// holds back).
 const ALL: usize = 878;
+/// Streams that are there before others are abandoned, and abandoned ones a second and for each of them.
+const LIVE: usize = 5;
+const ABANDONED: u32 = 100;
+const ABANDONED_EACH: u64 = 20;
+/// The scene's limit of data lanes: three times as many, and a seventh more, are what the transport allows.
+pub const FEW: u64 = 16;
 /// The time for which a lane waits for its header, or its program, in the scenes of [`rounds`].
 pub const WAIT: Duration = Duration::from_secs(1);
 /// Streams that a peer opens and ends at once when it takes all there are. More than an eighth of 878: the transport
@@ -84,6 +90,42 @@ pub async fn reset_storm(raid: Arc<Raid>) -> Going<Infallible> {
             raid.is_served(&connection).await?;
         }
     }
+}
+
+/// Streams whose handlers go on for ever, opened and ended at once; and error lanes for streams that were there before.
+pub async fn abandoned(raid: Arc<Raid>) -> Going<Infallible> {
+    let (connection, _control) = raid.greeted().await?;
+    let mut live = Vec::new();
+    for _ in 0..LIVE {
+        live.push(served(open(&connection).await?, b"a").await?);
+    }
+    raid.ready.cancel();
+    let (mut pace, mut waiting, header) = (Pace::per_second(ABANDONED), live.iter(), wire::header(SITTING, b""));
+    let mut errors = Vec::new();
+    for n in 1u64.. {
+        pace.turn().await;
+        match timeout(BLOCKED, connection.open_bi()).await {
+            Ok(opened) => {
+                let (mut send, mut recv) = opened?;
+                send.write_all(&header).await?;
+                raid.tally.one(&soon(told(&mut recv), "a header was not answered").await?);
+                let _ = send.reset(VarInt::from_u32(wire::lane::CANCELLED as u32));
+                let _ = recv.stop(VarInt::from_u32(wire::lane::CANCELLED as u32));
+            }
+            Err(_) => raid.tally.one("transport_blocked"),
+        }
+        if n % ABANDONED_EACH == 0
+            && let Some((data, _)) = waiting.next()
+        {
+            let opening = soon(connection.open_bi(), "no error lane was free for a stream that was there");
+            let (mut send, recv) = opening.await??;
+            let record = wire::Record::new(wire::severity::WARNING, 7, 1, "a word");
+            send.write_all(&[wire::error_lane(data.id().into()), record.encode()].concat()).await?;
+            raid.tally.one("error_lanes");
+            errors.push((send, recv));
+        }
+    }
+    Err(Trouble::Wrong("there are no more numbers".to_owned()))
 }
 
 /// Streams that are served and kept open, until the transport allows no more.

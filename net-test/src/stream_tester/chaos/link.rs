@@ -1,0 +1,273 @@
+//! A slow link between two endpoints of this machine: a relay of UDP packets with a rate, a delay and outages.
+//!
+//! One end is on the loopback address of IPv6, the other on that of IPv4, and each endpoint has a socket of one family alone.
+//! So no packet finds a way around the link, whatever addresses the endpoints tell each other.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::UdpSocket,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::stream_tester::lock;
+
+/// The loopback addresses, with a port that the system chooses.
+pub const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub const V6: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+/// The largest UDP packet.
+const PACKET: usize = 65_536;
+
+/// A link, the same in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes a second.
+    pub rate: u64,
+    /// One way.
+    pub delay: Duration,
+    /// Packets that would wait for longer before they are sent are dropped.
+    pub queue: Duration,
+}
+
+/// A link, until it is dropped.
+#[derive(Debug)]
+pub struct Link {
+    addr: SocketAddr,
+    state: Arc<State>,
+    _tasks: JoinSet<()>,
+}
+
+/// The connection id of a QUIC packet with a short header (RFC 9000, section 17.3), in the length that noq gives it.
+type Id = [u8; 8];
+
+#[derive(Debug, Default)]
+struct State {
+    is_down: AtomicBool,
+    ids: Mutex<Ids>,
+    carried: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// The ids of connections that have carried data, and of those that are lost.
+#[derive(Debug, Default)]
+struct Ids {
+    seen: HashSet<Id>,
+    dead: HashSet<Id>,
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Way {
+    shape: Shape,
+    state: Arc<State>,
+    /// The time until which the link sends what it has.
+    busy_until: Mutex<Instant>,
+    packets: mpsc::UnboundedSender<Packet>,
+}
+
+struct Packet {
+    due: Instant,
+    bytes: Vec<u8>,
+    from: Arc<UdpSocket>,
+    to: SocketAddr,
+}
+
+impl Link {
+    /// A link to a socket. Its other end is an address of the other family.
+    pub async fn start(to: SocketAddr, shape: Shape) -> io::Result<Self> {
+        let (near, far) = if to.is_ipv4() { (V6, V4) } else { (V4, V6) };
+        let near = Arc::new(UdpSocket::bind(near).await?);
+        let (addr, state) = (near.local_addr()?, Arc::<State>::default());
+        let mut tasks = JoinSet::new();
+        let mut way = || {
+            let (packets, waiting) = mpsc::unbounded_channel();
+            tasks.spawn(deliver(waiting));
+            Arc::new(Way { shape, state: Arc::clone(&state), busy_until: Mutex::new(Instant::now()), packets })
+        };
+        let (there, back) = (way(), way());
+        tasks.spawn(carry(near, far, to, there, back));
+        Ok(Self { addr, state, _tasks: tasks })
+    }
+
+    /// The address at which packets for the other end are taken.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Every packet that comes from now on is lost, in both directions.
+    pub fn cut(&self) {
+        self.state.is_down.store(true, Relaxed);
+    }
+
+    pub fn heal(&self) {
+        self.state.is_down.store(false, Relaxed);
+    }
+
+    /// Every packet of the connections that there are is lost from now on, as where a router has forgotten them. Others are
+    /// carried, and those that begin a connection.
+    pub fn forget_connections(&self) {
+        let mut ids = lock(&self.state.ids);
+        ids.dead = std::mem::take(&mut ids.seen);
+    }
+
+    /// Packets that were taken, and that were lost.
+    pub fn packets(&self) -> [u64; 2] {
+        [self.state.carried.load(Relaxed), self.state.lost.load(Relaxed)]
+    }
+}
+
+impl State {
+    fn is_forgotten(&self, packet: &[u8]) -> bool {
+        let Some(id) = short_header(packet) else { return false };
+        let mut ids = lock(&self.ids);
+        if ids.dead.contains(&id) {
+            return true;
+        }
+        ids.seen.insert(id);
+        false
+    }
+}
+
+fn short_header(packet: &[u8]) -> Option<Id> {
+    let (first, rest) = packet.split_first()?;
+    if first & 0x80 == 0 { rest.first_chunk().copied() } else { None }
+}
+
+impl Way {
+    fn take(&self, bytes: &[u8], from: &Arc<UdpSocket>, to: SocketAddr) {
+        let now = Instant::now();
+        let mut busy_until = lock(&self.busy_until);
+        let begin = now.max(*busy_until);
+        if self.state.is_down.load(Relaxed) || self.state.is_forgotten(bytes) || begin - now > self.shape.queue {
+            self.state.lost.fetch_add(1, Relaxed);
+            return;
+        }
+        *busy_until = begin + Duration::from_nanos(bytes.len() as u64 * 1_000_000_000 / self.shape.rate.max(1));
+        let due = *busy_until + self.shape.delay;
+        self.state.carried.fetch_add(1, Relaxed);
+        // Without its receiver the link is gone.
+        let _ = self.packets.send(Packet { due, bytes: bytes.to_vec(), from: Arc::clone(from), to });
+    }
+}
+
+/// Takes packets at the near end. Each of its peers has a socket of its own at the far end.
+async fn carry(near: Arc<UdpSocket>, bind: SocketAddr, to: SocketAddr, there: Arc<Way>, back: Arc<Way>) {
+    let (mut flows, mut returning) = (HashMap::<SocketAddr, Arc<UdpSocket>>::new(), JoinSet::new());
+    let mut packet = vec![0; PACKET];
+    loop {
+        // A packet that nobody took is told by an error of a later one.
+        let Ok((len, from)) = near.recv_from(&mut packet).await else { continue };
+        let far = match flows.get(&from) {
+            Some(far) => Arc::clone(far),
+            None => {
+                let Ok(far) = UdpSocket::bind(bind).await else { continue };
+                let far = Arc::new(far);
+                flows.insert(from, Arc::clone(&far));
+                let (near, socket, back) = (Arc::clone(&near), Arc::clone(&far), Arc::clone(&back));
+                returning.spawn(async move {
+                    let mut packet = vec![0; PACKET];
+                    loop {
+                        if let Ok((len, _)) = socket.recv_from(&mut packet).await {
+                            back.take(&packet[..len], &near, from);
+                        }
+                    }
+                });
+                far
+            }
+        };
+        there.take(&packet[..len], &far, to);
+    }
+}
+
+async fn deliver(mut waiting: mpsc::UnboundedReceiver<Packet>) {
+    while let Some(Packet { due, bytes, from, to }) = waiting.recv().await {
+        sleep_until(due).await;
+        let _ = from.send_to(&bytes, to).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape { rate: 1_000_000, delay: Duration::from_millis(30), queue: Duration::from_millis(50) };
+
+    async fn ends() -> (UdpSocket, UdpSocket, Link) {
+        let far = UdpSocket::bind(V4).await.unwrap();
+        let link = Link::start(far.local_addr().unwrap(), SHAPE).await.unwrap();
+        (UdpSocket::bind(V6).await.unwrap(), far, link)
+    }
+
+    async fn hears(socket: &UdpSocket) -> Option<SocketAddr> {
+        let mut packet = [0; 2_000];
+        tokio::time::timeout(Duration::from_millis(500), socket.recv_from(&mut packet))
+            .await
+            .ok()
+            .map(|heard| heard.unwrap().1)
+    }
+
+    #[tokio::test]
+    async fn a_packet_and_its_answer_take_the_delay_each_and_an_outage_loses_both() {
+        let (near, far, link) = ends().await;
+        let began = Instant::now();
+        near.send_to(b"there", link.addr()).await.unwrap();
+        let from = hears(&far).await.unwrap();
+        assert!(began.elapsed() >= SHAPE.delay);
+        far.send_to(b"back", from).await.unwrap();
+        assert_eq!(hears(&near).await, Some(link.addr()));
+        assert!(began.elapsed() >= SHAPE.delay * 2);
+        link.cut();
+        near.send_to(b"there", link.addr()).await.unwrap();
+        far.send_to(b"back", from).await.unwrap();
+        assert_eq!((hears(&far).await, hears(&near).await), (None, None));
+        link.heal();
+        near.send_to(b"there", link.addr()).await.unwrap();
+        assert_eq!(hears(&far).await, Some(from));
+        assert_eq!(link.packets(), [3, 2]);
+    }
+
+    #[tokio::test]
+    async fn of_connections_that_are_forgotten_no_packet_is_carried() {
+        let (near, far, link) = ends().await;
+        let packet = |first, id| [&[first][..], &[id; 8], b"data"].concat();
+        near.send_to(&packet(0x40, 1), link.addr()).await.unwrap();
+        assert!(hears(&far).await.is_some());
+        link.forget_connections();
+        for (first, id, carried) in [(0x40, 1, false), (0x40, 2, true), (0xc0, 1, true)] {
+            near.send_to(&packet(first, id), link.addr()).await.unwrap();
+            assert_eq!(hears(&far).await.is_some(), carried, "{first:x} {id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_faster_than_the_rate_waits_and_a_full_queue_drops() {
+        let far = UdpSocket::bind(V4).await.unwrap();
+        // A packet takes 10 ms, and five may wait.
+        let link = Link::start(far.local_addr().unwrap(), Shape { rate: 100_000, ..SHAPE }).await.unwrap();
+        let near = UdpSocket::bind(V6).await.unwrap();
+        let began = Instant::now();
+        // The kernel holds some 90 for a socket.
+        for _ in 0..50 {
+            near.send_to(&[7; 1_000], link.addr()).await.unwrap();
+        }
+        let (mut heard, mut last) = (0, Duration::ZERO);
+        while hears(&far).await.is_some() {
+            (heard, last) = (heard + 1, began.elapsed());
+        }
+        // More on a machine that takes its time to send.
+        assert!((5..40).contains(&heard), "{heard}");
+        assert!(last >= SHAPE.delay + Duration::from_millis(10) * heard, "{heard} packets in {last:?}");
+        assert_eq!(link.packets().iter().sum::<u64>(), 50);
+    }
+}

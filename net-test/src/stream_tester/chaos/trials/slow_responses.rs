@@ -1,0 +1,52 @@
+//! Many large responses share a slow link: each of them gets on, slowly.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+use twolane::Limits;
+
+use super::{
+    Verdict,
+    stage::{Linked, Stage, close, ensure, none_of, not},
+};
+use crate::stream_tester::{chaos::link::Shape, pattern};
+
+const PROTOCOL: &str = "slow-responses/1";
+/// Together 58 MB: more than a connection takes without an acknowledgement, and than a peer may have unread with its defaults.
+const REQUESTS: u64 = 64;
+const LEN: usize = 900_000;
+/// A stream gets some 31 kB/s of it.
+const SHAPE: Shape = Shape { rate: 2_000_000, delay: Duration::from_millis(50), queue: Duration::from_millis(500) };
+/// The time without progress after which a response may be given up. A quarter of a megabyte takes 8 s.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The link's time for all of it is 30 s.
+const DEADLINE: Duration = Duration::from_secs(70);
+
+pub async fn play(mut stage: Stage) -> Verdict {
+    let limits = Limits { header_timeout: PATIENCE, ..Limits::default() };
+    let Linked { near, far, link: _link, ticket } = stage.linked(SHAPE, limits).await?;
+    let number = |body: &[u8]| body.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    far.serve_requests(
+        PROTOCOL,
+        move |request| async move { Ok(Bytes::from(pattern::bytes(number(&request.body), LEN))) },
+    )
+    .map_err(not("nothing can be served"))?;
+    let mut asking = JoinSet::new();
+    for number in 0..REQUESTS {
+        let (near, ticket) = (near.clone(), ticket.clone());
+        asking.spawn(async move {
+            let answer = near.request(&ticket, PROTOCOL, number.to_be_bytes().to_vec(), DEADLINE).await;
+            let answer = answer.map_err(not("a request was not answered, while its link made progress"))?;
+            ensure(answer == pattern::bytes(number, LEN), || {
+                format!("a response of {} bytes is not whole", answer.len())
+            })
+        });
+    }
+    let mut faults = Vec::new();
+    while let Some(asked) = asking.join_next().await {
+        faults.extend(asked.map_err(|error| error.to_string()).flatten().err());
+    }
+    faults.extend(close([near, far]).await.err());
+    none_of(&faults, REQUESTS)
+}

@@ -1,0 +1,131 @@
+//! What trials are made with: endpoints on loopback, and slow links between them.
+
+use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use rand::{Rng, RngExt, rngs::StdRng};
+use tokio::time::timeout;
+use twolane::{Builder, Endpoint, Limits, SecretKey, Ticket};
+
+use super::Trials;
+use crate::stream_tester::chaos::link::{Link, Shape, V4, V6};
+
+/// The longest wait for what takes no time, on a machine with other things to do.
+pub const SOON: Duration = Duration::from_secs(10);
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// One trial.
+#[derive(Debug)]
+pub struct Stage {
+    pub rng: StdRng,
+    trials: Arc<Trials>,
+}
+
+impl Stage {
+    pub fn new(rng: StdRng, trials: Arc<Trials>) -> Self {
+        Self { rng, trials }
+    }
+
+    pub fn key(&mut self) -> SecretKey {
+        let mut bytes = [0; 32];
+        self.rng.fill_bytes(&mut bytes);
+        SecretKey::from_bytes(&bytes)
+    }
+
+    /// Two keys, the smaller one first.
+    pub fn keys(&mut self) -> [SecretKey; 2] {
+        let mut keys = [self.key(), self.key()];
+        keys.sort_by_key(|key| *key.public_key().as_bytes());
+        keys
+    }
+
+    pub fn between(&mut self, least: u64, most: u64) -> u64 {
+        self.rng.random_range(least..=most)
+    }
+
+    pub fn ms_between(&mut self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.between(least, most))
+    }
+
+    /// An endpoint at the end of a link that begins with an address of this family.
+    pub fn builder(&mut self, at: SocketAddr) -> Builder {
+        self.trials.lives.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Endpoint::builder().bind_addr(at).offline().secret_key(self.key())
+    }
+
+    /// Two endpoints with nothing between them. The second one has these limits.
+    pub async fn neighbours(&mut self, limits: Limits) -> Result<[Endpoint; 2], String> {
+        Ok([bind(self.builder(V4)).await?, bind(self.builder(V4).limits(limits)).await?])
+    }
+
+    /// Two endpoints with a link between them, and the ticket by which the first reaches the second. The second one has these
+    /// limits.
+    pub async fn linked(&mut self, shape: Shape, limits: Limits) -> Result<Linked, String> {
+        let (near, far) = (bind(self.builder(V6)).await?, bind(self.builder(V4).limits(limits)).await?);
+        let (link, ticket) = link_to(&far, shape).await?;
+        Ok(Linked { near, far, link, ticket })
+    }
+}
+
+/// Two endpoints with a link between them.
+#[derive(Debug)]
+pub struct Linked {
+    pub near: Endpoint,
+    pub far: Endpoint,
+    pub link: Link,
+    /// The way from `near` to `far`.
+    pub ticket: Ticket,
+}
+
+pub async fn bind(builder: Builder) -> Result<Endpoint, String> {
+    builder.bind().await.map_err(|error| format!("no endpoint: {error}"))
+}
+
+/// A link to an endpoint, and the ticket with it.
+pub async fn link_to(endpoint: &Endpoint, shape: Shape) -> Result<(Link, Ticket), String> {
+    let socket = endpoint.status().sockets.first().copied().ok_or("an endpoint has no socket")?;
+    let link = Link::start(socket, shape).await.map_err(|error| format!("no link: {error}"))?;
+    let ticket = Ticket::new(endpoint.id()).with_addr(link.addr());
+    Ok((link, ticket))
+}
+
+/// Shuts endpoints down. No handler goes on after that.
+pub async fn close<const N: usize>(endpoints: [Endpoint; N]) -> Result<(), String> {
+    let mut closing = tokio::task::JoinSet::new();
+    for endpoint in endpoints {
+        closing.spawn(async move { endpoint.shutdown(SHUTDOWN).await });
+    }
+    let mut faults = Vec::new();
+    while let Some(closed) = closing.join_next().await {
+        match closed {
+            Ok(report) if report.tasks_left == 0 => {}
+            Ok(report) => faults.push(format!("handlers went on after the shutdown: {report:?}")),
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    none_of(&faults, N as u64)
+}
+
+/// Waits for what takes no time.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, String> {
+    within(SOON, what, future).await
+}
+
+pub async fn within<T>(bound: Duration, what: &str, future: impl Future<Output = T>) -> Result<T, String> {
+    timeout(bound, future).await.map_err(|_| format!("{what} took longer than {bound:?}"))
+}
+
+/// Words for an error that must not be.
+pub fn not<E: fmt::Debug>(what: &str) -> impl Fn(E) -> String {
+    move |error| format!("{what}: {error:?}")
+}
+
+/// The first words of faults in so many rounds: one defect shows in many.
+pub fn none_of(faults: &[String], rounds: u64) -> Result<(), String> {
+    const TOLD: usize = 3;
+    let told = faults.iter().take(TOLD).cloned().collect::<Vec<_>>().join("; ");
+    ensure(faults.is_empty(), || format!("in {} rounds of {rounds}: {told}", faults.len()))
+}
+
+pub fn ensure(holds: bool, seen: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(seen()) }
+}
