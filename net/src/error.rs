@@ -6,9 +6,10 @@ use std::{io, sync::Arc, time::Duration};
 use twolane_id::{PublicKey, delegation::DelegationError};
 
 use crate::{
+    endpoint::ServeError,
     peer::PathPolicy,
     protocol::{InvalidProtocol, Protocol},
-    stream::StreamError,
+    stream::{SendJsonError, StreamError},
     wire::{
         Malformed,
         codes::{connection, lane},
@@ -675,6 +676,52 @@ pub enum BindError {
     Random,
 }
 
+impl BindError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Bind(_) | Self::Random => Fault::Us,
+            Self::Address(_)
+            | Self::RelayUrl(_)
+            | Self::Root { .. }
+            | Self::DirectoryUrl(_)
+            | Self::Delegation { .. } => Fault::Caller,
+        }
+    }
+
+    /// Whether the same call may work later: a socket's address may be free then.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Bind(_))
+    }
+}
+
+impl ServeError {
+    /// Whose fault it is: always the caller's.
+    pub fn fault(&self) -> Fault {
+        Fault::Caller
+    }
+
+    /// Whether the same call may work later, with nothing changed: never.
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
+}
+
+impl SendJsonError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Json(_) => Fault::Caller,
+            Self::Write(error) => error.fault(),
+        }
+    }
+
+    /// Whether the same exchange, on a new stream, may work.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Write(error) if error.is_retryable())
+    }
+}
+
 fn lane_code(code: u64) -> String {
     match code {
         lane::DONE => "done".into(),
@@ -739,6 +786,9 @@ mod tests {
         let next = NextError::Read(lost());
         assert_eq!((next.fault(), next.is_retryable()), (Fault::Network, true));
         assert_eq!((NextError::Text.fault(), NextError::Text.is_retryable()), (Fault::Peer, false));
+        let send = SendJsonError::Write(WriteError::Lost(ConnectionLost::TimedOut));
+        assert_eq!((send.fault(), send.is_retryable()), (Fault::Network, true));
+        assert_eq!((BindError::Random.fault(), BindError::Random.is_retryable()), (Fault::Us, false));
         let request = |cause| RequestError { protocol: Protocol::from_static("rpc/1"), phase: Phase::Response, cause };
         let cut = request(RequestFailure::Read(lost()));
         assert_eq!((cut.fault(), cut.is_retryable()), (Fault::Network, true));

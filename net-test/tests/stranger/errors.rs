@@ -143,7 +143,7 @@ async fn fin_before_the_offset_of_a_fatal_error_is_no_success() {
     send.finish().expect("the lane is open");
     let (data, error) = read_to_error(&mut stream).await;
     assert_eq!(data, [3; 10]);
-    assert!(matches!(error, ReadError::Failed(_)), "{error:?}");
+    assert!(matches!(error, ReadError::FailedIncomplete { missing: 990, .. }), "{error:?}");
 }
 
 #[tokio::test]

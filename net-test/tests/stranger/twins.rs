@@ -140,18 +140,23 @@ async fn of_two_dials_of_one_side_the_later_stays_in_whatever_order_they_arrive(
     server::stream(&endpoint, &socket, &mut second).await;
 }
 
+/// Waits until the endpoint knows that its connections have ended.
+async fn is_alone(endpoint: &Endpoint) {
+    soon("the end of its connections", async {
+        while !endpoint.peers().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_endpoint_says_which_dial_of_the_peers_it_knew_when_it_dialled() {
     let (endpoint, socket) = (endpoint().await, Socket::new(7));
     let mut first = socket.dial_with(&endpoint, &dialling(&[(DIAL, 9)])).await;
     first.round_trip().await;
     first.connection.close(code(close::DONE), b"");
-    soon("its end", async {
-        while !endpoint.peers().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    is_alone(&endpoint).await;
     // The stranger may have lost the first one by accident, and not know what the endpoint knows: it is told.
     let mut numbers = Vec::new();
     for _ in 0..2 {
@@ -163,6 +168,7 @@ async fn an_endpoint_says_which_dial_of_the_peers_it_knew_when_it_dialled() {
         assert_eq!(said(&by_endpoint, KNOWS), Some(9));
         numbers.extend(said(&by_endpoint, DIAL));
         by_endpoint.connection.close(code(close::DONE), b"");
+        is_alone(&endpoint).await;
     }
     assert!(numbers.len() == 2 && numbers.is_sorted_by(|one, other| one < other), "{numbers:?}");
 }

@@ -6,6 +6,7 @@ mod builder;
 mod connection;
 mod graceful;
 mod keep;
+mod pace;
 mod reach;
 mod rejoin;
 mod request;

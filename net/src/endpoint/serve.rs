@@ -7,9 +7,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use twolane_id::PublicKey;
 
-use super::{AlreadyServed, Endpoint, request::Request, router::Offered};
+use super::{
+    AlreadyServed, Endpoint,
+    pace::{Pace, SLOWEST},
+    request::Request,
+    router::Offered,
+};
 use crate::{
     bound::{at_once, within},
     error::WriteError,
@@ -92,7 +98,9 @@ impl Endpoint {
     /// Calls `handler` with every request of `protocol`, as [`request`](Endpoint::request) sends it, and sends back
     /// what it returns: a response, or an error that the caller gets from its call.
     ///
-    /// A request, and a response, is at most [`Limits::request_bytes`] long. When the caller gives up, the handler's
+    /// A request, and a response, is at most [`Limits::request_bytes`] long. A request of which nothing comes for
+    /// [`Limits::header_timeout`], or less than 512 bytes a second for six times that, is refused: the caller gets an error
+    /// that says so, and the handler is not called. When the caller gives up, the handler's
     /// future is dropped.
     ///
     /// # Errors
@@ -131,6 +139,7 @@ where
     };
     let peer: PublicKey = stream.peer();
     let (send, recv) = stream.raw();
+    let mut pace = Pace::new(limits.header_timeout);
     let mut held = Held { carrier: Arc::clone(send.carrier()), bytes: 0 };
     let body = loop {
         let len = match recv.buffer() {
@@ -156,15 +165,22 @@ where
             }
             answered = true;
         }
-        let filled = match filled {
-            Some(filled) => Ok(filled),
-            None => within(limits.header_timeout, recv.fill()).await,
+        let (filled, waited) = match filled {
+            Some(filled) => (Ok(filled), Duration::ZERO),
+            None => {
+                let begun = Instant::now();
+                (within(pace.bound(), recv.fill()).await, begun.elapsed())
+            }
         };
         match filled {
-            Ok(Ok(true)) => {}
+            Ok(Ok(true)) => pace.came(recv.buffer().map_or(0, <[u8]>::len).saturating_sub(len), waited),
             Ok(Ok(false)) => break recv.take_buffer(len),
             // The caller has given up.
             Ok(Err(_)) => return,
+            Err(_) if pace.is_too_slow() => {
+                let text = format!("the request came at less than {SLOWEST} bytes a second");
+                return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
+            }
             Err(_) => {
                 let text = format!("nothing of the request came for {:?}", limits.header_timeout);
                 return Box::pin(refuse(&mut stream, answered, text, &limits)).await;

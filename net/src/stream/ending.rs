@@ -39,14 +39,27 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// The code of STOP_SENDING, and of RESET_STREAM where nothing is left to be delivered: for a half that this ends.
-    pub(crate) fn code(self) -> u64 {
+    /// The code of STOP_SENDING for the half that this side reads.
+    pub(crate) fn stop_code(self) -> u64 {
         match self {
             Self::PeerFailed { .. } | Self::PeerAborted => lane::DONE,
-            Self::Failed => lane::FAILED,
+            Self::Failed | Self::Aborted => lane::FAILED,
+            Self::Malformed => lane::MALFORMED,
+        }
+    }
+
+    /// The code of RESET_STREAM for the half that this side writes, where nothing is left to be delivered.
+    pub(crate) fn reset_code(self) -> u64 {
+        match self {
+            Self::PeerFailed { .. } | Self::PeerAborted | Self::Failed => lane::DONE,
             Self::Aborted => lane::ABORTED,
             Self::Malformed => lane::MALFORMED,
         }
+    }
+
+    /// This side has ended the stream.
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Self::Failed | Self::Aborted)
     }
 }
 

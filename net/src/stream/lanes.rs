@@ -311,13 +311,13 @@ impl Lanes {
         let severity = record.severity;
         let fatal = severity != Severity::Warning;
         let mut error = StreamError::from(record);
-        // A peer whose stream nobody has accepted has nobody to tell anything. What ends such a stream is kept without words.
+        // A peer whose stream nobody has accepted has nobody to warn. What ends such a stream is kept without its details.
         let nobody = matches!(self.opened_by, OpenedBy::Peer { .. }) && !self.accepted.load(Acquire);
         if nobody {
             if !fatal {
                 return true;
             }
-            error = StreamError::new(error.code(), "").at(error.offset());
+            error = StreamError::new(error.code(), error.text()).at(error.offset());
         }
         let error = Arc::new(error);
         let report = Report { severity, error: Arc::clone(&error), missed: 0 };

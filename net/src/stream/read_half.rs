@@ -166,9 +166,9 @@ impl ReadHalf {
     pub(crate) fn stop(&mut self, failure: Option<Failure>, ending: Option<Ending>) -> Option<u64> {
         let due = match failure {
             // A peer that failed the stream may let go of its lane once everything before the error was read.
-            Some(Failure::Ended { .. }) => ending.map(Ending::code),
+            Some(Failure::Ended { .. }) => ending.map(Ending::stop_code),
             Some(Failure::Reset(_) | Failure::Lost) => None,
-            None => Some(ending.map_or(lane::CANCELLED, Ending::code)),
+            None => Some(ending.map_or(lane::CANCELLED, Ending::stop_code)),
         };
         self.stop_with(due?)
     }

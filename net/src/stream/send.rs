@@ -17,6 +17,7 @@ use super::{
     StreamError,
     carrier::Carrier,
     credit::{Traffic, WriteCredit},
+    ending::Ending,
     errors::{self, linger},
     lanes::Lanes,
     urgency::Urgency,
@@ -299,8 +300,8 @@ impl SendStream {
     pub(crate) async fn write_raw_from(&mut self, bytes: &mut [Bytes]) -> Result<(), WriteError> {
         poll_fn(|cx| {
             // What the rules have ended in the meantime is not answered.
-            if let Some(error) = self.lanes.write_error() {
-                return Poll::Ready(Err(error));
+            if self.lanes.ending().is_some_and(Ending::is_ours) {
+                return Poll::Ready(Err(WriteError::EndedHere));
             }
             let count = bytes.len();
             let mut left = &mut *bytes;

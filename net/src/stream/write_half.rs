@@ -118,7 +118,7 @@ impl WriteHalf {
             Some(Ending::Failed) if lane.finished => Leave,
             Some(Ending::Failed) if self.outgoing == Outgoing::Open => Linger,
             Some(Ending::Failed) => Reset(lane::DONE),
-            Some(ending) => Reset(ending.code()),
+            Some(ending) => Reset(ending.reset_code()),
             // An opener that gives up takes back what it has sent: nobody is known to want it.
             None if lane.finished && lane.unanswered => Reset(lane::CANCELLED),
             None if lane.finished => Leave,

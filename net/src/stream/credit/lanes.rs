@@ -143,9 +143,11 @@ impl Grants {
     /// One of the peer's lanes has ended here. Returns what to tell the peer, if it is time to.
     pub(crate) fn on_ended(&self) -> Option<u64> {
         let count = self.at_a_time + self.ended.fetch_add(1, AcqRel) + 1;
-        // An eighth at a time: one frame for 32 requests, of the default's 256 lanes, and no writer waits for so many.
-        let step = (self.at_a_time / 8).max(1);
-        let tell = |told| (count >= told + step).then_some(count);
+        // A peer that has more than an eighth of its lanes left need not hear of each: one frame for some 200 requests, of the
+        // default's 256 lanes. One that has fewer is told at once: the others may stay open for hours.
+        let few = (self.at_a_time / 8).max(1);
+        let seen = self.seen.load(Acquire);
+        let tell = |told: u64| (count > told && told < seen.saturating_add(few)).then_some(count);
         self.told.fetch_update(AcqRel, Acquire, tell).ok().map(|_| count)
     }
 }
@@ -200,6 +202,17 @@ mod tests {
         assert!(open(&credit));
         assert!(credit.try_take().is_err());
         assert_eq!(credit.held(), 0, "no lane is held by this side");
+    }
+
+    #[test]
+    fn a_peer_whose_other_lanes_stay_open_is_told_of_each_that_ends() {
+        let grants = Grants::new(256);
+        assert!((0..256).all(|_| grants.on_lane(0)));
+        assert_eq!(grants.on_ended(), Some(257));
+        assert_eq!(grants.on_ended(), Some(258));
+        let grants = Grants::new(256);
+        assert!((0..10).all(|_| grants.on_lane(0)));
+        assert!((0..10).all(|_| grants.on_ended().is_none()), "it has hundreds left");
     }
 
     #[test]
