@@ -29,8 +29,9 @@ mutations() {
         net/src/peer/heard.rs 's/(Some\(known\) if known\.generation > news\.generation) => false/\1 \&\& false => false/'
     mutation acceptor sitting 15 "a lane is open until its acceptor has let go of it" \
         net/src/stream/credit/lanes.rs 's/granted\.forget\(\);/drop(granted);/;s/seen <= \(self\.at_a_time/true || seen <= (self.at_a_time/'
-    mutation given-up cancelled 20 "a request that is given up takes back what it has sent" \
-        net/src/stream/write_half.rs '/None if lane\.finished && lane\.unanswered => Reset/d'
+    mutation given-up cancelled 20 "a request that is given up takes back what it has sent, which counts until it has" \
+        "net/src/stream/write_half.rs net/src/stream/credit/lane.rs" \
+        '/None if lane\.finished && lane\.unanswered => Reset/d;s/kept\.then_some\(Tail/(kept \&\& false).then_some(Tail/'
     mutation stopped stopped 40 "a reader that stops answers its watermarks" \
         net/src/stream/recv.rs 's/self\.lanes\.say_consumed\(self\.lanes\.consumption\.close\(\)\);//'
     mutation dead-way dead-way 40 "a dial that was begun when another connection was known stays" \
