@@ -43,7 +43,8 @@ pub struct Limits {
     pub hello_timeout: Duration,
     /// Time for a stream's header, between two pieces of a request's body, and for a caller to take something of a response.
     /// Default 10 s. A request's body that comes at less than 512 bytes a second for six times this is refused as well; how
-    /// long a body or a response takes as a whole has no bound. Too low: streams on bad links are reset. Too high: streams
+    /// long a body or a response takes as a whole has no bound. A caller has up to thirty times this for a response while the
+    /// connection carries data of other streams: its part of a slow link can take so long. Too low: streams on bad links are reset. Too high: streams
     /// without a header hold their places for longer.
     pub header_timeout: Duration,
     /// Time for an [`Access`](crate::Access) rule or a deciding hook to answer. Default 5 s. No answer in time is a
