@@ -10,7 +10,7 @@
 //! # What holds
 //!
 //! - An end of data means success. What was dropped, cancelled or lost never looks complete.
-//! - A fatal error arrives after exactly the bytes that were written before it.
+//! - A fatal error arrives after exactly the bytes that were written before it; if some were lost, it says how many.
 //! - One stream's failure, slowness or garbage touches no other stream.
 //! - Every wait for a peer has a bound, and every buffer a limit ([`Limits`]). A reader that pauses slows its writer
 //!   down, and nothing else. A hostile peer gets a typed answer, and costs others nothing but the machine's time.
@@ -74,7 +74,8 @@
 //! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`,
 //! `stream/credit/`, `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`,
 //! `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/`,
-//! `endpoint/admission.rs`, `endpoint/crowd.rs`, `endpoint/waiting.rs` and `endpoint/waiting_streams.rs`.
+//! `endpoint/admission.rs`, `endpoint/crowd.rs`, `endpoint/pace.rs`, `endpoint/waiting.rs` and
+//! `endpoint/waiting_streams.rs`.
 
 mod access;
 mod bound;

@@ -29,9 +29,10 @@ pub struct Limits {
     /// Of those, from one address (for IPv6 one /64), or from one peer through a relay. Default 32. Too low: peers
     /// behind one NAT are refused when they come back all at once. Too high: one machine can take every slot.
     pub handshakes_per_address: usize,
-    /// Data lanes that one side may have open to the other at a time. Default 256. The opener waits for a free
-    /// one within [`Limits::open_timeout`]. From 1 to 2^20. Too low: calls wait for each other, and report
-    /// `TooManyStreams`. Too high: memory, some 3 kB a stream that a peer keeps open and silent.
+    /// Streams that one peer may have open here at a time, and this side there. Default 256. A stream counts until its
+    /// acceptor has let go of both halves, however early its opener has given up: so many handlers run for one peer at most.
+    /// The opener waits for a free one within [`Limits::open_timeout`]. From 1 to 2^20. Too low: calls wait for each other, and
+    /// report `TooManyStreams`. Too high: memory, some 3 kB a stream that a peer keeps open and silent.
     pub streams_per_peer: u64,
     /// Time for a dial, from looking the peer up to the end of the handshake. Default 15 s. A peer behind a NAT
     /// takes a relay round trip more than one that is near. Under 3 s such peers are reported as unreachable. Too
@@ -40,8 +41,11 @@ pub struct Limits {
     /// Time for an inbound handshake, and for the peer's first words on a new connection (HELLO). Default 10 s. Too low:
     /// peers on bad links are let go. Too high: silent ones hold their slots for longer.
     pub hello_timeout: Duration,
-    /// Time for a stream's header, and between two pieces of a request's body. Default 10 s. Too low: streams on bad
-    /// links are reset. Too high: streams without a header hold their places for longer.
+    /// Time for a stream's header, between two pieces of a request's body, and for a caller to take something of a response.
+    /// Default 10 s. A request's body that comes at less than 512 bytes a second for six times this is refused as well; how
+    /// long a body or a response takes as a whole has no bound. A caller has up to thirty times this for a response while the
+    /// connection carries data of other streams: its part of a slow link can take so long. Too low: streams on bad links are reset. Too high: streams
+    /// without a header hold their places for longer.
     pub header_timeout: Duration,
     /// Time for an [`Access`](crate::Access) rule or a deciding hook to answer. Default 5 s. No answer in time is a
     /// refusal. Too low: a rule that asks a database refuses those whom it would allow. Too high: peers wait for it.
@@ -56,12 +60,15 @@ pub struct Limits {
     /// Default 5 s: under the opener's default [`Limits::open_timeout`], so that it hears why. Too low: streams are
     /// turned away while the program is between two calls. Too high: openers give up first, and do not hear why.
     pub accept_timeout: Duration,
-    /// How long a stream that its own side failed waits for the peer to read the bytes before the error.
-    /// Default 10 min. After that they are discarded, and the reader gets the error without them. Too low: slow
-    /// readers lose data. Too high: streams that nobody reads are kept.
+    /// How long a stream that its own side failed waits for the peer to read the bytes before the error, and the error itself for
+    /// room to be sent. Default 10 min. After that the bytes are discarded, and the reader gets
+    /// [`ReadError::FailedIncomplete`](crate::ReadError::FailedIncomplete). Too low: slow readers lose data. Too high: streams
+    /// that nobody reads are kept.
     pub linger: Duration,
-    /// How long the end of a lane waits for the record that explains it. Default 5 s. Too low: on bad links errors
-    /// come without their reason. Too high: where no reason comes, the error takes longer.
+    /// How long the end of a lane waits for the record that explains it, and a warning until it is sent. Default 5 s. (A fatal
+    /// error is not given up after this: it goes out as soon as there is room, within [`Limits::linger`].) Too low: on bad
+    /// links errors come without their reason, and warnings are not sent. Too high: where no reason comes, the error takes
+    /// longer.
     pub error_timeout: Duration,
     /// A connection over which nothing at all arrives is given up after this. Default 20 s; keep-alives go out
     /// every 5 s. Both sides have a say, and the smaller value holds. From 100 ms to a day. Too low: connections break
@@ -103,7 +110,7 @@ pub struct Limits {
 
 impl Limits {
     /// Bytes that the peer may send on a stream before they are read: 2.2 MB. A larger window dies with the
-    /// connection at the first loss or pause: the QUIC implementation below tolerates 2,048 unread packets of one
+    /// connection at the first loss or pause: noq tolerates 2,048 unread packets of one
     /// stream, and at 1,130 bytes in each 2.2 MB are 1,947. A writer of this library keeps to 1,900.
     pub const STREAM_WINDOW: u32 = 2_200_000;
     /// Unacknowledged bytes on one connection, all streams together: 48 MiB. Data lanes take at most 0.89 of it, however many
