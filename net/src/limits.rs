@@ -41,11 +41,11 @@ pub struct Limits {
     /// Time for an inbound handshake, and for the peer's first words on a new connection (HELLO). Default 10 s. Too low:
     /// peers on bad links are let go. Too high: silent ones hold their slots for longer.
     pub hello_timeout: Duration,
-    /// Time for a stream's header, between two pieces of a request's body, and for a caller to take something of a response.
-    /// Default 10 s. A request's body that comes at less than 512 bytes a second for six times this is refused as well; how
-    /// long a body or a response takes as a whole has no bound. A caller has up to thirty times this for a response while the
-    /// connection carries data of other streams: its part of a slow link can take so long. Too low: streams on bad links are reset. Too high: streams
-    /// without a header hold their places for longer.
+    /// Time for a stream's header, between two pieces of a request's body, and for a caller to take something of a
+    /// response. Default 10 s. A request's body that comes at less than 512 bytes a second for six times this is
+    /// refused as well; how long a body or a response takes as a whole has no bound. A caller has up to thirty times
+    /// this for a response while the connection carries data of other streams: its part of a slow link can take so
+    /// long. Too low: streams on bad links are reset. Too high: streams without a header hold their places for longer.
     pub header_timeout: Duration,
     /// Time for an [`Access`](crate::Access) rule or a deciding hook to answer. Default 5 s. No answer in time is a
     /// refusal. Too low: a rule that asks a database refuses those whom it would allow. Too high: peers wait for it.
