@@ -17,7 +17,9 @@ pub(crate) const LANES_BEFORE_HELLO: u64 = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Peers that may be connected at a time. Default 1,024. One more is turned away with the code BUSY; those
-    /// that are there are not disturbed. Too low: peers report "busy". Too high: memory, some 120 kB a peer.
+    /// that are there are not disturbed. Of those that have dialled this endpoint no more than three quarters come from one
+    /// address or /48 of IPv6, or through relays: one machine with any number of keys leaves room for others. Too low: peers
+    /// report "busy". Too high: memory, some 120 kB a peer.
     pub peers: usize,
     /// Inbound handshakes under way at a time. Default 256. Further ones are refused until some have ended. From half
     /// of it on, an address has to prove that packets reach it (QUIC Retry, RFC 9000 section 8.1.2), which costs its

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     admission::{Admission, Decision, Source},
+    crowd::Crowd,
     waiting::{Entry, Ticket, Waiting},
 };
 use crate::{
@@ -24,6 +25,7 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
     let limits = &peers.shared.limits;
     let admission = Arc::new(Mutex::new(Admission::new(limits.handshakes, limits.handshakes_per_address)));
     let hall = Arc::new(Hall::new(limits.handshakes, limits.handshakes_per_address));
+    let crowd = Arc::new(Mutex::new(Crowd::new(limits.peers)));
     let metrics = &peers.shared.metrics;
     while let Some(incoming) = iroh.accept().await {
         // Said at once, a dialler need not find out by waiting.
@@ -54,11 +56,11 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
             }
         }
         let place = Place { admission: Arc::clone(&admission), source };
-        let (peers, hall) = (Arc::clone(&peers), Arc::clone(&hall));
+        let (peers, hall, crowd) = (Arc::clone(&peers), Arc::clone(&hall), Arc::clone(&crowd));
         peers.shared.tasks.clone().spawn(async move {
             let closing = peers.closing.clone();
             tokio::select! {
-                () = handshake(incoming, &peers, place, hall) => {}
+                () = handshake(incoming, &peers, place, hall, crowd) => {}
                 () = closing.cancelled() => {}
             }
         });
@@ -66,7 +68,7 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
 }
 
 /// The bound on the peer's first words holds for the handshake too.
-async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: Arc<Hall>) {
+async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: Arc<Hall>, crowd: Arc<Mutex<Crowd>>) {
     let metrics = &peers.shared.metrics;
     let bound = peers.shared.limits.hello_timeout;
     let connection = match timeout(bound, incoming).await {
@@ -111,7 +113,14 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
     };
     drop(seat);
     match accepted {
-        Ok(prepared) => peers.accepted(prepared, version),
+        Ok(prepared) => {
+            if !crowd.lock().unwrap_or_else(PoisonError::into_inner).enter(source) {
+                metrics.peers_busy.inc();
+                return busy(&connection, b"as many peers as allowed have come from this address");
+            }
+            prepared.link().keep(Member { crowd, source });
+            peers.accepted(prepared, version);
+        }
         Err(error) => {
             metrics.handshakes_failed.inc();
             tracing::debug!(%peer, %error, "a connection was not admitted");
@@ -121,6 +130,18 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
 
 fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
+}
+
+/// One of the connections from a place; no more when it is dropped.
+struct Member {
+    crowd: Arc<Mutex<Crowd>>,
+    source: Source,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner).left(self.source);
+    }
 }
 
 /// Where connections wait until they are let in.

@@ -4,6 +4,7 @@ mod accept;
 mod admission;
 mod builder;
 mod connection;
+mod crowd;
 mod graceful;
 mod keep;
 mod pace;

@@ -93,6 +93,8 @@ pub(crate) struct Link {
     pub(super) doubtful: AtomicBool,
     /// They are being asked.
     pub(super) being_asked: AtomicBool,
+    /// What is given back when the connection is gone.
+    kept: Mutex<Option<Box<dyn std::any::Any + Send + Sync>>>,
 }
 
 /// A connection whose control streams are there, before its tasks run.
@@ -168,7 +170,13 @@ impl Link {
             presented: AtomicU64::new(0),
             doubtful: AtomicBool::new(false),
             being_asked: AtomicBool::new(false),
+            kept: Mutex::new(None),
         })
+    }
+
+    /// Keeps something for as long as the connection is there.
+    pub(crate) fn keep(&self, what: impl std::any::Any + Send + Sync) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(what));
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -532,6 +540,7 @@ async fn read_control(link: Arc<Link>, admitted: Option<Admitted>, notify: Arc<i
     };
     link.cut_for(&lost);
     link.carrier.on_lost();
+    drop(link.kept.lock().unwrap_or_else(PoisonError::into_inner).take());
     notify(Notice::Closed(lost));
 }
 

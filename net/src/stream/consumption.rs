@@ -60,7 +60,7 @@ impl Consumption {
         if offset <= read {
             return Some(read);
         }
-        if marks.waiting.len() >= MAX_MARKS + 1 {
+        if marks.waiting.len() > MAX_MARKS {
             marks.waiting.pop_back();
         }
         let at = marks.waiting.partition_point(|mark| *mark <= offset);

@@ -229,7 +229,7 @@ mod tests {
                 let failure = if let Next::Fail(failure) = next { Some(failure) } else { None };
                 let (told, dropped) = (half.clone().stop(failure, ending), half.stop(None, ending));
                 let told = if failure.is_some() { told } else { None };
-                let ending = ending.map_or("-".into(), |ending| format!("{ending:?}"));
+                let ending = ending.map_or_else(|| "-".into(), |ending| format!("{ending:?}"));
                 writeln!(
                     table,
                     "{incoming:?}, {ending}: available {available:?}, then {next:?}; stop {told:?}, on drop {dropped:?}"

@@ -188,7 +188,7 @@ mod tests {
                 for ending in ENDINGS {
                     let half = half(outgoing);
                     let lane = Circumstances { finished, unanswered: false, panicking: false };
-                    let name = ending.map_or("-".into(), |ending| format!("{ending:?}"));
+                    let name = ending.map_or_else(|| "-".into(), |ending| format!("{ending:?}"));
                     writeln!(
                         table,
                         "{}, {outgoing:?}, {name}: write {:?}, delivery {:?}, dropped {:?}",

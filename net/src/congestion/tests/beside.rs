@@ -102,8 +102,8 @@ fn two_senders_of_our_kind_share_and_their_queue_is_short() {
             assert!(*least < link.round_trip / 20, "TWOLANE_SEED={seed}, {n}: {least:?}");
         }
     }
-    // BBR draws the time of its own probes, which cannot be seeded: of a hundred runs two had 0.93 or 0.94, and one a queue of 0.8
-    // of Cubic's. The middle of five is 0.98 and more, and 0.50 to 0.60.
+    // BBR draws the time of its own probes, which cannot be seeded: single runs had 0.938, and a queue of 0.80 of Cubic's. Most have
+    // 0.98 and more, and 0.50 to 0.60.
     fairness.sort_by(f64::total_cmp);
     queues.sort_by(f64::total_cmp);
     assert!(fairness[2] > 0.95 && fairness[0] > 0.85, "{fairness:?}");

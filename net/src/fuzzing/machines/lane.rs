@@ -54,7 +54,7 @@ impl Writing {
         }
         match event {
             0 if self.ending.is_none() => self.finished = true,
-            1 => self.ending = self.ending.or(Some(ENDINGS[usize::from(size) % ENDINGS.len()])),
+            1 => self.ending = self.ending.or_else(|| Some(ENDINGS[usize::from(size) % ENDINGS.len()])),
             2 => self.half.on_stopped(size.into()),
             3 if self.finished => self.half.on_delivered(),
             4 => self.half.on_lost(),
@@ -133,9 +133,9 @@ impl Reading {
         match event {
             0 if self.behind.is_none() => self.arrived += u64::from(size),
             1 => self.behind = self.behind.or(Some(Incoming::Complete)),
-            2 => self.behind = self.behind.or(Some(Incoming::Reset(size.into()))),
+            2 => self.behind = self.behind.or_else(|| Some(Incoming::Reset(size.into()))),
             3 => self.behind = self.behind.or(Some(Incoming::Lost)),
-            4 => self.ending = self.ending.or(Some(ENDINGS[usize::from(size) % ENDINGS.len()])),
+            4 => self.ending = self.ending.or_else(|| Some(ENDINGS[usize::from(size) % ENDINGS.len()])),
             5 => self.fill(),
             6 => self.read(u64::from(size) + 1),
             7 => {
