@@ -17,7 +17,9 @@ pub(crate) const LANES_BEFORE_HELLO: u64 = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Peers that may be connected at a time. Default 1,024. One more is turned away with the code BUSY; those
-    /// that are there are not disturbed. No more than three quarters come from one address. Too low: peers report "busy". Too high: memory, some 120 kB a peer.
+    /// that are there are not disturbed. Of those that have dialled this endpoint no more than three quarters come from one
+    /// address or /48 of IPv6, or through relays: one machine with any number of keys leaves room for others. Too low: peers
+    /// report "busy". Too high: memory, some 120 kB a peer.
     pub peers: usize,
     /// Inbound handshakes under way at a time. Default 256. Further ones are refused until some have ended. From half
     /// of it on, an address has to prove that packets reach it (QUIC Retry, RFC 9000 section 8.1.2), which costs its
@@ -41,11 +43,11 @@ pub struct Limits {
     /// Time for an inbound handshake, and for the peer's first words on a new connection (HELLO). Default 10 s. Too low:
     /// peers on bad links are let go. Too high: silent ones hold their slots for longer.
     pub hello_timeout: Duration,
-    /// Time for a stream's header, between two pieces of a request's body, and for a caller to take something of a response.
-    /// Default 10 s. A request's body that comes at less than 512 bytes a second for six times this is refused as well; how
-    /// long a body or a response takes as a whole has no bound. A caller has up to thirty times this for a response while the
-    /// connection carries data of other streams: its part of a slow link can take so long. Too low: streams on bad links are reset. Too high: streams
-    /// without a header hold their places for longer.
+    /// Time for a stream's header, between two pieces of a request's body, and for a caller to take something of a
+    /// response. Default 10 s. A request's body that comes at less than 512 bytes a second for six times this is
+    /// refused as well; how long a body or a response takes as a whole has no bound. A caller has up to thirty times
+    /// this for a response while the connection carries data of other streams: its part of a slow link can take so
+    /// long. Too low: streams on bad links are reset. Too high: streams without a header hold their places for longer.
     pub header_timeout: Duration,
     /// Time for an [`Access`](crate::Access) rule or a deciding hook to answer. Default 5 s. No answer in time is a
     /// refusal. Too low: a rule that asks a database refuses those whom it would allow. Too high: peers wait for it.
