@@ -1,6 +1,6 @@
 //! How much a writer may have on its way: the count that keeps a paused reader's connection alive.
 //!
-//! The QUIC implementation below (noq 1.4) closes the whole connection once one stream holds 2,049 chunks that the
+//! noq 1.4 closes the whole connection once one stream holds 2,049 chunks that the
 //! application has not read, whatever their size, and on a lossy path a gap makes an attentive reader look like a
 //! paused one. Flow control counts bytes, so it does not prevent that. This ledger bounds the chunks: it estimates
 //! how many the peer can hold at most, asks the peer at intervals to say what it has consumed (WATERMARK, answered
@@ -13,8 +13,8 @@ pub(crate) const BREAKS_OVER: u64 = 2_048;
 /// Most unconsumed chunks. The connection dies at 2,049; the rest is for what the estimate cannot see (a chunk cut
 /// in two by an acknowledgement that shares its packet, say).
 pub(crate) const MAX_CHUNKS: u64 = 1_900;
-/// Of those, most that do not fill their packet. When small chunks share packets with other streams, the implementation
-/// below finds that it holds much more memory than data, joins neighbours, and tolerates 1,024 after that. Chunks that
+/// Of those, most that do not fill their packet. When small chunks share packets with other streams, noq
+/// finds that it holds much more memory than data, joins neighbours, and tolerates 1,024 after that. Chunks that
 /// fill at least 5/6 of their packet are never joined. The worst mix of b full ones, h small ones alone in their packets
 /// and s small ones in others' (joined between the rest to s runs) has b + h + s = 1.48 (h + s), which is 1,006.
 pub(crate) const MAX_SMALL_CHUNKS: u64 = 680;
@@ -33,7 +33,7 @@ const MARK_EVERY_LEAST: u64 = 28;
 /// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`].
 pub(crate) const MAX_MARKS: usize = 16;
 /// With at most this much unconsumed, other streams' traffic is not held against a lane: 360 full chunks, between
-/// every two of which there may be one small one, are 721, and the implementation below tolerates 1,024 after it
+/// every two of which there may be one small one, are 721, and noq tolerates 1,024 after it
 /// has merged small neighbours.
 const FLOOR_BYTES: u64 = 400 * 1024;
 /// The same for the number of writes.
