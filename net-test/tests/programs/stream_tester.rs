@@ -52,7 +52,8 @@ async fn a_tester_that_takes_no_relay_for_data_does_not_test_one() {
     });
     let [relayed, direct_only] = ended.await.unwrap();
     assert_eq!(names(&held(&relayed)), BTreeSet::from(["one-byte"]));
-    assert!(failed(&direct_only, 3).message.contains("direct"));
+    let message = failed(&direct_only, 3).message;
+    assert!(message.contains("direct"), "{message}");
     relay.shutdown().await.unwrap();
 }
 

@@ -436,14 +436,10 @@ impl Inner {
         direct.unwrap_or(Err(DialError::OnlyRelay { policy, after }))
     }
 
-    /// The same once the peer has let this endpoint in. All of it has one bound.
+    /// The same once the peer has let this endpoint in, which has one bound with the dial. A direct path has its own.
     async fn known_link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
-        let after = self.limits.connect_timeout;
-        let known = async {
-            self.link(peer).await?;
-            self.peers.known_link(peer, after).await
-        };
-        timeout(after, known).await.unwrap_or(Err(DialError::TimedOut { after }))
+        self.peers.known_link(peer, self.limits.connect_timeout).await?;
+        self.link(peer).await
     }
 
     /// The connection to the peer of `link` once it has a direct path.

@@ -14,11 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use iroh::endpoint::{RecvStream as QuicRecv, SendStream as QuicSend, StoppedError, VarInt};
-use tokio::{
-    sync::{Notify, OwnedSemaphorePermit},
-    task::AbortHandle,
-    time::timeout,
-};
+use tokio::{sync::OwnedSemaphorePermit, task::AbortHandle, time::timeout};
 
 use super::{
     Report, StreamError,
@@ -59,11 +55,8 @@ pub(crate) struct Lanes {
     shared: Mutex<Shared>,
     pub(super) credit: LaneCredit,
     pub(super) consumption: Consumption,
-    pub(super) errors: ErrorLane,
-    /// Told when no fatal record can be sent any more: there is nothing to linger for.
-    pub(super) undeliverable: Notify,
-    /// Told when the cause is known.
-    explained: Notify,
+    /// Made when this side or the peer has something to say, which most streams never have.
+    errors: OnceLock<Box<ErrorLane>>,
     inbox: OnceLock<Arc<Inbox>>,
     /// This side is about to say yes: from now on somebody here holds the stream.
     accepted: AtomicBool,
@@ -125,9 +118,7 @@ impl Lanes {
             shared: Mutex::default(),
             credit: LaneCredit::default(),
             consumption: Consumption::new(),
-            errors: ErrorLane::default(),
-            undeliverable: Notify::new(),
-            explained: Notify::new(),
+            errors: OnceLock::new(),
             inbox: OnceLock::new(),
             accepted: AtomicBool::new(false),
             agreed: AtomicBool::new(false),
@@ -244,7 +235,7 @@ impl Lanes {
     pub(super) async fn explained(&self) -> Option<WriteError> {
         let explained = async {
             loop {
-                let changed = self.explained.notified();
+                let changed = self.errors().explained.notified();
                 if let Some(error) = self.write_error() {
                     return error;
                 }
@@ -302,7 +293,7 @@ impl Lanes {
         let _ = self.end(StreamError::new(REVOKED, reason), Severity::Abort).map(drop);
         self.reset(lane::ABORTED);
         self.stop(lane::FAILED);
-        self.undeliverable.notify_one();
+        self.errors().undeliverable.notify_one();
     }
 
     /// A record came on an error lane. The answer is whether more may follow.
@@ -359,7 +350,10 @@ impl Lanes {
         debug_assert!(shared.cause.is_none(), "a stream ends once: {:?}, then {cause:?}", shared.cause);
         shared.cause = Some(cause);
         self.wake(shared);
-        self.explained.notify_waiters();
+        // Whoever waits for this has made it before, and looks at the cause after.
+        if let Some(errors) = self.errors.get() {
+            errors.explained.notify_waiters();
+        }
     }
 
     /// Lets both halves look at what changed.
@@ -388,6 +382,11 @@ impl Lanes {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This side's half of the error lane.
+    pub(super) fn errors(&self) -> &ErrorLane {
+        self.errors.get_or_init(Box::default)
     }
 
     // --- Reports ------------------------------------------------------------------------------------------------------

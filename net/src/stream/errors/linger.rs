@@ -19,7 +19,7 @@ pub(in crate::stream) async fn linger(lanes: Arc<Lanes>) {
             Err(_) => lane::TIMED_OUT,
         },
         // Nobody can tell the peer why: what it gets is a reset.
-        () = lanes.undeliverable.notified() => lane::FAILED,
+        () = lanes.errors().undeliverable.notified() => lane::FAILED,
     };
     end.code = code;
 }

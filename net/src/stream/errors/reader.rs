@@ -36,7 +36,7 @@ pub(crate) fn accept(carrier: &Carrier, data_lane: u64, mut send: SendStream, mu
     let _ = send.set_priority(PRIORITY_ERRORS);
     start(&lanes, recv, BytesMut::from(&rest[..]));
     // Answers go back on this lane, unless this side has opened one of its own at the same moment.
-    lanes.errors.adopt(send);
+    lanes.errors().adopt(send);
 }
 
 /// Reads records until the lane or the stream ends.

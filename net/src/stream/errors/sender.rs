@@ -35,6 +35,10 @@ pub(in crate::stream) struct ErrorLane {
     state: Mutex<State>,
     /// Told when the peer has opened an error lane whose reverse half can be used, and when warnings have found room.
     changed: Notify,
+    /// Told when no fatal record can be sent any more: there is nothing to linger for.
+    pub(in crate::stream) undeliverable: Notify,
+    /// Told when the cause of the stream's end is known.
+    pub(in crate::stream) explained: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +93,7 @@ impl State {
 /// Queues a record. The outcome comes when it has been written, or cannot be.
 fn push(lanes: &Arc<Lanes>, record: &Record) -> Result<(u64, oneshot::Receiver<Result<(), WriteError>>), Refused> {
     let (waiter, outcome) = oneshot::channel();
-    let mut state = lanes.errors.lock();
+    let mut state = lanes.errors().lock();
     let (number, replaced) = state.queue.push(record, &grease::tail(record.offset ^ lanes.id()))?;
     for number in replaced {
         state.tell(number, Err(WriteError::EndedHere));
@@ -123,7 +127,7 @@ pub(in crate::stream) async fn warn(lanes: Arc<Lanes>, record: Record) -> Result
     let mut queued = None;
     let sending = async {
         let outcome = loop {
-            let room = lanes.errors.changed.notified();
+            let room = lanes.errors().changed.notified();
             match push(&lanes, &record) {
                 Ok((number, outcome)) => {
                     queued = Some(number);
@@ -142,7 +146,7 @@ pub(in crate::stream) async fn warn(lanes: Arc<Lanes>, record: Record) -> Result
         Ok(sent) => sent,
         Err(_) => {
             if let Some(number) = queued {
-                lanes.errors.lock().queue.withdraw(number);
+                lanes.errors().lock().queue.withdraw(number);
             }
             Err(WriteError::TimedOut { after })
         }
@@ -171,7 +175,7 @@ pub(in crate::stream) fn end(
 async fn run(lanes: Arc<Lanes>, mut send: Option<SendStream>) {
     loop {
         let next = {
-            let mut state = lanes.errors.lock();
+            let mut state = lanes.errors().lock();
             let next = state.queue.take();
             if next.is_none() {
                 state.half = match send.take() {
@@ -181,7 +185,7 @@ async fn run(lanes: Arc<Lanes>, mut send: Option<SendStream>) {
             }
             next
         };
-        lanes.errors.changed.notify_waiters();
+        lanes.errors().changed.notify_waiters();
         let Some(record) = next else { return };
         let (number, fatal) = (record.number, record.fatal);
         let bound = lanes.carrier.limits.linger;
@@ -195,7 +199,7 @@ async fn run(lanes: Arc<Lanes>, mut send: Option<SendStream>) {
             }
         };
         let failed = sent.is_err();
-        let mut state = lanes.errors.lock();
+        let mut state = lanes.errors().lock();
         state.tell(number, sent.clone());
         if fatal || failed {
             state.half = Half::Done;
@@ -203,10 +207,10 @@ async fn run(lanes: Arc<Lanes>, mut send: Option<SendStream>) {
                 state.tell(number, sent.clone());
             }
             drop(state);
-            lanes.errors.changed.notify_waiters();
+            lanes.errors().changed.notify_waiters();
             if failed {
                 // There is no fatal record, now or later, that a failed lane could wait with.
-                lanes.undeliverable.notify_one();
+                lanes.errors().undeliverable.notify_one();
             }
             return;
         }
@@ -230,7 +234,7 @@ async fn send_one(lanes: &Arc<Lanes>, lane: &mut Option<SendStream>, record: Que
         poll_fn(|cx| match writing.as_mut().poll(cx) {
             Poll::Ready(written) => Poll::Ready(written),
             Poll::Pending => {
-                lanes.errors.lock().queue.blocked = true;
+                lanes.errors().lock().queue.blocked = true;
                 Poll::Pending
             }
         })
@@ -253,8 +257,8 @@ async fn open(lanes: &Arc<Lanes>, bytes: &mut Vec<u8>) -> Result<SendStream, Wri
     let carrier = &lanes.carrier;
     let mut opening = pin!(carrier.connection.open_bi());
     loop {
-        let changed = lanes.errors.changed.notified();
-        if let Half::Sending(offered) = &mut lanes.errors.lock().half
+        let changed = lanes.errors().changed.notified();
+        if let Half::Sending(offered) = &mut lanes.errors().lock().half
             && let Some(send) = offered.take()
         {
             return Ok(send);
