@@ -157,11 +157,6 @@ impl ReadHalf {
         }
     }
 
-    /// The data was read to its end, or will be from the buffer: noq needs nothing more.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.incoming == Incoming::Complete
-    }
-
     /// The reader was told `failure`, or lets go of the half (`None`): the code of STOP_SENDING, if it is due.
     pub(crate) fn stop(&mut self, failure: Option<Failure>, ending: Option<Ending>) -> Option<u64> {
         let due = match failure {

@@ -223,6 +223,9 @@ impl SendStream {
     /// The peer reads every byte written here before this call, then the error. Writing and reading end on this
     /// side at once. What the peer still sends is discarded.
     ///
+    /// Returns when QUIC has taken the error, or after [`Limits::error_timeout`](crate::Limits::error_timeout): where there is no
+    /// room for it, it is sent as soon as there is, within [`Limits::linger`](crate::Limits::linger).
+    ///
     /// Cancel-safe: once this has been polled, the error is on its way even if the call is dropped.
     ///
     /// # Errors
@@ -246,11 +249,14 @@ impl SendStream {
     /// Tells the peer something on the error lane; the stream goes on. Works after [`finish`](SendStream::finish) too.
     /// The future holds nothing of this handle, which can be written meanwhile.
     ///
-    /// Cancel-safe: once this has been polled, the warning is on its way even if the call is dropped.
+    /// Warnings wait for each other: at most 128 KiB of them are queued on one stream, and a call waits for room.
+    ///
+    /// Cancel-safe: once there is room, the warning is on its way even if the call is dropped.
     ///
     /// # Errors
     ///
-    /// If the stream has failed, the reason; [`WriteError::Lost`] if nothing can be sent any more.
+    /// If the stream has failed, the reason; [`WriteError::TimedOut`] if it did not go out within
+    /// [`Limits::error_timeout`](crate::Limits::error_timeout); [`WriteError::Lost`] if nothing can be sent any more.
     pub fn warn(&self, warning: StreamError) -> impl Future<Output = Result<(), WriteError>> + Send + use<> {
         let lanes = Arc::clone(&self.lanes);
         async move {

@@ -105,6 +105,8 @@ struct Reading {
     /// FIN, RESET_STREAM or the loss of the connection, behind what has arrived.
     behind: Option<Incoming>,
     ending: Option<Ending>,
+    /// FIN was read before anything else had ended the stream.
+    complete: bool,
     ended_well: bool,
     stops: u32,
     gone: bool,
@@ -120,6 +122,7 @@ impl Reading {
             given: 0,
             behind: None,
             ending: None,
+            complete: false,
             ended_well: false,
             stops: 0,
             gone: false,
@@ -155,7 +158,7 @@ impl Reading {
                 self.buffered -= len;
                 self.given += len;
                 if let Some(Ending::PeerFailed { offset }) = self.ending
-                    && !self.half.is_complete()
+                    && !self.complete
                 {
                     assert!(self.given <= offset.max(self.given - len), "a byte behind the error was given");
                 }
@@ -192,7 +195,10 @@ impl Reading {
         self.buffered += taken;
         assert_eq!(self.half.pulled(taken), self.pulled);
         match self.behind {
-            Some(Incoming::Complete) if self.arrived == 0 && taken == 0 => self.half.on_fin(self.ending),
+            Some(Incoming::Complete) if self.arrived == 0 && taken == 0 => {
+                self.complete = self.ending.is_none();
+                self.half.on_fin(self.ending);
+            }
             // These overtake what has not been read.
             Some(Incoming::Reset(code)) => {
                 self.arrived = 0;
