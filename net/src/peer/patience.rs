@@ -10,9 +10,8 @@ use bytes::Bytes;
 
 use crate::{bound::within, error::WriteError, stream::SendStream};
 
-/// Bytes that a connection sends in one patience if it carries data: keep-alives and acknowledgements alone are fewer than that
-/// in ten seconds.
-const CARRIES: u64 = 4 * 1024;
+/// STREAM frames that a connection sends in one patience if it carries data: keep-alives and acknowledgements are none.
+const CARRIES: u64 = 4;
 /// So many patiences a lane waits at most while its connection carries data of others: a caller that reads everything but this
 /// lane would hold its data for as long as it likes.
 const MOST: u32 = 30;
@@ -74,7 +73,7 @@ impl Waited {
     /// One patience has passed. Whether the lane may wait for another one.
     fn once_more(&mut self, send: &SendStream) -> Result<(), WriteError> {
         self.times += 1;
-        let sent = send.carrier().connection.stats().udp_tx.bytes;
+        let sent = send.carrier().connection.stats().frame_tx.stream;
         let carries = self.sent.replace(sent).is_none_or(|before| sent >= before + CARRIES);
         if carries && self.times < MOST {
             return Ok(());

@@ -37,6 +37,8 @@ use crate::{
 /// How long a peer that says "another connection stays" has for that connection to show up. It has been completed
 /// at the peer, so what is missing is one flight of packets; with two losses in a row that is under 2 s.
 const TWIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Ways that a connection has taken before its peer counts as connected, and that are told then: over a relay, and directly.
+const MAX_FIRST_PATHS: usize = 8;
 /// Rows without a connection are kept for their backoff until there are so many.
 const MAX_IDLE_ROWS: usize = 4096;
 /// Peers whose instance is remembered without a row: 64 bytes each.
@@ -83,8 +85,8 @@ struct State {
     row: Row,
     links: HashMap<Generation, Arc<Link>>,
     since: Option<Instant>,
-    /// The way that its data takes, before the peer counts as connected.
-    first_path: Option<PathKind>,
+    /// The ways that its data has taken before the peer counts as connected.
+    first_paths: Vec<PathKind>,
     /// When the last dial failed.
     failed_at: Option<Instant>,
     /// Why the last connection that ended did.
@@ -405,7 +407,9 @@ impl Peers {
                 if state.row.is_connected() {
                     self.events.emit(Event::PathChanged { peer: peer.id, path });
                 } else {
-                    state.first_path = Some(path);
+                    if state.first_paths.len() < MAX_FIRST_PATHS && state.first_paths.last() != Some(&path) {
+                        state.first_paths.push(path);
+                    }
                 }
             }
             Notice::Closed(lost) => {
@@ -476,7 +480,7 @@ impl Peers {
                     let link = input.generation().and_then(|generation| state.links.get(&generation));
                     state.identity = link.map_or_else(|| Identity::new(peer.id), |link| link.carrier.identity());
                     self.events.emit(Event::Connected { peer: peer.id });
-                    if let Some(path) = state.first_path.take() {
+                    for path in std::mem::take(&mut state.first_paths) {
                         self.events.emit(Event::PathChanged { peer: peer.id, path });
                     }
                     self.call_hooks(peer, &mut state, true);
@@ -501,7 +505,7 @@ impl Peers {
             }
         }
         if state.links.is_empty() && !state.row.is_connected() {
-            (state.since, state.first_path) = (None, None);
+            (state.since, state.first_paths) = (None, Vec::new());
         }
         peer.view.send_modify(|view| {
             if failed.is_some() {
@@ -577,7 +581,7 @@ impl Peer {
                 row: Row::new(us, id, heard),
                 links: HashMap::new(),
                 since: None,
-                first_path: None,
+                first_paths: Vec::new(),
                 failed_at: None,
                 last_lost: None,
                 last_error: None,

@@ -120,7 +120,8 @@ pub static SCENES: &[Scene] = &[
         sentence: "peers that say HELLO and nothing else have their places, and one too many is told that it is",
         share: HANDSHAKES,
         held: CONNECTIONS,
-        needs: &[("let_in", 10), ("closed_busy", 10), ("peers_busy", 10)],
+        // Three quarters of twelve from one address, of which one or two are honest.
+        needs: &[("let_in", 7), ("closed_busy", 10), ("peers_busy", 10)],
         peers: 12,
         full: true,
         limits: |limits| Limits { peers: 12, ..limits },
@@ -203,7 +204,7 @@ pub static SCENES: &[Scene] = &[
     Scene {
         name: "oversize-answer",
         sentence: "an answer of 2^62 - 1 bytes ends the stream that it is for, and nothing else",
-        needs: &[("bait_malformed", 50), ("lane_cancelled", 50)],
+        needs: &[("bait_malformed", 50), ("lane_malformed", 50)],
         may: &["bait_lost"],
         bait: true,
         attack: |raid| Box::pin(streams::oversize_answer(raid)),
@@ -271,16 +272,16 @@ pub static SCENES: &[Scene] = &[
         name: "streams-never-accepted",
         sentence: "streams that the program does not take wait up to their limit; all are told BUSY in the end",
         held: STREAMS,
-        needs: &[("busy_waiting", 144), ("busy_never_accepted", 256), ("streams_rejected", 400)],
+        needs: &[("busy_over_lanes", 144), ("busy_never_accepted", 256), ("streams_rejected", 400)],
         limits: |limits| Limits { accept_timeout: streams::WAIT, ..limits },
         attack: |raid| Box::pin(streams::never_accepted(raid)),
         ..FLOOD
     },
     Scene {
         name: "streams-over-limit",
-        sentence: "a peer that opens all streams there are gets no more than the transport allows, 878",
+        sentence: "a peer that opens more lanes than it may have gets no more than those, 256, and is told",
         held: STREAMS,
-        needs: &[("answer_accepted", 878), ("transport_blocked", 1), ("served", 10)],
+        needs: &[("answer_accepted", 256), ("busy_over_lanes", 20), ("streams_rejected", 20)],
         attack: |raid| Box::pin(streams::over_the_limit(raid)),
         ..FLOOD
     },
@@ -291,6 +292,7 @@ pub static SCENES: &[Scene] = &[
         may: &[
             "answer_accepted",
             "busy_for_another_reason",
+            "busy_over_lanes",
             "busy_waiting",
             "records_received",
             "streams_rejected",
@@ -419,11 +421,11 @@ pub static SCENES: &[Scene] = &[
     },
     Scene {
         name: "handshakes",
-        sentence: "connections that are made and left, from many keys, have to prove their address, and are refused",
+        sentence: "connections that are made and say nothing, from many keys, make room for each other and for newcomers",
         share: HANDSHAKES,
         held: CONNECTIONS,
-        needs: &[("handshakes_retried", 40), ("handshakes_refused", 10), ("handshakes_failed", 20)],
-        may: &["closed_refused"],
+        needs: &[("pushed_out", 10), ("handshakes_refused", 10)],
+        may: &["closed_refused", "closed_busy", "handshakes_failed", "handshakes_retried", "vanished"],
         peers: 2,
         attack: |raid| Box::pin(handshakes::connect_and_vanish(raid)),
         ..FLOOD

@@ -68,6 +68,7 @@ pub fn busy(text: &str) -> &'static str {
     let limits = [
         ("wait for their header already", "busy_without_header"),
         ("wait to be accepted already", "busy_waiting"),
+        ("data lanes are open", "busy_over_lanes"),
         ("nobody accepted the stream within", "busy_never_accepted"),
     ];
     limits.iter().find(|(words, _)| text.contains(words)).map_or("busy_for_another_reason", |(_, name)| name)
