@@ -12,11 +12,7 @@ use std::{
 };
 
 use iroh::{EndpointAddr, TransportAddr, endpoint::VarInt};
-use tokio::{
-    net::UdpSocket,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
 
 use crate::stream_tester::hostile::raid::{Going, PATIENCE, Pace, Raid, Trouble};
 
