@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    admission::{Admission, Decision, Source},
+    admission::{Admission, Decision},
     crowd::Crowd,
+    source::Source,
     waiting::{Entry, Ticket, Waiting},
 };
 use crate::{

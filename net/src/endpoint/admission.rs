@@ -1,55 +1,7 @@
 //! Which inbound handshakes are taken: so many at a time, so many from one place, no more than half from one kind of place,
 //! and under pressure only from those that packets reach. Pure.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    hash::Hash,
-    net::{IpAddr, Ipv6Addr},
-};
-
-use iroh::EndpointId;
-
-/// Where a handshake comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Source {
-    /// An address; of an IPv6 address the network, since whoever has one address has its whole /64.
-    Ip(IpAddr),
-    /// A peer that the relay has authenticated.
-    Relayed(EndpointId),
-    /// A transport of another kind, all of it.
-    Other,
-}
-
-impl Source {
-    pub(super) fn ip(addr: IpAddr) -> Self {
-        Self::Ip(match addr.to_canonical() {
-            IpAddr::V6(addr) => {
-                let network = u128::from(addr) & !u128::from(u64::MAX);
-                IpAddr::V6(Ipv6Addr::from(network))
-            }
-            v4 => v4,
-        })
-    }
-}
-
-/// Sources of which one attacker can have any number. Together they take half of the places: the others are for everybody else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Class {
-    /// Keys are free, and a relay vouches for no more than the key.
-    Relayed,
-    /// A /48 of IPv6, which providers give to one customer, and which has 65,536 networks.
-    Site([u8; 6]),
-}
-
-impl Source {
-    pub(super) fn class(&self) -> Option<Class> {
-        match self {
-            Self::Ip(IpAddr::V6(addr)) => addr.octets().first_chunk().copied().map(Class::Site),
-            Self::Relayed(_) => Some(Class::Relayed),
-            Self::Ip(IpAddr::V4(_)) | Self::Other => None,
-        }
-    }
-}
+use super::source::{Counts, Source};
 
 /// What to do with a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,14 +20,13 @@ pub(super) struct Admission {
     max: usize,
     max_per_source: usize,
     under_way: usize,
-    by_source: HashMap<Source, usize>,
-    by_class: HashMap<Class, usize>,
+    counts: Counts,
 }
 
 impl Admission {
     pub(super) fn new(max: usize, max_per_source: usize) -> Self {
-        let (by_source, by_class) = (HashMap::new(), HashMap::new());
-        Self { max: max.max(1), max_per_source: max_per_source.max(1), under_way: 0, by_source, by_class }
+        let counts = Counts::default();
+        Self { max: max.max(1), max_per_source: max_per_source.max(1), under_way: 0, counts }
     }
 
     fn max_per_class(&self) -> usize {
@@ -87,9 +38,7 @@ impl Admission {
         if self.under_way >= self.max {
             return Decision::Refuse;
         }
-        let of_source = self.by_source.get(&source).copied().unwrap_or_default();
-        let class = source.class();
-        let of_class = class.and_then(|class| self.by_class.get(&class)).copied().unwrap_or_default();
+        let (of_source, of_class) = self.counts.of(source);
         // Whoever forges its address can fill up the count of any other: such a one is not refused unheard.
         let pressure = self.under_way >= self.max.div_ceil(2)
             || of_source >= self.max_per_source.div_ceil(2)
@@ -101,34 +50,21 @@ impl Admission {
             return Decision::Refuse;
         }
         self.under_way += 1;
-        self.by_source.insert(source, of_source + 1);
-        if let Some(class) = class {
-            self.by_class.insert(class, of_class + 1);
-        }
+        self.counts.add(source);
         Decision::Take
     }
 
     /// A handshake that was taken has ended, well or not.
     pub(super) fn ended(&mut self, source: Source) {
         self.under_way = self.under_way.saturating_sub(1);
-        uncount(&mut self.by_source, source);
-        if let Some(class) = source.class() {
-            uncount(&mut self.by_class, class);
-        }
-    }
-}
-
-fn uncount<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
-    if let Entry::Occupied(mut count) = counts.entry(key) {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
-        }
+        self.counts.remove(source);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn source(n: u8) -> Source {
@@ -227,7 +163,7 @@ mod tests {
             admission.decide(source, true);
             admission.ended(source);
         }
-        assert!(admission.by_source.is_empty() && admission.by_class.is_empty());
+        assert!(admission.counts.is_empty());
         assert_eq!(admission.under_way, 0);
     }
 }

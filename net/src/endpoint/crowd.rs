@@ -1,55 +1,35 @@
 //! How many of the connected peers may come from one place: no more than three quarters, so that one machine with any number of
 //! keys leaves room for everybody else. Pure.
 
-use std::collections::HashMap;
-
-use super::admission::{Class, Source};
+use super::source::{Counts, Source};
 
 /// The inbound connections that are there, by where they come from.
 #[derive(Debug)]
 pub(super) struct Crowd {
     most: usize,
-    sources: HashMap<Source, usize>,
-    classes: HashMap<Class, usize>,
+    counts: Counts,
 }
 
 impl Crowd {
     /// For an endpoint that takes so many peers.
     pub(super) fn new(peers: usize) -> Self {
         // Rounded up: an endpoint for one peer takes that one from anywhere.
-        let most = peers.saturating_mul(3).div_ceil(4).max(1);
-        Self { most, sources: HashMap::new(), classes: HashMap::new() }
+        Self { most: peers.saturating_mul(3).div_ceil(4).max(1), counts: Counts::default() }
     }
 
     /// A connection comes in. False if there are too many from its place already; else it counts until [`Crowd::left`].
     pub(super) fn enter(&mut self, source: Source) -> bool {
-        let of_source = self.sources.get(&source).copied().unwrap_or_default();
-        let of_class = source.class().map_or(0, |class| self.classes.get(&class).copied().unwrap_or_default());
-        if of_source.max(of_class) >= self.most {
-            return false;
+        let (of_source, of_class) = self.counts.of(source);
+        let fits = of_source.max(of_class) < self.most;
+        if fits {
+            self.counts.add(source);
         }
-        *self.sources.entry(source).or_default() += 1;
-        if let Some(class) = source.class() {
-            *self.classes.entry(class).or_default() += 1;
-        }
-        true
+        fits
     }
 
     /// One that was let in is gone.
     pub(super) fn left(&mut self, source: Source) {
-        lower(&mut self.sources, source);
-        if let Some(class) = source.class() {
-            lower(&mut self.classes, class);
-        }
-    }
-}
-
-fn lower<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
-    if let Some(count) = counts.get_mut(&key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&key);
-        }
+        self.counts.remove(source);
     }
 }
 
@@ -88,6 +68,6 @@ mod tests {
         assert!(crowd.enter(source(1)));
         assert!(!crowd.enter(source(1)));
         crowd.left(source(1));
-        assert!(crowd.sources.is_empty() && crowd.classes.is_empty());
+        assert!(crowd.counts.is_empty());
     }
 }

@@ -14,6 +14,7 @@ mod request;
 mod router;
 mod serve;
 mod shutdown;
+mod source;
 mod standing;
 mod status;
 mod transport;

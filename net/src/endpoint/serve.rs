@@ -222,8 +222,9 @@ struct Held {
 impl Held {
     /// So many it is now. False if that is too many.
     fn now(&mut self, bytes: u64, max: u64) -> bool {
-        let more = bytes - self.bytes;
-        self.bytes = bytes;
+        // A peer's error can name an offset before what was read already, and so leave less than there was.
+        let more = bytes.saturating_sub(self.bytes);
+        self.bytes += more;
         more == 0 || self.carrier.request_bytes.fetch_add(more, Relaxed) + more <= max
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::admission::Source;
+use super::source::Source;
 
 /// A connection that waits, in the order in which they came.
 pub(super) type Ticket = u64;

@@ -36,8 +36,8 @@ pub(crate) struct Opening {
     pub(crate) read_ahead: usize,
 }
 
-/// Data that travels with the header at most. What comes after the answer is counted by the ledger, and what comes
-/// before it is not: so much is safe uncounted (see `stream/credit/chunks.rs`), and fills a round trip of 100 ms at 30 Mbit/s.
+/// Data that travels with the header at most. The peer cannot be asked what it has read of it before it has answered, and so
+/// much is safe without that (`stream/credit/chunks.rs`). It fills a round trip of 100 ms at 30 Mbit/s.
 pub(crate) const EARLY_BYTES: usize = 400 * 1024;
 
 /// So much early data is copied behind the header; more goes out beside it as it is.

@@ -28,7 +28,7 @@ pub(crate) async fn write_raw(send: &mut SendStream, bytes: Bytes, patience: Dur
         loop {
             match within(patience, send.write_raw_from(&mut left)).await {
                 Ok(taken) => break taken?,
-                Err(_) => waited.once_more(send)?,
+                Err(_) => waited.once_more(send.frames())?,
             }
         }
     }
@@ -50,18 +50,18 @@ pub(crate) async fn write(send: &mut SendStream, mut data: Bytes, patience: Dura
                     taken?;
                     break;
                 }
-                Err(_) => waited.once_more(send)?,
+                Err(_) => waited.once_more(send.frames())?,
             }
         }
     }
     Ok(())
 }
 
-/// How long a lane has waited, and what its connection has sent meanwhile.
+/// How long a lane has waited, and what its connection has sent meanwhile. Pure.
 struct Waited {
     patience: Duration,
     times: u32,
-    /// Looked at once something had to be waited for: it takes the connection's lock.
+    /// STREAM frames at the last look. The first comes only once something had to be waited for: it takes the connection's lock.
     sent: Option<u64>,
 }
 
@@ -70,14 +70,37 @@ impl Waited {
         Self { patience, times: 0, sent: None }
     }
 
-    /// One patience has passed. Whether the lane may wait for another one.
-    fn once_more(&mut self, send: &SendStream) -> Result<(), WriteError> {
+    /// One patience has passed, and so many STREAM frames have been sent in all. Whether the lane may wait for another one.
+    fn once_more(&mut self, sent: u64) -> Result<(), WriteError> {
         self.times += 1;
-        let sent = send.carrier().connection.stats().frame_tx.stream;
         let carries = self.sent.replace(sent).is_none_or(|before| sent >= before + CARRIES);
         if carries && self.times < MOST {
             return Ok(());
         }
         Err(WriteError::TimedOut { after: self.patience * self.times })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// After how many patiences a lane is given up whose connection sends so many frames in each.
+    fn given_up(frames: u64) -> u32 {
+        let mut waited = Waited::new(PATIENCE);
+        let given_up = (1..100).find(|n| waited.once_more(7 + frames * u64::from(*n)).is_err());
+        given_up.expect("no lane waits for ever")
+    }
+
+    #[test]
+    fn a_lane_whose_connection_sends_nothing_is_given_up_at_the_second_look() {
+        assert_eq!([given_up(0), given_up(CARRIES - 1)], [2, 2]);
+    }
+
+    #[test]
+    fn a_lane_whose_connection_carries_others_waits_for_long_and_not_for_ever() {
+        assert_eq!([given_up(CARRIES), given_up(1_000)], [MOST, MOST]);
     }
 }

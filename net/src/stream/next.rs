@@ -43,8 +43,7 @@ impl RecvStream {
         let mut searched = 0;
         loop {
             let buffer = self.buffer()?;
-            if let Some(at) = buffer[searched..].iter().position(|byte| *byte == b'\n') {
-                let len = searched + at;
+            if let Some(len) = end_of_line(buffer, searched) {
                 if len > max {
                     return Err(NextError::TooLong { max });
                 }
@@ -74,6 +73,12 @@ impl RecvStream {
     }
 }
 
+/// Where the line ends of which so much was searched before. A peer's error can name an offset before that, and so leave less.
+fn end_of_line(buffer: &[u8], searched: usize) -> Option<usize> {
+    let at = buffer.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
+    Some(searched + at)
+}
+
 impl SendStream {
     /// Writes `value` as one line of JSON, for [`next_json`](RecvStream::next_json) at the other side.
     ///
@@ -99,4 +104,17 @@ pub enum SendJsonError {
     /// The stream cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of_line;
+
+    #[test]
+    fn a_line_is_searched_from_where_the_search_stopped_also_when_less_is_left_than_there_was() {
+        assert_eq!(end_of_line(b"one\ntwo\n", 0), Some(3));
+        assert_eq!(end_of_line(b"one two\n", 3), Some(7));
+        assert_eq!(end_of_line(b"one", 3), None);
+        assert_eq!(end_of_line(b"on", 3), None);
+    }
 }

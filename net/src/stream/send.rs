@@ -290,6 +290,11 @@ impl SendStream {
         &self.lanes.carrier
     }
 
+    /// STREAM frames that the connection has sent.
+    pub(crate) fn frames(&self) -> u64 {
+        self.lanes.carrier.frames()
+    }
+
     /// Resolves when the peer has let go of the stream.
     pub(crate) async fn given_up(&mut self) {
         let stopped = self.lanes.stopped();

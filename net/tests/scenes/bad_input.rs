@@ -8,8 +8,8 @@ use twolane::{GetStreamError, InvalidProtocol, Limits, NextError, Reason, Secret
 use crate::{
     clock::at_its_bound,
     stage::{
-        BRIEF, CHAT, PATIENCE, accepted, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, say_hello,
-        serve_echo, soon, until,
+        BRIEF, CHAT, PATIENCE, accepted, echo, endpoint, endpoint_with, limits, pair, raw, raw_ticket, raw_with,
+        say_hello, serve_echo, soon, until,
     },
 };
 
@@ -181,4 +181,24 @@ async fn an_answer_that_is_garbage_is_the_peers_fault() {
     assert_eq!(error.rejection(), None::<Reason>);
     client.shutdown(Duration::ZERO).await;
     soon(peer).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_whose_transport_has_less_room_than_it_says_is_one_with_too_many_streams() {
+    let client = endpoint_with(Limits { open_timeout: BRIEF, ..limits() }).await;
+    // Its HELLO says nine lanes.
+    let transport = iroh::endpoint::QuicTransportConfig::builder().max_concurrent_bidi_streams(1u32.into()).build();
+    let narrow = raw_with(&SecretKey::generate(), transport).await;
+    let ticket = raw_ticket(&narrow);
+    let accept = async {
+        let connection = narrow.accept().await.unwrap().await.unwrap();
+        let control = say_hello(&connection, 1).await;
+        let (mut send, recv) = connection.accept_bi().await.unwrap();
+        send.write_all(&[0, 0]).await.unwrap();
+        (connection, control, send, recv)
+    };
+    let (first, _held) = soon(async { tokio::join!(client.get_stream(&ticket, CHAT), accept) }).await;
+    let _first = first.unwrap();
+    let error = soon(client.get_stream(&ticket, CHAT)).await.unwrap_err();
+    assert!(matches!(error, GetStreamError::TooManyStreams { max: 9, after } if after == BRIEF), "{error:?}");
 }

@@ -1,8 +1,7 @@
 //! Error lanes that are held up: no record is cut, and none that ends a stream is lost.
 
-use std::sync::Arc;
-
-use twolane::{Limits, SecretKey, StreamError, WriteError};
+use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream};
+use twolane::{Endpoint, Limits, SecretKey, StreamError, WriteError, XStream};
 
 use crate::stage::{BRIEF, CHAT, OPEN_CHAT, endpoint_with, limits, raw_with, read_yes, say_hello, soon};
 
@@ -19,18 +18,25 @@ fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
+/// A stream from a peer on raw iroh: its connection and control stream, its half of the data lane
+/// to read, and the accepted end with ten bytes written.
+async fn stream_of(raw: &iroh::Endpoint, server: &Endpoint) -> (Connection, SendStream, RecvStream, XStream) {
+    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
+    let control = say_hello(&connection, 5).await;
+    let (mut send, recv) = connection.open_bi().await.unwrap();
+    send.write_all(OPEN_CHAT).await.unwrap();
+    let (_, mut accepted) = soon(server.accept_bi(&[CHAT])).await.unwrap();
+    accepted.write_all(b"0123456789").await.unwrap();
+    (connection, control, recv, accepted)
+}
+
 #[tokio::test]
 async fn a_warning_that_is_held_up_halfway_is_followed_by_the_error_and_not_cut_by_it() {
     let server = endpoint_with(Limits { error_timeout: BRIEF, ..limits() }).await;
     // A peer that takes a thousand bytes of a stream until it reads.
-    let transport = iroh::endpoint::QuicTransportConfig::builder().stream_receive_window(1_000u32.into()).build();
+    let transport = QuicTransportConfig::builder().stream_receive_window(1_000u32.into()).build();
     let raw = raw_with(&SecretKey::generate(), transport).await;
-    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
-    let _control = say_hello(&connection, 5).await;
-    let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(OPEN_CHAT).await.unwrap();
-    let (_, mut accepted) = soon(server.accept_bi(&[CHAT])).await.unwrap();
-    accepted.write_all(b"0123456789").await.unwrap();
+    let (connection, _control, mut recv, mut accepted) = stream_of(&raw, &server).await;
     let large = StreamError::new(1, "large").with_details(vec![9; 60 << 10]).unwrap();
     let warned = soon(accepted.warn(large)).await;
     assert!(matches!(warned, Err(WriteError::TimedOut { after }) if after == BRIEF), "{warned:?}");
@@ -53,14 +59,9 @@ async fn a_warning_that_is_held_up_halfway_is_followed_by_the_error_and_not_cut_
 async fn an_error_outlives_an_outage_of_its_lane_that_is_longer_than_a_warning_waits() {
     let server = endpoint_with(Limits { error_timeout: BRIEF / 10, ..limits() }).await;
     // A peer that allows no stream of ours but the control stream, until it does.
-    let transport = iroh::endpoint::QuicTransportConfig::builder().max_concurrent_bidi_streams(0u32.into()).build();
+    let transport = QuicTransportConfig::builder().max_concurrent_bidi_streams(0u32.into()).build();
     let raw = raw_with(&SecretKey::generate(), transport).await;
-    let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
-    let _control = say_hello(&connection, 5).await;
-    let (mut send, mut recv) = connection.open_bi().await.unwrap();
-    send.write_all(OPEN_CHAT).await.unwrap();
-    let (_, mut accepted) = soon(server.accept_bi(&[CHAT])).await.unwrap();
-    accepted.write_all(b"0123456789").await.unwrap();
+    let (connection, _control, mut recv, mut accepted) = stream_of(&raw, &server).await;
     // Ready after a moment, since the error is on its way as far as this side can tell.
     soon(accepted.fail(StreamError::new(2, "the end"))).await.unwrap();
     drop(accepted);
@@ -71,7 +72,6 @@ async fn an_error_outlives_an_outage_of_its_lane_that_is_longer_than_a_warning_w
     let bytes = soon(records.read_to_end(100_000)).await.unwrap();
     assert_eq!(frames(&bytes[2..])[0][0], 1, "the error itself");
     // The bytes before the error were not taken back.
-    let mut recv = Arc::new(recv);
-    let unread = Arc::get_mut(&mut recv).unwrap().read_to_end(10);
+    let unread = recv.read_to_end(10);
     assert!(tokio::time::timeout(BRIEF / 10, unread).await.is_err(), "the lane is open until its reader stops it");
 }

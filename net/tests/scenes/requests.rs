@@ -255,3 +255,25 @@ async fn early_data_over_its_bound_is_refused_before_anything_is_sent() {
     assert!(matches!(error, GetStreamError::EarlyDataTooLarge { len: 409_601, max: 409_600 }), "{error:?}");
     assert!(!error.may_have_been_handled() && client.peers().is_empty());
 }
+
+#[tokio::test]
+async fn a_request_that_drips_is_refused_though_each_byte_comes_in_time() {
+    let bound = BRIEF / 5;
+    let (client, server) = (endpoint().await, endpoint_with(Limits { header_timeout: bound, ..limits() }).await);
+    server.serve_requests("rpc/1", |request| async move { Ok(request.body) }).unwrap();
+    let (mut send, recv) = soon(client.get_stream(server.ticket(), "rpc/1")).await.unwrap().split();
+    let reports = recv.errors();
+    let dripping = async {
+        // The pauses are the slowness that this is about: each is a quarter of what is allowed.
+        let mut drips = tokio::time::interval(bound / 4);
+        loop {
+            drips.tick().await;
+            if send.write_all(b"x").await.is_err() {
+                return;
+            }
+        }
+    };
+    let (report, ()) = soon(async { tokio::join!(reports.next(), dripping) }).await;
+    let error = report.unwrap().error;
+    assert!(error.text().contains("less than 512 bytes a second"), "{error}");
+}

@@ -120,11 +120,11 @@ pub static SCENES: &[Scene] = &[
         sentence: "peers that say HELLO and nothing else have their places, and one too many is told that it is",
         share: HANDSHAKES,
         held: CONNECTIONS,
-        // Three quarters of twelve from one address, of which one or two are honest.
-        needs: &[("let_in", 7), ("closed_busy", 10), ("peers_busy", 10)],
+        needs: &[("let_in", 10), ("closed_busy", 10), ("peers_busy", 10)],
         peers: 12,
         full: true,
-        limits: |limits| Limits { peers: 12, ..limits },
+        // Three quarters are for one address: as many as the peers.
+        limits: |limits| Limits { peers: 16, ..limits },
         may: &["handshakes_failed"],
         attack: |raid| Box::pin(silence::after_hello(raid)),
         ..FLOOD

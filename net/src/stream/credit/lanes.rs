@@ -12,6 +12,10 @@ use std::sync::{
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
+/// Lanes on one connection that are ever counted, whatever the peer says. A semaphore panics over twice this, and no connection
+/// lives to see it: QUIC itself has at most 2^60 streams of a kind (RFC 9000, section 4.6).
+const MOST: u64 = Semaphore::MAX_PERMITS as u64 / 2;
+
 /// The opener's account.
 #[derive(Debug)]
 pub(crate) struct OpenCredit {
@@ -62,7 +66,7 @@ impl OpenCredit {
     /// The peer takes so many lanes, in all. Smaller numbers than before say nothing.
     pub(crate) fn raise(&self, count: u64) {
         let mut account = self.lock();
-        let more = count.saturating_sub(account.limit);
+        let more = count.min(MOST).saturating_sub(account.limit);
         account.limit += more;
         let paid = more.min(account.debt);
         account.debt -= paid;
@@ -153,7 +157,7 @@ impl Grants {
 }
 
 fn permits(count: u64) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS / 2)
+    usize::try_from(count.min(MOST)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -193,6 +197,18 @@ mod tests {
         credit.raise(11);
         assert!(open(&credit));
         assert!(!open(&credit));
+    }
+
+    #[test]
+    fn a_peer_that_takes_more_lanes_than_there_can_be_breaks_nothing() {
+        for hello in [0, 5, 1 << 60, (1 << 62) - 1] {
+            let credit = OpenCredit::new(100, 16);
+            credit.begin(hello);
+            for count in [1 << 59, 1 << 60, 1 << 61, (1 << 62) - 1, u64::MAX] {
+                credit.raise(count);
+            }
+            assert!(open(&credit));
+        }
     }
 
     #[test]

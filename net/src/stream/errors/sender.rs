@@ -82,6 +82,12 @@ impl ErrorLane {
 }
 
 impl State {
+    /// Nobody waits for a warning any more.
+    fn withdraw(&mut self, number: u64) {
+        self.queue.withdraw(number);
+        self.waiters.remove(&number);
+    }
+
     fn tell(&mut self, number: u64, outcome: Result<(), WriteError>) {
         if let Some(waiter) = self.waiters.remove(&number) {
             // Whoever has stopped waiting needs no outcome.
@@ -146,7 +152,7 @@ pub(in crate::stream) async fn warn(lanes: Arc<Lanes>, record: Record) -> Result
         Ok(sent) => sent,
         Err(_) => {
             if let Some(number) = queued {
-                lanes.errors().lock().queue.withdraw(number);
+                lanes.errors().lock().withdraw(number);
             }
             Err(WriteError::TimedOut { after })
         }
@@ -275,5 +281,23 @@ async fn open(lanes: &Arc<Lanes>, bytes: &mut Vec<u8>) -> Result<SendStream, Wri
             }
             () = changed => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{StreamError, wire::record::Severity};
+
+    #[test]
+    fn warnings_that_were_given_up_leave_nothing_behind() {
+        let mut state = State::default();
+        let record = StreamError::new(1, "a word").to_record(Severity::Warning);
+        for _ in 0..1_000 {
+            let (number, _) = state.queue.push(&record, &[]).expect("there is room");
+            state.waiters.insert(number, oneshot::channel().0);
+            state.withdraw(number);
+        }
+        assert!(state.waiters.is_empty() && state.queue.take().is_none());
     }
 }

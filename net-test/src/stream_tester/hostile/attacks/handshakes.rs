@@ -24,6 +24,8 @@ const HANDSHAKES: u32 = 50;
 const STAY: Duration = Duration::from_secs(1);
 /// The default of `Limits::handshakes_per_address`.
 const AT_A_TIME: usize = 32;
+/// Those that were pushed out and have yet to hear of it.
+const LATE: usize = 4;
 /// Handshakes a second that stop half-way.
 const HALF: u32 = 100;
 /// The time after which such a dialer gives up.
@@ -54,7 +56,7 @@ pub async fn connect_and_vanish(raid: Arc<Raid>) -> Going<Infallible> {
             };
             // The endpoint hears of the end later, and counts the handshake for longer.
             let at_a_time = staying.fetch_add(1, Relaxed) + 1;
-            if at_a_time > 2 * AT_A_TIME {
+            if at_a_time > AT_A_TIME + LATE {
                 return Err(Trouble::Wrong(format!("{at_a_time} handshakes of one address were taken at a time")));
             }
             // Those that have been silent for longest make room for others.
