@@ -121,7 +121,7 @@ pub static SCENES: &[Scene] = &[
         share: HANDSHAKES,
         held: CONNECTIONS,
         needs: &[("let_in", 10), ("closed_busy", 10), ("peers_busy", 10)],
-        peers: 12,
+        peers: 16,
         full: true,
         // Three quarters are for one address: as many as the peers.
         limits: |limits| Limits { peers: 16, ..limits },

@@ -16,8 +16,8 @@ use crate::{
 
 /// Connections without HELLO. Under the limit for one address, 32: the scene shows their end, not a refusal.
 const CONNECTIONS: usize = 24;
-/// Five more than the scene's limit lets in.
-const PEERS: usize = 16;
+/// Seven more than the scene's limit lets in.
+const PEERS: usize = 18;
 const LANES: usize = 64;
 /// The scene's limit of peers.
 pub const KEYS: usize = 48;
