@@ -34,8 +34,10 @@ const SEARCHING: f64 = 2.0;
 /// 5.6.2, goes by the round trip as soon as there is one): windows went out in one go, and over 300 ms and 10 Mbit/s overflowed
 /// the queue before the rate was found.
 const SPREAD: f64 = 2.0;
-/// What BBR has at the least, four packets, is not taken from it.
-const LEAST: u64 = 4 * 1500;
+/// What every sender may set out with (RFC 9002, section 7.2) is not taken from BBR. With so few packets on the way the last one
+/// waits for the peer's delayed acknowledgement, and a quarter more than five packets are five: with the least that BBR has, four,
+/// a sender whose path had been slow for some seconds, or away, kept to five packets a round trip for good.
+const LEAST: u64 = 14_720;
 
 /// The path's shortest round trip, of the last 5 to 10 s.
 #[derive(Debug, Clone, Copy, Default)]

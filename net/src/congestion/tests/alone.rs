@@ -159,3 +159,20 @@ fn a_link_that_pauses_costs_little_more_than_the_pause() {
         }
     }
 }
+
+#[test]
+fn a_path_that_becomes_forty_times_as_fast_is_used_within_ten_seconds() {
+    for round_trip in [43 * MS, 100 * MS] {
+        let link = Link { queue: 300 * MS, ..Link::new(20, round_trip, 1.0) };
+        for seed in seeds(3) {
+            let mut simulation = Simulation::new(Link { rate: 500_000, ..link }, seed, ours());
+            simulation.start(0);
+            simulation.run(8 * SECOND);
+            simulation.change(link);
+            simulation.run(10 * SECOND);
+            // It takes 2 to 6 s. Where five packets were all that might be on the way, it stayed at five for good: 0.03.
+            let share = simulation.see(5 * SECOND).share(0, &link);
+            assert!(share > 0.9, "{round_trip:?}, TWOLANE_SEED={seed}: {share}");
+        }
+    }
+}
