@@ -67,6 +67,14 @@ fn reading(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<Str
                 && (*seen_code, seen_text) == (code, &text)
                 && (seen.read, *offset) == (peer.len, peer.len)
         }
+        // The error overtook data of a connection that was then lost.
+        ReadEnd::FailedIncomplete { code: seen_code, text: seen_text, missing } => {
+            peer.end == End::Fail
+                && (*seen_code, seen_text) == (code, &text)
+                && *missing > 0
+                && seen.read + missing == peer.len
+                && cause::reset(causes, lane::FAILED)
+        }
         ReadEnd::Aborted { code: seen_code, text: seen_text } => {
             peer.end == End::Abort && (*seen_code, seen_text) == (code, &text)
         }

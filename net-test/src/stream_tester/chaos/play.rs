@@ -68,6 +68,12 @@ pub enum ReadEnd {
         text: String,
         offset: u64,
     },
+    /// The peer failed the stream, and so many of the bytes before did not come any more.
+    FailedIncomplete {
+        code: u64,
+        text: String,
+        missing: u64,
+    },
     Aborted {
         code: u64,
         text: String,
@@ -275,6 +281,9 @@ impl From<ReadError> for ReadEnd {
         match error {
             ReadError::Failed(error) => {
                 Self::Failed { code: error.code(), text: error.text().to_owned(), offset: error.offset() }
+            }
+            ReadError::FailedIncomplete { error, missing } => {
+                Self::FailedIncomplete { code: error.code(), text: error.text().to_owned(), missing }
             }
             ReadError::Aborted(error) => Self::Aborted { code: error.code(), text: error.text().to_owned() },
             ReadError::Reset { code } => Self::Reset { code },

@@ -196,6 +196,22 @@ fn a_failure_comes_with_the_planned_words_after_exactly_the_bytes_before_it() {
 }
 
 #[test]
+fn a_failure_that_lacks_bytes_says_how_many_and_has_a_lost_connection_for_its_cause() {
+    let plan = plan(End::Finish, End::Fail);
+    let (code, text) = plan.error_words(Acceptor);
+    let cut = |read, missing| Seen {
+        read,
+        read_end: ReadEnd::FailedIncomplete { code, text: text.clone(), missing },
+        ..whole()
+    };
+    legal(&plan, &cut(150, 50), TOSSED);
+    illegal(&plan, &cut(150, 50), CALM);
+    illegal(&plan, &cut(150, 49), TOSSED);
+    illegal(&plan, &cut(200, 0), TOSSED);
+    illegal(&self::plan(End::Finish, End::Finish), &cut(150, 50), TOSSED);
+}
+
+#[test]
 fn an_abort_and_a_drop_may_cut_and_must_be_what_was_planned() {
     let plan = plan(End::Finish, End::Abort);
     let (code, text) = plan.error_words(Acceptor);
