@@ -68,7 +68,7 @@
 //!
 //! # Where things are
 //!
-//! `wire` turns bytes into values, `access` asks who may, `stream` is the two-lane stream, `peer` keeps one connection
+//! `wire` turns bytes into values, `error` says what went wrong, `access` asks who may, `stream` is the two-lane stream, `peer` keeps one connection
 //! to each peer, and `endpoint` is what a program holds; each uses those before it alone, and `endpoint` also `congestion`,
 //! which says how fast QUIC sends. The rules are in files
 //! without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`,
@@ -89,6 +89,7 @@ pub mod fuzzing;
 pub mod key;
 mod limits;
 mod metrics;
+mod path_policy;
 mod peer;
 mod protocol;
 mod stream;
@@ -112,15 +113,16 @@ pub use self::{
         RelayStatus, Request, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
     },
     error::{
-        AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, ReadError,
-        RequestError, RequestFailure, WriteError,
+        AcceptError, BindError, ConnectionLost, DetailsTooLarge, DialError, Fault, GetStreamError, NextError, Phase,
+        ReadError, Report, RequestError, RequestFailure, StreamError, WriteError,
     },
     events::{Event, Events, PathKind},
     limits::Limits,
     metrics::Metrics,
-    peer::{PathInfo, PathPolicy, PeerInfo},
+    path_policy::PathPolicy,
+    peer::{PathInfo, PeerInfo},
     protocol::{InvalidProtocol, Protocol},
-    stream::{DetailsTooLarge, Errors, MAX_LINE, RecvStream, Report, SendJsonError, SendStream, StreamError, XStream},
+    stream::{Errors, MAX_LINE, RecvStream, SendJsonError, SendStream, XStream},
     ticket::{ParseTicketError, Ticket},
     wire::{
         ALPN, Malformed,

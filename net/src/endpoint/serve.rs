@@ -18,11 +18,11 @@ use super::{
 };
 use crate::{
     bound::{at_once, within},
-    error::WriteError,
+    error::{Fault, StreamError, WriteError},
     limits::Limits,
     peer::{ACCEPTED, patience},
     protocol::{InvalidProtocol, Protocol},
-    stream::{Carrier, SendStream, StreamError, XStream},
+    stream::{Carrier, SendStream, XStream},
     wire::codes::lane,
 };
 
@@ -43,6 +43,18 @@ pub enum ServeError {
     /// It has a handler already.
     #[error(transparent)]
     AlreadyServed(#[from] AlreadyServed),
+}
+
+impl ServeError {
+    /// Whose fault it is: always the caller's.
+    pub fn fault(&self) -> Fault {
+        Fault::Caller
+    }
+
+    /// Whether the same call may work later, with nothing changed: never.
+    pub fn is_retryable(&self) -> bool {
+        false
+    }
 }
 
 impl Endpoint {

@@ -15,14 +15,11 @@ pub(crate) mod patience;
 mod peers;
 pub(crate) mod table;
 
+pub use self::info::{PathInfo, PeerInfo};
 pub(crate) use self::{
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
     open::{EARLY_BYTES, OpenError, Opening, Within, open},
     path::{policy::Policies, probe},
     peers::{Peers, View},
-};
-pub use self::{
-    info::{PathInfo, PeerInfo},
-    path::policy::PathPolicy,
 };

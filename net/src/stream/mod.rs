@@ -33,14 +33,14 @@ pub(crate) use self::{
     recv::RawError,
 };
 pub use self::{
-    errors::{DetailsTooLarge, Errors, Report, StreamError},
+    errors::Errors,
     next::{MAX_LINE, SendJsonError},
     recv::RecvStream,
     send::SendStream,
 };
 use crate::{
     access::Identity,
-    error::{NextError, ReadError, WriteError},
+    error::{NextError, ReadError, Report, StreamError, WriteError},
     protocol::Protocol,
     wire::record::Severity,
 };

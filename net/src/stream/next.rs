@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{RecvStream, SendStream};
-use crate::error::{NextError, WriteError};
+use crate::error::{Fault, NextError, WriteError};
 
 /// The longest line that [`RecvStream::next_string`] takes, in bytes without its line feed: 1 MiB.
 /// [`RecvStream::next_line`] takes a bound of the caller's.
@@ -106,9 +106,31 @@ pub enum SendJsonError {
     Write(#[from] WriteError),
 }
 
+impl SendJsonError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Json(_) => Fault::Caller,
+            Self::Write(error) => error.fault(),
+        }
+    }
+
+    /// Whether the same exchange, on a new stream, may work.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Write(error) if error.is_retryable())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::end_of_line;
+    use super::{SendJsonError, end_of_line};
+    use crate::error::{ConnectionLost, Fault, WriteError};
+
+    #[test]
+    fn what_was_not_sent_has_the_fault_and_the_chance_of_the_stream() {
+        let send = SendJsonError::Write(WriteError::Lost(ConnectionLost::TimedOut));
+        assert_eq!((send.fault(), send.is_retryable()), (Fault::Network, true));
+    }
 
     #[test]
     fn a_line_is_searched_from_where_the_search_stopped_also_when_less_is_left_than_there_was() {

@@ -7,14 +7,11 @@ use iroh::endpoint::{Connection, Path, Side};
 use n0_future::StreamExt;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::{
-    policy::{PathPolicy, Tolerance},
-    restore::Restore,
-    silence::Silence,
-};
+use super::{policy::Tolerance, restore::Restore, silence::Silence};
 use crate::{
     error::ConnectionLost,
     events::PathKind,
+    path_policy::PathPolicy,
     peer::{
         backoff,
         link::{Link, Notice},

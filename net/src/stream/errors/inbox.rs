@@ -10,8 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::report::Report;
-use crate::wire::record::Severity;
+use crate::{error::Report, wire::record::Severity};
 
 /// Bytes of the reports that wait on one stream: two of the largest.
 const MAX_BYTES: usize = 128 * 1024;

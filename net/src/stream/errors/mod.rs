@@ -4,14 +4,10 @@ mod inbox;
 mod linger;
 mod queue;
 mod reader;
-mod report;
 mod sender;
 
+pub use self::inbox::Errors;
 pub(crate) use self::reader::accept;
-pub use self::{
-    inbox::Errors,
-    report::{DetailsTooLarge, Report, StreamError},
-};
 pub(super) use self::{
     inbox::{Inbox, InboxBudget},
     linger::linger,

@@ -1,0 +1,138 @@
+//! Why there is no connection any more.
+
+use std::{sync::Arc, time::Duration};
+
+use twolane_id::delegation::DelegationError;
+
+use super::Fault;
+use crate::{
+    path_policy::PathPolicy,
+    wire::{Malformed, codes::connection},
+    words::Shown,
+};
+
+/// Why a connection to a peer is no more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionLost {
+    /// Nothing came from the peer for [`Limits::idle_timeout`](crate::Limits::idle_timeout): it was killed, lost
+    /// its network, or went to sleep.
+    #[error("nothing was heard from the peer any more: it was killed, or its network is gone")]
+    TimedOut,
+    /// The peer's endpoint shut down in order.
+    #[error("the peer closed the connection in order")]
+    PeerDone,
+    /// The peer's program closed the connection.
+    #[error("the peer closed the connection (code {code:#x}{}{})", if reason.is_empty() { "" } else { ": " }, Shown(reason))]
+    PeerClosed {
+        /// The peer's code.
+        code: u64,
+        /// The peer's words.
+        reason: String,
+    },
+    /// A new instance of the peer has taken over.
+    #[error("the peer was restarted")]
+    PeerRestarted,
+    /// Another endpoint with our own key has taken over at the peer.
+    #[error("another endpoint with the same key has connected to the peer: use a key in one place at a time")]
+    KeyUsedTwice,
+    /// The peer takes no connections now: it is shutting down, or busy with others' handshakes.
+    #[error("the peer takes no connections now: it is shutting down, or busy with others")]
+    Refused,
+    /// The peer turned the connection away because it has too many.
+    #[error("the peer is connected to as many peers as it allows")]
+    PeerBusy,
+    /// The peer's rules do not allow this endpoint, or do not any more.
+    #[error("the peer does not allow this endpoint: {}", Shown(reason))]
+    Forbidden {
+        /// The peer's words.
+        reason: String,
+    },
+    /// The rules of this endpoint do not allow the peer, or do not any more.
+    #[error("the rules of this endpoint do not allow the peer: {}", Shown(reason))]
+    NotAllowed {
+        /// The words of the rule.
+        reason: String,
+    },
+    /// The direct path to the peer is gone, and this endpoint's path policy does not let data take a relay for longer.
+    #[error(
+        "the direct path to the peer is gone, and its path policy ({policy}) does not let data take a relay: open the stream again to wait for a direct path, or set PathPolicy::RelayAllowed for this peer"
+    )]
+    OnlyRelay {
+        /// The policy.
+        policy: PathPolicy,
+    },
+    /// The peer does not take the certificate that this endpoint presented.
+    #[error("the peer does not take our certificate: {}", Shown(reason))]
+    DelegationRefused {
+        /// The peer's words.
+        reason: String,
+    },
+    /// The certificate that the peer presented does not hold.
+    #[error("the peer's certificate does not hold: {}", Shown(.0))]
+    BadDelegation(Arc<DelegationError>),
+    /// The peer broke the rules of the wire format.
+    #[error("the peer does not follow the wire format: {0}")]
+    Malformed(Malformed),
+    /// The peer did not say HELLO in time.
+    #[error("the peer said nothing for {0:?} after the handshake")]
+    HelloTimedOut(Duration),
+    /// This side closed it.
+    #[error("the connection was closed here")]
+    Closed,
+    /// QUIC gave up for another reason.
+    #[error("the connection failed: {}", Shown(.0))]
+    Transport(String),
+}
+
+impl ConnectionLost {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::TimedOut | Self::Transport(_) | Self::OnlyRelay { .. } => Fault::Network,
+            Self::Closed | Self::NotAllowed { .. } | Self::DelegationRefused { .. } => Fault::Caller,
+            Self::KeyUsedTwice => Fault::Us,
+            _ => Fault::Peer,
+        }
+    }
+
+    /// Whether a new connection may work, with nothing changed on either side.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(
+            self,
+            Self::Closed
+                | Self::Malformed(_)
+                | Self::KeyUsedTwice
+                | Self::Forbidden { .. }
+                | Self::NotAllowed { .. }
+                | Self::DelegationRefused { .. }
+                | Self::BadDelegation(_)
+        )
+    }
+}
+
+impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
+    fn from(error: iroh::endpoint::ConnectionError) -> Self {
+        use iroh::endpoint::{ConnectionError as E, TransportErrorCode};
+        match error {
+            E::TimedOut => Self::TimedOut,
+            E::LocallyClosed => Self::Closed,
+            E::ApplicationClosed(close) => match close.error_code.into_inner() {
+                // Code 0 is what an endpoint below sends that is closed or dropped without a word.
+                0 | connection::DONE => Self::PeerDone,
+                connection::REPLACED => Self::KeyUsedTwice,
+                connection::BUSY => Self::PeerBusy,
+                code => {
+                    let reason = String::from_utf8_lossy(&close.reason).into_owned();
+                    match code {
+                        connection::FORBIDDEN => Self::Forbidden { reason },
+                        connection::BAD_DELEGATION => Self::DelegationRefused { reason },
+                        code => Self::PeerClosed { code, reason },
+                    }
+                }
+            },
+            E::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => Self::Refused,
+            other => Self::Transport(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Why there is no stream: the dial, the opening and the acceptance.
+
+use std::{sync::Arc, time::Duration};
+
+use twolane_id::PublicKey;
+
+use super::{ConnectionLost, Fault, StreamError, lane_code};
+use crate::{
+    path_policy::PathPolicy,
+    protocol::{InvalidProtocol, Protocol},
+    wire::{
+        Malformed,
+        status::{Reason, Rejection},
+    },
+    words::Shown,
+};
+
+/// Why a peer could not be dialled. Everybody who waits for the same dial gets the same cause.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The key is our own.
+    #[error("the peer is this endpoint itself: dial another key")]
+    OwnKey,
+    /// Nothing is known about where the peer is.
+    #[error("no address is known for the peer: use its ticket, or turn on a lookup that can find it")]
+    NoAddress(#[source] Arc<iroh::endpoint::ConnectError>),
+    /// The peer did not answer in time.
+    #[error("the peer did not answer within {after:?}: is it running, and is its network up?")]
+    TimedOut {
+        /// The bound: [`Limits::connect_timeout`](crate::Limits::connect_timeout), or what the caller set.
+        after: Duration,
+    },
+    /// The peer is connected through a relay alone, and its path policy wants a direct path.
+    #[error(
+        "a relay is the only way to the peer that was found within {after:?}, and its path policy is {policy}: set PathPolicy::RelayAllowed for it, or see Endpoint::status for what is in the way of a direct path"
+    )]
+    OnlyRelay {
+        /// The policy.
+        policy: PathPolicy,
+        /// How long a direct path was waited for, once the peer was connected.
+        after: Duration,
+    },
+    /// The connection ended before it could be used.
+    #[error("the connection ended at once")]
+    Lost(#[from] ConnectionLost),
+    /// This endpoint is shutting down.
+    #[error("this endpoint is shutting down")]
+    ShuttingDown,
+    /// A hook of this endpoint ([`Hooks::before_dial`](crate::Hooks::before_dial)) said no.
+    #[error("a hook of this endpoint does not allow the dial: {}", Shown(reason))]
+    NotAllowed {
+        /// The hook's words.
+        reason: String,
+    },
+    /// iroh gave up for another reason.
+    #[error("the peer could not be reached")]
+    Failed(#[source] Arc<iroh::endpoint::ConnectError>),
+}
+
+impl DialError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::OwnKey | Self::ShuttingDown | Self::NotAllowed { .. } => Fault::Caller,
+            Self::Lost(lost) => lost.fault(),
+            Self::NoAddress(_) | Self::TimedOut { .. } | Self::OnlyRelay { .. } | Self::Failed(_) => Fault::Network,
+        }
+    }
+
+    /// Whether the same dial may work later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::OwnKey | Self::ShuttingDown | Self::NotAllowed { .. } => false,
+            Self::Lost(lost) => lost.is_retryable(),
+            Self::NoAddress(_) | Self::TimedOut { .. } | Self::OnlyRelay { .. } | Self::Failed(_) => true,
+        }
+    }
+}
+
+/// Why [`get_stream`](crate::Endpoint::get_stream) has no stream to give.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum GetStreamError {
+    /// The protocol's name is not valid.
+    #[error(transparent)]
+    Protocol(#[from] InvalidProtocol),
+    /// The metadata is over the limit.
+    #[error("the metadata has {len} bytes, and the peer takes {max}: send them as data")]
+    MetadataTooLarge {
+        /// Its length, in bytes.
+        len: usize,
+        /// What the peer takes, in bytes.
+        max: u64,
+    },
+    /// The early data is over what travels with a stream's header.
+    #[error("the early data has {len} bytes, and {max} travel with a header at most: write them to the stream")]
+    EarlyDataTooLarge {
+        /// Its length, in bytes.
+        len: usize,
+        /// The bound, in bytes.
+        max: usize,
+    },
+    /// The peer could not be dialled.
+    #[error("no connection to {}", peer)]
+    Dial {
+        /// The peer.
+        peer: PublicKey,
+        /// Why.
+        #[source]
+        source: DialError,
+    },
+    /// The peer said no, to this stream only.
+    #[error("{protocol} was rejected by the peer")]
+    Rejected {
+        /// The protocol asked for.
+        protocol: Protocol,
+        /// The peer's answer.
+        #[source]
+        rejection: Rejection,
+    },
+    /// The peer is connected, and did not answer in time.
+    #[error("the peer did not answer the stream within {after:?}")]
+    TimedOut {
+        /// The bound: [`Limits::open_timeout`](crate::Limits::open_timeout), or what the caller set.
+        after: Duration,
+    },
+    /// As many streams to the peer are open as it allows, and none ended in time.
+    #[error("{max} streams to the peer are open, and that is its limit; none ended within {after:?}")]
+    TooManyStreams {
+        /// The limit.
+        max: u64,
+        /// The bound on the wait.
+        after: Duration,
+    },
+    /// The peer failed or aborted the stream before it was answered.
+    #[error("the peer failed the stream: {0}")]
+    Failed(Arc<StreamError>),
+    /// The peer dropped the stream without an answer, or right after one that did not arrive any more.
+    #[error("the peer dropped the stream without an answer ({})", lane_code(*code))]
+    Reset {
+        /// The code of RESET_STREAM; WIRE.md lists them.
+        code: u64,
+    },
+    /// The connection was lost while the stream was being opened.
+    #[error("the connection was lost while the stream was being opened: the peer may have handled it")]
+    Lost(#[from] ConnectionLost),
+    /// The peer's answer is not what the wire format allows.
+    #[error("the peer's answer to the stream cannot be read")]
+    Malformed(#[from] Malformed),
+}
+
+impl GetStreamError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::TooManyStreams { .. } => Fault::Caller,
+            Self::Dial { source, .. } => source.fault(),
+            Self::Rejected { .. }
+            | Self::TimedOut { .. }
+            | Self::Failed(_)
+            | Self::Reset { .. }
+            | Self::Malformed(_) => Fault::Peer,
+            Self::Lost(lost) => lost.fault(),
+        }
+    }
+
+    /// Whether the same call may work later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::Failed(_)
+            | Self::Malformed(_) => false,
+            Self::Dial { source, .. } => source.is_retryable(),
+            Self::Rejected { rejection, .. } => rejection.reason.is_retryable(),
+            Self::TimedOut { .. } | Self::TooManyStreams { .. } | Self::Reset { .. } => true,
+            Self::Lost(lost) => lost.is_retryable(),
+        }
+    }
+
+    /// Whether the peer's program can have seen the stream. If not, opening it again is safe whatever its handler does.
+    pub fn may_have_been_handled(&self) -> bool {
+        match self {
+            Self::Protocol(_)
+            | Self::MetadataTooLarge { .. }
+            | Self::EarlyDataTooLarge { .. }
+            | Self::Dial { .. }
+            | Self::Rejected { .. }
+            | Self::TooManyStreams { .. } => false,
+            Self::TimedOut { .. } | Self::Failed(_) | Self::Reset { .. } | Self::Lost(_) | Self::Malformed(_) => true,
+        }
+    }
+
+    /// The peer's answer, if it said no.
+    pub fn rejection(&self) -> Option<Reason> {
+        match self {
+            Self::Rejected { rejection, .. } => Some(rejection.reason),
+            _ => None,
+        }
+    }
+}
+
+/// Why there is nothing more to accept.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// A protocol's name is not valid.
+    #[error(transparent)]
+    Protocol(#[from] InvalidProtocol),
+    /// This endpoint is shutting down.
+    #[error("this endpoint is shutting down")]
+    ShuttingDown,
+    /// The peer is not connected any more.
+    #[error("the peer is not connected any more")]
+    Disconnected,
+}
+
+impl AcceptError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Protocol(_) | Self::ShuttingDown => Fault::Caller,
+            Self::Disconnected => Fault::Peer,
+        }
+    }
+
+    /// Whether the same call may work later: once the peer is connected again.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Disconnected)
+    }
+}
