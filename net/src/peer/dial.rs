@@ -6,8 +6,9 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     backoff,
+    entry::Peer,
     link::{Link, Prepared},
-    peers::{Peer, Peers},
+    peers::Peers,
     table::{Input, OwnDial},
 };
 use crate::{access::Refused, error::DialError, key, wire::ALPN};

@@ -3,6 +3,7 @@
 pub(crate) mod backoff;
 mod dial;
 pub(crate) mod drain;
+mod entry;
 mod glare;
 pub(crate) mod guard;
 mod heard;
@@ -17,9 +18,10 @@ pub(crate) mod table;
 
 pub use self::info::{PathInfo, PeerInfo};
 pub(crate) use self::{
+    entry::View,
     incoming::{ACCEPTED, IncomingStream},
     link::{Link, Shared},
     open::{EARLY_BYTES, OpenError, Opening, Within, open},
     path::{policy::Policies, probe},
-    peers::{Peers, View},
+    peers::Peers,
 };

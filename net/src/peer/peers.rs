@@ -21,16 +21,17 @@ use twolane_id::PublicKey;
 
 use super::{
     dial::dial,
-    heard::{Heard, Memory},
-    info::{self, PeerInfo},
+    entry::{Peer, State, View},
+    heard::Memory,
+    info::PeerInfo,
     link::{Link, Notice, Prepared, Shared},
     path::probe,
-    table::{Action, Generation, Input, OwnDial, Phase, Row},
+    table::{Action, Generation, Input, OwnDial, Phase},
 };
 use crate::{
-    access::{Call, Identity, Pairing},
+    access::{Call, Identity},
     error::{ConnectionLost, DialError},
-    events::{Event, EventSource, PathKind},
+    events::{Event, EventSource},
     wire::{codes::connection as codes, control::GoawayReason},
 };
 
@@ -70,53 +71,6 @@ pub(crate) struct Peers {
     announced: Notify,
     /// A certificate came into use, or a connection was admitted by rules that have changed since.
     pub(super) standing: Notify,
-}
-
-/// One peer.
-pub(crate) struct Peer {
-    pub(crate) id: PublicKey,
-    state: Mutex<State>,
-    pub(super) view: watch::Sender<View>,
-    /// An address has become known: a dial need not wait for its backoff any more, and one under way begins anew.
-    pub(super) hurry: Notify,
-}
-
-struct State {
-    row: Row,
-    links: HashMap<Generation, Arc<Link>>,
-    since: Option<Instant>,
-    /// The ways that its data has taken before the peer counts as connected.
-    first_paths: Vec<PathKind>,
-    /// When the last dial failed.
-    failed_at: Option<Instant>,
-    /// Why the last connection that ended did.
-    last_lost: Option<ConnectionLost>,
-    last_error: Option<String>,
-    /// What the hooks have been told, and what to tell them.
-    pairing: Pairing,
-    identity: Identity,
-    ended: Arc<ConnectionLost>,
-    /// The row was dropped from the table: look the peer up again.
-    gone: bool,
-}
-
-/// What those who wait for a peer look at.
-#[derive(Clone, Default)]
-pub(crate) struct View {
-    pub(crate) current: Option<Arc<Link>>,
-    /// The peer has said HELLO on that one.
-    known: bool,
-    /// How many dials have failed, ever, and why the last one did.
-    failed: u64,
-    cause: Option<DialError>,
-    /// Somebody has to ask for a connection again.
-    absent: bool,
-    /// As events say it.
-    pub(crate) connected: bool,
-    /// Why it is not.
-    pub(crate) lost: Option<ConnectionLost>,
-    /// Connections, those that drain included.
-    connections: usize,
 }
 
 impl Peers {
@@ -570,67 +524,6 @@ impl Peers {
 
     fn retract(&self, peer: &PublicKey) {
         self.unannounced.lock().unwrap_or_else(PoisonError::into_inner).retain(|waiting| waiting != peer);
-    }
-}
-
-impl Peer {
-    fn new(us: PublicKey, id: PublicKey, heard: Option<Heard>) -> Self {
-        Self {
-            id,
-            state: Mutex::new(State {
-                row: Row::new(us, id, heard),
-                links: HashMap::new(),
-                since: None,
-                first_paths: Vec::new(),
-                failed_at: None,
-                last_lost: None,
-                last_error: None,
-                pairing: Pairing::default(),
-                identity: Identity::new(id),
-                ended: Arc::new(ConnectionLost::Closed),
-                gone: false,
-            }),
-            view: watch::Sender::default(),
-            hurry: Notify::new(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long ago the last dial failed.
-    pub(super) fn failed_for(&self) -> Option<Duration> {
-        self.lock().failed_at.map(|failed_at| failed_at.elapsed())
-    }
-
-    fn info(&self) -> Option<PeerInfo> {
-        let (links, since, last_error) = {
-            let state = self.lock();
-            (state.links.values().cloned().collect::<Vec<_>>(), state.since?, state.last_error.clone())
-        };
-        let current = self.view.borrow().current.clone().or_else(|| links.first().cloned())?;
-        let paths = info::paths(&current);
-        let path = current.path();
-        let (mut sent, mut received) = (0, 0);
-        for link in &links {
-            let stats = link.carrier.connection.stats();
-            sent += stats.udp_tx.bytes;
-            received += stats.udp_rx.bytes;
-        }
-        Some(PeerInfo {
-            id: self.id,
-            owner: current.carrier.identity().owner(),
-            paths,
-            path: path.map(|(kind, _)| kind),
-            rtt: path.map(|(_, rtt)| rtt),
-            streams: links.iter().map(|link| link.carrier.live()).sum(),
-            connections: links.len(),
-            since,
-            sent,
-            received,
-            last_error,
-        })
     }
 }
 
