@@ -33,11 +33,13 @@ pub async fn unread_responses(raid: Arc<Raid>) -> Going<Infallible> {
     // The response begins, and then has no room.
     let peer = raid.peer_with(SecretKey::generate(), Some(4_096)).await?;
     let (connection, _control) = raid.greet(&peer).await?;
-    let mut asking = JoinSet::new();
+    let (mut asking, all) = (JoinSet::new(), Arc::new(Barrier::new(REQUESTS)));
     for _ in 0..REQUESTS {
-        let (raid, connection) = (Arc::clone(&raid), connection.clone());
+        let (raid, connection, all) = (Arc::clone(&raid), connection.clone(), Arc::clone(&all));
         asking.spawn(async move {
             loop {
+                // All at once: while the connection carries new responses, those that wait have longer.
+                all.wait().await;
                 let asked = async {
                     let (mut send, mut recv) = connection.open_bi().await?;
                     send.write_all(&[wire::header(LARGE_RESPONSES, b""), vec![0x61]].concat()).await?;
