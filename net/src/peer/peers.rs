@@ -321,6 +321,10 @@ impl Peers {
         };
         // What it was shown may have been replaced before it could be found here.
         link.present_delegation();
+        // A shutdown that began before it could be found here has not asked it to finish, and does not wait for it.
+        if self.closing.is_cancelled() {
+            link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint is shutting down");
+        }
         let peers = Arc::downgrade(self);
         let generation = link.generation;
         prepared.start(move |notice| {
