@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::recurring::Recurring;
+
 /// Round trips' worth that may be on the way while BBR tries for more, as much as it sends then.
 const ROUND_TRIPS: f64 = 1.25;
 /// While it does not, a tenth more than one: late acknowledgements make the rate look some percent better than it is, and what is
@@ -49,6 +51,8 @@ pub(super) struct InflightCap {
     /// When the last acknowledgement came, if there was more to send.
     last: Option<Instant>,
     held_up: Duration,
+    /// Between acknowledgements.
+    recurring: Recurring,
 }
 
 impl InflightCap {
@@ -63,6 +67,7 @@ impl InflightCap {
             (self.before, self.shortest, self.begun) = (self.shortest, None, Some(now));
         }
         self.shortest = Some(self.shortest.map_or(round_trip, |shortest| shortest.min(round_trip)));
+        self.recurring.on(now);
         if let Some(last) = self.last.replace(now) {
             let pause = now.saturating_duration_since(last);
             let faded = self.held_up.mul_f64((1.0 - pause.as_secs_f64() / FADES.as_secs_f64()).max(0.0));
@@ -73,6 +78,7 @@ impl InflightCap {
     /// There is no more to send: what pauses then is the program.
     pub(super) fn on_idle(&mut self) {
         self.last = None;
+        self.recurring.rest();
     }
 
     /// Packets were lost in a queue: the rate is found, whatever BBR says. It does not see that while the peer holds the sender
@@ -89,8 +95,7 @@ impl InflightCap {
             return window;
         }
         let round_trips = if pacing as f64 > bandwidth as f64 * TRYING { ROUND_TRIPS } else { CRUISING };
-        let most =
-            bandwidth.max(best) as f64 * (shortest.as_secs_f64() * round_trips + self.held_up.max(BURST).as_secs_f64());
+        let most = bandwidth.max(best) as f64 * (shortest.as_secs_f64() * round_trips + self.burst().as_secs_f64());
         window.min((most as u64).max(LEAST))
     }
 
@@ -105,7 +110,7 @@ impl InflightCap {
         if self.is_searching(bandwidth, pacing) {
             return None;
         }
-        Some(self.shortest()?.mul_f64(OWN) + self.held_up.max(BURST))
+        Some(self.shortest()?.mul_f64(OWN) + self.burst())
     }
 
     /// The rate at which to send, of what BBR says. While the rate is searched for, a window is spread over half a round trip.
@@ -126,6 +131,11 @@ impl InflightCap {
     /// The shortest round trip of late.
     pub(super) fn shortest(&self) -> Option<Duration> {
         self.shortest.into_iter().chain(self.before).min()
+    }
+
+    /// The time for which acknowledgements may stay away.
+    fn burst(&self) -> Duration {
+        self.held_up.max(self.recurring.pause()).max(BURST)
     }
 
     fn is_searching(&self, bandwidth: u64, pacing: u64) -> bool {

@@ -37,6 +37,7 @@ mod parts;
 mod path_queue;
 mod probe_rtt_skip;
 mod random_loss;
+mod recurring;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

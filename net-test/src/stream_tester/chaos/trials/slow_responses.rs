@@ -25,7 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(70);
 
 pub async fn play(mut stage: Stage) -> Verdict {
     let limits = Limits { header_timeout: PATIENCE, ..Limits::default() };
-    let Linked { near, far, link: _link, ticket } = stage.linked(SHAPE, limits).await?;
+    let Linked { near, far, link, ticket } = stage.linked(SHAPE, limits).await?;
     let number = |body: &[u8]| body.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
     far.serve_requests(
         PROTOCOL,
@@ -47,6 +47,8 @@ pub async fn play(mut stage: Stage) -> Verdict {
     while let Some(asked) = asking.join_next().await {
         faults.extend(asked.map_err(|error| error.to_string()).flatten().err());
     }
+    let ([carried, lost], rtt) = (link.packets(), far.peers().first().and_then(|peer| peer.rtt));
     faults.extend(close([near, far]).await.err());
     none_of(&faults, REQUESTS)
+        .map_err(|fault| format!("{fault} (the link carried {carried} packets and lost {lost}, round trip {rtt:?})"))
 }
