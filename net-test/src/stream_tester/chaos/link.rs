@@ -8,7 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use std::{
 
 use tokio::{
     net::UdpSocket,
+    runtime::{Builder, Runtime},
     sync::mpsc,
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -28,6 +29,18 @@ pub const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 pub const V6: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
 /// The largest UDP packet.
 const PACKET: usize = 65_536;
+
+/// Links have a thread of their own: in the runtime of the endpoints a packet would wait for whatever else is to be done, and the
+/// link would be as slow as the machine is busy.
+static LINKS: LazyLock<Runtime> = LazyLock::new(|| {
+    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("links").enable_all().build();
+    runtime.expect("a thread can be started")
+});
+
+/// Starts the thread of the links, whose files are there from then on.
+pub fn start_thread() {
+    LazyLock::force(&LINKS);
+}
 
 /// A link, the same in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +99,10 @@ struct Packet {
 impl Link {
     /// A link to a socket. Its other end is an address of the other family.
     pub async fn start(to: SocketAddr, shape: Shape) -> io::Result<Self> {
+        LINKS.spawn(Self::run(to, shape)).await.map_err(io::Error::other)?
+    }
+
+    async fn run(to: SocketAddr, shape: Shape) -> io::Result<Self> {
         let (near, far) = if to.is_ipv4() { (V6, V4) } else { (V4, V6) };
         let near = Arc::new(UdpSocket::bind(near).await?);
         let (addr, state) = (near.local_addr()?, Arc::<State>::default());
