@@ -32,14 +32,12 @@ const PACKET: usize = 65_536;
 
 /// Links have a thread of their own: in the runtime of the endpoints a packet would wait for whatever else is to be done, and the
 /// link would be as slow as the machine is busy.
-static LINKS: LazyLock<Runtime> = LazyLock::new(|| {
-    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("links").enable_all().build();
-    runtime.expect("a thread can be started")
-});
+static LINKS: LazyLock<io::Result<Runtime>> =
+    LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).thread_name("links").enable_all().build());
 
-/// Starts the thread of the links, whose files are there from then on.
-pub fn start_thread() {
-    LazyLock::force(&LINKS);
+/// The thread of the links, whose files are there from the first call on.
+pub fn thread() -> io::Result<&'static Runtime> {
+    LINKS.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
 /// A link, the same in both directions.
@@ -99,7 +97,7 @@ struct Packet {
 impl Link {
     /// A link to a socket. Its other end is an address of the other family.
     pub async fn start(to: SocketAddr, shape: Shape) -> io::Result<Self> {
-        LINKS.spawn(Self::run(to, shape)).await.map_err(io::Error::other)?
+        thread()?.spawn(Self::run(to, shape)).await.map_err(io::Error::other)?
     }
 
     async fn run(to: SocketAddr, shape: Shape) -> io::Result<Self> {

@@ -118,7 +118,7 @@ pub fn main(args: Args) -> ExitCode {
 
 async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summary>, Problem> {
     let (started, panics) = (Instant::now(), Panics::watch());
-    link::start_thread();
+    link::thread().map_err(|error| Problem::because(Exit::Failure, "the links have no thread", &error))?;
     let before = Footprint::now();
     let only = args.trial.clone();
     // The places are there for the trials' sake too: what they leave behind is measured alike.
