@@ -110,7 +110,7 @@ impl InflightCap {
         if self.is_searching(bandwidth, pacing) {
             return None;
         }
-        Some(self.shortest()?.mul_f64(OWN) + self.burst())
+        Some(self.shortest()?.mul_f64(OWN) + self.held_up.max(BURST))
     }
 
     /// The rate at which to send, of what BBR says. While the rate is searched for, a window is spread over half a round trip.
@@ -133,7 +133,7 @@ impl InflightCap {
         self.shortest.into_iter().chain(self.before).min()
     }
 
-    /// The time for which acknowledgements may stay away.
+    /// The time for which acknowledgements may stay away. Not for `own_round_trip`: others are found by what goes beyond it.
     fn burst(&self) -> Duration {
         self.held_up.max(self.recurring.pause()).max(BURST)
     }
@@ -201,6 +201,15 @@ mod tests {
         idle.on_idle();
         idle.on_ack(start + 500 * MS, 20 * MS, true);
         assert_eq!(window(&idle), 270_000, "there was nothing to send");
+    }
+
+    #[test]
+    fn pauses_between_acknowledgements_that_recur_let_as_much_more_be_on_the_way_as_they_are_long() {
+        let (mut cap, start) = (InflightCap::default(), Instant::now());
+        for n in 0..10 {
+            cap.on_ack(start + n * 50 * MS, 20 * MS, true);
+        }
+        assert_eq!(cap.window(20 * MB, 10 * MB, 10 * MB, 0), 720_000, "22 ms, and 50");
     }
 
     #[test]

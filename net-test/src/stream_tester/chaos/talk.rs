@@ -28,6 +28,9 @@ use crate::stream_tester::{pattern, role::Side};
 const UNDER_WAY: usize = 12;
 /// Timers on an idle machine are late by 1 to 2 ms.
 const IN_TIME: Duration = Duration::from_millis(3);
+/// A talker pauses for so many times what it was late by. Without, where timers were late by 100 ms and more, the responses of a
+/// trial that are 30 s of its link took over 70 s.
+const PAUSES: u32 = 2;
 /// The bound on a request and on opening a stream: below [`super::PATIENCE`], so that the call itself returns the
 /// error.
 const OPENING: Duration = Duration::from_secs(25);
@@ -41,7 +44,7 @@ pub async fn talk(world: Arc<World>, me: usize, mean_us: u64) {
             let at = Instant::now() + Duration::from_micros(wait);
             sleep_until(at).await;
             // What is late because there is so much to do is no reason to do more: beside the talkers are trials with bounds.
-            sleep(at.elapsed().saturating_sub(IN_TIME) * 2).await;
+            sleep(at.elapsed().saturating_sub(IN_TIME) * PAUSES).await;
             Arc::clone(&places).acquire_owned().await
         };
         let place = tokio::select! {
