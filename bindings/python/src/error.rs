@@ -150,6 +150,8 @@ pub(crate) fn lost_name(lost: &ConnectionLost) -> &'static str {
     match lost {
         ConnectionLost::TimedOut => "timed_out",
         ConnectionLost::PeerDone => "peer_done",
+        ConnectionLost::Reset => "reset",
+        ConnectionLost::OtherKey => "other_key",
         ConnectionLost::PeerClosed { .. } => "peer_closed",
         ConnectionLost::PeerRestarted => "peer_restarted",
         ConnectionLost::KeyUsedTwice => "key_used_twice",

@@ -6,11 +6,10 @@ use twolane_id::PublicKey;
 
 use super::{Endpoint, StreamOptions, parse};
 use crate::{
-    error::{AcceptError, ConnectionLost, GetStreamError},
+    error::{AcceptError, GetStreamError},
     peer::PeerInfo,
     protocol::{InvalidProtocol, Protocol},
     stream::XStream,
-    wire::codes::connection as codes,
 };
 
 /// A connected peer, got from [`Endpoint::accept`] or [`Endpoint::connect`].
@@ -89,10 +88,8 @@ impl Connection {
     }
 
     /// Closes every connection to the peer at once, with words that it can read (at most 1,000 bytes; more is cut).
-    /// Streams that are open are cut.
+    /// Streams that are open are cut. A dial to the peer that is under way begins anew.
     pub fn close(&self, reason: &str) {
-        for link in self.endpoint.inner().peers.links(Some(&self.peer)) {
-            link.cut(ConnectionLost::Closed, codes::CLOSED, reason);
-        }
+        self.endpoint.inner().peers.close(&self.peer, reason);
     }
 }

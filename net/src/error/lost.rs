@@ -22,6 +22,13 @@ pub enum ConnectionLost {
     /// The peer's endpoint shut down in order.
     #[error("the peer closed the connection in order")]
     PeerDone,
+    /// The peer does not know the connection any more, and has answered with a stateless reset (RFC 9000, 10.3): it was
+    /// killed and started again at the same address, or the packet with which it closed the connection was lost.
+    #[error("the peer does not know this connection any more: it was restarted, or its last packet was lost")]
+    Reset,
+    /// Another endpoint, with another key, answers at the address of the peer: the peer has moved.
+    #[error("another endpoint answers at the peer's address: the peer has moved, so ask it for a new ticket")]
+    OtherKey,
     /// The peer's program closed the connection.
     #[error("the peer closed the connection (code {code:#x}{}{})", if reason.is_empty() { "" } else { ": " }, Shown(reason))]
     PeerClosed {
@@ -89,7 +96,9 @@ impl ConnectionLost {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::TimedOut | Self::Transport(_) | Self::OnlyRelay { .. } => Fault::Network,
+            Self::TimedOut | Self::Reset | Self::OtherKey | Self::Transport(_) | Self::OnlyRelay { .. } => {
+                Fault::Network
+            }
             Self::Closed | Self::NotAllowed { .. } | Self::DelegationRefused { .. } => Fault::Caller,
             Self::KeyUsedTwice => Fault::Us,
             _ => Fault::Peer,
@@ -111,11 +120,16 @@ impl ConnectionLost {
     }
 }
 
+/// The alert (RFC 8446, 6.2) of a certificate that is for another key than the dialled one: rustls raises `unknown_ca` for it.
+const UNKNOWN_CA: u8 = 48;
+
 impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
     fn from(error: iroh::endpoint::ConnectionError) -> Self {
         use iroh::endpoint::{ConnectionError as E, TransportErrorCode};
         match error {
             E::TimedOut => Self::TimedOut,
+            E::Reset => Self::Reset,
+            E::TransportError(error) if error.code == TransportErrorCode::crypto(UNKNOWN_CA) => Self::OtherKey,
             E::LocallyClosed => Self::Closed,
             E::ApplicationClosed(close) => match close.error_code.into_inner() {
                 // Code 0 is what an endpoint below sends that is closed or dropped without a word.

@@ -178,6 +178,17 @@ impl Peers {
         }
     }
 
+    /// Closes every connection to `id`. A dial that began before them would lose against one of them at the peer, which does
+    /// not know yet that it is closed: it begins anew, with a number that the peer takes for later.
+    pub(crate) fn close(&self, id: &PublicKey, reason: &str) {
+        for link in self.links(Some(id)) {
+            link.cut(ConnectionLost::Closed, codes::CLOSED, reason);
+        }
+        if let Some(peer) = self.lock_rows().get(id) {
+            peer.hurry.notify_waiters();
+        }
+    }
+
     /// A connection that the peer dialled, with its HELLO read. `version` is that of the rules that it was admitted by.
     pub(crate) fn accepted(self: &Arc<Self>, prepared: Prepared, version: (u64, u64)) {
         let link = Arc::clone(prepared.link());

@@ -10,8 +10,8 @@ use std::{
 
 use tokio::sync::{Barrier, Notify};
 use twolane::{
-    Access, AccessList, BindError, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Identity, Limits,
-    ReadError, Reason, SecretKey, StreamError, Ticket, Verdict,
+    Access, AccessList, BindError, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Hooks, Identity, Limits,
+    PublicKey, ReadError, Reason, SecretKey, StreamError, Ticket, Verdict,
 };
 
 use crate::{
@@ -215,6 +215,44 @@ async fn an_instance_that_died_while_the_rules_were_asked_about_it_does_not_push
     assert_eq!(soon(stream.read_to_end(100)).await.unwrap(), "still here");
     echo(&second, &server, b"on the same connection").await;
     assert_eq!(second.metrics().connections_dialled.get(), 1);
+}
+
+impl Hooks for SlowOnce {
+    async fn before_dial(&self, _: PublicKey) -> Verdict {
+        if self.asked.fetch_add(1, SeqCst) == 0 {
+            self.go.notified().await;
+        }
+        Verdict::Allow
+    }
+}
+
+#[tokio::test]
+async fn a_dial_under_way_when_the_connection_of_the_peer_is_closed_begins_anew() {
+    let hook = SlowOnce::default();
+    let (client, server) =
+        (Endpoint::builder().offline().limits(limits()).hooks(hook.clone()).bind().await.unwrap(), endpoint().await);
+    serve_echo(&server);
+    let asking = {
+        let (client, ticket) = (client.clone(), server.ticket());
+        async move { client.connect(ticket).await.map(drop) }
+    };
+    let asking = tokio::spawn(asking);
+    until(|| hook.asked.load(SeqCst) == 1).await;
+    soon(server.connect(client.ticket())).await.unwrap();
+    soon(asking).await.unwrap().unwrap();
+    soon(client.connect(server.ticket())).await.unwrap().close("once more");
+    until(|| client.metrics().connections_dialled.get() == 1).await;
+    assert_eq!(hook.asked.load(SeqCst), 2);
+    echo(&client, &server, b"on the new connection").await;
+}
+
+#[tokio::test]
+async fn an_address_where_another_endpoint_answers_is_told_as_that() {
+    let (client, other) = (endpoint().await, endpoint().await);
+    let at = other.ticket().to_addr().ip_addrs().next().copied().unwrap();
+    let moved = Ticket::new(SecretKey::generate().public_key()).with_addr(at);
+    let error = soon(client.connect(moved)).await.map(drop).unwrap_err();
+    assert!(matches!(error, DialError::Lost(ConnectionLost::OtherKey)), "{error:?}");
 }
 
 #[tokio::test]

@@ -45,7 +45,9 @@ impl Cause {
     fn loses(self, lost: &ConnectionLost) -> bool {
         use ConnectionLost as Lost;
         match lost {
-            Lost::PeerDone | Lost::PeerRestarted | Lost::Refused => self.moves(),
+            Lost::PeerDone | Lost::PeerRestarted | Lost::Refused | Lost::OtherKey => self.moves(),
+            // What closes a connection is one packet, and a socket whose endpoint gets no processor time drops packets.
+            Lost::Reset => self.moves() || matches!(self, Standstill | Self::Fate(Ban | Close)),
             Lost::Closed => self.moves() || self == Self::Fate(Close),
             Lost::PeerClosed { code, reason } => {
                 self == Self::Fate(Close) && (*code, reason.as_str()) == (CLOSED, CLOSE_WORDS)
@@ -53,7 +55,7 @@ impl Cause {
             // The endpoint that was dropped and its successor are there at the same time for a moment.
             Lost::KeyUsedTwice => self == Self::Fate(DropEndpoint),
             Lost::Forbidden { .. } | Lost::NotAllowed { .. } => self == Self::Fate(Ban),
-            Lost::TimedOut | Lost::Transport(_) => self.moves() || self == Standstill,
+            Lost::TimedOut => self.moves() || self == Standstill,
             Lost::HelloTimedOut(_) => self == Standstill,
             _ => false,
         }
@@ -173,15 +175,21 @@ mod tests {
     fn each_cause_explains_its_own_outcomes_only() {
         let closed = ConnectionLost::PeerClosed { code: CLOSED, reason: CLOSE_WORDS.into() };
         assert!(lost(&[Cause::Fate(Close)], &closed) && !lost(&[Cause::Fate(Ban), Standstill], &closed));
+        for forgotten in [Ban, Close, DropEndpoint] {
+            assert!(lost(&[Cause::Fate(forgotten)], &ConnectionLost::Reset));
+        }
+        assert!(!lost(&[GivingUp, Cause::MovedBefore], &ConnectionLost::Reset));
         let forbidden = ConnectionLost::Forbidden { reason: String::new() };
         assert!(lost(&[Cause::Fate(Ban)], &forbidden) && !lost(&[Cause::Fate(Close), Standstill], &forbidden));
-        let refused = DialError::Lost(ConnectionLost::Refused);
-        assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[Cause::Fate(Close), Standstill], &refused));
-        for redialled in [Cause::Fate(Ban), Cause::Fate(Close)] {
-            assert!(dial(&[redialled, Cause::MovedBefore], &refused) && !dial(&[redialled], &refused));
-            assert!(!lost(&[redialled, Cause::MovedBefore], &ConnectionLost::Refused));
+        for stale in [ConnectionLost::Refused, ConnectionLost::OtherKey] {
+            let refused = DialError::Lost(stale.clone());
+            assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[Cause::Fate(Close), Standstill], &refused));
+            for redialled in [Cause::Fate(Ban), Cause::Fate(Close)] {
+                assert!(dial(&[redialled, Cause::MovedBefore], &refused) && !dial(&[redialled], &refused));
+                assert!(!lost(&[redialled, Cause::MovedBefore], &stale));
+            }
+            assert!(!dial(&[Cause::MovedBefore, GivingUp, Standstill], &refused));
         }
-        assert!(!dial(&[Cause::MovedBefore, GivingUp, Standstill], &refused));
         let late = GetStreamError::TimedOut { after: Duration::from_secs(25) };
         assert!(opening(&[Standstill], &late) && !opening(&[Cause::Fate(Ban), Cause::Fate(Close), GivingUp], &late));
         assert!(!lost(&[], &ConnectionLost::TimedOut) && !lost(&[GivingUp], &ConnectionLost::TimedOut));
