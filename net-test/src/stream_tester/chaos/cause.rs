@@ -55,7 +55,7 @@ impl Cause {
             // The endpoint that was dropped and its successor are there at the same time for a moment.
             Lost::KeyUsedTwice => self == Self::Fate(DropEndpoint),
             Lost::Forbidden { .. } | Lost::NotAllowed { .. } => self == Self::Fate(Ban),
-            Lost::TimedOut => self.moves() || self == Standstill,
+            Lost::TimedOut | Lost::Transport(_) => self.moves() || self == Standstill,
             Lost::HelloTimedOut(_) => self == Standstill,
             _ => false,
         }
