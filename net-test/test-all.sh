@@ -185,7 +185,7 @@ lab() {
     judged lab
 }
 
-# A link that the slowest machine can carry in a debug build: at 500 Mbit/s, up to 13 % of the packets were late on one.
+# At 500 Mbit/s, up to 13 % of the packets were late on a slow machine, in a debug build, and nothing was judged.
 links() {
     lab_tools
     judged lab links --only 20ms-100mbit --rounds 1 --seconds 3

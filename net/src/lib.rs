@@ -70,8 +70,8 @@
 //!
 //! `wire` turns bytes into values, `error` says what went wrong, `access` asks who may, `stream` is the two-lane stream,
 //! `peer` keeps one connection to each peer, and `endpoint` is what a program holds; each uses those before it alone, and
-//! `endpoint` also `congestion`, which says how fast QUIC sends. The rules are in files without tokio, clock or socket: `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`,
-//! `stream/credit/`, `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`,
+//! `endpoint` also `congestion`, which says how fast QUIC sends. The rules are in files without tokio, clock or socket:
+//! `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`, `stream/credit/`, `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`,
 //! `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/`,
 //! `endpoint/admission.rs`, `endpoint/crowd.rs`, `endpoint/pace.rs`, `endpoint/waiting.rs` and
 //! `endpoint/waiting_streams.rs`.

@@ -145,13 +145,7 @@ impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
                     }
                 }
             },
-            // An endpoint that ends with a handshake under way may not say more of it (RFC 9000, 10.2.3).
-            E::ConnectionClosed(close)
-                if [TransportErrorCode::CONNECTION_REFUSED, TransportErrorCode::APPLICATION_ERROR]
-                    .contains(&close.error_code) =>
-            {
-                Self::Refused
-            }
+            E::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => Self::Refused,
             other => Self::Transport(other.to_string()),
         }
     }

@@ -103,3 +103,9 @@ fn every_error_shows_plain_words_as_they_are_and_keeps_the_others_for_programs()
     assert_eq!(StreamError::new(1, words::HOSTILE).text(), words::HOSTILE);
     assert_eq!(Rejection::new(Reason::Refused, words::HOSTILE).text, words::HOSTILE);
 }
+
+#[test]
+fn a_stateless_reset_is_told_by_its_name() {
+    assert_eq!(ConnectionLost::from(iroh::endpoint::ConnectionError::Reset), ConnectionLost::Reset);
+    assert!(ConnectionLost::Reset.is_retryable() && ConnectionLost::OtherKey.is_retryable());
+}

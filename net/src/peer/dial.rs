@@ -36,7 +36,7 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
         let moved = peer.hurry.notified();
         tokio::select! {
             connected = connect(&peers, &peer) => break connected,
-            // An address has become known that the dial under way does not try.
+            // An address has become known that the dial under way does not try, or what it may lose against was closed.
             () = moved => {}
             () = peers.closing.cancelled() => break Err(DialError::ShuttingDown),
         }

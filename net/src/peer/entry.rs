@@ -26,7 +26,8 @@ pub(crate) struct Peer {
     pub(crate) id: PublicKey,
     state: Mutex<State>,
     pub(super) view: watch::Sender<View>,
-    /// An address has become known: a dial need not wait for its backoff any more, and one under way begins anew.
+    /// An address has become known, or the connections were closed here: a dial need not wait for its backoff any more, and
+    /// one under way begins anew.
     pub(super) hurry: Notify,
 }
 

@@ -181,10 +181,13 @@ impl Peers {
     /// Closes every connection to `id`. A dial that began before them would lose against one of them at the peer, which does
     /// not know yet that it is closed: it begins anew, with a number that the peer takes for later.
     pub(crate) fn close(&self, id: &PublicKey, reason: &str) {
-        for link in self.links(Some(id)) {
+        let links = self.links(Some(id));
+        for link in &links {
             link.cut(ConnectionLost::Closed, codes::CLOSED, reason);
         }
-        if let Some(peer) = self.lock_rows().get(id) {
+        if !links.is_empty()
+            && let Some(peer) = self.lock_rows().get(id)
+        {
             peer.hurry.notify_waiters();
         }
     }

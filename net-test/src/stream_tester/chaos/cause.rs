@@ -181,15 +181,15 @@ mod tests {
         assert!(!lost(&[GivingUp, Cause::MovedBefore], &ConnectionLost::Reset));
         let forbidden = ConnectionLost::Forbidden { reason: String::new() };
         assert!(lost(&[Cause::Fate(Ban)], &forbidden) && !lost(&[Cause::Fate(Close), Standstill], &forbidden));
-        for stale in [ConnectionLost::Refused, ConnectionLost::OtherKey] {
-            let refused = DialError::Lost(stale.clone());
-            assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[Cause::Fate(Close), Standstill], &refused));
-            for redialled in [Cause::Fate(Ban), Cause::Fate(Close)] {
-                assert!(dial(&[redialled, Cause::MovedBefore], &refused) && !dial(&[redialled], &refused));
-                assert!(!lost(&[redialled, Cause::MovedBefore], &stale));
-            }
-            assert!(!dial(&[Cause::MovedBefore, GivingUp, Standstill], &refused));
+        let refused = DialError::Lost(ConnectionLost::Refused);
+        assert!(dial(&[Cause::Fate(DropEndpoint)], &refused) && !dial(&[Cause::Fate(Close), Standstill], &refused));
+        for redialled in [Cause::Fate(Ban), Cause::Fate(Close)] {
+            assert!(dial(&[redialled, Cause::MovedBefore], &refused) && !dial(&[redialled], &refused));
+            assert!(!lost(&[redialled, Cause::MovedBefore], &ConnectionLost::Refused));
         }
+        assert!(!dial(&[Cause::MovedBefore, GivingUp, Standstill], &refused));
+        let other = ConnectionLost::OtherKey;
+        assert!(lost(&[Cause::Fate(DropEndpoint)], &other) && !lost(&[Cause::Fate(Ban), Cause::MovedBefore], &other));
         let late = GetStreamError::TimedOut { after: Duration::from_secs(25) };
         assert!(opening(&[Standstill], &late) && !opening(&[Cause::Fate(Ban), Cause::Fate(Close), GivingUp], &late));
         assert!(!lost(&[], &ConnectionLost::TimedOut) && !lost(&[GivingUp], &ConnectionLost::TimedOut));

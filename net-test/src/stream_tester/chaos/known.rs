@@ -25,11 +25,10 @@ pub fn hides_the_reason(plan: &Plan, side: Side, seen: &Seen) -> bool {
 /// A pair has to dial anew, since one side was banned and let in again or closed the connection, and one of the two has moved
 /// before: then the dial fails once or twice in a minute of chaos with `ConnectionLost::Refused`. Every refusal comes from an
 /// endpoint that is closing (of some 200 in each of two runs none came from a limit), so it is the endpoint before, at an
-/// address that the dialler still knows: its refusal ends a dial that the endpoint at the new address would have taken. Once in
-/// some ten minutes that address belongs to another place's endpoint by now, whose key is another: `ConnectionLost::OtherKey`.
+/// address that the dialler still knows: its refusal ends a dial that the endpoint at the new address would have taken.
 pub fn refuses_a_redial(causes: &[Cause], error: &DialError) -> bool {
     let has = |wanted: &[Cause]| causes.iter().any(|cause| wanted.contains(cause));
-    matches!(error, DialError::Lost(ConnectionLost::Refused | ConnectionLost::OtherKey))
+    matches!(error, DialError::Lost(ConnectionLost::Refused))
         && has(&[Cause::MovedBefore])
         && has(&[Cause::Fate(Fate::Ban), Cause::Fate(Fate::Close)])
 }

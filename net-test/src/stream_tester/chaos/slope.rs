@@ -19,8 +19,11 @@ const GROUPS: usize = 5;
 
 /// Bytes a cycle, by least squares over the least samples of equal parts of the run. Zero for fewer than two parts.
 pub fn slope(samples: &[(u64, u64)]) -> f64 {
-    let each = samples.len().div_ceil(GROUPS).max(GROUP);
-    let least = samples.chunks(each).filter_map(|part| part.iter().min_by_key(|(_, heap)| *heap));
+    let count = samples.len();
+    // No part is smaller than the others by more than one: the last one has as much weight as any.
+    let parts = (count / GROUP).clamp(2, GROUPS);
+    let least = (0..parts)
+        .filter_map(|n| samples[n * count / parts..(n + 1) * count / parts].iter().min_by_key(|(_, heap)| *heap));
     line(&least.copied().collect::<Vec<_>>())
 }
 
@@ -81,6 +84,9 @@ mod tests {
         };
         let grows = |kept| grows(&late(kept).collect::<Vec<_>>(), 20);
         assert_eq!(grows(0), None);
+        // The last of 21 alone.
+        let last: Vec<_> = (0..21).map(|n| (200 + n * 40, 8_400_000 + if n == 20 { 600_000 } else { 0 })).collect();
+        assert_eq!(slope(&last), 0.0);
         assert!(grows(10_000).unwrap().contains("over 40 cycles"), "{:?}", grows(10_000));
     }
 

@@ -185,9 +185,9 @@ impl Measured {
         if last.look.panics > 0 {
             faults.push(format!("there were {} panics", last.look.panics));
         }
-        let slack = if self.is_crowded() { CROWDED } else { 1.0 };
-        let void = self.void().or_else(|| self.undecided(scene.share * slack));
+        let void = self.void();
         if void.is_none() {
+            let slack = if self.is_crowded() { CROWDED } else { 1.0 };
             for (share, words, bound) in
                 [(self.share(), "under attack", scene.share), (self.share_afterwards(), "afterwards", AFTERWARDS)]
             {
@@ -218,15 +218,6 @@ impl Measured {
             let late = self.late_ms();
             (3 * valid < 2 * all)
                 .then(|| format!("the machine was late in {} windows of {all}, by up to {late:.0} ms", all - valid))
-        })
-    }
-
-    /// The rate under attack holds by the rate after it, and not by that before it: the machine was of another speed. Damage
-    /// that lasts is bounded by [`AFTERWARDS`].
-    fn undecided(&self, bound: f64) -> Option<String> {
-        let (share, after) = (self.share()?, self.share_afterwards()?);
-        (share < bound && share >= bound * after && after >= AFTERWARDS).then(|| {
-            format!("the honest share is {share:.2} by the rate before and {:.2} by that afterwards", share / after)
         })
     }
 
@@ -346,7 +337,7 @@ mod tests {
     fn each_bound_that_is_broken_is_named_alone() {
         type Spoil = fn(&mut Measured);
         let bad: [(&str, Spoil); 19] = [
-            ("share under attack is 0.47", |it| in_phase(it, Phase::Attacked, |look| look.stays.done = 470)),
+            ("share under attack is 0.49", |it| in_phase(it, Phase::Attacked, |look| look.stays.done = 490)),
             ("share afterwards is 0.59", |it| in_phase(it, Phase::After, |look| look.stays.done = 590)),
             // It stands still, and its processor time with it.
             ("share under attack is 0.06", |it| {
@@ -380,21 +371,6 @@ mod tests {
             let Judged { faults, void } = measured.judge(&SCENE);
             assert!(faults.len() == 1 && faults[0].contains(words) && void.is_none(), "{words}: {faults:?} {void:?}");
         }
-    }
-
-    #[test]
-    fn a_share_that_holds_by_the_rate_on_one_side_of_the_attack_alone_is_void() {
-        let mut measured = good();
-        in_phase(&mut measured, Phase::Attacked, |look| look.stays.done = 480);
-        let Judged { faults, void } = measured.judge(&SCENE);
-        assert!(
-            faults.is_empty() && void.as_deref().is_some_and(|void| void.contains("0.48 by")),
-            "{faults:?} {void:?}"
-        );
-        // Slow for good.
-        in_phase(&mut measured, Phase::After, |look| look.stays.done = 590);
-        let Judged { faults, void } = measured.judge(&SCENE);
-        assert!(faults.len() == 2 && void.is_none(), "{faults:?} {void:?}");
     }
 
     #[test]
