@@ -143,16 +143,20 @@ impl Carrier {
     /// Called when the last handle of a lane is gone. `counted`: it is counted among those that share. `consumed` answers a
     /// watermark that had not been reached. `tail` is finished data that the peer has yet to read.
     pub(super) fn forget(&self, id: u64, counted: bool, consumed: Option<u64>, tail: Option<Tail>) {
-        let queued = self.outbox.forget(id);
-        let idle = {
-            let mut table = self.lock_lanes();
-            table.lanes.remove(&id);
-            table.is_drained()
-        };
-        if let Some(offset) = self.credit.end(id, counted, tail, self.max_gone()) {
+        let unsaid = self.outbox.forget(id);
+        // Before the lane leaves the table, so that a report which does not find it there finds what stays of it.
+        if let Some(offset) = self.credit.end(id, counted, tail, unsaid.watermark, self.max_gone()) {
             self.outbox.send(Frame::Watermark { lane: id, offset });
         }
-        if let Some(offset) = consumed.max(queued) {
+        let (late, idle) = {
+            let mut table = self.lock_lanes();
+            table.lanes.remove(&id);
+            (table.late.remove(&id), table.is_drained())
+        };
+        if let Some(offset) = late {
+            self.credit.on_consumed(id, offset);
+        }
+        if let Some(offset) = consumed.max(unsaid.consumed) {
             self.outbox.report_gone(id, offset, self.max_gone());
         }
         if idle {
@@ -219,9 +223,11 @@ impl Carrier {
 
     /// The peer has read a lane up to `offset`.
     pub(crate) fn on_consumed(&self, id: u64, offset: u64) {
-        self.credit.on_consumed(id, offset);
-        if let Some(lanes) = self.find(id) {
-            lanes.on_consumed(offset);
+        let found = self.lock_lanes().on_consumed(id, offset);
+        match found {
+            Found::Live(lanes) => lanes.on_consumed(offset),
+            Found::Ending => {}
+            Found::Gone => self.credit.on_consumed(id, offset),
         }
     }
 
@@ -280,12 +286,36 @@ impl Traffic for Carrier {
 struct LaneTable {
     /// By stream id. A peer that chose ids with equal hashes would slow its own connection down, by as many lanes as it may have.
     lanes: FxHashMap<u64, Weak<Lanes>>,
+    /// What the peer has read of lanes whose last handle is being dropped now.
+    late: FxHashMap<u64, u64>,
     /// Data lanes that are being opened and are not among `lanes` yet.
     opening: usize,
     draining: bool,
 }
 
+/// Whom a report is for.
+#[derive(Debug)]
+enum Found {
+    Live(Arc<Lanes>),
+    /// The last handle is being dropped: [`Carrier::forget`] finds the report.
+    Ending,
+    Gone,
+}
+
 impl LaneTable {
+    /// The peer has read a lane up to `offset`.
+    fn on_consumed(&mut self, id: u64, offset: u64) -> Found {
+        let Some(lanes) = self.lanes.get(&id) else { return Found::Gone };
+        match lanes.upgrade() {
+            Some(lanes) => Found::Live(lanes),
+            None => {
+                let late = self.late.entry(id).or_default();
+                *late = offset.max(*late);
+                Found::Ending
+            }
+        }
+    }
+
     fn is_drained(&self) -> bool {
         self.draining && self.lanes.is_empty() && self.opening == 0
     }
@@ -323,4 +353,23 @@ impl Drop for Opening<'_> {
 /// Codes are constants or were checked where they entered; a larger one would be a bug, and becomes the largest.
 pub(crate) fn code_to_varint(code: u64) -> VarInt {
     VarInt::from_u64(code.min(varint::MAX)).unwrap_or(VarInt::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_about_a_lane_whose_last_handle_is_being_dropped_is_kept_for_what_stays_of_it() {
+        let mut table = LaneTable::default();
+        // As for the drop's duration: it is known, and nobody can have it.
+        table.lanes.insert(4, Weak::new());
+        for offset in [100, 300, 200] {
+            assert!(matches!(table.on_consumed(4, offset), Found::Ending));
+        }
+        assert_eq!(table.late.remove(&4), Some(300));
+        table.lanes.remove(&4);
+        assert!(matches!(table.on_consumed(4, 400), Found::Gone));
+        assert!(table.late.is_empty());
+    }
 }

@@ -35,11 +35,11 @@ impl Outbox {
         self.change(std::mem::take).encode(out);
     }
 
-    /// The lane is gone: what waits about it is void, but for a report that has yet to go out, which is returned.
-    pub(super) fn forget(&self, lane: u64) -> Option<u64> {
+    /// The lane is gone: what waits about it is void, and what of that has to be said all the same is returned.
+    pub(super) fn forget(&self, lane: u64) -> Unsaid {
         // All frames about a lane are queued by its owners. These are gone, and dropping their last reference made what they
         // stored here visible.
-        if self.queued.load(Relaxed) == 0 { None } else { self.change(|frames| frames.forget(lane)) }
+        if self.queued.load(Relaxed) == 0 { Unsaid::default() } else { self.change(|frames| frames.forget(lane)) }
     }
 
     /// A report about a lane that has ended here. There are at most `max` of these.
@@ -58,6 +58,15 @@ impl Outbox {
         self.queued.store(frames.watermarks.len() + frames.consumed.len(), Relaxed);
         changed
     }
+}
+
+/// What had yet to go out about a lane when it ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Unsaid {
+    /// The last report.
+    pub(super) consumed: Option<u64>,
+    /// The last question.
+    pub(super) watermark: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -97,9 +106,9 @@ impl Frames {
         }
     }
 
-    fn forget(&mut self, lane: u64) -> Option<u64> {
-        self.watermarks.remove(&lane);
-        self.consumed.remove(&lane)
+    fn forget(&mut self, lane: u64) -> Unsaid {
+        let watermark = self.watermarks.remove(&lane).and_then(|marks| marks.last().copied());
+        Unsaid { consumed: self.consumed.remove(&lane), watermark }
     }
 
     fn encode(self, out: &mut Vec<u8>) {
@@ -149,12 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_report_outlives_its_lane_and_its_marks_do_not() {
+    fn what_waits_about_a_lane_that_ends_is_void_and_is_handed_out() {
         let outbox = Outbox::default();
         outbox.send(Frame::Watermark { lane: 4, offset: 1 });
         outbox.send(Frame::Consumed { lane: 4, offset: 9 });
         outbox.send(Frame::Consumed { lane: 4, offset: 8 });
-        assert_eq!(outbox.forget(4), Some(9));
+        outbox.send(Frame::Watermark { lane: 4, offset: 2 });
+        assert_eq!(outbox.forget(4), Unsaid { consumed: Some(9), watermark: Some(2) });
+        assert_eq!(outbox.forget(4), Unsaid::default());
         let mut out = Vec::new();
         outbox.take(&mut out);
         assert!(out.is_empty());

@@ -149,3 +149,41 @@ async fn a_reader_that_lets_go_of_finished_data_frees_what_its_writer_was_lent()
     // A ninth of the six tenths that are lent, and a share.
     assert!(beside > (4 << 20) / 17, "{beside} bytes are left for a lane beside those that nobody uses");
 }
+
+/// Bytes that a lane whose peer does not read takes.
+async fn unread_on_one_lane(client: &Endpoint, server: &Endpoint) -> usize {
+    let (mut opened, _accepted) = stream(client, server).await;
+    let mut sum = 0;
+    while let Ok(written) = tokio::time::timeout(BRIEF / 3, opened.write(&[1; 16 * 1024])).await {
+        sum += written.unwrap();
+    }
+    sum
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_were_answered_leave_the_lanes_after_them_as_much_as_the_first_had() {
+    // Much more than a lane may have unread without being counted.
+    const BODY: usize = 64 << 10;
+    let limits = || Limits { unread_bytes: 32 << 20, ..limits() };
+    let (client, server) = (endpoint_with(limits()).await, endpoint_with(limits()).await);
+    server.serve_requests("echo/1", |request| async move { Ok(request.body) }).unwrap();
+    let before = [unread_on_one_lane(&client, &server).await, unread_on_one_lane(&server, &client).await];
+    let asking = (0..16).map(|_| async {
+        for _ in 0..40 {
+            let response = client.request(server.ticket(), "echo/1", vec![1; BODY], PATIENCE).await.unwrap();
+            assert_eq!(response.len(), BODY);
+        }
+    });
+    soon(n0_future::join_all(asking)).await;
+    // The last reports are on their way.
+    let as_before = async {
+        loop {
+            let after = [unread_on_one_lane(&client, &server).await, unread_on_one_lane(&server, &client).await];
+            // Where a chunk ends decides about the last tenth.
+            if after.iter().zip(before).all(|(after, before)| *after > before * 3 / 4) {
+                return;
+            }
+        }
+    };
+    soon(as_before).await;
+}

@@ -115,8 +115,16 @@ impl PeerCredit {
         unread > self.little.load(Relaxed)
     }
 
-    /// A lane is gone here. The answer is what to ask the peer about, if its data is unread. At most `max` are kept in mind.
-    pub(in crate::stream) fn end(&self, id: u64, counted: bool, tail: Option<Tail>, max: usize) -> Option<u64> {
+    /// A lane is gone here, and with it a question about `unsaid` that had yet to go out. The answer is what to ask the peer
+    /// about, if its data is unread. At most `max` are kept in mind.
+    pub(in crate::stream) fn end(
+        &self,
+        id: u64,
+        counted: bool,
+        tail: Option<Tail>,
+        unsaid: Option<u64>,
+        max: usize,
+    ) -> Option<u64> {
         if !counted && tail.is_none() {
             return None;
         }
@@ -124,7 +132,7 @@ impl PeerCredit {
         lanes.open -= usize::from(counted);
         // A peer that never says what it has read could have us keep more and more of its own lanes in mind.
         let kept = tail.filter(|_| !lanes.lost && lanes.tails.len() < max);
-        let ask = kept.as_ref().filter(|tail| !tail.asked).map(|tail| tail.end);
+        let ask = kept.as_ref().filter(|tail| !tail.asked || unsaid >= Some(tail.end)).map(|tail| tail.end);
         if let Some(tail) = kept {
             lanes.tails.insert(id, tail);
         }
@@ -159,5 +167,25 @@ impl PeerCredit {
 impl Counted {
     fn sharing(&self) -> usize {
         self.open + self.tails.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_lane_is_asked_about_once_and_again_if_the_question_had_yet_to_go_out() {
+        let peer = PeerCredit::new();
+        let tail = |asked| Some(Tail { end: 1_000, asked, _loan: None });
+        let ends = |id, asked, unsaid| peer.end(id, false, tail(asked), unsaid, 10);
+        assert_eq!(ends(4, false, None), Some(1_000));
+        assert_eq!(ends(8, true, None), None, "its question is on the way");
+        assert_eq!(ends(12, true, Some(1_000)), Some(1_000));
+        assert_eq!(ends(16, true, Some(500)), None, "what was asked about in between does not matter any more");
+        for id in [4, 8, 12, 16] {
+            peer.on_consumed(id, 1_000);
+        }
+        assert_eq!(peer.lock().sharing(), 0);
     }
 }
