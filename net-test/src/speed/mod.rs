@@ -44,6 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   speed
   speed --only bulk requests --rounds 15
+  speed --only requests --rounds 3 --at-least 0.4
   speed --json
   speed --markdown table.md --svg plot.svg
   speed figures

@@ -3,6 +3,7 @@
 use std::{ffi::OsString, fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
+use eyre::bail;
 
 use super::{
     Broken,
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     busy::Watch,
     cli::{self, Problem},
-    compare::Row,
+    compare::{Better, Row},
     conditions::Conditions,
     exit::Exit,
     figures::{plot, table},
@@ -32,6 +33,10 @@ pub struct How {
     /// How often each side is measured for a row
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub rounds: u16,
+
+    /// Fail if a rate is less than so much of the other side's
+    #[arg(long, value_name = "RATIO")]
+    pub at_least: Option<f64>,
 
     /// Print one JSON object a line to standard output
     #[arg(long)]
@@ -114,7 +119,36 @@ impl Rows {
         let void = self.rows.iter().filter(|row| row.void.is_some()).count();
         let (rows, ms) = (self.rows.len(), milliseconds(self.started.elapsed()));
         self.output.say(format_args!("{rows} rows, of which others disturbed {void}"));
-        report::event(self.output, Event::Summary { rows, void, ms });
-        Ok(())
+        let failed = how.at_least.map_or(Vec::new(), |least| under(&self.rows, least));
+        report::event(self.output, Event::Summary { rows, failed: failed.len(), void, ms });
+        match how.at_least {
+            Some(least) if !failed.is_empty() => bail!("less than {least} of the other side: {}", failed.join(", ")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The rates that are less than so much of the other side's. A row that is void says nothing.
+fn under(rows: &[Row], least: f64) -> Vec<&str> {
+    let judged = rows.iter().filter(|row| row.better == Better::Higher && row.void.is_none() && !row.is_of_one_side());
+    judged.filter(|row| row.advantage.is_some_and(|advantage| advantage < least)).map(|row| row.name.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_under_the_bound_is_named_and_a_latency_and_what_was_disturbed_are_not() {
+        let row = |name: &str, better, peer: &str, ours| Row::new(name, "x", better, peer, &[(ours, 100.0)]);
+        let rows = [
+            row("enough", Better::Higher, "raw iroh", 40.0),
+            row("less", Better::Higher, "raw iroh", 39.0),
+            row("nothing", Better::Higher, "raw iroh", 0.0),
+            row("latency", Better::Lower, "raw iroh", 1_000.0),
+            row("growth", Better::Higher, "twolane, less of it", 1.0),
+            Row { void: Some("others were here".into()), ..row("disturbed", Better::Higher, "raw iroh", 1.0) },
+        ];
+        assert_eq!(under(&rows, 0.4), ["less", "nothing"]);
     }
 }

@@ -16,8 +16,8 @@ pub enum Event {
     Row(Row),
     /// A remark about a side.
     Note { peer: String, text: String },
-    /// The last line.
-    Summary { rows: usize, void: usize, ms: u64 },
+    /// The last line. `failed`: rates that are under the bound that was asked for.
+    Summary { rows: usize, failed: usize, void: usize, ms: u64 },
 }
 
 const WIDTHS: &[isize] = &[-36, 12, 12, -5, 9, -14, 6];

@@ -185,5 +185,5 @@ async fn requests_that_were_answered_leave_the_lanes_after_them_as_much_as_the_f
             }
         }
     };
-    soon(as_before).await;
+    soon(Box::pin(as_before)).await;
 }
