@@ -342,7 +342,30 @@ impl Row {
             }
         }
         self.announce(&mut actions);
+        self.validate(input);
         actions
+    }
+
+    /// What holds after each input.
+    fn validate(&self, input: Input) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let there = || self.connections.iter().filter(|connection| connection.standing != Standing::Cut);
+        let generations: std::collections::BTreeSet<_> =
+            self.connections.iter().map(|found| found.generation).collect();
+        assert_eq!(generations.len(), self.connections.len(), "a generation is used once: {input:?}, {self:?}");
+        let live = |connection: &&Connection| connection.standing == Standing::Live && connection.nonce.is_some();
+        assert!(
+            there().filter(live).count() <= 1,
+            "of live connections whose HELLO has come one stays: {input:?}, {self:?}"
+        );
+        let instance = self.heard.map(|heard| heard.nonce);
+        let gone = there().any(|connection| connection.nonce.is_some() && connection.nonce != instance);
+        assert!(!gone, "a connection of an instance that has gone was not cut: {input:?}, {self:?}");
+        let theirs = there().filter(|connection| matches!(connection.dialler, Dialler::Peer(_))).count();
+        assert!(theirs <= MAX_CONNECTIONS, "the peer has {theirs} connections: {input:?}, {self:?}");
+        assert!(!self.awaiting_twin || self.current().is_none(), "a twin is awaited beside one: {input:?}, {self:?}");
     }
 
     /// A peer whose connections replace each other stays connected all the while: one side may judge, on the HELLO

@@ -156,10 +156,10 @@ impl Ledger {
         } else {
             MARK_EVERY.min((share / 8).max(MARK_EVERY_LEAST))
         };
-        if since < every || self.asked.len() == MAX_MARKS {
-            return None;
-        }
-        Some(self.ask(writes, frames()))
+        let due = since >= every && self.asked.len() < MAX_MARKS;
+        let mark = due.then(|| self.ask(writes, frames()));
+        self.validate();
+        mark
     }
 
     /// Everything that was written is known to have been consumed: the peer holds nothing, whatever was sent since the last mark.
@@ -189,6 +189,7 @@ impl Ledger {
             self.base = *mark;
             self.asked.pop_front();
         }
+        self.validate();
     }
 
     /// The bytes that fit beside so many chunks, the next write's boundary included.
@@ -204,6 +205,19 @@ impl Ledger {
         let mark = Mark { offset: self.written, own_writes: self.own_writes, traffic: Traffic { writes, frames } };
         self.asked.push_back(mark);
         mark.offset
+    }
+
+    /// What holds after each change.
+    fn validate(&self) {
+        debug_assert!(self.consumed <= self.written, "more was consumed than written: {self:?}");
+        debug_assert!(self.base.offset <= self.consumed, "a mark was passed that is ahead of the reader: {self:?}");
+        debug_assert!(self.asked.len() <= MAX_MARKS + 1, "a writer has more questions than it may: {self:?}");
+        debug_assert!(
+            self.asked.iter().is_sorted_by(|a, b| a.offset <= b.offset && a.traffic.writes <= b.traffic.writes),
+            "marks are in order: {self:?}"
+        );
+        let ends = |mark: &Mark| self.consumed < mark.offset && mark.offset <= self.written;
+        debug_assert!(self.asked.iter().all(ends), "a question is about data that was written and is unread: {self:?}");
     }
 }
 
