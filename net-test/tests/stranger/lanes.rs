@@ -1,6 +1,6 @@
 //! Data lanes: headers, answers, ends.
 
-use twolane::{Endpoint, ReadError};
+use twolane::{Endpoint, IncomingStream, ReadError};
 
 use crate::{
     peer::{Stranger, connected, endpoint, write},
@@ -49,6 +49,21 @@ async fn data_travels_with_the_header_and_back_and_ends_with_fin() {
     soon("a write", stream.write_all(b"well received")).await.expect("the lane is open");
     stream.finish().expect("the lane is open");
     assert_eq!(recv.rest().await, b"well received");
+}
+
+#[tokio::test]
+async fn an_answer_of_the_programs_own_carries_its_metadata() {
+    let endpoint = endpoint().await;
+    let answer = |incoming: IncomingStream| async move {
+        assert_eq!(incoming.metadata(), "a token");
+        let mut stream = incoming.accept_with("welcome").await.expect("the lane is open");
+        stream.finish().expect("the lane is open");
+    };
+    endpoint.serve_incoming("greet/1", answer).expect("nobody serves it");
+    let mut stranger = Stranger::of(&endpoint).await;
+    let (_send, mut recv) = stranger.open(&header("greet/1", b"a token")).await;
+    assert_eq!(recv.answer().await, Answer::Accepted { metadata: b"welcome".to_vec() });
+    assert_eq!(recv.rest().await, b"");
 }
 
 #[tokio::test]

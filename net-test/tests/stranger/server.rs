@@ -1,14 +1,14 @@
 //! Endpoints that dial the stranger.
 
-use twolane::{Endpoint, GetStreamError, ReadError, Reason, StreamError, StreamOptions, XStream};
+use twolane::{Endpoint, GetStreamError, Limits, ReadError, Reason, StreamError, StreamOptions, XStream};
 
 use crate::{
     errors::{arrives, read_to_error},
-    peer::{Known, NONCE, Socket, Stranger, endpoint, write},
+    peer::{Known, NONCE, Socket, Stranger, endpoint, endpoint_with, write},
     reader::{BRIEF, Reader, code, soon, stop_code},
     wire::{
-        self, Header, Out, Record, accepted, accepted_then, answer, bound, frame, lane, numbers, parameter, rejected,
-        severity,
+        self, Header, Out, Record, accepted, accepted_then, accepted_with, answer, bound, frame, lane, numbers,
+        parameter, rejected, severity,
     },
 };
 
@@ -141,6 +141,30 @@ async fn an_answer_that_breaks_a_rule_costs_its_stream_only() {
     }
 
     arrives("unharmed", send, &mut unharmed).await;
+}
+
+#[tokio::test]
+async fn metadata_of_an_answer_are_read_and_those_over_what_the_endpoint_takes_make_it_malformed() {
+    const TAKES: usize = 4;
+    let endpoint = endpoint_with(Limits { metadata: TAKES, ..Limits::default() }).await;
+    let socket = Socket::new(7);
+    let mut asked = Some(ask(&endpoint, &socket, "work/1", StreamOptions::default()));
+    let mut stranger = socket.accept(NONCE).await;
+    for len in [0, TAKES, TAKES + 1, bound::METADATA as usize] {
+        let asked = asked.take().unwrap_or_else(|| ask(&endpoint, &socket, "work/1", StreamOptions::default()));
+        let (mut send, mut recv) = stranger.accept().await;
+        let metadata = vec![b'm'; len];
+        let parameter = Out::default().varint(accepted_with::METADATA).block(&metadata).0;
+        write(&mut send, &accepted_then(&parameter)).await;
+        match outcome(asked).await {
+            Ok(stream) if len <= TAKES => assert_eq!(*stream.answer_metadata(), metadata),
+            Err(GetStreamError::Malformed(_)) if len > TAKES => {
+                assert_eq!(recv.header().await.protocol, "work/1");
+                assert_eq!(recv.reset_code().await, lane::MALFORMED);
+            }
+            other => panic!("{len} bytes: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::{
     bound::{at_once, within},
     error::{Fault, StreamError, WriteError},
     limits::Limits,
-    peer::{ACCEPTED, patience},
+    peer::{ACCEPTED, IncomingStream, patience},
     protocol::{InvalidProtocol, Protocol},
     stream::{Carrier, SendStream, XStream},
     wire::codes::lane,
@@ -103,6 +103,62 @@ impl Endpoint {
                     handler(stream).await;
                 }
             })
+        };
+        Ok(self.inner().router.serve(protocol, Arc::new(take))?)
+    }
+
+    /// Calls `handler` with every stream of `protocol` before it is answered: the handler accepts it, with metadata if it likes,
+    /// or refuses it. Each call has a task of its own.
+    ///
+    /// The opener waits for the answer: what takes long is better done on a stream that was accepted.
+    ///
+    /// A stream that was accepted for a call of [`accept_bi`](Endpoint::accept_bi) which was dropped at that moment cannot be
+    /// answered again. It is reset, as if nobody had taken it.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Endpoint::serve).
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::{Endpoint, StreamOptions};
+    ///
+    /// let server = Endpoint::builder().offline().bind().await?;
+    /// server.serve_incoming("blob/1", |incoming| async move {
+    ///     if incoming.metadata() != "readme" {
+    ///         return incoming.refuse("there is no such blob").await;
+    ///     }
+    ///     if let Ok(mut stream) = incoming.accept_with("5 bytes").await {
+    ///         let _ = stream.write_all(b"hello").await;
+    ///         let _ = stream.finish();
+    ///     }
+    /// })?;
+    ///
+    /// let client = Endpoint::builder().offline().bind().await?;
+    /// let options = StreamOptions { metadata: "readme".into(), ..StreamOptions::default() };
+    /// let mut stream = client.get_stream_with(server.ticket(), "blob/1", options).await?;
+    /// assert_eq!(stream.answer_metadata(), "5 bytes");
+    /// assert_eq!(stream.read_to_end(100).await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serve_incoming<P, F, Fut>(&self, protocol: P, handler: F) -> Result<(), ServeError>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+        F: Fn(IncomingStream) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let protocol = protocol.try_into().map_err(Into::into)?;
+        let take = move |stream: Offered| -> n0_future::boxed::BoxFuture<()> {
+            match stream {
+                Offered::Unanswered(stream) => Box::pin(handler(stream)),
+                Offered::Answered(stream) => {
+                    drop(stream);
+                    Box::pin(std::future::ready(()))
+                }
+            }
         };
         Ok(self.inner().router.serve(protocol, Arc::new(take))?)
     }

@@ -15,7 +15,7 @@ pub use self::{
     bind::BindError,
     data::{NextError, ReadError, WriteError},
     lost::ConnectionLost,
-    open::{AcceptError, DialError, GetStreamError},
+    open::{AcceptError, AnswerError, DialError, GetStreamError},
     report::{DetailsTooLarge, Report, StreamError},
     request::{Phase, RequestError, RequestFailure},
 };

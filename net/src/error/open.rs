@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use twolane_id::PublicKey;
 
-use super::{ConnectionLost, Fault, StreamError, lane_code};
+use super::{ConnectionLost, Fault, StreamError, WriteError, lane_code};
 use crate::{
     path_policy::PathPolicy,
     protocol::{InvalidProtocol, Protocol},
@@ -201,6 +201,41 @@ impl GetStreamError {
         match self {
             Self::Rejected { rejection, .. } => Some(rejection.reason),
             _ => None,
+        }
+    }
+}
+
+/// Why a stream could not be answered with metadata.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnswerError {
+    /// The metadata is over what the opener takes.
+    #[error("the metadata has {len} bytes, and the opener takes {max}: send them as data")]
+    MetadataTooLarge {
+        /// Its length, in bytes.
+        len: usize,
+        /// What the opener takes, in bytes.
+        max: u64,
+    },
+    /// The answer could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl AnswerError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::MetadataTooLarge { .. } => Fault::Caller,
+            Self::Write(error) => error.fault(),
+        }
+    }
+
+    /// Whether the opener may get an answer on a new stream, with nothing changed here.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::MetadataTooLarge { .. } => false,
+            Self::Write(error) => error.is_retryable(),
         }
     }
 }

@@ -16,9 +16,9 @@ use super::{
     patience,
 };
 use crate::{
-    access::{Refused, StreamRequest},
+    access::{Identity, Refused, StreamRequest},
     bound::at_once,
-    error::WriteError,
+    error::{AnswerError, WriteError},
     protocol::Protocol,
     stream::{Carrier, Lanes, RawError, RecvStream, SendStream, XStream, accept_error_lane},
     wire::{
@@ -30,9 +30,14 @@ use crate::{
     },
 };
 
-/// A stream whose header has been read and not answered. Dropped, it is reset.
+/// A stream that a peer has opened, and that is not answered yet; got from
+/// [`Endpoint::serve_incoming`](crate::Endpoint::serve_incoming).
+///
+/// The opener waits for the answer, at most its own [`Limits::open_timeout`](crate::Limits::open_timeout).
+///
+/// Dropped without an answer, the stream is reset: the opener gets [`GetStreamError::Reset`](crate::GetStreamError::Reset).
 #[derive(Debug)]
-pub(crate) struct IncomingStream {
+pub struct IncomingStream {
     pub(crate) protocol: Protocol,
     metadata: Bytes,
     send: SendStream,
@@ -40,20 +45,78 @@ pub(crate) struct IncomingStream {
 }
 
 impl IncomingStream {
-    pub(crate) fn peer(&self) -> PublicKey {
+    /// The peer, as the handshake proved it.
+    pub fn peer(&self) -> PublicKey {
         self.carrier().peer
+    }
+
+    /// Who the peer is, and the owner that it acts for at this moment.
+    pub fn identity(&self) -> Identity {
+        self.carrier().identity()
+    }
+
+    /// The protocol that the peer asks for.
+    pub fn protocol(&self) -> &Protocol {
+        &self.protocol
+    }
+
+    /// What the opener sent along in the header, at most 16 KiB.
+    pub fn metadata(&self) -> &Bytes {
+        &self.metadata
+    }
+
+    /// Bytes of metadata that the opener takes with the answer: its [`Limits::metadata`](crate::Limits::metadata).
+    pub fn max_answer_metadata(&self) -> u64 {
+        self.carrier().max_metadata()
+    }
+
+    /// Answers yes.
+    ///
+    /// Not cancel-safe: a dropped call resets the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]: the opener has given up, or does not take the answer within
+    /// [`Limits::header_timeout`](crate::Limits::header_timeout).
+    pub async fn accept(self) -> Result<XStream, WriteError> {
+        self.answer(Bytes::from_static(ACCEPTED)).await
+    }
+
+    /// Answers yes, and sends `metadata` along: the opener finds it in
+    /// [`XStream::answer_metadata`].
+    ///
+    /// Not cancel-safe: a dropped call resets the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError::MetadataTooLarge`] if `metadata` is longer than [`max_answer_metadata`](Self::max_answer_metadata), in
+    /// which case the stream is reset; [`AnswerError::Write`] as [`accept`](Self::accept).
+    pub async fn accept_with(self, metadata: impl Into<Bytes>) -> Result<XStream, AnswerError> {
+        let (metadata, max) = (metadata.into(), self.max_answer_metadata());
+        if metadata.len() as u64 > max {
+            return Err(AnswerError::MetadataTooLarge { len: metadata.len(), max });
+        }
+        let answer = encode(&Status::Accepted { metadata }, self.send.lanes().id());
+        Ok(self.answer(answer).await?)
+    }
+
+    /// Answers no: the opener gets [`GetStreamError::Rejected`](crate::GetStreamError::Rejected) with [`Reason::Refused`] and
+    /// `text`, of which the first 1,024 bytes are sent. Only this stream ends.
+    ///
+    /// Not cancel-safe: a dropped call resets the stream.
+    pub async fn refuse(self, text: impl Into<String>) {
+        self.reject(Rejection::new(Reason::Refused, text)).await;
     }
 
     pub(crate) fn carrier(&self) -> &Arc<Carrier> {
         self.send.carrier()
     }
 
-    /// Answers yes.
-    pub(crate) async fn accept(mut self) -> Result<XStream, WriteError> {
+    async fn answer(mut self, answer: Bytes) -> Result<XStream, WriteError> {
         let bound = self.carrier().limits.header_timeout;
         self.send.lanes().accept();
         // A peer that gives the answer no room would keep the task for ever. Dropped, the stream is reset.
-        patience::write_raw(&mut self.send, Bytes::from_static(ACCEPTED), bound).await?;
+        patience::write_raw(&mut self.send, answer, bound).await?;
         self.count();
         Ok(XStream::new(self.send, self.recv, self.protocol, self.metadata))
     }

@@ -197,8 +197,7 @@ impl Link {
 
     /// Bytes of metadata that the peer takes.
     pub(crate) fn max_metadata(&self) -> u64 {
-        let max = crate::wire::header::MAX_METADATA;
-        self.peer_limits.get().map_or(max, |limits| limits.metadata.min(max))
+        self.carrier.max_metadata()
     }
 
     /// Data lanes that may be open to the peer.

@@ -16,12 +16,15 @@ pub(crate) mod patience;
 mod peers;
 pub(crate) mod table;
 
-pub use self::info::{PathInfo, PeerInfo};
 pub(crate) use self::{
     entry::View,
-    incoming::{ACCEPTED, IncomingStream},
+    incoming::ACCEPTED,
     link::{Link, Shared},
     open::{EARLY_BYTES, OpenError, Opening, Within, open},
     path::{policy::Policies, probe},
     peers::Peers,
+};
+pub use self::{
+    incoming::IncomingStream,
+    info::{PathInfo, PeerInfo},
 };

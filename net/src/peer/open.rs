@@ -140,20 +140,22 @@ async fn run(
     }
     *phase = Phase::Answer;
     let finish = opening.finish && rest.is_empty();
+    let answer_metadata;
     let answer = match taken {
         Some(Ok(())) if !preamble.is_left() => {
             if finish {
                 // What is long may still have to be reset, if the peer does not want it.
                 let _ = if preamble.joined { send.finish_and_let_go() } else { send.finish() };
             }
-            recv.read_raw(status::TRUNCATED, Status::decode).await
+            read_answer(recv).await
         }
         _ => Box::pin(write_and_read_answer(send, recv, &mut preamble, finish)).await,
     };
     match answer {
-        Ok(Status::Accepted { .. }) => {
+        Ok(Status::Accepted { metadata }) => {
             send.on_answer();
             carrier.metrics.streams_opened.inc();
+            answer_metadata = metadata;
         }
         Ok(Status::Rejected(rejection)) => {
             carrier.metrics.streams_rejected_by_peer.inc();
@@ -171,7 +173,16 @@ async fn run(
         let rest = opening.early.slice(written..);
         Box::pin(write_rest(send, recv, rest, opening)).await;
     }
+    if let Some(stream) = stream {
+        stream.set_answer_metadata(answer_metadata);
+    }
     Ok(())
+}
+
+/// The acceptor's answer, whose metadata is within what this side's HELLO allows.
+async fn read_answer(recv: &mut RecvStream) -> Result<Status, RawError> {
+    let max = recv.lanes().carrier.limits.metadata as u64;
+    recv.read_raw(status::TRUNCATED, |input| Status::decode_within(input, max)).await
 }
 
 /// The header, and the early data that travels with it.
@@ -220,10 +231,10 @@ async fn write_and_read_answer(
                     Ok(()) if finish && !preamble.is_left() => drop(send.finish()),
                     Ok(()) => {}
                     // If the peer wants nothing of it, its answer says why.
-                    Err(_) => break recv.read_raw(status::TRUNCATED, Status::decode).await,
+                    Err(_) => break read_answer(recv).await,
                 }
             }
-            answer = recv.read_raw(status::TRUNCATED, Status::decode) => break answer,
+            answer = read_answer(recv) => break answer,
         }
     };
     // A peer that answers before it has the header gets the rest of it all the same.

@@ -24,6 +24,7 @@ use crate::{
     tasks::Tasks,
     wire::{
         control::{Frame, PeerLimits},
+        header::MAX_METADATA,
         varint,
     },
 };
@@ -59,6 +60,8 @@ pub(crate) struct Carrier {
     pub(crate) request_bytes: AtomicU64,
     /// What the peer may hold unread.
     pub(super) credit: PeerCredit,
+    /// Bytes of metadata that the peer takes.
+    metadata: AtomicU64,
     /// What waits to be read of the peer's reports.
     pub(super) inbox_budget: Arc<InboxBudget>,
     /// Long records of the peer that are collected.
@@ -98,6 +101,7 @@ impl Carrier {
             lanes: Mutex::default(),
             request_bytes: AtomicU64::new(0),
             credit: PeerCredit::new(),
+            metadata: AtomicU64::new(MAX_METADATA),
             inbox_budget: Arc::default(),
             long_records: Arc::new(Semaphore::new(LONG_RECORDS)),
             idle: Notify::new(),
@@ -151,7 +155,12 @@ impl Carrier {
         let (late, idle) = {
             let mut table = self.lock_lanes();
             table.lanes.remove(&id);
-            (table.late.remove(&id), table.is_drained())
+            let late = table.late.remove(&id);
+            debug_assert!(
+                table.late.keys().all(|id| table.lanes.contains_key(id)),
+                "late reports are of lanes that end"
+            );
+            (late, table.is_drained())
         };
         if let Some(offset) = late {
             self.credit.on_consumed(id, offset);
@@ -217,8 +226,14 @@ impl Carrier {
 
     /// The peer's HELLO says what it takes.
     pub(crate) fn set_peer_limits(&self, limits: &PeerLimits) {
+        self.metadata.store(limits.metadata.min(MAX_METADATA), Relaxed);
         self.credit.set_limits(limits);
         self.open_credit.begin(limits.data_lanes);
+    }
+
+    /// Bytes of metadata that the peer takes, in a header and in an answer. Before its HELLO that is the bound of the format.
+    pub(crate) fn max_metadata(&self) -> u64 {
+        self.metadata.load(Relaxed)
     }
 
     /// The peer has read a lane up to `offset`.

@@ -87,11 +87,16 @@ pub struct XStream {
     recv: RecvStream,
     protocol: Protocol,
     metadata: Bytes,
+    answer_metadata: Bytes,
 }
 
 impl XStream {
     pub(crate) fn new(send: SendStream, recv: RecvStream, protocol: Protocol, metadata: Bytes) -> Self {
-        Self { send, recv, protocol, metadata }
+        Self { send, recv, protocol, metadata, answer_metadata: Bytes::new() }
+    }
+
+    pub(crate) fn set_answer_metadata(&mut self, metadata: Bytes) {
+        self.answer_metadata = metadata;
     }
 
     /// The peer, as the handshake proved it.
@@ -117,6 +122,13 @@ impl XStream {
     /// What the opener sent along in the header, at most 16 KiB.
     pub fn metadata(&self) -> &Bytes {
         &self.metadata
+    }
+
+    /// What the acceptor sent along in its answer, at most this side's [`Limits::metadata`](crate::Limits::metadata): empty
+    /// unless this side has opened the stream, and the acceptor has a
+    /// [`serve_incoming`](crate::Endpoint::serve_incoming).
+    pub fn answer_metadata(&self) -> &Bytes {
+        &self.answer_metadata
     }
 
     /// The QUIC stream id of the data lane: unique among the streams of one connection.

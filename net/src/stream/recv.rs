@@ -122,7 +122,7 @@ impl RecvStream {
         self.ended.as_ref()
     }
 
-    pub(super) fn lanes(&self) -> &Arc<Lanes> {
+    pub(crate) fn lanes(&self) -> &Arc<Lanes> {
         &self.lanes
     }
 

@@ -142,7 +142,13 @@ impl Status {
         encode_frame(out, &body);
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn decode(input: &[u8]) -> Decoded<Self> {
+        Self::decode_within(input, MAX_METADATA)
+    }
+
+    /// With at most so many bytes of metadata.
+    pub(crate) fn decode_within(input: &[u8], max_metadata: u64) -> Decoded<Self> {
         let Some((code, at)) = varint::decode(input) else {
             return Ok(None);
         };
@@ -155,7 +161,9 @@ impl Status {
             let mut metadata = Bytes::new();
             fields.parameters(|id, mut value| {
                 if id == METADATA {
-                    metadata = Bytes::copy_from_slice(value.rest_within("the acceptor's metadata", MAX_METADATA)?);
+                    metadata = Bytes::copy_from_slice(
+                        value.rest_within("the acceptor's metadata", max_metadata.min(MAX_METADATA))?,
+                    );
                 }
                 Ok(id == METADATA)
             })?;

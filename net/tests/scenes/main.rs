@@ -11,6 +11,7 @@ mod endings;
 mod ends;
 mod errors;
 mod hooks;
+mod incoming;
 mod keep;
 mod lane_credit;
 mod limits;
