@@ -8,7 +8,7 @@
 //! With a share of L / (40 n) for the n-th lane, n lanes hold at most L / 40 x (1 + 1/2 + ... + 1/n): 0.19 L for 1,024. From
 //! there on the share falls with the square of n, and all further lanes together hold at most 0.03 L. Lanes with little
 //! unread are not counted, so that requests take nothing from a transfer beside them: 0.125 L for as many as there can be,
-//! whether they go on or have ended. That is 1,228 bytes each with the default limits, so that a request of 1 KiB is asked
+//! whether they go on or have ended. That is 1,638 bytes each with the default limits, so that a request of 1 KiB is asked
 //! about nothing. What was not reported as read counts as unread, and who was counted once stays counted until it ends.
 //!
 //! Most readers read, and most lanes that are counted hold little. So 0.6 L more are lent to lanes that want more than their

@@ -147,11 +147,17 @@ impl Grants {
     /// One of the peer's lanes has ended here. Returns what to tell the peer, if it is time to.
     pub(crate) fn on_ended(&self) -> Option<u64> {
         let count = self.at_a_time + self.ended.fetch_add(1, AcqRel) + 1;
-        // A peer that has more than an eighth of its lanes left need not hear of each: one frame for some 200 requests, of the
-        // default's 256 lanes. One that has fewer is told at once: the others may stay open for hours.
+        // A peer with more than half of its lanes left need not hear of those that have ended, and one with less hears of them by
+        // eighths: one frame for some 100 requests, of the default's 256 lanes. A peer that is told when an eighth is left waits
+        // for that: with 512 requests in flight, and 1,024 lanes, it had used up the rest before the frame came. One that has
+        // fewer than an eighth is told of each: the others may stay open for hours.
         let few = (self.at_a_time / 8).max(1);
         let seen = self.seen.load(Acquire);
-        let tell = |told: u64| (count > told && told < seen.saturating_add(few)).then_some(count);
+        let tell = |told: u64| {
+            let (more, left) = (count.saturating_sub(told), told.saturating_sub(seen));
+            let due = left < few || (left <= self.at_a_time / 2 && more >= few);
+            (more > 0 && due).then_some(count)
+        };
         self.told.fetch_update(AcqRel, Acquire, tell).ok().map(|_| count)
     }
 }
@@ -183,6 +189,32 @@ mod tests {
         credit.raise(told);
         assert!(open(&credit));
         assert!(!open(&credit));
+    }
+
+    #[test]
+    fn an_opener_with_half_of_its_lanes_in_flight_never_waits_for_a_frame_that_takes_as_long_as_most_of_them() {
+        const LANES: u64 = 1_024;
+        // In flight, and how many lanes end while a frame is on its way.
+        for (in_flight, late) in [(1, 0), (64, 64), (512, 380)] {
+            let (credit, grants) = (OpenCredit::new(2 * LANES, LANES), Grants::new(LANES));
+            let mut frames = std::collections::VecDeque::new();
+            let mut told = 0;
+            for lane in 0..20 * LANES {
+                while frames.front().is_some_and(|(at, _)| at + late <= lane) {
+                    let (_, count) = frames.pop_front().unwrap();
+                    credit.raise(count);
+                }
+                assert!(open(&credit), "{in_flight} in flight: lane {lane} waits");
+                assert!(grants.on_lane(LANES));
+                if lane >= in_flight
+                    && let Some(count) = grants.on_ended()
+                {
+                    frames.push_back((lane, count));
+                    told += 1;
+                }
+            }
+            assert!(told <= 20 * 8, "{in_flight} in flight: {told} frames");
+        }
     }
 
     #[test]
