@@ -110,7 +110,11 @@ impl Endpoint {
     /// Calls `handler` with every stream of `protocol` before it is answered: the handler accepts it, with metadata if it likes,
     /// or refuses it. Each call has a task of its own.
     ///
-    /// The opener waits for the answer: what takes long is better done on a stream that was accepted.
+    /// The opener waits for the answer: what takes long is better done on a stream that was accepted. A stream that is not
+    /// answered counts among [`Limits::streams_per_peer`] for as long as the handler holds it. A handler that refuses a stream must
+    /// have done nothing for it: the opener takes it for [not handled](crate::GetStreamError::may_have_been_handled).
+    ///
+    /// A handler that panics costs its stream: the peer sees a reset with the code "its handler broke".
     ///
     /// A stream that was accepted for a call of [`accept_bi`](Endpoint::accept_bi) which was dropped at that moment cannot be
     /// answered again. It is reset, as if nobody had taken it.
@@ -151,14 +155,16 @@ impl Endpoint {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let protocol = protocol.try_into().map_err(Into::into)?;
+        let handler = Arc::new(handler);
         let take = move |stream: Offered| -> n0_future::boxed::BoxFuture<()> {
-            match stream {
-                Offered::Unanswered(stream) => Box::pin(handler(stream)),
-                Offered::Answered(stream) => {
-                    drop(stream);
-                    Box::pin(std::future::ready(()))
+            let handler = Arc::clone(&handler);
+            // In the task: a handler that panics, or takes its time, before its first await holds up no other stream.
+            Box::pin(async move {
+                match stream {
+                    Offered::Unanswered(stream) => handler(stream).await,
+                    Offered::Answered(stream) => drop(stream),
                 }
-            }
+            })
         };
         Ok(self.inner().router.serve(protocol, Arc::new(take))?)
     }

@@ -60,7 +60,7 @@ impl IncomingStream {
         &self.protocol
     }
 
-    /// What the opener sent along in the header, at most 16 KiB.
+    /// What the opener sent along in the header, at most [`Limits::metadata`](crate::Limits::metadata).
     pub fn metadata(&self) -> &Bytes {
         &self.metadata
     }
@@ -76,8 +76,8 @@ impl IncomingStream {
     ///
     /// # Errors
     ///
-    /// [`WriteError`]: the opener has given up, or does not take the answer within
-    /// [`Limits::header_timeout`](crate::Limits::header_timeout).
+    /// [`WriteError`]: the opener has given up, or nothing of the answer can be sent for
+    /// [`Limits::header_timeout`](crate::Limits::header_timeout), or for thirty times that while the connection carries other data.
     pub async fn accept(self) -> Result<XStream, WriteError> {
         self.answer(Bytes::from_static(ACCEPTED)).await
     }

@@ -163,7 +163,7 @@ impl Carrier {
             (late, table.is_drained())
         };
         if let Some(offset) = late {
-            self.credit.on_consumed(id, offset);
+            self.on_tail_consumed(id, offset);
         }
         if let Some(offset) = consumed.max(unsaid.consumed) {
             self.outbox.report_gone(id, offset, self.max_gone());
@@ -208,12 +208,19 @@ impl Carrier {
 
     /// The peer has opened a data lane. False if that is one more than it may have.
     pub(super) fn on_lane(&self) -> bool {
-        self.grants.on_lane(self.assumed)
+        let granted = self.grants.on_lane(self.assumed);
+        self.grant_lanes();
+        granted
     }
 
     /// One of the peer's data lanes has ended here: it may open another one.
     pub(super) fn on_lane_ended(&self) {
-        if let Some(count) = self.grants.on_ended() {
+        self.grants.on_ended();
+        self.grant_lanes();
+    }
+
+    fn grant_lanes(&self) {
+        if let Some(count) = self.grants.due() {
             self.outbox.send(Frame::MaxLanes { count });
         }
     }
@@ -242,7 +249,15 @@ impl Carrier {
         match found {
             Found::Live(lanes) => lanes.on_consumed(offset),
             Found::Ending => {}
-            Found::Gone => self.credit.on_consumed(id, offset),
+            Found::Gone => self.on_tail_consumed(id, offset),
+        }
+    }
+
+    /// The same of a lane that has ended here. A question about it that has yet to go out has its answer: a peer that reports and
+    /// reads no control frames would have one kept for each lane it ever opened.
+    fn on_tail_consumed(&self, id: u64, offset: u64) {
+        if self.credit.on_consumed(id, offset) {
+            self.outbox.forget(id);
         }
     }
 

@@ -101,3 +101,30 @@ async fn a_request_to_a_handler_that_answers_itself_has_its_response() {
     server.serve_incoming("ask/1", answer).unwrap();
     assert_eq!(soon(client.request(server.ticket(), "ask/1", "body", PATIENCE)).await.unwrap(), "body");
 }
+
+#[tokio::test]
+async fn a_handler_that_panics_before_its_first_await_costs_its_stream_and_no_other() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let handler = |incoming: IncomingStream| {
+        assert_ne!(incoming.metadata(), "bad", "a panic that is expected");
+        async move {
+            let mut stream = incoming.accept().await.unwrap();
+            stream.finish().unwrap();
+        }
+    };
+    server.serve_incoming("ask/1", handler).unwrap();
+    for metadata in ["good", "bad", "good"] {
+        let options = StreamOptions { metadata: metadata.into(), ..StreamOptions::default() };
+        match soon(client.get_stream_with(server.ticket(), "ask/1", options)).await {
+            Ok(mut stream) => {
+                assert_eq!(metadata, "good");
+                assert_eq!(soon(stream.read_to_end(10)).await.unwrap(), "");
+            }
+            Err(error) => {
+                assert_eq!(metadata, "bad", "{error}");
+                assert!(error.to_string().contains("its handler broke"), "{error}");
+            }
+        }
+    }
+    assert_eq!(client.peers()[0].connections, 1);
+}

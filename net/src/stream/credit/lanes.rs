@@ -6,7 +6,7 @@ use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{
         AtomicU64,
-        Ordering::{AcqRel, Acquire},
+        Ordering::{AcqRel, Acquire, SeqCst},
     },
 };
 
@@ -137,22 +137,29 @@ impl Grants {
         Self { at_a_time, seen: AtomicU64::new(0), ended: AtomicU64::new(0), told: AtomicU64::new(at_a_time) }
     }
 
-    /// The peer has opened a lane. False if that is one more than it may have opened by now.
+    /// The peer has opened a data lane. False if that is one more than it may have opened by now.
     pub(crate) fn on_lane(&self, assumed: u64) -> bool {
-        let seen = self.seen.fetch_add(1, AcqRel) + 1;
+        // Sequentially consistent with `on_ended`: of a lane that is opened and one that ends at the same time, the later sees the
+        // other, and tells the peer.
+        let seen = self.seen.fetch_add(1, SeqCst) + 1;
         // Before it knows better a dialler takes some for granted.
-        seen <= (self.at_a_time + self.ended.load(Acquire)).max(assumed)
+        seen <= (self.at_a_time + self.ended.load(SeqCst)).max(assumed)
     }
 
-    /// One of the peer's lanes has ended here. Returns what to tell the peer, if it is time to.
-    pub(crate) fn on_ended(&self) -> Option<u64> {
-        let count = self.at_a_time + self.ended.fetch_add(1, AcqRel) + 1;
+    /// One of the peer's lanes has ended here.
+    pub(crate) fn on_ended(&self) {
+        self.ended.fetch_add(1, SeqCst);
+    }
+
+    /// What to tell the peer, if it is time to: to be asked whenever a lane was opened or has ended. A peer that has opened all
+    /// that it had left would wait for ever for lanes that ended when it had enough.
+    pub(crate) fn due(&self) -> Option<u64> {
+        let (seen, count) = (self.seen.load(SeqCst), self.at_a_time + self.ended.load(SeqCst));
         // A peer with more than half of its lanes left need not hear of those that have ended, and one with less hears of them by
         // eighths: one frame for some 100 requests, of the default's 256 lanes. A peer that is told when an eighth is left waits
         // for that: with 512 requests in flight, and 1,024 lanes, it had used up the rest before the frame came. One that has
         // fewer than an eighth is told of each: the others may stay open for hours.
         let few = (self.at_a_time / 8).max(1);
-        let seen = self.seen.load(Acquire);
         let tell = |told: u64| {
             let (more, left) = (count.saturating_sub(told), told.saturating_sub(seen));
             let due = left < few || (left <= self.at_a_time / 2 && more >= few);
@@ -176,6 +183,11 @@ mod tests {
         credit.try_take().is_ok_and(|permit| permit.use_up().is_some())
     }
 
+    fn ended(grants: &Grants) -> Option<u64> {
+        grants.on_ended();
+        grants.due()
+    }
+
     #[test]
     fn a_lane_that_ended_here_is_open_until_it_ends_at_the_peer() {
         let (credit, grants) = (OpenCredit::new(100, 16), Grants::new(4));
@@ -185,7 +197,7 @@ mod tests {
             assert!(grants.on_lane(16));
         }
         assert!(!open(&credit), "this side has let go of all four, and the peer of none");
-        let told = grants.on_ended().expect("one of four is an eighth and more");
+        let told = ended(&grants).expect("one of four is an eighth and more");
         credit.raise(told);
         assert!(open(&credit));
         assert!(!open(&credit));
@@ -207,7 +219,7 @@ mod tests {
                 assert!(open(&credit), "{in_flight} in flight: lane {lane} waits");
                 assert!(grants.on_lane(LANES));
                 if lane >= in_flight
-                    && let Some(count) = grants.on_ended()
+                    && let Some(count) = ended(&grants)
                 {
                     frames.push_back((lane, count));
                     told += 1;
@@ -256,11 +268,26 @@ mod tests {
     fn a_peer_whose_other_lanes_stay_open_is_told_of_each_that_ends() {
         let grants = Grants::new(256);
         assert!((0..256).all(|_| grants.on_lane(0)));
-        assert_eq!(grants.on_ended(), Some(257));
-        assert_eq!(grants.on_ended(), Some(258));
+        assert_eq!(ended(&grants), Some(257));
+        assert_eq!(ended(&grants), Some(258));
         let grants = Grants::new(256);
         assert!((0..10).all(|_| grants.on_lane(0)));
-        assert!((0..10).all(|_| grants.on_ended().is_none()), "it has hundreds left");
+        assert!((0..10).all(|_| ended(&grants).is_none()), "it has hundreds left");
+    }
+
+    #[test]
+    fn a_peer_that_opens_the_last_lanes_it_has_is_told_of_those_that_ended_before() {
+        let grants = Grants::new(256);
+        for _ in 0..127 {
+            assert!(grants.on_lane(0));
+            assert_eq!(ended(&grants), None, "it has more than half left");
+        }
+        let mut told = 256;
+        for seen in 128..=383 {
+            assert!(grants.on_lane(0) && seen <= told, "{seen} lanes of {told}");
+            told = grants.due().unwrap_or(told);
+        }
+        assert_eq!(told, 256 + 127, "as many as may run at a time");
     }
 
     #[test]
@@ -275,7 +302,7 @@ mod tests {
 
     proptest! {
         /// Frames arrive late, lanes end at any time: an opener that keeps to its credit is never over the acceptor's count, and
-        /// is never left without credit when everything has ended.
+        /// is never left without credit where a lane more could run.
         #[test]
         fn opener_and_acceptor_agree_whatever_is_late(
             at_a_time in 1..40u64,
@@ -292,18 +319,26 @@ mod tests {
                         running += 1;
                         prop_assert!(grants.on_lane(16), "an honest opener is over the count");
                         prop_assert!(running <= at_a_time.max(16));
+                        told.extend(grants.due());
                     }
-                    2 if running > 0 => { running -= 1; told.extend(grants.on_ended()) }
+                    2 if running > 0 => { running -= 1; told.extend(ended(&grants)) }
                     3 if !begun => { credit.begin(at_a_time); begun = true }
                     3 if !told.is_empty() => credit.raise(told.remove(0)),
                     _ => {}
                 }
             }
             if !begun { credit.begin(at_a_time) }
-            for _ in 0..on_the_way { prop_assert!(grants.on_lane(16)); running += 1 }
-            for _ in 0..running { told.extend(grants.on_ended()) }
+            for _ in 0..on_the_way {
+                prop_assert!(grants.on_lane(16));
+                running += 1;
+                told.extend(grants.due());
+            }
+            while running >= at_a_time {
+                running -= 1;
+                told.extend(ended(&grants));
+            }
             told.into_iter().for_each(|count| credit.raise(count));
-            prop_assert!(open(&credit), "stuck after {} lanes", opened);
+            prop_assert!(open(&credit), "stuck after {} lanes, of which {} run", opened, running);
         }
     }
 }

@@ -140,14 +140,14 @@ impl PeerCredit {
         ask
     }
 
-    /// The peer has read a lane up to `offset`.
-    pub(in crate::stream) fn on_consumed(&self, id: u64, offset: u64) {
+    /// The peer has read a lane that has ended here up to `offset`. Whether that was its end.
+    pub(in crate::stream) fn on_consumed(&self, id: u64, offset: u64) -> bool {
         let mut lanes = self.lock();
         let read = lanes.tails.get(&id).is_some_and(|tail| tail.end <= offset);
         let tail = if read { lanes.tails.remove(&id) } else { None };
         self.sharing.store(lanes.sharing(), Relaxed);
         drop(lanes);
-        drop(tail);
+        tail.is_some()
     }
 
     /// The connection is gone: nothing is unread any more.
@@ -184,6 +184,7 @@ mod tests {
         assert_eq!(ends(12, true, Some(1_000)), Some(1_000));
         assert_eq!(ends(16, true, Some(500)), None, "what was asked about in between does not matter any more");
         for id in [4, 8, 12, 16] {
+            assert!(!peer.on_consumed(id, 999));
             peer.on_consumed(id, 1_000);
         }
         assert_eq!(peer.lock().sharing(), 0);
