@@ -155,7 +155,7 @@ async fn run(
         Ok(Status::Accepted { metadata }) => {
             send.on_answer();
             carrier.metrics.streams_opened.inc();
-            answer_metadata = metadata;
+            answer_metadata = (!metadata.is_empty()).then(|| Box::new(metadata));
         }
         Ok(Status::Rejected(rejection)) => {
             carrier.metrics.streams_rejected_by_peer.inc();

@@ -87,15 +87,18 @@ pub struct XStream {
     recv: RecvStream,
     protocol: Protocol,
     metadata: Bytes,
-    answer_metadata: Bytes,
+    /// Boxed, as most have none: a stream is kept in the futures of those who use it.
+    answer_metadata: Option<Box<Bytes>>,
 }
+
+static NO_METADATA: Bytes = Bytes::new();
 
 impl XStream {
     pub(crate) fn new(send: SendStream, recv: RecvStream, protocol: Protocol, metadata: Bytes) -> Self {
-        Self { send, recv, protocol, metadata, answer_metadata: Bytes::new() }
+        Self { send, recv, protocol, metadata, answer_metadata: None }
     }
 
-    pub(crate) fn set_answer_metadata(&mut self, metadata: Bytes) {
+    pub(crate) fn set_answer_metadata(&mut self, metadata: Option<Box<Bytes>>) {
         self.answer_metadata = metadata;
     }
 
@@ -128,7 +131,7 @@ impl XStream {
     /// unless this side has opened the stream, and the acceptor has a
     /// [`serve_incoming`](crate::Endpoint::serve_incoming).
     pub fn answer_metadata(&self) -> &Bytes {
-        &self.answer_metadata
+        self.answer_metadata.as_deref().unwrap_or(&NO_METADATA)
     }
 
     /// The QUIC stream id of the data lane: unique among the streams of one connection.
