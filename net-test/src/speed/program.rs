@@ -35,7 +35,7 @@ pub struct How {
     pub rounds: u16,
 
     /// Fail if a rate is less than so much of the other side's
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", value_parser = ratio)]
     pub at_least: Option<f64>,
 
     /// Print one JSON object a line to standard output
@@ -126,6 +126,11 @@ impl Rows {
             _ => Ok(()),
         }
     }
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if ratio.is_finite() && ratio > 0.0 { Ok(ratio) } else { Err("not a number over 0".to_owned()) }
 }
 
 /// The rates that are less than so much of the other side's. A row that is void says nothing.

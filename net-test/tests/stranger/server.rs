@@ -1,5 +1,7 @@
 //! Endpoints that dial the stranger.
 
+use std::time::Duration;
+
 use twolane::{Endpoint, GetStreamError, Limits, ReadError, Reason, StreamError, StreamOptions, XStream};
 
 use crate::{
@@ -194,6 +196,25 @@ async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
         stranger.say(&numbers(frame::MAX_LANES, &[2])).await;
         stream(&endpoint, &socket, &mut stranger).await;
     }
+}
+
+#[tokio::test]
+async fn nothing_is_asked_about_a_request_that_was_given_up_before_its_answer() {
+    const BODY: usize = 400_000;
+    let (endpoint, socket) = (endpoint().await, Socket::new(7));
+    let (calling, ticket) = (endpoint.clone(), socket.ticket());
+    let call =
+        tokio::spawn(
+            async move { calling.request(ticket, "bulk/1", vec![0x2a; BODY], Duration::from_secs(300)).await },
+        );
+    let mut stranger = socket.accept(NONCE).await;
+    let (_send, mut recv) = stranger.accept().await;
+    recv.header().await;
+    assert_eq!(recv.rest().await, vec![0x2a; BODY]);
+    call.abort();
+    assert!(soon("the call's end", call).await.is_err_and(|error| error.is_cancelled()));
+    stranger.round_trip().await;
+    stranger.frames.no_frame_has_come().await;
 }
 
 #[tokio::test]

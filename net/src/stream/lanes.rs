@@ -439,13 +439,15 @@ impl Drop for Lanes {
         for reader in shared.readers.drain(..) {
             reader.abort();
         }
-        let finished = *self.finished.get_mut() && shared.cause.is_none() && !shared.lost;
+        // A lane that the peer has not agreed to was taken back, or refused: nothing of it is kept, and no question allowed.
+        let agreed = *self.agreed.get_mut();
+        let finished = agreed && *self.finished.get_mut() && shared.cause.is_none() && !shared.lost;
         if let Some(inbox) = self.inbox.get() {
             inbox.close();
         }
         // Data that is not read any more counts as read: its writer may be waiting to hear of it.
         let consumed = self.consumption.close();
-        if *self.agreed.get_mut() {
+        if agreed {
             let metrics = &self.carrier.metrics;
             metrics.streams_ended.inc();
             metrics.data_bytes_sent.inc_by(self.credit.written());
