@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     backoff,
@@ -11,7 +11,12 @@ use super::{
     peers::Peers,
     table::{Input, OwnDial},
 };
-use crate::{access::Refused, error::DialError, key, wire::ALPN};
+use crate::{
+    access::Refused,
+    error::{ConnectionLost, DialError},
+    key,
+    wire::{ALPN, codes::connection as codes},
+};
 
 /// One dial, which serves everybody who waits.
 pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
@@ -33,14 +38,28 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
     let version = peers.shared.gate.version();
     let connected = loop {
         // From before the addresses are looked up.
-        let moved = peer.hurry.notified();
-        tokio::select! {
-            connected = connect(&peers, &peer) => break connected,
-            // An address has become known that the dial under way does not try, or what it may lose against was closed.
-            () = moved => {}
+        let hurried = peer.hurry.notified();
+        let deadline = Instant::now() + peers.shared.limits.connect_timeout;
+        let shaken = tokio::select! {
+            biased;
+            // An address has become known that the dial under way does not try, or the connection that it may lose against was
+            // closed. The peer has not heard of the dial: it hears HELLO first.
+            () = hurried => continue,
             () = peers.closing.cancelled() => break Err(DialError::ShuttingDown),
+            shaken = shake_hands(&peers, &peer, deadline) => shaken,
+        };
+        let (link, dial) = match shaken {
+            Ok(shaken) => shaken,
+            Err(cause) => break Err(cause),
+        };
+        // The peer may use the connection from now on: it ends with a cause that the peer can read, or not at all.
+        match enter(&peers, &link, dial, deadline).await {
+            // Closed here, together with the connections that were there: those who wait get another one.
+            Err(DialError::Lost(ConnectionLost::Closed)) => {}
+            entered => break entered.map(|prepared| (prepared, dial)),
         }
     };
+    peer.lock().entering = None;
     match connected {
         Ok((prepared, dial)) => {
             let (link, nonce) = (Arc::clone(prepared.link()), prepared.nonce());
@@ -53,20 +72,43 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
     }
 }
 
-async fn connect(peers: &Arc<Peers>, peer: &Peer) -> Result<(Prepared, OwnDial), DialError> {
-    let after = peers.shared.limits.connect_timeout;
+/// Up to the end of the QUIC handshake.
+async fn shake_hands(peers: &Peers, peer: &Peer, deadline: Instant) -> Result<(Arc<Link>, OwnDial), DialError> {
     let (id, dial) = (peer.id, peers.begin_dial(peer));
     let address = key::to_iroh(&id);
     let dialling = async {
         let allowed = peers.shared.gate.before_dial(id).await;
         allowed.map_err(|Refused(reason)| DialError::NotAllowed { reason: reason.into() })?;
         let connection = peers.endpoint.connect(address, ALPN).await.map_err(dial_error)?;
-        // The handshake is done now: what the rules take does not make the connection any newer.
-        let generation = peers.next_generation();
-        let prepared = Link::dialled(connection, id, generation, dial.said(), &peers.shared).await;
-        Ok((prepared.map_err(DialError::Lost)?, dial))
+        // What the rules take from here on does not make the connection any newer.
+        let link = Link::new(connection, id, peers.next_generation(), &peers.shared, true);
+        peer.lock().entering = Some(Arc::clone(&link));
+        Ok((link, dial))
     };
-    timeout(after, dialling).await.unwrap_or(Err(DialError::TimedOut { after }))
+    timeout_at(deadline, dialling).await.unwrap_or_else(|_| Err(timed_out(peers)))
+}
+
+/// From the handshake to the connection that streams may be opened on.
+async fn enter(peers: &Peers, link: &Arc<Link>, dial: OwnDial, deadline: Instant) -> Result<Prepared, DialError> {
+    let entering = timeout_at(deadline, Arc::clone(link).enter(dial.said()));
+    tokio::select! {
+        entered = entering => match entered {
+            Ok(entered) => entered.map_err(DialError::Lost),
+            Err(_) => {
+                let cause = timed_out(peers);
+                link.cut(ConnectionLost::Closed, codes::CLOSED, &format!("the dial was given up: {cause}"));
+                Err(cause)
+            }
+        },
+        () = peers.closing.cancelled() => {
+            link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint is shutting down");
+            Err(DialError::ShuttingDown)
+        }
+    }
+}
+
+fn timed_out(peers: &Peers) -> DialError {
+    DialError::TimedOut { after: peers.shared.limits.connect_timeout }
 }
 
 fn dial_error(error: iroh::endpoint::ConnectError) -> DialError {

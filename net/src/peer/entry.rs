@@ -27,13 +27,15 @@ pub(crate) struct Peer {
     state: Mutex<State>,
     pub(super) view: watch::Sender<View>,
     /// An address has become known, or the connections were closed here: a dial need not wait for its backoff any more, and
-    /// one under way begins anew.
+    /// one whose handshake is under way begins anew.
     pub(super) hurry: Notify,
 }
 
 pub(super) struct State {
     pub(super) row: Row,
     pub(super) links: HashMap<Generation, Arc<Link>>,
+    /// The connection of a dial whose handshake is done, before it is one of `links`.
+    pub(super) entering: Option<Arc<Link>>,
     pub(super) since: Option<Instant>,
     /// The ways that its data has taken before the peer counts as connected.
     pub(super) first_paths: Vec<PathKind>,
@@ -76,6 +78,7 @@ impl Peer {
             state: Mutex::new(State {
                 row: Row::new(us, id, heard),
                 links: HashMap::new(),
+                entering: None,
                 since: None,
                 first_paths: Vec::new(),
                 failed_at: None,

@@ -114,19 +114,12 @@ struct Admitted {
 }
 
 impl Link {
-    /// A connection that this side dialled: HELLO goes out. The peer's is read later, unless there are rules that may
+    /// On a connection that this side dialled, HELLO goes out. The peer's is read later, unless there are rules that may
     /// refuse the peer: then nothing is opened before they have been asked.
-    pub(crate) async fn dialled(
-        connection: Connection,
-        peer: PublicKey,
-        generation: Generation,
-        dial: Dial,
-        shared: &Arc<Shared>,
-    ) -> Result<Prepared, ConnectionLost> {
-        let link = Self::new(connection, peer, generation, shared, true);
-        let control = link.say_hello(dial).await?;
-        let admitted = if shared.gate.decides() { Some(link.await_hello(|| ()).await?) } else { None };
-        Prepared { link, control, admitted }.still_open()
+    pub(crate) async fn enter(self: Arc<Self>, dial: Dial) -> Result<Prepared, ConnectionLost> {
+        let control = self.say_hello(dial).await?;
+        let admitted = if self.shared.gate.decides() { Some(self.await_hello(|| ()).await?) } else { None };
+        Prepared { link: self, control, admitted }.still_open()
     }
 
     /// A connection that the peer dialled: nothing is said on it before its HELLO has come, which `on_hello` is told, and the
@@ -148,7 +141,8 @@ impl Link {
         Prepared { link, control, admitted: Some(admitted) }.still_open()
     }
 
-    fn new(
+    /// A connection whose handshake is done.
+    pub(super) fn new(
         connection: Connection,
         peer: PublicKey,
         generation: Generation,

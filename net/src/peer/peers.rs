@@ -181,15 +181,20 @@ impl Peers {
     /// Closes every connection to `id`. A dial that began before them would lose against one of them at the peer, which does
     /// not know yet that it is closed: it begins anew, with a number that the peer takes for later.
     pub(crate) fn close(&self, id: &PublicKey, reason: &str) {
-        let links = self.links(Some(id));
-        for link in &links {
+        let Some(peer) = self.lock_rows().get(id).cloned() else {
+            return;
+        };
+        let (links, entering) = {
+            let state = peer.lock();
+            (state.links.values().cloned().collect::<Vec<_>>(), state.entering.clone())
+        };
+        if links.is_empty() {
+            return;
+        }
+        for link in links.iter().chain(&entering) {
             link.cut(ConnectionLost::Closed, codes::CLOSED, reason);
         }
-        if !links.is_empty()
-            && let Some(peer) = self.lock_rows().get(id)
-        {
-            peer.hurry.notify_waiters();
-        }
+        peer.hurry.notify_waiters();
     }
 
     /// A connection that the peer dialled, with its HELLO read. `version` is that of the rules that it was admitted by.

@@ -8,10 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Barrier, Notify};
+use tokio::{
+    sync::{Barrier, Notify},
+    task::JoinHandle,
+};
 use twolane::{
     Access, AccessList, BindError, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Hooks, Identity, Limits,
-    PublicKey, ReadError, Reason, SecretKey, StreamError, Ticket, Verdict,
+    PublicKey, ReadError, Reason, SecretKey, StreamError, Ticket, Verdict, XStream,
 };
 
 use crate::{
@@ -244,6 +247,72 @@ async fn a_dial_under_way_when_the_connection_of_the_peer_is_closed_begins_anew(
     until(|| client.metrics().connections_dialled.get() == 1).await;
     assert_eq!(hook.asked.load(SeqCst), 2);
     echo(&client, &server, b"on the new connection").await;
+}
+
+/// A dial of `client` to `server` that waits for the rules of `client`, and a stream that `server` opens on its connection.
+async fn used_before_the_dialler_lets_it_in(
+    client: &Endpoint,
+    server: &Endpoint,
+    rule: &SlowOnce,
+) -> (JoinHandle<Result<(), DialError>>, JoinHandle<Result<XStream, GetStreamError>>) {
+    let dialling = tokio::spawn({
+        let (client, ticket) = (client.clone(), server.ticket());
+        async move { client.connect(ticket).await.map(drop) }
+    });
+    until(|| rule.asked.load(SeqCst) == 1).await;
+    let opening = tokio::spawn({
+        let (server, ticket) = (server.clone(), client.ticket());
+        async move { server.get_stream(ticket, CHAT).await }
+    });
+    until(|| server.peer(&client.id()).is_some_and(|info| info.streams == 1)).await;
+    (dialling, opening)
+}
+
+#[tokio::test]
+async fn an_address_that_becomes_known_after_the_handshake_does_not_cost_the_peer_its_connection() {
+    let rule = SlowOnce::default();
+    let (client, server) = (guarded(rule.clone()).await, endpoint().await);
+    let (dialling, opening) = used_before_the_dialler_lets_it_in(&client, &server, &rule).await;
+    let elsewhere = iroh::TransportAddr::Ip("127.0.0.1:9".parse().unwrap());
+    let key = iroh::PublicKey::from_bytes(&server.id().to_bytes()).unwrap();
+    let ticket = Ticket::from_addr(iroh::EndpointAddr::from_parts(key, [elsewhere])).unwrap();
+    let mut beside = Box::pin(client.connect(ticket));
+    tokio::select! {
+        biased;
+        _ = &mut beside => panic!("the rules have not answered yet"),
+        () = std::future::ready(()) => {}
+    }
+    // The dial hears of the address before the rules answer: all tasks of a scene take turns on one thread.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    rule.go.notify_one();
+    soon(client.accept_bi(&[CHAT])).await.unwrap();
+    soon(opening).await.unwrap().unwrap();
+    soon(dialling).await.unwrap().unwrap();
+    soon(beside).await.unwrap();
+    assert_eq!((client.metrics().connections_dialled.get(), rule.asked.load(SeqCst)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_dial_that_the_peer_uses_already_is_closed_with_the_words_of_those_that_it_was_closed_with() {
+    let (rule, hook) = (SlowOnce::default(), SlowOnce::default());
+    let server = Endpoint::builder().offline().limits(limits()).hooks(hook.clone()).bind().await.unwrap();
+    let client = guarded(rule.clone()).await;
+    let other_way = tokio::spawn({
+        let (server, ticket) = (server.clone(), client.ticket());
+        async move { server.connect(ticket).await.map(drop) }
+    });
+    until(|| hook.asked.load(SeqCst) == 1).await;
+    let (dialling, opening) = used_before_the_dialler_lets_it_in(&client, &server, &rule).await;
+    hook.go.notify_one();
+    let connection = soon(client.accept()).await.unwrap();
+    connection.close("once more");
+    let error = soon(opening).await.unwrap().unwrap_err();
+    let GetStreamError::Lost(ConnectionLost::PeerClosed { reason, .. }) = &error else { panic!("{error:?}") };
+    assert_eq!(reason, "once more");
+    soon(other_way).await.unwrap().unwrap();
+    soon(dialling).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -490,7 +559,7 @@ async fn a_shutdown_waits_for_the_streams_that_are_open() {
     assert_eq!(report.drained, 1);
 }
 
-async fn futures_pending<T>(task: &mut tokio::task::JoinHandle<T>) -> bool {
+async fn futures_pending<T>(task: &mut JoinHandle<T>) -> bool {
     tokio::task::yield_now().await;
     !task.is_finished()
 }
