@@ -108,6 +108,11 @@ pub(crate) async fn until(what: impl Fn() -> bool) {
     .await;
 }
 
+pub(crate) async fn futures_pending<T>(task: &mut tokio::task::JoinHandle<T>) -> bool {
+    tokio::task::yield_now().await;
+    !task.is_finished()
+}
+
 /// A peer that speaks raw iroh, to do what the library never would.
 pub(crate) async fn raw(key: &SecretKey) -> iroh::Endpoint {
     raw_with(key, iroh::endpoint::QuicTransportConfig::builder().build()).await

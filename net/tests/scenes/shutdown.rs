@@ -1,0 +1,106 @@
+//! The end of an endpoint (invariant 12).
+
+use std::time::Duration;
+
+use twolane::{ConnectionLost, ReadError, Reason, StreamError};
+
+use crate::stage::{CHAT, PATIENCE, connect, echo, endpoint, futures_pending, serve_echo, soon, stream, until};
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_streams_that_are_open() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let (mut opened, mut accepted) = stream(&client, &server).await;
+    let mut shutting_down = tokio::spawn({
+        let server = server.clone();
+        async move { server.shutdown(PATIENCE).await }
+    });
+    assert!(futures_pending(&mut shutting_down).await, "the shutdown did not wait");
+    // Nothing new is taken, and the opener is told why.
+    let error = soon(client.get_stream(server.ticket(), CHAT)).await.unwrap_err();
+    assert_eq!(error.rejection(), Some(Reason::ShuttingDown), "{error:?}");
+    accepted.write_all(&[1; 500_000]).await.unwrap();
+    accepted.finish().unwrap();
+    drop(accepted);
+    assert!(futures_pending(&mut shutting_down).await, "the shutdown did not wait");
+    assert_eq!(soon(opened.read_to_end(500_000)).await.unwrap().len(), 500_000);
+    drop(opened);
+    let report = soon(shutting_down).await.unwrap();
+    assert_eq!((report.cut, report.streams_cut), (0, 0), "{report:?}");
+    assert_eq!(report.drained, 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_cuts_what_is_left_at_the_deadline_and_says_so() {
+    let (_client, server) = {
+        let (client, server) = (endpoint().await, endpoint().await);
+        (client, server)
+    };
+    let (mut opened, accepted) = stream(&_client, &server).await;
+    let report = soon(server.shutdown(Duration::from_millis(100))).await;
+    assert_eq!((report.cut, report.streams_cut), (1, 1), "{report:?}");
+    assert!(matches!(soon(opened.read(&mut [0; 1])).await, Err(ReadError::Lost(ConnectionLost::PeerDone))));
+    drop(accepted);
+    assert!(soon(server.accept_bi(&[CHAT])).await.is_err());
+}
+
+#[tokio::test]
+async fn a_shutdown_endpoint_leaves_no_task_behind() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for _ in 0..3 {
+        let (client, server) = (endpoint().await, endpoint().await);
+        serve_echo(&server);
+        echo(&client, &server, b"hello").await;
+        let (mut opened, mut accepted) = stream(&client, &server).await;
+        accepted.warn(StreamError::new(1, "")).await.unwrap();
+        opened.fail(StreamError::new(2, "")).await.unwrap();
+        drop((opened, accepted));
+        client.shutdown(PATIENCE).await;
+        server.shutdown(PATIENCE).await;
+        drop((client, server));
+        // Those of iroh end a moment after its `close`.
+        until(|| tasks() <= before).await;
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_closes_the_endpoint_and_leaves_no_task() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let (client, server) = (endpoint().await, endpoint().await);
+    serve_echo(&server);
+    echo(&client, &server, b"hello").await;
+    let connection = connect(&client, &server).await;
+    let (opened, accepted) = stream(&client, &server).await;
+    let socket = server.status().sockets[0];
+    drop((accepted, server));
+    soon(connection.closed()).await;
+    // The socket is free again.
+    until(|| std::net::UdpSocket::bind(socket).is_ok()).await;
+    drop((opened, connection, client));
+    until(|| tasks() <= before).await;
+}
+
+#[tokio::test]
+async fn handles_may_be_dropped_on_a_thread_without_a_runtime() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let (mut opened, mut accepted) = stream(&client, &server).await;
+    accepted.write_all(b"before").await.unwrap();
+    accepted.fail(StreamError::new(1, "")).await.unwrap();
+    let connection = connect(&server, &client).await;
+    drop(connection);
+    std::thread::spawn(move || drop((accepted, server))).join().unwrap();
+    // The endpoint closes, on the runtime on which it was bound.
+    let end = soon(async {
+        loop {
+            match opened.read(&mut [0; 100]).await {
+                Ok(0) => panic!("an end of data"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        }
+    })
+    .await;
+    assert!(matches!(end, ReadError::Failed(_) | ReadError::Lost(_)), "{end}");
+    until(|| client.peers().is_empty()).await;
+}
