@@ -122,6 +122,9 @@ impl Rows {
         let failed = how.at_least.map_or(Vec::new(), |least| under(&self.rows, least));
         report::event(self.output, Event::Summary { rows, failed: failed.len(), void, ms });
         match how.at_least {
+            Some(_) if judged(&self.rows).next().is_none() => {
+                bail!("no rate was compared: others disturbed them, or none of these rows has two sides")
+            }
             Some(least) if !failed.is_empty() => bail!("less than {least} of the other side: {}", failed.join(", ")),
             _ => Ok(()),
         }
@@ -133,10 +136,15 @@ fn ratio(text: &str) -> Result<f64, String> {
     if ratio.is_finite() && ratio > 0.0 { Ok(ratio) } else { Err("not a number over 0".to_owned()) }
 }
 
-/// The rates that are less than so much of the other side's. A row that is void says nothing.
+/// The rates that can be held against the other side's. A row that is void says nothing.
+fn judged(rows: &[Row]) -> impl Iterator<Item = (&str, f64)> {
+    let rates = rows.iter().filter(|row| row.better == Better::Higher && row.void.is_none() && !row.is_of_one_side());
+    rates.filter_map(|row| Some((row.name.as_str(), row.advantage?)))
+}
+
+/// The rates that are less than so much of the other side's.
 fn under(rows: &[Row], least: f64) -> Vec<&str> {
-    let judged = rows.iter().filter(|row| row.better == Better::Higher && row.void.is_none() && !row.is_of_one_side());
-    judged.filter(|row| row.advantage.is_some_and(|advantage| advantage < least)).map(|row| row.name.as_str()).collect()
+    judged(rows).filter(|(_, advantage)| *advantage < least).map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
@@ -155,5 +163,15 @@ mod tests {
             Row { void: Some("others were here".into()), ..row("disturbed", Better::Higher, "raw iroh", 1.0) },
         ];
         assert_eq!(under(&rows, 0.4), ["less", "nothing"]);
+        assert_eq!(judged(&rows).count(), 3);
+        assert_eq!(judged(&rows[3..]).count(), 0);
+    }
+
+    #[test]
+    fn a_bound_is_a_number_over_nothing() {
+        assert_eq!(ratio("0.4"), Ok(0.4));
+        for wrong in ["", "x", "0", "-1", "NaN", "inf"] {
+            assert!(ratio(wrong).is_err(), "{wrong}");
+        }
     }
 }
