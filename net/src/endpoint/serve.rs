@@ -89,9 +89,8 @@ impl Endpoint {
         F: Fn(XStream) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let protocol = protocol.try_into().map_err(Into::into)?;
         let handler = Arc::new(handler);
-        let take = move |stream: Offered| -> n0_future::boxed::BoxFuture<()> {
+        self.take_with(protocol, move |stream| {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
                 let accepted = match stream {
@@ -103,8 +102,7 @@ impl Endpoint {
                     handler(stream).await;
                 }
             })
-        };
-        Ok(self.inner().router.serve(protocol, Arc::new(take))?)
+        })
     }
 
     /// Calls `handler` with every stream of `protocol` before it is answered: the handler accepts it, with metadata if it likes,
@@ -154,19 +152,16 @@ impl Endpoint {
         F: Fn(IncomingStream) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let protocol = protocol.try_into().map_err(Into::into)?;
         let handler = Arc::new(handler);
-        let take = move |stream: Offered| -> n0_future::boxed::BoxFuture<()> {
+        self.take_with(protocol, move |stream| {
             let handler = Arc::clone(&handler);
-            // In the task: a handler that panics, or takes its time, before its first await holds up no other stream.
             Box::pin(async move {
                 match stream {
                     Offered::Unanswered(stream) => handler(stream).await,
                     Offered::Answered(stream) => drop(stream),
                 }
             })
-        };
-        Ok(self.inner().router.serve(protocol, Arc::new(take))?)
+        })
     }
 
     /// Calls `handler` with every request of `protocol`, as [`request`](Endpoint::request) sends it, and sends back
@@ -187,11 +182,22 @@ impl Endpoint {
         F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let protocol = protocol.try_into().map_err(Into::into)?;
         let (handler, limits) = (Arc::new(handler), Arc::clone(&self.inner().limits));
-        let take = move |stream: Offered| -> n0_future::boxed::BoxFuture<()> {
-            Box::pin(answer(stream, Arc::clone(&handler), Arc::clone(&limits)))
-        };
+        self.take_with(protocol, move |stream| Box::pin(answer(stream, Arc::clone(&handler), Arc::clone(&limits))))
+    }
+
+    /// `take` is called by the task that reads what comes from a peer, and its future runs in the stream's own: a handler that
+    /// panics, or takes its time, before its first await is to do so in there, where it holds up no other stream.
+    fn take_with<P>(
+        &self,
+        protocol: P,
+        take: impl Fn(Offered) -> n0_future::boxed::BoxFuture<()> + Send + Sync + 'static,
+    ) -> Result<(), ServeError>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+    {
+        let protocol = protocol.try_into().map_err(Into::into)?;
         Ok(self.inner().router.serve(protocol, Arc::new(take))?)
     }
 
