@@ -54,10 +54,12 @@ fn beside_cubic(name: &str, link: Link, runs: u64, sender: fn() -> Factory) -> T
 #[test]
 fn beside_cubic_a_sender_has_its_part_and_leaves_cubic_its_own() {
     // Of a dozen runs over 100 ms the least is 0.24 of the link, over 20 ms 0.3; half are over 0.3 and 0.38. At 10 Mbit/s and 20 ms,
-    // where the path holds 17 packets, one run in ten has 0.03. BBR's own draws have no seed: one run left Cubic 0.23.
+    // where the path holds 17 packets, one run in ten has 0.03. BBR's own draws have no seed: one run left Cubic 0.23. Of forty runs
+    // over 100 ms with what the path holds, three left it less than 0.35, and half less than 0.41: the middle of three runs is
+    // under the bound in one of sixty, that of nine in one of three thousand.
     for (round_trip, buffer) in [(100 * MS, 0.5), (100 * MS, 1.0), (20 * MS, 5.0)] {
         let link = Link::new(20, round_trip, buffer);
-        let terms = beside_cubic(&format!("{round_trip:?}, {buffer}"), link, 3, ours);
+        let terms = beside_cubic(&format!("{round_trip:?}, {buffer}"), link, 9, ours);
         assert!(terms.share > 0.2 && terms.least > 0.1, "{round_trip:?} {buffer}: {terms:?}");
         assert!(terms.cubics > 0.35 && terms.cubics_least > 0.15, "{round_trip:?} {buffer}: {terms:?}");
     }
