@@ -22,6 +22,9 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// What a stream is opened with.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
@@ -314,11 +317,12 @@ fn lost(link: &Link, error: iroh::endpoint::ConnectionError) -> GetStreamError {
     link.carrier.lost(error).into()
 }
 
-/// The connection takes no more streams: it is lost, or drains.
+/// The connection takes no more streams: it drains, or is lost.
 fn gone(link: &Link) -> OpenError {
     match link.carrier.connection.close_reason() {
-        Some(error) => lost(link, error).into(),
-        None => OpenError::Draining,
+        // One that has drained was left for another: that it is closed by now is no loss, of which a caller has one free.
+        Some(error) if !link.carrier.is_draining() => lost(link, error).into(),
+        _ => OpenError::Draining,
     }
 }
 

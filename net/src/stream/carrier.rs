@@ -206,6 +206,10 @@ impl Carrier {
         self.open_credit.close();
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock_lanes().draining
+    }
+
     /// The peer has opened a data lane. False if that is one more than it may have.
     pub(super) fn on_lane(&self) -> bool {
         let granted = self.grants.on_lane(self.assumed);
