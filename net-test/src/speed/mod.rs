@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod errors;
 pub mod groups;
 pub mod half;
+pub mod many;
 pub mod ours;
 pub mod program;
 pub mod raw;
@@ -47,6 +48,7 @@ Examples:
   speed --only requests --rounds 3 --at-least 0.4
   speed --json
   speed --markdown table.md --svg plot.svg
+  speed many
   speed figures
 
 rust-libp2p and pea2pea take long to build. From a checkout, and with a help of its own:
@@ -78,6 +80,7 @@ struct Args {
 enum Command {
     /// Write the tables of README.md and net/SPEED.md, and the picture, from net-test/figures
     Figures,
+    Many(many::Many),
     /// Print the line of conditions for a program that has none of its own
     Conditions {
         /// Its name
@@ -86,7 +89,11 @@ enum Command {
 }
 
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    program::main(args, |args: &Args| args.how.clone(), run)
+    let how = |args: &Args| match &args.command {
+        Some(Command::Many(many)) => How { json: many.is_json(), ..args.how.clone() },
+        _ => args.how.clone(),
+    };
+    program::main(args, how, run)
 }
 
 async fn run(args: &Args, output: Output) -> Result<(), Broken> {
@@ -101,6 +108,7 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
             print(&Conditions::of(program, BTreeMap::new()).line());
             return Ok(());
         }
+        Some(Command::Many(many)) => return many::run(many, output).await,
         None => {}
     }
     match args.serve.as_deref() {

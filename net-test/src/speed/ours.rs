@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Thousands of peers come from one address here.
-const PEERS: usize = 2_048;
+const PEERS: usize = 8_192;
 const HANDSHAKES: usize = 256;
 
 #[derive(Debug, Clone)]
@@ -71,6 +71,10 @@ impl Side for Ours {
 
     async fn serve() -> Result<(Endpoint, String), Broken> {
         Self::serve_at(None).await
+    }
+
+    async fn end(server: Endpoint, within: Duration) {
+        server.shutdown(within).await;
     }
 
     async fn client(server: &str) -> Result<Self, Broken> {

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -35,11 +36,14 @@ pub struct RawWith<const TUNED: bool> {
 
 /// Ends when dropped.
 #[derive(Debug)]
-pub struct RawServer(JoinHandle<()>);
+pub struct RawServer {
+    endpoint: Endpoint,
+    accepting: JoinHandle<()>,
+}
 
 impl Drop for RawServer {
     fn drop(&mut self) {
-        self.0.abort();
+        self.accepting.abort();
     }
 }
 
@@ -79,8 +83,9 @@ impl<const TUNED: bool> Anywhere for RawWith<TUNED> {
         let endpoint = bind(TUNED, at).await?;
         let addrs = endpoint.bound_sockets().into_iter().map(TransportAddr::Ip);
         let addr = EndpointAddr::from_parts(endpoint.id(), addrs);
-        let server = tokio::spawn(async move {
-            while let Some(incoming) = endpoint.accept().await {
+        let accepting = endpoint.clone();
+        let accepting = tokio::spawn(async move {
+            while let Some(incoming) = accepting.accept().await {
                 tokio::spawn(async move {
                     if let Ok(connection) = incoming.await {
                         accept_streams(connection).await;
@@ -89,7 +94,7 @@ impl<const TUNED: bool> Anywhere for RawWith<TUNED> {
             }
         });
         let ticket = Ticket::from_addr(addr).ok_or_else(|| Broken::msg("iroh has a key that is none"))?;
-        Ok((RawServer(server), ticket.to_string()))
+        Ok((RawServer { endpoint, accepting }, ticket.to_string()))
     }
 
     async fn client_at(at: Option<SocketAddr>, server: &str) -> Result<Self, Broken> {
@@ -121,6 +126,10 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
 
     async fn serve() -> Result<(RawServer, String), Broken> {
         Self::serve_at(None).await
+    }
+
+    async fn end(server: RawServer, _: Duration) {
+        server.endpoint.close().await;
     }
 
     async fn client(server: &str) -> Result<Self, Broken> {

@@ -80,6 +80,11 @@ pub trait Side: Clone + Send + Sync + 'static {
     fn serve() -> impl Future<Output = Result<(Self::Server, String), Broken>> + Send;
     type Server: Send;
 
+    /// Ends a server in order, within this time.
+    fn end(server: Self::Server, _within: Duration) -> impl Future<Output = ()> + Send {
+        async { drop(server) }
+    }
+
     /// A client that is not connected.
     fn client(server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
     fn connect(&self, service: Service) -> impl Future<Output = Result<(), Broken>> + Send;

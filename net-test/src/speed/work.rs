@@ -178,7 +178,7 @@ pub async fn close<S: Side>(clients: Vec<S>) -> Result<(), Broken> {
 }
 
 /// Does something again and again until the time is over, in `at_a_time` tasks.
-async fn repeat<F, Fut>(at_a_time: usize, until: Instant, one: F) -> Result<Pace, Broken>
+pub(super) async fn repeat<F, Fut>(at_a_time: usize, until: Instant, one: F) -> Result<Pace, Broken>
 where
     F: Fn() -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), Broken>> + Send,
