@@ -27,6 +27,8 @@ pub struct Metrics {
     pub connections_closed: Counter,
     /// Connections made for nothing else than to have a direct path looked for again.
     pub path_probes: Counter,
+    /// Connections made to ask a silent peer which instance of it is there.
+    pub instances_asked: Counter,
     /// Dials that led to no connection, or to one that ended before the peer said HELLO.
     pub dials_failed: Counter,
     /// Inbound handshakes turned away at a limit, and connections that said nothing when others came.

@@ -90,11 +90,10 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
     };
     // The place is for handshakes: what comes after them is bounded by itself.
     let source = place.source;
-    drop(place);
     if connection.alpn() == PROBE_ALPN {
-        // Each peer that is connected has one.
-        return probe::hold(peers, peer, &connection).await;
+        return probe::hold(peers, peer, &connection, place).await;
     }
+    drop(place);
     if peers.is_full(&peer) {
         metrics.peers_busy.inc();
         return busy(&connection, b"as many peers as allowed are connected");

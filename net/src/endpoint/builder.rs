@@ -24,7 +24,7 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     path_policy::PathPolicy,
-    peer::{Peers, Policies, Shared, guard},
+    peer::{Peers, Policies, Shared, guard, lookout},
     tasks::Tasks,
     ticket::Ticket,
     wire::{ALPN, PROBE_ALPN},
@@ -311,6 +311,7 @@ impl Builder {
             metrics: Arc::new(Metrics::default()),
             policies: Policies::new(self.paths),
             silence: transport::silence(&limits, known_relays.configured),
+            lookout: Arc::default(),
             nonce,
             tasks: tasks.clone(),
             on_stream,
@@ -318,6 +319,7 @@ impl Builder {
         let peers = Peers::new(iroh.clone(), us, shared, closing.clone());
         tasks.spawn(accept::accept_connections(iroh.clone(), Arc::clone(&peers)));
         tasks.spawn(guard::run(Arc::clone(&peers)));
+        tasks.spawn(lookout::run(Arc::clone(&peers)));
         if known_relays.configured {
             tasks.spawn(rejoin::run(iroh.clone(), relays, closing.clone()));
         }

@@ -129,6 +129,7 @@ impl Keep {
 }
 
 async fn run(peers: &Arc<Peers>, peer: PublicKey, state: &watch::Sender<KeepState>) {
+    let _kept = peers.keep(peer);
     let mut failures = 0u32;
     loop {
         state.send_replace(KeepState::Dialling { failures });

@@ -37,8 +37,8 @@ pub fn unstable_transport(limits: &Limits, congestion: &Congestion) -> QuicTrans
     config(&limits.clone().sane(), congestion, false)
 }
 
-/// How long a connection may be silent before its peer is dialled anew, if somebody waits for it: a packet that keeps a path
-/// alive, and as long as a path may take to be known as dead.
+/// How long a connection may be silent before its peer, if that answers elsewhere and somebody waits for it, is dialled anew: a
+/// packet that keeps a path alive, and as long as a path may take to be known as dead.
 pub(super) fn silence(limits: &Limits, relayed: bool) -> Duration {
     path_keep_alive(path_timeout(limits, relayed)) + limits.path_timeout
 }

@@ -21,7 +21,7 @@ use twolane_id::PublicKey;
 use super::{
     drain::{Counts, Drain},
     incoming::{self, IncomingStream},
-    path::{policy::Policies, watch as paths},
+    path::{lookout::Lookout, policy::Policies, silence::Sight, watch as paths},
     table::Generation,
 };
 use crate::{
@@ -50,8 +50,9 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policies: Policies,
-    /// After how long a silence a peer is dialled anew.
+    /// After how long a silence on a connection a peer that answers elsewhere is dialled anew.
     pub(crate) silence: Duration,
+    pub(crate) lookout: Arc<Lookout>,
     pub(crate) nonce: Nonce,
     pub(crate) tasks: Tasks,
     /// Takes a stream whose header has been read.
@@ -68,8 +69,6 @@ pub(crate) enum Notice {
     Path(PathKind),
     /// A direct path was lost, or is wanted: time to look for one.
     LookForDirect,
-    /// Somebody waits for the peer, and nothing at all has come from it for a while.
-    Silent,
     /// The peer has shown whom it acts for.
     Delegated,
     Closed(ConnectionLost),
@@ -93,6 +92,8 @@ pub(crate) struct Link {
     pub(super) doubtful: AtomicBool,
     /// They are being asked.
     pub(super) being_asked: AtomicBool,
+    /// The peer, which was silent here, has answered on another connection, and not as another instance.
+    pub(super) is_there: AtomicBool,
     /// What is given back when the connection is gone.
     kept: Mutex<Option<Box<dyn std::any::Any + Send + Sync>>>,
 }
@@ -152,7 +153,7 @@ impl Link {
         let first_path = paths::of_handshake(&connection);
         let (limits, tasks, metrics) = (Arc::clone(&shared.limits), shared.tasks.clone(), Arc::clone(&shared.metrics));
         let carrier = Carrier::new(connection, peer, limits, tasks, metrics, dialled);
-        Arc::new(Self {
+        let link = Arc::new(Self {
             carrier: Arc::new(carrier),
             first_path,
             generation,
@@ -164,8 +165,13 @@ impl Link {
             presented: AtomicU64::new(0),
             doubtful: AtomicBool::new(false),
             being_asked: AtomicBool::new(false),
+            is_there: AtomicBool::new(false),
             kept: Mutex::new(None),
-        })
+        });
+        // What the user has given to the endpoint is not kept by a stream that outlives it.
+        let (lookout, itself) = (Arc::clone(&shared.lookout), Arc::downgrade(&link));
+        link.carrier.on_stir(move || lookout.stir(itself.clone()));
+        link
     }
 
     /// Keeps something for as long as the connection is there.
@@ -181,7 +187,8 @@ impl Link {
         self.carrier.peer
     }
 
-    pub(super) fn silence(&self) -> Duration {
+    /// How long a silence its peer is given before the connection is given up.
+    pub(crate) fn silence(&self) -> Duration {
         self.shared.silence
     }
 
@@ -206,9 +213,28 @@ impl Link {
         self.connection().stats().udp_rx.datagrams
     }
 
-    /// Whether a stream that this side has opened is still there.
-    pub(super) fn has_opened(&self) -> bool {
-        self.carrier.open_credit.held() > 0
+    /// Packets that have come, and frames that were sent and have to be acknowledged. A probe for an acknowledgement (RFC 9002 section
+    /// 6.2.4) is IMMEDIATE_ACK in noq; PATH_CHALLENGE, which goes to addresses that may be nobody's, is left out.
+    pub(crate) fn heard_and_sent(&self) -> (u64, u64) {
+        let stats = self.connection().stats();
+        let sent = &stats.frame_tx;
+        (stats.udp_rx.datagrams, sent.stream + sent.ping + sent.immediate_ack)
+    }
+
+    /// What there is to be seen of it when the peer is silent. `kept`: somebody wants the peer to be connected.
+    pub(super) fn sight(&self, kept: bool) -> Sight {
+        // First: a write that comes later is seen by the next look.
+        let writes = self.carrier.writes();
+        let (heard, sent) = self.heard_and_sent();
+        Sight {
+            heard,
+            sent,
+            writes,
+            opened: self.carrier.open_credit.held() > 0,
+            kept,
+            is_there: self.is_there.swap(false, AcqRel),
+            rtt: self.path().map_or(Duration::ZERO, |(_, rtt)| rtt),
+        }
     }
 
     /// The way that data takes now, and its round trip. `None` while no path is selected.

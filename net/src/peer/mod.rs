@@ -21,7 +21,7 @@ pub(crate) use self::{
     incoming::ACCEPTED,
     link::{Link, Shared},
     open::{EARLY_BYTES, OpenError, Opening, Within, open},
-    path::{policy::Policies, probe},
+    path::{lookout, policy::Policies, probe, silence::Unanswered},
     peers::Peers,
 };
 pub use self::{

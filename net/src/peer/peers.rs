@@ -1,7 +1,7 @@
 //! The table of peers, and what carries out its decisions: dials, drains, announcements.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -32,7 +32,10 @@ use crate::{
     access::{Call, Identity},
     error::{ConnectionLost, DialError},
     events::{Event, EventSource},
-    wire::{codes::connection as codes, control::GoawayReason},
+    wire::{
+        codes::connection as codes,
+        control::{GoawayReason, Nonce},
+    },
 };
 
 /// How long a peer that says "another connection stays" has for that connection to show up. It has been completed
@@ -62,6 +65,8 @@ pub(crate) struct Peers {
     memory: Mutex<Memory>,
     /// Cancelled when nothing can come from a peer any more: access is looked after until then.
     pub(crate) closed: CancellationToken,
+    /// How many want these peers to be connected.
+    kept: Mutex<HashMap<PublicKey, usize>>,
     /// Peers that have a probe here: see `peer/path/probe.rs`.
     pub(super) probes: Mutex<HashSet<PublicKey>>,
     /// Held while an inbound peer is counted and added, so that there is never one too many.
@@ -95,6 +100,7 @@ impl Peers {
             next_dial: AtomicU64::new(first_dial),
             memory: Mutex::new(Memory::new(REMEMBERED)),
             closed: CancellationToken::new(),
+            kept: Mutex::default(),
             probes: Mutex::default(),
             admission: Mutex::default(),
             unannounced: Mutex::default(),
@@ -267,6 +273,43 @@ impl Peers {
         }
     }
 
+    /// Nothing comes from the peer on a connection with streams of this side's.
+    pub(super) fn on_silent(self: &Arc<Self>, link: &Link) {
+        let peer = self.lock_rows().get(&link.carrier.peer).cloned();
+        if let Some(peer) = peer {
+            self.apply(&peer, Input::Silent(link.generation));
+        }
+    }
+
+    /// A peer that was asked because of `link` has answered, and perhaps said which instance of it is there.
+    pub(super) fn on_answer(self: &Arc<Self>, link: &Link, said: Option<(Generation, Nonce)>) {
+        let peer = self.lock_rows().get(&link.carrier.peer).cloned();
+        if let (Some(peer), Some((generation, nonce))) = (peer, said) {
+            self.apply(&peer, Input::Seen(generation, nonce));
+        }
+        // If it is still open, the instance is that which the connection is to, or is not known.
+        link.is_there.store(true, Release);
+        link.carrier.poke();
+    }
+
+    /// Whether somebody wants the peer to be connected.
+    pub(super) fn is_kept(&self, id: &PublicKey) -> bool {
+        self.lock_kept().contains_key(id)
+    }
+
+    /// Somebody wants the peer to be connected until the answer is dropped: a silence is looked for without open streams, too.
+    pub(crate) fn keep(self: &Arc<Self>, id: PublicKey) -> Kept {
+        *self.lock_kept().entry(id).or_default() += 1;
+        for link in self.links(Some(&id)) {
+            self.shared.lookout.stir(Arc::downgrade(&link));
+        }
+        Kept { peers: Arc::clone(self), id }
+    }
+
+    fn lock_kept(&self) -> MutexGuard<'_, HashMap<PublicKey, usize>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Every connection there is.
     pub(crate) fn links(&self, of: Option<&PublicKey>) -> Vec<Arc<Link>> {
         let rows: Vec<_> =
@@ -344,6 +387,9 @@ impl Peers {
         if self.closing.is_cancelled() {
             link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint is shutting down");
         }
+        if self.is_kept(&id) {
+            self.shared.lookout.stir(Arc::downgrade(&link));
+        }
         let peers = Arc::downgrade(self);
         let generation = link.generation;
         prepared.start(move |notice| {
@@ -368,9 +414,6 @@ impl Peers {
             }
             Notice::Goaway { duplicate } => {
                 self.apply(peer, Input::Goaway(generation, duplicate));
-            }
-            Notice::Silent => {
-                self.apply(peer, Input::Silent(generation));
             }
             Notice::LookForDirect => {
                 let link = peer.lock().links.get(&generation).cloned();
@@ -421,7 +464,7 @@ impl Peers {
             state.since.get_or_insert_with(Instant::now);
         }
         let actions = state.row.on(input);
-        let mut failed = None;
+        let (mut failed, mut lost) = (None, None);
         for action in &actions {
             match action {
                 Action::Drain(generation) => {
@@ -431,7 +474,9 @@ impl Peers {
                 }
                 Action::Cut(generation) => {
                     if let Some(link) = state.links.get(generation) {
-                        link.cut(ConnectionLost::PeerRestarted, codes::REPLACED, "a newer instance has connected");
+                        link.cut(ConnectionLost::PeerRestarted, codes::REPLACED, "a newer instance is there");
+                        // Before the connection itself says so: it may have been the last one.
+                        lost = Some(ConnectionLost::PeerRestarted);
                     }
                 }
                 Action::Shed(generation) => {
@@ -465,7 +510,8 @@ impl Peers {
                 Action::Disconnected => {
                     self.retract(&peer.id);
                     self.shared.metrics.peers_disconnected.inc();
-                    let cause = Arc::new(state.last_lost.take().unwrap_or(ConnectionLost::Closed));
+                    let cause = lost.take().or_else(|| state.last_lost.take()).unwrap_or(ConnectionLost::Closed);
+                    let cause = Arc::new(cause);
                     state.ended = Arc::clone(&cause);
                     self.events.emit(Event::Disconnected { peer: peer.id, cause });
                     self.call_hooks(peer, &mut state, false);
@@ -547,6 +593,23 @@ impl Peers {
 
     fn retract(&self, peer: &PublicKey) {
         self.unannounced.lock().unwrap_or_else(PoisonError::into_inner).retain(|waiting| waiting != peer);
+    }
+}
+
+/// Somebody wants a peer to be connected.
+pub(crate) struct Kept {
+    peers: Arc<Peers>,
+    id: PublicKey,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut kept) = self.peers.lock_kept().entry(self.id) {
+            *kept.get_mut() -= 1;
+            if *kept.get() == 0 {
+                kept.remove();
+            }
+        }
     }
 }
 

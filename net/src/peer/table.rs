@@ -17,7 +17,7 @@
 //! Which connections go:
 //!
 //! 1. Those of an instance of the peer that is gone are cut, whatever is under way on them: nothing comes of it any more.
-//!    The instance whose handshake was completed last is the one that is there.
+//!    The instance whose handshake was completed last is the one that is there; a peer that is silent is asked for it.
 //! 2. Of those that carry new streams one stays (`glare.rs`), and the others are drained.
 //! 3. Over [`MAX_CONNECTIONS`], those go that drain and carry no stream. If all carry some, a connection that the peer has
 //!    just dialled is refused: a stream is not cut for a newcomer.
@@ -97,8 +97,10 @@ pub(crate) enum Input {
     Hello(Generation, Nonce),
     /// The peer wants no more streams on it.
     Goaway(Generation, /* duplicate */ bool),
-    /// Nothing comes from the peer on this connection, and somebody waits for something.
+    /// The peer answers elsewhere and not on this connection, and somebody waits for something.
     Silent(Generation),
+    /// The peer has said which instance of it is there, on a connection for nothing else.
+    Seen(Generation, Nonce),
     /// The twin did not show up.
     TwinTimeout,
     /// The connection is gone.
@@ -115,7 +117,7 @@ impl Input {
             | Self::Goaway(generation, _)
             | Self::Silent(generation)
             | Self::Closed(generation) => Some(*generation),
-            Self::Want | Self::DialFailed | Self::DialDropped | Self::TwinTimeout => None,
+            Self::Want | Self::DialFailed | Self::DialDropped | Self::Seen(..) | Self::TwinTimeout => None,
         }
     }
 }
@@ -325,6 +327,10 @@ impl Row {
                     self.dialling = true;
                     actions.push(Action::Dial(self.failures));
                 }
+            }
+            Input::Seen(generation, nonce) => {
+                Heard::hear(&mut self.heard, Heard { nonce, generation, dial: 0 });
+                self.cut_the_gone(&mut actions);
             }
             Input::TwinTimeout => self.awaiting_twin = false,
             Input::Closed(generation) => {

@@ -2,7 +2,10 @@
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, Weak,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use iroh::endpoint::{Connection, ConnectionError, VarInt};
@@ -55,6 +58,9 @@ pub(crate) struct Carrier {
     pub(crate) accepted: AtomicU64,
     /// Writes to any lane.
     writes: AtomicU64,
+    /// The next write is to be told to `on_stir`.
+    rests: AtomicBool,
+    on_stir: OnceLock<OnStir>,
     lanes: Mutex<LaneTable>,
     /// Bytes of requests that have been read and are not answered yet.
     pub(crate) request_bytes: AtomicU64,
@@ -98,6 +104,8 @@ impl Carrier {
             opened: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            rests: AtomicBool::new(true),
+            on_stir: OnceLock::new(),
             lanes: Mutex::default(),
             request_bytes: AtomicU64::new(0),
             credit: PeerCredit::new(),
@@ -229,6 +237,12 @@ impl Carrier {
         }
     }
 
+    /// Sends something that the peer acknowledges if it is there, and that says nothing new: what was lost in an outage is sent again
+    /// ever more rarely, and the next time may be seconds away.
+    pub(crate) fn poke(&self) {
+        self.outbox.send(Frame::MaxLanes { count: self.grants.renew() });
+    }
+
     fn lock_lanes(&self) -> std::sync::MutexGuard<'_, LaneTable> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -275,8 +289,30 @@ impl Carrier {
 
     // --- The connection -----------------------------------------------------------------------------------------------
 
-    pub(crate) fn count_write(&self) -> u64 {
-        self.writes.fetch_add(1, Relaxed) + 1
+    pub(crate) fn count_write(&self) {
+        // In one order with what `rest` does: a write that it has not seen sees that the connection rests.
+        self.writes.fetch_add(1, SeqCst);
+        if self.rests.load(SeqCst)
+            && self.rests.swap(false, SeqCst)
+            && let Some(OnStir(told)) = self.on_stir.get()
+        {
+            told();
+        }
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Relaxed)
+    }
+
+    /// Who hears of a write to a connection that rests.
+    pub(crate) fn on_stir(&self, told: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_stir.set(OnStir(Box::new(told)));
+    }
+
+    /// Has the next write told. False, and nothing is, if there was one after this many.
+    pub(crate) fn rest(&self, writes: u64) -> bool {
+        self.rests.store(true, SeqCst);
+        self.writes.load(SeqCst) == writes || !self.rests.swap(false, SeqCst)
     }
 
     /// Closes the connection for a reason of this side. Streams see that reason.
@@ -306,12 +342,20 @@ impl Carrier {
 
 impl Traffic for Carrier {
     fn writes(&self) -> u64 {
-        self.writes.load(Relaxed)
+        Self::writes(self)
     }
 
     /// STREAM frames that went out, of all streams.
     fn frames(&self) -> u64 {
         self.connection.stats().frame_tx.stream
+    }
+}
+
+struct OnStir(Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for OnStir {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnStir")
     }
 }
 

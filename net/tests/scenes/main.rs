@@ -17,6 +17,7 @@ mod keep;
 mod lane_credit;
 mod limits;
 mod lost;
+mod mortal;
 mod negotiation;
 mod numbers;
 mod paths;

@@ -129,12 +129,18 @@ async fn a_stream_that_waits_for_a_direct_path_gets_the_one_that_the_relay_helps
 }
 
 #[tokio::test]
-async fn a_connection_that_only_looks_for_paths_is_no_peer_and_is_turned_away_where_there_is_nothing_to_look_for() {
+async fn a_connection_that_only_looks_for_paths_is_no_peer_and_learns_which_instance_is_there() {
     const PROBE: &[u8] = b"twolane-probe/1";
     let (server, key) = (endpoint().await, twolane::SecretKey::generate());
     let stranger = raw(&key).await;
     let addr = server.iroh().addr();
+    let instance = async |probe: &iroh::endpoint::Connection| {
+        let mut said = soon(probe.accept_uni()).await.unwrap();
+        soon(said.read_to_end(100)).await.unwrap()
+    };
     let probe = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
+    let there = instance(&probe).await;
+    assert_eq!(there.len(), 16);
     let closed = soon(probe.closed()).await;
     assert!(closed.to_string().contains("not connected"), "{closed}");
 
@@ -152,6 +158,7 @@ async fn a_connection_that_only_looks_for_paths_is_no_peer_and_is_turned_away_wh
     assert_eq!(server.peers()[0].connections, 1);
     // One at a time is enough.
     let another = soon(stranger.connect(addr, PROBE)).await.unwrap();
+    assert_eq!(instance(&another).await, there);
     let closed = soon(another.closed()).await;
     assert!(closed.to_string().contains("looking already"), "{closed}");
     assert!(probe.close_reason().is_none());

@@ -14,6 +14,7 @@ use crate::{
     access::guarded,
     clock::{at_its_bound, at_once},
     dials::SlowOnce,
+    mortal::Mortal,
     relay::Relay,
     seed::Keys,
     stage::{
@@ -245,7 +246,6 @@ async fn a_peer_that_vanished_is_found_within_the_idle_timeout() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_was_switched_off_and_is_back_elsewhere_is_found_long_before_the_idle_timeout() {
     let relay = Relay::start().await;
-    // Found silent after this, and a third of it for a packet that keeps the path alive.
     let limits = Limits { path_timeout: Duration::from_secs(1), ..limits() };
     let client = relay.builder(limits.clone()).bind().await.unwrap();
     let key = SecretKey::generate();
@@ -268,34 +268,50 @@ async fn a_peer_that_was_switched_off_and_is_back_elsewhere_is_found_long_before
     assert!(matches!(error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error}");
 }
 
-/// An endpoint on a runtime of its own. A peer that is killed says nothing, and neither does one whose runtime is gone.
-struct Mortal {
-    ticket: Ticket,
-    runtime: tokio::runtime::Runtime,
+#[tokio::test]
+async fn a_peer_that_was_killed_and_is_back_at_its_address_is_found_without_waiting_for_any_timeout() {
+    let (key, client) = (SecretKey::generate(), endpoint().await);
+    let first = Mortal::new(&key);
+    let socket = first.socket();
+    let mut opened = soon(client.get_stream(first.ticket.clone(), CHAT)).await.unwrap();
+    first.kill();
+    let second = Mortal::back_at(&key, socket);
+    // What is written goes nowhere, and no bound of this scene is reached before its patience is.
+    opened.write_all(b"is anybody there?").await.unwrap();
+    let error = soon(opened.read(&mut [0])).await.unwrap_err();
+    assert!(matches!(&error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error:?}");
+    soon(client.get_stream(second.ticket.clone(), CHAT)).await.unwrap();
+    assert_eq!(client.metrics().dials_failed.get(), 0);
+    second.kill();
+    // The header of a stream that nothing came of is sent to the next one. Whoever waits for the answer notices no more.
+    let third = Mortal::back_at(&key, socket);
+    soon(client.get_stream(third.ticket.clone(), CHAT)).await.unwrap();
+    assert_eq!(client.metrics().connections_dialled.get(), 3);
+    third.kill();
 }
 
-impl Mortal {
-    fn new(key: &SecretKey) -> Self {
-        let key = key.clone();
-        Self::bound(async move { with_key(&key).await })
-    }
-
-    fn bound(binding: impl Future<Output = Endpoint> + Send + 'static) -> Self {
-        let (tell, told) = std::sync::mpsc::channel();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.spawn(async move {
-            let endpoint = binding.await;
-            tell.send(endpoint.ticket()).unwrap();
-            let accepted = endpoint.accept_bi(&[CHAT]).await;
-            std::future::pending::<()>().await;
-            drop(accepted);
-        });
-        Self { ticket: told.recv().unwrap(), runtime }
-    }
-
-    fn kill(self) {
-        self.runtime.shutdown_background();
-    }
+#[tokio::test]
+async fn a_kept_peer_that_was_killed_and_is_back_is_found_by_the_packets_that_keep_it_alive() {
+    let (key, limits) = (SecretKey::generate(), Limits { idle_timeout: 20 * BRIEF, ..limits() });
+    let client = endpoint_with(limits).await;
+    let first = Mortal::new(&key);
+    let socket = first.socket();
+    let mut keep = client.keep(first.ticket.clone());
+    assert!(soon(keep.connected()).await);
+    let mut events = client.events();
+    first.kill();
+    let second = Mortal::back_at(&key, socket);
+    let lost = soon(async {
+        loop {
+            if let Some(Event::Disconnected { cause, .. }) = events.next().await {
+                break cause;
+            }
+        }
+    })
+    .await;
+    assert_eq!(*lost, ConnectionLost::PeerRestarted);
+    assert!(soon(keep.connected()).await);
+    second.kill();
 }
 
 #[tokio::test]

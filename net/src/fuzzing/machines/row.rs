@@ -77,6 +77,7 @@ impl Model {
             3 => Input::Goaway(some, which >= 128),
             4 => Input::TwinTimeout,
             5 => Input::Closed(some),
+            9 if which >= 192 => Input::Seen(next, nonce),
             9 => Input::Silent(some),
             _ if !self.dialling => return None,
             6 => Input::Dialled(next, self.row.begin_dial(next)),
@@ -125,6 +126,10 @@ impl Model {
                     known.nonce = Some(nonce);
                     self.hear(generation, nonce);
                 }
+            }
+            Input::Seen(generation, nonce) => {
+                self.last = generation;
+                self.hear(generation, nonce);
             }
             Input::Closed(generation) => drop(self.connections.remove(&generation)),
             Input::DialFailed | Input::DialDropped => self.dialling = false,

@@ -5,7 +5,7 @@ use crate::{Endpoint, wire::control::GoawayReason};
 async fn a_connection_that_has_drained_and_is_closed_sends_its_openers_on_like_one_that_drains() {
     let bind = || Endpoint::builder().offline().bind();
     let (here, there) = (bind().await.unwrap(), bind().await.unwrap());
-    there.serve("echo/1", |_| async {}).unwrap();
+    there.serve("echo/1", |mut stream| async move { drop(stream.finish()) }).unwrap();
     here.connect(there.ticket()).await.unwrap();
     let peers = &here.inner().peers;
     let link = peers.current(&there.id()).unwrap();

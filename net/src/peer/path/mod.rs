@@ -1,7 +1,8 @@
 //! The ways to a peer: which of them data may take, when a better one is looked for, and when silence means that none is left.
 
+pub(crate) mod lookout;
 pub(crate) mod policy;
 pub(crate) mod probe;
 mod restore;
-mod silence;
+pub(crate) mod silence;
 pub(super) mod watch;

@@ -1,44 +1,143 @@
-//! When a connection is so silent that its peer is dialled anew: pure, with time as input.
+//! When a connection is so silent that something is done about it: pure, with time as input.
 //!
 //! A peer that was switched off and is back, perhaps in another network, knows nothing of its old connections and cannot
 //! say so: for a stateless reset (RFC 9000 section 10.3) it would need a key from before, and iroh makes a new one at each
-//! start. What is sent on such a connection goes nowhere until the idle timeout. A new one shows at once who is there:
-//! another instance of the peer ends the old connection, and the same one lets it drain, whoever dialled it: the new dial says
-//! that it knew the old one.
+//! start. What is sent on such a connection goes nowhere until the idle timeout. Two things find out sooner:
+//!
+//! 1. Something was sent that a living peer acknowledges, and nothing has come for [`answer_within`]: the peer is asked which
+//!    instance of it is there. Another one ends the old connection. No answer changes nothing: the peer may be frozen, or its
+//!    network be gone for a while.
+//! 2. It has answered, and not as another instance, and still nothing has come on the connection for the patience: its packets get lost, and
+//!    those of another connection do not. The peer is dialled anew, and the old connection drains, whoever dialled that: the new
+//!    dial says that it knew the old one.
 
 use std::time::{Duration, Instant};
 
-/// How long nothing has been heard on one connection.
-#[derive(Debug)]
-pub(super) struct Silence {
-    patience: Duration,
-    heard: u64,
+/// What an acknowledgement takes beyond the round trip, with two packets lost: near by, three probe timeouts (RFC 9002 section 6.2)
+/// of some 30 ms are 210 ms. The rest is for a peer whose processor is busy; what is too early costs a handshake, and nothing else.
+const ANSWER: Duration = Duration::from_millis(350);
+/// Asked at this time, at twice, four and eight times of it, and so on: some six times until the default idle timeout.
+const ASKED_AT_MOST: u32 = 8;
+
+/// How long an answer may take over this round trip before the peer is asked which instance it is.
+fn answer_within(rtt: Duration) -> Duration {
+    ANSWER + 3 * rtt
+}
+
+/// Since when something that was sent, and has to be acknowledged, has had no answer: a peer that is merely quiet is not silent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Unanswered {
+    /// Packets that had come and frames that had been sent at the last look.
+    last: Option<(u64, u64)>,
     since: Option<Instant>,
 }
 
+impl Unanswered {
+    /// A look: so many packets have come and so many frames were sent, in all. The first one is what the others are held against.
+    pub(crate) fn look(&mut self, heard: u64, sent: u64, now: Instant) -> Option<Instant> {
+        let (heard_before, sent_before) = self.last.replace((heard, sent)).unwrap_or((heard, sent));
+        if heard != heard_before {
+            self.since = None;
+        } else if sent != sent_before {
+            self.since.get_or_insert(now);
+        }
+        self.since
+    }
+}
+
+/// What is seen of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::peer) struct Sight {
+    /// Packets that have come, in all.
+    pub(in crate::peer) heard: u64,
+    /// Frames that were sent and have to be acknowledged, in all.
+    pub(in crate::peer) sent: u64,
+    /// Writes to its streams, in all.
+    pub(in crate::peer) writes: u64,
+    /// A stream of this side's is open.
+    pub(in crate::peer) opened: bool,
+    /// Somebody wants the peer to be connected.
+    pub(in crate::peer) kept: bool,
+    /// Since the last look the peer has answered elsewhere, and not as another instance.
+    pub(in crate::peer) is_there: bool,
+    /// The round trip.
+    pub(in crate::peer) rtt: Duration,
+}
+
+/// What to find out about the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Which instance of it is there.
+    Ask,
+    /// Whether it takes another connection.
+    Dial,
+}
+
+/// The silence on one connection.
+#[derive(Debug)]
+pub(super) struct Silence {
+    patience: Duration,
+    /// Between 0 and 1: peers that have lost another one at the same moment do not ask it at the same moment.
+    drawn: f64,
+    unanswered: Unanswered,
+    /// How often the peer was asked since that.
+    asked: u32,
+    /// Since when nothing has come although the peer answers elsewhere.
+    there: Option<Instant>,
+    writes: u64,
+    /// What was written may be unanswered until then.
+    in_use: Option<Instant>,
+    waits: bool,
+}
+
 impl Silence {
+    /// A connection is looked at so often while it is in use: what was sent is known to be unanswered a look later at most.
+    pub(super) const IN_USE: Duration = Duration::from_millis(200);
+
     /// `patience` covers at least one packet that keeps the connection alive.
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { patience, heard: 0, since: None }
+    pub(super) fn new(patience: Duration, drawn: f64) -> Self {
+        let unanswered = Unanswered::default();
+        Self { patience, drawn, unanswered, asked: 0, there: None, writes: 0, in_use: None, waits: false }
     }
 
-    /// How often to look, so that a silence is noticed at most a quarter late.
-    pub(super) fn every(&self) -> Duration {
-        self.patience / 4
+    /// A look at the connection.
+    pub(super) fn look(&mut self, sight: Sight, now: Instant) -> Option<Doubt> {
+        let since = self.unanswered.look(sight.heard, sight.sent, now);
+        if since.is_none() {
+            (self.asked, self.there) = (0, None);
+        }
+        // Sent again at the latest after a probe timeout, which is over a round trip.
+        if std::mem::replace(&mut self.writes, sight.writes) != sight.writes {
+            self.in_use = Some(now + 2 * Self::IN_USE + 3 * sight.rtt);
+        } else if self.in_use.is_some_and(|until| now >= until) {
+            self.in_use = None;
+        }
+        self.waits = sight.opened || sight.kept;
+        let since = since?;
+        if sight.is_there {
+            self.there.get_or_insert(now);
+        }
+        if sight.opened && self.there.is_some_and(|there| now.duration_since(there) >= self.patience) {
+            // Once in each patience.
+            self.there = Some(now);
+            return Some(Doubt::Dial);
+        }
+        let late = answer_within(sight.rtt).mul_f64(1.0 + self.drawn / 2.0) * 2u32.pow(self.asked);
+        if self.asked < ASKED_AT_MOST && now.duration_since(since) >= late {
+            self.asked += 1;
+            return Some(Doubt::Ask);
+        }
+        None
     }
 
-    /// A look: `heard` packets have come in all, and a stream of this side's `waits` for something. Whether the peer is to be
-    /// dialled, which is said once in each patience.
-    pub(super) fn is_too_long(&mut self, heard: u64, waits: bool, now: Instant) -> bool {
-        if heard != self.heard || !waits {
-            (self.heard, self.since) = (heard, None);
+    /// After how long to look again. `None`: not before something is written.
+    pub(super) fn next(&self) -> Option<Duration> {
+        let asks = self.unanswered.since.is_some() && self.asked < ASKED_AT_MOST;
+        if asks || self.in_use.is_some() {
+            return Some(Self::IN_USE);
         }
-        let since = *self.since.get_or_insert(now);
-        let too_long = waits && now.duration_since(since) >= self.patience;
-        if too_long {
-            self.since = Some(now);
-        }
-        too_long
+        // So that a silence is noticed at most a quarter late.
+        (self.waits || self.there.is_some()).then(|| self.patience / 4)
     }
 }
 
@@ -47,31 +146,111 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const RTT: Duration = Duration::from_millis(50);
+    const NONE: [u32; 0] = [];
 
-    /// The looks at which it is said, of one each second.
-    fn said(looks: impl IntoIterator<Item = (u64, bool)>) -> Vec<u32> {
-        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND));
-        assert_eq!(silence.every(), SECOND);
-        let said =
-            (0..).zip(looks).map(|(n, (heard, waits))| (n, silence.is_too_long(heard, waits, start + n * SECOND)));
-        said.filter(|(_, said)| *said).map(|(n, _)| n).collect()
+    /// A connection with an open stream of which nothing is to be seen but these.
+    fn sight(heard: u64, sent: u64) -> Sight {
+        Sight { heard, sent, writes: 0, opened: true, kept: false, is_there: false, rtt: RTT }
+    }
+
+    /// The looks at which something is said, of one in each of these times.
+    fn said(every: Duration, looks: impl IntoIterator<Item = Sight>) -> Vec<(u32, Doubt)> {
+        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 0.0));
+        let said = (0..).zip(looks).filter_map(|(n, sight)| Some((n, silence.look(sight, start + n * every)?)));
+        said.collect()
+    }
+
+    /// A connection on which what is sent has no answer, while the peer answers elsewhere at this look.
+    fn lost(n: u64, answers: u64) -> Sight {
+        Sight { is_there: n == answers, ..sight(7, n) }
+    }
+
+    fn dials(said: Vec<(u32, Doubt)>) -> Vec<u32> {
+        said.into_iter().filter(|(_, doubt)| *doubt == Doubt::Dial).map(|(n, _)| n).collect()
     }
 
     #[test]
-    fn after_four_silent_seconds_it_is_said_once_in_each_patience() {
-        assert_eq!(said([(7, true); 14]), [4, 8, 12]);
+    fn a_peer_that_answers_elsewhere_and_not_here_is_dialled_after_the_patience_and_once_in_each() {
+        assert_eq!(dials(said(SECOND, (0..20).map(|n| lost(n, 3)))), [7, 11, 15, 19]);
+        // Nobody waits for anything on it.
+        assert_eq!(dials(said(SECOND, (0..20).map(|n| Sight { opened: false, ..lost(n, 3) }))), NONE);
     }
 
     #[test]
-    fn a_single_packet_begins_it_anew() {
-        assert_eq!(said((0..20).map(|n| (n / 4, true))), [] as [u32; 0]);
-        assert_eq!(said((0..10).map(|n| (u64::from(n > 2), true))), [7]);
+    fn a_peer_that_answers_nowhere_is_not_dialled_anew() {
+        assert_eq!(dials(said(SECOND, (0..60).map(|n| lost(n, u64::MAX)))), NONE);
     }
 
     #[test]
-    fn nobody_who_waits_means_nothing_to_find_out() {
-        assert_eq!(said([(7, false); 30]), [] as [u32; 0]);
-        // From the moment on at which somebody waits.
-        assert_eq!(said((0..12).map(|n| (7, n > 5))), [9]);
+    fn a_single_packet_of_it_shows_that_the_connection_is_alive() {
+        assert_eq!(dials(said(SECOND, (0..20).map(|n| Sight { heard: 7 + u64::from(n > 6), ..lost(n, 3) }))), NONE);
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_within_half_a_second_has_the_peer_asked_ever_more_rarely() {
+        // Written once, and sent again and again.
+        let looks = (0..200).map(|n| Sight { opened: false, ..sight(7, 3 + n) });
+        let asked = said(Silence::IN_USE, std::iter::once(Sight { opened: false, ..sight(7, 2) }).chain(looks));
+        let after: Vec<_> = asked.iter().map(|(n, doubt)| ((n - 1) * 200, *doubt)).collect();
+        // 350 ms and three round trips of 50, and looked at every 200 ms.
+        assert_eq!(after, [600, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000].map(|ms| (ms, Doubt::Ask)));
+    }
+
+    #[test]
+    fn what_is_acknowledged_in_time_has_nobody_asked_however_busy_the_connection_is() {
+        assert!(said(Silence::IN_USE, (0..1_000).map(|n| sight(n / 2, n))).is_empty());
+    }
+
+    #[test]
+    fn the_end_of_what_was_said_is_no_silence() {
+        // The last answer came between two looks, together with what it answers.
+        let looks = (0..15).map(|n| sight(u64::from(n > 0), u64::from(n > 0)));
+        assert!(said(Silence::IN_USE, looks).is_empty());
+    }
+
+    #[test]
+    fn a_far_peer_has_the_time_that_its_round_trips_take() {
+        let far = |n: u64| Sight { rtt: SECOND, ..sight(7, n) };
+        let first = said(Silence::IN_USE, (0..100).map(far)).first().copied();
+        assert_eq!(first.map(|(n, doubt)| ((n - 1) * 200, doubt)), Some((3_400, Doubt::Ask)));
+    }
+
+    #[test]
+    fn peers_that_have_lost_another_one_at_the_same_moment_do_not_ask_at_the_same_moment() {
+        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 1.0));
+        let mut look = |n: u32| silence.look(sight(7, n.into()), start + n * Silence::IN_USE);
+        let first = (0..100).find(|n| look(*n).is_some());
+        // 500 ms, and half of it.
+        assert_eq!(first.map(|n| (n - 1) * 200), Some(800));
+    }
+
+    #[test]
+    fn a_connection_is_looked_at_often_while_it_is_in_use_rarely_with_open_streams_and_else_not_at_all() {
+        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 0.0));
+        let mut looked = |ms: u64, sight: Sight| {
+            silence.look(sight, start + Duration::from_millis(ms));
+            silence.next()
+        };
+        let written = Sight { opened: false, writes: 1, ..sight(1, 1) };
+        assert_eq!(looked(0, written), Some(Silence::IN_USE));
+        let answered = Sight { heard: 2, sent: 2, ..written };
+        // Something else may have been answered, until what was written would have been sent again.
+        assert_eq!(looked(200, answered), Some(Silence::IN_USE));
+        assert_eq!(looked(600, answered), None);
+        assert_eq!(looked(800, Sight { kept: true, ..answered }), Some(SECOND));
+        assert_eq!(looked(1_000, Sight { opened: true, ..answered }), Some(SECOND));
+        // A packet that keeps the connection alive has yet to be acknowledged.
+        assert_eq!(looked(2_000, Sight { sent: 3, ..answered }), Some(Silence::IN_USE));
+        assert_eq!(looked(2_200, Sight { sent: 3, heard: 3, ..answered }), None);
+    }
+
+    #[test]
+    fn a_peer_that_was_asked_as_often_as_it_may_is_looked_at_rarely() {
+        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 0.0));
+        let asked = (0..1_000)
+            .filter(|n| silence.look(sight(7, (*n).into()), start + *n * Silence::IN_USE) == Some(Doubt::Ask));
+        assert_eq!(asked.count(), ASKED_AT_MOST as usize);
+        assert_eq!(silence.next(), Some(SECOND));
     }
 }

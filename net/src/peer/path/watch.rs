@@ -1,13 +1,13 @@
-//! What follows from the way that data takes: it is told, a direct one that was lost is looked for, a connection ends whose
-//! policy does not allow it, and a peer is dialled anew from which nothing comes any more.
+//! What follows from the way that data takes: it is told, a direct one that was lost is looked for, and a connection ends whose
+//! policy does not allow it.
 
 use std::{convert::Infallible, future::pending, time::Instant};
 
 use iroh::endpoint::{Connection, Path, Side};
 use n0_future::StreamExt;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::sleep_until;
 
-use super::{policy::Tolerance, restore::Restore, silence::Silence};
+use super::{policy::Tolerance, restore::Restore};
 use crate::{
     error::ConnectionLost,
     events::PathKind,
@@ -50,19 +50,8 @@ pub(in crate::peer) async fn watch(link: &Link, first: Option<PathKind>, notify:
     // Only the side that dialled can have iroh look for paths.
     let dialled = link.connection().side() == Side::Client;
     let mut paths = link.connection().paths_stream();
-    let mut silence = Silence::new(link.silence());
-    let mut looks = interval(silence.every());
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = looks.tick() => {
-                let waits = link.has_opened();
-                let heard = if waits { link.connection().stats().udp_rx.datagrams } else { 0 };
-                if silence.is_too_long(heard, waits, Instant::now()) {
-                    tracing::debug!("nothing has come for a while: the peer is dialled anew");
-                    notify(Notice::Silent);
-                }
-            }
             changed = paths.next() => {
                 if changed.is_none() {
                     break;

@@ -64,6 +64,8 @@ fn every_transition_is_the_one_in_the_table() {
         ("Goaway(1, duplicate)", Input::Goaway(1, true)),
         ("Goaway(1)", Input::Goaway(1, false)),
         ("Silent(1)", Input::Silent(1)),
+        ("Seen(2, same instance)", Input::Seen(2, OLD)),
+        ("Seen(2, new instance)", Input::Seen(2, NEW)),
         ("TwinTimeout", Input::TwinTimeout),
         ("Closed(1)", Input::Closed(1)),
     ];
@@ -129,6 +131,21 @@ fn a_restarted_peer_replaces_every_connection_of_its_old_instance_at_once() {
     assert_eq!(row.on(Input::Closed(2)), []);
     assert_eq!(row.on(Input::Closed(1)), []);
     assert_eq!(row.phase(), Phase::Connected);
+}
+
+#[test]
+fn a_peer_that_says_that_it_is_another_instance_has_none_of_the_connections_before_it() {
+    let mut row = reached(&[accepted(1, OLD), Input::Want, dialled(2)]);
+    assert_eq!(row.on(Input::Seen(3, OLD)), []);
+    assert_eq!(row.on(Input::Seen(4, NEW)), [Action::Cut(1)]);
+    // Which instance that one is to is not known yet.
+    assert_eq!(row.current(), Some(2));
+    assert_eq!(row.on(Input::Hello(2, OLD)), [Action::Cut(2), Action::Disconnected]);
+    assert_eq!(row.phase(), Phase::Absent);
+    // An answer that is late says nothing about what came after it.
+    let mut row = reached(&[accepted(1, OLD), accepted(3, NEW), Input::Closed(1)]);
+    assert_eq!(row.on(Input::Seen(2, OLD)), []);
+    assert_eq!(row.current(), Some(3));
 }
 
 #[test]

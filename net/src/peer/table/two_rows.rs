@@ -51,6 +51,8 @@ struct Side {
     generation: Generation,
     dials: u64,
     awaits_twin: bool,
+    /// Answers that are on their way: which instance of the other side was there, by a handshake of this number.
+    seen: VecDeque<(Generation, Nonce)>,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,14 @@ struct Weather {
 
 impl Side {
     fn new(us: PublicKey, peer: PublicKey, instance: usize) -> Self {
-        Self { row: Row::new(us, peer, None), instance, generation: 0, dials: 0, awaits_twin: false }
+        Self {
+            row: Row::new(us, peer, None),
+            instance,
+            generation: 0,
+            dials: 0,
+            awaits_twin: false,
+            seen: VecDeque::new(),
+        }
     }
 
     fn nonce(instance: usize) -> Nonce {
@@ -240,6 +249,19 @@ impl World {
         true
     }
 
+    /// The other side is asked which instance of it is there.
+    fn ask(&mut self, at: usize) {
+        let (generation, nonce) = (self.next_generation(at), Side::nonce(self.sides[1 - at].instance));
+        self.sides[at].seen.push_back((generation, nonce));
+    }
+
+    /// It has said so.
+    fn see(&mut self, at: usize) -> bool {
+        let Some((generation, nonce)) = self.sides[at].seen.pop_front() else { return false };
+        self.input(at, Input::Seen(generation, nonce));
+        true
+    }
+
     /// A process is killed, and starts again: the other side is not told.
     fn restart(&mut self, at: usize) {
         let instance = self.sides.iter().map(|side| side.instance).max().unwrap_or_default() + 1;
@@ -257,7 +279,9 @@ impl World {
         // Of those that are done long ago nothing comes any more.
         let (at, back) = (usize::from(which % 2), usize::from(which / 2) % self.ways.len().clamp(1, 5));
         let way = self.ways.len().saturating_sub(1 + back);
-        match what % 24 {
+        match what % 27 {
+            24 => self.ask(at),
+            25 | 26 => drop(self.see(at)),
             0 | 1 => self.input(at, Input::Want),
             2 if weather.restarts => self.restart(at),
             3 if weather.losses && !self.ways.is_empty() => drop(self.lose(way, at, true)),
@@ -281,6 +305,7 @@ impl World {
             for way in 0..self.ways.len() {
                 moved |= self.answer(way) | self.arrive(way);
                 for at in 0..2 {
+                    moved |= self.see(at);
                     moved |= self.read(way, at) | self.lose(way, at, false);
                 }
             }

@@ -151,6 +151,12 @@ impl Grants {
         self.ended.fetch_add(1, SeqCst);
     }
 
+    /// What to tell the peer in any case: it is no less than what it was told before.
+    pub(crate) fn renew(&self) -> u64 {
+        let count = self.at_a_time + self.ended.load(SeqCst);
+        self.told.fetch_max(count, AcqRel).max(count)
+    }
+
     /// What to tell the peer, if it is time to: to be asked whenever a lane was opened or has ended. A peer that has opened all
     /// that it had left would wait for ever for lanes that ended when it had enough.
     pub(crate) fn due(&self) -> Option<u64> {
