@@ -69,6 +69,7 @@ pub(crate) fn shutdown(py: Python<'_>, report: ShutdownReport) -> PyResult<Py<Py
     let dict = PyDict::new(py);
     dict.set_item("drained", report.drained)?;
     dict.set_item("cut", report.cut)?;
+    dict.set_item("silent", report.silent)?;
     dict.set_item("streams_cut", report.streams_cut)?;
     dict.set_item("tasks_left", report.tasks_left)?;
     Ok(dict.into_any().unbind())

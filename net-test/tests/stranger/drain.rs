@@ -21,6 +21,7 @@ fn shut_down(endpoint: Endpoint) -> tokio::task::JoinHandle<ShutdownReport> {
 
 async fn report_of(shutdown: tokio::task::JoinHandle<ShutdownReport>) -> (usize, usize, usize) {
     let report = soon("the shutdown", shutdown).await.expect("no panic");
+    assert_eq!(report.silent, 0, "{report:?}");
     (report.drained, report.cut, report.streams_cut)
 }
 

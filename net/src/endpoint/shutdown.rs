@@ -2,16 +2,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until, timeout};
+use n0_future::join_all;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{Endpoint, Inner, Owner};
 use crate::{
     error::ConnectionLost,
+    peer::{Link, Unanswered},
     wire::{codes::connection as codes, control::GoawayReason},
 };
 
 /// iroh waits for its last packets to arrive; measured at most 3 s on bad links, and instant when peers closed first.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A peer with nothing open here has so long, and three round trips more, to acknowledge GOAWAY and what it is sent after that. Near
+/// by, three probe timeouts take some 210 ms; the rest is for a peer whose processor is busy.
+const GOODBYE: Duration = Duration::from_millis(500);
+/// How often a peer that drains is looked at: so much later than by the bounds it is let go of.
+const LOOK: Duration = Duration::from_millis(100);
+/// What iroh's close takes where nothing is lost: 3 ms with one peer, 80 ms if that does not answer.
+const CLOSE_SLACK: Duration = Duration::from_millis(80);
 
 /// How an endpoint ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,16 +30,23 @@ pub struct ShutdownReport {
     pub drained: usize,
     /// Connections that were closed by the deadline, or lost before it, with streams open.
     pub cut: usize,
-    /// Streams that were open on those.
+    /// Connections that were closed since nothing came from their peers any more.
+    pub silent: usize,
+    /// Streams that were open on the last two.
     pub streams_cut: usize,
-    /// Tasks that went on when this returned: handlers that do not end with their stream.
+    /// Tasks that went on when this returned: handlers that do not end with their stream, and the closing of the sockets where
+    /// the deadline left no time for it.
     pub tasks_left: usize,
 }
 
 impl Endpoint {
     /// Takes no new streams, asks every peer to finish, waits until all streams have ended and every byte was read
-    /// at the other side, at most `deadline`, and closes, which takes milliseconds, and at most 10 s where packets are
-    /// lost or handlers go on. Then no task, socket or memory of the endpoint is left, but for such handlers and for
+    /// at the other side, at most `deadline`, and closes. It returns at most 100 ms after the deadline. Before it, a peer that is
+    /// silent, and does not acknowledge what it is sent, is waited for less: with nothing open half a second and three round trips, with streams open as long as
+    /// [`Limits::path_timeout`](crate::Limits::path_timeout) and a packet that keeps the connection alive take.
+    ///
+    /// Closing takes milliseconds, and at most 10 s where packets are lost or handlers go on; what the deadline leaves no time for
+    /// goes on in the background. Then no task, socket or memory of the endpoint is left, but for such handlers and for
     /// clones of this handle.
     ///
     /// Not cancel-safe in that a dropped call leaves the endpoint half closed; it can be called again, and dropping
@@ -46,38 +62,76 @@ impl Endpoint {
             link.start_drain(GoawayReason::ShuttingDown);
         }
         let mut report = ShutdownReport::default();
-        for link in links {
-            let in_time = tokio::select! {
-                biased;
-                _ = link.carrier.connection.closed() => true,
-                () = until(end) => false,
-            };
-            // What was lost with streams open did not end in order, whoever closed it.
-            let streams = link.carrier.live();
-            if in_time && streams == 0 {
-                report.drained += 1;
-            } else {
-                report.cut += 1;
-                report.streams_cut += streams;
-                link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint has shut down");
+        for (ended, streams) in join_all(links.iter().map(|link| drained(link, end))).await {
+            match ended {
+                Ended::Closed if streams == 0 => report.drained += 1,
+                Ended::Closed | Ended::TooLate => report.cut += 1,
+                Ended::Silent => report.silent += 1,
             }
+            report.streams_cut += streams;
         }
-        report.tasks_left = inner.close().await;
+        report.tasks_left = close_by(inner, end).await;
         report
     }
 }
 
-async fn until(end: Option<Instant>) {
-    match end {
-        Some(end) => sleep_until(end).await,
-        None => std::future::pending().await,
+/// How a connection ended.
+enum Ended {
+    Closed,
+    Silent,
+    TooLate,
+}
+
+/// Waits until a connection that drains is closed, for as long as its peer answers, and at most until `end`; then it is closed. How
+/// that came, and how many streams were open on it: what was lost with streams open did not end in order, whoever closed it.
+async fn drained(link: &Link, end: Option<Instant>) -> (Ended, usize) {
+    let mut unanswered = Unanswered::default();
+    let ended = loop {
+        let now = Instant::now();
+        let (heard, sent) = link.heard_and_sent();
+        let since = unanswered.look(heard, sent, now.into_std());
+        let bound = match link.carrier.live() {
+            0 => GOODBYE + 3 * link.path().map_or(Duration::ZERO, |(_, rtt)| rtt),
+            _ => link.silence(),
+        };
+        if end.is_some_and(|end| now >= end) {
+            break Ended::TooLate;
+        }
+        if since.is_some_and(|since| now.into_std().duration_since(since) >= bound) {
+            break Ended::Silent;
+        }
+        let look = now + LOOK;
+        tokio::select! {
+            biased;
+            _ = link.carrier.connection.closed() => break Ended::Closed,
+            () = sleep_until(end.map_or(look, |end| end.min(look))) => {}
+        }
+    };
+    let streams = link.carrier.live();
+    link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint has shut down");
+    (ended, streams)
+}
+
+/// Closes what is left, and tells how many tasks go on a moment after `end`.
+async fn close_by(inner: &Arc<Inner>, end: Option<Instant>) -> usize {
+    let (closed, closing) = (Arc::clone(inner), inner.tasks.clone());
+    let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+    // It is not given up half way: what a shutdown leaves no time for goes on.
+    closing.spawn_last(async move {
+        closed.close().await;
+        drop(done);
+    });
+    match end.and_then(|end| end.max(Instant::now()).checked_add(CLOSE_SLACK)) {
+        Some(by) => drop(timeout_at(by, is_done).await),
+        None => drop(is_done.await),
     }
+    inner.tasks.len()
 }
 
 impl Inner {
-    /// Closes the sockets and waits for the tasks, and tells how many of them go on. Handlers that do not end by
-    /// themselves end with their streams or not at all: they belong to the user.
-    async fn close(&self) -> usize {
+    /// Closes the sockets and waits for the tasks. Handlers that do not end by themselves end with their streams or not at all:
+    /// they belong to the user.
+    async fn close(&self) {
         self.closing.cancel();
         self.router.close();
         #[cfg(feature = "metrics")]
@@ -90,7 +144,6 @@ impl Inner {
         if timeout(CLOSE_TIMEOUT, self.tasks.ended()).await.is_err() {
             tracing::debug!("a handler goes on after the shutdown");
         }
-        self.tasks.len()
     }
 }
 

@@ -1,10 +1,20 @@
 //! The end of an endpoint (invariant 12).
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use twolane::{ConnectionLost, ReadError, Reason, StreamError};
+use tokio::sync::Notify;
+use twolane::{ConnectionLost, Limits, ReadError, Reason, SecretKey, StreamError};
 
-use crate::stage::{CHAT, PATIENCE, connect, echo, endpoint, futures_pending, serve_echo, soon, stream, until};
+use crate::{
+    mortal::Mortal,
+    stage::{
+        BRIEF, CHAT, PATIENCE, connect, echo, endpoint, endpoint_with, futures_pending, limits, serve_echo, soon,
+        stream, until,
+    },
+};
 
 #[tokio::test]
 async fn a_shutdown_waits_for_the_streams_that_are_open() {
@@ -103,4 +113,58 @@ async fn handles_may_be_dropped_on_a_thread_without_a_runtime() {
     .await;
     assert!(matches!(end, ReadError::Failed(_) | ReadError::Lost(_)), "{end}");
     until(|| client.peers().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_no_goodbye_of_peers_that_are_gone() {
+    let client = endpoint().await;
+    let gone: Vec<_> = (0..3).map(|_| Mortal::new(&SecretKey::generate())).collect();
+    let alive = endpoint().await;
+    for peer in &gone {
+        let mut stream = soon(client.get_stream(peer.ticket.clone(), CHAT)).await.unwrap();
+        stream.finish().unwrap();
+        drop(stream);
+    }
+    serve_echo(&alive);
+    echo(&client, &alive, b"hello").await;
+    gone.into_iter().for_each(Mortal::kill);
+    // No bound of the endpoint is reached before the patience of the scene is.
+    let report = soon(client.shutdown(2 * PATIENCE)).await;
+    assert_eq!((report.drained, report.silent, report.cut, report.streams_cut), (1, 3, 0, 0), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_streams_of_a_silent_peer_until_it_would_dial_it_anew_and_no_longer() {
+    let client = endpoint_with(Limits { path_timeout: BRIEF, ..limits() }).await;
+    let gone = Mortal::new(&SecretKey::generate());
+    let _stream = soon(client.get_stream(gone.ticket.clone(), CHAT)).await.unwrap();
+    gone.kill();
+    let report = soon(client.shutdown(2 * PATIENCE)).await;
+    assert_eq!((report.silent, report.cut, report.streams_cut), (1, 0, 1), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_of_a_shutdown_holds_whatever_handlers_do() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let going_on = Arc::new(Notify::new());
+    server
+        .serve(CHAT, {
+            let going_on = Arc::clone(&going_on);
+            move |stream| {
+                let going_on = Arc::clone(&going_on);
+                async move {
+                    going_on.notified().await;
+                    drop(stream);
+                }
+            }
+        })
+        .unwrap();
+    let opened = soon(client.get_stream(server.ticket(), CHAT)).await.unwrap();
+    let begun = Instant::now();
+    let report = soon(server.shutdown(BRIEF)).await;
+    // A moment after it. A busy machine may take a while for that; a shutdown that waits for the handler takes 5 s more.
+    assert!(begun.elapsed() < 2 * BRIEF, "{:?}", begun.elapsed());
+    assert_eq!((report.cut, report.tasks_left > 0), (1, true), "{report:?}");
+    going_on.notify_waiters();
+    drop(opened);
 }

@@ -92,8 +92,10 @@ class ShutdownReport:
     """Connections that ended with nothing under way."""
     cut: int = 0
     """Connections that were closed by the deadline, or lost before it, with streams open."""
+    silent: int = 0
+    """Connections that were closed since nothing came from their peers any more."""
     streams_cut: int = 0
-    """Streams that were open on those."""
+    """Streams that were open on the last two."""
     tasks_left: int = 0
     """Tasks inside the library that went on when this was returned."""
 

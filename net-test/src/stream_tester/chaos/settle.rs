@@ -115,6 +115,6 @@ async fn shut_down_all(world: &Arc<World>) {
 /// With nothing under way, a shutdown cuts nothing.
 async fn shut_down(life: Life) -> Option<String> {
     let report = life.endpoint.shutdown(SHUTDOWN).await;
-    let clean = (report.cut, report.streams_cut, report.tasks_left) == (0, 0, 0);
+    let clean = (report.cut, report.silent, report.streams_cut, report.tasks_left) == (0, 0, 0, 0);
     (!clean).then(|| format!("{report:?}"))
 }

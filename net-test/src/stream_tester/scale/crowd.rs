@@ -237,7 +237,7 @@ async fn ask(from: Endpoint, to: Vec<Ticket>) -> Result<(), String> {
 
 async fn shut_down(endpoint: Endpoint) -> Result<(), String> {
     let report = endpoint.shutdown(PATIENCE / 2).await;
-    let clean = (report.cut, report.tasks_left) == (0, 0);
+    let clean = (report.cut, report.silent, report.tasks_left) == (0, 0, 0);
     if clean { Ok(()) } else { Err(format!("a shutdown with nothing under way: {report:?}")) }
 }
 
