@@ -62,8 +62,10 @@ pub struct Link {
 /// The connection id of a QUIC packet with a short header (RFC 9000, section 17.3), in the length that noq gives it.
 type Id = [u8; 8];
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// The socket at the far end.
+    to: Mutex<SocketAddr>,
     is_down: AtomicBool,
     ids: Mutex<Ids>,
     carried: AtomicU64,
@@ -103,7 +105,7 @@ impl Link {
     async fn run(to: SocketAddr, shape: Shape) -> io::Result<Self> {
         let (near, far) = if to.is_ipv4() { (V6, V4) } else { (V4, V6) };
         let near = Arc::new(UdpSocket::bind(near).await?);
-        let (addr, state) = (near.local_addr()?, Arc::<State>::default());
+        let (addr, state) = (near.local_addr()?, Arc::new(State::new(to)));
         let mut tasks = JoinSet::new();
         let mut way = || {
             let (packets, waiting) = mpsc::unbounded_channel();
@@ -111,7 +113,7 @@ impl Link {
             Arc::new(Way { shape, state: Arc::clone(&state), busy_until: Mutex::new(Instant::now()), packets })
         };
         let (there, back) = (way(), way());
-        tasks.spawn(carry(near, far, to, there, back));
+        tasks.spawn(carry(near, far, there, back));
         Ok(Self { addr, state, _tasks: tasks })
     }
 
@@ -129,6 +131,11 @@ impl Link {
         self.state.is_down.store(false, Relaxed);
     }
 
+    /// From now on another socket is at the far end, as where a program was started again at its address.
+    pub fn lead_to(&self, socket: SocketAddr) {
+        *lock(&self.state.to) = socket;
+    }
+
     /// Every packet of the connections that there are is lost from now on, as where a router has forgotten them. Others are
     /// carried, and those that begin a connection.
     pub fn forget_connections(&self) {
@@ -143,6 +150,11 @@ impl Link {
 }
 
 impl State {
+    fn new(to: SocketAddr) -> Self {
+        let (is_down, ids, carried, lost) = Default::default();
+        Self { to: Mutex::new(to), is_down, ids, carried, lost }
+    }
+
     fn is_forgotten(&self, packet: &[u8]) -> bool {
         let Some(id) = short_header(packet) else { return false };
         let mut ids = lock(&self.ids);
@@ -177,7 +189,7 @@ impl Way {
 }
 
 /// Takes packets at the near end. Each of its peers has a socket of its own at the far end.
-async fn carry(near: Arc<UdpSocket>, bind: SocketAddr, to: SocketAddr, there: Arc<Way>, back: Arc<Way>) {
+async fn carry(near: Arc<UdpSocket>, bind: SocketAddr, there: Arc<Way>, back: Arc<Way>) {
     let (mut flows, mut returning) = (HashMap::<SocketAddr, Arc<UdpSocket>>::new(), JoinSet::new());
     let mut packet = vec![0; PACKET];
     loop {
@@ -201,6 +213,7 @@ async fn carry(near: Arc<UdpSocket>, bind: SocketAddr, to: SocketAddr, there: Ar
                 far
             }
         };
+        let to = *lock(&there.state.to);
         there.take(&packet[..len], &far, to);
     }
 }
@@ -250,6 +263,17 @@ mod tests {
         near.send_to(b"there", link.addr()).await.unwrap();
         assert_eq!(hears(&far).await, Some(from));
         assert_eq!(link.packets(), [3, 2]);
+    }
+
+    #[tokio::test]
+    async fn the_far_end_can_be_another_socket() {
+        let (near, far, link) = ends().await;
+        let other = UdpSocket::bind(V4).await.unwrap();
+        link.lead_to(other.local_addr().unwrap());
+        near.send_to(b"there", link.addr()).await.unwrap();
+        let from = hears(&other).await.unwrap();
+        other.send_to(b"back", from).await.unwrap();
+        assert_eq!((hears(&near).await, hears(&far).await), (Some(link.addr()), None));
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ const PROTOCOL: &str = "crossed/1";
 const ROUNDS: u64 = 4;
 const STREAMS: usize = 6;
 const RATE: u64 = 20_000_000;
-/// A peer that says nothing is dialled anew after 8 s, which is noticed within two more. A dial and the rest take
+/// A peer that says nothing here, and answers elsewhere, is dialled anew after 8 s, which is noticed within two more. A dial and the rest take
 /// milliseconds here.
 const DEAD: Duration = Duration::from_secs(17);
 /// Requests of both sides after the first that was answered.

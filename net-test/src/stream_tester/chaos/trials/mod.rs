@@ -9,6 +9,7 @@ pub mod crossed;
 pub mod delivered;
 pub mod early;
 pub mod half_read;
+pub mod killed;
 pub mod outage;
 pub mod restarts;
 pub mod rules;
@@ -61,6 +62,9 @@ pub enum Trial {
     SlowResponses,
     /// A program that is killed during its admission, and started again, stays connected.
     Restarts,
+    /// A peer that is killed and comes back at once is found soon; one that stands still keeps its connection; one that is gone
+    /// holds up no end.
+    Killed,
     /// A stream that fails amid bulk and warnings, during an outage, is told with all its bytes.
     Outage,
     /// Handlers that sit on streams whose openers have gone take nobody's lanes.
@@ -86,6 +90,7 @@ impl Trial {
             Self::Delivered => Box::pin(delivered::play(stage)),
             Self::SlowResponses => Box::pin(slow_responses::play(stage)),
             Self::Restarts => Box::pin(restarts::play(stage)),
+            Self::Killed => Box::pin(killed::play(stage)),
             Self::Outage => Box::pin(outage::play(stage)),
             Self::Sitting => Box::pin(sitting::play(stage)),
             Self::Cancelled => Box::pin(cancelled::play(stage)),
@@ -104,6 +109,7 @@ impl Trial {
             Self::Delivered => 5,
             Self::SlowResponses => 33,
             Self::Restarts => 7,
+            Self::Killed => 11,
             Self::Outage => 22,
             Self::Sitting => 6,
             Self::Cancelled => 6,
