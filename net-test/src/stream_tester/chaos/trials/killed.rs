@@ -42,11 +42,9 @@ pub async fn play(mut stage: Stage) -> Verdict {
     link.forget_connections();
     link.lead_to(far.status().sockets.first().copied().ok_or("an endpoint has no socket")?);
     link.heal();
-    let back = Instant::now();
     let found =
         within(FOUND, "a request after the peer was killed and came back", async { while ask(TRY).await.is_err() {} });
     found.await.map_err(|fault| format!("{fault} (one way takes {delay:?})"))?;
-    tracing::debug!("found after {:?}", back.elapsed());
 
     let dialled = near.metrics().connections_dialled.get();
     link.cut();
