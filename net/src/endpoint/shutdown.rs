@@ -58,11 +58,19 @@ impl Endpoint {
         inner.closing.cancel();
         inner.router.close();
         let links = inner.peers.links(None);
+        let mut ending = Vec::new();
         for link in &links {
-            link.start_drain(GoawayReason::ShuttingDown);
+            // From before GOAWAY, which has to be acknowledged.
+            let mut unanswered = Unanswered::default();
+            look(link, &mut unanswered);
+            ending.push(drained(link, unanswered, end));
+            if !link.start_drain(GoawayReason::ShuttingDown) {
+                // What it was sent when it began to drain, and did not acknowledge, may be sent again in seconds only.
+                link.carrier.poke();
+            }
         }
         let mut report = ShutdownReport::default();
-        for (ended, streams) in join_all(links.iter().map(|link| drained(link, end))).await {
+        for (ended, streams) in join_all(ending).await {
             match ended {
                 Ended::Closed if streams == 0 => report.drained += 1,
                 Ended::Closed | Ended::TooLate => report.cut += 1,
@@ -82,14 +90,16 @@ enum Ended {
     TooLate,
 }
 
+fn look(link: &Link, unanswered: &mut Unanswered) -> Option<std::time::Instant> {
+    let (heard, sent) = link.heard_and_sent();
+    unanswered.look(heard, sent, std::time::Instant::now())
+}
+
 /// Waits until a connection that drains is closed, for as long as its peer answers, and at most until `end`; then it is closed. How
 /// that came, and how many streams were open on it: what was lost with streams open did not end in order, whoever closed it.
-async fn drained(link: &Link, end: Option<Instant>) -> (Ended, usize) {
-    let mut unanswered = Unanswered::default();
+async fn drained(link: &Link, mut unanswered: Unanswered, end: Option<Instant>) -> (Ended, usize) {
     let ended = loop {
-        let now = Instant::now();
-        let (heard, sent) = link.heard_and_sent();
-        let since = unanswered.look(heard, sent, now.into_std());
+        let (since, now) = (look(link, &mut unanswered), Instant::now());
         let bound = match link.carrier.live() {
             0 => GOODBYE + 3 * link.path().map_or(Duration::ZERO, |(_, rtt)| rtt),
             _ => link.silence(),
@@ -97,14 +107,14 @@ async fn drained(link: &Link, end: Option<Instant>) -> (Ended, usize) {
         if end.is_some_and(|end| now >= end) {
             break Ended::TooLate;
         }
-        if since.is_some_and(|since| now.into_std().duration_since(since) >= bound) {
+        if since.is_some_and(|since| since.elapsed() >= bound) {
             break Ended::Silent;
         }
-        let look = now + LOOK;
+        let next = now + LOOK;
         tokio::select! {
             biased;
             _ = link.carrier.connection.closed() => break Ended::Closed,
-            () = sleep_until(end.map_or(look, |end| end.min(look))) => {}
+            () = sleep_until(end.map_or(next, |end| end.min(next))) => {}
         }
     };
     let streams = link.carrier.live();

@@ -256,13 +256,15 @@ impl Link {
         }
     }
 
-    /// Asks the peer to open nothing more here, and closes the connection once nothing is cut by it.
-    pub(crate) fn start_drain(&self, reason: GoawayReason) {
-        if self.lock_drain().goaway() {
+    /// Asks the peer to open nothing more here, and closes the connection once nothing is cut by it. False if it was asked before.
+    pub(crate) fn start_drain(&self, reason: GoawayReason) -> bool {
+        let first = self.lock_drain().goaway();
+        if first {
             self.carrier.start_draining();
             self.carrier.outbox.send(Frame::Goaway { reason });
         }
         self.step_drain();
+        first
     }
 
     /// Closes the connection at once.
