@@ -43,24 +43,38 @@ struct Distant {
     a: Machine,
     b: Actor,
     link: Link,
-    /// The way to `b`.
+    /// The way to `b`, and what it is started with.
     ticket: String,
+    b_config: Config,
 }
 
 impl Distant {
     async fn new(rate: u64, rules: &[Duration]) -> Result<Self, Fault> {
+        let rules_ms = rules.iter().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).collect();
+        Self::with(rate, Config { rules_ms, ..Config::default() }).await
+    }
+
+    async fn with(rate: u64, mut b_config: Config) -> Result<Self, Fault> {
         let mut world = World::new(Family::V4).await?;
         let mut router = world.router(Nat::Home, Family::V4).await?;
         let shape = Shape { delay: DELAY.saturating_sub(WAN), rate: Some(rate), ..Shape::CABLE };
         let (a, link) = world.distant_host(&mut router, "a", shape, 9).await?;
         let machine = world.public("b", Family::V4).await?;
-        let rules_ms = rules.iter().map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).collect();
-        let b = Actor::start("b", &machine, &Config { rules_ms, ..Config::default() }).await?;
+        let b = Actor::start("b", &machine, &b_config).await?;
         let socket = b.sockets.iter().find(|socket| socket.is_ipv4());
         let port = socket.ok_or_else(|| Fault::Lab("a peer without a socket for IPv4".into()))?.port();
+        b_config.port = Some(port);
         let key: PublicKey = b.id52.parse().map_err(|error| Fault::lab("the peer's key", error))?;
         let ticket = Ticket::new(key).with_addr((machine.addr()?, port).into()).to_string();
-        Ok(Self { world, router, a, b, link, ticket })
+        Ok(Self { world, router, a, b, link, ticket, b_config })
+    }
+
+    /// `b` is killed, and started again at once at its address.
+    async fn restart_b(mut self) -> Result<Self, Fault> {
+        let machine = self.b.machine.clone();
+        self.b.kill().await?;
+        self.b = Actor::start("b, again", &machine, &self.b_config).await?;
+        Ok(self)
     }
 
     async fn end(self) -> Result<(), Fault> {
@@ -167,6 +181,28 @@ pub async fn killed_twice(figures: &mut Figures) -> Result<(), Fault> {
     sleep(AFTERWARDS).await;
     let done = a.stop(SOON).await?;
     ensure(done.identical && done.requests > 0, || "what arrived is not what was sent".into())?;
+    a.end().await?;
+    distant.end().await
+}
+
+/// Restarts, of each of which the slowest is told.
+const RESTARTS: usize = 3;
+
+pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
+    let config = Config { key: Some(rand::random()), ..Config::default() };
+    let mut distant = Distant::with(QUICK, config).await?;
+    let mut a = peer("a", &distant.a, None).await?;
+    a.ask(&distant.ticket, SOON).await?;
+    let mut slowest = 0.0_f64;
+    for _ in 0..RESTARTS {
+        // What it sends now has been acknowledged, and it hears nothing of the end.
+        sleep(Duration::from_secs(1)).await;
+        distant = distant.restart_b().await?;
+        let back = now_ns();
+        let (_, answered) = a.ask(&distant.ticket, SOON).await?;
+        slowest = slowest.max(since(back, answered));
+    }
+    figures.answered_ms = Some(slowest);
     a.end().await?;
     distant.end().await
 }

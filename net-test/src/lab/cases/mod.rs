@@ -80,6 +80,11 @@ pub const CASES: &[Case] = &[
         "a program is killed and started again twice, under rules that take 4 s",
         heavy::killed_twice
     ),
+    case!(
+        "killed-and-back",
+        "a program is killed and is back at once at its address, 100 ms away, three times",
+        heavy::killed_and_back
+    ),
 ];
 
 impl Case {

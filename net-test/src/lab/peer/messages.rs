@@ -20,6 +20,8 @@ pub struct Config {
     /// The default is a new key.
     pub key: Option<[u8; 32]>,
     pub reach: Reach,
+    /// Of its socket. The default is one that the system chooses.
+    pub port: Option<u16>,
     pub mdns: bool,
     /// How long the rules think about each connection, in milliseconds: the first, the second and so on. Those after them are
     /// allowed at once.

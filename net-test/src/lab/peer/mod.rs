@@ -10,6 +10,7 @@ mod talk;
 
 use std::{
     collections::VecDeque,
+    net::Ipv4Addr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -94,6 +95,9 @@ async fn bind(config: Config) -> Result<Endpoint, Fault> {
     let mut builder = Endpoint::builder().n0(false).mdns(config.mdns);
     if let Some(key) = config.key {
         builder = builder.secret_key(SecretKey::from_bytes(&key));
+    }
+    if let Some(port) = config.port {
+        builder = builder.bind_addr((Ipv4Addr::UNSPECIFIED, port).into());
     }
     if !config.rules_ms.is_empty() {
         builder = builder.access(Slow(Mutex::new(config.rules_ms.into())));
