@@ -43,7 +43,7 @@ pub mod accepted_with {
 
 /// Reasons in GOAWAY.
 pub mod goaway {
-    codes! { DUPLICATE = 0, SHUTTING_DOWN = 1 }
+    codes! { DUPLICATE = 0, SHUTTING_DOWN = 1, UNUSED = 2 }
 }
 
 /// Codes of an answer.

@@ -25,7 +25,7 @@ macro_rules! limits {
         pub(crate) fn to_dict<'py>(py: Python<'py>, limits: &Limits) -> PyResult<Bound<'py, PyDict>> {
             let dict = PyDict::new(py);
             $(dict.set_item(stringify!($count), limits.$count)?;)+
-            $(dict.set_item(stringify!($duration), limits.$duration.as_secs_f64())?;)+
+            $(dict.set_item(stringify!($duration), in_seconds(limits.$duration))?;)+
             Ok(dict)
         }
 
@@ -49,7 +49,12 @@ limits! {
     counts: peers, handshakes, handshakes_per_address, streams_per_peer, streams_without_header, streams_waiting,
         metadata, unread_bytes, warnings, request_bytes, events;
     durations: connect_timeout, hello_timeout, header_timeout, access_timeout, clock_skew, open_timeout, accept_timeout,
-        linger, error_timeout, idle_timeout
+        linger, error_timeout, idle_timeout, keep_alive, unused_timeout
+}
+
+/// A bound that is never reached is infinite.
+fn in_seconds(bound: Duration) -> f64 {
+    if bound == Duration::MAX { f64::INFINITY } else { bound.as_secs_f64() }
 }
 
 fn bound(value: &Bound<'_, PyAny>) -> PyResult<Duration> {

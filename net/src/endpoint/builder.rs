@@ -24,7 +24,7 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     path_policy::PathPolicy,
-    peer::{Peers, Policies, Shared, guard, lookout},
+    peer::{Peers, Policies, Shared, guard, lookout, unused},
     tasks::Tasks,
     ticket::Ticket,
     wire::{ALPN, PROBE_ALPN},
@@ -320,6 +320,7 @@ impl Builder {
         tasks.spawn(accept::accept_connections(iroh.clone(), Arc::clone(&peers)));
         tasks.spawn(guard::run(Arc::clone(&peers)));
         tasks.spawn(lookout::run(Arc::clone(&peers)));
+        tasks.spawn(unused::run(Arc::clone(&peers)));
         if known_relays.configured {
             tasks.spawn(rejoin::run(iroh.clone(), relays, closing.clone()));
         }

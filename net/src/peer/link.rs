@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use iroh::endpoint::{Connection, RecvStream, SendStream};
+use iroh::endpoint::{Connection, RecvStream, SendStream, Side};
 use n0_future::{StreamExt, boxed::BoxFuture};
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -185,6 +185,11 @@ impl Link {
 
     pub(super) fn peer(&self) -> PublicKey {
         self.carrier.peer
+    }
+
+    /// This side has dialled it.
+    pub(super) fn is_dialled(&self) -> bool {
+        self.connection().side() == Side::Client
     }
 
     /// How long a silence its peer is given before the connection is given up.

@@ -15,6 +15,7 @@ mod path;
 pub(crate) mod patience;
 mod peers;
 pub(crate) mod table;
+pub(crate) mod unused;
 
 pub(crate) use self::{
     entry::View,

@@ -273,11 +273,11 @@ impl Peers {
         }
     }
 
-    /// Nothing comes from the peer on a connection with streams of this side's.
-    pub(super) fn on_silent(self: &Arc<Self>, link: &Link) {
+    /// What was seen of a connection.
+    pub(super) fn on_seen(self: &Arc<Self>, link: &Link, input: Input) {
         let peer = self.lock_rows().get(&link.carrier.peer).cloned();
         if let Some(peer) = peer {
-            self.apply(&peer, Input::Silent(link.generation));
+            self.apply(&peer, input);
         }
     }
 
@@ -470,6 +470,11 @@ impl Peers {
                 Action::Drain(generation) => {
                     if let Some(link) = state.links.get(generation) {
                         link.start_drain(GoawayReason::Duplicate);
+                    }
+                }
+                Action::LetGo(generation) => {
+                    if let Some(link) = state.links.get(generation) {
+                        link.start_drain(GoawayReason::Unused);
                     }
                 }
                 Action::Cut(generation) => {

@@ -99,6 +99,8 @@ pub(crate) enum Input {
     Goaway(Generation, /* duplicate */ bool),
     /// The peer answers elsewhere and not on this connection, and somebody waits for something.
     Silent(Generation),
+    /// Nobody uses it.
+    Unused(Generation),
     /// The peer has said which instance of it is there, on a connection for nothing else.
     Seen(Generation, Nonce),
     /// The twin did not show up.
@@ -116,6 +118,7 @@ impl Input {
             | Self::Hello(generation, _)
             | Self::Goaway(generation, _)
             | Self::Silent(generation)
+            | Self::Unused(generation)
             | Self::Closed(generation) => Some(*generation),
             Self::Want | Self::DialFailed | Self::DialDropped | Self::Seen(..) | Self::TwinTimeout => None,
         }
@@ -131,6 +134,8 @@ pub(crate) enum Action {
     FailWaiters,
     /// Open nothing more on it, say GOAWAY, and close it once both sides have drained.
     Drain(Generation),
+    /// The same, since nobody uses it.
+    LetGo(Generation),
     /// Close it now: its peer's instance is gone.
     Cut(Generation),
     /// Close it now: it drains, nothing is under way on it, and there are too many.
@@ -326,6 +331,14 @@ impl Row {
                 if self.current() == Some(generation) && !self.dialling {
                     self.dialling = true;
                     actions.push(Action::Dial(self.failures));
+                }
+            }
+            Input::Unused(generation) => {
+                if let Some(connection) = self.find(generation)
+                    && connection.standing == Standing::Live
+                {
+                    connection.standing = Standing::Draining;
+                    actions.push(Action::LetGo(generation));
                 }
             }
             Input::Seen(generation, nonce) => {

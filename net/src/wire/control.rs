@@ -79,6 +79,8 @@ pub(crate) enum GoawayReason {
     Duplicate,
     /// The endpoint is shutting down.
     ShuttingDown,
+    /// Nobody uses the connection.
+    Unused,
     /// The connection is being closed for a reason of a later version.
     Other(u64),
 }
@@ -132,6 +134,7 @@ impl Frame {
                     match reason {
                         GoawayReason::Duplicate => 0,
                         GoawayReason::ShuttingDown => 1,
+                        GoawayReason::Unused => 2,
                         GoawayReason::Other(reason) => *reason,
                     },
                 );
@@ -175,6 +178,7 @@ impl Frame {
                 let reason = match fields.varint()? {
                     0 => GoawayReason::Duplicate,
                     1 => GoawayReason::ShuttingDown,
+                    2 => GoawayReason::Unused,
                     other => GoawayReason::Other(other),
                 };
                 fields.parameters(|_, _| Ok(false))?;

@@ -218,7 +218,8 @@ fn frames() -> impl Strategy<Value = Frame> {
         prop_oneof![
             Just(GoawayReason::Duplicate),
             Just(GoawayReason::ShuttingDown),
-            (2..=varint::MAX).prop_map(GoawayReason::Other)
+            Just(GoawayReason::Unused),
+            (3..=varint::MAX).prop_map(GoawayReason::Other)
         ]
         .prop_map(|reason| Frame::Goaway { reason }),
         (varints(), varints()).prop_map(|(opened, accepted)| Frame::Drained { opened, accepted }),

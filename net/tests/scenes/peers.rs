@@ -315,6 +315,31 @@ async fn a_kept_peer_that_was_killed_and_is_back_is_found_by_the_packets_that_ke
 }
 
 #[tokio::test]
+async fn a_connection_that_nobody_uses_is_let_go_of_by_its_dialler_and_comes_back_with_the_next_stream() {
+    let limits = Limits { unused_timeout: Duration::from_secs(1), ..limits() };
+    let (user, keeper, idler) =
+        (endpoint_with(limits.clone()).await, endpoint_with(limits.clone()).await, endpoint_with(limits).await);
+    let server = endpoint().await;
+    serve_echo(&server);
+    let (opened, accepted) = stream(&user, &server).await;
+    let mut keep = keeper.keep(server.ticket());
+    assert!(soon(keep.connected()).await);
+    // Three times it comes and goes, while an open stream keeps its connection, and a keeper its own.
+    for dials in 1..=3 {
+        echo(&idler, &server, b"once more").await;
+        assert_eq!(idler.metrics().connections_dialled.get(), dials);
+        until(|| idler.peers().is_empty()).await;
+        assert_eq!([user.peers().len(), keeper.peers().len(), server.peers().len()], [1, 1, 2]);
+    }
+    drop((opened, accepted));
+    until(|| user.peers().is_empty()).await;
+    assert_eq!(keeper.metrics().connections_dialled.get(), 1);
+    // The other side finds it again as well.
+    serve_echo(&user);
+    echo(&server, &user, b"from the other side").await;
+}
+
+#[tokio::test]
 async fn a_dead_connection_is_replaced_once_without_the_caller_noticing() {
     let (client, server) = (endpoint().await, endpoint().await);
     serve_echo(&server);

@@ -78,6 +78,7 @@ impl Model {
             4 => Input::TwinTimeout,
             5 => Input::Closed(some),
             9 if which >= 192 => Input::Seen(next, nonce),
+            9 if which >= 160 => Input::Unused(some),
             9 => Input::Silent(some),
             _ if !self.dialling => return None,
             6 => Input::Dialled(next, self.row.begin_dial(next)),
@@ -133,7 +134,7 @@ impl Model {
             }
             Input::Closed(generation) => drop(self.connections.remove(&generation)),
             Input::DialFailed | Input::DialDropped => self.dialling = false,
-            Input::Want | Input::Goaway(..) | Input::Silent(_) | Input::TwinTimeout => {}
+            Input::Want | Input::Goaway(..) | Input::Silent(_) | Input::Unused(_) | Input::TwinTimeout => {}
         }
     }
 
@@ -161,6 +162,10 @@ impl Model {
             }
             Action::FailWaiters => assert!(matches!(input, Input::DialFailed | Input::Closed(_)), "{input:?}"),
             Action::Drain(generation) => self.give_up(generation),
+            Action::LetGo(generation) => {
+                assert_eq!(input, Input::Unused(generation));
+                self.give_up(generation);
+            }
             Action::Cut(generation) => {
                 let known = self.connections[&generation];
                 assert_ne!(known.nonce, self.there.map(|(nonce, _)| nonce), "{generation} is cut: {self:?}");

@@ -16,7 +16,12 @@ use super::{
     probe,
     silence::{Doubt, Silence},
 };
-use crate::peer::{backoff, link::Link, peers::Peers, table::Generation};
+use crate::peer::{
+    backoff,
+    link::Link,
+    peers::Peers,
+    table::{Generation, Input},
+};
 
 /// Connections that are due within this are looked at in the same turn.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -92,7 +97,7 @@ impl Watched {
             Some(Doubt::Dial) if peers.closing.is_cancelled() => {}
             Some(Doubt::Dial) => {
                 tracing::debug!(peer = %link.peer(), "the peer answers elsewhere and not here: it is dialled anew");
-                peers.on_silent(&link);
+                peers.on_seen(&link, Input::Silent(link.generation));
             }
             Some(Doubt::Ask) => {
                 tracing::debug!(peer = %link.peer(), "no answer has come: the peer is asked which instance of it is there");

@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, future::pending, time::Instant};
 
-use iroh::endpoint::{Connection, Path, Side};
+use iroh::endpoint::{Connection, Path};
 use n0_future::StreamExt;
 use tokio::time::sleep_until;
 
@@ -48,7 +48,7 @@ pub(in crate::peer) async fn watch(link: &Link, first: Option<PathKind>, notify:
         take(first, &mut restore, &mut tolerance);
     }
     // Only the side that dialled can have iroh look for paths.
-    let dialled = link.connection().side() == Side::Client;
+    let dialled = link.is_dialled();
     let mut paths = link.connection().paths_stream();
     loop {
         tokio::select! {

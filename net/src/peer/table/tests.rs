@@ -64,6 +64,7 @@ fn every_transition_is_the_one_in_the_table() {
         ("Goaway(1, duplicate)", Input::Goaway(1, true)),
         ("Goaway(1)", Input::Goaway(1, false)),
         ("Silent(1)", Input::Silent(1)),
+        ("Unused(1)", Input::Unused(1)),
         ("Seen(2, same instance)", Input::Seen(2, OLD)),
         ("Seen(2, new instance)", Input::Seen(2, NEW)),
         ("TwinTimeout", Input::TwinTimeout),

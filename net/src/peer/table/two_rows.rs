@@ -120,7 +120,7 @@ impl World {
                 ends[at].instance = side.instance;
                 self.ways.push(Way { dialler: at, dial, answered: false, known: false, ends });
             }
-            Action::Drain(generation) => self.goaway(at, generation),
+            Action::Drain(generation) | Action::LetGo(generation) => self.goaway(at, generation),
             Action::Cut(generation) | Action::Shed(generation) | Action::Refuse(generation) => {
                 self.lossy |= matches!(action, Action::Refuse(_));
                 if let Some(way) = self.find(at, generation) {

@@ -1,0 +1,96 @@
+//! Lets go of connections that this side has dialled and nobody uses, with one timer for all of an endpoint's.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::{
+    link::Link,
+    peers::Peers,
+    table::{Generation, Input},
+};
+
+/// They are looked at so often at most, and a quarter late at most.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Runs until the endpoint shuts down. Ends at once where connections are kept for good.
+pub(crate) async fn run(peers: Arc<Peers>) {
+    let after = peers.shared.limits.unused_timeout;
+    if after == Duration::MAX {
+        return;
+    }
+    let mut uses = HashMap::<Generation, Use>::new();
+    loop {
+        tokio::select! {
+            () = sleep((after / 4).min(LOOK)) => {}
+            () = peers.closing.cancelled() => return,
+        }
+        let now = Instant::now();
+        let mut still = HashMap::new();
+        for link in peers.links(None) {
+            let mut seen = uses.remove(&link.generation).unwrap_or_else(|| Use::new(now));
+            // The peer may keep what it has dialled.
+            let in_use = link.carrier.live() > 0 || !link.is_dialled() || peers.is_kept(&link.carrier.peer);
+            if seen.look(Counts::of(&link), in_use, now) >= after {
+                tracing::debug!(peer = %link.carrier.peer, "nobody uses the connection");
+                peers.on_seen(&link, Input::Unused(link.generation));
+            }
+            still.insert(link.generation, seen);
+        }
+        uses = still;
+    }
+}
+
+/// Streams opened and accepted so far, and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Counts([u64; 3]);
+
+impl Counts {
+    fn of(link: &Link) -> Self {
+        let carrier = &link.carrier;
+        Self([carrier.opened.load(Relaxed), carrier.accepted.load(Relaxed), carrier.writes()])
+    }
+}
+
+/// What was last seen of a connection's use. Pure.
+#[derive(Debug)]
+struct Use {
+    counts: Counts,
+    since: Instant,
+}
+
+impl Use {
+    fn new(now: Instant) -> Self {
+        Self { counts: Counts::default(), since: now }
+    }
+
+    /// A look: for how long it has been unused.
+    fn look(&mut self, counts: Counts, in_use: bool, now: Instant) -> Duration {
+        if in_use || counts != self.counts {
+            (self.counts, self.since) = (counts, now);
+        }
+        now.duration_since(self.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_unused_since_the_last_look_at_which_something_was_open_or_had_happened() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut seen = Use::new(start);
+        let mut looked = |second, count, open| seen.look(Counts([count, 0, 0]), open, at(second)).as_secs();
+        assert_eq!([looked(1, 0, false), looked(2, 0, false)], [1, 2]);
+        // A stream came and went between two looks.
+        assert_eq!([looked(3, 1, false), looked(5, 1, false)], [0, 2]);
+        // One stays open.
+        assert_eq!([looked(6, 2, true), looked(9, 2, true), looked(10, 2, false)], [0, 0, 1]);
+    }
+}
