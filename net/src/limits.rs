@@ -72,22 +72,22 @@ pub struct Limits {
     /// links errors come without their reason, and warnings are not sent. Too high: where no reason comes, the error takes
     /// longer.
     pub error_timeout: Duration,
-    /// A connection over which nothing at all arrives is given up after this. Default 20 s. Both sides have a say, and the smaller value holds. From 100 ms to a day. Too low: connections break
-    /// in every short outage. Too high: a peer that vanished is noticed late.
+    /// A connection over which nothing at all arrives is given up after this. Default 20 s. Both sides have a say, and the smaller
+    /// value holds. From 100 ms to a day. Packets that keep the connection alive go out four times in it at least, and over each path
+    /// as [`Limits::path_timeout`] has it. Too low: connections break in every short outage. Too high: a peer that vanished is
+    /// noticed late.
     pub idle_timeout: Duration,
-    /// A connection over which nothing was sent for so long sends a packet that keeps it alive, and the mappings of NATs on its way.
-    /// Default 5 s, from 100 ms on, and at most a quarter of [`Limits::idle_timeout`]. RFC 4787 (REQ-5) has NATs keep a mapping for two
-    /// minutes, many forget it after 30 s, some after 20 s. A silent path has packets of its own: [`Limits::path_timeout`]. Too
-    /// low: traffic and battery. Too high: a NAT forgets the way back, and the peer cannot be reached before it says something.
-    pub keep_alive: Duration,
     /// A connection that this endpoint has dialled and does not keep ([`Endpoint::keep`](crate::Endpoint::keep)), and on which no stream
-    /// was open for so long, is let go of, in order. Default [`Duration::MAX`], which is never; from 1 s on. The next stream of either
-    /// side dials again, and programs see no more of it than the events. Too low: streams wait for a handshake. Too high:
-    /// keep-alives, and some 120 kB a peer. An endpoint behind a NAT that no relay helps cannot be dialled: set it there only if the
-    /// other side opens no streams to it.
+    /// was open for so long, is let go of, in order. Default [`Duration::MAX`], which is never; from 1 s on. Nothing that was opened
+    /// is lost, and the next stream of either side dials again. It counts as a disconnection: events and hooks say so, and
+    /// [`Connection::closed`](crate::Connection::closed) and [`Connection::accept_bi`](crate::Connection::accept_bi) end. Whoever waits
+    /// for streams of a peer that it has dialled keeps it. With a path policy that waits for a direct path it should be longer than
+    /// that wait. Too low: streams wait for a handshake. Too high: packets that keep it alive, and some 120 kB a peer. An endpoint
+    /// behind a NAT that no relay helps cannot be dialled: set it there only if the other side opens no streams to it.
     pub unused_timeout: Duration,
     /// A direct path over which nothing at all arrives is given up after this, if a relay can carry on. Default 3 s; a
-    /// third of it is the time between the packets that keep a silent path alive. From 500 ms to 15 s, and at least
+    /// third of it is the time between the packets that keep a silent path, and the mappings of NATs on it, alive. (RFC 4787, REQ-5,
+    /// has NATs keep a mapping for two minutes; many forget it after 30 s, some after 20 s.) From 500 ms to 15 s, and at least
     /// three of the path's own timeouts. Too low: paths that lose many packets go over the relay for some seconds. Too
     /// high: data stands still for so long when a direct path is cut. Longer saves battery: 15 s sends a third of what
     /// 5 s do. The path over the relay is kept alive as often. An endpoint without a
@@ -148,8 +148,6 @@ impl Limits {
         // Less than a stream's window would stop a lane in front of a reader that reads.
         self.unread_bytes = self.unread_bytes.clamp(1 << 20, 1 << 40);
         self.idle_timeout = self.idle_timeout.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
-        // Three may be lost before a living connection is given up.
-        self.keep_alive = self.keep_alive.max(Duration::from_millis(100)).min(self.idle_timeout / 4);
         self.unused_timeout = self.unused_timeout.max(Duration::from_secs(1));
         self.path_timeout = self.path_timeout.clamp(Duration::from_millis(500), Self::PATH_TIMEOUT_MAX);
         self
@@ -181,7 +179,6 @@ impl Default for Limits {
             linger: Duration::from_secs(600),
             error_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(20),
-            keep_alive: Duration::from_secs(5),
             unused_timeout: Duration::MAX,
             path_timeout: Duration::from_secs(3),
             streams_without_header: 512,

@@ -49,7 +49,7 @@ limits! {
     counts: peers, handshakes, handshakes_per_address, streams_per_peer, streams_without_header, streams_waiting,
         metadata, unread_bytes, warnings, request_bytes, events;
     durations: connect_timeout, hello_timeout, header_timeout, access_timeout, clock_skew, open_timeout, accept_timeout,
-        linger, error_timeout, idle_timeout, keep_alive, unused_timeout
+        linger, error_timeout, idle_timeout, path_timeout, unused_timeout
 }
 
 /// A bound that is never reached is infinite.

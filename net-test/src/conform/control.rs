@@ -246,7 +246,7 @@ async fn false_reports(subject: Subject) {
 }
 
 async fn orderly(subject: Subject) {
-    for reason in [goaway::SHUTTING_DOWN, 58] {
+    for reason in [goaway::SHUTTING_DOWN, goaway::UNUSED, 58] {
         let mut stranger = subject.greeted().await;
         stranger.round_trip().await;
         stranger.say(&numbers(frame::GOAWAY, &[reason])).await;

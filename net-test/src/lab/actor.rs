@@ -121,6 +121,8 @@ impl Actor {
             _ => None,
         });
         let (ok, tries, at_ns, error) = asked.await?;
+        // The next request has an answer of its own.
+        self.log.retain(|said| !matches!(said, Said::Asked { .. }));
         ensure(ok, || format!("no answer in {within:?} and {tries} tries: {}", error.unwrap_or_default()))?;
         Ok((tries, at_ns))
     }

@@ -6,6 +6,8 @@ use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
 
 use crate::{congestion::Congestion, limits::Limits};
 
+/// What iroh sends by default on a silent connection; more often with a shorter idle timeout. A path has packets of its own.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Unidirectional streams of the peer: its control stream, and room for kinds of later versions.
 const UNI_STREAMS: u32 = 8;
 
@@ -22,7 +24,9 @@ pub(super) fn config(limits: &Limits, congestion: &Congestion, relayed: bool) ->
         .default_path_max_idle_timeout(path_timeout)
         .default_path_keep_alive_interval(path_keep_alive(path_timeout));
     if let Ok(idle) = IdleTimeout::try_from(limits.idle_timeout) {
-        config = config.max_idle_timeout(Some(idle)).keep_alive_interval(limits.keep_alive);
+        // Three keep-alives may be lost before a living connection is given up.
+        let keep_alive = KEEP_ALIVE.min(limits.idle_timeout / 4);
+        config = config.max_idle_timeout(Some(idle)).keep_alive_interval(keep_alive);
     }
     config.build()
 }

@@ -192,6 +192,11 @@ impl Link {
         self.connection().side() == Side::Client
     }
 
+    /// The peer has said HELLO.
+    pub(super) fn is_known(&self) -> bool {
+        self.peer_limits.get().is_some()
+    }
+
     /// How long a silence its peer is given before the connection is given up.
     pub(crate) fn silence(&self) -> Duration {
         self.shared.silence

@@ -336,6 +336,7 @@ impl Row {
             Input::Unused(generation) => {
                 if let Some(connection) = self.find(generation)
                     && connection.standing == Standing::Live
+                    && connection.nonce.is_some()
                 {
                     connection.standing = Standing::Draining;
                     actions.push(Action::LetGo(generation));

@@ -14,7 +14,7 @@ use super::{
     table::{Generation, Input},
 };
 
-/// They are looked at so often at most, and a quarter late at most.
+/// At most so long between two looks; a connection is let go of a quarter late at most.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Runs until the endpoint shuts down. Ends at once where connections are kept for good.
@@ -32,9 +32,13 @@ pub(crate) async fn run(peers: Arc<Peers>) {
         let now = Instant::now();
         let mut still = HashMap::new();
         for link in peers.links(None) {
-            let mut seen = uses.remove(&link.generation).unwrap_or_else(|| Use::new(now));
-            // The peer may keep what it has dialled.
-            let in_use = link.carrier.live() > 0 || !link.is_dialled() || peers.is_kept(&link.carrier.peer);
+            let mut seen = uses.remove(&link.generation).unwrap_or_default();
+            // The peer may keep what it has dialled, and may not have let this side in yet.
+            let in_use = link.carrier.live() > 0
+                || !link.is_dialled()
+                || !link.is_known()
+                || link.carrier.is_draining()
+                || peers.is_kept(&link.carrier.peer);
             if seen.look(Counts::of(&link), in_use, now) >= after {
                 tracing::debug!(peer = %link.carrier.peer, "nobody uses the connection");
                 peers.on_seen(&link, Input::Unused(link.generation));
@@ -57,23 +61,25 @@ impl Counts {
 }
 
 /// What was last seen of a connection's use. Pure.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Use {
     counts: Counts,
-    since: Instant,
+    unused_since: Option<Instant>,
 }
 
 impl Use {
-    fn new(now: Instant) -> Self {
-        Self { counts: Counts::default(), since: now }
-    }
-
-    /// A look: for how long it has been unused.
+    /// A look: for how long it has been unused, at least.
     fn look(&mut self, counts: Counts, in_use: bool, now: Instant) -> Duration {
-        if in_use || counts != self.counts {
-            (self.counts, self.since) = (counts, now);
+        let has_changed = std::mem::replace(&mut self.counts, counts) != counts;
+        if in_use {
+            self.unused_since = None;
+            return Duration::ZERO;
         }
-        now.duration_since(self.since)
+        if has_changed {
+            // What there was is over by now.
+            self.unused_since = Some(now);
+        }
+        now.duration_since(*self.unused_since.get_or_insert(now))
     }
 }
 
@@ -82,15 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_unused_since_the_last_look_at_which_something_was_open_or_had_happened() {
+    fn a_connection_is_unused_since_the_first_look_at_which_all_that_had_happened_was_over() {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
-        let mut seen = Use::new(start);
+        let mut seen = Use::default();
         let mut looked = |second, count, open| seen.look(Counts([count, 0, 0]), open, at(second)).as_secs();
-        assert_eq!([looked(1, 0, false), looked(2, 0, false)], [1, 2]);
+        assert_eq!([looked(1, 0, false), looked(2, 0, false)], [0, 1]);
         // A stream came and went between two looks.
         assert_eq!([looked(3, 1, false), looked(5, 1, false)], [0, 2]);
         // One stays open.
-        assert_eq!([looked(6, 2, true), looked(9, 2, true), looked(10, 2, false)], [0, 0, 1]);
+        assert_eq!([looked(6, 2, true), looked(9, 2, true), looked(10, 2, false), looked(11, 2, false)], [0, 0, 0, 1]);
     }
 }

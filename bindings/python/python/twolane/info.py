@@ -176,7 +176,9 @@ class Limits:
     """How long the end of a stream waits for the words that explain it."""
     idle_timeout: float = _seconds("idle_timeout")
     """A connection over which nothing at all arrives is given up after this."""
-    keep_alive: float = _seconds("keep_alive")
-    """A connection over which nothing was sent for so long sends a packet that keeps it, and NATs' mappings, alive."""
+    path_timeout: float = _seconds("path_timeout")
+    """A direct path over which nothing arrives is given up after this, if a relay can carry on; a third of it is the time between the packets that keep it alive."""
     unused_timeout: float = _seconds("unused_timeout")
-    """A connection that this node has dialled and does not keep, and on which nothing was open for so long, is let go of. `math.inf` is never."""
+    """A connection that this node has dialled and does not keep, and on which nothing was open for so long, is let go of.
+
+    `math.inf` is never."""

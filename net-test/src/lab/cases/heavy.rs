@@ -200,6 +200,7 @@ pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
         distant = distant.restart_b().await?;
         let back = now_ns();
         let (_, answered) = a.ask(&distant.ticket, SOON).await?;
+        ensure(answered >= back, || "an answer of before the restart".into())?;
         slowest = slowest.max(since(back, answered));
     }
     figures.answered_ms = Some(slowest);

@@ -267,6 +267,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         (generation.clone(), nonce).prop_map(|(generation, nonce)| Input::Hello(generation, nonce)),
         (generation.clone(), any::<bool>()).prop_map(|(generation, duplicate)| Input::Goaway(generation, duplicate)),
         generation.clone().prop_map(Input::Silent),
+        generation.clone().prop_map(Input::Unused),
         Just(Input::TwinTimeout),
         generation.prop_map(Input::Closed),
     ]

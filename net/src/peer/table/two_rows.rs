@@ -11,7 +11,7 @@ use super::{tests::keys, *};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Hello,
-    Goaway,
+    Goaway { duplicate: bool },
     Close,
 }
 
@@ -120,7 +120,8 @@ impl World {
                 ends[at].instance = side.instance;
                 self.ways.push(Way { dialler: at, dial, answered: false, known: false, ends });
             }
-            Action::Drain(generation) | Action::LetGo(generation) => self.goaway(at, generation),
+            Action::Drain(generation) => self.goaway(at, generation, true),
+            Action::LetGo(generation) => self.goaway(at, generation, false),
             Action::Cut(generation) | Action::Shed(generation) | Action::Refuse(generation) => {
                 self.lossy |= matches!(action, Action::Refuse(_));
                 if let Some(way) = self.find(at, generation) {
@@ -141,11 +142,11 @@ impl World {
         })
     }
 
-    fn goaway(&mut self, at: usize, generation: Generation) {
+    fn goaway(&mut self, at: usize, generation: Generation, duplicate: bool) {
         if let Some(way) = self.find(at, generation)
             && !std::mem::replace(&mut self.ways[way].ends[at].said_goaway, true)
         {
-            self.ways[way].ends[1 - at].inbox.push_back(Word::Goaway);
+            self.ways[way].ends[1 - at].inbox.push_back(Word::Goaway { duplicate });
         }
     }
 
@@ -219,10 +220,10 @@ impl World {
                 self.ways[way].known = true;
                 self.input(at, Input::Hello(generation, other_nonce));
             }
-            Some(Word::Goaway) => {
+            Some(Word::Goaway { duplicate }) => {
                 end.heard_goaway = true;
-                self.goaway(at, generation);
-                self.input(at, Input::Goaway(generation, true));
+                self.goaway(at, generation, duplicate);
+                self.input(at, Input::Goaway(generation, duplicate));
             }
             None => return false,
         }
@@ -279,7 +280,14 @@ impl World {
         // Of those that are done long ago nothing comes any more.
         let (at, back) = (usize::from(which % 2), usize::from(which / 2) % self.ways.len().clamp(1, 5));
         let way = self.ways.len().saturating_sub(1 + back);
-        match what % 27 {
+        match what % 28 {
+            27 => {
+                if let Some(current) = self.sides[at].row.current() {
+                    // In the end there may be none.
+                    self.lossy = true;
+                    self.input(at, Input::Unused(current));
+                }
+            }
             24 => self.ask(at),
             25 | 26 => drop(self.see(at)),
             0 | 1 => self.input(at, Input::Want),
