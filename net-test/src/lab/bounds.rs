@@ -89,7 +89,7 @@ pub const BOUNDS: &[Bound] = &[
     // What was under way takes 4 s, and the first packet after the outage comes up to 8 s after it.
     ms("bulk-outage", Answered, 9_000.0, 20_000.0),
     ms("killed-twice", Answered, 700.0, 2_100.0),
-    ms("killed-and-back", Answered, 1_300.0, 2_500.0),
+    ms("killed-and-back", Answered, 1_740.0, 2_500.0),
 ];
 
 /// A case is void if the machine lets a thread wait for longer.
