@@ -105,8 +105,8 @@ def test_an_endpoint_is_shut_down_by_another_thread() -> None:
             stream = await client.open_stream(server.ticket, "slow/1")
             await begun.wait()
             report = await asyncio.to_thread(lambda: asyncio.run(server.shutdown(0.1)))
-            # The handler ends in its own thread.
-            assert await asyncio.to_thread(cancelled.wait, 60) and report.streams_cut == 1
+            # The handler has ended, in its own thread, when the call returns.
+            assert cancelled.is_set() and report.streams_cut == 1
             with pytest.raises(ConnectionError):
                 await stream.read()
             stream.close()

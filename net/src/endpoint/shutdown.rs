@@ -146,7 +146,10 @@ impl Inner {
         self.router.close();
         #[cfg(feature = "metrics")]
         drop(self.metrics_server.lock().await.take());
-        if timeout(CLOSE_TIMEOUT, self.iroh.close()).await.is_err() {
+        // An earlier call closes it, and tells when that is done.
+        let already = self.iroh.is_closed();
+        let closed = async { if already { self.peers.closed.cancelled().await } else { self.iroh.close().await } };
+        if timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::debug!("the sockets did not close within {CLOSE_TIMEOUT:?}");
         }
         // No connection is left.

@@ -177,7 +177,9 @@ class Limits:
     idle_timeout: float = _seconds("idle_timeout")
     """A connection over which nothing at all arrives is given up after this."""
     path_timeout: float = _seconds("path_timeout")
-    """A direct path over which nothing arrives is given up after this, if a relay can carry on; a third of it is the time between the packets that keep it alive."""
+    """A direct path over which nothing arrives is given up after this, if a relay can carry on.
+
+    A third of it is the time between the packets that keep the path alive."""
     unused_timeout: float = _seconds("unused_timeout")
     """A connection that this node has dialled and does not keep, and on which nothing was open for so long, is let go of.
 

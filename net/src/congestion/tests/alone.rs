@@ -159,9 +159,10 @@ fn a_link_that_pauses_costs_little_more_than_the_pause() {
         println!("TWOLANE_SEED={seed}: {:.3?}", &shares[shares.len() - 3..]);
     }
     shares.sort_unstable_by(f64::total_cmp);
-    // Of the five seconds the pause itself is 0.02. Of 450 pauses three left under 0.95, the least 0.941, where BBR tried for more at
-    // the same time: held against each of nine, that failed one run in sixteen.
-    assert!(median(&shares) > 0.95 && shares[0] > 0.9, "{shares:?}");
+    // Of the five seconds the pause itself is 0.02. Of 450 pauses three left under 0.95, the least 0.941, where BBR, whose draws have
+    // no seed, tried for more at the same time: of nine one was under it in one run of sixteen, of fifteen three are in one of
+    // several thousand.
+    assert!(shares[2] > 0.95 && shares[0] > 0.93, "{shares:?}");
 }
 
 #[test]

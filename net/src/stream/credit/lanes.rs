@@ -195,6 +195,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_in_any_case_is_never_less_than_before_and_is_not_told_again() {
+        let grants = Grants::new(16);
+        assert_eq!(grants.renew(), 16);
+        for _ in 0..16 {
+            grants.on_lane(0);
+            grants.on_ended();
+        }
+        assert_eq!((grants.renew(), grants.due(), grants.renew()), (32, None, 32));
+    }
+
+    #[test]
     fn a_lane_that_ended_here_is_open_until_it_ends_at_the_peer() {
         let (credit, grants) = (OpenCredit::new(100, 16), Grants::new(4));
         credit.begin(4);
