@@ -106,7 +106,8 @@ pub struct Limits {
     /// Default 64 MiB, at least 1 MiB.
     /// Peers are told, and divide it among their streams so that paused ones leave room for the others; a peer that
     /// does not comes to a halt, and no other does. Too low: slow transfers where many streams share a long path.
-    /// Too high: memory that one peer can take.
+    /// Too high: memory that one peer can take. Small pieces that stay unread take up more: noq 1.4 keeps each with the block that it
+    /// was received in, which is 64 KiB and more, with what others sent at that time.
     pub unread_bytes: u64,
     /// Warnings that wait to be read on one stream. Default 64, and no more than 128 KiB of them, or 4 MiB on all streams of
     /// one peer. Of more the oldest are dropped, and counted. Too low: warnings are missed. Too high: some 160 bytes each.
