@@ -12,6 +12,7 @@ mod document;
 mod drain;
 mod errors;
 mod garbage;
+mod given_up;
 mod lanes;
 mod pause;
 mod peer;

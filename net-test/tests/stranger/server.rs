@@ -6,6 +6,7 @@ use twolane::{Endpoint, GetStreamError, Limits, ReadError, Reason, StreamError, 
 
 use crate::{
     errors::{arrives, read_to_error},
+    given_up::GIVEN_UP,
     peer::{Known, NONCE, Socket, Stranger, endpoint, endpoint_with, write},
     reader::{BRIEF, Reader, code, soon, stop_code},
     wire::{
@@ -199,7 +200,7 @@ async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_about_a_request_that_was_given_up_before_its_answer() {
+async fn a_request_that_was_given_up_before_its_answer_is_taken_back_and_nothing_is_asked_about_it() {
     const BODY: usize = 400_000;
     let (endpoint, socket) = (endpoint().await, Socket::new(7));
     let (calling, ticket) = (endpoint.clone(), socket.ticket());
@@ -208,11 +209,16 @@ async fn nothing_is_asked_about_a_request_that_was_given_up_before_its_answer() 
             async move { calling.request(ticket, "bulk/1", vec![0x2a; BODY], Duration::from_secs(300)).await },
         );
     let mut stranger = socket.accept(NONCE).await;
-    let (_send, mut recv) = stranger.accept().await;
+    let (send, mut recv) = stranger.accept().await;
     recv.header().await;
     assert_eq!(recv.rest().await, vec![0x2a; BODY]);
+    // Now the endpoint knows that all of it has arrived.
+    stranger.round_trip().await;
     call.abort();
     assert!(soon("the call's end", call).await.is_err_and(|error| error.is_cancelled()));
+    let (_, mut errors) = stranger.accept_error_lane(&send).await;
+    let record = errors.record().await;
+    assert_eq!((record.severity, record.code), (severity::ABORT, GIVEN_UP));
     stranger.round_trip().await;
     stranger.frames.no_frame_has_come().await;
 }

@@ -37,6 +37,8 @@ use crate::{
 
 /// Code of the error that ends a stream which the rules do not allow any more. (Those of this library start at 2^61.)
 pub(crate) const REVOKED: u64 = (1 << 61) + 1;
+/// Code of the error that ends a stream whose opener has given up before the answer.
+pub(crate) const GIVEN_UP: u64 = (1 << 61) + 2;
 
 /// One logical stream, seen from one side.
 #[derive(Debug)]
@@ -173,13 +175,11 @@ impl Lanes {
         self.recv.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// RESET_STREAM, unless the half is gone. The peer holds nothing of it any more.
-    pub(super) fn reset(&self, code: u64) {
+    /// RESET_STREAM: the peer holds nothing of the half any more. False if the half is gone, was finished and is acknowledged, or
+    /// was reset before.
+    pub(super) fn reset(&self, code: u64) -> bool {
         self.credit.release();
-        if let Some(quic) = self.quic_send().as_mut() {
-            // Finished and acknowledged, or reset already.
-            let _ = quic.reset(code_to_varint(code));
-        }
+        self.quic_send().as_mut().is_some_and(|quic| quic.reset(code_to_varint(code)).is_ok())
     }
 
     /// STOP_SENDING, unless the half is gone.
@@ -218,6 +218,11 @@ impl Lanes {
     /// Why the stream has ended, for the models of the halves.
     pub(super) fn ending(&self) -> Option<Ending> {
         if self.has_ended() { self.lock().cause.as_ref().map(Cause::ending) } else { None }
+    }
+
+    /// Either side has aborted the stream: nothing of it is delivered, and nothing answered.
+    pub(crate) fn is_aborted(&self) -> bool {
+        matches!(self.ending(), Some(Ending::PeerAborted | Ending::Aborted))
     }
 
     /// Why the stream has ended.
@@ -323,8 +328,14 @@ impl Lanes {
         // Whoever hears of the end finds the stream ended, and whoever finds it ended finds the report.
         self.ended.store(true, Release);
         inbox.push(report);
-        let failed = severity == Severity::Fatal;
-        self.set_cause(shared, if failed { Cause::PeerFailed(error) } else { Cause::PeerAborted(error) });
+        if severity == Severity::Fatal {
+            self.set_cause(shared, Cause::PeerFailed(error));
+            return false;
+        }
+        self.set_cause(shared, Cause::PeerAborted(error));
+        // Nobody may be reading, for as long as the rules think or a handler is busy: what is void takes up no room meanwhile.
+        self.stop(lane::DONE);
+        self.say_consumed(self.consumption.close());
         false
     }
 

@@ -19,13 +19,13 @@ use super::{
     credit::{Traffic, WriteCredit},
     ending::Ending,
     errors::{self, linger},
-    lanes::Lanes,
+    lanes::{GIVEN_UP, Lanes},
     urgency::Urgency,
     write_half::{Circumstances, Failure, Farewell, Outcome, WriteHalf},
 };
 use crate::{
     error::WriteError,
-    wire::{control::Frame, record::Severity},
+    wire::{codes::lane, control::Frame, record::Severity},
 };
 
 /// The writing half of an [`XStream`](crate::XStream), got from [`XStream::split`](crate::XStream::split).
@@ -474,6 +474,17 @@ impl SendStream {
         self.ask(mark);
     }
 
+    /// The opener gives up, and nobody is known to want the data.
+    fn take_back(&self) {
+        let much = self.lanes.credit.holds_much(&self.lanes.carrier.credit);
+        // Acknowledged data cannot be reset (RFC 9000, section 3.1), and is counted nowhere on this side from here on: kept by a
+        // peer that thinks about its answer, it would fill the connection's window.
+        if !self.lanes.reset(lane::CANCELLED) && much {
+            let given_up = StreamError::new(GIVEN_UP, "the opener has given up");
+            let _ = self.lanes.end(given_up, Severity::Abort).map(drop);
+        }
+    }
+
     /// Lets go of a lane whose data is complete.
     fn leave(&mut self) {
         let mark = self.credit.leave(&self.lanes.credit, &self.lanes.carrier.credit);
@@ -557,7 +568,10 @@ impl Drop for SendStream {
         match self.half.let_go(lane, self.lanes.ending()) {
             Farewell::Leave => return self.leave(),
             // noq would send FIN when the stream is dropped.
-            Farewell::Reset(code) => self.lanes.reset(code),
+            Farewell::Reset(code) => {
+                self.lanes.reset(code);
+            }
+            Farewell::TakeBack => self.take_back(),
             Farewell::Linger => {
                 self.lanes.carrier.tasks.spawn(linger(Arc::clone(&self.lanes)));
                 return;

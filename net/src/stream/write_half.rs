@@ -60,6 +60,8 @@ pub(crate) enum Farewell {
     Linger,
     /// RESET_STREAM with this code.
     Reset(u64),
+    /// RESET_STREAM with CANCELLED of data that was finished; an ABORT record, where all of it is acknowledged.
+    TakeBack,
 }
 
 /// What is known of a lane whose writer lets go of it.
@@ -112,7 +114,7 @@ impl WriteHalf {
 
     /// What becomes of the lane.
     pub(crate) fn let_go(&self, lane: Circumstances, ending: Option<Ending>) -> Farewell {
-        use Farewell::{Leave, Linger, Reset};
+        use Farewell::{Leave, Linger, Reset, TakeBack};
         match ending {
             // What was finished stays finished, and an error after it takes nothing back.
             Some(Ending::Failed) if lane.finished => Leave,
@@ -120,7 +122,7 @@ impl WriteHalf {
             Some(Ending::Failed) => Reset(lane::DONE),
             Some(ending) => Reset(ending.reset_code()),
             // An opener that gives up takes back what it has sent: nobody is known to want it.
-            None if lane.finished && lane.unanswered => Reset(lane::CANCELLED),
+            None if lane.finished && lane.unanswered => TakeBack,
             None if lane.finished => Leave,
             None if self.outgoing != Outgoing::Open => Reset(lane::DONE),
             None if lane.panicking => Reset(lane::INTERNAL),
@@ -219,7 +221,7 @@ mod tests {
     #[test]
     fn only_an_unanswered_opener_takes_back_what_it_has_finished() {
         let lane = Circumstances { finished: true, unanswered: true, panicking: false };
-        assert_eq!(half(Outgoing::Open).let_go(lane, None), Farewell::Reset(lane::CANCELLED));
+        assert_eq!(half(Outgoing::Open).let_go(lane, None), Farewell::TakeBack);
         let answered = Circumstances { unanswered: false, ..lane };
         assert_eq!(half(Outgoing::Open).let_go(answered, None), Farewell::Leave);
     }

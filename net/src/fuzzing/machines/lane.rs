@@ -88,7 +88,8 @@ impl Writing {
             Farewell::Leave => assert!(self.finished, "what was not finished never looks complete"),
             Farewell::Linger => assert!(self.ending == Some(Ending::Failed) && !self.finished),
             Farewell::Reset(lane::ABORTED) => assert_eq!(self.ending, Some(Ending::Aborted)),
-            Farewell::Reset(lane::CANCELLED) => assert!(self.ending.is_none() && (!self.finished || self.unanswered)),
+            Farewell::TakeBack => assert!(self.ending.is_none() && self.finished && self.unanswered),
+            Farewell::Reset(lane::CANCELLED) => assert!(self.ending.is_none() && !self.finished),
             Farewell::Reset(_) => assert!(self.ending.is_some() || !self.finished),
         }
     }

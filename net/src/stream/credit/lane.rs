@@ -45,6 +45,11 @@ impl LaneCredit {
         self.written.load(Acquire)
     }
 
+    /// The peer may hold so much of the lane that it counts among those that share.
+    pub(in crate::stream) fn holds_much(&self, peer: &PeerCredit) -> bool {
+        peer.is_much(self.written().saturating_sub(self.consumed.load(Acquire)))
+    }
+
     /// The peer has consumed the data before `offset`. What it says about bytes that were not written is not believed.
     pub(in crate::stream) fn on_consumed(&self, peer: &PeerCredit, offset: u64) {
         self.consumed.fetch_max(offset.min(self.written()), Release);
