@@ -84,7 +84,9 @@ impl Verdict {
 /// The rules of an endpoint: given to [`Builder::access`](crate::Builder::access).
 ///
 /// Each question has [`Limits::access_timeout`](crate::Limits::access_timeout) to be answered. No answer in time, and a
-/// panic, are refusals: of that connection, or of that stream, and of nothing else.
+/// panic, are refusals: of that connection, or of that stream, and of nothing else. The future of an answer that is late is dropped,
+/// and so is that of a stream whose connection has ended. An opener that gives up ends no question: its stream counts among
+/// [`Limits::streams_per_peer`](crate::Limits::streams_per_peer) until the rules have answered.
 ///
 /// ```
 /// use twolane::{Access, Identity, StreamRequest, Verdict};

@@ -333,6 +333,7 @@ impl Builder {
             limits,
             tasks,
             closing,
+            sockets_closed: CancellationToken::new(),
             static_addrs,
             mdns,
             relays: known_relays,

@@ -112,6 +112,8 @@ pub(crate) struct Inner {
     limits: Arc<Limits>,
     tasks: Tasks,
     pub(crate) closing: CancellationToken,
+    /// Cancelled when the sockets are closed.
+    sockets_closed: CancellationToken,
     static_addrs: MemoryLookup,
     mdns: Option<Result<(), String>>,
     relays: Relays,

@@ -17,6 +17,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer with nothing open here has so long, and three round trips more, to acknowledge GOAWAY and what it is sent after that. Near
 /// by, three probe timeouts take some 210 ms; the rest is for a peer whose processor is busy.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// Of those round trips so much counts at most: three of a satellite's. What is measured across a standstill of seconds is no path's.
+const GOODBYE_FAR: Duration = Duration::from_secs(2);
 /// How often a peer that drains is looked at: so much later than by the bounds it is let go of.
 const LOOK: Duration = Duration::from_millis(100);
 /// What iroh's close takes where nothing is lost: 3 ms with one peer, 80 ms if that does not answer.
@@ -34,20 +36,20 @@ pub struct ShutdownReport {
     pub silent: usize,
     /// Streams that were open on the last two.
     pub streams_cut: usize,
-    /// Tasks that went on when this returned: handlers that do not end with their stream, and the closing of the sockets where
-    /// the deadline left no time for it.
+    /// Tasks that went on when this returned: handlers that do not end with their stream.
     pub tasks_left: usize,
 }
 
 impl Endpoint {
     /// Takes no new streams, asks every peer to finish, waits until all streams have ended and every byte was read
     /// at the other side, at most `deadline`, and closes. It returns at most 100 ms after the deadline. Before it, a peer that is
-    /// silent, and does not acknowledge what it is sent, is waited for less: with nothing open half a second and three round trips, with streams open as long as
-    /// [`Limits::path_timeout`](crate::Limits::path_timeout) and a packet that keeps the connection alive take.
+    /// silent, and does not acknowledge what it is sent, is waited for less: with nothing open half a second and three round trips
+    /// (of which 2 s count at most), with streams open as long as [`Limits::path_timeout`](crate::Limits::path_timeout) and a packet
+    /// that keeps the connection alive take.
     ///
-    /// Closing takes milliseconds, and at most 10 s where packets are lost or handlers go on; what the deadline leaves no time for
-    /// goes on in the background. Then no task, socket or memory of the endpoint is left, but for such handlers and for
-    /// clones of this handle.
+    /// Closing takes milliseconds, and at most 5 s where packets are lost or handlers go on; what the deadline leaves no time for, and
+    /// beside a silent peer what takes more than half a second of it, goes on in the background. Then no task, socket or memory of the
+    /// endpoint is left, but for such handlers and for clones of this handle.
     ///
     /// Not cancel-safe in that a dropped call leaves the endpoint half closed; it can be called again, and dropping
     /// the last handle closes the rest. Called twice at the same time, both calls wait.
@@ -78,6 +80,8 @@ impl Endpoint {
             }
             report.streams_cut += streams;
         }
+        // Beside a peer that is gone QUIC waits for three of its timeouts, which are long after a standstill, and for nothing.
+        let end = if report.silent > 0 { earlier(end, Instant::now() + GOODBYE) } else { end };
         report.tasks_left = close_by(inner, end).await;
         report
     }
@@ -101,7 +105,7 @@ async fn drained(link: &Link, mut unanswered: Unanswered, end: Option<Instant>) 
     let ended = loop {
         let (since, now) = (look(link, &mut unanswered), Instant::now());
         let bound = match link.carrier.live() {
-            0 => GOODBYE + 3 * link.path().map_or(Duration::ZERO, |(_, rtt)| rtt),
+            0 => GOODBYE + link.path().map_or(Duration::ZERO, |(_, rtt)| GOODBYE_FAR.min(3 * rtt)),
             _ => link.silence(),
         };
         if end.is_some_and(|end| now >= end) {
@@ -120,6 +124,10 @@ async fn drained(link: &Link, mut unanswered: Unanswered, end: Option<Instant>) 
     let streams = link.carrier.live();
     link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint has shut down");
     (ended, streams)
+}
+
+fn earlier(end: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(end.map_or(other, |end| end.min(other)))
 }
 
 /// Closes what is left, and tells how many tasks go on a moment after `end`.
@@ -146,15 +154,22 @@ impl Inner {
         self.router.close();
         #[cfg(feature = "metrics")]
         drop(self.metrics_server.lock().await.take());
+        self.peers.close_all("the endpoint has shut down");
         // An earlier call closes it, and tells when that is done.
         let already = self.iroh.is_closed();
-        let closed = async { if already { self.peers.closed.cancelled().await } else { self.iroh.close().await } };
-        if timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+        let sockets = async {
+            if already {
+                return self.sockets_closed.cancelled().await;
+            }
+            self.iroh.close().await;
+            self.sockets_closed.cancel();
+        };
+        let (sockets, tasks) =
+            tokio::join!(timeout(CLOSE_TIMEOUT, sockets), timeout(CLOSE_TIMEOUT, self.tasks.ended()));
+        if sockets.is_err() {
             tracing::debug!("the sockets did not close within {CLOSE_TIMEOUT:?}");
         }
-        // No connection is left.
-        self.peers.closed.cancel();
-        if timeout(CLOSE_TIMEOUT, self.tasks.ended()).await.is_err() {
+        if tasks.is_err() {
             tracing::debug!("a handler goes on after the shutdown");
         }
     }
@@ -169,9 +184,7 @@ impl Drop for Owner {
         }
         let inner = Arc::clone(&self.0);
         self.tasks.spawn_last(async move {
-            for link in inner.peers.links(None) {
-                link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint was dropped");
-            }
+            inner.peers.close_all("the endpoint was dropped");
             inner.close().await;
         });
     }

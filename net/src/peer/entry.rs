@@ -98,6 +98,12 @@ impl Peer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The connections that are there, and the one whose handshake is done and that has yet to be let in.
+    pub(super) fn connections(&self) -> (Vec<Arc<Link>>, Option<Arc<Link>>) {
+        let state = self.lock();
+        (state.links.values().cloned().collect(), state.entering.clone())
+    }
+
     /// How long ago the last dial failed.
     pub(super) fn failed_for(&self) -> Option<Duration> {
         self.lock().failed_at.map(|failed_at| failed_at.elapsed())

@@ -227,12 +227,20 @@ fn take(
     }
     let (link, shared) = (Arc::clone(link), Arc::clone(shared));
     Box::pin(async move {
-        let stream = ask(stream, &shared).await;
-        let stream = match stream {
-            Some(stream) => wait_for_direct(stream, &link, &shared).await,
-            None => None,
+        let admitting = async {
+            let stream = ask(stream, &shared).await?;
+            wait_for_direct(stream, &link, &shared).await
         };
-        if let Some(stream) = stream {
+        let admitted = tokio::select! {
+            biased;
+            admitted = admitting => admitted,
+            // Nothing is left to answer, and a shutdown waits for no rules.
+            _ = link.connection().closed() => None,
+        };
+        // One that its opener has aborted meanwhile is over.
+        if let Some(stream) = admitted
+            && !stream.send.lanes().is_aborted()
+        {
             (shared.on_stream)(stream).await;
         }
     })

@@ -190,10 +190,7 @@ impl Peers {
         let Some(peer) = self.lock_rows().get(id).cloned() else {
             return;
         };
-        let (links, entering) = {
-            let state = peer.lock();
-            (state.links.values().cloned().collect::<Vec<_>>(), state.entering.clone())
-        };
+        let (links, entering) = peer.connections();
         if links.is_empty() {
             return;
         }
@@ -201,6 +198,19 @@ impl Peers {
             link.cut(ConnectionLost::Closed, codes::CLOSED, reason);
         }
         peer.hurry.notify_waiters();
+    }
+
+    /// Closes every connection there is, those that are being entered included, and ends what looks after them: none comes any more.
+    pub(crate) fn close_all(&self, reason: &str) {
+        debug_assert!(self.closing.is_cancelled(), "connections may still come");
+        let rows: Vec<_> = self.lock_rows().values().cloned().collect();
+        for peer in rows {
+            let (links, entering) = peer.connections();
+            for link in links.iter().chain(&entering) {
+                link.cut(ConnectionLost::Closed, codes::DONE, reason);
+            }
+        }
+        self.closed.cancel();
     }
 
     /// A connection that the peer dialled, with its HELLO read. `version` is that of the rules that it was admitted by.

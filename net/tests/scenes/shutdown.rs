@@ -1,12 +1,15 @@
 //! The end of an endpoint (invariant 12).
 
 use std::{
+    future::pending,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
-use twolane::{ConnectionLost, Limits, ReadError, Reason, SecretKey, StreamError};
+use twolane::{
+    Access, ConnectionLost, Endpoint, Limits, ReadError, Reason, SecretKey, StreamError, StreamRequest, Verdict,
+};
 
 use crate::{
     mortal::Mortal,
@@ -51,6 +54,35 @@ async fn a_shutdown_cuts_what_is_left_at_the_deadline_and_says_so() {
     assert!(matches!(soon(opened.read(&mut [0; 1])).await, Err(ReadError::Lost(ConnectionLost::PeerDone))));
     drop(accepted);
     assert!(soon(server.accept_bi(&[CHAT])).await.is_err());
+}
+
+/// Answers about no stream, and tells that it was asked.
+struct Undecided(Arc<Notify>);
+
+impl Access for Undecided {
+    async fn stream(&self, _: &StreamRequest) -> Verdict {
+        self.0.notify_one();
+        pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_no_rules() {
+    let asked = Arc::new(Notify::new());
+    let rules = Undecided(Arc::clone(&asked));
+    let server = Endpoint::builder().offline().limits(limits()).access(rules).bind().await.unwrap();
+    let client = endpoint().await;
+    let opening = tokio::spawn({
+        let (client, ticket) = (client.clone(), server.ticket());
+        async move { client.get_stream(ticket, CHAT).await }
+    });
+    soon(asked.notified()).await;
+    let first = soon(server.shutdown(Duration::ZERO)).await;
+    assert_eq!((first.cut, first.streams_cut), (1, 1), "{first:?}");
+    // With time for the sockets.
+    let second = soon(server.shutdown(BRIEF)).await;
+    assert_eq!(second.tasks_left, 0, "{second:?}");
+    assert!(soon(opening).await.unwrap().is_err());
 }
 
 #[tokio::test]
