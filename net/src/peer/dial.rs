@@ -1,6 +1,6 @@
 //! One dial, from the wait before it to the connection that comes of it.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -90,9 +90,10 @@ async fn shake_hands(peers: &Peers, peer: &Peer, deadline: Instant) -> Result<(A
 
 /// From the handshake to the connection that streams may be opened on.
 async fn enter(peers: &Peers, link: &Arc<Link>, dial: OwnDial, deadline: Instant) -> Result<Prepared, DialError> {
-    let entering = timeout_at(deadline, Arc::clone(link).enter(dial.said()));
+    // Dropped after the connection was closed: the peer reads those words.
+    let mut entering = pin!(timeout_at(deadline, Arc::clone(link).enter(dial.said())));
     tokio::select! {
-        entered = entering => match entered {
+        entered = &mut entering => match entered {
             Ok(entered) => entered.map_err(DialError::Lost),
             Err(_) => {
                 let cause = timed_out(peers);

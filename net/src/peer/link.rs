@@ -1,6 +1,7 @@
 //! One QUIC connection to a peer: HELLO, the control stream, the streams that come in, and its end.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{
@@ -98,10 +99,22 @@ pub(crate) struct Link {
     kept: Mutex<Option<Box<dyn std::any::Any + Send + Sync>>>,
 }
 
+/// This side's control stream. Its connection ends before it does, whoever drops it: a FIN on it would be a fault (WIRE.md, section 5).
+struct ControlStream {
+    quic: SendStream,
+    carrier: Arc<Carrier>,
+}
+
+impl Drop for ControlStream {
+    fn drop(&mut self) {
+        self.carrier.close(ConnectionLost::Closed, codes::DONE, "");
+    }
+}
+
 /// A connection whose control streams are there, before its tasks run.
 pub(crate) struct Prepared {
     link: Arc<Link>,
-    control: SendStream,
+    control: ControlStream,
     /// If the peer has been admitted already.
     admitted: Option<Admitted>,
 }
@@ -136,9 +149,12 @@ impl Link {
         let admitted = link.await_hello(on_hello).await?;
         // A peer that leaves no room for it would be waited for without end.
         let bound = shared.limits.hello_timeout;
-        let said =
-            timeout(bound, link.say_hello(Dial::default())).await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
-        let control = said.inspect_err(|lost| link.cut_for(lost))?;
+        let control = {
+            // Dropped after the connection was closed: the peer reads those words.
+            let mut saying = pin!(timeout(bound, link.say_hello(Dial::default())));
+            let said = saying.as_mut().await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
+            said.inspect_err(|lost| link.cut_for(lost))?
+        };
         Prepared { link, control, admitted: Some(admitted) }.still_open()
     }
 
@@ -305,9 +321,10 @@ impl Link {
         }
     }
 
-    async fn say_hello(&self, dial: Dial) -> Result<SendStream, ConnectionLost> {
-        let mut control = self.connection().open_uni().await.map_err(|error| self.carrier.lost(error))?;
-        let _ = control.set_priority(PRIORITY_CONTROL);
+    async fn say_hello(&self, dial: Dial) -> Result<ControlStream, ConnectionLost> {
+        let quic = self.connection().open_uni().await.map_err(|error| self.carrier.lost(error))?;
+        let _ = quic.set_priority(PRIORITY_CONTROL);
+        let mut control = ControlStream { quic, carrier: Arc::clone(&self.carrier) };
         let mut bytes = Vec::with_capacity(64);
         varint::encode(&mut bytes, KIND_CONTROL);
         let ours = &self.shared.limits;
@@ -323,7 +340,7 @@ impl Link {
         let (nonce, said) = (self.shared.nonce, |value| (value > 0).then_some(value));
         let hello = Hello { nonce, limits, delegation, dial: said(dial.number), knows: said(dial.knows) };
         Frame::Hello(hello).encode_with(&mut bytes, &grease::tail(self.generation));
-        control.write_all(&bytes).await.map_err(|error| match error {
+        control.quic.write_all(&bytes).await.map_err(|error| match error {
             iroh::endpoint::WriteError::ConnectionLost(error) => self.carrier.lost(error),
             // The peer stopped a stream that it may not stop.
             other => ConnectionLost::Transport(other.to_string()),
@@ -536,7 +553,7 @@ impl Prepared {
 }
 
 /// Sends the control frames that are queued, and looks whether the connection may end.
-async fn write_control(link: Arc<Link>, mut control: SendStream) {
+async fn write_control(link: Arc<Link>, mut control: ControlStream) {
     let carrier = &link.carrier;
     let (mut bytes, mut batch) = (Vec::new(), link.generation);
     loop {
@@ -546,7 +563,7 @@ async fn write_control(link: Arc<Link>, mut control: SendStream) {
                 batch += 1;
                 grease::in_front(batch, &mut bytes);
                 // A peer that does not read its control stream gets no more of it; what waits is bounded by its lanes.
-                if let Err(error) = control.write_all(&bytes).await {
+                if let Err(error) = control.quic.write_all(&bytes).await {
                     // Stopped, it would leave writers waiting for reports that cannot be asked for. A connection that
                     // is lost has a cause of its own, which whoever reads from it tells.
                     if matches!(error, iroh::endpoint::WriteError::Stopped(_)) {

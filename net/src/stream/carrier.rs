@@ -315,10 +315,12 @@ impl Carrier {
         self.writes.load(SeqCst) == writes || !self.rests.swap(false, SeqCst)
     }
 
-    /// Closes the connection for a reason of this side. Streams see that reason.
+    /// Closes the connection for a reason of this side, unless it is closed. Streams see that reason.
     pub(crate) fn close(&self, because: ConnectionLost, code: u64, reason: &str) {
-        let _ = self.closed_because.set(because);
-        self.connection.close(code_to_varint(code), reason.as_bytes());
+        // In noq the last close counts, also behind the peer's.
+        if self.connection.close_reason().is_none() && self.closed_because.set(because).is_ok() {
+            self.connection.close(code_to_varint(code), reason.as_bytes());
+        }
     }
 
     /// What an error of the transport means, in our words.

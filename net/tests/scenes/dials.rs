@@ -151,6 +151,20 @@ async fn a_dial_that_the_peer_uses_already_is_closed_with_the_words_of_those_tha
     soon(dialling).await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_that_a_shutdown_ends_is_no_fault_to_the_peer_that_uses_it() {
+    // The transport sends on a thread of its own whatever it has in that moment.
+    for _ in 0..20 {
+        let rule = SlowOnce::default();
+        let (client, server) = (guarded(rule.clone()).await, endpoint().await);
+        let (dialling, opening) = used_before_the_dialler_lets_it_in(&client, &server, &rule).await;
+        soon(client.shutdown(Duration::ZERO)).await;
+        let error = soon(opening).await.unwrap().unwrap_err();
+        assert!(matches!(error, GetStreamError::Lost(ConnectionLost::PeerDone)), "{error:?}");
+        assert!(matches!(soon(dialling).await.unwrap(), Err(DialError::ShuttingDown)));
+    }
+}
+
 #[tokio::test]
 async fn an_address_where_another_endpoint_answers_is_told_as_that() {
     let (client, other) = (endpoint().await, endpoint().await);
