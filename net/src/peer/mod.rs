@@ -1,5 +1,6 @@
 //! One connection for each peer: the rules (table, glare, heard, backoff, drain, policy, restore, silence) are pure, the rest carries them out.
 
+mod announced;
 pub(crate) mod backoff;
 mod dial;
 pub(crate) mod drain;
@@ -7,8 +8,10 @@ mod entry;
 mod glare;
 pub(crate) mod guard;
 mod heard;
+mod hooks;
 mod incoming;
 mod info;
+mod kept;
 mod link;
 mod open;
 mod path;

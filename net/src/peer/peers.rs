@@ -1,7 +1,7 @@
 //! The table of peers, and what carries out its decisions: dials, drains, announcements.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -20,16 +20,19 @@ use tokio_util::sync::CancellationToken;
 use twolane_id::PublicKey;
 
 use super::{
+    announced::Announced,
     dial::dial,
     entry::{Peer, State, View},
     heard::Memory,
+    hooks::run_hooks,
     info::PeerInfo,
+    kept::{Kept, KeptPeers},
     link::{Link, Notice, Prepared, Shared},
     path::probe,
     table::{Action, Generation, Input, OwnDial, Phase},
 };
 use crate::{
-    access::{Call, Identity},
+    access::Identity,
     error::{ConnectionLost, DialError},
     events::{Event, EventSource},
     wire::{
@@ -65,15 +68,12 @@ pub(crate) struct Peers {
     memory: Mutex<Memory>,
     /// Cancelled when nothing can come from a peer any more: access is looked after until then.
     pub(crate) closed: CancellationToken,
-    /// How many want these peers to be connected.
-    kept: Mutex<HashMap<PublicKey, usize>>,
+    kept: Arc<KeptPeers>,
     /// Peers that have a probe here: see `peer/path/probe.rs`.
     pub(super) probes: Mutex<HashSet<PublicKey>>,
     /// Held while an inbound peer is counted and added, so that there is never one too many.
     admission: Mutex<()>,
-    /// Peers that are connected and that `accept` has not returned yet.
-    unannounced: Mutex<VecDeque<PublicKey>>,
-    announced: Notify,
+    announced: Announced,
     /// A certificate came into use, or a connection was admitted by rules that have changed since.
     pub(super) standing: Notify,
 }
@@ -100,11 +100,10 @@ impl Peers {
             next_dial: AtomicU64::new(first_dial),
             memory: Mutex::new(Memory::new(REMEMBERED)),
             closed: CancellationToken::new(),
-            kept: Mutex::default(),
+            kept: Arc::default(),
             probes: Mutex::default(),
             admission: Mutex::default(),
-            unannounced: Mutex::default(),
-            announced: Notify::new(),
+            announced: Announced::default(),
             standing: Notify::new(),
         })
     }
@@ -304,20 +303,16 @@ impl Peers {
 
     /// Whether somebody wants the peer to be connected.
     pub(super) fn is_kept(&self, id: &PublicKey) -> bool {
-        self.lock_kept().contains_key(id)
+        self.kept.contains(id)
     }
 
     /// Somebody wants the peer to be connected until the answer is dropped: a silence is looked for without open streams, too.
     pub(crate) fn keep(self: &Arc<Self>, id: PublicKey) -> Kept {
-        *self.lock_kept().entry(id).or_default() += 1;
+        let kept = self.kept.keep(id);
         for link in self.links(Some(&id)) {
             self.shared.lookout.stir(Arc::downgrade(&link));
         }
-        Kept { peers: Arc::clone(self), id }
-    }
-
-    fn lock_kept(&self) -> MutexGuard<'_, HashMap<PublicKey, usize>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        kept
     }
 
     /// Every connection there is.
@@ -331,16 +326,7 @@ impl Peers {
     ///
     /// Cancel-safe.
     pub(crate) async fn next_connected(&self) -> Option<PublicKey> {
-        loop {
-            let announced = self.announced.notified();
-            if let Some(peer) = self.unannounced.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
-                return Some(peer);
-            }
-            tokio::select! {
-                () = announced => {}
-                () = self.closing.cancelled() => return None,
-            }
-        }
+        self.announced.next(&self.closing).await
     }
 
     fn lock_rows(&self) -> MutexGuard<'_, HashMap<PublicKey, Arc<Peer>>> {
@@ -512,7 +498,7 @@ impl Peers {
                     self.shared.tasks.spawn(await_twin(Arc::clone(self), Arc::clone(peer)));
                 }
                 Action::Connected => {
-                    self.announce(peer.id);
+                    self.announced.announce(peer.id);
                     self.shared.metrics.peers_connected.inc();
                     let link = input.generation().and_then(|generation| state.links.get(&generation));
                     state.identity = link.map_or_else(|| Identity::new(peer.id), |link| link.carrier.identity());
@@ -523,7 +509,7 @@ impl Peers {
                     self.call_hooks(peer, &mut state, true);
                 }
                 Action::Disconnected => {
-                    self.retract(&peer.id);
+                    self.announced.retract(&peer.id);
                     self.shared.metrics.peers_disconnected.inc();
                     let cause = lost.take().or_else(|| state.last_lost.take()).unwrap_or(ConnectionLost::Closed);
                     let cause = Arc::new(cause);
@@ -571,7 +557,7 @@ impl Peers {
     }
 
     /// Drops a row that nothing is left to remember about.
-    fn forget(&self, peer: &Arc<Peer>) {
+    pub(super) fn forget(&self, peer: &Arc<Peer>) {
         let mut rows = self.lock_rows();
         if rows.get(&peer.id).is_some_and(|row| Arc::ptr_eq(row, peer)) && self.leave_if_idle(peer) {
             rows.remove(&peer.id);
@@ -595,60 +581,6 @@ impl Peers {
         peer.view.send_modify(|view| view.cause = Some(cause.clone()));
         self.events.emit(Event::DialFailed { peer: peer.id, cause: Arc::new(cause) });
         self.apply(peer, Input::DialFailed);
-    }
-
-    fn announce(&self, peer: PublicKey) {
-        let mut unannounced = self.unannounced.lock().unwrap_or_else(PoisonError::into_inner);
-        if !unannounced.contains(&peer) {
-            unannounced.push_back(peer);
-        }
-        drop(unannounced);
-        self.announced.notify_waiters();
-    }
-
-    fn retract(&self, peer: &PublicKey) {
-        self.unannounced.lock().unwrap_or_else(PoisonError::into_inner).retain(|waiting| waiting != peer);
-    }
-}
-
-/// Somebody wants a peer to be connected.
-pub(crate) struct Kept {
-    peers: Arc<Peers>,
-    id: PublicKey,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if let Entry::Occupied(mut kept) = self.peers.lock_kept().entry(self.id) {
-            *kept.get_mut() -= 1;
-            if *kept.get() == 0 {
-                kept.remove();
-            }
-        }
-    }
-}
-
-/// Calls the hooks until they have been told how things stand.
-async fn run_hooks(peers: Arc<Peers>, peer: Arc<Peer>) {
-    loop {
-        let (call, identity, ended) = {
-            let mut state = peer.lock();
-            let Some(call) = state.pairing.next() else {
-                break;
-            };
-            (call, state.identity.clone(), Arc::clone(&state.ended))
-        };
-        match call {
-            Call::Connect => peers.shared.gate.connected(&identity).await,
-            Call::Disconnect => peers.shared.gate.disconnected(peer.id, &ended).await,
-        }
-    }
-    let idle = {
-        let state = peer.lock();
-        state.row.is_idle() && state.row.failures() == 0
-    };
-    if idle {
-        peers.forget(&peer);
     }
 }
 

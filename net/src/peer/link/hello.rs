@@ -1,0 +1,194 @@
+//! The first words on a connection: HELLO of both sides, and the rules' answer to the peer's.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, Relaxed, Release},
+    },
+};
+
+use bytes::{Buf, BytesMut};
+use iroh::endpoint::{Connection, RecvStream};
+use tokio::time::timeout;
+use twolane_id::PublicKey;
+
+use super::{ControlStream, Link, Prepared, Shared};
+use crate::{
+    access::Refused,
+    bound::at_once,
+    error::ConnectionLost,
+    peer::table::Generation,
+    stream::PRIORITY_CONTROL,
+    wire::{
+        KIND_CONTROL, Malformed,
+        codes::lane,
+        control::{Dial, Frame, Hello, Nonce, OWN_UNREAD_CHUNKS, PeerLimits},
+        grease, varint,
+    },
+};
+
+/// DELEGATION frames that a peer may send in a row; after that one a second. Each costs a signature check, some 0.1 ms.
+const SHOWN_AT_ONCE: u64 = 8;
+
+/// A peer's HELLO, and its control stream with what was read of it.
+pub(super) struct Admitted {
+    pub(super) nonce: Nonce,
+    pub(super) dial: Dial,
+    pub(super) recv: RecvStream,
+    pub(super) buffer: BytesMut,
+}
+
+impl Link {
+    /// On a connection that this side dialled, HELLO goes out. The peer's is read later, unless there are rules that may
+    /// refuse the peer: then nothing is opened before they have been asked.
+    pub(crate) async fn enter(self: Arc<Self>, dial: Dial) -> Result<Prepared, ConnectionLost> {
+        let control = self.say_hello(dial).await?;
+        let admitted = if self.shared.gate.decides() { Some(self.await_hello(|| ()).await?) } else { None };
+        Prepared { link: self, control, admitted }.still_open()
+    }
+
+    /// A connection that the peer dialled: nothing is said on it before its HELLO has come, which `on_hello` is told, and the
+    /// rules allow it.
+    pub(crate) async fn accepted(
+        connection: Connection,
+        peer: PublicKey,
+        generation: Generation,
+        shared: &Arc<Shared>,
+        on_hello: impl FnOnce(),
+    ) -> Result<Prepared, ConnectionLost> {
+        let link = Self::new(connection, peer, generation, shared, false);
+        let admitted = link.await_hello(on_hello).await?;
+        // A peer that leaves no room for it would be waited for without end.
+        let bound = shared.limits.hello_timeout;
+        let control = {
+            // Dropped after the connection was closed: the peer reads those words.
+            let mut saying = pin!(timeout(bound, link.say_hello(Dial::default())));
+            let said = saying.as_mut().await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
+            said.inspect_err(|lost| link.cut_for(lost))?
+        };
+        Prepared { link, control, admitted: Some(admitted) }.still_open()
+    }
+
+    async fn say_hello(&self, dial: Dial) -> Result<ControlStream, ConnectionLost> {
+        let quic = self.connection().open_uni().await.map_err(|error| self.carrier.lost(error))?;
+        let _ = quic.set_priority(PRIORITY_CONTROL);
+        let mut control = ControlStream { quic, carrier: Arc::clone(&self.carrier) };
+        let mut bytes = Vec::with_capacity(64);
+        varint::encode(&mut bytes, KIND_CONTROL);
+        let ours = &self.shared.limits;
+        let limits = PeerLimits {
+            data_lanes: ours.streams_per_peer,
+            metadata: ours.metadata as u64,
+            unread_bytes: ours.unread_bytes,
+            unread_chunks: Some(OWN_UNREAD_CHUNKS),
+        };
+        self.presented.store(self.shared.gate.own_version(), Release);
+        let delegation = self.shared.gate.to_present(self.carrier.peer);
+        let delegation = delegation.map(|delegation| delegation.to_bytes().into());
+        let (nonce, said) = (self.shared.nonce, |value| (value > 0).then_some(value));
+        let hello = Hello { nonce, limits, delegation, dial: said(dial.number), knows: said(dial.knows) };
+        Frame::Hello(hello).encode_with(&mut bytes, &grease::tail(self.generation));
+        control.quic.write_all(&bytes).await.map_err(|error| match error {
+            iroh::endpoint::WriteError::ConnectionLost(error) => self.carrier.lost(error),
+            // The peer stopped a stream that it may not stop.
+            other => ConnectionLost::Transport(other.to_string()),
+        })?;
+        self.open_reserved_stream();
+        Ok(control)
+    }
+
+    /// Opens a stream of a kind that every peer has to turn away, in builds that do so and if the peer allows one now.
+    fn open_reserved_stream(&self) {
+        let Some(bytes) = grease::stream(self.generation) else { return };
+        if let Some(Ok(mut stream)) = at_once(self.connection().open_uni()) {
+            let _ = at_once(stream.write_all(&bytes));
+            let _ = stream.finish();
+        }
+    }
+
+    /// Reads the peer's control stream up to the end of its HELLO, and asks whether the peer may be connected. On any
+    /// fault the connection is closed.
+    pub(super) async fn await_hello(&self, on_hello: impl FnOnce()) -> Result<Admitted, ConnectionLost> {
+        let bound = self.shared.limits.hello_timeout;
+        let hello = match timeout(bound, self.read_hello()).await {
+            Ok(hello) => hello,
+            Err(_) => Err(ConnectionLost::HelloTimedOut(bound)),
+        };
+        if hello.is_ok() {
+            on_hello();
+        }
+        let admitted = match hello {
+            Ok(hello) => match self.shared.gate.admit(&self.carrier.identity()).await {
+                Ok(()) => Ok(hello),
+                Err(Refused(reason)) => Err(ConnectionLost::NotAllowed { reason: reason.into() }),
+            },
+            Err(lost) => Err(lost),
+        };
+        admitted.inspect_err(|lost| self.cut_for(lost))
+    }
+
+    async fn read_hello(&self) -> Result<Admitted, ConnectionLost> {
+        loop {
+            let mut recv = self.connection().accept_uni().await.map_err(|error| self.carrier.lost(error))?;
+            let mut buffer = BytesMut::new();
+            let kind = loop {
+                if let Some((kind, used)) = varint::decode(&buffer) {
+                    buffer.advance(used);
+                    break kind;
+                }
+                self.read_control(&mut recv, &mut buffer).await?;
+            };
+            if kind != KIND_CONTROL {
+                // Of a later version.
+                let _ = recv.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
+                continue;
+            }
+            let (kind, first) = self.read_frame(&mut recv, &mut buffer).await?;
+            let Frame::Hello(hello) = first else {
+                let malformed = Malformed::NotHello { kind };
+                return Err(ConnectionLost::Malformed(malformed));
+            };
+            if let Some(certificate) = &hello.delegation {
+                self.take_delegation(certificate)?;
+            }
+            self.set_peer_limits(hello.limits);
+            return Ok(Admitted { nonce: hello.nonce, dial: hello.dial(), recv, buffer });
+        }
+    }
+
+    /// The peer shows whom it acts for.
+    pub(super) fn take_delegation(&self, certificate: &[u8]) -> Result<(), ConnectionLost> {
+        let shown = self.shown.fetch_add(1, Relaxed);
+        let max = SHOWN_AT_ONCE + self.since.elapsed().as_secs();
+        if shown >= max {
+            let malformed = Malformed::TooLong { what: "the series of DELEGATION frames", len: shown + 1, max };
+            return Err(ConnectionLost::Malformed(malformed));
+        }
+        let delegation = self
+            .shared
+            .gate
+            .check_bytes(self.carrier.peer, certificate)
+            .map_err(|error| ConnectionLost::BadDelegation(Arc::new(error)))?;
+        self.carrier.set_delegation(delegation);
+        Ok(())
+    }
+
+    /// Shows the peer whom this endpoint acts for now, if that has changed since it was last shown.
+    pub(crate) fn present_delegation(&self) {
+        let version = self.shared.gate.own_version();
+        if self.presented.swap(version, AcqRel) == version {
+            return;
+        }
+        if let Some(delegation) = self.shared.gate.to_present(self.carrier.peer) {
+            self.carrier.outbox.send(Frame::Delegation(delegation.to_bytes().into()));
+        }
+    }
+
+    fn set_peer_limits(&self, limits: PeerLimits) {
+        if self.peer_limits.set(limits).is_err() {
+            return;
+        }
+        self.carrier.set_peer_limits(&limits);
+    }
+}
