@@ -1,6 +1,9 @@
 //! How an endpoint is made.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use iroh::{
     RelayConfig, RelayMap, RelayMode, RelayUrl,
@@ -333,6 +336,7 @@ impl Builder {
             limits,
             tasks,
             closing,
+            closes_sockets: AtomicBool::new(false),
             sockets_closed: CancellationToken::new(),
             static_addrs,
             mdns,

@@ -26,7 +26,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -112,7 +112,9 @@ pub(crate) struct Inner {
     limits: Arc<Limits>,
     tasks: Tasks,
     pub(crate) closing: CancellationToken,
-    /// Cancelled when the sockets are closed.
+    /// Somebody closes the sockets.
+    closes_sockets: AtomicBool,
+    /// Cancelled when they are closed.
     sockets_closed: CancellationToken,
     static_addrs: MemoryLookup,
     mdns: Option<Result<(), String>>,

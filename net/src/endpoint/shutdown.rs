@@ -1,6 +1,9 @@
 //! The end: in order within a bound, or at once when the last handle is dropped.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::AcqRel},
+    time::Duration,
+};
 
 use n0_future::join_all;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -36,7 +39,7 @@ pub struct ShutdownReport {
     pub silent: usize,
     /// Streams that were open on the last two.
     pub streams_cut: usize,
-    /// Tasks that went on when this returned: handlers that do not end with their stream.
+    /// Tasks that went on when this returned: handlers that do not end with their stream, and hooks.
     pub tasks_left: usize,
 }
 
@@ -80,7 +83,7 @@ impl Endpoint {
             }
             report.streams_cut += streams;
         }
-        // Beside a peer that is gone QUIC waits for three of its timeouts, which are long after a standstill, and for nothing.
+        // Beside a peer that is gone QUIC waits for three of its timeouts, which are long after a standstill. Nothing comes of that.
         let end = if report.silent > 0 { earlier(end, Instant::now() + GOODBYE) } else { end };
         report.tasks_left = close_by(inner, end).await;
         report
@@ -113,6 +116,11 @@ async fn drained(link: &Link, mut unanswered: Unanswered, end: Option<Instant>) 
         }
         if since.is_some_and(|since| since.elapsed() >= bound) {
             break Ended::Silent;
+        }
+        if unanswered.is_unsure() && link.carrier.live() == 0 {
+            // A packet that was on its way when the peer went came after GOAWAY had gone out. What is sent again for GOAWAY may be
+            // seconds away; this goes out now.
+            link.carrier.poke();
         }
         let next = now + LOOK;
         tokio::select! {
@@ -155,15 +163,15 @@ impl Inner {
         #[cfg(feature = "metrics")]
         drop(self.metrics_server.lock().await.take());
         self.peers.close_all("the endpoint has shut down");
-        // An earlier call closes it, and tells when that is done.
-        let already = self.iroh.is_closed();
-        let sockets = async {
-            if already {
-                return self.sockets_closed.cancelled().await;
-            }
-            self.iroh.close().await;
-            self.sockets_closed.cancel();
-        };
+        // iroh's second `close` returns at once: who calls it first tells the others when it is done.
+        if !self.closes_sockets.swap(true, AcqRel) {
+            let (iroh, closed) = (self.iroh.clone(), self.sockets_closed.clone());
+            self.tasks.spawn_last(async move {
+                iroh.close().await;
+                closed.cancel();
+            });
+        }
+        let sockets = self.sockets_closed.cancelled();
         let (sockets, tasks) =
             tokio::join!(timeout(CLOSE_TIMEOUT, sockets), timeout(CLOSE_TIMEOUT, self.tasks.ended()));
         if sockets.is_err() {
@@ -179,7 +187,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.closing.cancel();
         self.router.close();
-        if self.iroh.is_closed() {
+        if self.sockets_closed.is_cancelled() {
             return;
         }
         let inner = Arc::clone(&self.0);

@@ -96,7 +96,12 @@ fn ask(peers: &Arc<Peers>, link: Arc<Link>) {
     peers.shared.tasks.clone().spawn(async move {
         loop {
             while link.doubtful.swap(false, AcqRel) {
-                look_again(&peers, &link).await;
+                tokio::select! {
+                    biased;
+                    () = look_again(&peers, &link) => {}
+                    // There is nothing to cut off any more, and a shutdown waits for no rules.
+                    _ = link.carrier.connection.closed() => return,
+                }
             }
             link.being_asked.store(false, Release);
             // It may have become doubtful in this very moment.

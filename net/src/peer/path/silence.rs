@@ -30,18 +30,25 @@ pub(crate) struct Unanswered {
     /// Packets that had come and frames that had been sent at the last look.
     last: Option<(u64, u64)>,
     since: Option<Instant>,
+    unsure: bool,
 }
 
 impl Unanswered {
     /// A look: so many packets have come and so many frames were sent, in all. The first one is what the others are held against.
     pub(crate) fn look(&mut self, heard: u64, sent: u64, now: Instant) -> Option<Instant> {
         let (heard_before, sent_before) = self.last.replace((heard, sent)).unwrap_or((heard, sent));
+        self.unsure = heard != heard_before && sent != sent_before;
         if heard != heard_before {
             self.since = None;
         } else if sent != sent_before {
             self.since.get_or_insert(now);
         }
         self.since
+    }
+
+    /// Between the last two looks something came and something was sent. In which order is not known: it may be unanswered.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.unsure
     }
 }
 
@@ -175,6 +182,17 @@ mod tests {
         assert_eq!(dials(said(SECOND, (0..20).map(|n| lost(n, 3)))), [7, 11, 15, 19]);
         // Nobody waits for anything on it.
         assert_eq!(dials(said(SECOND, (0..20).map(|n| Sight { opened: false, ..lost(n, 3) }))), NONE);
+    }
+
+    #[test]
+    fn what_is_sent_in_the_time_in_which_something_comes_may_be_unanswered() {
+        let (mut unanswered, now) = (Unanswered::default(), Instant::now());
+        let mut looks = [(12, 23), (13, 24), (13, 24), (13, 25), (14, 25)].into_iter().map(|(heard, sent)| {
+            let since = unanswered.look(heard, sent, now);
+            (since.is_some(), unanswered.is_unsure())
+        });
+        let seen: Vec<_> = looks.by_ref().collect();
+        assert_eq!(seen, [(false, false), (false, true), (false, false), (true, false), (false, false)]);
     }
 
     #[test]
