@@ -29,9 +29,10 @@ mutations() {
         net/src/peer/heard.rs 's/(Some\(known\) if known\.generation > news\.generation) => false/\1 \&\& false => false/'
     mutation acceptor sitting 15 "a lane is open until its acceptor has let go of it" \
         net/src/stream/credit/lanes.rs 's/granted\.forget\(\);/drop(granted);/;s/seen <= \(self\.at_a_time/true || seen <= (self.at_a_time/'
-    mutation given-up cancelled 20 "what a request that is given up has sent is taken back, also where all of it is acknowledged" \
-        "net/src/stream/write_half.rs net/src/stream/lanes.rs" \
-        '/None if lane\.finished && lane\.unanswered => TakeBack/d;/takes up no room meanwhile/,/false/s/self\.stop\(lane::DONE\);//'
+    mutation given-up cancelled 20 "a request that is given up takes back what it has sent" \
+        net/src/stream/write_half.rs '/None if lane\.finished && lane\.unanswered => TakeBack/d'
+    mutation void cancelled 20 "what an abort makes void takes up no room while nobody reads" \
+        net/src/stream/lanes.rs 's/self\.discard\(lane::DONE\);//'
     mutation stopped stopped 40 "a reader that stops answers its watermarks" \
         net/src/stream/recv.rs 's/self\.lanes\.say_consumed\(self\.lanes\.consumption\.close\(\)\);//'
     mutation dead-way dead-way 40 "a dial that was begun when another connection was known stays" \

@@ -224,6 +224,27 @@ async fn a_request_that_was_given_up_before_its_answer_is_taken_back_and_nothing
 }
 
 #[tokio::test]
+async fn nothing_is_taken_back_of_a_request_that_was_rejected() {
+    const BODY: usize = 65_536;
+    let (endpoint, socket) = (endpoint().await, Socket::new(7));
+    let (calling, ticket) = (endpoint.clone(), socket.ticket());
+    let call =
+        tokio::spawn(
+            async move { calling.request(ticket, "bulk/1", vec![0x2a; BODY], Duration::from_secs(300)).await },
+        );
+    let mut stranger = socket.accept(NONCE).await;
+    let (mut send, mut recv) = stranger.accept().await;
+    recv.header().await;
+    assert_eq!(recv.rest().await, vec![0x2a; BODY]);
+    stranger.round_trip().await;
+    write(&mut send, &rejected(answer::BUSY, "later")).await;
+    send.finish().expect("the lane is open");
+    assert!(soon("the answer", call).await.expect("no panic").is_err());
+    stranger.round_trip().await;
+    assert_eq!(endpoint.metrics().records_sent.get(), 0);
+}
+
+#[tokio::test]
 async fn consumption_is_asked_about_only_after_the_lane_was_accepted() {
     const EARLY: usize = 400_000;
     let (endpoint, socket) = (endpoint().await, Socket::new(7));

@@ -317,7 +317,7 @@ impl Carrier {
 
     /// Closes the connection for a reason of this side, unless it is closed. Streams see that reason.
     pub(crate) fn close(&self, because: ConnectionLost, code: u64, reason: &str) {
-        // In noq the last close counts, also behind the peer's.
+        // noq tells streams the cause of the last close, also behind the peer's.
         if self.connection.close_reason().is_none() && self.closed_because.set(because).is_ok() {
             self.connection.close(code_to_varint(code), reason.as_bytes());
         }

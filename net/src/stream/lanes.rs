@@ -64,6 +64,8 @@ pub(crate) struct Lanes {
     accepted: AtomicBool,
     /// Both sides agreed on the stream: it is counted when it ends.
     agreed: AtomicBool,
+    /// The peer's half has said yes or no, or has ended: nothing is left to be taken back.
+    answered: AtomicBool,
     /// What the rules were asked about when the peer opened the stream.
     pub(crate) admitted: OnceLock<(Protocol, Bytes)>,
     opened_by: OpenedBy,
@@ -124,6 +126,7 @@ impl Lanes {
             inbox: OnceLock::new(),
             accepted: AtomicBool::new(false),
             agreed: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             admitted: OnceLock::new(),
             opened_by,
             carrier,
@@ -145,9 +148,14 @@ impl Lanes {
         self.agreed.store(true, Release);
     }
 
-    /// This side opened the lane and the peer has not said yes.
+    /// The peer has answered, whatever it said, or there is no answer to come.
+    pub(crate) fn on_answer(&self) {
+        self.answered.store(true, Release);
+    }
+
+    /// This side opened the lane and waits for the answer.
     pub(super) fn is_unanswered(&self) -> bool {
-        matches!(self.opened_by, OpenedBy::Us { .. }) && !self.agreed.load(Acquire)
+        matches!(self.opened_by, OpenedBy::Us { .. }) && !self.answered.load(Acquire)
     }
 
     /// The stream that the peer opened is a data lane. False if the peer has opened more of them than it may.
@@ -178,8 +186,11 @@ impl Lanes {
     /// RESET_STREAM: the peer holds nothing of the half any more. False if the half is gone, was finished and is acknowledged, or
     /// was reset before.
     pub(super) fn reset(&self, code: u64) -> bool {
-        self.credit.release();
-        self.quic_send().as_mut().is_some_and(|quic| quic.reset(code_to_varint(code)).is_ok())
+        let reset = self.quic_send().as_mut().is_some_and(|quic| quic.reset(code_to_varint(code)).is_ok());
+        if reset {
+            self.credit.release();
+        }
+        reset
     }
 
     /// STOP_SENDING, unless the half is gone.
@@ -333,9 +344,7 @@ impl Lanes {
             return false;
         }
         self.set_cause(shared, Cause::PeerAborted(error));
-        // Nobody may be reading, for as long as the rules think or a handler is busy: what is void takes up no room meanwhile.
-        self.stop(lane::DONE);
-        self.say_consumed(self.consumption.close());
+        self.discard(lane::DONE);
         false
     }
 
@@ -344,7 +353,17 @@ impl Lanes {
         let shared = self.lock();
         if shared.cause.is_none() {
             self.set_cause(shared, Cause::Malformed(malformed));
+            self.discard(lane::MALFORMED);
         }
+    }
+
+    /// Lets go of what was not delivered, which is void. Nobody may be reading, for as long as the rules think or a handler is busy:
+    /// it takes up no room meanwhile.
+    fn discard(&self, code: u64) {
+        // After the cause is set: noq tells a reader of a stopped half that it ends, as by FIN, and `ReadHalf::on_fin` looks at the cause.
+        debug_assert!(self.has_ended(), "a reader would take the stop for the end of the data");
+        self.stop(code);
+        self.say_consumed(self.consumption.close());
     }
 
     /// The connection is gone.

@@ -310,9 +310,9 @@ impl SendStream {
     /// Cancel-safe: a dropped call has written nothing.
     pub(crate) async fn write_raw_from(&mut self, bytes: &mut [Bytes]) -> Result<(), WriteError> {
         poll_fn(|cx| {
-            // What the rules have ended in the meantime is not answered.
-            if self.lanes.ending().is_some_and(Ending::is_ours) {
-                return Poll::Ready(Err(WriteError::EndedHere));
+            // What the rules have ended in the meantime, or an abort of the peer's, is not answered.
+            if self.lanes.is_aborted() || self.lanes.ending().is_some_and(Ending::is_ours) {
+                return Poll::Ready(Err(self.lanes.write_error().unwrap_or(WriteError::EndedHere)));
             }
             let count = bytes.len();
             let mut left = &mut *bytes;
