@@ -90,7 +90,7 @@ async fn shake_hands(peers: &Peers, peer: &Peer, deadline: Instant) -> Result<(A
 
 /// From the handshake to the connection that streams may be opened on.
 async fn enter(peers: &Peers, link: &Arc<Link>, dial: OwnDial, deadline: Instant) -> Result<Prepared, DialError> {
-    // Dropped after the connection was closed: the peer reads those words.
+    // Pinned here, it is dropped after `cut`: with its control stream it would close the connection without a reason.
     let mut entering = pin!(timeout_at(deadline, Arc::clone(link).enter(dial.said())));
     tokio::select! {
         entered = &mut entering => match entered {

@@ -62,7 +62,7 @@ impl Link {
         // A peer that leaves no room for it would be waited for without end.
         let bound = shared.limits.hello_timeout;
         let control = {
-            // Dropped after the connection was closed: the peer reads those words.
+            // Pinned here, it is dropped after `cut_for`: with its control stream it would close the connection without a reason.
             let mut saying = pin!(timeout(bound, link.say_hello(Dial::default())));
             let said = saying.as_mut().await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
             said.inspect_err(|lost| link.cut_for(lost))?
@@ -89,11 +89,13 @@ impl Link {
         let (nonce, said) = (self.shared.nonce, |value| (value > 0).then_some(value));
         let hello = Hello { nonce, limits, delegation, dial: said(dial.number), knows: said(dial.knows) };
         Frame::Hello(hello).encode_with(&mut bytes, &grease::tail(self.generation));
-        control.quic.write_all(&bytes).await.map_err(|error| match error {
+        let said = control.quic.write_all(&bytes).await.map_err(|error| match error {
             iroh::endpoint::WriteError::ConnectionLost(error) => self.carrier.lost(error),
             // The peer stopped a stream that it may not stop.
-            other => ConnectionLost::Transport(other.to_string()),
-        })?;
+            _ => ConnectionLost::Malformed(Malformed::Truncated { what: "the control stream" }),
+        });
+        // While the stream is here: its end closes the connection for no reason.
+        said.inspect_err(|lost| self.cut_for(lost))?;
         self.open_reserved_stream();
         Ok(control)
     }
