@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The opener has given up before the answer (WIRE.md, section 7).
-pub const GIVEN_UP: u64 = (1 << 61) + 2;
+pub const GIVEN_UP: u64 = (1 << 61) + 3;
 /// What the endpoint may hold unread: ten bodies. Twice as many are given up.
 const UNREAD: u64 = 4 << 20;
 const BODY: usize = 400_000;

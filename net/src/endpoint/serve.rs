@@ -23,12 +23,8 @@ use crate::{
     peer::{ACCEPTED, IncomingStream, patience},
     protocol::{InvalidProtocol, Protocol},
     stream::{Carrier, SendStream, XStream},
-    wire::codes::lane,
+    wire::codes::{lane, record},
 };
-
-/// Code of the error that a peer gets whose request is over [`Limits::request_bytes`] or never ends. (Not one of an
-/// application's codes, which handlers choose: those of this library start at 2^61.)
-const REQUEST_UNREADABLE: u64 = 1 << 61;
 
 /// A response of at most this is copied behind the answer to the header, so that the two are one packet.
 const JOIN: usize = 1024;
@@ -329,7 +325,7 @@ async fn respond(send: &mut SendStream, answered: bool, response: Bytes, bound: 
 }
 
 async fn refuse(stream: &mut XStream, answered: bool, text: String, limits: &Limits) {
-    fail(stream, answered, StreamError::new(REQUEST_UNREADABLE, text), limits).await;
+    fail(stream, answered, StreamError::new(record::REQUEST_UNREADABLE, text), limits).await;
 }
 
 /// Answers yes and then fails: a rejection would say that the handler never saw the request.

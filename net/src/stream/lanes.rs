@@ -29,16 +29,11 @@ use crate::{
     protocol::Protocol,
     wire::{
         Malformed,
-        codes::lane,
+        codes::{self, lane},
         control::Frame,
         record::{Record, Severity},
     },
 };
-
-/// Code of the error that ends a stream which the rules do not allow any more. (Those of this library start at 2^61.)
-pub(crate) const REVOKED: u64 = (1 << 61) + 1;
-/// Code of the error that ends a stream whose opener has given up before the answer.
-pub(crate) const GIVEN_UP: u64 = (1 << 61) + 2;
 
 /// One logical stream, seen from one side.
 #[derive(Debug)]
@@ -306,7 +301,7 @@ impl Lanes {
     /// more of it goes out, whoever holds it and whatever became of it.
     pub(crate) fn revoke(self: &Arc<Self>, reason: &str) {
         // A peer that takes no record finds out by the reset.
-        let _ = self.end(StreamError::new(REVOKED, reason), Severity::Abort).map(drop);
+        let _ = self.end(StreamError::new(codes::record::REVOKED, reason), Severity::Abort).map(drop);
         self.reset(lane::ABORTED);
         self.stop(lane::FAILED);
         self.errors().undeliverable.notify_one();

@@ -19,13 +19,17 @@ use super::{
     credit::{Traffic, WriteCredit},
     ending::Ending,
     errors::{self, linger},
-    lanes::{GIVEN_UP, Lanes},
+    lanes::Lanes,
     urgency::Urgency,
     write_half::{Circumstances, Failure, Farewell, Outcome, WriteHalf},
 };
 use crate::{
     error::WriteError,
-    wire::{codes::lane, control::Frame, record::Severity},
+    wire::{
+        codes::{lane, record},
+        control::Frame,
+        record::Severity,
+    },
 };
 
 /// The writing half of an [`XStream`](crate::XStream), got from [`XStream::split`](crate::XStream::split).
@@ -480,7 +484,7 @@ impl SendStream {
         // Acknowledged data cannot be reset (RFC 9000, section 3.1), and is counted nowhere on this side from here on: kept by a
         // peer that thinks about its answer, it would fill the connection's window.
         if !self.lanes.reset(lane::CANCELLED) && much {
-            let given_up = StreamError::new(GIVEN_UP, "the opener has given up");
+            let given_up = StreamError::new(record::GIVEN_UP, "the opener has given up");
             let _ = self.lanes.end(given_up, Severity::Abort).map(drop);
         }
     }

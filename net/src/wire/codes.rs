@@ -1,4 +1,5 @@
-//! The application error codes of twolane, on streams (RESET_STREAM, STOP_SENDING) and on the connection (CONNECTION_CLOSE).
+//! The application error codes of twolane: on streams (RESET_STREAM, STOP_SENDING), on the connection (CONNECTION_CLOSE), and in
+//! records.
 
 /// Codes on a lane.
 pub(crate) mod lane {
@@ -24,6 +25,16 @@ pub(crate) mod lane {
     pub(crate) const INTERNAL: u64 = 0x09;
     /// The bytes on this lane need something that this peer does not know: a critical parameter, or a severity.
     pub(crate) const UNSUPPORTED: u64 = 0x0a;
+}
+
+/// Codes in records that are no application's: from 2^61 on (WIRE.md, section 7). 2^61 + 2 is the Python package's: a handler failed.
+pub(crate) mod record {
+    /// The request is over `Limits::request_bytes`, or does not end.
+    pub(crate) const REQUEST_UNREADABLE: u64 = 1 << 61;
+    /// The rules do not allow the stream any more.
+    pub(crate) const REVOKED: u64 = (1 << 61) + 1;
+    /// The opener has given up before the answer.
+    pub(crate) const GIVEN_UP: u64 = (1 << 61) + 3;
 }
 
 /// Codes on the connection.
