@@ -25,8 +25,8 @@ import os as _os
 
 from . import _native, events, exceptions
 from ._native import AccessList, Delegation, KeyPair, PeerId, Question, Request, Ticket, __version__
+from ._outcomes import HANDLER_FAILED
 from .endpoint import (
-    HANDLER_FAILED,
     Endpoint,
     Events,
     Keep,

@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import inspect
-import logging
 import sys
 import types
 import typing
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 
-from . import _native, _wait, events, exceptions, info
+from . import _native, _outcomes, _wait, exceptions, info
 from ._native import AccessList, Delegation, KeyPair, PeerId, Question, Request, Ticket
+from ._outcomes import RequestHandler, Rule, StreamHandler
+from .sources import Events, Keep, Opening, Streams
 from .stream import Buffer, XStream
 
 __all__ = ["Endpoint", "Events", "Keep", "Node", "Peer", "RequestHandler", "Rule", "StreamHandler", "Streams"]
 
-logger = logging.getLogger("twolane")
-
 Peer: typing.TypeAlias = PeerId | Ticket | str
 """Whom to talk to: a key, a ticket that also says where it is, or the text of either."""
-
-StreamHandler: typing.TypeAlias = Callable[[XStream], Coroutine[typing.Any, typing.Any, object]]
-"""A coroutine function that is called with every stream of a protocol."""
-
-RequestHandler: typing.TypeAlias = Callable[[Request], Awaitable[Buffer] | Buffer]
-"""A function, or a coroutine function, that is called with every request and returns the response."""
-
-Rule: typing.TypeAlias = Callable[[Question], Awaitable[bool] | bool]
-"""A function, or a coroutine function, that says whether a peer may connect, or may open a stream."""
 
 _S = typing.TypeVar("_S", bound=StreamHandler)
 _R = typing.TypeVar("_R", bound=RequestHandler)
 _T = typing.TypeVar("_T")
-
-HANDLER_FAILED: typing.Final = 2**61 + 2
-"""The code that a peer gets when a handler raises anything but `StreamFailure`."""
 
 _EAGER: typing.Final = sys.version_info >= (3, 12)
 
@@ -279,7 +265,7 @@ class Endpoint:
         metadata: Buffer = b"",
         early_data: Buffer = b"",
         timeout: float | None = None,
-    ) -> _Opening:
+    ) -> Opening:
         """Opens a stream, over the connection that exists or a new one: one round trip when the peer is connected.
 
         To be awaited, or used with `async with`. `metadata` (at most 16 KiB) is there for the acceptor before any data;
@@ -290,7 +276,7 @@ class Endpoint:
 
         Cancel-safe: a stream that is opened in that moment is reset.
         """
-        return _Opening(self._open(peer, protocol, metadata, early_data, timeout))
+        return Opening(self._open(peer, protocol, metadata, early_data, timeout))
 
     async def _open(
         self, peer: Peer, protocol: str, metadata: Buffer, early_data: Buffer, timeout: float | None
@@ -324,7 +310,7 @@ class Endpoint:
         def install(function: StreamHandler, native: _native.Endpoint) -> None:
             def take(stream: _native.Stream) -> None:
                 if (node := endpoint()) is not None:
-                    node._spawn(_serve(function, XStream(stream)))
+                    node._spawn(_outcomes.serve(function, XStream(stream)))
 
             native.serve(protocol, take)
 
@@ -403,12 +389,12 @@ class Endpoint:
             try:
                 verdict = node._rule(question)
             except Exception as error:
-                _refuse(question, error)
+                _outcomes.refuse(question, error)
                 return
             if inspect.isawaitable(verdict):
-                node._spawn(_judge_later(question, verdict))
+                node._spawn(_outcomes.judge_later(question, verdict))
             else:
-                _judge(question, verdict)
+                _outcomes.judge(question, verdict)
 
         return ask
 
@@ -419,7 +405,7 @@ class Endpoint:
             # A handler that closes the endpoint does not wait for itself.
             if task is not asyncio.current_task():
                 tasks.setdefault(task.get_loop(), []).append(task)
-        ended = [_cancel(loop, of_loop) for loop, of_loop in tasks.items()]
+        ended = [_outcomes.cancel(loop, of_loop) for loop, of_loop in tasks.items()]
         return [asyncio.wrap_future(future) for future in ended if future is not None]
 
     def _bound(self) -> _native.Endpoint:
@@ -469,12 +455,12 @@ class Endpoint:
         try:
             response = handler(request)
         except Exception as error:
-            _explain(request, error)
+            _outcomes.explain(request, error)
             return
         if not inspect.isawaitable(response):
-            _respond(request, response)
+            _outcomes.respond(request, response)
             return
-        task = self._spawn(_respond_later(request, response))
+        task = self._spawn(_outcomes.respond_later(request, response))
         if not task.done() and not request._when_given_up(lambda _: task.cancel()):
             task.cancel()
 
@@ -489,187 +475,6 @@ class Endpoint:
 
 Node = Endpoint
 """The word that users of pyxnetwork know."""
-
-
-class Events(AsyncIterator[events.Event]):
-    """What happens to peers; see `Endpoint.events`. Cancel-safe: an event is taken only when it is returned."""
-
-    def __init__(self, source: _native.Source) -> None:
-        self._source = source
-
-    async def __anext__(self) -> events.Event:
-        return events.from_native(await _wait.following(self._source))
-
-
-class Streams(AsyncIterator[XStream]):
-    """Streams that peers open; see `Endpoint.accept`. Cancel-safe: a stream is taken only when it is returned. Once this
-    is closed or dropped, they go to whoever else accepts the protocol."""
-
-    def __init__(self, source: _native.Source) -> None:
-        self._source = source
-
-    async def __anext__(self) -> XStream:
-        return XStream(await _wait.following(self._source))
-
-    def close(self) -> None:
-        """Nothing more is wanted here."""
-        self._source.close()
-
-
-class Keep:
-    """A peer that is kept connected; see `Endpoint.keep`."""
-
-    def __init__(self, native: _native.Keep) -> None:
-        self._native = native
-
-    @property
-    def state(self) -> str:
-        """`dialling`, `connected`, `waiting` (for the next dial), `given_up` or `ended`."""
-        return self._native.state()[0]
-
-    @property
-    def failures(self) -> int:
-        """Dials in a row that led to nothing."""
-        return self._native.state()[1]
-
-    @property
-    def last_error(self) -> str | None:
-        """What went wrong last, unless it is connected."""
-        return self._native.state()[2]
-
-    def close(self) -> None:
-        """Lets the peer be. A connection that is there stays."""
-        self._native.close()
-
-    def __enter__(self) -> Keep:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Opening(Coroutine[typing.Any, typing.Any, XStream]):
-    """A stream that is being opened: to be awaited, or entered."""
-
-    __slots__ = ("_coroutine", "_stream")
-
-    def __init__(self, coroutine: Coroutine[typing.Any, typing.Any, XStream]) -> None:
-        self._coroutine = coroutine
-        self._stream: XStream | None = None
-
-    def send(self, value: typing.Any) -> typing.Any:
-        return self._coroutine.send(value)
-
-    def throw(self, *error: typing.Any) -> typing.Any:
-        return self._coroutine.throw(*error)
-
-    def close(self) -> None:
-        self._coroutine.close()
-
-    def __await__(self) -> Generator[typing.Any, typing.Any, XStream]:
-        return self._coroutine.__await__()
-
-    async def __aenter__(self) -> XStream:
-        self._stream = await self._coroutine
-        return self._stream
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None:
-        if self._stream is not None:
-            await self._stream.__aexit__(kind, error, traceback)
-
-
-async def _serve(handler: StreamHandler, stream: XStream) -> None:
-    try:
-        await handler(stream)
-        await stream.finish()
-    except exceptions.StreamFailure as failure:
-        await _tell(stream.fail(failure.code or 0, failure.text or "", failure.details))
-    except (exceptions.StreamError, exceptions.ConnectionLost) as error:
-        # The peer has ended it, or is gone: it needs not be told, and our user has seen it.
-        logger.debug("a stream of %s ended: %s", stream.protocol, error)
-    except Exception:
-        logger.exception("the handler of %s failed", stream.protocol)
-        await _tell(stream.abort(HANDLER_FAILED, "the handler of the stream failed"))
-    finally:
-        stream.close()
-
-
-def _cancel(
-    loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[typing.Any]]
-) -> concurrent.futures.Future[None] | None:
-    """Cancels tasks of a loop that may run in another thread. The result is done when they have ended; None if that
-    loop is closed."""
-    ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-    left = set(tasks)
-
-    def forget(task: asyncio.Task[typing.Any]) -> None:
-        left.discard(task)
-        if not left and not ended.done():
-            ended.set_result(None)
-
-    def cancel() -> None:
-        for task in tasks:
-            task.add_done_callback(forget)
-            task.cancel()
-
-    try:
-        loop.call_soon_threadsafe(cancel)
-    except RuntimeError:
-        return None
-    return ended
-
-
-async def _tell(telling: Coroutine[typing.Any, typing.Any, None]) -> None:
-    try:
-        await telling
-    except exceptions.TwolaneError as error:
-        logger.debug("the peer could not be told: %s", error)
-
-
-async def _respond_later(request: Request, response: Awaitable[Buffer]) -> None:
-    try:
-        _respond(request, await response)
-    except Exception as error:
-        _explain(request, error)
-
-
-def _respond(request: Request, response: Buffer) -> None:
-    try:
-        request._answer(response)
-    except Exception as error:
-        _explain(request, error)
-
-
-def _explain(request: Request, error: Exception) -> None:
-    if isinstance(error, exceptions.StreamFailure):
-        request._fail(error.code or 0, error.text or "", error.details)
-    else:
-        logger.error("the handler of %s failed", request.protocol, exc_info=error)
-        request._broke()
-
-
-async def _judge_later(question: Question, verdict: Awaitable[bool]) -> None:
-    try:
-        _judge(question, await verdict)
-    except Exception as error:
-        _refuse(question, error)
-
-
-def _judge(question: Question, verdict: bool) -> None:
-    question._answer(None if verdict is True else "the rules here do not allow it")
-
-
-def _refuse(question: Question, error: Exception) -> None:
-    if isinstance(error, PermissionError):
-        question._answer(str(error))
-    else:
-        logger.error("the access rule failed, which is a refusal", exc_info=error)
-        question._answer("the rules here could not be asked")
 
 
 def _peer_info(parts: dict[str, typing.Any]) -> info.PeerInfo:
