@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use twolane::{Endpoint, GetStreamError, Limits, ReadError, Reason, StreamError, StreamOptions, XStream};
+use tokio::task::JoinHandle;
+use twolane::{Endpoint, GetStreamError, Limits, ReadError, Reason, RequestError, StreamError, StreamOptions, XStream};
 
 use crate::{
     errors::{arrives, read_to_error},
@@ -15,7 +16,7 @@ use crate::{
     },
 };
 
-type Asked = tokio::task::JoinHandle<Result<XStream, GetStreamError>>;
+type Asked = JoinHandle<Result<XStream, GetStreamError>>;
 
 /// An endpoint asks the stranger for a stream.
 pub fn ask(endpoint: &Endpoint, socket: &Socket, protocol: &'static str, options: StreamOptions) -> Asked {
@@ -199,21 +200,28 @@ async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
     }
 }
 
-#[tokio::test]
-async fn a_request_that_was_given_up_before_its_answer_is_taken_back_and_nothing_is_asked_about_it() {
-    const BODY: usize = 400_000;
-    let (endpoint, socket) = (endpoint().await, Socket::new(7));
+/// A request of so many bytes of an endpoint's, of which it knows that they have arrived, and the stranger that has yet to answer.
+async fn requested(
+    endpoint: &Endpoint,
+    body: usize,
+) -> (JoinHandle<Result<(), RequestError>>, Stranger, quinn::SendStream, Reader) {
+    let socket = Socket::new(7);
     let (calling, ticket) = (endpoint.clone(), socket.ticket());
-    let call =
-        tokio::spawn(
-            async move { calling.request(ticket, "bulk/1", vec![0x2a; BODY], Duration::from_secs(300)).await },
-        );
+    let call = tokio::spawn(async move {
+        calling.request(ticket, "bulk/1", vec![0x2a; body], Duration::from_secs(300)).await.map(drop)
+    });
     let mut stranger = socket.accept(NONCE).await;
     let (send, mut recv) = stranger.accept().await;
     recv.header().await;
-    assert_eq!(recv.rest().await, vec![0x2a; BODY]);
-    // Now the endpoint knows that all of it has arrived.
+    assert_eq!(recv.rest().await, vec![0x2a; body]);
     stranger.round_trip().await;
+    (call, stranger, send, recv)
+}
+
+#[tokio::test]
+async fn a_request_that_was_given_up_before_its_answer_is_taken_back_and_nothing_is_asked_about_it() {
+    let endpoint = endpoint().await;
+    let (call, mut stranger, send, _recv) = requested(&endpoint, 400_000).await;
     call.abort();
     assert!(soon("the call's end", call).await.is_err_and(|error| error.is_cancelled()));
     let (_, mut errors) = stranger.accept_error_lane(&send).await;
@@ -225,18 +233,8 @@ async fn a_request_that_was_given_up_before_its_answer_is_taken_back_and_nothing
 
 #[tokio::test]
 async fn nothing_is_taken_back_of_a_request_that_was_rejected() {
-    const BODY: usize = 65_536;
-    let (endpoint, socket) = (endpoint().await, Socket::new(7));
-    let (calling, ticket) = (endpoint.clone(), socket.ticket());
-    let call =
-        tokio::spawn(
-            async move { calling.request(ticket, "bulk/1", vec![0x2a; BODY], Duration::from_secs(300)).await },
-        );
-    let mut stranger = socket.accept(NONCE).await;
-    let (mut send, mut recv) = stranger.accept().await;
-    recv.header().await;
-    assert_eq!(recv.rest().await, vec![0x2a; BODY]);
-    stranger.round_trip().await;
+    let endpoint = endpoint().await;
+    let (call, mut stranger, mut send, _recv) = requested(&endpoint, 65_536).await;
     write(&mut send, &rejected(answer::BUSY, "later")).await;
     send.finish().expect("the lane is open");
     assert!(soon("the answer", call).await.expect("no panic").is_err());

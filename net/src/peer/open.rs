@@ -155,7 +155,7 @@ async fn run(
         _ => Box::pin(write_and_read_answer(send, recv, &mut preamble, finish)).await,
     };
     // Whatever it is, or that there is none to come: from here on the lane ends like any other.
-    send.lanes().on_answer();
+    send.lanes().set_answered();
     match answer {
         Ok(Status::Accepted { metadata }) => {
             send.on_answer();

@@ -144,7 +144,7 @@ impl Lanes {
     }
 
     /// The peer has answered, whatever it said, or there is no answer to come.
-    pub(crate) fn on_answer(&self) {
+    pub(crate) fn set_answered(&self) {
         self.answered.store(true, Release);
     }
 

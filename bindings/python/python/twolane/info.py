@@ -97,7 +97,7 @@ class ShutdownReport:
     streams_cut: int = 0
     """Streams that were open on the last two."""
     tasks_left: int = 0
-    """Tasks inside the library that went on when this was returned."""
+    """Handlers and hooks that went on when this was returned."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

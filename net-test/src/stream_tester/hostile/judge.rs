@@ -152,24 +152,6 @@ impl Measured {
         peak.saturating_sub(self.heap_before())
     }
 
-    /// By how much it may have grown.
-    pub fn held_bound(&self, scene: &Scene) -> u64 {
-        scene.held + scene.pinned * self.most_in_a_second()
-    }
-
-    /// Honest requests that were answered in one second of the clock, at most.
-    fn most_in_a_second(&self) -> u64 {
-        let within_a_second = |last: usize| {
-            let mut seconds = 0.0;
-            let windows = self.windows[..=last].iter().rev().take_while(|window| {
-                seconds += window.look.seconds;
-                seconds <= 1.0
-            });
-            windows.map(|window| window.look.stays.done).sum::<u64>()
-        };
-        (0..self.windows.len()).map(within_a_second).max().unwrap_or_default()
-    }
-
     /// By how much the heap is larger at the end, in bytes.
     pub fn heap_left(&self) -> u64 {
         self.windows.last().map_or(0, |last| last.look.heap).saturating_sub(self.heap_before())
@@ -277,7 +259,7 @@ impl Measured {
         }
         let mut faults = Vec::new();
         for (bytes, bound, words) in
-            [(self.heap_held(), self.held_bound(scene), "at most"), (self.heap_left(), scene.left, "in the end")]
+            [(self.heap_held(), scene.held, "at most"), (self.heap_left(), scene.left, "in the end")]
         {
             if bytes > bound {
                 faults.push(format!("the heap was {bytes} bytes larger {words}, and the bound is {bound}"));
@@ -297,7 +279,6 @@ mod tests {
         sentence: "",
         share: 0.5,
         held: 1_000_000,
-        pinned: 0,
         left: 100_000,
         needs: &[("lane_timed_out", 3), ("handshakes_refused", 1)],
         may: &["closed_done"],
@@ -343,19 +324,6 @@ mod tests {
         assert_eq!(good().judge(&SCENE), Judged::default());
         assert_eq!((good().share(), good().share_afterwards()), (Some(0.6), Some(0.95)));
         assert_eq!((good().heap_held(), good().heap_left()), (900_000, 0));
-    }
-
-    #[test]
-    fn what_may_be_held_beside_honest_requests_grows_with_their_rate_and_not_with_time() {
-        let scene = Scene { pinned: 100, ..SCENE };
-        // Ten windows of 100 ms: those before the attack, and the first three of it.
-        let most = 7 * 1_000 + 3 * 600;
-        assert_eq!((good().held_bound(&SCENE), good().held_bound(&scene)), (1_000_000, 1_000_000 + most * 100));
-        let mut longer = good();
-        for _ in 0..100 {
-            longer.windows.push(window(Phase::Between, 950));
-        }
-        assert_eq!(longer.held_bound(&scene), 1_000_000 + 10 * 950 * 100);
     }
 
     #[test]

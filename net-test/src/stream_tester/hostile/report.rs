@@ -75,7 +75,7 @@ impl Verdict {
             newcomer_slowest_ms,
             newcomers: measured.newcomers(),
             held: measured.heap_held(),
-            held_bound: measured.held_bound(scene),
+            held_bound: scene.held,
             left: measured.heap_left(),
             left_bound: scene.left,
             seen: measured.seen.clone(),

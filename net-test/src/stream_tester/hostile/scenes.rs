@@ -17,8 +17,6 @@ pub struct Scene {
     pub share: f64,
     /// Bytes by which the heap may grow at most.
     pub held: u64,
-    /// Bytes more for each honest request that is answered in a second.
-    pub pinned: u64,
     /// Bytes by which the heap may be larger after the attack.
     pub left: u64,
     /// Counts that must be reached: they show that the attack took place, and the defence.
@@ -76,10 +74,6 @@ const WARNINGS: u64 = 2_000_000;
 const HUNDRED_MB: u64 = 100_000_000;
 /// One hostile connection, and packets under way.
 const LITTLE: u64 = 2_000_000;
-/// Where chunks are unread: noq 1.4 copies the datagrams of all connections one behind the other into blocks of 64 kB and more, and
-/// an unread chunk keeps its whole block, with the datagrams of others in it. 226 bytes for each honest request were measured, at
-/// 12,000 requests a second as at 28,000. The hostile connection is over after a second.
-const PINNED: u64 = 300;
 /// 32 connections at a time, 120 kB each, as many that QUIC has yet to forget, and the honest peers'.
 const CONNECTIONS: u64 = 8_000_000;
 /// 878 streams at a time, 4 kB each.
@@ -96,7 +90,6 @@ const FLOOD: Scene = Scene {
     sentence: "",
     share: COSTLY,
     held: LITTLE,
-    pinned: 0,
     left: NOTHING,
     needs: &[],
     may: &[],
@@ -344,7 +337,7 @@ pub static SCENES: &[Scene] = &[
         name: "small-chunks",
         sentence: "more small chunks than the transport holds cost their writer its own connection",
         share: HANDSHAKES,
-        pinned: PINNED,
+        held: 3 * LITTLE,
         needs: &[("closed_by_transport", 1)],
         may: &["handshakes_failed"],
         attack: |raid| Box::pin(volume::small_chunks(raid)),
