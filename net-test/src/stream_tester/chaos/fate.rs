@@ -14,6 +14,7 @@ use super::{
     play::bounded,
     recovery,
     serve::HANDLED,
+    shutdown::shut_down,
     talk::plan,
     tally::{Action, Kind},
     world::{Ended, World},
@@ -68,16 +69,7 @@ pub async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
         }
     } else {
         let deadline = if blow.fate == Fate::ShutDownInTime { IN_TIME } else { Duration::ZERO };
-        let shutdown = async {
-            let report = life.endpoint.shutdown(deadline).await;
-            // One without time leaves the end of its tasks to the background: a second one waits for that.
-            let tasks_left = match report.tasks_left {
-                0 => 0,
-                _ => life.endpoint.shutdown(IN_TIME).await.tasks_left,
-            };
-            (report, tasks_left)
-        };
-        match bounded(shutdown).await.map(|(report, tasks_left)| (tasks_left > 0, report)) {
+        match bounded(shut_down(&life.endpoint, deadline)).await.map(|(report, tasks_left)| (tasks_left > 0, report)) {
             Ok((true, report)) => wrong(format!("handlers went on after the shutdown: {report:?}")),
             // Whose peers nothing else disturbed had all the time that they needed.
             Ok((_, report)) if blow.fate == Fate::ShutDownInTime && calm && epochs() == before => {

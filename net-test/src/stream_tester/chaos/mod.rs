@@ -23,6 +23,7 @@ pub mod recovery;
 pub mod report;
 pub mod serve;
 pub mod settle;
+pub mod shutdown;
 pub mod slope;
 pub mod standstill;
 pub mod talk;

@@ -7,7 +7,10 @@ use tokio::time::timeout;
 use twolane::{Builder, Endpoint, Limits, SecretKey, Ticket};
 
 use super::Trials;
-use crate::stream_tester::chaos::link::{Link, Shape, V4, V6};
+use crate::stream_tester::chaos::{
+    link::{Link, Shape, V4, V6},
+    shutdown::shut_down,
+};
 
 /// The longest wait for what takes no time, on a machine with other things to do.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -92,13 +95,13 @@ pub async fn link_to(endpoint: &Endpoint, shape: Shape) -> Result<(Link, Ticket)
 pub async fn close<const N: usize>(endpoints: [Endpoint; N]) -> Result<(), String> {
     let mut closing = tokio::task::JoinSet::new();
     for endpoint in endpoints {
-        closing.spawn(async move { endpoint.shutdown(SHUTDOWN).await });
+        closing.spawn(async move { shut_down(&endpoint, SHUTDOWN).await });
     }
     let mut faults = Vec::new();
     while let Some(closed) = closing.join_next().await {
         match closed {
-            Ok(report) if report.tasks_left == 0 => {}
-            Ok(report) => faults.push(format!("handlers went on after the shutdown: {report:?}")),
+            Ok((_, 0)) => {}
+            Ok((report, _)) => faults.push(format!("handlers went on after the shutdown: {report:?}")),
             Err(error) => faults.push(error.to_string()),
         }
     }
