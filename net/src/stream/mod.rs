@@ -9,6 +9,8 @@ mod errors;
 mod lanes;
 mod next;
 mod outbox;
+#[cfg(test)]
+mod pair;
 pub(crate) mod read_half;
 mod recv;
 mod send;

@@ -24,6 +24,9 @@ use crate::{
     wire::{Malformed, codes::lane},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Chunks that are read in one go at most: 10 kB at the size of a packet.
 const CHUNKS: usize = 8;
 

@@ -32,6 +32,9 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The writing half of an [`XStream`](crate::XStream), got from [`XStream::split`](crate::XStream::split).
 ///
 /// Implements [`AsyncWrite`]; `shutdown` is [`SendStream::finish`]. Nothing is buffered here: `flush` does nothing.
@@ -507,7 +510,6 @@ impl SendStream {
             iroh::endpoint::WriteError::Stopped(code) => {
                 self.half.on_stopped(code.into_inner());
                 self.lanes.credit.release();
-                self.lanes.wake_writer(cx.waker());
                 match ready!(self.poll_open(cx)) {
                     Err(error) => Poll::Ready(Err(error)),
                     // The model says that a stopped half cannot be written.
@@ -523,8 +525,12 @@ impl SendStream {
         }
     }
 
-    /// Waits for the record that explains a stop, for a bounded time.
+    /// Waits for the record that explains a stop, for a bounded time. Ready also if the stream has ended.
     fn await_record(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Each time: a report of the peer wakes the writer, who is not to be woken twice.
+        if self.lanes.wake_writer(cx.waker()).is_some() {
+            return Poll::Ready(());
+        }
         let bound = self.lanes.carrier.limits.error_timeout;
         let waiting = self.explanation.get_or_insert_with(|| Box::pin(sleep(bound)));
         ready!(waiting.as_mut().poll(cx));

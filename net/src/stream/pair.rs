@@ -1,0 +1,151 @@
+//! For tests: a connection whose one side has lanes, and whose other side is plain QUIC, which does what the test says.
+
+use std::{
+    cell::RefCell,
+    fmt::Debug,
+    future::Future,
+    net::Ipv4Addr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use iroh::{
+    EndpointAddr, RelayMode, TransportAddr,
+    endpoint::{Connection, PortmapperConfig, RecvStream as QuicRecv, SendStream as QuicSend, presets},
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use twolane_id::SecretKey;
+
+use super::Carrier;
+use crate::{
+    limits::Limits,
+    metrics::Metrics,
+    tasks::Tasks,
+    wire::record::{Record, Severity},
+};
+
+const ALPN: &[u8] = b"lanes";
+/// Some 8 ms each. A writer that was not woken was found within 30.
+const CASES: u32 = 300;
+
+/// Two endpoints, connected. On one side are lanes, on the other one plain QUIC.
+pub(super) struct Pair {
+    pub(super) carrier: Arc<Carrier>,
+    pub(super) peer: Connection,
+    barrier: (QuicSend, QuicRecv),
+    _endpoints: [iroh::Endpoint; 2],
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let [here, there] = [bind().await, bind().await];
+        let addrs = here.bound_sockets().into_iter().map(TransportAddr::Ip);
+        let addr = EndpointAddr::from_parts(here.id(), addrs);
+        let accepting = async { here.accept().await.unwrap().await };
+        let (connection, peer) = tokio::join!(accepting, there.connect(addr, ALPN));
+        let (connection, peer) = (connection.unwrap(), peer.unwrap());
+        let mut marks = peer.open_uni().await.unwrap();
+        // What it sends goes out behind all else that was to be sent.
+        marks.set_priority(-1).unwrap();
+        marks.write_all(b"|").await.unwrap();
+        let mut barrier = (marks, connection.accept_uni().await.unwrap());
+        barrier.1.read_exact(&mut [0]).await.unwrap();
+        // The records that this side sends are let go of.
+        let errors = peer.clone();
+        tokio::spawn(async move { while errors.accept_bi().await.is_ok() {} });
+        let limits = Arc::new(Limits { error_timeout: Duration::from_secs(3600), ..Limits::default() });
+        let name = SecretKey::generate().public_key();
+        let carrier = Carrier::new(connection, name, limits, Tasks::here(), Arc::new(Metrics::default()), false);
+        Self { carrier: Arc::new(carrier), peer, barrier, _endpoints: [here, there] }
+    }
+
+    /// Waits until what the peer has sent is here.
+    pub(super) async fn arrives(&mut self) {
+        let (marks, here) = &mut self.barrier;
+        marks.write_all(b"|").await.unwrap();
+        here.read_exact(&mut [0]).await.unwrap();
+    }
+}
+
+async fn bind() -> iroh::Endpoint {
+    iroh::Endpoint::builder(presets::Minimal)
+        .relay_mode(RelayMode::Disabled)
+        .portmapper_config(PortmapperConfig::Disabled)
+        .clear_ip_transports()
+        .bind_addr((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .alpns(vec![ALPN.to_vec()])
+        .bind()
+        .await
+        .unwrap()
+}
+
+/// Plays scenes that the strategy makes. Each says whether its connection is fit for the next one.
+pub(super) fn play<S: Strategy>(strategy: &S, scene: impl AsyncFn(&mut Pair, S::Value) -> bool)
+where
+    S::Value: Debug,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let kept = RefCell::new(None);
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() });
+    let played = runner.run(strategy, |events| {
+        // Not kept if the scene fails.
+        let pair = kept.take();
+        runtime.block_on(async {
+            let mut pair = match pair {
+                Some(pair) => pair,
+                None => Pair::new().await,
+            };
+            if scene(&mut pair, events).await {
+                kept.replace(Some(pair));
+            }
+        });
+        Ok(())
+    });
+    played.unwrap_or_else(|failed| panic!("{failed}"));
+}
+
+/// The data of a lane from an offset on.
+pub(super) fn pattern(from: u64, len: usize) -> Vec<u8> {
+    (from..).take(len).map(|offset| (offset % 251) as u8).collect()
+}
+
+/// A record of the peer.
+pub(super) fn record(severity: Severity, offset: u64) -> Record {
+    Record { severity, code: 7, offset, text: "a word".into(), details: Bytes::new() }
+}
+
+/// Whether a call that found nothing was woken since.
+#[derive(Debug, Default)]
+pub(super) struct Woken(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl Woken {
+    /// Polls a call once. `None`: it found nothing, and is woken when there may be something.
+    pub(super) fn poll<F: Future>(&self, future: F) -> Option<F::Output> {
+        let waker = Waker::from(Arc::clone(&self.0));
+        match pin!(future).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
+
+    pub(super) fn take(&self) -> bool {
+        self.0.0.swap(false, SeqCst)
+    }
+}
