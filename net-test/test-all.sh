@@ -98,9 +98,10 @@ packages() {
     cargo package --quiet --locked --no-verify --allow-dirty -p twolane-id -p twolane
 }
 
-# Not --lib, which would also make a test of the Python module, and that cannot be linked without Python's library.
+# Not --lib, which would also make a test of the Python module, and that cannot be linked without Python's library. Two tests for
+# each processor: most of them wait for time to pass.
 tests() {
-    TWOLANE_GLARE_ROUNDS=1000 TWOLANE_FUZZ_SECONDS=5 cargo test --quiet --workspace --all-features --tests
+    RUST_TEST_THREADS=$((2 * $(getconf _NPROCESSORS_ONLN))) TWOLANE_GLARE_ROUNDS=1000 TWOLANE_FUZZ_SECONDS=5 cargo test --quiet --workspace --all-features --tests
 }
 
 doc_tests() {
@@ -141,7 +142,7 @@ chaos() {
 }
 
 leaks() {
-    program stream-tester leaks --cycles 1000 --json
+    program stream-tester leaks --cycles 600 --json
 }
 
 # The lab's tools, from Debian's packages. Whoever may not install them is told by the lab what is missing.
