@@ -42,8 +42,9 @@ speed() {
     program speed --json --rounds "$rounds"
 }
 
+# In the same target folder: what the heavy peers have in common with this workspace is there already.
 heavy() {
-    cargo run --release --quiet --manifest-path net-test/heavy/Cargo.toml -- --json --rounds "$rounds"
+    cargo run --release --quiet --target-dir "${CARGO_TARGET_DIR:-target}" --manifest-path net-test/heavy/Cargo.toml -- --json --rounds "$rounds"
 }
 
 lab() {
