@@ -42,7 +42,7 @@ speed() {
     program speed --json --rounds "$rounds"
 }
 
-# In the same target folder: what the heavy peers have in common with this workspace is there already.
+# In the same target folder: crates of others that this workspace uses as well can be reused.
 heavy() {
     cargo run --release --quiet --target-dir "${CARGO_TARGET_DIR:-target}" --manifest-path net-test/heavy/Cargo.toml -- --json --rounds "$rounds"
 }

@@ -101,7 +101,10 @@ packages() {
 # Not --lib, which would also make a test of the Python module, and that cannot be linked without Python's library. Two tests for
 # each processor: most of them wait for time to pass.
 tests() {
-    RUST_TEST_THREADS=$((2 * $(getconf _NPROCESSORS_ONLN))) TWOLANE_GLARE_ROUNDS=1000 TWOLANE_FUZZ_SECONDS=5 cargo test --quiet --workspace --all-features --tests
+    local processors
+    processors=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+    RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * processors))} TWOLANE_GLARE_ROUNDS=1000 TWOLANE_FUZZ_SECONDS=5 \
+        cargo test --quiet --workspace --all-features --tests
 }
 
 doc_tests() {
@@ -141,8 +144,9 @@ chaos() {
     program stream-tester chaos --seed "${TWOLANE_CHAOS_SEED:-7}" --seconds 60 --json
 }
 
+# So many that a connection that leaves some 450 bytes behind is found.
 leaks() {
-    program stream-tester leaks --cycles 600 --json
+    program stream-tester leaks --cycles 800 --json
 }
 
 # The lab's tools, from Debian's packages. Whoever may not install them is told by the lab what is missing.

@@ -39,8 +39,8 @@ pub struct ShutdownReport {
     pub silent: usize,
     /// Streams that were open on the last two.
     pub streams_cut: usize,
-    /// Tasks that went on when this returned: handlers that do not end with their stream, and hooks. After the deadline also tasks
-    /// that end, and that a busy runtime had not come to yet: a second shutdown waits for them.
+    /// Tasks that went on when this returned: handlers that do not end with their stream, and hooks. If the time ran out, these can
+    /// also be tasks that are about to end and have not run yet. A second shutdown waits for them.
     pub tasks_left: usize,
 }
 

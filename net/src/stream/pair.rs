@@ -20,6 +20,7 @@ use iroh::{
     endpoint::{Connection, PortmapperConfig, RecvStream as QuicRecv, SendStream as QuicSend, presets},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
+use tokio::time::timeout;
 use twolane_id::SecretKey;
 
 use super::Carrier;
@@ -31,8 +32,10 @@ use crate::{
 };
 
 const ALPN: &[u8] = b"lanes";
-/// Some 8 ms each. A writer that was not woken was found within 30.
+/// A wake that was missing was found within 30 of them.
 const CASES: u32 = 300;
+/// A scene takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two endpoints, connected. On one side are lanes, on the other one plain QUIC.
 pub(super) struct Pair {
@@ -56,7 +59,7 @@ impl Pair {
         marks.write_all(b"|").await.unwrap();
         let mut barrier = (marks, connection.accept_uni().await.unwrap());
         barrier.1.read_exact(&mut [0]).await.unwrap();
-        // The records that this side sends are let go of.
+        // The error lanes that the side with the lanes opens are accepted and dropped.
         let errors = peer.clone();
         tokio::spawn(async move { while errors.accept_bi().await.is_ok() {} });
         let limits = Arc::new(Limits { error_timeout: Duration::from_secs(3600), ..Limits::default() });
@@ -65,7 +68,7 @@ impl Pair {
         Self { carrier: Arc::new(carrier), peer, barrier, _endpoints: [here, there] }
     }
 
-    /// Waits until what the peer has sent is here.
+    /// Waits until what the peer has sent is here: loopback keeps its order, and loses nothing.
     pub(super) async fn arrives(&mut self) {
         let (marks, here) = &mut self.barrier;
         marks.write_all(b"|").await.unwrap();
@@ -103,7 +106,8 @@ where
                 Some(pair) => pair,
                 None => Pair::new().await,
             };
-            if scene(&mut pair, events).await {
+            let played = timeout(PATIENCE, scene(&mut pair, events)).await.expect("a scene does not come to its end");
+            if played {
                 kept.replace(Some(pair));
             }
         });
@@ -137,7 +141,9 @@ impl Wake for Flag {
 
 impl Woken {
     /// Polls a call once. `None`: it found nothing, and is woken when there may be something.
-    pub(super) fn poll<F: Future>(&self, future: F) -> Option<F::Output> {
+    pub(super) fn poll<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        // Another waker each time, as of a call that moves from task to task: only the last one counts.
+        self.0 = Arc::default();
         let waker = Waker::from(Arc::clone(&self.0));
         match pin!(future).poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => Some(output),

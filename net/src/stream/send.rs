@@ -527,7 +527,7 @@ impl SendStream {
 
     /// Waits for the record that explains a stop, for a bounded time. Ready also if the stream has ended.
     fn await_record(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Each time: a report of the peer wakes the writer, who is not to be woken twice.
+        // At every poll: a consumption report of the peer takes the waker when it wakes the writer.
         if self.lanes.wake_writer(cx.waker()).is_some() {
             return Poll::Ready(());
         }

@@ -147,8 +147,7 @@ async fn a_restarted_peer_replaces_its_old_connection_at_once() {
     // Killed without a word: nothing tells the server, which would wait for longer than the scene has patience.
     first.kill();
     let second = with_key(&key).await;
-    // With the clock running: of a handshake iroh may send packets in another order, and one that comes before the key that it needs is
-    // sent again by a timer.
+    // The clock runs during the dial: iroh can drop and reorder datagrams of a handshake, and QUIC repeats them by a timer.
     echo(&second, &server, b"back again").await;
     let error = at_once(to_first.read(&mut [0; 1])).await.unwrap_err();
     assert!(matches!(error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error}");

@@ -69,10 +69,10 @@ pub async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
         }
     } else {
         let deadline = if blow.fate == Fate::ShutDownInTime { IN_TIME } else { Duration::ZERO };
-        match bounded(shut_down(&life.endpoint, deadline)).await.map(|(report, tasks_left)| (tasks_left > 0, report)) {
-            Ok((true, report)) => wrong(format!("handlers went on after the shutdown: {report:?}")),
+        match bounded(shut_down(&life.endpoint, deadline)).await {
+            Ok((report, left @ 1..)) => wrong(format!("{left} tasks went on after the shutdown: {report:?}")),
             // Whose peers nothing else disturbed had all the time that they needed.
-            Ok((_, report)) if blow.fate == Fate::ShutDownInTime && calm && epochs() == before => {
+            Ok((report, _)) if blow.fate == Fate::ShutDownInTime && calm && epochs() == before => {
                 if (report.cut, report.silent, report.streams_cut) == (0, 0, 0) {
                     world.tally.done(Action::Drained);
                 } else {

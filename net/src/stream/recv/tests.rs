@@ -96,7 +96,8 @@ enum Answer {
     Lost,
 }
 
-/// What the reader has to be told, from the order in which things came. It knows nothing of the library's states.
+/// What the reader has to be told, from the order in which things came. It is told how much was read
+/// ahead, and nothing else of the library's state.
 #[derive(Debug, Default)]
 struct Expected {
     sent: u64,

@@ -9,7 +9,10 @@ use super::{
     Verdict,
     stage::{SOON, Stage, bind, ensure, link_to, not, soon, within},
 };
-use crate::stream_tester::chaos::link::{Shape, V4, V6};
+use crate::stream_tester::chaos::{
+    link::{Shape, V4, V6},
+    shutdown::shut_down,
+};
 
 const PROTOCOL: &str = "killed/1";
 /// A peer that is silent is asked after some 0.5 to 1 s who it is. The idle timeout, which was what it took before, is 20 s.
@@ -62,8 +65,11 @@ pub async fn play(mut stage: Stage) -> Verdict {
         let began = Instant::now();
         let report = soon("a shutdown beside a peer that is gone", endpoint.shutdown(DEADLINE)).await?;
         let took = began.elapsed();
-        ensure(took < LET_GO && (report.silent, report.cut, report.tasks_left) == (1, 0, 0), || {
-            format!("a shutdown with nothing open took {took:?} beside a peer that is gone: {report:?}")
+        let (_, left) = shut_down(&endpoint, DEADLINE).await;
+        ensure(took < LET_GO && (report.silent, report.cut, left) == (1, 0, 0), || {
+            format!(
+                "a shutdown with nothing open took {took:?} beside a peer that is gone, and {left} tasks went on: {report:?}"
+            )
         })
     };
     let (near, far) = tokio::join!(ends(near), ends(far));

@@ -101,7 +101,7 @@ pub async fn close<const N: usize>(endpoints: [Endpoint; N]) -> Result<(), Strin
     while let Some(closed) = closing.join_next().await {
         match closed {
             Ok((_, 0)) => {}
-            Ok((report, _)) => faults.push(format!("handlers went on after the shutdown: {report:?}")),
+            Ok((report, left)) => faults.push(format!("{left} tasks went on after the shutdown: {report:?}")),
             Err(error) => faults.push(error.to_string()),
         }
     }
