@@ -250,7 +250,7 @@ impl<'a> Scene<'a> {
                 None => Answer::Pending,
             },
             Call::Peek(min) => return self.peek(min, woken),
-            Call::ToEnd => return self.to_end(woken),
+            Call::ToEnd => return self.all(woken),
         };
         assert_eq!(answer, first, "{call:?} behind {} of {:?}", self.given, self.expected);
         self.saw_end(answer);
@@ -279,7 +279,7 @@ impl<'a> Scene<'a> {
         self.waits(Call::Peek(min), answer, woken);
     }
 
-    fn to_end(&mut self, woken: bool) {
+    fn all(&mut self, woken: bool) {
         let polled = self.woken.poll(self.recv.read_to_end(usize::MAX));
         let ahead = self.ahead();
         let (answer, read) = match polled {

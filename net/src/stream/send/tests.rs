@@ -268,7 +268,7 @@ impl<'a> Scene<'a> {
                 expected.ends(Answer::Here);
             }
             Event::Finish => {
-                let may = expected.end.or(expected.finished.then_some(Answer::Here)).unwrap_or(Answer::Done);
+                let may = expected.end.or_else(|| expected.finished.then_some(Answer::Here)).unwrap_or(Answer::Done);
                 let answer = self.send.finish().map_or_else(|error| Answer::from(&error), |()| Answer::Done);
                 assert_eq!(answer, may, "{expected:?}");
                 if answer == Answer::Done {
