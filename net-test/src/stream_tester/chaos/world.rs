@@ -301,7 +301,8 @@ impl Place {
     }
 
     pub fn take(&self) -> Option<Life> {
-        self.lock_life().take()
+        let life = self.lock_life().take();
+        life.inspect(|life| life.books.end())
     }
 
     fn lock_life(&self) -> MutexGuard<'_, Option<Life>> {
