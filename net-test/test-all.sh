@@ -144,9 +144,8 @@ chaos() {
     program stream-tester chaos --seed "${TWOLANE_CHAOS_SEED:-7}" --seconds 60 --json
 }
 
-# So many that a connection that leaves some 450 bytes behind is found.
 leaks() {
-    program stream-tester leaks --cycles 800 --json
+    program stream-tester leaks --cycles 1000 --json
 }
 
 # The lab's tools, from Debian's packages. Whoever may not install them is told by the lab what is missing.

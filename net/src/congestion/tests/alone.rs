@@ -92,7 +92,7 @@ fn a_machine_with_other_things_to_do_hardly_lets_the_path_run_empty() {
     // 2.26, and the worst 2.66.
     assert!(runs.of_cubic[0] > 0.96, "{:?}", runs.of_cubic);
     assert!(median(&runs.beside) < 2.25, "{:?}", runs.beside);
-    assert!(*runs.beside.last().unwrap() < 3.0, "{:?}", runs.beside);
+    assert!(runs.beside[3] < 2.5 && runs.beside[4] < 3.0, "{:?}", runs.beside);
 }
 
 #[test]

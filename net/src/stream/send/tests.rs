@@ -20,6 +20,7 @@ use crate::{
 const GARBAGE: Malformed = Malformed::Truncated { what: "the error record" };
 /// With these a lane may have some 730 bytes unread: most writes fill that, and the next one waits.
 const LIMITS: PeerLimits = PeerLimits { data_lanes: 16, metadata: 1_024, unread_bytes: 8_000, unread_chunks: None };
+/// What is held against a lane: those 730 bytes, rounded up.
 const LANE: u64 = 800;
 const MOST: usize = 3_000;
 const CODES: [u64; 4] = [lane::DONE, lane::CANCELLED, lane::FAILED, lane::ABORTED];
