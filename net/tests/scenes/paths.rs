@@ -156,11 +156,13 @@ async fn a_connection_that_only_looks_for_paths_is_no_peer_and_learns_which_inst
     let probe = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
     assert!(tokio::time::timeout(BRIEF, probe.closed()).await.is_err(), "{:?}", probe.close_reason());
     assert_eq!(server.peers()[0].connections, 1);
-    // One at a time is enough.
-    let another = soon(stranger.connect(addr, PROBE)).await.unwrap();
-    assert_eq!(instance(&another).await, there);
-    let closed = soon(another.closed()).await;
-    assert!(closed.to_string().contains("looking already"), "{closed}");
+    // One at a time is enough, however often another one is tried.
+    for _ in 0..2 {
+        let another = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
+        assert_eq!(instance(&another).await, there);
+        let closed = soon(another.closed()).await;
+        assert!(closed.to_string().contains("looking already"), "{closed}");
+    }
     assert!(probe.close_reason().is_none());
     probe.close(0x100u32.into(), b"");
     assert!(main.close_reason().is_none());

@@ -120,7 +120,7 @@ struct Held<'a> {
 impl<'a> Held<'a> {
     fn new(peers: &'a Peers, peer: PublicKey) -> Option<Self> {
         let new = peers.probes.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
-        new.then_some(Self { peers, peer })
+        new.then(|| Self { peers, peer })
     }
 }
 
