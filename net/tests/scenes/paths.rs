@@ -7,9 +7,12 @@ use twolane::{
 };
 
 use crate::{
+    mortal::Mortal,
     relay::Relay,
-    stage::{BRIEF, CHAT, ECHO, echo, endpoint, limits, raw, raw_ticket, serve_echo, soon},
+    stage::{BRIEF, CHAT, ECHO, echo, endpoint, limits, raw, raw_at, raw_ticket, serve_echo, soon},
 };
+
+const PROBE: &[u8] = b"twolane-probe/1";
 
 /// Two endpoints that only the relay connects.
 async fn relayed_pair(relay: &Relay, limits: Limits) -> (Endpoint, Endpoint) {
@@ -128,9 +131,51 @@ async fn a_stream_that_waits_for_a_direct_path_gets_the_one_that_the_relay_helps
     assert_eq!(soon(stream.read_to_end(100)).await.unwrap(), b"found"[..]);
 }
 
+/// iroh may have begun to look for a direct path by this connection, and does not begin again by the next one.
+#[tokio::test]
+async fn the_connection_by_which_a_restart_was_learnt_stays_while_the_peer_is_dialled_anew() {
+    let (key, client) = (twolane::SecretKey::generate(), endpoint().await);
+    let first = Mortal::new(&key);
+    let socket = first.socket();
+    let mut opened = soon(client.get_stream(first.ticket.clone(), CHAT)).await.unwrap();
+    first.kill();
+    let back = soon(async {
+        loop {
+            match raw_at(&key, iroh::endpoint::QuicTransportConfig::builder().build(), socket).await {
+                Ok(endpoint) => break endpoint,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    back.set_alpns(vec![twolane::ALPN.to_vec(), PROBE.to_vec()]);
+
+    opened.write_all(b"is anybody there?").await.unwrap();
+    let probe = soon(soon(back.accept()).await.unwrap().into_future()).await.unwrap();
+    assert_eq!(probe.alpn(), PROBE);
+    let mut nonce = soon(probe.open_uni()).await.unwrap();
+    nonce.write_all(&[7; 16]).await.unwrap();
+    nonce.finish().unwrap();
+    let error = soon(opened.read(&mut [0])).await.unwrap_err();
+    assert!(matches!(&error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error:?}");
+
+    let anew = tokio::spawn({
+        let (client, ticket) = (client.clone(), raw_ticket(&back));
+        async move { client.get_stream(ticket, CHAT).await }
+    });
+    let main = soon(soon(back.accept()).await.unwrap().into_future()).await.unwrap();
+    assert_eq!(main.alpn(), twolane::ALPN);
+    assert_eq!(probe.close_reason(), None);
+    // A shutdown does not wait for it.
+    drop(main);
+    soon(client.shutdown(Duration::ZERO)).await;
+    let closed = soon(probe.closed()).await;
+    assert!(closed.to_string().contains("asked which instance"), "{closed}");
+    soon(anew).await.unwrap().unwrap_err();
+}
+
 #[tokio::test]
 async fn a_connection_that_only_looks_for_paths_is_no_peer_and_learns_which_instance_is_there() {
-    const PROBE: &[u8] = b"twolane-probe/1";
     let (server, key) = (endpoint().await, twolane::SecretKey::generate());
     let stranger = raw(&key).await;
     let addr = server.iroh().addr();
@@ -161,7 +206,7 @@ async fn a_connection_that_only_looks_for_paths_is_no_peer_and_learns_which_inst
         let another = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
         assert_eq!(instance(&another).await, there);
         let closed = soon(another.closed()).await;
-        assert!(closed.to_string().contains("looking already"), "{closed}");
+        assert!(closed.to_string().contains("enough are looking already"), "{closed}");
     }
     assert!(probe.close_reason().is_none());
     probe.close(0x100u32.into(), b"");

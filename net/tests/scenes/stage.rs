@@ -119,18 +119,26 @@ pub(crate) async fn raw(key: &SecretKey) -> iroh::Endpoint {
 }
 
 pub(crate) async fn raw_with(key: &SecretKey, transport: iroh::endpoint::QuicTransportConfig) -> iroh::Endpoint {
+    raw_at(key, transport, "127.0.0.1:0".parse().unwrap()).await.unwrap()
+}
+
+/// At this address, if it is free.
+pub(crate) async fn raw_at(
+    key: &SecretKey,
+    transport: iroh::endpoint::QuicTransportConfig,
+    at: std::net::SocketAddr,
+) -> Result<iroh::Endpoint, iroh::endpoint::BindError> {
     iroh::Endpoint::builder(iroh::endpoint::presets::Minimal)
         .secret_key(iroh::SecretKey::from_bytes(&key.to_bytes()))
         .relay_mode(iroh::RelayMode::Disabled)
         .portmapper_config(iroh::endpoint::PortmapperConfig::Disabled)
         .clear_ip_transports()
-        .bind_addr("127.0.0.1:0")
+        .bind_addr(at)
         .unwrap()
         .alpns(vec![twolane::ALPN.to_vec()])
         .transport_config(transport)
         .bind()
         .await
-        .unwrap()
 }
 
 pub(crate) fn raw_ticket(raw: &iroh::Endpoint) -> Ticket {

@@ -21,6 +21,9 @@ use crate::{
 const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long the connection is held. noq looks for 4 s, and what it finds is taken over at once.
 const HOLD: Duration = Duration::from_secs(5);
+/// One of a peer that is not connected is held while there are fewer. It may have learnt that this endpoint was started again, and
+/// dial anew; turned away it finds a direct path 5 s later. A stranger may hold one as well.
+const HELD: usize = 64;
 /// How long the other side holds it at most: the dialler closes it.
 const HOLD_ACCEPTED: Duration = Duration::from_secs(15);
 
@@ -49,7 +52,7 @@ async fn run(peers: &Peers, link: &Link) {
 
 /// Asks the peer which instance of it is there, for `link`, on which no answer has come.
 pub(in crate::peer) async fn ask(peers: Arc<Peers>, link: Arc<Link>) {
-    let Ok(_asks) = peers.shared.lookout.asks.try_acquire() else {
+    let Ok(asks) = peers.shared.lookout.asks.try_acquire() else {
         // It is its turn the next time, which is later.
         return;
     };
@@ -60,15 +63,36 @@ pub(in crate::peer) async fn ask(peers: Arc<Peers>, link: Arc<Link>) {
         () = peers.closed.cancelled() => return,
         _ = link.connection().closed() => return,
     };
+    drop(asks);
     match answer {
-        Ok(Some(said)) => peers.on_answer(&link, said),
-        Ok(None) => tracing::debug!("the peer could not be asked"),
+        Ok(Answer::Said(connection, generation, nonce)) => {
+            peers.on_answer(&link, Some((generation, nonce)));
+            if link.connection().close_reason().is_some() {
+                // iroh looks for a path by the connection that it comes upon first, perhaps by this one, and does not begin again
+                // for 5 s: without it the connection that is dialled now would take the relay for so long.
+                tokio::select! {
+                    _ = timeout(HOLD, connection.closed()) => {}
+                    () = peers.closing.cancelled() => {}
+                }
+            }
+            connection.close(code(codes::DONE), b"asked which instance is there");
+        }
+        Ok(Answer::Silent) => peers.on_answer(&link, None),
+        Ok(Answer::Absent) => tracing::debug!("the peer could not be asked"),
         Err(_) => tracing::debug!("no answer within {HANDSHAKE:?}"),
     }
 }
 
-/// `None`: nothing came from it. `Some(None)`: it did not say which instance it is. One without this ALPN refuses the handshake.
-async fn instance(peers: &Peers, peer: PublicKey) -> Option<Option<(Generation, Nonce)>> {
+enum Answer {
+    /// The instance that is there, as of a time.
+    Said(Connection, Generation, Nonce),
+    /// A peer is there, and did not say which instance it is. One without this ALPN refuses the handshake.
+    Silent,
+    /// Nothing came from it.
+    Absent,
+}
+
+async fn instance(peers: &Peers, peer: PublicKey) -> Answer {
     let connection = match peers.endpoint.connect(key::to_iroh(&peer), PROBE_ALPN).await {
         Ok(connection) => connection,
         Err(ConnectError::Connecting {
@@ -78,18 +102,21 @@ async fn instance(peers: &Peers, peer: PublicKey) -> Option<Option<(Generation, 
                     ..
                 },
             ..
-        }) => return Some(None),
-        Err(_) => return None,
+        }) => return Answer::Silent,
+        Err(_) => return Answer::Absent,
     };
     let generation = peers.next_generation();
     let mut nonce = Nonce::default();
     let said = async { connection.accept_uni().await.ok()?.read_exact(&mut nonce).await.ok() }.await;
-    connection.close(code(codes::DONE), b"asked which instance is there");
-    Some(said.map(|()| (generation, nonce)))
+    if said.is_none() {
+        connection.close(code(codes::DONE), b"asked which instance is there");
+        return Answer::Silent;
+    }
+    Answer::Said(connection, generation, nonce)
 }
 
-/// The other side of both. A peer that is not connected may ask, and has nothing to look for. `place` is that of its handshake: so
-/// many ask from one address as may shake hands.
+/// The other side of both. A peer that is not connected may ask, and is given the time for a dial. `place` is that of its handshake:
+/// so many ask from one address as may shake hands.
 pub(crate) async fn hold(peers: &Peers, peer: PublicKey, connection: &Connection, place: impl Send) {
     let told = async {
         let mut send = connection.open_uni().await.ok()?;
@@ -100,12 +127,13 @@ pub(crate) async fn hold(peers: &Peers, peer: PublicKey, connection: &Connection
     };
     let _ = timeout(HANDSHAKE, told).await;
     drop(place);
-    if peers.current(&peer).is_none() {
+    let is_connected = || peers.current(&peer).is_some();
+    let Some(_held) = Held::new(peers, peer, is_connected()) else {
+        return connection.close(code(codes::BUSY), b"enough are looking already");
+    };
+    if !is_connected() && (timeout(HANDSHAKE, connection.closed()).await.is_ok() || !is_connected()) {
         return connection.close(code(codes::DONE), b"not connected");
     }
-    let Some(_held) = Held::new(peers, peer) else {
-        return connection.close(code(codes::BUSY), b"looking already");
-    };
     if timeout(HOLD_ACCEPTED, connection.closed()).await.is_err() {
         connection.close(code(codes::DONE), b"looked for a direct path");
     }
@@ -118,8 +146,10 @@ struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    fn new(peers: &'a Peers, peer: PublicKey) -> Option<Self> {
-        let new = peers.probes.lock().unwrap_or_else(PoisonError::into_inner).insert(peer);
+    /// `None` if the peer has another, or is not connected and there are enough.
+    fn new(peers: &'a Peers, peer: PublicKey, is_connected: bool) -> Option<Self> {
+        let mut held = peers.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = (is_connected || held.len() < HELD) && held.insert(peer);
         new.then(|| Self { peers, peer })
     }
 }
