@@ -1,19 +1,11 @@
 //! The counters and hooks of one endpoint, compared with the calls that were made on it.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::task::yield_now;
-use twolane::{ConnectionLost, Hooks, Identity, Metrics, PublicKey};
+use twolane::{ConnectionLost, Metrics, PublicKey};
 
+use super::hook_book::HookBook;
 use crate::stream_tester::lock;
-
-/// Peers that connected to an endpoint whose hooks were never called. Measured is 1, at an endpoint that was dropped
-/// at that moment.
-const UNTOLD: u64 = 4;
 
 /// The counters and hooks of one endpoint, kept after it is dropped.
 #[derive(Debug)]
@@ -23,8 +15,6 @@ pub struct Books {
     metrics: Arc<Metrics>,
     hooks: HookBook,
     bounds: Mutex<Bounds>,
-    born: Instant,
-    lasted: OnceLock<Duration>,
 }
 
 /// What the counters may say. A caller of a call that failed or was dropped does not know whether it counted.
@@ -71,12 +61,7 @@ pub struct Counted {
 
 impl Books {
     pub fn new(name: (usize, u64), metrics: Arc<Metrics>, hooks: HookBook) -> Self {
-        Self { name, metrics, hooks, bounds: Mutex::default(), born: Instant::now(), lasted: OnceLock::new() }
-    }
-
-    /// The endpoint is about to be shut down or dropped.
-    pub fn end(&self) {
-        let _ = self.lasted.set(self.born.elapsed());
+        Self { name, metrics, hooks, bounds: Mutex::default() }
     }
 
     pub fn bounds(&self) -> MutexGuard<'_, Bounds> {
@@ -91,17 +76,17 @@ impl Books {
     pub fn check(&self) -> Vec<String> {
         let counted = self.counted();
         let mut wrong = reconcile(&counted, &self.bounds());
-        wrong.extend(self.hooks.check(&counted, self.lasted.get().copied().unwrap_or_default()));
+        wrong.extend(self.hooks.check(counted.peers[0]));
         wrong
     }
 
     pub fn losses(&self) -> Vec<(PublicKey, ConnectionLost)> {
-        self.hooks.lock().losses.clone()
+        self.hooks.losses()
     }
 
     /// Calls of `on_connect`, and peers that connected.
     pub fn told(&self) -> [u64; 2] {
-        [self.hooks.lock().connects, self.counted().peers[0]]
+        [self.hooks.connects(), self.counted().peers[0]]
     }
 
     fn counted(&self) -> Counted {
@@ -138,98 +123,8 @@ pub fn reconcile(counted: &Counted, bounds: &Bounds) -> Vec<String> {
     wrong
 }
 
-#[derive(Debug, Clone, Default)]
-pub struct HookBook(Arc<Mutex<HookState>>);
-
-#[derive(Debug, Default)]
-struct HookState {
-    peers: HashMap<PublicKey, Standing>,
-    connects: u64,
-    /// Without repetitions.
-    losses: Vec<(PublicKey, ConnectionLost)>,
-    wrong: Vec<String>,
-}
-
-impl HookState {
-    fn keep(&mut self, loss: (PublicKey, ConnectionLost)) {
-        if !self.losses.contains(&loss) {
-            self.losses.push(loss);
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Standing {
-    connected: bool,
-    inside: bool,
-}
-
-impl HookBook {
-    /// `connects`: the call is `on_connect`, otherwise `on_disconnect`.
-    fn enter(&self, peer: PublicKey, connects: bool) {
-        let state = &mut *self.lock();
-        let standing = state.peers.entry(peer).or_default();
-        if standing.inside {
-            state.wrong.push(format!("two hooks ran for {peer} at the same time"));
-        }
-        if standing.connected == connects {
-            let what = if connects { "on_connect" } else { "on_disconnect" };
-            state.wrong.push(format!("{what} was called for {peer} twice in a row, or out of order"));
-        }
-        (standing.connected, standing.inside) = (connects, true);
-        state.connects += u64::from(connects);
-    }
-
-    fn leave(&self, peer: PublicKey) {
-        if let Some(standing) = self.lock().peers.get_mut(&peer) {
-            standing.inside = false;
-        }
-    }
-
-    /// `lasted`: for so long the endpoint was there.
-    fn check(&self, counted: &Counted, lasted: Duration) -> Vec<String> {
-        let state = self.lock();
-        let mut wrong = state.wrong.clone();
-        for (peer, standing) in &state.peers {
-            if standing.connected || standing.inside {
-                wrong.push(format!("the last hook called for {peer} was on_connect, or one still runs"));
-            }
-        }
-        // A peer that comes and goes while a call is under way, or before it begins, is not told of. So many do not.
-        if state.connects == 0 && counted.peers[0] >= UNTOLD {
-            wrong.push(format!("on_connect was never called in {lasted:?}, and {} peers connected", counted.peers[0]));
-        }
-        if state.connects > counted.peers[0] {
-            wrong.push(format!("on_connect was called {} times for {} peers", state.connects, counted.peers[0]));
-        }
-        wrong
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HookState> {
-        lock(&self.0)
-    }
-}
-
-impl Hooks for HookBook {
-    async fn on_connect(&self, identity: &Identity) {
-        self.enter(identity.peer, true);
-        // A second call at the same time would be seen here.
-        yield_now().await;
-        self.leave(identity.peer);
-    }
-
-    async fn on_disconnect(&self, peer: PublicKey, lost: &ConnectionLost) {
-        self.enter(peer, false);
-        self.lock().keep((peer, lost.clone()));
-        yield_now().await;
-        self.leave(peer);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use twolane::SecretKey;
-
     use super::*;
 
     fn agreeing() -> (Counted, Bounds) {
@@ -255,32 +150,5 @@ mod tests {
             let found = reconcile(&wrong, &bounds);
             assert!(found.len() == 1 && found[0].contains(word), "{found:?}");
         }
-    }
-
-    #[test]
-    fn hooks_that_do_not_come_in_pairs_are_found_out() {
-        let peer = SecretKey::from_bytes(&[1; 32]).public_key();
-        let call = |book: &HookBook, connects| {
-            book.enter(peer, connects);
-            book.leave(peer);
-        };
-        let (counted, _) = agreeing();
-        let good = HookBook::default();
-        for connects in [true, false, true, false] {
-            call(&good, connects);
-        }
-        assert!(good.check(&counted, Duration::ZERO).is_empty());
-        for calls in [&[true][..], &[true, true, false], &[false], &[true, false, true, false, true, false]] {
-            let book = HookBook::default();
-            calls.iter().for_each(|connects| call(&book, *connects));
-            assert!(!book.check(&counted, Duration::ZERO).is_empty(), "{calls:?}");
-        }
-        let counted = Counted { peers: [UNTOLD; 2], ..counted };
-        assert!(HookBook::default().check(&counted, Duration::ZERO)[0].contains("never called"));
-        let book = HookBook::default();
-        book.enter(peer, true);
-        book.enter(peer, false);
-        book.leave(peer);
-        assert!(book.check(&counted, Duration::ZERO).iter().any(|wrong| wrong.contains("same time")));
     }
 }

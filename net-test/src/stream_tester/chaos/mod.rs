@@ -10,6 +10,7 @@
 pub mod books;
 pub mod cause;
 pub mod fate;
+pub mod hook_book;
 pub mod judge;
 pub mod known;
 pub mod leaks;

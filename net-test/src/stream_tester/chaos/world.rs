@@ -18,8 +18,9 @@ use tokio_util::{
 use twolane::{AccessList, BindError, Endpoint, Limits, PublicKey, SecretKey, Ticket};
 
 use super::{
-    books::{Books, HookBook},
+    books::Books,
     cause::Cause,
+    hook_book::HookBook,
     judge,
     ledger::Ledger,
     pairs::Pairs,
@@ -173,6 +174,7 @@ impl World {
         let hooks = HookBook::default();
         let builder = Endpoint::builder().offline().secret_key(place.key.clone()).limits(limits());
         let endpoint = builder.access(place.list.clone()).hooks(hooks.clone()).bind().await?;
+        tokio::spawn(hooks.clone().watch(endpoint.events()));
         let name = (n, place.lives.fetch_add(1, Relaxed));
         let books = Arc::new(Books::new(name, Arc::clone(endpoint.metrics()), hooks));
         lock(&self.shelf).push(Arc::clone(&books));
@@ -301,8 +303,7 @@ impl Place {
     }
 
     pub fn take(&self) -> Option<Life> {
-        let life = self.lock_life().take();
-        life.inspect(|life| life.books.end())
+        self.lock_life().take()
     }
 
     fn lock_life(&self) -> MutexGuard<'_, Option<Life>> {

@@ -1,0 +1,194 @@
+//! The hooks of one endpoint, and whether they are called as they should be.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use tokio::task::yield_now;
+use twolane::{ConnectionLost, Event, Events, Hooks, Identity, PublicKey};
+
+use crate::stream_tester::lock;
+
+/// A call has had its turn by then. The longest wait of a task on a machine that ran three chaos at once was 0.5 s.
+const LATEST: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Default)]
+pub struct HookBook(Arc<Mutex<HookState>>);
+
+#[derive(Debug, Default)]
+struct HookState {
+    peers: HashMap<PublicKey, Standing>,
+    connects: u64,
+    /// Without repetitions.
+    losses: Vec<(PublicKey, ConnectionLost)>,
+    /// Peers that are connected, as events have it, and since when.
+    present: HashMap<PublicKey, Instant>,
+    wrong: Vec<String>,
+}
+
+impl HookState {
+    fn keep(&mut self, loss: (PublicKey, ConnectionLost)) {
+        if !self.losses.contains(&loss) {
+            self.losses.push(loss);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Standing {
+    connected: bool,
+    inside: bool,
+    /// The last call of `on_disconnect`.
+    gone: Option<Instant>,
+}
+
+impl HookBook {
+    /// `connects`: the call is `on_connect`, otherwise `on_disconnect`.
+    fn enter(&self, peer: PublicKey, connects: bool) {
+        let state = &mut *self.lock();
+        let standing = state.peers.entry(peer).or_default();
+        if standing.inside {
+            state.wrong.push(format!("two hooks ran for {peer} at the same time"));
+        }
+        if standing.connected == connects {
+            let what = if connects { "on_connect" } else { "on_disconnect" };
+            state.wrong.push(format!("{what} was called for {peer} twice in a row, or out of order"));
+        }
+        (standing.connected, standing.inside) = (connects, true);
+        if !connects {
+            standing.gone = Some(Instant::now());
+        }
+        state.connects += u64::from(connects);
+    }
+
+    fn leave(&self, peer: PublicKey) {
+        if let Some(standing) = self.lock().peers.get_mut(&peer) {
+            standing.inside = false;
+        }
+    }
+
+    /// Compares the calls with the events of the endpoint, until it is gone.
+    pub async fn watch(self, mut events: Events) {
+        while let Some(event) = events.next().await {
+            self.see(&event, Instant::now());
+        }
+    }
+
+    /// A peer that comes and goes before a call has its turn, or while one is under way, is not told of. One that stays is.
+    fn see(&self, event: &Event, now: Instant) {
+        let state = &mut *self.lock();
+        match event {
+            Event::Connected { peer } => drop(state.present.insert(*peer, now)),
+            Event::Disconnected { peer, .. } => {
+                let standing = state.peers.get(peer);
+                let Some(since) = state.present.remove(peer) else { return };
+                let told = standing.is_some_and(|standing| {
+                    standing.connected || standing.inside || standing.gone.is_some_and(|gone| gone >= since)
+                });
+                if now.duration_since(since) >= LATEST && !told {
+                    let stay = now.duration_since(since);
+                    state.wrong.push(format!("{peer} was connected for {stay:?}, and on_connect was not called"));
+                }
+            }
+            Event::Missed(_) => state.present.clear(),
+            _ => {}
+        }
+    }
+
+    pub fn losses(&self) -> Vec<(PublicKey, ConnectionLost)> {
+        self.lock().losses.clone()
+    }
+
+    /// Calls of `on_connect`.
+    pub fn connects(&self) -> u64 {
+        self.lock().connects
+    }
+
+    /// What is wrong at an endpoint that so many peers connected to.
+    pub fn check(&self, connected: u64) -> Vec<String> {
+        let state = self.lock();
+        let mut wrong = state.wrong.clone();
+        for (peer, standing) in &state.peers {
+            if standing.connected || standing.inside {
+                wrong.push(format!("the last hook called for {peer} was on_connect, or one still runs"));
+            }
+        }
+        if state.connects > connected {
+            wrong.push(format!("on_connect was called {} times for {connected} peers", state.connects));
+        }
+        wrong
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HookState> {
+        lock(&self.0)
+    }
+}
+
+impl Hooks for HookBook {
+    async fn on_connect(&self, identity: &Identity) {
+        self.enter(identity.peer, true);
+        // A second call at the same time would be seen here.
+        yield_now().await;
+        self.leave(identity.peer);
+    }
+
+    async fn on_disconnect(&self, peer: PublicKey, lost: &ConnectionLost) {
+        self.enter(peer, false);
+        self.lock().keep((peer, lost.clone()));
+        yield_now().await;
+        self.leave(peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twolane::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn hooks_that_do_not_come_in_pairs_are_found_out() {
+        let peer = SecretKey::from_bytes(&[1; 32]).public_key();
+        let call = |book: &HookBook, connects| {
+            book.enter(peer, connects);
+            book.leave(peer);
+        };
+        let good = HookBook::default();
+        for connects in [true, false, true, false] {
+            call(&good, connects);
+        }
+        assert!(good.check(2).is_empty());
+        for calls in [&[true][..], &[true, true, false], &[false], &[true, false, true, false, true, false]] {
+            let book = HookBook::default();
+            calls.iter().for_each(|connects| call(&book, *connects));
+            assert!(!book.check(2).is_empty(), "{calls:?}");
+        }
+        let book = HookBook::default();
+        book.enter(peer, true);
+        book.enter(peer, false);
+        book.leave(peer);
+        assert!(book.check(2).iter().any(|wrong| wrong.contains("same time")));
+    }
+
+    #[test]
+    fn a_peer_that_stays_and_is_not_told_of_is_found_out_and_one_that_comes_and_goes_is_not() {
+        let peer = SecretKey::from_bytes(&[1; 32]).public_key();
+        let start = Instant::now();
+        let gone = Event::Disconnected { peer, cause: Arc::new(ConnectionLost::Closed) };
+        let stays = |book: &HookBook, lasting| {
+            book.see(&Event::Connected { peer }, start);
+            book.see(&gone, start + lasting);
+            book.check(2)
+        };
+        assert!(stays(&HookBook::default(), LATEST / 2).is_empty());
+        assert!(stays(&HookBook::default(), LATEST)[0].contains("on_connect was not called"));
+        let told = HookBook::default();
+        for connects in [true, false] {
+            told.enter(peer, connects);
+            told.leave(peer);
+        }
+        assert!(stays(&told, LATEST).is_empty());
+    }
+}
