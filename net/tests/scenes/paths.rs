@@ -139,15 +139,13 @@ async fn the_connection_by_which_a_restart_was_learnt_stays_while_the_peer_is_di
     let socket = first.socket();
     let mut opened = soon(client.get_stream(first.ticket.clone(), CHAT)).await.unwrap();
     first.kill();
-    let back = soon(async {
-        loop {
-            match raw_at(&key, iroh::endpoint::QuicTransportConfig::builder().build(), socket).await {
-                Ok(endpoint) => break endpoint,
-                Err(_) => tokio::task::yield_now().await,
-            }
+    let back = loop {
+        // The address is free once the runtime of the first one has ended.
+        match Box::pin(raw_at(&key, iroh::endpoint::QuicTransportConfig::builder().build(), socket)).await {
+            Ok(endpoint) => break endpoint,
+            Err(_) => tokio::task::yield_now().await,
         }
-    })
-    .await;
+    };
     back.set_alpns(vec![twolane::ALPN.to_vec(), PROBE.to_vec()]);
 
     opened.write_all(b"is anybody there?").await.unwrap();
