@@ -55,8 +55,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{} {:?} {:?} {} streams", peer.id, peer.path, peer.rtt, peer.streams);
     }
     let mut events = endpoint.events();
-    while let Some(Event::PathChanged { peer, path }) = events.next().await {
-        println!("{peer} is {path}");
+    while let Some(event) = events.next().await {
+        if let Event::PathChanged { peer, path } = event {
+            println!("{peer} is {path}");
+        }
     }
 
     // Paths: direct whenever there is one, else over a relay, unless a policy says otherwise.

@@ -17,6 +17,8 @@ const README: &str = "README.md";
 const SPEED: &str = "net/SPEED.md";
 /// The side in README's table of `speed`.
 const RAW: &str = "raw iroh";
+/// What a link of the lab could carry, in place of a side.
+const RATE: &str = "the link's rate";
 
 pub(super) const BLOCKS: &[Block] = &[
     Block { document: README, name: "lab", file: "lab", render: lab },
@@ -87,6 +89,7 @@ const OF_LAB: &[(&str, &str, f64)] = &[
     ("direct after, ms", "direct_ms", 1.0),
     ("longest stall, ms", "stall_ms", 1.0),
     ("direct again after, ms", "again_ms", 1.0),
+    ("answered after, ms", "answered_ms", 1.0),
     ("through the relay, MB", "relay_bytes", 1e6),
 ];
 
@@ -102,20 +105,29 @@ fn all(file: &File) -> String {
 }
 
 fn advantages(file: &File) -> String {
-    caption(file) + &table::pivot(file.rows.iter().map(|found| (found.row.name.clone(), &found.row)))
+    let cells = file.rows.iter().map(|found| (found.row.name.clone(), found.row.peer.clone(), &found.row));
+    caption(file) + &table::pivot("advantage over", cells)
 }
 
+/// A line for each link, beside raw iroh and the link's rate. How it compares with raw iroh with twolane's transport is in net/SPEED.md.
 fn some_links(file: &File) -> String {
-    let some = |found: &&Found| found.link.as_deref().is_some_and(|link| OF_LINKS.contains(&link));
+    let on = |found: &Found| found.link.clone().filter(|link| OF_LINKS.contains(&link.as_str()));
     let missing: Vec<_> = OF_LINKS
         .iter()
-        .filter(|link| !file.rows.iter().any(|found| found.link.as_deref() == Some(link)))
+        .filter(|link| !file.rows.iter().any(|found| found.link.as_deref() == Some(link) && column(found).is_some()))
         .map(|link| format!("{link}: not measured\n"))
         .collect();
-    caption(file)
-        + &table::pivot(file.rows.iter().filter(some).map(|found| (on_link(found), &found.row)))
-        + if missing.is_empty() { "" } else { "\n" }
-        + &missing.concat()
+    let cells = file.rows.iter().filter_map(|found| Some((on(found)?, column(found)?, &found.row)));
+    caption(file) + &table::pivot("link", cells) + if missing.is_empty() { "" } else { "\n" } + &missing.concat()
+}
+
+/// The column of README's table. The other rows are in net/SPEED.md alone.
+fn column(found: &Found) -> Option<String> {
+    match found.row.peer.as_str() {
+        RAW => Some(load(found).to_owned()),
+        RATE => Some(format!("{}, of {RATE}", load(found))),
+        _ => None,
+    }
 }
 
 fn all_links(file: &File) -> String {
@@ -126,8 +138,11 @@ fn all_links(file: &File) -> String {
 }
 
 fn on_link(found: &Found) -> String {
-    let load = found.load.as_deref().unwrap_or(&found.row.name);
-    format!("{}, {load}", found.link.as_deref().unwrap_or("no link"))
+    format!("{}, {}", found.link.as_deref().unwrap_or("no link"), load(found))
+}
+
+fn load(found: &Found) -> &str {
+    found.load.as_deref().unwrap_or(&found.row.name)
 }
 
 fn lab(file: &File) -> String {
@@ -159,6 +174,25 @@ mod tests {
         for (n, (name, _)) in OF_SPEED.iter().enumerate() {
             assert!(!OF_SPEED[..n].iter().any(|(other, _)| other == name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_link_is_a_line_and_one_that_was_not_measured_beside_raw_iroh_says_so() {
+        let row = |link: &str, load: &str, peer: &str| {
+            format!(
+                r#"{{"event":"row","link":"{link}","load":"{load}","name":"{load}","unit":"1/s","better":"higher","peer":"{peer}","ours":1,"theirs":1,"advantage":1,"low":null,"high":null,"rounds":1,"void":null}}"#
+            )
+        };
+        let lines = [
+            super::super::file::tests::conditions(),
+            row("20ms-10mbit", "bulk", RAW),
+            row("20ms-10mbit", "file", RATE),
+            row("20ms-100mbit", "bulk", "raw iroh with twolane's transport"),
+        ];
+        let text = some_links(&File::read(&lines.join("\n")).unwrap());
+        assert!(text.contains("| link | bulk | file, of the link's rate |\n"), "{text}");
+        assert!(text.contains("| 20ms-10mbit | 1.00 (one round) | 1.00 (one round) |\n"), "{text}");
+        assert_eq!(text.matches("not measured").count(), OF_LINKS.len() - 1, "{text}");
     }
 
     #[test]

@@ -65,25 +65,25 @@ pub fn full<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a Row>)>) -> S
     text
 }
 
-/// The advantages alone, with their intervals: a line for each name, a column for each peer, both in the order in which they
-/// come.
-pub(super) fn pivot<'a>(rows: impl IntoIterator<Item = (String, &'a Row)>) -> String {
-    let (mut lines, mut peers) = (Vec::<(String, Vec<&Row>)>::new(), Vec::<&str>::new());
-    for (words, row) in rows {
-        if !peers.contains(&row.peer.as_str()) {
-            peers.push(&row.peer);
+/// The advantages alone, with their intervals: of a line, a column and a row of figures each, both in the order in which they come.
+/// `head`: the words over the lines.
+pub(super) fn pivot<'a>(head: &str, rows: impl IntoIterator<Item = (String, String, &'a Row)>) -> String {
+    let (mut lines, mut columns) = (Vec::<(String, Vec<(String, &Row)>)>::new(), Vec::<String>::new());
+    for (words, column, row) in rows {
+        if !columns.contains(&column) {
+            columns.push(column.clone());
         }
         match lines.iter_mut().find(|(known, _)| *known == words) {
-            Some((_, line)) => line.push(row),
-            None => lines.push((words, vec![row])),
+            Some((_, line)) => line.push((column, row)),
+            None => lines.push((words, vec![(column, row)])),
         }
     }
-    let mut text = format!("| advantage over | {} |\n| --- |{}\n", peers.join(" | "), " --: |".repeat(peers.len()));
+    let mut text = format!("| {head} | {} |\n| --- |{}\n", columns.join(" | "), " --: |".repeat(columns.len()));
     for (words, line) in lines {
-        let cells = peers.iter().map(|peer| match line.iter().find(|row| row.peer == *peer) {
+        let cells = columns.iter().map(|column| match line.iter().find(|(known, _)| known == column) {
             None => NONE.to_owned(),
-            Some(Row { void: Some(_), .. }) => VOID.to_owned(),
-            Some(row) => format!("{} ({})", advantage(row), interval(row)),
+            Some((_, Row { void: Some(_), .. })) => VOID.to_owned(),
+            Some((_, row)) => format!("{} ({})", advantage(row), interval(row)),
         });
         text.push_str(&format!("| {words} | {} |\n", cells.collect::<Vec<_>>().join(" | ")));
     }
@@ -157,16 +157,17 @@ mod tests {
     #[test]
     fn a_row_that_others_disturbed_shows_no_figure() {
         let void = Row { void: Some("others took 40 % of the machine".into()), ..row("raw iroh", &[(2.0, 3.0); 5]) };
-        for text in [full([("cpu", Some(&void))]), pivot([("cpu".to_owned(), &void)])] {
+        for text in [full([("cpu", Some(&void))]), pivot("", [("cpu".to_owned(), "a".to_owned(), &void)])] {
             assert!(text.contains("| void |") && !text.contains("1.50"), "{text}");
         }
     }
 
     #[test]
-    fn peers_are_columns_whatever_they_were_measured_with() {
-        let (a, b) = (row("a", &[(2.0, 3.0); 5]), row("b", &[(3.0, 3.0); 4]));
-        let text = pivot([("cpu".to_owned(), &a), ("cpu".to_owned(), &b), ("rate".to_owned(), &b)]);
-        let expected = "| advantage over | a | b |\n| --- | --: | --: |\n\
+    fn every_column_has_a_cell_in_every_line_whatever_was_measured() {
+        let (many, few) = (row("a", &[(2.0, 3.0); 5]), row("b", &[(3.0, 3.0); 4]));
+        let cells = [("cpu", "a", &many), ("cpu", "b", &few), ("rate", "b", &few)];
+        let text = pivot("over", cells.map(|(line, column, row)| (line.to_owned(), column.to_owned(), row)));
+        let expected = "| over | a | b |\n| --- | --: | --: |\n\
             | cpu | 1.50 (1.50 to 1.50) | 1.00 (too few rounds) |\n| rate | - | 1.00 (too few rounds) |\n";
         assert_eq!(text, expected);
     }
