@@ -90,6 +90,8 @@ pub const BOUNDS: &[Bound] = &[
     ms("bulk-outage", Answered, 9_000.0, 20_000.0),
     ms("killed-twice", Answered, 700.0, 2_100.0),
     ms("killed-and-back", Answered, 1_740.0, 2_500.0),
+    ms("dialler-back", Answered, 1_740.0, 2_500.0),
+    ms("relayed-and-back", Answered, 2_000.0, 3_000.0),
 ];
 
 /// A case is void if the machine lets a thread wait for longer.
@@ -128,7 +130,8 @@ mod tests {
     }
 
     /// Cases without a conversation have no stalls and no way.
-    const WITHOUT_TALK: [&str; 4] = ["many-responses", "bulk-outage", "killed-twice", "killed-and-back"];
+    const WITHOUT_TALK: [&str; 6] =
+        ["many-responses", "bulk-outage", "killed-twice", "killed-and-back", "dialler-back", "relayed-and-back"];
 
     #[test]
     fn every_case_that_moves_data_has_bounds() {

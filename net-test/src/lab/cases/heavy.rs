@@ -61,8 +61,7 @@ impl Distant {
         let (a, link) = world.distant_host(&mut router, "a", shape, 9).await?;
         let machine = world.public("b", Family::V4).await?;
         let b = Actor::start("b", &machine, &b_config).await?;
-        let socket = b.sockets.iter().find(|socket| socket.is_ipv4());
-        let port = socket.ok_or_else(|| Fault::Lab("a peer without a socket for IPv4".into()))?.port();
+        let port = port(&b)?;
         b_config.port = Some(port);
         let key: PublicKey = b.id52.parse().map_err(|error| Fault::lab("the peer's key", error))?;
         let ticket = Ticket::new(key).with_addr((machine.addr()?, port).into()).to_string();
@@ -82,6 +81,11 @@ impl Distant {
         drop(self.link);
         self.world.end().await
     }
+}
+
+fn port(actor: &Actor) -> Result<u16, Fault> {
+    let socket = actor.sockets.iter().find(|socket| socket.is_ipv4());
+    Ok(socket.ok_or_else(|| Fault::Lab("a peer without a socket for IPv4".into()))?.port())
 }
 
 async fn peer(name: &str, machine: &Machine, key: Option<[u8; 32]>) -> Result<Actor, Fault> {
@@ -185,8 +189,8 @@ pub async fn killed_twice(figures: &mut Figures) -> Result<(), Fault> {
     distant.end().await
 }
 
-/// Restarts, of each of which the slowest is told.
-const RESTARTS: usize = 3;
+/// Restarts, the slowest of which is told.
+pub(super) const RESTARTS: usize = 3;
 
 pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
     let config = Config { key: Some(rand::random()), ..Config::default() };
@@ -202,6 +206,32 @@ pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
         let (_, answered) = a.ask(&distant.ticket, SOON).await?;
         ensure(answered >= back, || "an answer of before the restart".into())?;
         slowest = slowest.max(since(back, answered));
+    }
+    figures.answered_ms = Some(slowest);
+    a.end().await?;
+    distant.end().await
+}
+
+/// The one that is killed has dialled, and is asked by the other one, which has accepted.
+pub async fn dialler_killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
+    let mut distant = Distant::new(QUICK, &[]).await?;
+    let mut config = Config { key: Some(rand::random()), ..Config::default() };
+    let mut a = Actor::start("a", &distant.a, &config).await?;
+    config.port = Some(port(&a)?);
+    let mut slowest = 0.0_f64;
+    for _ in 0..RESTARTS {
+        a.ask(&distant.ticket, SOON).await?;
+        // What `b` sends now has been acknowledged, and it hears nothing of the end.
+        sleep(Duration::from_secs(1)).await;
+        a.kill().await?;
+        a = Actor::start("a, again", &distant.a, &config).await?;
+        let back = now_ns();
+        let (_, answered) = distant.b.ask(&a.id52, SOON).await?;
+        ensure(answered >= back, || "an answer of before the restart".into())?;
+        slowest = slowest.max(since(back, answered));
+        // `b` has dialled the connection that there is now.
+        a.end().await?;
+        a = Actor::start("a, once more", &distant.a, &config).await?;
     }
     figures.answered_ms = Some(slowest);
     a.end().await?;

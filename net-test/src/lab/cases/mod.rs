@@ -85,6 +85,16 @@ pub const CASES: &[Case] = &[
         "a program is killed and is back at once at its address, 100 ms away, three times",
         heavy::killed_and_back
     ),
+    case!(
+        "dialler-back",
+        "a program that had dialled is killed and is back at once, and its peer asks it, three times",
+        heavy::dialler_killed_and_back
+    ),
+    case!(
+        "relayed-and-back",
+        "a program that only the relay reaches is killed and is back at once, three times",
+        relayed::killed_and_back
+    ),
 ];
 
 impl Case {

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use super::{at_home, home_and_public, reach};
-use crate::lab::{
-    fault::Fault,
-    figures::Figures,
-    nat::Nat,
-    stage::Stage,
-    traffic::Way,
-    world::{Family, Machine},
+use tokio::time::sleep;
+
+use super::{at_home, heavy::RESTARTS, home_and_public, reach};
+use crate::{
+    lab::{
+        fault::{Fault, ensure},
+        figures::{Figures, since},
+        nat::Nat,
+        stage::{ONLINE, Stage},
+        traffic::Way,
+        world::{Family, Machine},
+    },
+    output::now_ns,
 };
 
 /// Long enough for iroh's second attempt to get through the NATs, after 5 s.
@@ -49,4 +54,27 @@ pub async fn no_hairpin(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (a, b) = reach::neighbours(&mut stage.world, Nat::Home).await?;
     stays_relayed((stage, a, b), figures).await
+}
+
+/// Only the relay connects the two, and the one that is back has to connect to it first.
+pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
+    let (stage, a, b_machine) = at_home(Nat::Symmetric, Nat::Symmetric).await?;
+    let key = Some(rand::random());
+    let (mut a, mut b) = (stage.peer("a", &a).await?, stage.peer_with("b", &b_machine, key).await?);
+    let ticket = b.online(ONLINE).await?;
+    a.ask(&ticket, ONLINE).await?;
+    let mut slowest = 0.0_f64;
+    for _ in 0..RESTARTS {
+        // What it sends now has been acknowledged, and it hears nothing of the end.
+        sleep(Duration::from_secs(1)).await;
+        b.kill().await?;
+        b = stage.peer_with("b, again", &b_machine, key).await?;
+        let back = now_ns();
+        let (_, answered) = a.ask(&ticket, ONLINE).await?;
+        ensure(answered >= back, || "an answer of before the restart".into())?;
+        slowest = slowest.max(since(back, answered));
+    }
+    figures.answered_ms = Some(slowest);
+    a.end().await?;
+    b.end().await
 }
