@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tokio::task::{JoinError, JoinHandle};
 use twolane::{ConnectionLost, Metrics, PublicKey};
 
 use super::hook_book::HookBook;
@@ -14,6 +15,8 @@ pub struct Books {
     pub name: (usize, u64),
     metrics: Arc<Metrics>,
     hooks: HookBook,
+    /// Ends with the endpoint.
+    watch: Mutex<Option<JoinHandle<()>>>,
     bounds: Mutex<Bounds>,
 }
 
@@ -60,8 +63,18 @@ pub struct Counted {
 }
 
 impl Books {
-    pub fn new(name: (usize, u64), metrics: Arc<Metrics>, hooks: HookBook) -> Self {
-        Self { name, metrics, hooks, bounds: Mutex::default() }
+    /// `watch`: that of the hooks.
+    pub fn new(name: (usize, u64), metrics: Arc<Metrics>, hooks: HookBook, watch: JoinHandle<()>) -> Self {
+        Self { name, metrics, hooks, watch: Mutex::new(Some(watch)), bounds: Mutex::default() }
+    }
+
+    /// Waits until all events of the endpoint have been looked at, which is gone. An error is a watch that has panicked.
+    pub async fn seen(&self) -> Result<(), JoinError> {
+        let watch = lock(&self.watch).take();
+        match watch {
+            Some(watch) => watch.await,
+            None => Ok(()),
+        }
     }
 
     pub fn bounds(&self) -> MutexGuard<'_, Bounds> {

@@ -23,8 +23,8 @@ struct HookState {
     connects: u64,
     /// Without repetitions.
     losses: Vec<(PublicKey, ConnectionLost)>,
-    /// Peers that are connected, as events have it, and since when.
-    present: HashMap<PublicKey, Instant>,
+    /// Peers that are connected, as events have it: since when, and how often the machine had stood still by then.
+    present: HashMap<PublicKey, (Instant, u64)>,
     wrong: Vec<String>,
 }
 
@@ -69,31 +69,37 @@ impl HookBook {
         }
     }
 
-    /// Compares the calls with the events of the endpoint, until it is gone.
-    pub async fn watch(self, mut events: Events) {
+    /// Compares the calls with the events of the endpoint, until it is gone. `standstills`: how often the machine stood still.
+    pub async fn watch(self, mut events: Events, standstills: impl Fn() -> u64) {
         while let Some(event) = events.next().await {
-            self.see(&event, Instant::now());
+            self.see(&event, Instant::now(), standstills());
+        }
+        let left: Vec<_> = self.lock().present.keys().copied().collect();
+        for peer in left {
+            self.judge(peer, Instant::now(), standstills());
         }
     }
 
-    /// A peer that comes and goes before a call has its turn, or while one is under way, is not told of. One that stays is.
-    fn see(&self, event: &Event, now: Instant) {
-        let state = &mut *self.lock();
+    fn see(&self, event: &Event, now: Instant, standstills: u64) {
         match event {
-            Event::Connected { peer } => drop(state.present.insert(*peer, now)),
-            Event::Disconnected { peer, .. } => {
-                let standing = state.peers.get(peer);
-                let Some(since) = state.present.remove(peer) else { return };
-                let told = standing.is_some_and(|standing| {
-                    standing.connected || standing.inside || standing.gone.is_some_and(|gone| gone >= since)
-                });
-                if now.duration_since(since) >= LATEST && !told {
-                    let stay = now.duration_since(since);
-                    state.wrong.push(format!("{peer} was connected for {stay:?}, and on_connect was not called"));
-                }
-            }
-            Event::Missed(_) => state.present.clear(),
+            Event::Connected { peer } => drop(self.lock().present.insert(*peer, (now, standstills))),
+            Event::Disconnected { peer, .. } => self.judge(*peer, now, standstills),
+            Event::Missed(_) => self.lock().present.clear(),
             _ => {}
+        }
+    }
+
+    /// A peer is gone. One that comes and goes before a call has its turn, or while one is under way, is not told of. One that
+    /// stays is.
+    fn judge(&self, peer: PublicKey, now: Instant, standstills: u64) {
+        let state = &mut *self.lock();
+        let Some((since, before)) = state.present.remove(&peer) else { return };
+        let told = state.peers.get(&peer).is_some_and(|standing| {
+            standing.connected || standing.inside || standing.gone.is_some_and(|gone| gone >= since)
+        });
+        let stay = now.duration_since(since);
+        if stay >= LATEST && standstills == before && !told {
+            state.wrong.push(format!("{peer} was connected for {stay:?}, and on_connect was not called"));
         }
     }
 
@@ -177,18 +183,19 @@ mod tests {
         let peer = SecretKey::from_bytes(&[1; 32]).public_key();
         let start = Instant::now();
         let gone = Event::Disconnected { peer, cause: Arc::new(ConnectionLost::Closed) };
-        let stays = |book: &HookBook, lasting| {
-            book.see(&Event::Connected { peer }, start);
-            book.see(&gone, start + lasting);
+        let stays = |book: &HookBook, lasting, stood_still| {
+            book.see(&Event::Connected { peer }, start, 0);
+            book.see(&gone, start + lasting, stood_still);
             book.check(2)
         };
-        assert!(stays(&HookBook::default(), LATEST / 2).is_empty());
-        assert!(stays(&HookBook::default(), LATEST)[0].contains("on_connect was not called"));
+        assert!(stays(&HookBook::default(), LATEST / 2, 0).is_empty());
+        assert!(stays(&HookBook::default(), LATEST, 1).is_empty());
+        assert!(stays(&HookBook::default(), LATEST, 0)[0].contains("on_connect was not called"));
         let told = HookBook::default();
         for connects in [true, false] {
             told.enter(peer, connects);
             told.leave(peer);
         }
-        assert!(stays(&told, LATEST).is_empty());
+        assert!(stays(&told, LATEST, 0).is_empty());
     }
 }

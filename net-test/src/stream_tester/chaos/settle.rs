@@ -70,6 +70,13 @@ pub async fn close_books(world: &World) {
     let gone = world.retire();
     // Endpoints that were dropped may still be closing.
     until(PATIENCE, || gone.iter().all(|books| books.check().is_empty())).await;
+    for books in &gone {
+        match timeout(PATIENCE, books.seen()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => wrong("the watch of the hooks", error.to_string()),
+            Err(_) => wrong("the events", format!("they of an endpoint that is gone do not end: {:?}", books.name)),
+        }
+    }
     let (mut told, mut connected) = (0, 0);
     for books in &gone {
         let (place, life) = books.name;

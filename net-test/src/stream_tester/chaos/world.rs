@@ -174,9 +174,10 @@ impl World {
         let hooks = HookBook::default();
         let builder = Endpoint::builder().offline().secret_key(place.key.clone()).limits(limits());
         let endpoint = builder.access(place.list.clone()).hooks(hooks.clone()).bind().await?;
-        tokio::spawn(hooks.clone().watch(endpoint.events()));
+        let world = Arc::clone(self);
+        let watch = tokio::spawn(hooks.clone().watch(endpoint.events(), move || world.standstills.count()));
         let name = (n, place.lives.fetch_add(1, Relaxed));
-        let books = Arc::new(Books::new(name, Arc::clone(endpoint.metrics()), hooks));
+        let books = Arc::new(Books::new(name, Arc::clone(endpoint.metrics()), hooks, watch));
         lock(&self.shelf).push(Arc::clone(&books));
         serve::install(self, n, &endpoint, &books);
         *lock(&place.ticket) = endpoint.ticket();
