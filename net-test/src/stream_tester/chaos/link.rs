@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use rand::{RngExt, rngs::StdRng};
 use tokio::{
     net::UdpSocket,
     runtime::{Builder, Runtime},
@@ -67,6 +68,8 @@ struct State {
     /// The socket at the far end.
     to: Mutex<SocketAddr>,
     is_down: AtomicBool,
+    /// So many packets of a hundred are lost.
+    losses: Mutex<Option<(u32, StdRng)>>,
     ids: Mutex<Ids>,
     carried: AtomicU64,
     lost: AtomicU64,
@@ -131,6 +134,11 @@ impl Link {
         self.state.is_down.store(false, Relaxed);
     }
 
+    /// So many packets of a hundred are lost from now on, in both directions.
+    pub fn lose(&self, of_hundred: u32, rng: StdRng) {
+        *lock(&self.state.losses) = Some((of_hundred, rng));
+    }
+
     /// From now on another socket is at the far end, as where a program was started again at its address.
     pub fn lead_to(&self, socket: SocketAddr) {
         *lock(&self.state.to) = socket;
@@ -151,8 +159,13 @@ impl Link {
 
 impl State {
     fn new(to: SocketAddr) -> Self {
-        let (is_down, ids, carried, lost) = Default::default();
-        Self { to: Mutex::new(to), is_down, ids, carried, lost }
+        let (is_down, losses, ids, carried, lost) = Default::default();
+        Self { to: Mutex::new(to), is_down, losses, ids, carried, lost }
+    }
+
+    fn is_unlucky(&self) -> bool {
+        let mut losses = lock(&self.losses);
+        losses.as_mut().is_some_and(|(of_hundred, rng)| rng.random_range(0..100) < *of_hundred)
     }
 
     fn is_forgotten(&self, packet: &[u8]) -> bool {
@@ -176,7 +189,8 @@ impl Way {
         let now = Instant::now();
         let mut busy_until = lock(&self.busy_until);
         let begin = now.max(*busy_until);
-        if self.state.is_down.load(Relaxed) || self.state.is_forgotten(bytes) || begin - now > self.shape.queue {
+        let carried = !self.state.is_down.load(Relaxed) && !self.state.is_unlucky() && !self.state.is_forgotten(bytes);
+        if !carried || begin - now > self.shape.queue {
             self.state.lost.fetch_add(1, Relaxed);
             return;
         }
@@ -227,6 +241,8 @@ async fn deliver(mut waiting: mpsc::UnboundedReceiver<Packet>) {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+
     use super::*;
 
     const SHAPE: Shape = Shape { rate: 1_000_000, delay: Duration::from_millis(30), queue: Duration::from_millis(50) };
@@ -263,6 +279,26 @@ mod tests {
         near.send_to(b"there", link.addr()).await.unwrap();
         assert_eq!(hears(&far).await, Some(from));
         assert_eq!(link.packets(), [3, 2]);
+    }
+
+    #[tokio::test]
+    async fn so_many_packets_are_lost_as_it_was_told() {
+        let far = UdpSocket::bind(V4).await.unwrap();
+        let link = Link::start(far.local_addr().unwrap(), Shape { rate: 100_000_000, ..SHAPE }).await.unwrap();
+        let near = UdpSocket::bind(V6).await.unwrap();
+        link.lose(20, StdRng::seed_from_u64(1));
+        let sending = async {
+            for sent in 1..=1_000 {
+                near.send_to(b"one of many", link.addr()).await.unwrap();
+                // The kernel holds few for a socket.
+                while link.packets().iter().sum::<u64>() < sent {
+                    tokio::task::yield_now().await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), sending).await.unwrap();
+        let [_, lost] = link.packets();
+        assert!((100..300).contains(&lost), "{lost}");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ pub mod cancelled;
 pub mod crossed;
 pub mod delivered;
 pub mod early;
+pub mod frozen;
 pub mod half_read;
 pub mod killed;
 pub mod outage;
@@ -40,7 +41,7 @@ use crate::stream_tester::lock;
 
 /// Trials at a time. They wait most of their time.
 const AT_A_TIME: usize = 4;
-/// The seconds of a run in which each trial must be played once, and of each further time. They take some 35 s by so many at a
+/// The seconds of a run in which each trial must be played once, and of each further time. They take some 40 s by so many at a
 /// time; a trial that fails takes longer.
 const ALL_OF_THEM: u64 = 60;
 /// The end of a trial that does not end.
@@ -65,6 +66,8 @@ pub enum Trial {
     /// A peer that is killed and comes back at once is found soon; one that stands still keeps its connection; one that is gone
     /// holds up no end.
     Killed,
+    /// Peers that stand still where packets get lost keep their connections.
+    Frozen,
     /// A stream that fails amid bulk and warnings, during an outage, is told with all its bytes.
     Outage,
     /// Handlers that sit on streams whose openers have gone take nobody's lanes.
@@ -91,6 +94,7 @@ impl Trial {
             Self::SlowResponses => Box::pin(slow_responses::play(stage)),
             Self::Restarts => Box::pin(restarts::play(stage)),
             Self::Killed => Box::pin(killed::play(stage)),
+            Self::Frozen => Box::pin(frozen::play(stage)),
             Self::Outage => Box::pin(outage::play(stage)),
             Self::Sitting => Box::pin(sitting::play(stage)),
             Self::Cancelled => Box::pin(cancelled::play(stage)),
@@ -110,6 +114,7 @@ impl Trial {
             Self::SlowResponses => 33,
             Self::Restarts => 7,
             Self::Killed => 11,
+            Self::Frozen => 16,
             Self::Outage => 22,
             Self::Sitting => 6,
             Self::Cancelled => 6,
