@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod errors;
 pub mod groups;
 pub mod half;
+pub mod herd;
 pub mod many;
 pub mod ours;
 pub mod program;
@@ -49,6 +50,7 @@ Examples:
   speed --json
   speed --markdown table.md --svg plot.svg
   speed many
+  speed herd
   speed figures
 
 rust-libp2p and pea2pea take long to build. From a checkout, and with a help of its own:
@@ -81,6 +83,7 @@ enum Command {
     /// Write the tables of README.md and net/SPEED.md, and the picture, from net-test/figures
     Figures,
     Many(many::Many),
+    Herd(herd::Herd),
     /// Print the line of conditions for a program that has none of its own
     Conditions {
         /// Its name
@@ -91,6 +94,7 @@ enum Command {
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let how = |args: &Args| match &args.command {
         Some(Command::Many(many)) => How { json: many.is_json(), ..args.how.clone() },
+        Some(Command::Herd(herd)) => How { json: herd.is_json(), ..args.how.clone() },
         _ => args.how.clone(),
     };
     program::main(args, how, run)
@@ -109,6 +113,7 @@ async fn run(args: &Args, output: Output) -> Result<(), Broken> {
             return Ok(());
         }
         Some(Command::Many(many)) => return many::run(many, output).await,
+        Some(Command::Herd(herd)) => return herd::run(herd, output).await,
         None => {}
     }
     match args.serve.as_deref() {
