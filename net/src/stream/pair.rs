@@ -23,7 +23,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::time::timeout;
 use twolane_id::SecretKey;
 
-use super::Carrier;
+use super::{Carrier, Lanes, RecvStream, SendStream};
 use crate::{
     limits::Limits,
     metrics::Metrics,
@@ -45,8 +45,16 @@ pub(super) struct Pair {
     _endpoints: [iroh::Endpoint; 2],
 }
 
+/// A data lane, accepted, before anything of it was read.
+pub(super) struct Opened {
+    pub(super) there: (QuicSend, QuicRecv),
+    pub(super) send: SendStream,
+    pub(super) recv: RecvStream,
+    pub(super) lanes: Arc<Lanes>,
+}
+
 impl Pair {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let [here, there] = [bind().await, bind().await];
         let addrs = here.bound_sockets().into_iter().map(TransportAddr::Ip);
         let addr = EndpointAddr::from_parts(here.id(), addrs);
@@ -66,6 +74,17 @@ impl Pair {
         let name = SecretKey::generate().public_key();
         let carrier = Carrier::new(connection, name, limits, Tasks::here(), Arc::new(Metrics::default()), false);
         Self { carrier: Arc::new(carrier), peer, barrier, _endpoints: [here, there] }
+    }
+
+    /// A data lane that the peer has opened: its ends there, and the halves here.
+    pub(super) async fn open(&self) -> Opened {
+        let (mut there, answers) = self.peer.open_bi().await.unwrap();
+        there.write_all(b"h").await.unwrap();
+        let (send, recv) = self.carrier.connection.accept_bi().await.unwrap();
+        let lanes = Lanes::accepted(&self.carrier, send.id().into());
+        assert!(lanes.is_data_lane());
+        let (send, recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, Arc::clone(&lanes)));
+        Opened { there: (there, answers), send, recv, lanes }
     }
 
     /// Waits until what the peer has sent is here: loopback keeps its order, and loses nothing.

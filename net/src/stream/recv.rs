@@ -27,8 +27,9 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Chunks that are read in one go at most: 10 kB at the size of a packet.
-const CHUNKS: usize = 8;
+/// Bytes that are read from QUIC ahead of the user in one go, at most: eight packets. noq joins small frames into chunks of up to a
+/// whole window: counted in chunks, a peer could have 2 MB of each lane held here, which no bound of a peer's knows.
+const AHEAD: usize = 10 * 1024;
 
 /// The reading half of an [`XStream`](crate::XStream), got from [`XStream::split`](crate::XStream::split).
 ///
@@ -241,37 +242,38 @@ impl RecvStream {
         }
     }
 
-    /// More bytes from QUIC into the buffer: several chunks where they are there, since each look takes the connection's lock.
-    /// False is the end.
+    /// More bytes from QUIC into the buffer, in one go: each look takes the connection's lock. False is the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
         loop {
             let Some(most) = ready!(self.poll_next(cx))? else { return Poll::Ready(Ok(false)) };
-            let mut chunks = [const { Bytes::new() }; CHUNKS];
-            let polled = self.lanes.quic_recv().as_mut().map(|quic| {
-                if most == usize::MAX {
-                    return pin!(quic.read_many_chunks(&mut chunks)).poll(cx);
-                }
-                // Not more than there is before a fatal error.
-                let polled = pin!(quic.read_chunk(most)).poll(cx);
-                polled.map_ok(|chunk| {
-                    chunk.map(|chunk| {
-                        chunks[0] = chunk;
-                        1
+            // Not more than there is before a fatal error.
+            let most = most.min(AHEAD);
+            let len = if self.half.in_preamble() {
+                let polled = self.lanes.quic_recv().as_mut().map(|quic| pin!(quic.read_chunk(most)).poll(cx));
+                polled.map(|polled| {
+                    polled.map_ok(|chunk| {
+                        let len = chunk.as_ref().map_or(0, Bytes::len);
+                        self.buffer.push_shared(chunk.unwrap_or_default());
+                        len
                     })
                 })
-            });
-            let Some(polled) = polled else { return Poll::Ready(Err(self.gone())) };
-            match polled {
-                Poll::Ready(Ok(Some(count))) => {
-                    let mut len = 0;
-                    for chunk in chunks.into_iter().take(count) {
-                        len += chunk.len();
-                        if self.half.in_preamble() { self.buffer.push_shared(chunk) } else { self.buffer.push(&chunk) }
-                    }
+            } else {
+                let mut room = [0; AHEAD];
+                let polled = self.lanes.quic_recv().as_mut().map(|quic| quic.poll_read(cx, &mut room[..most]));
+                polled.map(|polled| {
+                    polled.map_ok(|len| {
+                        self.buffer.push(&room[..len]);
+                        len
+                    })
+                })
+            };
+            let Some(len) = len else { return Poll::Ready(Err(self.gone())) };
+            match len {
+                Poll::Ready(Ok(0)) => self.half.on_fin(self.lanes.ending()),
+                Poll::Ready(Ok(len)) => {
                     self.pulled(len);
                     return Poll::Ready(Ok(true));
                 }
-                Poll::Ready(Ok(None)) => self.half.on_fin(self.lanes.ending()),
                 Poll::Ready(Err(error)) => self.on_error(error)?,
                 Poll::Pending => ready!(self.poll_blocked(cx)),
             }

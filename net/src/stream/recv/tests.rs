@@ -7,12 +7,12 @@ use bytes::Bytes;
 use iroh::endpoint::{SendStream as QuicSend, VarInt};
 use proptest::prelude::*;
 
-use super::RecvStream;
+use super::{AHEAD, RecvStream};
 use crate::{
     error::{NextError, ReadError, StreamError},
     stream::{
-        Lanes, SendStream,
-        pair::{Pair, Woken, pattern, play, record},
+        Lanes,
+        pair::{Opened, Pair, Woken, pattern, play, record},
     },
     wire::{Malformed, codes::lane, record::Severity},
 };
@@ -185,12 +185,7 @@ fn answer_to(error: &ReadError) -> Answer {
 impl<'a> Scene<'a> {
     /// Plays a stream from its opening on. False if its connection is gone then.
     async fn play(pair: &'a mut Pair, events: &[Event]) -> bool {
-        let (mut peer, _answers) = pair.peer.open_bi().await.unwrap();
-        peer.write_all(b"h").await.unwrap();
-        let (send, recv) = pair.carrier.connection.accept_bi().await.unwrap();
-        let lanes = Lanes::accepted(&pair.carrier, send.id().into());
-        assert!(lanes.is_data_lane());
-        let (_send, mut recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, Arc::clone(&lanes)));
+        let Opened { there: (peer, _answers), send: _send, mut recv, lanes } = pair.open().await;
         recv.read_raw(TRUNCATED, |read| Ok((!read.is_empty()).then_some(((), 1)))).await.unwrap();
         let expected = Expected::default();
         let mut scene = Scene { pair, peer, recv, lanes, expected, given: 0, woken: Woken::default(), waiting: None };
@@ -383,4 +378,27 @@ impl<'a> Scene<'a> {
 #[test]
 fn a_reader_is_told_the_same_of_its_data_however_it_reads_it_and_is_woken_for_it() {
     play(&prop::collection::vec(event(), 1..40), async |pair, events| Scene::play(pair, &events).await);
+}
+
+/// Small frames of several lanes in each packet: noq joins those of a lane when they take up much more memory than they hold.
+#[tokio::test]
+async fn what_is_read_ahead_of_the_user_is_bounded_in_bytes_however_noq_has_joined_it() {
+    let mut pair = Pair::new().await;
+    let mut lanes = Vec::new();
+    for _ in 0..4 {
+        lanes.push(pair.open().await);
+    }
+    for _ in 0..1_000 {
+        for lane in &mut lanes {
+            lane.there.0.write_all(&[7; 300]).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    pair.arrives().await;
+    for Opened { recv, .. } in &mut lanes {
+        recv.read_raw(TRUNCATED, |read| Ok((!read.is_empty()).then_some(((), 1)))).await.unwrap();
+        assert!(recv.buffer.len() <= AHEAD, "{} bytes were read for a header of one", recv.buffer.len());
+        recv.peek(1).await.unwrap();
+        assert!(recv.buffer.len() <= 2 * AHEAD, "{} bytes were read ahead", recv.buffer.len());
+    }
 }

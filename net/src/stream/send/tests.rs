@@ -11,8 +11,8 @@ use super::SendStream;
 use crate::{
     error::{StreamError, WriteError},
     stream::{
-        Lanes, RecvStream,
-        pair::{Pair, Woken, pattern, play, record},
+        Lanes,
+        pair::{Opened, Pair, Woken, pattern, play, record},
     },
     wire::{Malformed, codes::lane, control::PeerLimits, record::Severity},
 };
@@ -167,12 +167,7 @@ impl<'a> Scene<'a> {
     /// Plays a stream from its opening on. False if its connection is gone then.
     async fn play(pair: &'a mut Pair, events: &[Event]) -> bool {
         pair.carrier.set_peer_limits(&LIMITS);
-        let (mut opener, peer) = pair.peer.open_bi().await.unwrap();
-        opener.write_all(b"h").await.unwrap();
-        let (send, recv) = pair.carrier.connection.accept_bi().await.unwrap();
-        let lanes = Lanes::accepted(&pair.carrier, send.id().into());
-        assert!(lanes.is_data_lane());
-        let (send, _recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, Arc::clone(&lanes)));
+        let Opened { there: (_opener, peer), send, recv: _recv, lanes } = pair.open().await;
         let expected = Expected::default();
         let mut scene = Scene { pair, peer, send, lanes, expected, woken: Woken::default(), waiting: None };
         for event in events {
