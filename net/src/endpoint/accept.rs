@@ -8,6 +8,7 @@ use std::{
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use twolane_id::PublicKey;
 
 use super::{
     admission::{Admission, Decision},
@@ -19,6 +20,7 @@ use crate::{
     key,
     peer::{Link, Peers, probe},
     wire::{PROBE_ALPN, codes::connection as codes},
+    words::Shown,
 };
 
 /// Accepts connections until the endpoint is closed. A handshake that takes long holds up no other.
@@ -76,7 +78,7 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             metrics.handshakes_failed.inc();
-            return tracing::debug!(%error, "a handshake failed");
+            return tracing::debug!(error = %Shown(error), "a handshake failed");
         }
         Err(_) => {
             metrics.handshakes_failed.inc();
@@ -98,6 +100,11 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
         metrics.peers_busy.inc();
         return busy(&connection, b"as many peers as allowed are connected");
     }
+    // Before HELLO is said: with it the peer would be connected for a moment.
+    if !lock(&crowd).has_room(&peer, source) {
+        metrics.peers_busy.inc();
+        return busy(&connection, FROM_ONE_PLACE);
+    }
     let Some(seat) = Hall::enter(&hall, source) else {
         metrics.handshakes_refused.inc();
         return busy(&connection, b"as many connections as allowed wait for the rules");
@@ -114,11 +121,11 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
     drop(seat);
     match accepted {
         Ok(prepared) => {
-            if !crowd.lock().unwrap_or_else(PoisonError::into_inner).enter(source) {
+            if !lock(&crowd).enter(peer, source) {
                 metrics.peers_busy.inc();
-                return busy(&connection, b"as many peers as allowed have come from this address");
+                return busy(&connection, FROM_ONE_PLACE);
             }
-            prepared.link().keep(Member { crowd, source });
+            prepared.link().keep(Member { crowd, peer });
             peers.accepted(prepared, version);
         }
         Err(error) => {
@@ -128,6 +135,8 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
     }
 }
 
+const FROM_ONE_PLACE: &[u8] = b"as many peers as allowed have come from this address";
+
 fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
 }
@@ -135,13 +144,17 @@ fn busy(connection: &Connection, reason: &[u8]) {
 /// One of the connections from a place; no more when it is dropped.
 struct Member {
     crowd: Arc<Mutex<Crowd>>,
-    source: Source,
+    peer: PublicKey,
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.crowd.lock().unwrap_or_else(PoisonError::into_inner).left(self.source);
+        lock(&self.crowd).left(&self.peer);
     }
+}
+
+fn lock(crowd: &Mutex<Crowd>) -> MutexGuard<'_, Crowd> {
+    crowd.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where connections wait until they are let in.

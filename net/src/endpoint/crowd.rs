@@ -1,35 +1,62 @@
 //! How many of the connected peers may come from one place: no more than three quarters, so that one machine with any number of
 //! keys leaves room for everybody else. Pure.
 
+use std::collections::HashMap;
+
+use twolane_id::PublicKey;
+
 use super::source::{Counts, Source};
 
-/// The inbound connections that are there, by where they come from.
+/// The peers that have inbound connections, by where the first of these came from.
 #[derive(Debug)]
 pub(super) struct Crowd {
     most: usize,
     counts: Counts,
+    members: HashMap<PublicKey, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    source: Source,
+    connections: usize,
 }
 
 impl Crowd {
     /// For an endpoint that takes so many peers.
     pub(super) fn new(peers: usize) -> Self {
         // Rounded up: an endpoint for one peer takes that one from anywhere.
-        Self { most: peers.saturating_mul(3).div_ceil(4).max(1), counts: Counts::default() }
+        Self { most: peers.saturating_mul(3).div_ceil(4).max(1), counts: Counts::default(), members: HashMap::new() }
     }
 
-    /// A connection comes in. False if there are too many from its place already; else it counts until [`Crowd::left`].
-    pub(super) fn enter(&mut self, source: Source) -> bool {
+    /// Whether there is room for a connection of this peer. There always is for one that has a connection: it replaces that, as
+    /// where the peer was started again.
+    pub(super) fn has_room(&self, peer: &PublicKey, source: Source) -> bool {
         let (of_source, of_class) = self.counts.of(source);
-        let fits = of_source.max(of_class) < self.most;
-        if fits {
-            self.counts.add(source);
-        }
-        fits
+        self.members.contains_key(peer) || of_source.max(of_class) < self.most
     }
 
-    /// One that was let in is gone.
-    pub(super) fn left(&mut self, source: Source) {
-        self.counts.remove(source);
+    /// A connection comes in. False if there are too many peers from its place already; else it counts until [`Crowd::left`].
+    pub(super) fn enter(&mut self, peer: PublicKey, source: Source) -> bool {
+        if !self.has_room(&peer, source) {
+            return false;
+        }
+        let counts = &mut self.counts;
+        let new = || {
+            counts.add(source);
+            Member { source, connections: 0 }
+        };
+        self.members.entry(peer).or_insert_with(new).connections += 1;
+        true
+    }
+
+    /// A connection that was let in is gone.
+    pub(super) fn left(&mut self, peer: &PublicKey) {
+        let Some(member) = self.members.get_mut(peer) else { return };
+        member.connections -= 1;
+        if member.connections == 0 {
+            self.counts.remove(member.source);
+            self.members.remove(peer);
+        }
     }
 }
 
@@ -37,37 +64,50 @@ impl Crowd {
 mod tests {
     use std::net::IpAddr;
 
+    use twolane_id::SecretKey;
+
     use super::*;
 
     fn source(n: u8) -> Source {
         Source::ip(IpAddr::from([10, 0, 0, n]))
     }
 
+    fn peer() -> PublicKey {
+        SecretKey::generate().public_key()
+    }
+
     #[test]
     fn one_address_leaves_a_quarter_of_the_places_to_the_others() {
         let mut crowd = Crowd::new(8);
-        assert!((0..6).all(|_| crowd.enter(source(1))));
-        assert!(!crowd.enter(source(1)));
-        assert!(crowd.enter(source(2)));
-        crowd.left(source(1));
-        assert!(crowd.enter(source(1)));
+        let last = peer();
+        assert!((0..5).all(|_| crowd.enter(peer(), source(1))) && crowd.enter(last, source(1)));
+        assert!(!crowd.enter(peer(), source(1)));
+        assert!(crowd.enter(peer(), source(2)));
+        crowd.left(&last);
+        assert!(crowd.enter(peer(), source(1)));
     }
 
     #[test]
     fn networks_of_one_site_count_together() {
         let network = |n| Source::ip(IpAddr::from([0x2001, 0xdb8, 1, n, 0, 0, 0, 1]));
         let mut crowd = Crowd::new(4);
-        assert!((0..3).all(|n| crowd.enter(network(n))));
-        assert!(!crowd.enter(network(9)));
-        assert!(crowd.enter(source(1)));
+        assert!((0..3).all(|n| crowd.enter(peer(), network(n))));
+        assert!(!crowd.enter(peer(), network(9)));
+        assert!(crowd.enter(peer(), source(1)));
     }
 
     #[test]
-    fn an_endpoint_for_one_peer_takes_it_from_anywhere_and_what_has_left_leaves_nothing() {
-        let mut crowd = Crowd::new(1);
-        assert!(crowd.enter(source(1)));
-        assert!(!crowd.enter(source(1)));
-        crowd.left(source(1));
-        assert!(crowd.counts.is_empty());
+    fn a_peer_that_is_there_may_replace_its_connection_however_full_it_is() {
+        let (mut crowd, there) = (Crowd::new(1), peer());
+        assert!(crowd.enter(there, source(1)));
+        assert!(!crowd.enter(peer(), source(1)));
+        // From the same place, and from another one: it was started again, and has moved.
+        assert!(crowd.enter(there, source(1)) && crowd.enter(there, source(2)));
+        crowd.left(&there);
+        crowd.left(&there);
+        assert!(!crowd.enter(peer(), source(1)), "one of its connections is there");
+        crowd.left(&there);
+        assert!(crowd.counts.is_empty() && crowd.members.is_empty());
+        assert!(crowd.enter(peer(), source(1)));
     }
 }

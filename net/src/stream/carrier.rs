@@ -289,9 +289,19 @@ impl Carrier {
 
     // --- The connection -----------------------------------------------------------------------------------------------
 
+    /// This side has closed the connection, and nothing of it is wanted any more.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.closed_because.get().is_some()
+    }
+
     pub(crate) fn count_write(&self) {
         // In one order with what `rest` does: a write that it has not seen sees that the connection rests.
         self.writes.fetch_add(1, SeqCst);
+        self.stir();
+    }
+
+    /// Something that is no write has to be acknowledged.
+    pub(crate) fn stir(&self) {
         if self.rests.load(SeqCst)
             && self.rests.swap(false, SeqCst)
             && let Some(OnStir(told)) = self.on_stir.get()

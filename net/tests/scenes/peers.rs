@@ -154,6 +154,23 @@ async fn a_restarted_peer_replaces_its_old_connection_at_once() {
     until(|| server.peers()[0].connections == 1).await;
 }
 
+/// One place takes one peer, with the connections of all its instances.
+#[tokio::test]
+async fn a_restarted_peer_is_taken_where_its_place_is_the_last() {
+    let (key, server) = (SecretKey::generate(), endpoint_with(Limits { peers: 1, ..limits() }).await);
+    let first = raw(&key).await;
+    let old = soon(first.connect(server.ticket().to_addr(), twolane::ALPN)).await.unwrap();
+    let _control = say_hello(&old, 5).await;
+    until(|| server.peers().len() == 1).await;
+    let second = raw(&key).await;
+    let new = soon(second.connect(server.ticket().to_addr(), twolane::ALPN)).await.unwrap();
+    let _control = say_hello(&new, 6).await;
+    // The old one is replaced, and the new one stays.
+    soon(old.closed()).await;
+    assert_eq!(new.close_reason(), None);
+    assert_eq!(server.peers().len(), 1);
+}
+
 #[tokio::test]
 async fn an_instance_that_died_while_the_rules_were_asked_about_it_does_not_push_out_its_successor() {
     let rule = SlowOnce::default();
@@ -284,6 +301,36 @@ async fn a_peer_that_was_killed_and_is_back_at_its_address_is_found_without_wait
     soon(client.get_stream(second.ticket.clone(), CHAT)).await.unwrap();
     assert_eq!(client.metrics().dials_failed.get(), 0);
     assert_eq!(client.metrics().connections_dialled.get(), 2);
+    second.kill();
+}
+
+/// It has to be acknowledged as data has. (The mortal peer is waited for by a thread of this scene, and served by another one.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dialler_that_was_killed_and_is_back_is_found_by_an_end_of_data_alone() {
+    let (key, server) = (SecretKey::generate(), endpoint().await);
+    let accepting = tokio::spawn({
+        let server = server.clone();
+        async move { server.accept_bi(&[CHAT]).await }
+    });
+    let (dialler, ticket) = (key.clone(), server.ticket());
+    let first = Mortal::bound(async move {
+        let endpoint = with_key(&dialler).await;
+        let opened = endpoint.get_stream(ticket, CHAT).await.unwrap();
+        tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(opened);
+        });
+        endpoint
+    });
+    let (_, mut accepted) = soon(accepting).await.unwrap().unwrap();
+    let socket = first.socket();
+    // Nothing is under way, and nobody looks at the connection any more.
+    tokio::time::sleep(BRIEF).await;
+    first.kill();
+    let second = Mortal::back_at(&key, socket);
+    accepted.finish().unwrap();
+    let error = soon(accepted.read(&mut [0])).await.unwrap_err();
+    assert!(matches!(&error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error:?}");
     second.kill();
 }
 
