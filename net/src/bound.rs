@@ -25,6 +25,36 @@ pub(crate) async fn within<F: Future>(bound: Duration, future: F) -> Result<F::O
     }
 }
 
+/// [`while_heard`] looks so many times in a bound whether anything has come.
+const LOOKS: u32 = 10;
+/// [`while_heard`] waits for so many bounds at most: a peer that says something now and then does not hold a place for ever.
+const BOUNDS_AT_MOST: u32 = 3;
+
+/// As tokio's `timeout`, for words that a peer is to say: time in which no packet comes from it does not count, up to three times
+/// `bound` in all. Its network may stand still, and a packet that was lost before that may be sent again only when as much time has
+/// passed again. A tenth of the bound in which a packet comes counts as a whole. `heard`: packets that have come.
+pub(crate) async fn while_heard<F: Future>(
+    bound: Duration,
+    mut heard: impl FnMut() -> u64,
+    future: F,
+) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    let (mut counted, mut before) = (0, heard());
+    for _ in 1..BOUNDS_AT_MOST * LOOKS {
+        match timeout(bound / LOOKS, &mut future).await {
+            Ok(output) => return Ok(output),
+            Err(elapsed) => {
+                let now = heard();
+                counted += u32::from(std::mem::replace(&mut before, now) != now);
+                if counted >= LOOKS {
+                    return Err(elapsed);
+                }
+            }
+        }
+    }
+    timeout(bound / LOOKS, future).await
+}
+
 /// What a future has to say now, if anything. To be polled again by somebody else, for it to be woken: nobody is now.
 pub(crate) fn at_once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -51,6 +81,24 @@ mod tests {
         assert_eq!(begun.elapsed(), BOUND / 2);
         assert!(within(BOUND, pending::<()>()).await.is_err());
         assert_eq!(begun.elapsed(), BOUND * 3 / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nothing_comes_does_not_count_up_to_three_times_the_bound() {
+        let begun = Instant::now();
+        let comes = |after: u32, every: u32| {
+            let elapsed = begun.elapsed();
+            move || u64::from((begun.elapsed() - elapsed).as_millis() as u32 / 100 / every).min(after.into())
+        };
+        // Packets come all the time.
+        assert!(while_heard(BOUND, comes(u32::MAX, 1), pending::<()>()).await.is_err());
+        assert_eq!(begun.elapsed(), BOUND);
+        // Every other time, until nothing comes any more.
+        assert!(while_heard(BOUND, comes(u32::MAX, 2), pending::<()>()).await.is_err());
+        assert_eq!(begun.elapsed(), BOUND * 3);
+        assert!(while_heard(BOUND, comes(3, 1), pending::<()>()).await.is_err());
+        assert_eq!(begun.elapsed(), BOUND * 6);
+        assert_eq!(while_heard(BOUND, comes(3, 1), sleep(BOUND * 2)).await, Ok(()));
     }
 
     #[test]

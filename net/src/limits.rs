@@ -40,7 +40,8 @@ pub struct Limits {
     /// takes a relay round trip more than one that is near. Under 3 s such peers are reported as unreachable. Too
     /// high: a caller waits that long for a peer that is not there.
     pub connect_timeout: Duration,
-    /// Time for an inbound handshake, and for the peer's first words on a new connection (HELLO). Default 10 s. Too low:
+    /// Time for an inbound handshake, and for the peer's first words on a new connection (HELLO). Default 10 s. On a connection
+    /// that this side dialled, time in which no packet comes from the peer does not count, up to three times this. Too low:
     /// peers on bad links are let go. Too high: silent ones hold their slots for longer.
     pub hello_timeout: Duration,
     /// Time for a stream's header, between two pieces of a request's body, and for a caller to take something of a

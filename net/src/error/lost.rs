@@ -81,8 +81,8 @@ pub enum ConnectionLost {
     /// The peer broke the rules of the wire format.
     #[error("the peer does not follow the wire format: {0}")]
     Malformed(Malformed),
-    /// The peer did not say HELLO in time.
-    #[error("the peer said nothing for {0:?} after the handshake")]
+    /// The peer did not say HELLO within this time: see [`Limits::hello_timeout`](crate::Limits::hello_timeout).
+    #[error("the peer did not say HELLO within the {0:?} for it after the handshake")]
     HelloTimedOut(Duration),
     /// This side closed it.
     #[error("the connection was closed here")]

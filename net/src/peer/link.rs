@@ -87,6 +87,10 @@ pub(crate) struct Link {
     shown: AtomicU64,
     /// Which of our certificates the peer was shown.
     presented: AtomicU64,
+    /// How often that was shown to it after HELLO.
+    presentations: AtomicU64,
+    /// It is to be shown in a while.
+    presents_later: AtomicBool,
     /// The rules have to be asked about this connection again.
     pub(super) doubtful: AtomicBool,
     /// They are being asked.
@@ -139,6 +143,8 @@ impl Link {
             since: Instant::now(),
             shown: AtomicU64::new(0),
             presented: AtomicU64::new(0),
+            presentations: AtomicU64::new(0),
+            presents_later: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
             being_asked: AtomicBool::new(false),
             is_there: AtomicBool::new(false),

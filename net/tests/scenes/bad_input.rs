@@ -129,6 +129,21 @@ async fn a_peer_that_never_says_hello_is_let_go() {
     assert!(server.peers().is_empty());
 }
 
+/// Nothing comes from it but what acknowledges the handshake.
+#[tokio::test]
+async fn a_dialler_waits_longer_for_the_first_words_of_a_peer_whose_network_stands_still() {
+    let client = endpoint_with(Limits { hello_timeout: BRIEF, ..limits() }).await;
+    let raw = raw(&SecretKey::generate()).await;
+    let connecting = tokio::spawn({
+        let (client, ticket) = (client.clone(), raw_ticket(&raw));
+        async move { client.connect(ticket).await.map(drop) }
+    });
+    let connection = soon(soon(raw.accept()).await.unwrap().into_future()).await.unwrap();
+    tokio::time::sleep(BRIEF * 11 / 10).await;
+    let _control = say_hello(&connection, 5).await;
+    soon(connecting).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_peer_that_accepts_connections_and_never_answers_is_an_error_within_the_bound() {
     let limits = Limits { open_timeout: BRIEF, ..limits() };

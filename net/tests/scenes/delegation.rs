@@ -194,3 +194,37 @@ async fn an_endpoint_does_not_take_a_certificate_for_another_key() {
     assert!(matches!(bound, Err(twolane::BindError::Delegation { .. })));
     assert!(endpoint().await.set_delegations(vec![wrong]).is_err());
 }
+
+/// A peer takes eight certificates in a row, and one more each second.
+#[tokio::test]
+async fn certificates_that_are_replaced_one_after_the_other_are_shown_at_the_pace_that_peers_take() {
+    let Cast { owner, node_key, server } = cast().await;
+    let id = node_key.public_key();
+    let node = node_with(&node_key, certificate(&owner, id, "echo/*")).await;
+    echo(&node, &server, b"in scope").await;
+    let mut events = node.events();
+    for n in 0..20 {
+        let scope = if n < 19 { "echo/*" } else { "whose/*" };
+        node.set_delegations(vec![certificate(&owner, id, scope)]).unwrap();
+        // Each leaves before the next one is there.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The last one comes in the end, and the connection has stayed.
+    let asked = async {
+        loop {
+            match node.request(server.ticket(), "whose/1", "", Duration::from_secs(30)).await {
+                Ok(whose) => break whose,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    assert_eq!(soon(asked).await, owner.public_key().to_string());
+    let lost = tokio::time::timeout(Duration::ZERO, async {
+        loop {
+            if let Some(Event::Disconnected { cause, .. }) = events.next().await {
+                break cause;
+            }
+        }
+    });
+    assert!(lost.await.is_err());
+}

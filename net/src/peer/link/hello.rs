@@ -4,19 +4,20 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::Ordering::{AcqRel, Relaxed, Release},
+        atomic::Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use iroh::endpoint::{Connection, RecvStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use twolane_id::PublicKey;
 
 use super::{ControlStream, Link, Prepared, Shared};
 use crate::{
     access::Refused,
-    bound::at_once,
+    bound::{at_once, while_heard},
     error::ConnectionLost,
     peer::table::Generation,
     stream::PRIORITY_CONTROL,
@@ -30,6 +31,8 @@ use crate::{
 
 /// DELEGATION frames that a peer may send in a row; after that one a second. Each costs a signature check, some 0.1 ms.
 const SHOWN_AT_ONCE: u64 = 8;
+/// The time after which a peer takes one more.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// A peer's HELLO, and its control stream with what was read of it.
 pub(super) struct Admitted {
@@ -113,10 +116,14 @@ impl Link {
     /// fault the connection is closed.
     pub(super) async fn await_hello(&self, on_hello: impl FnOnce()) -> Result<Admitted, ConnectionLost> {
         let bound = self.shared.limits.hello_timeout;
-        let hello = match timeout(bound, self.read_hello()).await {
-            Ok(hello) => hello,
-            Err(_) => Err(ConnectionLost::HelloTimedOut(bound)),
+        let reading = self.read_hello();
+        // A dialler wants this peer. One that has dialled may be anybody, and holds a place.
+        let hello = if self.is_dialled() {
+            while_heard(bound, || self.heard_and_sent().0, reading).await
+        } else {
+            timeout(bound, reading).await
         };
+        let hello = hello.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
         if hello.is_ok() {
             on_hello();
         }
@@ -176,12 +183,38 @@ impl Link {
         Ok(())
     }
 
-    /// Shows the peer whom this endpoint acts for now, if that has changed since it was last shown.
-    pub(crate) fn present_delegation(&self) {
+    /// Shows the peer whom this endpoint acts for now, if that has changed since it was last shown: at once, or in a while if the
+    /// peer would take it for one certificate too many.
+    pub(crate) fn present_delegation(self: &Arc<Self>) {
+        if self.presented.load(Acquire) == self.shared.gate.own_version() {
+            return;
+        }
+        // HELLO had one. The other half is for a peer whose clock began later.
+        let most = SHOWN_AT_ONCE / 2 + self.since.elapsed().as_secs();
+        if self.presentations.load(Relaxed) + 1 < most {
+            return self.present_now();
+        }
+        if !self.presents_later.swap(true, AcqRel) {
+            let (link, connection) = (Arc::downgrade(self), self.connection().clone());
+            self.shared.tasks.spawn(async move {
+                tokio::select! {
+                    () = sleep(SHOWN_EVERY) => {}
+                    _ = connection.closed() => return,
+                }
+                if let Some(link) = link.upgrade() {
+                    link.presents_later.store(false, Release);
+                    link.present_delegation();
+                }
+            });
+        }
+    }
+
+    fn present_now(&self) {
         let version = self.shared.gate.own_version();
         if self.presented.swap(version, AcqRel) == version {
             return;
         }
+        self.presentations.fetch_add(1, Relaxed);
         if let Some(delegation) = self.shared.gate.to_present(self.carrier.peer) {
             self.carrier.outbox.send(Frame::Delegation(delegation.to_bytes().into()));
         }
