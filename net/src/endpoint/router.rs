@@ -243,6 +243,12 @@ impl Router {
 
     pub(crate) fn serve(&self, protocol: Protocol, handler: Handler) -> Result<(), AlreadyServed> {
         let mut state = self.lock();
+        if state.closed {
+            // Dropped outside the lock, as in `close`. Nothing would take it out again.
+            drop(state);
+            drop(handler);
+            return Ok(());
+        }
         if state.handlers.contains_key(&protocol) {
             return Err(AlreadyServed(protocol));
         }

@@ -1,6 +1,6 @@
 //! One dial, from the wait before it to the connection that comes of it.
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -18,15 +18,22 @@ use crate::{
     wire::{ALPN, codes::connection as codes},
 };
 
+/// A bound that a clock cannot hold, as `Duration::MAX`.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// One dial, which serves everybody who waits.
-pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
+pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>) {
+    // From before the failures are looked up: they are forgotten when an address becomes known.
+    let mut hurried = pin!(peer.hurry.notified());
+    hurried.as_mut().enable();
+    let failures = peer.lock().row.failures();
     let since = peer.failed_for().unwrap_or_default();
     let wait = backoff::delay(failures, backoff::random()).saturating_sub(since);
     if !wait.is_zero() {
         let mut view = peer.view.subscribe();
         let dropped = tokio::select! {
             () = sleep(wait) => false,
-            () = peer.hurry.notified() => false,
+            () = hurried => false,
             _ = view.wait_for(|view| view.current.is_some()) => true,
             () = peers.closing.cancelled() => true,
         };
@@ -39,7 +46,8 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>, failures: u32) {
     let connected = loop {
         // From before the addresses are looked up.
         let hurried = peer.hurry.notified();
-        let deadline = Instant::now() + peers.shared.limits.connect_timeout;
+        let now = Instant::now();
+        let deadline = now.checked_add(peers.shared.limits.connect_timeout).unwrap_or(now + NEVER);
         let shaken = tokio::select! {
             biased;
             // An address has become known that the dial under way does not try, or the connection that it may lose against was

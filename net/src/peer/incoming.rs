@@ -210,6 +210,10 @@ fn take(
     opened: Result<Result<Opening, RawError>, Elapsed>,
 ) -> BoxFuture<()> {
     let carrier = &link.carrier;
+    if carrier.is_cut() {
+        // QUIC still gives what had come before the connection was cut. No handler is called for it.
+        return Box::pin(async move { drop((send, recv)) });
+    }
     if matches!(&opened, Ok(Ok(Opening::Data(_)))) && !send.lanes().is_data_lane() {
         let max = carrier.limits.streams_per_peer;
         let (mut send, mut recv) = (send, recv);
@@ -237,9 +241,10 @@ fn take(
             // Nothing is left to answer, and a shutdown waits for no rules.
             _ = link.connection().closed() => None,
         };
-        // One that its opener has aborted meanwhile is over.
+        // One that its opener has aborted meanwhile is over, and so is one whose connection was cut.
         if let Some(stream) = admitted
             && !stream.send.lanes().is_aborted()
+            && !link.carrier.is_cut()
         {
             (shared.on_stream)(stream).await;
         }

@@ -261,3 +261,10 @@ async fn a_dial_to_an_old_address_does_not_hold_up_a_call_that_knows_the_new_one
     soon(dialling).await.unwrap().unwrap();
     assert_eq!(client.metrics().connections_dialled.get(), 1);
 }
+
+#[tokio::test]
+async fn a_dial_without_a_bound_is_a_dial() {
+    let server = endpoint().await;
+    let client = endpoint_with(Limits { connect_timeout: Duration::MAX, ..limits() }).await;
+    soon(client.connect(server.ticket())).await.unwrap();
+}

@@ -14,7 +14,7 @@ use twolane::{
 use crate::{
     mortal::Mortal,
     stage::{
-        BRIEF, CHAT, PATIENCE, connect, echo, endpoint, endpoint_with, futures_pending, limits, serve_echo, soon,
+        BRIEF, CHAT, ECHO, PATIENCE, connect, echo, endpoint, endpoint_with, futures_pending, limits, serve_echo, soon,
         stream, until,
     },
 };
@@ -199,4 +199,19 @@ async fn a_deadline_of_a_shutdown_holds_whatever_handlers_do() {
     assert_eq!((report.cut, report.tasks_left > 0), (1, true), "{report:?}");
     going_on.notify_waiters();
     drop(opened);
+}
+
+#[tokio::test]
+async fn a_handler_that_is_given_to_an_endpoint_after_its_shutdown_is_not_kept() {
+    let endpoint = endpoint().await;
+    soon(endpoint.shutdown(Duration::ZERO)).await;
+    let (kept, clone) = (Arc::new(()), endpoint.clone());
+    let held = Arc::downgrade(&kept);
+    endpoint
+        .serve(ECHO, move |stream| {
+            let (kept, clone) = (Arc::clone(&kept), clone.clone());
+            async move { drop((stream, kept, clone)) }
+        })
+        .unwrap();
+    assert!(held.upgrade().is_none());
 }
