@@ -1,7 +1,7 @@
 //! The table of peers, and what carries out its decisions: dials, drains, announcements.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -28,7 +28,7 @@ use super::{
     info::PeerInfo,
     kept::{Kept, KeptPeers},
     link::{Link, Notice, Prepared, Shared},
-    path::probe,
+    path::{Probes, probe},
     table::{Action, Generation, Input, OwnDial, Phase},
 };
 use crate::{
@@ -69,8 +69,8 @@ pub(crate) struct Peers {
     /// Cancelled when nothing can come from a peer any more: access is looked after until then.
     pub(crate) closed: CancellationToken,
     kept: Arc<KeptPeers>,
-    /// Peers that have a probe here: see `peer/path/probe.rs`.
-    pub(super) probes: Mutex<HashSet<PublicKey>>,
+    /// The probes of peers: see `peer/path/probe.rs`.
+    pub(super) probes: Probes,
     /// Held while an inbound peer is counted and added, so that there is never one too many.
     admission: Mutex<()>,
     announced: Announced,
@@ -101,7 +101,7 @@ impl Peers {
             memory: Mutex::new(Memory::new(REMEMBERED)),
             closed: CancellationToken::new(),
             kept: Arc::default(),
-            probes: Mutex::default(),
+            probes: Probes::default(),
             admission: Mutex::default(),
             announced: Announced::default(),
             standing: Notify::new(),
@@ -491,14 +491,13 @@ impl Peers {
                         link.cut(ConnectionLost::Closed, codes::BUSY, "as many connections of one peer as allowed");
                     }
                 }
-                Action::Dial(failures) => {
-                    self.shared.tasks.spawn(dial(Arc::clone(self), Arc::clone(peer), *failures));
+                Action::Dial(_) => {
+                    self.shared.tasks.spawn(dial(Arc::clone(self), Arc::clone(peer)));
                 }
                 Action::AwaitTwin => {
                     self.shared.tasks.spawn(await_twin(Arc::clone(self), Arc::clone(peer)));
                 }
                 Action::Connected => {
-                    self.announced.announce(peer.id);
                     self.shared.metrics.peers_connected.inc();
                     let link = input.generation().and_then(|generation| state.links.get(&generation));
                     state.identity = link.map_or_else(|| Identity::new(peer.id), |link| link.carrier.identity());
@@ -509,7 +508,6 @@ impl Peers {
                     self.call_hooks(peer, &mut state, true);
                 }
                 Action::Disconnected => {
-                    self.announced.retract(&peer.id);
                     self.shared.metrics.peers_disconnected.inc();
                     let cause = lost.take().or_else(|| state.last_lost.take()).unwrap_or(ConnectionLost::Closed);
                     let cause = Arc::new(cause);
@@ -547,6 +545,14 @@ impl Peers {
                 view.failed += 1;
             }
         });
+        // After the view: whoever is told of a peer here finds it connected.
+        for action in &actions {
+            match action {
+                Action::Connected => self.announced.announce(peer.id),
+                Action::Disconnected => self.announced.retract(&peer.id),
+                _ => {}
+            }
+        }
         // A peer that could not be reached is remembered for its backoff.
         let forget = state.row.is_idle() && state.row.failures() == 0;
         drop(state);

@@ -2,10 +2,7 @@
 //! finds serves every connection of the two. That is the only way to have it look that its API offers. On the way it is told
 //! which instance of the peer is there: one that was killed and started again does not know the connections of the one before.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use iroh::endpoint::{ConnectError, ConnectingError, Connection, ConnectionError};
 use tokio::time::timeout;
@@ -15,15 +12,13 @@ use crate::{
     key,
     peer::{link::Link, peers::Peers, table::Generation},
     wire::{PROBE_ALPN, codes::connection as codes, control::Nonce},
+    words::Shown,
 };
 
 /// For the handshake over the relay. A later one comes if this takes longer.
 const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long the connection is held. noq looks for 4 s, and what it finds is taken over at once.
 const HOLD: Duration = Duration::from_secs(5);
-/// One of a peer that is not connected is held while there are fewer. It may have learnt that this endpoint was started again, and
-/// dial anew; turned away it finds a direct path 5 s later. A stranger may hold one as well.
-const HELD: usize = 64;
 /// How long the other side holds it at most: the dialler closes it.
 const HOLD_ACCEPTED: Duration = Duration::from_secs(15);
 
@@ -45,7 +40,7 @@ async fn run(peers: &Peers, link: &Link) {
             let _ = timeout(HOLD, link.becomes_direct()).await;
             connection.close(code(codes::DONE), b"looked for a direct path");
         }
-        Ok(Err(error)) => tracing::debug!(%error, "no look for a direct path"),
+        Ok(Err(error)) => tracing::debug!(error = %Shown(error), "no look for a direct path"),
         Err(_) => tracing::debug!("no look for a direct path within {HANDSHAKE:?}"),
     }
 }
@@ -67,9 +62,11 @@ pub(in crate::peer) async fn ask(peers: Arc<Peers>, link: Arc<Link>) {
     match answer {
         Ok(Answer::Said(connection, generation, nonce)) => {
             peers.on_answer(&link, Some((generation, nonce)));
-            if link.connection().close_reason().is_some() {
-                // iroh looks for a path by the connection that it comes upon first, perhaps by this one, and does not begin again
-                // for 5 s: without it the connection that is dialled now would take the relay for so long.
+            let has_ended = link.connection().close_reason().is_some();
+            drop(link);
+            if has_ended {
+                // iroh looks for a path by the client connection with the lowest address in memory, which may be this one, and does
+                // not begin again for 5 s. Closed now, it would leave the connection that is dialled next on the relay for so long.
                 tokio::select! {
                     _ = timeout(HOLD, connection.closed()) => {}
                     () = peers.closing.cancelled() => {}
@@ -128,36 +125,23 @@ pub(crate) async fn hold(peers: &Peers, peer: PublicKey, connection: &Connection
     let _ = timeout(HANDSHAKE, told).await;
     drop(place);
     let is_connected = || peers.current(&peer).is_some();
-    let Some(_held) = Held::new(peers, peer, is_connected()) else {
-        return connection.close(code(codes::BUSY), b"enough are looking already");
+    let not_connected = || connection.close(code(codes::DONE), b"not connected");
+    let Some(held) = peers.probes.enter(peer, is_connected()) else { return not_connected() };
+    let waits = async |bound| {
+        tokio::select! {
+            _ = timeout(bound, connection.closed()) => {}
+            () = held.replaced() => {}
+        }
     };
-    if !is_connected() && (timeout(HANDSHAKE, connection.closed()).await.is_ok() || !is_connected()) {
-        return connection.close(code(codes::DONE), b"not connected");
+    if !is_connected() {
+        waits(HANDSHAKE).await;
+        if !is_connected() {
+            return not_connected();
+        }
+        held.is_connected();
     }
-    if timeout(HOLD_ACCEPTED, connection.closed()).await.is_err() {
-        connection.close(code(codes::DONE), b"looked for a direct path");
-    }
-}
-
-/// One for each peer.
-struct Held<'a> {
-    peers: &'a Peers,
-    peer: PublicKey,
-}
-
-impl<'a> Held<'a> {
-    /// `None` if the peer has another, or is not connected and there are enough.
-    fn new(peers: &'a Peers, peer: PublicKey, is_connected: bool) -> Option<Self> {
-        let mut held = peers.probes.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = (is_connected || held.len() < HELD) && held.insert(peer);
-        new.then(|| Self { peers, peer })
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.peers.probes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.peer);
-    }
+    waits(HOLD_ACCEPTED).await;
+    connection.close(code(codes::DONE), b"looked for a direct path");
 }
 
 fn code(code: u64) -> iroh::endpoint::VarInt {
