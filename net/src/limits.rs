@@ -31,10 +31,11 @@ pub struct Limits {
     /// Of those, from one address (for IPv6 one /64), or from one peer through a relay. Default 32. Too low: peers
     /// behind one NAT are refused when they come back all at once. Too high: one machine can take every slot.
     pub handshakes_per_address: usize,
-    /// Streams that one peer may have open here at a time, and this side there. Default 256. A stream counts until its
-    /// acceptor has let go of both halves, however early its opener has given up: so many handlers run for one peer at most.
-    /// The opener waits for a free one within [`Limits::open_timeout`]. From 1 to 2^20. Too low: calls wait for each other, and
-    /// report `TooManyStreams`. Too high: memory, some 3 kB a stream that a peer keeps open and silent.
+    /// Streams that one peer may have open here at a time, and this side there. Default 256. A stream counts until its acceptor
+    /// has let go of both halves, however early its opener has given up: so many handlers run for one peer at most. Each
+    /// connection is counted alone: a peer has one, and up to four while older ones drain. The opener waits for a free one
+    /// within [`Limits::open_timeout`]. From 1 to 2^20. Too low: calls wait for each other, and report `TooManyStreams`. Too
+    /// high: memory, some 3 kB a stream that a peer keeps open and silent.
     pub streams_per_peer: u64,
     /// Time for a dial, from looking the peer up to the end of the handshake. Default 15 s. A peer behind a NAT
     /// takes a relay round trip more than one that is near. Under 3 s such peers are reported as unreachable. Too
