@@ -252,8 +252,9 @@ impl RecvStream {
                 let polled = self.lanes.quic_recv().as_mut().map(|quic| pin!(quic.read_chunk(most)).poll(cx));
                 polled.map(|polled| {
                     polled.map_ok(|chunk| {
-                        let len = chunk.as_ref().map_or(0, Bytes::len);
-                        self.buffer.push_shared(chunk.unwrap_or_default());
+                        let Some(chunk) = chunk else { return 0 };
+                        let len = chunk.len();
+                        self.buffer.push_shared(chunk);
                         len
                     })
                 })
@@ -262,7 +263,10 @@ impl RecvStream {
                 let polled = self.lanes.quic_recv().as_mut().map(|quic| quic.poll_read(cx, &mut room[..most]));
                 polled.map(|polled| {
                     polled.map_ok(|len| {
-                        self.buffer.push(&room[..len]);
+                        // With nothing more, what there is stays where it is.
+                        if len > 0 {
+                            self.buffer.push(&room[..len]);
+                        }
                         len
                     })
                 })
