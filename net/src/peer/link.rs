@@ -215,13 +215,13 @@ impl Link {
 
     /// What there is to be seen of it when the peer is silent. `kept`: somebody wants the peer to be connected.
     pub(super) fn sight(&self, kept: bool) -> Sight {
-        // First: a write that comes later is seen by the next look.
-        let writes = self.carrier.writes();
+        // First: a use that comes later is seen by the next look.
+        let uses = self.carrier.uses();
         let (heard, sent) = self.heard_and_sent();
         Sight {
             heard,
             sent,
-            writes,
+            uses,
             opened: self.carrier.open_credit.held() > 0,
             kept,
             is_there: self.is_there.swap(false, AcqRel),

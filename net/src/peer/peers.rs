@@ -508,6 +508,7 @@ impl Peers {
                     self.call_hooks(peer, &mut state, true);
                 }
                 Action::Disconnected => {
+                    self.announced.retract(&peer.id);
                     self.shared.metrics.peers_disconnected.inc();
                     let cause = lost.take().or_else(|| state.last_lost.take()).unwrap_or(ConnectionLost::Closed);
                     let cause = Arc::new(cause);
@@ -546,12 +547,8 @@ impl Peers {
             }
         });
         // After the view: whoever is told of a peer here finds it connected.
-        for action in &actions {
-            match action {
-                Action::Connected => self.announced.announce(peer.id),
-                Action::Disconnected => self.announced.retract(&peer.id),
-                _ => {}
-            }
+        if actions.contains(&Action::Connected) && state.row.is_connected() {
+            self.announced.announce(peer.id);
         }
         // A peer that could not be reached is remembered for its backoff.
         let forget = state.row.is_idle() && state.row.failures() == 0;

@@ -58,6 +58,8 @@ pub(crate) struct Carrier {
     pub(crate) accepted: AtomicU64,
     /// Writes to any lane.
     writes: AtomicU64,
+    /// Ends of data.
+    ends: AtomicU64,
     /// The next write is to be told to `on_stir`.
     rests: AtomicBool,
     on_stir: OnceLock<OnStir>,
@@ -104,6 +106,7 @@ impl Carrier {
             opened: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            ends: AtomicU64::new(0),
             rests: AtomicBool::new(true),
             on_stir: OnceLock::new(),
             lanes: Mutex::default(),
@@ -300,8 +303,13 @@ impl Carrier {
         self.stir();
     }
 
-    /// Something that is no write has to be acknowledged.
-    pub(crate) fn stir(&self) {
+    /// An end of data, which has to be acknowledged as a write has, and takes no room.
+    pub(crate) fn count_end(&self) {
+        self.ends.fetch_add(1, SeqCst);
+        self.stir();
+    }
+
+    fn stir(&self) {
         if self.rests.load(SeqCst)
             && self.rests.swap(false, SeqCst)
             && let Some(OnStir(told)) = self.on_stir.get()
@@ -314,15 +322,20 @@ impl Carrier {
         self.writes.load(Relaxed)
     }
 
-    /// Who hears of a write to a connection that rests.
+    /// Writes and ends of data, in all.
+    pub(crate) fn uses(&self) -> u64 {
+        self.writes.load(SeqCst) + self.ends.load(SeqCst)
+    }
+
+    /// Who hears of a use of a connection that rests.
     pub(crate) fn on_stir(&self, told: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_stir.set(OnStir(Box::new(told)));
     }
 
-    /// Has the next write told. False, and nothing is, if there was one after this many.
-    pub(crate) fn rest(&self, writes: u64) -> bool {
+    /// Has the next use told. False, and nothing is, if there was one after this many.
+    pub(crate) fn rest(&self, uses: u64) -> bool {
         self.rests.store(true, SeqCst);
-        self.writes.load(SeqCst) == writes || !self.rests.swap(false, SeqCst)
+        self.uses() == uses || !self.rests.swap(false, SeqCst)
     }
 
     /// Closes the connection for a reason of this side, unless it is closed. Streams see that reason.

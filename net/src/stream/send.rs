@@ -158,7 +158,7 @@ impl SendStream {
         self.lanes.finish()?;
         self.credit.rests(&self.lanes.credit, &self.lanes.carrier.credit);
         // The end has to be acknowledged, as data has.
-        self.lanes.carrier.stir();
+        self.lanes.carrier.count_end();
         if let Some(quic) = self.lanes.quic_send().as_mut() {
             // The peer may have stopped the lane in the meantime: then it wants no end either.
             let _ = quic.finish();
@@ -171,7 +171,7 @@ impl SendStream {
     pub(crate) fn finish_and_let_go(&mut self) -> Result<(), WriteError> {
         self.lanes.finish()?;
         self.credit.rests(&self.lanes.credit, &self.lanes.carrier.credit);
-        self.lanes.carrier.stir();
+        self.lanes.carrier.count_end();
         self.let_go = true;
         self.leave();
         Ok(())

@@ -106,7 +106,7 @@ impl Watched {
             None => {}
         }
         let mut next = self.silence.next();
-        if next != Some(Silence::IN_USE) && !link.carrier.rest(sight.writes) {
+        if next != Some(Silence::IN_USE) && !link.carrier.rest(sight.uses) {
             // Written to since it was looked at.
             next = Some(Silence::IN_USE);
         }

@@ -19,6 +19,8 @@ use crate::{
 const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long the connection is held. noq looks for 4 s, and what it finds is taken over at once.
 const HOLD: Duration = Duration::from_secs(5);
+/// One that only asks which instance is there is closed by then: a probe by which iroh looks is not ended by it.
+const ASKED: Duration = Duration::from_secs(1);
 /// How long the other side holds it at most: the dialler closes it.
 const HOLD_ACCEPTED: Duration = Duration::from_secs(15);
 
@@ -125,6 +127,10 @@ pub(crate) async fn hold(peers: &Peers, peer: PublicKey, connection: &Connection
     let _ = timeout(HANDSHAKE, told).await;
     drop(place);
     let is_connected = || peers.current(&peer).is_some();
+    // One that has only asked is over by now, and takes nobody's place.
+    if is_connected() && timeout(ASKED, connection.closed()).await.is_ok() {
+        return;
+    }
     let not_connected = || connection.close(code(codes::DONE), b"not connected");
     let Some(held) = peers.probes.enter(peer, is_connected()) else { return not_connected() };
     let waits = async |bound| {

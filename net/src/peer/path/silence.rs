@@ -59,8 +59,8 @@ pub(in crate::peer) struct Sight {
     pub(in crate::peer) heard: u64,
     /// Frames that were sent and have to be acknowledged, in all.
     pub(in crate::peer) sent: u64,
-    /// Writes to its streams, in all.
-    pub(in crate::peer) writes: u64,
+    /// Writes to its streams and ends of their data, in all.
+    pub(in crate::peer) uses: u64,
     /// A stream of this side's is open.
     pub(in crate::peer) opened: bool,
     /// Somebody wants the peer to be connected.
@@ -91,7 +91,7 @@ pub(super) struct Silence {
     asked: u32,
     /// Since when nothing has come although the peer answers elsewhere.
     there: Option<Instant>,
-    writes: u64,
+    uses: u64,
     /// What was written may be unanswered until then.
     in_use: Option<Instant>,
     waits: bool,
@@ -104,7 +104,7 @@ impl Silence {
     /// `patience` covers at least one packet that keeps the connection alive.
     pub(super) fn new(patience: Duration, drawn: f64) -> Self {
         let unanswered = Unanswered::default();
-        Self { patience, drawn, unanswered, asked: 0, there: None, writes: 0, in_use: None, waits: false }
+        Self { patience, drawn, unanswered, asked: 0, there: None, uses: 0, in_use: None, waits: false }
     }
 
     /// A look at the connection.
@@ -114,7 +114,7 @@ impl Silence {
             (self.asked, self.there) = (0, None);
         }
         // Sent again at the latest after a probe timeout, which is over a round trip.
-        if std::mem::replace(&mut self.writes, sight.writes) != sight.writes {
+        if std::mem::replace(&mut self.uses, sight.uses) != sight.uses {
             self.in_use = Some(now + 2 * Self::IN_USE + 3 * sight.rtt);
         } else if self.in_use.is_some_and(|until| now >= until) {
             self.in_use = None;
@@ -124,7 +124,7 @@ impl Silence {
         if sight.is_there {
             self.there.get_or_insert(now);
         }
-        if sight.opened && self.there.is_some_and(|there| now.duration_since(there) >= self.patience) {
+        if self.waits && self.there.is_some_and(|there| now.duration_since(there) >= self.patience) {
             // Once in each patience.
             self.there = Some(now);
             return Some(Doubt::Dial);
@@ -158,7 +158,7 @@ mod tests {
 
     /// A connection with an open stream of which nothing is to be seen but these.
     fn sight(heard: u64, sent: u64) -> Sight {
-        Sight { heard, sent, writes: 0, opened: true, kept: false, is_there: false, rtt: RTT }
+        Sight { heard, sent, uses: 0, opened: true, kept: false, is_there: false, rtt: RTT }
     }
 
     /// The looks at which something is said, of one in each of these times.
@@ -250,7 +250,7 @@ mod tests {
             silence.look(sight, start + Duration::from_millis(ms));
             silence.next()
         };
-        let written = Sight { opened: false, writes: 1, ..sight(1, 1) };
+        let written = Sight { opened: false, uses: 1, ..sight(1, 1) };
         assert_eq!(looked(0, written), Some(Silence::IN_USE));
         let answered = Sight { heard: 2, sent: 2, ..written };
         // Something else may have been answered, until what was written would have been sent again.

@@ -284,3 +284,13 @@ impl<'a> Scene<'a> {
 fn a_writer_is_told_why_it_cannot_go_on_and_is_woken_for_it() {
     play(&prop::collection::vec(event(), 1..40), async |pair, events| Scene::play(pair, &events).await);
 }
+
+#[tokio::test]
+async fn an_end_of_data_is_a_use_that_a_look_at_the_connection_does_not_miss() {
+    let pair = Pair::new().await;
+    let mut lane = pair.open().await;
+    let seen = pair.carrier.uses();
+    lane.send.finish().unwrap();
+    assert!(!pair.carrier.rest(seen), "nobody would look for what acknowledges the end");
+    assert!(pair.carrier.rest(pair.carrier.uses()));
+}
