@@ -176,7 +176,7 @@ async fn play(herd: &Herd, output: Output) -> Result<Figures, Broken> {
     let (_again, ticket) = start_hub(&key, at, peers).await?;
     let (back_ns, over) = (now_ns(), CancellationToken::new());
     let newcomers = AbortOnDropHandle::new(tokio::spawn(newcomers(ticket, within, over.clone())));
-    // The last time at which each was back: one that is let go again has not been.
+    // Each counts once, with the last time at which it came back.
     let (mut back, mut dials_failed) = (BTreeMap::new(), 0);
     let until = Instant::now() + 2 * within;
     while back.len() < peers

@@ -200,6 +200,11 @@ async fn a_connection_that_only_looks_for_paths_is_no_peer_and_learns_which_inst
     let _control = crate::stage::say_hello(&main, 7).await;
     soon(connection).await.unwrap().unwrap();
     let mut probe = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
+    // One that asks which instance is there, and goes, does not end it.
+    assert_eq!(instance(&probe).await, there);
+    let asks = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
+    assert_eq!(instance(&asks).await, there);
+    asks.close(0x100u32.into(), b"");
     assert!(tokio::time::timeout(BRIEF, probe.closed()).await.is_err(), "{:?}", probe.close_reason());
     assert_eq!(server.peers()[0].connections, 1);
     // Of each peer the newest is held, and the older ones make way, whoever has forgotten them.

@@ -180,6 +180,8 @@ mod tests {
     #[test]
     fn a_peer_that_answers_elsewhere_and_not_here_is_dialled_after_the_patience_and_once_in_each() {
         assert_eq!(dials(said(SECOND, (0..20).map(|n| lost(n, 3)))), [7, 11, 15, 19]);
+        let kept = said(SECOND, (0..20).map(|n| Sight { opened: false, kept: true, ..lost(n, 3) }));
+        assert_eq!(dials(kept), [7, 11, 15, 19]);
         // Nobody waits for anything on it.
         assert_eq!(dials(said(SECOND, (0..20).map(|n| Sight { opened: false, ..lost(n, 3) }))), NONE);
     }
