@@ -204,6 +204,8 @@ async fn a_connection_that_only_looks_for_paths_is_no_peer_and_learns_which_inst
     assert_eq!(instance(&probe).await, there);
     let asks = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
     assert_eq!(instance(&asks).await, there);
+    // Its end comes a little after the acknowledgement of what it was told.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     asks.close(0x100u32.into(), b"");
     assert!(tokio::time::timeout(BRIEF, probe.closed()).await.is_err(), "{:?}", probe.close_reason());
     assert_eq!(server.peers()[0].connections, 1);
