@@ -1,4 +1,4 @@
-//! Bounds on what is awaited, for what is nearly always there at once.
+//! Two variants of tokio's `timeout`, and a function that polls a future once.
 
 use std::{
     future::{Future, poll_fn},
@@ -9,8 +9,9 @@ use std::{
 
 use tokio::time::{error::Elapsed, timeout};
 
-/// As tokio's `timeout`, for what is nearly always ready at once: only what is not costs a look at the clock, a timer, and
-/// the room for it (130 bytes, which are copied as often as the caller's future is moved).
+/// Like tokio's `timeout`, for a future that is nearly always ready at the first poll. Only a future that is not
+/// ready costs a look at the clock, a timer, and the memory for the timer: 130 bytes. They are boxed; as part of
+/// the caller's future they would be copied each time that future is moved.
 pub(crate) async fn within<F: Future>(bound: Duration, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
     let at_once = poll_fn(|cx| {
@@ -25,14 +26,16 @@ pub(crate) async fn within<F: Future>(bound: Duration, future: F) -> Result<F::O
     }
 }
 
-/// [`while_heard`] looks so many times in a bound whether anything has come.
+/// Number of times that [`while_heard`] checks within `bound` whether a packet has come.
 const LOOKS: u32 = 10;
-/// [`while_heard`] waits for so many bounds at most: a peer that says something now and then does not hold a place for ever.
+/// Maximum duration of [`while_heard`], in multiples of `bound`: a peer that sends something only now and then
+/// does not hold a place for ever.
 const BOUNDS_AT_MOST: u32 = 3;
 
-/// As tokio's `timeout`, for words that a peer is to say: time in which no packet comes from it does not count, up to three times
-/// `bound` in all. Its network may stand still, and a packet that was lost before that may be sent again only when as much time has
-/// passed again. A tenth of the bound in which a packet comes counts as a whole. `heard`: packets that have come.
+/// Like tokio's `timeout`, for a message that a peer has to send. Time in which no packet comes from the peer does
+/// not count, up to three times `bound` in all. The reason: the peer's network may be interrupted, and a packet
+/// that was lost before the interruption may be sent again only when as much time again has passed. A tenth of
+/// `bound` in which a packet comes counts in full. `heard` returns the number of packets that have come.
 pub(crate) async fn while_heard<F: Future>(
     bound: Duration,
     mut heard: impl FnMut() -> u64,
@@ -55,7 +58,8 @@ pub(crate) async fn while_heard<F: Future>(
     timeout(bound / LOOKS, future).await
 }
 
-/// What a future has to say now, if anything. To be polled again by somebody else, for it to be woken: nobody is now.
+/// Polls a future once, and returns its output if it is ready. The poll registers no waker: a future that is not
+/// ready has to be polled again elsewhere before it can wake a task.
 pub(crate) fn at_once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
@@ -93,7 +97,7 @@ mod tests {
         // Packets come all the time.
         assert!(while_heard(BOUND, comes(u32::MAX, 1), pending::<()>()).await.is_err());
         assert_eq!(begun.elapsed(), BOUND);
-        // Every other time, until nothing comes any more.
+        // Packets come in every other tenth of the bound. After that they come only in the first three tenths.
         assert!(while_heard(BOUND, comes(u32::MAX, 2), pending::<()>()).await.is_err());
         assert_eq!(begun.elapsed(), BOUND * 3);
         assert!(while_heard(BOUND, comes(3, 1), pending::<()>()).await.is_err());

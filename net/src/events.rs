@@ -1,60 +1,61 @@
-//! What happens to an endpoint's peers, for whoever wants to watch.
+//! Events: what happens to the peers of an endpoint.
 
 use std::sync::Arc;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 use twolane_id::PublicKey;
 
-/// Something that happened.
+/// Something that happened to a peer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// The peer was not connected, and is.
+    /// The peer has connected. It was not connected before.
     Connected {
         /// The peer.
         peer: PublicKey,
     },
-    /// The peer's data takes another way: it starts on a relay, say, and continues directly.
+    /// The data of the peer takes another path: for example, it starts on a relay and continues on a direct path.
     PathChanged {
         /// The peer.
         peer: PublicKey,
-        /// The way it takes now.
+        /// The kind of the path that the data takes now.
         path: PathKind,
     },
-    /// The peer was connected, and is not.
+    /// The peer has disconnected. It was connected before.
     Disconnected {
         /// The peer.
         peer: PublicKey,
-        /// Why its last connection ended.
+        /// The reason why its last connection ended.
         cause: Arc<crate::ConnectionLost>,
     },
-    /// The peer acted for an owner, and does not any more: the certificate has expired or was revoked. It stays
+    /// The peer no longer acts for an owner, because its certificate has expired or was revoked. The peer stays
     /// connected if the rules allow it.
     StandingEnded {
         /// The peer.
         peer: PublicKey,
-        /// The key it acted for.
+        /// The key that the peer acted for.
         owner: PublicKey,
-        /// Why it does not any more.
+        /// The reason why the peer no longer acts for it.
         cause: twolane_id::delegation::DelegationError,
     },
     /// A dial failed.
     DialFailed {
         /// The peer.
         peer: PublicKey,
-        /// Why.
+        /// The reason why the dial failed.
         cause: Arc<crate::DialError>,
     },
-    /// The subscriber was too slow: so many events were dropped here ([`Limits::events`](crate::Limits::events)).
+    /// The subscriber was too slow: at this point, this number of events was dropped
+    /// ([`Limits::events`](crate::Limits::events)).
     Missed(u64),
 }
 
-/// The way that a peer's data takes.
+/// The kind of the path that a peer's data takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PathKind {
-    /// From machine to machine.
+    /// Directly from machine to machine.
     Direct,
-    /// Through a relay, which sees encrypted packets only.
+    /// Through a relay, which sees only encrypted packets.
     Relay,
 }
 
@@ -67,12 +68,13 @@ impl std::fmt::Display for PathKind {
     }
 }
 
-/// A subscription, got from [`Endpoint::events`](crate::Endpoint::events). It sees what happens after it was made.
+/// A subscription to events; returned by [`Endpoint::events`](crate::Endpoint::events). It receives the events
+/// that happen after it was created.
 #[derive(Debug)]
 pub struct Events(broadcast::Receiver<Event>);
 
 impl Events {
-    /// The next event; `None` once the endpoint is gone.
+    /// Waits for the next event. Returns `None` once the endpoint is gone.
     ///
     /// Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
@@ -84,10 +86,11 @@ impl Events {
     }
 }
 
-/// Memory for this many is set aside when the endpoint is bound: 64 bytes each.
+/// Maximum capacity of the event queue. The memory for the whole capacity is allocated when the endpoint is bound:
+/// 64 bytes for each event.
 const MAX_CAPACITY: usize = 1 << 20;
 
-/// Where events come from.
+/// The sender of an endpoint's events.
 #[derive(Debug)]
 pub(crate) struct EventSource(broadcast::Sender<Event>);
 
@@ -98,7 +101,7 @@ impl EventSource {
 
     pub(crate) fn emit(&self, event: Event) {
         tracing::debug!(?event);
-        // Nobody may be watching.
+        // An error means that there is no subscriber.
         let _ = self.0.send(event);
     }
 

@@ -1,16 +1,16 @@
-//! Between this library's keys and iroh's: the same 32 bytes, in two types.
+//! Conversion between the keys of this library and those of iroh: the same 32 bytes in two types.
 
 use iroh::EndpointId;
 use twolane_id::{PublicKey, SecretKey};
 
-/// The id that iroh uses for a peer.
+/// Returns the id that iroh uses for a peer.
 #[expect(clippy::expect_used, reason = "a PublicKey is a point on the curve, which is all that iroh asks of an id")]
 pub fn to_iroh(key: &PublicKey) -> EndpointId {
     EndpointId::from_bytes(key.as_bytes()).expect("a point on the curve")
 }
 
-/// The key behind an id of iroh's. `None` for keys of small order, which iroh accepts and we do not: anybody can
-/// sign for them.
+/// Returns the key that belongs to an id of iroh. Returns `None` for a key of small order: iroh accepts such keys,
+/// and this library does not, because anybody can sign for them.
 pub fn from_iroh(id: &EndpointId) -> Option<PublicKey> {
     PublicKey::from_bytes(id.as_bytes()).ok()
 }
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn a_key_of_small_order_is_no_peer() {
-        // The neutral element: iroh takes it, and every signature by it can be forged.
+        // The neutral element: iroh accepts it, and every signature by it can be forged.
         let mut neutral = [0; 32];
         neutral[0] = 1;
         if let Ok(id) = EndpointId::from_bytes(&neutral) {

@@ -1,11 +1,11 @@
-//! Every bound in one place.
+//! All limits and timeouts of an endpoint.
 
 use std::time::Duration;
 
-/// Data lanes that a dialler takes for granted until the peer's HELLO says how many there are.
+/// Number of data lanes that a dialler may open before the peer's HELLO says how many the peer allows.
 pub(crate) const LANES_BEFORE_HELLO: u64 = 16;
 
-/// The bounds of an endpoint. Each has a safe default; a bound that is hit is named in the error.
+/// The limits and timeouts of an endpoint. Each has a safe default. When one of them is hit, the error names it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -16,139 +16,217 @@ pub(crate) const LANES_BEFORE_HELLO: u64 = 16;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Peers that may be connected at a time. Default 1,024. One more is turned away with the code BUSY; those
-    /// that are there are not disturbed. Of those that have dialled this endpoint no more than three quarters come from one
-    /// address or /48 of IPv6, or through relays: one machine with any number of keys leaves room for others. Too low: peers
-    /// report "busy". Too high: memory, some 120 kB a peer.
+    /// Maximum number of peers that are connected at a time. Default 1,024.
+    ///
+    /// A further peer is turned away with the code BUSY; the connected peers are not affected. Of the peers that
+    /// dialled this endpoint, at most three quarters may come from one address, from one /48 of IPv6, or through
+    /// relays. This leaves room for other peers when one machine has any number of keys.
+    ///
+    /// Too low: peers report "busy". Too high: memory, about 120 kB for each peer.
     pub peers: usize,
-    /// Inbound handshakes under way at a time. Default 256. Further ones are refused until some have ended. From half
-    /// of it on, an address has to prove that packets reach it (QUIC Retry, RFC 9000 section 8.1.2), which costs its
-    /// handshake a round trip. All peers that come through a relay have half of it together, and so has each /48 of IPv6. As many
-    /// connections may wait for the peer's HELLO and for the rules, with the same shares: of more, the one that has been silent
-    /// for longest is closed with the code BUSY. Too low: peers that come back all at once are refused, and dial again later. Too
-    /// high: a flood of handshakes takes the processor, some 0.3 ms each.
+    /// Maximum number of inbound handshakes under way at a time. Default 256.
+    ///
+    /// Further handshakes are refused until some have ended. From half of the limit on, an address has to prove
+    /// that packets reach it (QUIC Retry, RFC 9000 section 8.1.2), which costs its handshake one round trip. All
+    /// peers that come through a relay have half of the limit together, and so does each /48 of IPv6. The same
+    /// number of connections, with the same shares, may wait for the peer's HELLO and for the rules. If there are
+    /// more, the connection that has been silent for longest is closed with the code BUSY.
+    ///
+    /// Too low: peers that come back all at once are refused, and dial again later. Too high: a flood of
+    /// handshakes takes processor time, about 0.3 ms for each.
     pub handshakes: usize,
-    /// Of those, from one address (for IPv6 one /64), or from one peer through a relay. Default 32. Too low: peers
-    /// behind one NAT are refused when they come back all at once. Too high: one machine can take every slot.
+    /// Maximum number of inbound handshakes under way from one address (for IPv6: from one /64), or from one peer
+    /// through a relay. Default 32.
+    ///
+    /// Too low: peers behind one NAT are refused when they come back all at once. Too high: one machine can take
+    /// every slot.
     pub handshakes_per_address: usize,
-    /// Streams that one peer may have open here at a time, and this side there. Default 256. A stream counts until its acceptor
-    /// has let go of both halves, however early its opener has given up: so many handlers run for one peer at most. Each
-    /// connection is counted alone: a peer has one, and up to four while older ones drain. The opener waits for a free one
-    /// within [`Limits::open_timeout`]. From 1 to 2^20. Too low: calls wait for each other, and report `TooManyStreams`. Too
-    /// high: memory, some 3 kB a stream that a peer keeps open and silent.
+    /// Maximum number of streams that one peer may have open at this endpoint at a time, and that this endpoint
+    /// may have open at the peer. Default 256.
+    ///
+    /// A stream counts until its acceptor has let go of both halves, however early its opener has given up.
+    /// Therefore this is also the maximum number of handlers that run for one peer. Each connection is counted
+    /// separately: a peer has one connection, and up to four while older ones drain. The opener waits for a free
+    /// stream within [`Limits::open_timeout`]. Range: 1 to 2^20.
+    ///
+    /// Too low: calls wait for each other, and report `TooManyStreams`. Too high: memory, about 3 kB for each
+    /// stream that a peer keeps open and silent.
     pub streams_per_peer: u64,
-    /// Time for a dial, from looking the peer up to the end of the handshake. Default 15 s. A peer behind a NAT
-    /// takes a relay round trip more than one that is near. Under 3 s such peers are reported as unreachable. Too
-    /// high: a caller waits that long for a peer that is not there.
+    /// Timeout for a dial, from the lookup of the peer's addresses to the end of the handshake. Default 15 s.
+    ///
+    /// A dial to a peer behind a NAT takes one relay round trip more than a dial to a peer nearby. Under 3 s such
+    /// peers are reported as unreachable.
+    ///
+    /// Too high: a caller waits that long for a peer that is not there.
     pub connect_timeout: Duration,
-    /// Time for an inbound handshake, and for the peer's first words on a new connection (HELLO). Default 10 s. On a connection
-    /// that this side dialled, time in which no packet comes from the peer does not count, up to three times this. Too low:
-    /// peers on bad links are let go. Too high: silent ones hold their slots for longer.
+    /// Timeout for an inbound handshake, and for the peer's first message on a new connection (HELLO).
+    /// Default 10 s.
+    ///
+    /// On a connection that this endpoint dialled, time in which no packet comes from the peer does not count, up
+    /// to three times this timeout in all.
+    ///
+    /// Too low: peers on bad links are disconnected. Too high: silent peers hold their slots for longer.
     pub hello_timeout: Duration,
-    /// Time for a stream's header, between two pieces of a request's body, and for a caller to take something of a
-    /// response. Default 10 s. A request's body that comes at less than 512 bytes a second for six times this is
-    /// refused as well; how long a body or a response takes as a whole has no bound. A caller has up to thirty times
-    /// this for a response while the connection carries data of other streams: its part of a slow link can take so
-    /// long. Too low: streams on bad links are reset. Too high: streams without a header hold their places for longer.
+    /// Timeout for a stream's header, for the next piece of a request's body, and for a caller to take some of a
+    /// response. Default 10 s.
+    ///
+    /// A request whose body comes at less than 512 bytes a second for six times this timeout is refused as well.
+    /// The time for a whole body or response has no limit. While the connection carries data of other streams, a
+    /// caller has up to thirty times this timeout to take some of a response, because its part of a slow link can
+    /// take that long.
+    ///
+    /// Too low: streams on bad links are reset. Too high: streams without a header hold their places for longer.
     pub header_timeout: Duration,
-    /// Time for an [`Access`](crate::Access) rule or a deciding hook to answer. Default 5 s. No answer in time is a
-    /// refusal. Too low: a rule that asks a database refuses those whom it would allow. Too high: peers wait for it.
+    /// Timeout for an [`Access`](crate::Access) rule or a deciding hook to answer. Default 5 s.
+    ///
+    /// No answer in time is a refusal.
+    ///
+    /// Too low: a rule that asks a database refuses peers that it would allow. Too high: peers wait for the
+    /// answer.
     pub access_timeout: Duration,
-    /// How far the clocks of two machines may differ: a certificate counts so much before and after its time. Default
-    /// 1 min. Too low: fresh certificates are refused. Too high: expired ones count for longer.
+    /// Tolerated difference between the clocks of two machines: a certificate is accepted this long before and
+    /// after its period of validity. Default 1 min.
+    ///
+    /// Too low: fresh certificates are refused. Too high: expired certificates are accepted for longer.
     pub clock_skew: Duration,
-    /// Time for a stream to be opened: a free lane, and the peer's answer. Default 10 s. Too low: peers that are busy
-    /// for a moment are given up. Too high: callers wait for peers that do not answer.
+    /// Timeout for opening a stream: for the wait for a free data lane, and for the peer's answer. Default 10 s.
+    ///
+    /// Too low: streams to peers that are busy for a moment are given up. Too high: callers wait for peers that do
+    /// not answer.
     pub open_timeout: Duration,
-    /// How long a stream whose protocol is known waits for an `accept_bi`, before its opener is told "busy".
-    /// Default 5 s: under the opener's default [`Limits::open_timeout`], so that it hears why. Too low: streams are
-    /// turned away while the program is between two calls. Too high: openers give up first, and do not hear why.
+    /// Timeout for a stream that waits for a call of `accept_bi`, if an earlier call has named its protocol. After
+    /// this time its opener is told "busy". Default 5 s: less than the default of the opener's
+    /// [`Limits::open_timeout`], so that the opener learns the reason.
+    ///
+    /// Too low: streams are turned away while the program is between two calls. Too high: openers give up first,
+    /// and do not learn the reason.
     pub accept_timeout: Duration,
-    /// How long a stream that its own side failed waits for the peer to read the bytes before the error, and the error itself for
-    /// room to be sent. Default 10 min. After that the bytes are discarded, and the reader gets
-    /// [`ReadError::FailedIncomplete`](crate::ReadError::FailedIncomplete). Too low: slow readers lose data. Too high: streams
-    /// that nobody reads are kept.
+    /// Maximum time that a stream which its own side failed waits for the peer to read the bytes before the error,
+    /// and that the error itself waits for room to be sent. Default 10 min.
+    ///
+    /// After that the bytes are discarded, and the reader gets
+    /// [`ReadError::FailedIncomplete`](crate::ReadError::FailedIncomplete).
+    ///
+    /// Too low: slow readers lose data. Too high: streams that nobody reads are kept.
     pub linger: Duration,
-    /// How long the end of a lane waits for the record that explains it, and a warning until it is sent. Default 5 s. (A fatal
-    /// error is not given up after this: it goes out as soon as there is room, within [`Limits::linger`].) Too low: on bad
-    /// links errors come without their reason, and warnings are not sent. Too high: where no reason comes, the error takes
-    /// longer.
+    /// Maximum time that the end of a lane waits for the record that explains it, and that a warning waits to be
+    /// sent. Default 5 s.
+    ///
+    /// A fatal error is not given up after this time: it is sent as soon as there is room, within
+    /// [`Limits::linger`].
+    ///
+    /// Too low: on bad links errors come without their reason, and warnings are not sent. Too high: an error whose
+    /// reason does not come is reported later.
     pub error_timeout: Duration,
-    /// A connection over which nothing at all arrives is given up after this. Default 20 s. Both sides have a say, and the smaller
-    /// value holds. From 100 ms to a day. Packets that keep the connection alive go out four times in it at least, and over each path
-    /// as [`Limits::path_timeout`] has it. Too low: connections break in every short outage. Too high: a peer that vanished is
-    /// noticed late.
+    /// Idle timeout: a connection on which nothing at all arrives for this time is given up. Default 20 s.
+    ///
+    /// Both sides have such a timeout, and the smaller value holds. Range: 100 ms to one day. Keep-alive packets
+    /// are sent at least four times in this period, and on each path as described at [`Limits::path_timeout`].
+    ///
+    /// Too low: connections break in every short outage. Too high: the loss of a peer is noticed late.
     pub idle_timeout: Duration,
-    /// A connection that this endpoint has dialled and does not keep ([`Endpoint::keep`](crate::Endpoint::keep)), and on which no stream
-    /// was open for so long, is let go of, in order. Default [`Duration::MAX`], which is never; from 1 s on. Nothing that was opened
-    /// is lost, and the next stream of either side dials again. It counts as a disconnection: events and hooks say so, and
-    /// [`Connection::closed`](crate::Connection::closed) and [`Connection::accept_bi`](crate::Connection::accept_bi) end. Whoever waits
-    /// for streams of a peer that it has dialled keeps it. With a path policy that waits for a direct path it should be longer than
-    /// that wait. Too low: streams wait for a handshake. Too high: packets that keep it alive, and some 120 kB a peer. An endpoint
-    /// behind a NAT that no relay helps cannot be dialled: set it there only if the other side opens no streams to it.
+    /// Time after which an unused connection is closed, in order. A connection is unused if this endpoint has
+    /// dialled it and does not keep its peer ([`Endpoint::keep`](crate::Endpoint::keep)), and no stream was open
+    /// on it for this time. Default [`Duration::MAX`], which means never; at least 1 s.
+    ///
+    /// No stream is lost by this, and the next stream of either side dials again. It counts as a disconnection:
+    /// events and hooks report it, and [`Connection::closed`](crate::Connection::closed) and
+    /// [`Connection::accept_bi`](crate::Connection::accept_bi) end. A program that waits for streams from a peer
+    /// that it has dialled should keep that peer. With a path policy that waits for a direct path, this timeout
+    /// should be longer than that wait. An endpoint behind a NAT that has no relay cannot be dialled: set the
+    /// timeout there only if the other side opens no streams to it.
+    ///
+    /// Too low: streams wait for a handshake. Too high: keep-alive packets, and about 120 kB for each peer.
     pub unused_timeout: Duration,
-    /// A direct path over which nothing at all arrives is given up after this, if a relay can carry on. Default 3 s; a
-    /// third of it is the time between the packets that keep a silent path, and the mappings of NATs on it, alive. (RFC 4787, REQ-5,
-    /// has NATs keep a mapping for two minutes; many forget it after 30 s, some after 20 s.) From 500 ms to 15 s, and at least
-    /// three of the path's own timeouts. Too low: paths that lose many packets go over the relay for some seconds. Too
-    /// high: data stands still for so long when a direct path is cut. Longer saves battery: 15 s sends a third of what
-    /// 5 s do. The path over the relay is kept alive as often. An endpoint without a
-    /// relay has nothing else to turn to, and takes 15 s.
+    /// Timeout for a direct path: a path on which nothing at all arrives for this time is given up, if a relay can
+    /// carry on. Default 3 s.
+    ///
+    /// A third of it is the interval of the packets that keep a silent path, and the NAT mappings on it, alive.
+    /// (RFC 4787, REQ-5, requires NATs to keep a mapping for two minutes; many drop it after 30 s, some after
+    /// 20 s.) Range: 500 ms to 15 s, and at least three probe timeouts of the path. A longer value saves battery:
+    /// 15 s sends a third of the packets that 5 s sends. The path over the relay is kept alive as often. An
+    /// endpoint without a relay has no other path to use; its timeout is 15 s.
+    ///
+    /// Too low: the data of paths that lose many packets goes over the relay for some seconds. Too high: data
+    /// stands still for that long when a direct path is cut.
     pub path_timeout: Duration,
-    /// Streams of one connection whose header has not come. Default 512. Of more, the newest are told "busy". Too low:
-    /// one lost packet can hold the headers of many streams, which are then turned away. Too high: some 3 kB each.
+    /// Maximum number of streams of one connection whose header has not come. Default 512.
+    ///
+    /// If there are more, the newest are told "busy".
+    ///
+    /// Too low: one lost packet can hold up the headers of many streams, which are then turned away. Too high:
+    /// about 3 kB for each stream.
     pub streams_without_header: usize,
-    /// Streams of one peer that wait, with a header, for somebody to take them. Default 256. Too low: openers are told
-    /// "busy" in a burst. Too high: they wait for a program that cannot keep up.
+    /// Maximum number of streams of one peer that have a header and wait for the program to take them.
+    /// Default 256.
+    ///
+    /// Too low: openers are told "busy" in a burst. Too high: openers wait for a program that cannot keep up.
     pub streams_waiting: usize,
-    /// Bytes of metadata that a stream's header may have. Default and maximum 16 KiB. Peers are told, and keep to it.
+    /// Maximum length of the metadata in a stream's header, in bytes. Default and maximum 16 KiB.
+    ///
+    /// The limit is sent to the peers, and they keep to it.
     pub metadata: usize,
-    /// Bytes that one peer may have sent and nobody read, all its streams together; and as many of its requests that
-    /// have been read for a handler of [`Endpoint::serve_requests`](crate::Endpoint::serve_requests) and are not answered.
-    /// Default 64 MiB, at least 1 MiB.
-    /// Peers are told, and divide it among their streams so that paused ones leave room for the others; a peer that
-    /// does not comes to a halt, and no other does. Too low: slow transfers where many streams share a long path.
-    /// Too high: memory that one peer can take. Small pieces that stay unread take up more: noq 1.4 keeps each with the block that it
-    /// was received in, which is 64 KiB and more, with what others sent at that time.
+    /// Maximum number of bytes that one peer has sent and the program has not read, on all streams of the peer
+    /// together. The same limit holds separately for the requests of the peer that were read for a handler of
+    /// [`Endpoint::serve_requests`](crate::Endpoint::serve_requests) and are not answered. Default 64 MiB, at
+    /// least 1 MiB.
+    ///
+    /// The limit is sent to the peers, and they divide it among their streams so that paused streams leave room
+    /// for the others. A peer that does not divide it comes to a halt, and no other peer does.
+    ///
+    /// Too low: transfers are slow where many streams share a long path. Too high: memory that one peer can take.
+    /// Small pieces that stay unread take more memory than their length: noq 1.4 keeps each piece with the block
+    /// that it was received in. Such a block has 64 KiB or more, and contains what other peers sent at that time.
     pub unread_bytes: u64,
-    /// Warnings that wait to be read on one stream. Default 64, and no more than 128 KiB of them, or 4 MiB on all streams of
-    /// one peer. Of more the oldest are dropped, and counted. Too low: warnings are missed. Too high: some 160 bytes each.
+    /// Maximum number of warnings that wait to be read on one stream. Default 64.
+    ///
+    /// They are also limited to 128 KiB on one stream, and to 4 MiB on all streams of one peer. If there are more,
+    /// the oldest are dropped, and counted.
+    ///
+    /// Too low: warnings are missed. Too high: about 160 bytes for each.
     pub warnings: usize,
-    /// Bytes of a request, or of a response, that [`Endpoint::request`](crate::Endpoint::request) and
-    /// [`Endpoint::serve_requests`](crate::Endpoint::serve_requests) take. Default 16 MiB. Too low: they fail, and say
-    /// so. Too high: memory, for each request under way.
+    /// Maximum length of a request, or of a response, that [`Endpoint::request`](crate::Endpoint::request) and
+    /// [`Endpoint::serve_requests`](crate::Endpoint::serve_requests) accept, in bytes. Default 16 MiB.
+    ///
+    /// Too low: requests fail, and the error says so. Too high: memory, for each request under way.
     pub request_bytes: usize,
-    /// Events that wait for a slow subscriber. Default 256. Of more the oldest are dropped, and counted. Too low:
-    /// subscribers miss some in a burst. Too high: 64 bytes each, set aside when the endpoint is bound.
+    /// Maximum number of events that wait for a slow subscriber. Default 256.
+    ///
+    /// If there are more, the oldest are dropped, and counted.
+    ///
+    /// Too low: subscribers miss events in a burst. Too high: 64 bytes for each, allocated when the endpoint is
+    /// bound.
     pub events: usize,
 }
 
 impl Limits {
-    /// Bytes that the peer may send on a stream before they are read: 2.2 MB. A larger window dies with the
-    /// connection at the first loss or pause: noq tolerates 2,048 unread packets of one
-    /// stream, and at 1,130 bytes in each 2.2 MB are 1,947. A writer of this library keeps to 1,900.
+    /// Flow control window of a stream: the number of bytes that the peer may send on it before they are read,
+    /// 2.2 MB. With a larger window, the first loss or pause would end the connection: noq tolerates 2,048 unread
+    /// packets of one stream, and at 1,130 bytes in each packet 2.2 MB are 1,947 packets. A writer of this library
+    /// keeps to 1,900.
     pub const STREAM_WINDOW: u32 = 2_200_000;
-    /// Unacknowledged bytes on one connection, all streams together: 64 MiB, as many as a peer with default limits holds unread.
-    /// Data lanes take at most 0.95 of it, however many there are (`stream/credit`), so that error records and control frames
-    /// find room while a path is dead. With 18 MB, nine lanes of bulk data filled it in an outage, and no error could be sent
-    /// until the outage was over. With 48 MiB, 512 requests of 64 KiB waited for each other's loans: 0.8 of their rate.
+    /// Maximum number of unacknowledged bytes on one connection, all streams together: 64 MiB, as many as a peer
+    /// with default limits holds unread. Data lanes take at most 0.95 of it, however many there are
+    /// (`stream/credit`), so that error records and control frames find room while a path is dead. With 18 MB,
+    /// nine lanes of bulk data filled it in an outage, and no error could be sent until the outage was over. With
+    /// 48 MiB, 512 requests of 64 KiB waited for each other's loans, and reached 0.8 of their rate.
     pub(crate) const SEND_WINDOW: u64 = 64 << 20;
-    /// Metadata of a stream, in bytes, at most.
+    /// Maximum length of a stream's metadata, in bytes.
     pub const METADATA: usize = crate::wire::header::MAX_METADATA as usize;
-    /// The text of a [`StreamError`](crate::StreamError), in bytes.
+    /// Maximum length of the text of a [`StreamError`](crate::StreamError), in bytes.
     pub const ERROR_TEXT: usize = crate::wire::record::MAX_TEXT as usize;
-    /// The details of a [`StreamError`](crate::StreamError), in bytes.
+    /// Maximum length of the details of a [`StreamError`](crate::StreamError), in bytes.
     pub const ERROR_DETAILS: usize = crate::wire::record::MAX_DETAILS as usize;
 
-    /// What iroh takes at most for a direct path.
+    /// The longest timeout of a direct path that iroh accepts.
     pub(crate) const PATH_TIMEOUT_MAX: Duration = Duration::from_secs(15);
 
-    /// With values that the transport below can carry. (An idle timeout of nothing would have it send keep-alives
-    /// without a pause.)
+    /// Returns the limits with every value in the range that noq supports. (With an idle timeout of zero, noq
+    /// would send keep-alive packets without a pause.)
     pub(crate) fn sane(mut self) -> Self {
         self.streams_per_peer = self.streams_per_peer.clamp(1, 1 << 20);
         self.metadata = self.metadata.min(Self::METADATA);
-        // Less than a stream's window would stop a lane in front of a reader that reads.
+        // With less than a stream's window, a lane would stop although its reader reads.
         self.unread_bytes = self.unread_bytes.clamp(1 << 20, 1 << 40);
         self.idle_timeout = self.idle_timeout.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
         self.unused_timeout = self.unused_timeout.max(Duration::from_secs(1));
@@ -156,9 +234,11 @@ impl Limits {
         self
     }
 
-    /// What the transport has to allow the peer, so that an error lane always finds room: the data lanes it may
-    /// open, an error lane for each, and one for each that we may open. A dialler may open some before it knows how many. And a
-    /// seventh more: noq tells the peer of streams that have ended only when these are an eighth of what it allows.
+    /// Returns the number of streams that the QUIC transport has to allow the peer, so that there is always room
+    /// for an error lane: the data lanes that the peer may open, an error lane for each of them, and an error lane
+    /// for each data lane that this side may open. A dialler may open some data lanes before it knows the limit. A
+    /// seventh is added because noq reports ended streams to the peer only when they are an eighth of the number
+    /// that it allows.
     pub(crate) fn transport_streams(&self) -> u32 {
         let lanes = self.streams_per_peer.max(LANES_BEFORE_HELLO);
         u32::try_from(lanes.saturating_mul(3 * 8).div_ceil(7)).unwrap_or(u32::MAX)

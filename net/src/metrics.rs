@@ -1,4 +1,4 @@
-//! Counters, in OpenMetrics text for whoever collects it.
+//! Counters, and their export as OpenMetrics text.
 
 use std::sync::Arc;
 
@@ -6,54 +6,54 @@ use iroh_metrics::{Counter, MetricsGroup, Registry};
 
 use crate::Endpoint;
 
-/// What an endpoint has counted since it was bound; got from [`Endpoint::metrics`]. All only grow.
+/// The counters of an endpoint since it was bound; returned by [`Endpoint::metrics`]. All of them only grow.
 ///
-/// When nothing is connected or under way, what begins and what ends is equal: `connections_dialled` +
+/// When nothing is connected or under way, the counts of beginnings and ends are equal: `connections_dialled` +
 /// `connections_accepted` = `connections_closed`, `peers_connected` = `peers_disconnected`, `streams_opened` +
 /// `streams_accepted` = `streams_ended`.
 #[derive(Debug, Default, MetricsGroup)]
 #[metrics(name = "twolane")]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Peers that were not connected, and then were.
+    /// Times that a peer became connected.
     pub peers_connected: Counter,
-    /// Peers that were connected, and then were not.
+    /// Times that a peer became disconnected.
     pub peers_disconnected: Counter,
     /// Connections that this endpoint dialled.
     pub connections_dialled: Counter,
-    /// Connections that peers dialled, and that were admitted.
+    /// Connections that peers dialled, and that this endpoint admitted.
     pub connections_accepted: Counter,
-    /// Of both, those that have ended.
+    /// Connections that have ended, whichever side dialled them.
     pub connections_closed: Counter,
-    /// Connections made for nothing else than to have a direct path looked for again.
+    /// Connections made only to have iroh look for a direct path again.
     pub path_probes: Counter,
-    /// Connections made to ask a silent peer which instance of it is there.
+    /// Connections made to ask a silent peer which instance of it is running.
     pub instances_asked: Counter,
-    /// Dials that led to no connection, or to one that ended before the peer said HELLO.
+    /// Dials that led to no connection, or to one that ended before the peer sent HELLO.
     pub dials_failed: Counter,
-    /// Inbound handshakes turned away at a limit, and connections that said nothing when others came.
+    /// Inbound handshakes refused at a limit, and silent connections that made room for others.
     pub handshakes_refused: Counter,
-    /// Inbound handshakes that were asked to prove their address first.
+    /// Inbound handshakes whose address had to be proved first (QUIC Retry).
     pub handshakes_retried: Counter,
-    /// Inbound handshakes that came to nothing.
+    /// Inbound handshakes that led to no admitted connection.
     pub handshakes_failed: Counter,
-    /// Connections turned away because as many peers as allowed were connected, or that peer had as many as one may have.
+    /// Connections turned away at the limit of connected peers, or of connections of one peer.
     pub peers_busy: Counter,
-    /// Connections that the rules did not allow, or did not allow any more.
+    /// Connections that the rules did not allow, or no longer allow.
     pub connections_refused: Counter,
-    /// Certificates that did not hold when they were presented, or do not hold any more.
+    /// Certificates that were not valid when they were presented, or are no longer valid.
     pub delegations_refused: Counter,
-    /// Streams opened here, and accepted by the peer.
+    /// Streams that this endpoint opened, and that the peer accepted.
     pub streams_opened: Counter,
-    /// Streams opened by peers, and accepted here.
+    /// Streams that peers opened, and that this endpoint accepted.
     pub streams_accepted: Counter,
-    /// Of both, those that have ended.
+    /// Streams that have ended, whichever side opened them.
     pub streams_ended: Counter,
-    /// Streams opened here that the peer turned away.
+    /// Streams that this endpoint opened, and that the peer rejected.
     pub streams_rejected_by_peer: Counter,
-    /// Streams opened by peers and turned away here, for whatever reason.
+    /// Streams that peers opened, and that this endpoint rejected for any reason.
     pub streams_rejected: Counter,
-    /// Streams opened here that came to nothing for another reason than the peer's answer.
+    /// Streams that this endpoint failed to open for a reason other than the peer's answer.
     pub streams_failed: Counter,
     /// Data bytes written to streams that have ended.
     pub data_bytes_sent: Counter,
@@ -66,12 +66,12 @@ pub struct Metrics {
 }
 
 impl Endpoint {
-    /// What has been counted so far.
+    /// Returns the counters of this endpoint.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner().peers.shared.metrics
     }
 
-    /// Every counter, this library's (`twolane_...`) and iroh's, as OpenMetrics text.
+    /// Returns every counter, this library's (`twolane_...`) and iroh's, as OpenMetrics text.
     ///
     /// ```
     /// # #[tokio::main]
@@ -83,18 +83,19 @@ impl Endpoint {
     /// ```
     pub fn openmetrics(&self) -> String {
         let mut text = String::new();
-        // A string takes everything.
+        // Writing to a string cannot fail.
         let _ = self.registry().encode_openmetrics_to_writer(&mut text);
         text.push_str("# EOF\n");
         text
     }
 
-    /// Serves [`Endpoint::openmetrics`] over HTTP at `addr`, until the endpoint is closed. The answer is the address
-    /// that was bound, for a port 0. There is no access control: bind to loopback, or to a network that is trusted.
+    /// Serves [`Endpoint::openmetrics`] over HTTP at `addr`, until the endpoint is closed. Returns the address
+    /// that was bound, with the port that was chosen if `addr` has port 0. There is no access control: bind to
+    /// loopback, or to a trusted network.
     ///
     /// # Errors
     ///
-    /// If the address cannot be bound to, or there is a server already.
+    /// Returns an error if the address cannot be bound to, or if the endpoint serves its metrics already.
     #[cfg(feature = "metrics")]
     pub async fn serve_metrics(&self, addr: std::net::SocketAddr) -> std::io::Result<std::net::SocketAddr> {
         let taken =

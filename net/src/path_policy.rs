@@ -2,11 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-/// Which ways data to and from a peer may take. A relay sees who talks to whom, how much and when, and nothing of what
-/// is said.
+/// The paths that data to and from a peer may take. A relay sees which peers talk to each other, how much and
+/// when, and nothing of the content.
 ///
-/// Two peers behind NATs always meet through a relay, and find the direct path from there: the handshake and this
-/// library's own control messages take the relay under any policy. Streams wait.
+/// Two peers behind NATs always meet through a relay, and find the direct path from there. Therefore the handshake
+/// and this library's own control messages take the relay under any policy. Streams wait for a path that the
+/// policy allows.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,21 +19,23 @@ use std::{fmt, time::Duration};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum PathPolicy {
-    /// The relay, whenever there is no direct path. The default: whatever gets through is used.
+    /// Data takes the relay whenever there is no direct path. This is the default: every path that works is used.
     #[default]
     RelayAllowed,
-    /// A direct path within this time. A new stream waits so long for one, and then fails. When a direct path is lost,
-    /// open streams go on over the relay for so long, and then the connection ends.
+    /// Data takes a direct path within this time. A new stream waits this long for a direct path, and then fails.
+    /// When a direct path is lost, open streams continue over the relay for this long, and then the connection
+    /// ends.
     DirectWithin(Duration),
-    /// Direct paths alone. A new stream waits for one for [`Limits::connect_timeout`](crate::Limits::connect_timeout),
-    /// and then fails. When a direct path is lost, the connection ends as soon as that is noticed
-    /// ([`Limits::path_timeout`](crate::Limits::path_timeout)). What was not confirmed by then may be repeated to the relay,
-    /// encrypted, before the connection is closed.
+    /// Data takes direct paths only. A new stream waits for a direct path for
+    /// [`Limits::connect_timeout`](crate::Limits::connect_timeout), and then fails. When a direct path is lost,
+    /// the connection ends as soon as the loss is noticed ([`Limits::path_timeout`](crate::Limits::path_timeout)).
+    /// Data that was not acknowledged by then may be sent again over the relay, encrypted, before the connection
+    /// is closed.
     DirectOnly,
 }
 
 impl PathPolicy {
-    /// How long a new stream waits for a direct path. `None` if it needs none.
+    /// Returns how long a new stream waits for a direct path. `None` if it needs none.
     pub(crate) fn wait(self, connect_timeout: Duration) -> Option<Duration> {
         match self {
             Self::RelayAllowed => None,
@@ -41,7 +44,7 @@ impl PathPolicy {
         }
     }
 
-    /// How long open streams may go on over a relay. `None` if for ever.
+    /// Returns how long open streams may continue over a relay. `None` means without a limit.
     pub(crate) fn grace(self) -> Option<Duration> {
         match self {
             Self::RelayAllowed => None,
@@ -50,7 +53,7 @@ impl PathPolicy {
         }
     }
 
-    /// Whether it is worth some packets to become direct.
+    /// Returns whether a direct path is worth some packets to look for it.
     pub(crate) fn wants_direct(self) -> bool {
         self != Self::RelayAllowed
     }

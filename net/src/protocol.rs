@@ -4,7 +4,8 @@ use std::{cmp::Ordering, fmt, hash, str::FromStr, sync::Arc};
 
 /// The name of a protocol, such as `chat/1`: 1 to 255 visible ASCII characters.
 ///
-/// By custom a name ends with a version, so that two versions can be served side by side. Names are compared byte by byte.
+/// By convention a name ends with a version, so that two versions can be served side by side. Names are compared
+/// byte by byte.
 ///
 /// ```
 /// use twolane::Protocol;
@@ -17,14 +18,14 @@ use std::{cmp::Ordering, fmt, hash, str::FromStr, sync::Arc};
 #[derive(Clone)]
 pub struct Protocol(Name);
 
-/// Cloned several times for each stream, on both sides.
+/// The storage of a name. It is cloned several times for each stream, on both sides.
 #[derive(Clone)]
 enum Name {
     Static(&'static str),
     Shared(Arc<str>),
 }
 
-/// A name that cannot be a protocol.
+/// Why a name is not a valid protocol name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidProtocol {
@@ -34,10 +35,10 @@ pub enum InvalidProtocol {
     /// The name is too long.
     #[error("the protocol name has {len} characters, and the limit is {}", Protocol::MAX_LEN)]
     TooLong {
-        /// Its length in bytes.
+        /// The length of the name, in bytes.
         len: usize,
     },
-    /// The name has a character other than visible ASCII.
+    /// The name has a character that is not visible ASCII.
     #[error("character {at} of the protocol name {name:?} is not visible ASCII (no spaces, no accents)")]
     Character {
         /// The name.
@@ -54,14 +55,14 @@ impl From<std::convert::Infallible> for InvalidProtocol {
 }
 
 impl Protocol {
-    /// The longest name, in characters (which are bytes here).
+    /// Maximum length of a name, in characters. Each character is one byte.
     pub const MAX_LEN: usize = 255;
 
-    /// A name known when the program is compiled.
+    /// Creates a protocol from a name that is known at compile time.
     ///
     /// # Panics
     ///
-    /// If the name is not valid. In a `const` that is an error of the compiler.
+    /// Panics if the name is not valid. In a `const` that is a compile error.
     pub const fn from_static(name: &'static str) -> Self {
         assert!(invalid_at(name.as_bytes()).is_none(), "a protocol name is 1 to 255 visible ASCII characters");
         assert!(
@@ -71,7 +72,7 @@ impl Protocol {
         Self(Name::Static(name))
     }
 
-    /// A name that is only known at run time.
+    /// Creates a protocol from a name that is known only at run time.
     ///
     /// # Errors
     ///
@@ -90,7 +91,7 @@ impl Protocol {
         }
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Name::Static(name) => name,
@@ -125,7 +126,7 @@ impl hash::Hash for Protocol {
     }
 }
 
-/// Position of the first byte that is not visible ASCII.
+/// Returns the position of the first byte that is not visible ASCII.
 const fn invalid_at(name: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at < name.len() {

@@ -1,12 +1,12 @@
-//! Every task that outlives a call, in one place.
+//! The tasks of an endpoint that outlive a call.
 
 use std::future::Future;
 
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::task::TaskTracker;
 
-/// The tasks of one endpoint. They run where the endpoint was bound, from whatever thread they are spawned: handles may
-/// be dropped on a thread that has no runtime.
+/// The tasks of one endpoint. They run on the runtime on which the endpoint was bound, whichever thread spawns
+/// them: a handle may be dropped on a thread that has no runtime.
 #[derive(Debug, Clone)]
 pub(crate) struct Tasks {
     tracker: TaskTracker,
@@ -14,7 +14,7 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// To be called on the runtime that the tasks are to run on.
+    /// Creates the tasks of an endpoint. Has to be called on the runtime on which the tasks are to run.
     pub(crate) fn here() -> Self {
         Self { tracker: TaskTracker::new(), runtime: Handle::current() }
     }
@@ -27,7 +27,7 @@ impl Tasks {
         self.tracker.spawn_on(task, &self.runtime)
     }
 
-    /// Runs a task that [`Tasks::ended`] does not wait for, so that it may call that.
+    /// Runs a task that [`Tasks::ended`] does not wait for, so that the task may call `ended`.
     pub(crate) fn spawn_last(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }

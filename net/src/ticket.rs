@@ -1,4 +1,4 @@
-//! A peer with its addresses, in one string.
+//! Tickets: the key and the addresses of a peer in one string.
 
 use std::{
     collections::BTreeSet,
@@ -20,10 +20,11 @@ use twolane_id::{ParsePublicKeyError, PublicKey};
 
 use crate::key;
 
-/// A peer's key with addresses that were known when it was made: what one machine shows and the other takes.
+/// A peer's key with the addresses that were known when the ticket was created. One machine shows the ticket, and
+/// another machine uses it to dial.
 ///
-/// The text form is iroh's endpoint ticket. A bare id52 is read too, as a ticket without addresses: the peer is then
-/// found by lookup. A ticket says nothing secret, and grants nothing.
+/// The text form is iroh's endpoint ticket. A bare id52 is parsed too, as a ticket without addresses: the peer is
+/// then found by address lookup. A ticket contains no secret, and grants no rights.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,17 +39,18 @@ use crate::key;
 #[derive(Debug, Clone)]
 pub struct Ticket {
     peer: PublicKey,
-    /// `None` while there are none. A ticket is used for each stream, and cloned for most.
+    /// The addresses of the peer. `None` while there are none. A ticket is used for each stream, and cloned for
+    /// most.
     known: Option<Arc<Known>>,
 }
 
-/// Where a peer is.
+/// The addresses of a peer.
 #[derive(Debug)]
 struct Known {
-    /// The peer in iroh's terms: making it takes 10 µs.
+    /// The peer's key as iroh's type. The conversion takes 10 µs.
     id: EndpointId,
     addrs: BTreeSet<TransportAddr>,
-    /// The endpoint that was told last, by its number.
+    /// The number of the endpoint that learned these addresses last.
     told: AtomicU64,
 }
 
@@ -62,14 +64,14 @@ impl PartialEq for Ticket {
 
 impl Eq for Ticket {}
 
-/// Text that is neither a ticket nor an id52.
+/// Why a text is neither a ticket nor an id52.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseTicketError {
-    /// The text starts like a ticket and is not one.
+    /// The text starts like a ticket, but is not a valid ticket.
     #[error("the ticket is damaged: copy all of it again, in one piece ({0})")]
     Damaged(String),
-    /// The ticket's key cannot be a peer's.
+    /// The ticket's key cannot be the key of a peer.
     #[error("the ticket's key is not one that a peer can have")]
     Key,
     /// The text does not start like a ticket, and is not an id52.
@@ -78,7 +80,7 @@ pub enum ParseTicketError {
 }
 
 impl Ticket {
-    /// A ticket without addresses.
+    /// Creates a ticket without addresses.
     pub fn new(peer: PublicKey) -> Self {
         Self { peer, known: None }
     }
@@ -110,41 +112,42 @@ impl Ticket {
         self.known.as_ref().map_or_else(|| key::to_iroh(&self.peer), |known| known.id)
     }
 
-    /// Whether the endpoint with this number knows what this says. (It forgets nothing.)
+    /// Returns whether the endpoint with this number knows the addresses in this ticket. (An endpoint forgets no
+    /// address.)
     pub(crate) fn is_known_to(&self, endpoint: u64) -> bool {
         self.known.as_ref().is_none_or(|known| known.told.load(Acquire) == endpoint)
     }
 
-    /// The endpoint with this number, which is not 0, knows what this says.
+    /// Records that the endpoint with this number, which is not 0, knows the addresses in this ticket.
     pub(crate) fn told(&self, endpoint: u64) {
         if let Some(known) = &self.known {
             known.told.store(endpoint, Release);
         }
     }
 
-    /// The peer.
+    /// Returns the key of the peer.
     pub fn peer(&self) -> PublicKey {
         self.peer
     }
 
-    /// The peer's addresses and relays.
+    /// Returns the addresses and relays of the peer.
     pub fn addrs(&self) -> &BTreeSet<TransportAddr> {
         self.known.as_ref().map_or(&NOWHERE, |known| &known.addrs)
     }
 
-    /// The whole in iroh's terms.
+    /// Returns the ticket as iroh's type.
     pub fn to_addr(&self) -> EndpointAddr {
         EndpointAddr::from_parts(self.id(), self.addrs().iter().cloned())
     }
 
-    /// Without direct addresses: the peer is to be reached over its relay first.
+    /// Removes the direct addresses, so that the peer is reached over its relay first.
     #[must_use]
     pub fn relay_only(self) -> Self {
         let relays = self.addrs().iter().filter(|addr| addr.is_relay()).cloned().collect();
         Self::of(self.peer, self.id(), relays)
     }
 
-    /// `None` for a key that is of small order.
+    /// Creates a ticket from iroh's type. Returns `None` for a key of small order.
     pub fn from_addr(addr: EndpointAddr) -> Option<Self> {
         key::from_iroh(&addr.id).map(|peer| Self::of(peer, addr.id, addr.addrs))
     }
@@ -162,7 +165,7 @@ impl FromStr for Ticket {
     fn from_str(text: &str) -> Result<Self, ParseTicketError> {
         let text = text.trim();
         let id52 = text.parse::<PublicKey>();
-        // Looked at first: an id52 can begin with the word, and no ticket is as short.
+        // The id52 is parsed first: an id52 can begin like a ticket, and no ticket is as short as an id52.
         if id52.is_err() && text.starts_with(EndpointTicket::KIND) {
             let ticket: EndpointTicket = text.parse().map_err(|error| ParseTicketError::Damaged(format!("{error}")))?;
             return Self::from_addr(ticket.endpoint_addr().clone()).ok_or(ParseTicketError::Key);

@@ -1,13 +1,13 @@
-//! Text of a peer as it is shown to people.
+//! How the text of a peer is shown to people.
 
 use std::fmt::{self, Display, Write};
 
-/// Shows a text, or an error that may quote one, so that it cannot pass for anything else: a character that moves the
-/// cursor, ends the line, changes the direction of writing or has no width is shown as its number, `\u{1b}`. Every other
-/// character is shown as it is.
+/// Shows a text, or an error that may quote a text, so that it cannot be mistaken for anything else. A character
+/// that moves the cursor, ends the line, changes the direction of writing or has no width is shown as its number,
+/// such as `\u{1b}`. Every other character is shown as it is.
 ///
-/// Every `Display` of this crate that has a peer's words in it shows them with this. The words themselves, byte for byte,
-/// are in the error's fields.
+/// Every `Display` of this crate that contains a peer's text shows it with this type. The error's fields contain
+/// the text byte for byte.
 pub(crate) struct Shown<T>(pub(crate) T);
 
 impl<T: Display> Display for Shown<T> {
@@ -30,7 +30,7 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// Whether a terminal, or a person, may take a text with the character in it for another text.
+/// Returns whether a terminal, or a person, may mistake a text that contains the character for another text.
 fn is_hidden(c: char) -> bool {
     match c {
         // Soft hyphen; the Arabic letter mark, which has a direction; the Mongolian vowel separator.
@@ -43,19 +43,19 @@ fn is_hidden(c: char) -> bool {
         | '\u{2060}'..='\u{206f}'
         // The byte order mark, which is a zero-width space elsewhere, and interlinear annotations.
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-        // Tags: a whole invisible ASCII.
+        // Tags: an invisible copy of ASCII.
         | '\u{e0000}'..='\u{e007f}' => true,
-        // C0 with the newlines, DEL, C1.
+        // C0, which includes the newlines, DEL and C1.
         c => c.is_control(),
     }
 }
 
-/// A text with one of each kind of character that [`Shown`] does not let through, for tests of whoever uses it.
+/// A text with one of each kind of character that [`Shown`] escapes, for the tests of the types that use it.
 #[cfg(test)]
 pub(crate) const HOSTILE: &str =
     "a\u{1b}[2J\r\nb\u{7f}\u{85}\u{9b}c\u{202e}d\u{2066}e\u{2069}\u{200b}\u{2028}\u{2029}\u{feff}f";
 
-/// Whether a text has none of the characters that [`HOSTILE`] has, for the same tests.
+/// Returns whether a text has none of the hidden characters of [`HOSTILE`], for the same tests.
 #[cfg(test)]
 pub(crate) fn is_harmless(text: &str) -> bool {
     let hostile = HOSTILE.replace(|c: char| c.is_ascii_graphic(), "");
@@ -72,7 +72,7 @@ mod tests {
         Shown(text).to_string()
     }
 
-    /// Written by number, as the rule is: not by the function that is tested.
+    /// The rule, written by number and independent of the function under test.
     fn must_not_be_shown(c: char) -> bool {
         matches!(
             u32::from(c),
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(Shown(format_args!("no {} here", "\u{7}")).to_string(), "no \\u{7} here");
     }
 
-    /// Half of the characters are those that matter.
+    /// Returns texts in which half of the characters are close to the hidden ones.
     fn text() -> impl Strategy<Value = String> {
         let hidden = prop_oneof![0..0xa1u32, 0x1ff0..0x2080u32, 0xfef0..0xfffdu32, 0xe0000..0xe0100u32];
         let hidden = hidden.prop_filter_map("a character", char::from_u32);

@@ -1,4 +1,4 @@
-//! Connections that peers dial.
+//! Accepts the connections that peers dial.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use crate::{
     words::Shown,
 };
 
-/// Accepts connections until the endpoint is closed. A handshake that takes long holds up no other.
+/// Accepts connections until the endpoint is closed. A slow handshake holds up no other handshake.
 pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) {
     let limits = &peers.shared.limits;
     let admission = Arc::new(Mutex::new(Admission::new(limits.handshakes, limits.handshakes_per_address)));
@@ -31,7 +31,7 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
     let crowd = Arc::new(Mutex::new(Crowd::new(limits.peers)));
     let metrics = &peers.shared.metrics;
     while let Some(incoming) = iroh.accept().await {
-        // Said at once, a dialler need not find out by waiting.
+        // Refused at once, so that the dialler does not have to wait to find out.
         if peers.closing.is_cancelled() {
             incoming.refuse();
             continue;
@@ -47,7 +47,7 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
             Decision::Take => {}
             Decision::Retry => {
                 metrics.handshakes_retried.inc();
-                // It can fail only for an address that is validated.
+                // `retry` can fail only for an address that is validated.
                 let _ = incoming.retry();
                 continue;
             }
@@ -70,7 +70,8 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
     }
 }
 
-/// The bound on the peer's first words holds for the handshake too.
+/// Runs an inbound handshake, and admits the connection. The timeout for the peer's HELLO holds for the handshake
+/// too.
 async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: Arc<Hall>, crowd: Arc<Mutex<Crowd>>) {
     let metrics = &peers.shared.metrics;
     let bound = peers.shared.limits.hello_timeout;
@@ -85,12 +86,12 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
             return tracing::debug!("a handshake took longer than {bound:?}");
         }
     };
-    // The handshake proves the key. One of small order proves nothing: anybody can sign for it.
+    // The handshake proves the key. A key of small order proves nothing: anybody can sign for it.
     let Some(peer) = key::from_iroh(&connection.remote_id()) else {
         metrics.handshakes_failed.inc();
         return tracing::debug!("a peer with a key of small order was turned away");
     };
-    // The place is for handshakes: what comes after them is bounded by itself.
+    // The place is for handshakes. What comes after a handshake has limits of its own.
     let source = place.source;
     if connection.alpn() == PROBE_ALPN {
         return probe::hold(peers, peer, &connection, place).await;
@@ -100,7 +101,7 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
         metrics.peers_busy.inc();
         return busy(&connection, b"as many peers as allowed are connected");
     }
-    // Before HELLO is said: with it the peer would be connected for a moment.
+    // Checked before this side sends HELLO: with HELLO the peer would be connected for a moment.
     if !lock(&crowd).has_room(&peer, source) {
         metrics.peers_busy.inc();
         return busy(&connection, FROM_ONE_PLACE);
@@ -141,7 +142,7 @@ fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
 }
 
-/// One of the connections from a place; no more when it is dropped.
+/// A connection that counts in the crowd until it is dropped.
 struct Member {
     crowd: Arc<Mutex<Crowd>>,
     peer: PublicKey,
@@ -157,14 +158,14 @@ fn lock(crowd: &Mutex<Crowd>) -> MutexGuard<'_, Crowd> {
     crowd.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where connections wait until they are let in.
+/// The connections that wait until they are admitted.
 struct Hall(Mutex<(Waiting, HashMap<Ticket, CancellationToken>)>);
 
-/// A connection's place there; given back when it is dropped.
+/// The place of a connection in the hall. Dropping it gives the place back.
 struct Seat {
     hall: Arc<Hall>,
     ticket: Ticket,
-    /// Its place was given to another one.
+    /// Cancelled when the place was given to another connection.
     given_up: CancellationToken,
 }
 
@@ -210,7 +211,7 @@ impl Drop for Seat {
     }
 }
 
-/// A handshake's place among those under way; given back when it is dropped.
+/// The place of a handshake among those under way. Dropping it gives the place back.
 struct Place {
     admission: Arc<Mutex<Admission>>,
     source: Source,

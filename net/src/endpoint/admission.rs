@@ -1,5 +1,6 @@
-//! Which inbound handshakes are taken: so many at a time, so many from one place, no more than half from one kind of place,
-//! and under pressure only from those that packets reach. Pure.
+//! Decides which inbound handshakes are taken: a limited number at a time, a limited number from one source, at
+//! most half from one class of sources, and under pressure only those from sources that packets are known to
+//! reach. Pure.
 
 use super::source::{Counts, Source};
 
@@ -8,7 +9,7 @@ use super::source::{Counts, Source};
 pub(super) enum Decision {
     /// Take it. It is counted until [`Admission::ended`].
     Take,
-    /// Have it prove its address first, and come again.
+    /// Ask its dialler to prove the address first, and to come again.
     Retry,
     /// Refuse it.
     Refuse,
@@ -33,13 +34,14 @@ impl Admission {
         self.max.div_ceil(2)
     }
 
-    /// A handshake comes in. `validated` is whether packets are known to reach its source.
+    /// Decides about a new handshake. `validated` is whether packets are known to reach its source.
     pub(super) fn decide(&mut self, source: Source, validated: bool) -> Decision {
         if self.under_way >= self.max {
             return Decision::Refuse;
         }
         let (of_source, of_class) = self.counts.of(source);
-        // Whoever forges its address can fill up the count of any other: such a one is not refused unheard.
+        // An attacker that forges addresses can fill up the count of any other address. A handshake from such an
+        // address is therefore asked to prove the address before it may be refused.
         let pressure = self.under_way >= self.max.div_ceil(2)
             || of_source >= self.max_per_source.div_ceil(2)
             || of_class >= self.max_per_class().div_ceil(2);
@@ -54,7 +56,7 @@ impl Admission {
         Decision::Take
     }
 
-    /// A handshake that was taken has ended, well or not.
+    /// Records that a handshake that was taken has ended, successfully or not.
     pub(super) fn ended(&mut self, source: Source) {
         self.under_way = self.under_way.saturating_sub(1);
         self.counts.remove(source);

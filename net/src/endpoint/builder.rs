@@ -1,4 +1,4 @@
-//! How an endpoint is made.
+//! The builder of an endpoint.
 
 use std::{
     net::SocketAddr,
@@ -33,10 +33,10 @@ use crate::{
     wire::{ALPN, PROBE_ALPN},
 };
 
-/// What an [`Endpoint`] is made from; got from [`Endpoint::builder`].
+/// The configuration of a new [`Endpoint`]; returned by [`Endpoint::builder`].
 ///
-/// By default it finds peers the way iroh's public infrastructure allows (n0's relays and DNS) and on the local
-/// network (mDNS), and has a key of its own that is gone with it.
+/// By default the endpoint finds peers through iroh's public infrastructure (n0's relays and DNS) and on the local
+/// network (mDNS). Its default key is a new one, which is lost when the endpoint is gone.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -87,19 +87,21 @@ impl Builder {
         }
     }
 
-    /// The key that peers know this endpoint by. Without one it gets a new key, which is gone with it.
+    /// Sets the key that peers know this endpoint by. Without it, the endpoint gets a new key, which is lost when
+    /// the endpoint is gone.
     pub fn secret_key(mut self, key: SecretKey) -> Self {
         self.secret_key = Some(key);
         self
     }
 
-    /// The bounds.
+    /// Sets the limits and timeouts.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The congestion control of what this endpoint sends, on all its connections. Default: [`Congestion::Adaptive`].
+    /// Sets the congestion control for everything that this endpoint sends, on all its connections. Default:
+    /// [`Congestion::Adaptive`].
     ///
     /// ```
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -114,8 +116,8 @@ impl Builder {
         self
     }
 
-    /// No relay, no lookup, no multicast: peers are reached by the addresses in their tickets alone. Unless told
-    /// otherwise ([`bind_addr`](Builder::bind_addr)), the endpoint is on loopback only.
+    /// Turns off relays, address lookup and multicast: peers are reached only by the addresses in their tickets.
+    /// Unless [`bind_addr`](Builder::bind_addr) sets another address, the endpoint is bound to loopback only.
     pub fn offline(mut self) -> Self {
         self.n0 = false;
         self.mdns = false;
@@ -125,116 +127,125 @@ impl Builder {
         self
     }
 
-    /// Whether n0's public relays and DNS are used. Default: yes, unless [`relay`](Builder::relay) names others.
+    /// Sets whether n0's public relays and DNS are used. Default: yes, unless [`relay`](Builder::relay) or
+    /// [`directory`](Builder::directory) sets others.
     pub fn n0(mut self, on: bool) -> Self {
         self.n0 = on;
         self
     }
 
-    /// Whether peers on the local network are found, and find us, by multicast. Default: yes, with the feature `mdns`.
+    /// Sets whether this endpoint finds peers on the local network, and is found by them, by multicast. Default:
+    /// yes, with the feature `mdns`.
     pub fn mdns(mut self, on: bool) -> Self {
         self.mdns = on;
         self
     }
 
-    /// A relay of one's own, such as `https://relay.example.org`, in place of n0's. May be called several times.
+    /// Adds a relay, such as `https://relay.example.org`, to be used in place of n0's relays. May be called
+    /// several times.
     ///
-    /// Over plain `http` a relay cannot tell an endpoint its public address (QUIC address discovery needs a
-    /// certificate): peers behind two NATs then stay relayed.
+    /// A relay over plain `http` cannot tell an endpoint its public address, because QUIC address discovery needs
+    /// a certificate. The data of peers behind two NATs then stays on the relay.
     pub fn relay(mut self, url: impl Into<String>) -> Self {
         self.relays.push(url.into());
         self.n0 = false;
         self
     }
 
-    /// A certificate authority of one's own, as DER, that relays and the [`directory`](Builder::directory) may have their
-    /// certificates from, beside those that browsers trust. May be called several times. Peers have no certificates:
-    /// they are known by their keys alone.
+    /// Adds a certificate authority, as DER, from which relays and the [`directory`](Builder::directory) may have
+    /// their certificates, besides the authorities that browsers trust. May be called several times. Peers have no
+    /// certificates from an authority: they are known by their keys alone.
     pub fn trust_root(mut self, certificate: impl Into<Vec<u8>>) -> Self {
         self.roots.push(certificate.into());
         self
     }
 
-    /// Asks this DNS server, in place of the system's.
+    /// Sets the DNS server to ask, in place of the system's.
     pub fn nameserver(mut self, server: SocketAddr) -> Self {
         self.nameserver = Some(server);
         self
     }
 
-    /// An `iroh-dns-server` of one's own, by which peers are found by their key alone, in place of n0's servers, its relays
-    /// included: [`relay`](Self::relay) says which to use, and without one nothing is published. Our relay is published to `pkarr`, such as `https://dns.example.org/pkarr`, and peers are looked up in the DNS under `origin`, such
-    /// as `dns.example.org`.
+    /// Sets an `iroh-dns-server` through which peers are found by their key alone, in place of n0's servers. This
+    /// turns off n0's relays too: [`relay`](Self::relay) sets the relays to use, and without one nothing is
+    /// published. This endpoint's relay is published to `pkarr`, such as `https://dns.example.org/pkarr`. Peers
+    /// are looked up in the DNS under `origin`, such as `dns.example.org`.
     pub fn directory(mut self, pkarr: impl Into<String>, origin: impl Into<String>) -> Self {
         self.directory = Some((pkarr.into(), origin.into()));
         self.n0 = false;
         self
     }
 
-    /// Binds to this address, in place of any. At most one for IPv4 and one for IPv6.
+    /// Binds to this address, in place of all addresses of the machine. At most one for IPv4 and one for IPv6.
     pub fn bind_addr(mut self, addr: SocketAddr) -> Self {
         self.bind_addrs.retain(|bound| bound.is_ipv4() != addr.is_ipv4() || !bound.ip().is_loopback());
         self.bind_addrs.push(addr);
         self
     }
 
-    /// No direct paths: all data goes over relays. For tests, and for those who must not show their address.
+    /// Turns off direct paths: all data goes over relays. For tests, and for endpoints that must not show their
+    /// address.
     pub fn relay_only(mut self) -> Self {
         self.direct = false;
         self
     }
 
-    /// Which ways data may take, to and from peers that have no policy of their own
+    /// Sets which paths data may take, to and from peers that have no policy of their own
     /// ([`Endpoint::set_path_policy`]). Default: [`PathPolicy::RelayAllowed`].
     pub fn path_policy(mut self, policy: PathPolicy) -> Self {
         self.paths = policy;
         self
     }
 
-    /// A peer whose addresses are known beforehand.
+    /// Adds a peer whose addresses are known in advance.
     pub fn peer(mut self, peer: impl Into<Ticket>) -> Self {
         self.peers.push(peer.into());
         self
     }
 
-    /// Who may connect, and open which stream. Default: everybody. Called twice, the second one counts. With rules, a
-    /// connection that this endpoint dials is used a round trip later, when the peer has said whom it acts for.
+    /// Sets the rules about which peers may connect, and which streams they may open. Default: every peer may do
+    /// everything. If this is called twice, the second call counts. With rules, a connection that this endpoint
+    /// dials can be used a round trip later: when the peer has said which owner it acts for.
     pub fn access(mut self, access: impl Access) -> Self {
         self.gate.set_access(access);
         self
     }
 
-    /// What is called at the turns of a connection's life. May be called several times: they are called in this order.
+    /// Adds hooks, which are called when a peer is dialled, connected or disconnected. May be called several
+    /// times: the hooks are called in the order in which they were added.
     pub fn hooks(mut self, hooks: impl Hooks) -> Self {
         self.gate.add_hooks(hooks);
         self
     }
 
-    /// A certificate that this endpoint shows to peers, so that it counts there as acting for its owner. May be called
-    /// several times: of those whose audience has the peer and that hold at the time, it is shown the first.
+    /// Adds a certificate that this endpoint shows to peers, so that they treat it as acting for its owner. May be
+    /// called several times: a peer is shown the first certificate that is valid at the time and whose audience
+    /// includes the peer.
     pub fn delegation(mut self, delegation: Delegation) -> Self {
         self.gate.delegations.push(delegation);
         self
     }
 
-    /// The clock by which certificates of peers hold.
+    /// Sets the clock by which the validity of peers' certificates is checked.
     #[cfg(test)]
     pub(crate) fn clock(mut self, clock: crate::access::Clock) -> Self {
         self.gate.clock = clock;
         self
     }
 
-    /// Certificates that are not taken, though they have not expired.
+    /// Sets the list of revoked certificates, which are refused although they have not expired.
     pub fn revocations(mut self, revoked: RevocationList) -> Self {
         self.gate.revoked = revoked;
         self
     }
 
-    /// Binds the sockets. This takes milliseconds, network or not: relays and lookups are contacted afterwards, and
-    /// what cannot be reached is seen in [`Endpoint::status`].
+    /// Binds the sockets. This takes milliseconds, with or without a network: relays and lookups are contacted
+    /// afterwards. [`Endpoint::status`] reports what cannot be reached.
     ///
     /// # Errors
     ///
-    /// [`BindError`]: an address that cannot be bound to, or a relay or directory that is not a URL.
+    /// [`BindError`] if an address cannot be bound to, or if a relay, a directory, a root certificate or a
+    /// delegation is not valid.
     pub async fn bind(mut self) -> Result<Endpoint, BindError> {
         self.limits = self.limits.sane();
         let secret_key = match self.secret_key {
@@ -260,14 +271,16 @@ impl Builder {
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
             .transport_config(transport::config(&self.limits, &self.congestion, known_relays.configured))
             .address_lookup(static_addrs.clone());
-        // The endpoint gets a handle of this map: what the program changes in it is seen here as well.
+        // The endpoint gets a handle of this map, so changes that the program makes to it are visible here as
+        // well.
         let relays = match (relays.is_empty(), self.n0) {
             (false, _) => RelayMap::from_iter(relays),
             (true, true) => default_relay_mode().relay_map(),
             (true, false) => RelayMap::empty(),
         };
         iroh = iroh.relay_mode(if relays.is_empty() { RelayMode::Disabled } else { RelayMode::Custom(relays.clone()) });
-        // A SEQUENCE (X.690, section 8.9). What cannot be parsed is passed over below without a word.
+        // The first byte is that of a SEQUENCE (X.690, section 8.9). iroh skips a certificate that it cannot
+        // parse, without an error.
         if let Some(at) = self.roots.iter().position(|root| root.first() != Some(&0x30)) {
             return Err(BindError::Root { at });
         }
@@ -284,7 +297,7 @@ impl Builder {
             iroh = iroh.address_lookup(DnsAddressLookup::builder(origin.clone()));
         }
         if !self.n0 {
-            // UPnP asks the router for a port; who wants no infrastructure wants none of that either.
+            // UPnP asks the router for a port. A program that wants no infrastructure does not want UPnP either.
             iroh = iroh.portmapper_config(PortmapperConfig::Disabled);
         }
         if !self.direct {
@@ -348,7 +361,8 @@ impl Builder {
     }
 }
 
-/// What is known of finding peers on the local network: it is tried, and its failure is a status.
+/// Starts to find peers on the local network. A failure is reported by [`Endpoint::status`], and does not fail
+/// `bind`.
 #[cfg(feature = "mdns")]
 fn start_mdns(iroh: &iroh::Endpoint) -> Result<(), String> {
     let lookup =
@@ -362,7 +376,7 @@ fn start_mdns(_: &iroh::Endpoint) -> Result<(), String> {
     Err("twolane was built without its feature `mdns`".to_owned())
 }
 
-/// A certificate for another node would be shown in vain.
+/// Returns an error if a certificate is for another node, since peers would not accept it from this one.
 pub(super) fn check_delegations(delegations: &[Delegation], us: PublicKey) -> Result<(), BindError> {
     match delegations.iter().find(|delegation| delegation.node() != us) {
         Some(other) => Err(BindError::Delegation { node: other.node(), us }),
@@ -376,7 +390,7 @@ fn parse_relays(relays: &[String]) -> Result<Vec<RelayConfig>, BindError> {
 
 fn parse_relay(url: &str) -> Option<RelayConfig> {
     let url: RelayUrl = url.parse().ok()?;
-    // A relay over plain HTTP has no certificate, so no QUIC address discovery either. Probing for it holds up the
-    // choice of a relay by 3 s.
+    // A relay over plain HTTP has no certificate, and therefore no QUIC address discovery. A probe for it delays
+    // the choice of a relay by 3 s.
     Some(if url.scheme() == "http" { RelayConfig::new(url, None) } else { url.into() })
 }

@@ -12,10 +12,11 @@ use crate::{
     stream::XStream,
 };
 
-/// A connected peer, got from [`Endpoint::accept`] or [`Endpoint::connect`].
+/// A connected peer; returned by [`Endpoint::accept`] or [`Endpoint::connect`].
 ///
-/// This is a name for the peer, not for one QUIC connection: it stays valid when two connections that were dialled
-/// at once become one. Cheap to clone. Dropping it closes nothing, and while it is held the endpoint is not dropped.
+/// It stands for the peer, not for one QUIC connection: it stays valid when two connections that were dialled at
+/// the same time become one. Cheap to clone. Dropping it closes nothing. While it is held, the endpoint is not
+/// dropped.
 #[derive(Debug, Clone)]
 pub struct Connection {
     endpoint: Endpoint,
@@ -27,21 +28,23 @@ impl Connection {
         Self { endpoint, peer }
     }
 
-    /// The peer, as the handshake proved it.
+    /// Returns the peer's key, which the handshake has proved.
     pub fn peer(&self) -> PublicKey {
         self.peer
     }
 
-    /// The peer's id52.
+    /// Returns the peer's id52.
     pub fn get_remote_id52(&self) -> String {
         self.peer.to_string()
     }
 
-    /// The next stream that this peer opens for one of `protocols`; see [`Endpoint::accept_bi`]. Cancel-safe.
+    /// Waits for the next stream that this peer opens for one of `protocols`; see [`Endpoint::accept_bi`].
+    /// Cancel-safe.
     ///
     /// # Errors
     ///
-    /// [`AcceptError::Disconnected`] once the peer is gone. A stream for another protocol is answered, and no error.
+    /// [`AcceptError::Disconnected`] once the peer is not connected any more. A stream for another protocol is
+    /// answered, and causes no error here.
     pub fn accept_bi<'a, P>(
         &'a self,
         protocols: &[P],
@@ -61,11 +64,11 @@ impl Connection {
         }
     }
 
-    /// See [`Endpoint::get_stream`]. Cancel-safe.
+    /// Opens a stream to this peer; see [`Endpoint::get_stream`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for [`Endpoint::get_stream`].
     pub async fn get_stream<P>(&self, protocol: P) -> Result<XStream, GetStreamError>
     where
         P: TryInto<Protocol>,
@@ -77,18 +80,18 @@ impl Connection {
     /// Waits until the peer is not connected any more. Cancel-safe.
     pub async fn closed(&self) {
         if let Some(mut view) = self.endpoint.inner().peers.watch(&self.peer) {
-            // An error means that the peer has been forgotten, which comes after its last connection.
+            // An error means that the peer has been forgotten, which happens after its last connection has ended.
             let _ = view.wait_for(|view| !view.connected).await;
         }
     }
 
-    /// What is known of the peer; `None` once it is gone.
+    /// Returns what is known about the peer. `None` once it is not connected any more.
     pub fn info(&self) -> Option<PeerInfo> {
         self.endpoint.peer(&self.peer)
     }
 
-    /// Closes every connection to the peer at once, with words that it can read (at most 1,000 bytes; more is cut).
-    /// Streams that are open are cut. A dial to the peer that is under way begins anew.
+    /// Closes every connection to the peer at once, with a reason that the peer can read (at most 1,000 bytes; a
+    /// longer reason is cut). Open streams are cut. A dial to the peer that is under way begins anew.
     pub fn close(&self, reason: &str) {
         self.endpoint.inner().peers.close(&self.peer, reason);
     }

@@ -1,5 +1,5 @@
-//! How many of the connected peers may come from one place: no more than three quarters, so that one machine with any number of
-//! keys leaves room for everybody else. Pure.
+//! Limits the share of connected peers that come from one place to three quarters, so that one machine with any
+//! number of keys leaves room for other peers. Pure.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use twolane_id::PublicKey;
 
 use super::source::{Counts, Source};
 
-/// The peers that have inbound connections, by where the first of these came from.
+/// The peers that have inbound connections, by the source of the first of these connections.
 #[derive(Debug)]
 pub(super) struct Crowd {
     most: usize,
@@ -22,20 +22,21 @@ struct Member {
 }
 
 impl Crowd {
-    /// For an endpoint that takes so many peers.
+    /// Creates a crowd for an endpoint that allows this number of peers.
     pub(super) fn new(peers: usize) -> Self {
-        // Rounded up: an endpoint for one peer takes that one from anywhere.
+        // Rounded up, so that an endpoint for one peer takes that peer from any source.
         Self { most: peers.saturating_mul(3).div_ceil(4).max(1), counts: Counts::default(), members: HashMap::new() }
     }
 
-    /// Whether there is room for a connection of this peer. There always is for one that has a connection: it replaces that, as
-    /// where the peer was started again.
+    /// Returns whether there is room for a connection of this peer. There always is room for a peer that has a
+    /// connection: the new connection replaces the old one, for example after the peer was restarted.
     pub(super) fn has_room(&self, peer: &PublicKey, source: Source) -> bool {
         let (of_source, of_class) = self.counts.of(source);
         self.members.contains_key(peer) || of_source.max(of_class) < self.most
     }
 
-    /// A connection comes in. False if there are too many peers from its place already; else it counts until [`Crowd::left`].
+    /// Counts a new connection until [`Crowd::left`]. Returns false, and counts nothing, if there are too many
+    /// peers from its source already.
     pub(super) fn enter(&mut self, peer: PublicKey, source: Source) -> bool {
         if !self.has_room(&peer, source) {
             return false;
@@ -49,7 +50,7 @@ impl Crowd {
         true
     }
 
-    /// A connection that was let in is gone.
+    /// Removes a connection that was counted.
     pub(super) fn left(&mut self, peer: &PublicKey) {
         let Some(member) = self.members.get_mut(peer) else { return };
         member.connections -= 1;
@@ -101,7 +102,7 @@ mod tests {
         let (mut crowd, there) = (Crowd::new(1), peer());
         assert!(crowd.enter(there, source(1)));
         assert!(!crowd.enter(peer(), source(1)));
-        // From the same place, and from another one: it was started again, and has moved.
+        // From the same source, and from another one: the peer was restarted, and has moved.
         assert!(crowd.enter(there, source(1)) && crowd.enter(there, source(2)));
         crowd.left(&there);
         crowd.left(&there);

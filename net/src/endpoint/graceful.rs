@@ -1,4 +1,4 @@
-//! Tasks that end together.
+//! Groups of tasks that end together.
 
 use std::{future::Future, time::Duration};
 
@@ -8,8 +8,8 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-/// A program's tasks, to be told and awaited together: the word of fastn-net, as a primitive. It handles no signals
-/// and prints nothing. Cheap to clone; all clones are the same.
+/// A group of a program's tasks, which are told to end and awaited together. The name is that of fastn-net; here
+/// it is a primitive that handles no signals and prints nothing. Cheap to clone; all clones are the same group.
 ///
 /// ```
 /// # #[tokio::main]
@@ -30,22 +30,22 @@ pub struct Graceful {
     tasks: TaskTracker,
 }
 
-/// How a [`Graceful`] ended.
+/// The outcome of [`Graceful::shutdown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Every task has ended.
+    /// Whether every task has ended.
     pub finished: bool,
-    /// Tasks that had not.
+    /// Number of tasks that had not ended.
     pub left: usize,
 }
 
 impl Graceful {
-    /// A group without tasks.
+    /// Creates a group without tasks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs a task that the group waits for. It is not stopped by the group: it looks at
+    /// Spawns a task that the group waits for. The group does not stop the task: the task has to watch
     /// [`cancelled`](Graceful::cancelled).
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
@@ -55,22 +55,23 @@ impl Graceful {
         self.tasks.spawn(task)
     }
 
-    /// Waits until the group is to end. Cancel-safe.
+    /// Waits until the group is told to end. Cancel-safe.
     pub fn cancelled(&self) -> WaitForCancellationFuture<'_> {
         self.token.cancelled()
     }
 
-    /// Whether the group is to end.
+    /// Returns whether the group was told to end.
     pub fn is_cancelled(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// Tells every task to end, and waits for nothing.
+    /// Tells every task to end, and does not wait.
     pub fn cancel(&self) {
         self.token.cancel();
     }
 
-    /// Tells every task to end and waits for them, at most `deadline`. Cancel-safe: it can be called again.
+    /// Tells every task to end and waits for the tasks, for at most `deadline`. Cancel-safe: it can be called
+    /// again.
     pub async fn shutdown(&self, deadline: Duration) -> Drained {
         self.token.cancel();
         self.tasks.close();

@@ -16,42 +16,43 @@ use crate::{
     ticket::Ticket,
 };
 
-/// A connection that lasted this long did work: the next dial after it does not wait.
+/// Minimum duration of a connection after which earlier failures no longer delay the next dial.
 const LASTED: Duration = Duration::from_secs(10);
 
-/// How a peer that is being kept stands.
+/// The state of a peer that is being kept.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum KeepState {
-    /// It is being dialled.
+    /// The peer is being dialled.
     Dialling {
-        /// Dials in a row that led to nothing, or to a connection that ended at once.
+        /// Number of dials in a row that led to no connection, or to a connection that ended at once.
         failures: u32,
     },
-    /// It is connected.
+    /// The peer is connected.
     Connected,
-    /// It will be dialled again.
+    /// The peer will be dialled again.
     Waiting {
-        /// Dials in a row that led to nothing, or to a connection that ended at once.
+        /// Number of dials in a row that led to no connection, or to a connection that ended at once.
         failures: u32,
-        /// How long from the moment at which this was said: at most 10 s, drawn at random so that peers which lost each
-        /// other at the same moment do not dial at the same moment.
+        /// The wait before the next dial, from the moment at which this state began: at most 10 s. It is drawn at
+        /// random, so that peers which lost each other at the same moment do not dial at the same moment.
         wait: Duration,
-        /// What went wrong last.
+        /// The last failure.
         cause: Arc<DialError>,
     },
-    /// It is not dialled any more, since that could only do harm: it is this endpoint itself, or another endpoint with
-    /// the same key has connected to it, and each would push the other out over and over.
+    /// The peer is not dialled any more, because a dial could only do harm. Either the peer is this endpoint
+    /// itself, or another endpoint with the same key has connected to the peer. In the second case each endpoint
+    /// would push the other out again and again.
     GivenUp {
-        /// Which of the two.
+        /// Which of the two cases it is.
         cause: Arc<DialError>,
     },
     /// The endpoint has shut down.
     Ended,
 }
 
-/// Keeps a peer connected; got from [`Endpoint::keep`]. Dropped, it lets the peer be: a connection that is there stays
-/// until somebody closes it.
+/// Keeps a peer connected; returned by [`Endpoint::keep`]. Dropping it ends the dials. An existing connection
+/// stays until one side closes it.
 #[derive(Debug)]
 #[must_use = "dropped, it does not keep the peer"]
 pub struct Keep {
@@ -61,11 +62,11 @@ pub struct Keep {
 }
 
 impl Endpoint {
-    /// Keeps a peer connected until the answer is dropped: dials it now, and again whenever the connection is lost, with
-    /// exponential backoff and full jitter. Rules that do not allow the connection may change, so that is tried again
-    /// as well, ever more rarely.
+    /// Keeps a peer connected until the returned [`Keep`] is dropped. Dials the peer now, and again whenever the
+    /// connection is lost, with exponential backoff and full jitter. If rules do not allow the connection, the
+    /// dial is repeated as well, ever more rarely, because rules may change.
     ///
-    /// The task that does it ends with the endpoint, and does not keep it alive.
+    /// The task that keeps the peer ends with the endpoint, and does not keep the endpoint alive.
     ///
     /// ```
     /// # #[tokio::main]
@@ -97,26 +98,27 @@ impl Endpoint {
 }
 
 impl Keep {
-    /// The peer.
+    /// Returns the peer.
     pub fn peer(&self) -> PublicKey {
         self.peer
     }
 
-    /// How it stands now.
+    /// Returns the current state.
     pub fn state(&self) -> KeepState {
         self.state.borrow().clone()
     }
 
-    /// Waits until it stands differently, and tells how. Once nothing can change any more, it tells that over and over.
+    /// Waits until the state changes, and returns the new state. Once the state cannot change any more, returns
+    /// the last state every time.
     ///
     /// Cancel-safe. States that come and go between two calls are not seen.
     pub async fn changed(&mut self) -> KeepState {
-        // An error means that the task has ended: what it said last holds.
+        // An error means that the task has ended: its last state holds.
         let _ = self.state.changed().await;
         self.state.borrow_and_update().clone()
     }
 
-    /// Waits until the peer is connected. False once it is not dialled any more.
+    /// Waits until the peer is connected. Returns false once the peer is not dialled any more.
     ///
     /// Cancel-safe.
     pub async fn connected(&mut self) -> bool {
@@ -149,7 +151,7 @@ async fn run(peers: &Arc<Peers>, peer: PublicKey, state: &watch::Sender<KeepStat
         if matches!(cause, DialError::OwnKey | DialError::Lost(ConnectionLost::KeyUsedTwice)) {
             return drop(state.send_replace(KeepState::GivenUp { cause: Arc::new(cause) }));
         }
-        // The table of peers waits between dials that fail, but not after a connection that was made and lost.
+        // The table of peers waits between failed dials, but not after a connection that was made and lost.
         failures = failures.saturating_add(1);
         let pause = backoff::delay(failures, backoff::random());
         state.send_replace(KeepState::Waiting { failures, wait: pause, cause: Arc::new(cause) });
@@ -157,10 +159,10 @@ async fn run(peers: &Arc<Peers>, peer: PublicKey, state: &watch::Sender<KeepStat
     }
 }
 
-/// Waits until the peer is not connected any more, and tells why.
+/// Waits until the peer is not connected any more, and returns the reason.
 async fn disconnected(peers: &Peers, peer: PublicKey) -> ConnectionLost {
     match peers.watch(&peer) {
-        // An error means that the peer has been forgotten, which comes after its last connection.
+        // An error means that the peer has been forgotten, which happens after its last connection has ended.
         Some(mut view) => match view.wait_for(|view| !view.connected).await {
             Ok(view) => view.lost.clone().unwrap_or(ConnectionLost::Closed),
             Err(_) => ConnectionLost::Closed,

@@ -1,4 +1,4 @@
-//! The endpoint: what a program holds.
+//! The endpoint: the API that a program uses.
 
 mod accept;
 mod admission;
@@ -64,12 +64,12 @@ use crate::{
     ticket::Ticket,
 };
 
-/// Our end: one key, one connection to each peer, any number of streams over it.
+/// A local endpoint: one key, at most one connection to each peer, and any number of streams on each connection.
 ///
-/// Cheap to clone; all clones are the same endpoint. Dropping the last one closes it at once, which cuts what is
-/// under way: call [`shutdown`](Endpoint::shutdown) before. Handlers given to [`serve`](Endpoint::serve) live as long
-/// as the endpoint, so one that holds a clone of it keeps it alive until `shutdown` or
-/// [`stop_serving`](Endpoint::stop_serving).
+/// Cheap to clone; all clones are the same endpoint. Dropping the last clone closes the endpoint at once, which
+/// cuts everything that is under way: call [`shutdown`](Endpoint::shutdown) first. Handlers given to
+/// [`serve`](Endpoint::serve) live as long as the endpoint. A handler that holds a clone therefore keeps the
+/// endpoint alive until `shutdown` or [`stop_serving`](Endpoint::stop_serving).
 ///
 /// ```
 /// # #[tokio::main]
@@ -101,10 +101,10 @@ use crate::{
 #[derive(Clone)]
 pub struct Endpoint(Arc<Owner>);
 
-/// What the endpoint is made of. Tasks hold parts of it, never the [`Owner`].
+/// The parts of an endpoint. Tasks hold some of these parts, never the [`Owner`].
 pub(crate) struct Inner {
     iroh: iroh::Endpoint,
-    /// Its own in this process, from 1.
+    /// The number of this endpoint in this process, from 1.
     number: u64,
     us: PublicKey,
     pub(crate) peers: Arc<Peers>,
@@ -112,9 +112,9 @@ pub(crate) struct Inner {
     limits: Arc<Limits>,
     tasks: Tasks,
     pub(crate) closing: CancellationToken,
-    /// Somebody closes the sockets.
+    /// Whether a call has begun to close the sockets.
     closes_sockets: AtomicBool,
-    /// Cancelled when they are closed.
+    /// Cancelled when the sockets are closed.
     sockets_closed: CancellationToken,
     static_addrs: MemoryLookup,
     mdns: Option<Result<(), String>>,
@@ -123,39 +123,41 @@ pub(crate) struct Inner {
     pub(crate) metrics_server: tokio::sync::Mutex<Option<iroh_metrics::service::MetricsServer>>,
 }
 
-/// What is known of the relays that were configured.
+/// What is known about the configured relays.
 struct Relays {
     configured: bool,
-    /// One of them can tell our public address.
+    /// Whether one of them can tell this endpoint its public address.
     discovery: bool,
 }
 
-/// For [`Inner::number`].
+/// Returns a new value for [`Inner::number`].
 fn next_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Relaxed)
 }
 
-/// Closes the endpoint when the last handle is dropped.
+/// Handle that closes the endpoint when it is dropped. All clones of an [`Endpoint`] share one.
 struct Owner(Arc<Inner>);
 
-/// What to send along when a stream is opened; see [`Endpoint::get_stream_with`].
+/// Options for opening a stream; see [`Endpoint::get_stream_with`].
 #[derive(Debug, Clone, Default)]
 pub struct StreamOptions {
-    /// For the acceptor, before any data; at most 16 KiB. Default: empty.
+    /// Metadata for the acceptor, which it gets before any data; at most 16 KiB. Default: empty.
     pub metadata: Bytes,
-    /// The first data, at most 400 KiB: it travels with the header, and so a round trip sooner. What the peer has no room
-    /// for yet is written when it has answered, within the bound on the call. Default: empty.
+    /// The first data, at most 400 KiB. It travels with the header, and so arrives a round trip sooner. Data for
+    /// which the peer has no room yet is written when the peer has answered, within the timeout of the call.
+    /// Default: empty.
     pub early_data: Bytes,
-    /// The bound on the whole call. Default: [`Limits::connect_timeout`] for the dial, [`Limits::open_timeout`] for the stream.
+    /// Timeout for the whole call. Default: [`Limits::connect_timeout`] for the dial, [`Limits::open_timeout`] for
+    /// the stream.
     pub timeout: Option<Duration>,
 }
 
-/// An endpoint with the given key and everything else as by default: the word of fastn-net.
+/// Binds an endpoint with the given key and defaults for everything else. The name is that of fastn-net.
 ///
 /// # Errors
 ///
-/// As [`Builder::bind`].
+/// The same as for [`Builder::bind`].
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -168,7 +170,7 @@ pub async fn get_endpoint(secret_key: SecretKey) -> Result<Endpoint, BindError> 
 }
 
 impl Endpoint {
-    /// An endpoint to be configured.
+    /// Returns a builder for an endpoint.
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -181,18 +183,18 @@ impl Endpoint {
         &self.0.0
     }
 
-    /// Our public key.
+    /// Returns the public key of this endpoint.
     pub fn id(&self) -> PublicKey {
         self.inner().us
     }
 
-    /// Our public key as text.
+    /// Returns the public key of this endpoint as text.
     pub fn id52(&self) -> String {
         self.id().to_string()
     }
 
-    /// Our key with the addresses that are known now. More may become known as relays answer: see
-    /// [`online`](Endpoint::online).
+    /// Returns a ticket with the key of this endpoint and the addresses that are known now. More addresses may
+    /// become known as relays answer: see [`online`](Endpoint::online).
     pub fn ticket(&self) -> Ticket {
         let inner = self.inner();
         let mut ticket = Ticket::new(inner.us);
@@ -203,7 +205,7 @@ impl Endpoint {
                 _ => ticket,
             };
         }
-        // Right after `bind` the addresses have not been looked at yet, but the sockets are there.
+        // Right after `bind` iroh has not looked up the addresses yet, but the sockets are bound.
         for addr in inner.iroh.bound_sockets() {
             if !addr.ip().is_unspecified() {
                 ticket = ticket.with_addr(addr);
@@ -212,32 +214,32 @@ impl Endpoint {
         ticket
     }
 
-    /// Waits until a relay knows us, at most `within`. False if none does by then, which is no failure: peers that
-    /// can reach us directly still do.
+    /// Waits until this endpoint is connected to a relay, for at most `within`. Returns false if it is not
+    /// connected by then. That is no failure: peers that can reach this endpoint directly still do.
     ///
     /// Cancel-safe.
     pub async fn online(&self, within: Duration) -> bool {
         timeout(within, self.inner().iroh.online()).await.is_ok()
     }
 
-    /// Remembers where a peer is, for later dials.
+    /// Remembers the addresses of a peer for later dials.
     pub fn add_peer(&self, peer: impl Into<Ticket>) {
         self.inner().learn(&peer.into());
     }
 
-    /// Opens a stream to a peer, over the connection that exists or a new one, and waits for the peer's answer:
-    /// exactly one round trip when the peer is connected.
+    /// Opens a stream to a peer, over the existing connection or a new one, and waits for the peer's answer. This
+    /// takes exactly one round trip when the peer is connected.
     ///
-    /// A peer is a [`PublicKey`], or a [`Ticket`] that also says where it is.
+    /// The peer is a [`PublicKey`], or a [`Ticket`], which also has addresses of the peer.
     ///
-    /// Cancel-safe: dropped, it resets the stream; a dial that others wait for goes on.
+    /// Cancel-safe: dropping the call resets the stream. A dial that other calls wait for goes on.
     ///
     /// # Errors
     ///
-    /// [`GetStreamError::Rejected`] if the peer does not serve the protocol or does not want the stream; the rest
-    /// says what was not reached. A connection that turns out to be dead before anything of the stream was sent is
-    /// replaced by a new one, once. If it is lost later, the peer's handler may have run:
-    /// [`GetStreamError::may_have_been_handled`].
+    /// [`GetStreamError::Rejected`] if the peer does not serve the protocol or does not want the stream. The other
+    /// variants say what could not be reached. A connection that turns out to be dead before anything of the
+    /// stream was sent is replaced by a new one, once. If the connection is lost later, the peer's handler may
+    /// have run: see [`GetStreamError::may_have_been_handled`].
     pub async fn get_stream<P>(&self, peer: impl Into<Ticket>, protocol: P) -> Result<XStream, GetStreamError>
     where
         P: TryInto<Protocol>,
@@ -246,13 +248,15 @@ impl Endpoint {
         self.get_stream_with(peer, protocol, StreamOptions::default()).await
     }
 
-    /// As [`get_stream`](Endpoint::get_stream), with metadata, early data and a bound of one's own.
+    /// Like [`get_stream`](Endpoint::get_stream), with metadata, early data and a timeout of the caller's choice.
     ///
-    /// Cancel-safe in the same way. Early data is not sent twice: if the connection dies under it, the error says so.
+    /// Cancel-safe in the same way. Early data is not sent twice: if the connection is lost after it was sent, the
+    /// call returns an error.
     ///
     /// # Errors
     ///
-    /// As `get_stream`, and [`GetStreamError::MetadataTooLarge`] and [`GetStreamError::EarlyDataTooLarge`].
+    /// The same as for `get_stream`, and [`GetStreamError::MetadataTooLarge`] and
+    /// [`GetStreamError::EarlyDataTooLarge`].
     pub async fn get_stream_with<P>(
         &self,
         peer: impl Into<Ticket>,
@@ -283,7 +287,7 @@ impl Endpoint {
                 inner.open(&peer, &opening, within, &mut phase, &mut stream).await?;
             }
             Some(after) => {
-                // The dial counts: what it took is not left for the stream.
+                // The timeout covers the dial: the time that it takes is not left for the stream.
                 let begun = Instant::now();
                 let left = move |now: Instant| after.saturating_sub(now - begun);
                 let within = move |now| Some(Within { left: left(now), after });
@@ -298,20 +302,22 @@ impl Endpoint {
                 }
             }
         }
-        // With `Ok` there is one.
+        // After `Ok` there is a stream.
         stream.ok_or(GetStreamError::Lost(ConnectionLost::Closed))
     }
 
-    /// The next stream that any peer opens for one of `protocols`, with the protocol it is for. Streams for other
-    /// protocols are none of this call's business: their openers are told if nobody here serves them.
+    /// Waits for the next stream that any peer opens for one of `protocols`, and returns it with its protocol.
+    /// This call ignores streams for other protocols. If nothing at this endpoint serves such a protocol, the
+    /// opener is told so.
     ///
-    /// Several calls may wait at the same time, for different protocols or the same.
+    /// Several calls may wait at the same time, for the same protocols or for different ones.
     ///
-    /// Cancel-safe: a stream that arrives as the call is dropped goes to the next call.
+    /// Cancel-safe: a stream that arrives while the call is dropped goes to the next call.
     ///
     /// # Errors
     ///
-    /// [`AcceptError::ShuttingDown`] once [`shutdown`](Endpoint::shutdown) was called. A peer cannot make this fail.
+    /// [`AcceptError::ShuttingDown`] once [`shutdown`](Endpoint::shutdown) was called. A peer cannot make this
+    /// call fail.
     pub fn accept_bi<'a, P>(
         &'a self,
         protocols: &[P],
@@ -327,7 +333,8 @@ impl Endpoint {
         }
     }
 
-    /// The next peer that has connected, whoever dialled. `None` once the endpoint shuts down.
+    /// Waits for the next peer that has connected, whichever side dialled. Returns `None` once the endpoint shuts
+    /// down.
     ///
     /// Cancel-safe.
     pub async fn accept(&self) -> Option<Connection> {
@@ -335,14 +342,17 @@ impl Endpoint {
         Some(Connection::new(self.clone(), peer))
     }
 
-    /// Connects to a peer, if it is not connected yet, and waits until it has let this endpoint in: its rules have answered, and
-    /// its HELLO is here. All of it has [`Limits::connect_timeout`].
+    /// Connects to a peer, if it is not connected yet, and waits until the peer has admitted this endpoint: the
+    /// peer's rules have answered, and its HELLO has arrived. The dial and the admission together have the timeout
+    /// [`Limits::connect_timeout`].
     ///
-    /// Cancel-safe: dropped, it leaves the dial to whoever else waits for it, and a connection that comes of it stays.
+    /// Cancel-safe: if the call is dropped, the dial goes on for other calls that wait for it. A connection that
+    /// results from the dial stays.
     ///
     /// # Errors
     ///
-    /// [`DialError`]; what the peer says in place of HELLO is [`DialError::Lost`].
+    /// [`DialError`]. If the peer answers with anything but HELLO, the error is [`DialError::Lost`] with the
+    /// peer's answer.
     pub async fn connect(&self, peer: impl Into<Ticket>) -> Result<Connection, DialError> {
         let peer = peer.into();
         self.inner().learn(&peer);
@@ -350,8 +360,8 @@ impl Endpoint {
         Ok(Connection::new(self.clone(), peer.peer()))
     }
 
-    /// Which ways data to and from this peer may take, from now on: also for what is connected. In place of
-    /// [`Builder::path_policy`].
+    /// Sets which paths data to and from this peer may take, from now on. The policy also applies to existing
+    /// connections. It replaces [`Builder::path_policy`] for this peer.
     ///
     /// ```
     /// # #[tokio::main]
@@ -360,7 +370,7 @@ impl Endpoint {
     ///
     /// let endpoint = Endpoint::builder().offline().bind().await?;
     /// let backup = SecretKey::generate().public_key();
-    /// endpoint.set_path_policy(&backup, PathPolicy::DirectOnly); // much data: not over somebody's relay
+    /// endpoint.set_path_policy(&backup, PathPolicy::DirectOnly); // much data: not over another party's relay
     /// assert_eq!(endpoint.path_policy(&backup), PathPolicy::DirectOnly);
     /// # Ok(())
     /// # }
@@ -369,46 +379,48 @@ impl Endpoint {
         self.inner().peers.shared.policies.set(*peer, policy);
     }
 
-    /// Which ways data to and from this peer may take.
+    /// Returns which paths data to and from this peer may take.
     pub fn path_policy(&self, peer: &PublicKey) -> PathPolicy {
         self.inner().peers.shared.policies.get(peer)
     }
 
-    /// Closes every connection to a peer at once; see [`Connection::close`]. False if it was not connected.
+    /// Closes every connection to a peer at once; see [`Connection::close`]. Returns false if the peer was not
+    /// connected.
     pub fn disconnect(&self, peer: &PublicKey, reason: &str) -> bool {
         let connected = self.peer(peer).is_some();
         Connection::new(self.clone(), *peer).close(reason);
         connected
     }
 
-    /// What happens from now on.
+    /// Subscribes to the events that happen from now on.
     pub fn events(&self) -> Events {
         self.inner().peers.events.subscribe()
     }
 
-    /// The peers that are connected, ordered by key.
+    /// Returns the peers that are connected, ordered by key.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.inner().peers.infos()
     }
 
-    /// One peer, if it is connected.
+    /// Returns one peer, if it is connected.
     pub fn peer(&self, id: &PublicKey) -> Option<PeerInfo> {
         self.inner().peers.info(id)
     }
 
-    /// The bounds in force.
+    /// Returns the limits in force.
     pub fn limits(&self) -> &Limits {
         &self.inner().limits
     }
 
-    /// The iroh endpoint below, for what this library does not cover. Closing it there closes it here.
+    /// Returns the underlying iroh endpoint, for features that this library does not cover. Closing the iroh
+    /// endpoint closes this endpoint too.
     pub fn iroh(&self) -> &iroh::Endpoint {
         &self.inner().iroh
     }
 }
 
 impl Inner {
-    /// Takes over what a ticket says about where its peer is.
+    /// Takes over the addresses that a ticket has for its peer.
     fn learn(&self, peer: &Ticket) {
         if peer.is_known_to(self.number) {
             return;
@@ -422,7 +434,7 @@ impl Inner {
         peer.told(self.number);
     }
 
-    /// The connection for a new stream to `peer`, if there is nothing to wait for.
+    /// Returns the connection for a new stream to `peer`, if there is nothing to wait for.
     fn link_now(&self, peer: &PublicKey) -> Option<Arc<Link>> {
         if self.closing.is_cancelled() || self.peers.shared.policies.get(peer).wants_direct() {
             return None;
@@ -430,7 +442,8 @@ impl Inner {
         self.peers.current(peer)
     }
 
-    /// The connection for a new stream to `peer`. A dial may have to wait for its backoff; together they are bounded.
+    /// Returns the connection for a new stream to `peer`. A dial may have to wait for its backoff; one timeout
+    /// covers both.
     async fn link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
         let bound = self.limits.connect_timeout;
         let link = self.peers.link(peer, bound).await?;
@@ -442,13 +455,14 @@ impl Inner {
         direct.unwrap_or(Err(DialError::OnlyRelay { policy, after }))
     }
 
-    /// The same once the peer has let this endpoint in, which has one bound with the dial. A direct path has its own.
+    /// Like `link`, but waits until the peer has admitted this endpoint. The dial and the admission have one
+    /// timeout together. The wait for a direct path has its own.
     async fn known_link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
         self.peers.known_link(peer, self.limits.connect_timeout).await?;
         self.link(peer).await
     }
 
-    /// The connection to the peer of `link` once it has a direct path.
+    /// Waits until the connection to the peer of `link` has a direct path, and returns that connection.
     async fn direct_link(&self, mut link: Arc<Link>) -> Result<Arc<Link>, DialError> {
         let peer = link.carrier.peer;
         loop {
@@ -469,9 +483,10 @@ impl Inner {
         }
     }
 
-    /// Opens a stream, with one retry on a fresh connection when the first turns out to be dead and the peer cannot
-    /// have seen anything of the stream. `within` bounds the stream, from the moment it is asked about; the dial has its own bound. `phase`
-    /// is kept up to date, for whoever drops the call. With `Ok` there is a `stream`.
+    /// Opens a stream. Retries once on a fresh connection if the first connection turns out to be dead and the
+    /// peer cannot have seen anything of the stream. `within` returns the timeout for the stream, at the moment at
+    /// which the stream is about to be opened; the dial has its own timeout. `phase` is kept up to date for a
+    /// caller that drops the call. After `Ok`, `stream` is set.
     async fn open(
         &self,
         peer: &Ticket,
@@ -485,13 +500,13 @@ impl Inner {
         let (mut retried, mut first) = (false, true);
         loop {
             *phase = Phase::Dial;
-            // Of a connection that was lost.
+            // This drops the stream of a connection that was lost.
             *stream = None;
-            // Whoever comes again finds out what has happened to the connection.
+            // A second attempt goes through `link`, which finds out what has happened to the connection.
             let now = if std::mem::take(&mut first) { self.link_now(&id) } else { None };
             let link = match now {
                 Some(link) => link,
-                // Boxed, since it is rare and large: a stream's future is copied into those around it.
+                // Boxed, because it is rare and large: a stream's future is copied into the futures around it.
                 None => Box::pin(self.link(id)).await.map_err(|source| GetStreamError::Dial { peer: id, source })?,
             };
             let heard = link.heard();
@@ -500,15 +515,16 @@ impl Inner {
                 Ok(()) => return Ok(()),
                 Err(OpenError::Failed(error)) => error,
                 Err(OpenError::Draining) => {
-                    // The table of peers is about to learn it, if it has not yet.
+                    // The table of peers is about to learn that the connection drains, if it does not know yet.
                     tokio::task::yield_now().await;
                     continue;
                 }
             };
             let GetStreamError::Lost(lost) = &error else { return Err(error) };
             self.peers.evict(&link, lost);
-            // A header alone runs a handler: it must not come twice either. Where nothing at all has come from the peer since it was
-            // sent, and another instance of the peer is there now, the one that it was sent to had gone before.
+            // The header alone runs a handler, so it must not be sent twice either. There is one exception:
+            // nothing at all has come from the peer since the header was sent, and another instance of the peer is
+            // running now. Then the instance to which the header was sent was gone before.
             let harmless = opening.early.is_empty() && opening.metadata.is_empty() && !opening.finish;
             let into_the_void = harmless && *lost == ConnectionLost::PeerRestarted && link.heard() == heard;
             let unseen = *phase < Phase::Answer || into_the_void;

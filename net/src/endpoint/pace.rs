@@ -1,18 +1,18 @@
 //! How long a peer may take for data of any length. Pure.
 //!
-//! A bound on each piece alone lets a peer send one byte at a time for as long as it likes, and a bound on the whole cuts
-//! honest peers on slow links. The bound here is on the rate, with patience for pauses.
+//! A timeout for each piece alone lets a peer send one byte at a time for as long as it likes. A timeout for the
+//! whole cuts honest peers on slow links. Here the limit is on the rate, with patience for pauses.
 
 use std::time::Duration;
 
-/// Bytes a second below which a peer uses up its patience. Half of what a link has that can just be used: on one of 1 kB/s
-/// data of any length gets through.
+/// The rate below which a peer uses up its patience, in bytes a second. It is half the rate of the slowest usable
+/// link: on a link of 1 kB/s, data of any length gets through.
 pub(super) const SLOWEST: u32 = 512;
 
-/// How many pauses of the longest kind a peer has, one after the other, with next to nothing between them.
+/// Number of pauses of maximum length that a peer may make, one after the other, with almost no data between them.
 const PAUSES: u32 = 6;
 
-/// What is left of the patience with a peer. Time that is waited uses it up, and every byte gives some back.
+/// The remaining patience with a peer. Time spent waiting uses it up, and every byte gives some back.
 #[derive(Debug)]
 pub(super) struct Pace {
     pause: Duration,
@@ -20,23 +20,23 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// No single wait is longer than `pause`, and six of them are the patience at the start, and at most: what came fast
-    /// does not pay for hours of silence.
+    /// Creates the full patience: six times `pause`, which is also the longest single wait. The patience never
+    /// exceeds its start value, so that data which came fast does not allow hours of silence later.
     pub(super) fn new(pause: Duration) -> Self {
         Self { pause, left: pause.saturating_mul(PAUSES) }
     }
 
-    /// The longest that the next piece may take.
+    /// Returns the maximum time for the next piece.
     pub(super) fn bound(&self) -> Duration {
         self.left.min(self.pause)
     }
 
-    /// Whether [`Pace::bound`] is short because of the rate, and not because a pause has its bound.
+    /// Returns whether [`Pace::bound`] is short because of the rate, and not because of the limit on a pause.
     pub(super) fn is_too_slow(&self) -> bool {
         self.left < self.pause
     }
 
-    /// So many bytes came, after a wait of so long.
+    /// Records that `bytes` bytes came after a wait of `waited`.
     pub(super) fn came(&mut self, bytes: usize, waited: Duration) {
         let gained = Duration::from_secs(bytes as u64) / SLOWEST;
         self.left = self.left.saturating_sub(waited).saturating_add(gained).min(self.pause.saturating_mul(PAUSES));
@@ -51,7 +51,7 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(10);
 
-    /// Receives pieces, each after a wait, until one takes too long: the time until then.
+    /// Receives pieces, each after a wait, until one takes too long. Then returns the time until that moment.
     fn receive(pieces: impl IntoIterator<Item = (usize, Duration)>) -> Result<(), Duration> {
         let (mut pace, mut time) = (Pace::new(PAUSE), Duration::ZERO);
         for (bytes, wait) in pieces {

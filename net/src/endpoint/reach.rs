@@ -1,28 +1,29 @@
-//! By whom an endpoint can be reached, and what is in the way: pure.
+//! By which peers an endpoint can be reached, and what is in the way. Pure.
 
 use std::fmt;
 
-/// By whom an endpoint can be reached, as far as it can tell alone. Whether two peers find a direct path also depends on
-/// the other one: [`PeerInfo::path`](crate::PeerInfo::path) has what came of it.
+/// The peers that can reach an endpoint, as far as the endpoint can tell alone. Whether two peers find a direct
+/// path also depends on the other peer: [`PeerInfo::path`](crate::PeerInfo::path) has the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reach {
-    /// That is being found out. It takes some seconds after the endpoint was bound, and after the network changed.
+    /// Not known yet. It takes some seconds to find out after the endpoint was bound, and after the network
+    /// changed.
     Unknown,
-    /// By anybody, directly: a relay knows us and packets get through.
+    /// Any peer, directly: the endpoint is connected to a relay, and packets get through.
     Direct,
-    /// By anybody, but through a relay alone.
+    /// Any peer, but only through a relay.
     RelayOnly,
-    /// By peers in the local network, and those that are told its addresses: no relay helps others.
+    /// Peers in the local network, and peers that are told the endpoint's addresses. No relay helps other peers.
     LocalNetwork,
-    /// By programs on this machine.
+    /// Programs on this machine.
     ThisMachine,
-    /// By nobody.
+    /// No peer.
     Nobody,
 }
 
 impl Reach {
-    /// The word for programs.
+    /// Returns a short name for use by programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -50,40 +51,41 @@ impl fmt::Display for Reach {
     }
 }
 
-/// What keeps an endpoint from being reached, or from being reached directly. Its text says what to do.
+/// An obstacle that keeps an endpoint from being reached, or from being reached directly. Its text says what to
+/// do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Obstacle {
-    /// This machine has no address but its own loopback.
+    /// This machine has no address except loopback.
     NoNetwork,
     /// The endpoint has no relay.
     NoRelay,
     /// No relay was reached.
     RelayUnreachable {
-        /// What was tried last, and what came of it.
+        /// The last attempt, and its result.
         error: String,
     },
-    /// The relay does not let this endpoint in.
+    /// The relay does not admit this endpoint.
     RelayDenied {
-        /// The relay's words.
+        /// The reason that the relay gave.
         reason: String,
     },
-    /// The endpoint was told to use relays alone ([`Builder::relay_only`](crate::Builder::relay_only)).
+    /// The endpoint is configured to use relays only ([`Builder::relay_only`](crate::Builder::relay_only)).
     DirectOff,
     /// The endpoint is bound to loopback.
     LoopbackOnly,
     /// No UDP packet came back from any relay.
     UdpBlocked,
-    /// Whether UDP gets through is not known: none of the relays can tell.
+    /// Whether UDP gets through is not known, because none of the relays can tell.
     NoAddressDiscovery,
-    /// The NAT gives us another port for every destination.
+    /// The NAT gives this endpoint another port for every destination.
     NatVaries,
     /// Something answers in place of the relays.
     CaptivePortal,
 }
 
 impl Obstacle {
-    /// The word for programs.
+    /// Returns a short name for use by programs.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NoNetwork => "no_network",
@@ -127,43 +129,43 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// How the endpoint stands with its relays.
+/// The state of the endpoint's relays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Relays {
-    /// It has none.
+    /// The endpoint has no relay.
     None,
-    /// They have not answered yet.
+    /// No relay has answered yet.
     Trying,
     Connected,
     Denied(String),
     Failed(String),
 }
 
-/// What the last look at the network has found.
+/// The findings of the last network report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
-    /// A packet went to a relay and back.
+    /// Whether a packet went to a relay and back over UDP.
     pub(super) udp: bool,
     pub(super) nat_varies: bool,
     pub(super) captive_portal: bool,
 }
 
-/// All that is known.
+/// Everything that is known about how the endpoint can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// Direct paths are allowed.
+    /// Whether direct paths are allowed.
     pub(super) direct: bool,
-    /// Every socket is bound to loopback.
+    /// Whether every socket is bound to loopback.
     pub(super) loopback: bool,
-    /// There is an address that other machines may reach. `None` until that was looked at.
+    /// Whether there is an address that other machines may reach. `None` until that was looked up.
     pub(super) address: Option<bool>,
     pub(super) relays: Relays,
-    /// A relay is configured that can tell whether UDP gets through.
+    /// Whether a relay is configured that can tell whether UDP gets through.
     pub(super) discovery: bool,
     pub(super) found: Option<Found>,
 }
 
-/// What the facts mean.
+/// Derives from the facts which peers can reach the endpoint, and what the obstacles are.
 pub(super) fn judge(facts: Facts) -> (Reach, Vec<Obstacle>) {
     let mut obstacles = Vec::new();
     let reach = match facts.relays {
@@ -219,7 +221,7 @@ pub(super) fn judge(facts: Facts) -> (Reach, Vec<Obstacle>) {
 mod tests {
     use super::{Obstacle as O, *};
 
-    /// An endpoint on a network, with a relay that it is connected to.
+    /// Returns the facts of an endpoint on a network, with a relay that it is connected to.
     fn facts() -> Facts {
         Facts {
             direct: true,

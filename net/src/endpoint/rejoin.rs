@@ -1,8 +1,8 @@
-//! Has iroh look for a relay again, as long as it has found none.
+//! Makes iroh look for a relay again, as long as it has found none.
 //!
-//! By itself it looks when an address of this machine changes, and otherwise every 20 to 26 s. A relay, or a name server,
-//! that was out of reach when the endpoint was bound would be found that late. What makes it look at once is that a relay
-//! is added, and one that is there already may be.
+//! By itself, iroh looks for a relay when an address of this machine changes, and otherwise every 20 to 26 s. A
+//! relay or a name server that was out of reach when the endpoint was bound would be found that late. iroh looks
+//! at once when a relay is added, and a relay that is configured already may be added again.
 
 use std::time::Duration;
 
@@ -10,17 +10,20 @@ use iroh::{RelayMap, Watcher};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// The first look of iroh's own takes up to 5 s where nothing answers, and a second one begins when it has ended.
+/// The first pause. iroh's own first look takes up to 5 s if nothing answers, and a second look begins when it has
+/// ended.
 const FIRST: Duration = Duration::from_secs(4);
-/// The pause doubles up to this: a machine that is offline for days sends some packets to nowhere in each.
+/// The longest pause, up to which the pauses double. A machine that is offline for days sends some packets in vain
+/// after each pause.
 const LONGEST: Duration = Duration::from_secs(16);
 
-/// The pause after the `n`th look in a row that found nothing.
+/// Returns the pause after the `n`th look in a row that found nothing.
 fn pause(n: u32) -> Duration {
     FIRST.saturating_mul(1 << n.min(8)).min(LONGEST)
 }
 
-/// Runs until the endpoint is closed. `relays` are those of the endpoint, with what was added and removed since.
+/// Runs until the endpoint is closed. `relays` are the relays of the endpoint, including later additions and
+/// removals.
 pub(super) async fn run(endpoint: iroh::Endpoint, relays: RelayMap, closing: CancellationToken) {
     let looking = async {
         let mut home = endpoint.home_relay_status();
@@ -32,7 +35,7 @@ pub(super) async fn run(endpoint: iroh::Endpoint, relays: RelayMap, closing: Can
                     _ = home.updated() => continue,
                 }
                 looks += 1;
-                // One that is found, but does not let us in or breaks off, iroh asks again by itself.
+                // A relay that was found, but refuses this endpoint or breaks off, is asked again by iroh itself.
                 if let Some(relay) = relays.relays::<Vec<_>>().into_iter().next() {
                     tracing::debug!(looks, "no relay is known to work: looking again");
                     endpoint.insert_relay(relay.url.clone(), relay).await;

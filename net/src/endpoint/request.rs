@@ -1,4 +1,4 @@
-//! One message there, one message back.
+//! Requests: one message to the peer, and one message back.
 
 use std::{pin::pin, time::Duration};
 
@@ -15,31 +15,32 @@ use crate::{
     ticket::Ticket,
 };
 
-/// A request, as a handler given to [`Endpoint::serve_requests`] gets it.
+/// A request, as it is given to a handler of [`Endpoint::serve_requests`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Request {
-    /// Who asks, as the handshake proved it.
+    /// The peer that sent the request. The handshake has proved its key.
     pub peer: PublicKey,
-    /// The same, with the owner that it acted for when the request had come.
+    /// The identity of the peer: its key, and the owner that it acted for when the request had arrived.
     pub identity: Identity,
-    /// What for.
+    /// The protocol that the request asks for.
     pub protocol: Protocol,
-    /// What came in the header.
+    /// The metadata in the stream's header.
     pub metadata: Bytes,
-    /// The request.
+    /// The body of the request.
     pub body: Bytes,
 }
 
 impl Endpoint {
-    /// Sends `body` to a peer's handler for `protocol` and returns its response: one round trip when the peer is
-    /// connected, since the request travels with the header. `deadline` covers all of it.
+    /// Sends `body` to a peer's handler for `protocol` and returns the handler's response. This takes one round
+    /// trip when the peer is connected, because the request travels with the header. `deadline` is the timeout for
+    /// the whole call.
     ///
-    /// Cancel-safe: dropped, it resets the stream, and the handler at the other side is dropped.
+    /// Cancel-safe: dropping the call resets the stream, and the handler's future at the other side is dropped.
     ///
     /// # Errors
     ///
-    /// [`RequestError`] says how far the request came, and whether the peer may have handled it.
+    /// [`RequestError`] says how far the request got, and whether the peer may have handled it.
     ///
     /// ```
     /// # #[tokio::main]
@@ -85,7 +86,7 @@ impl Endpoint {
             finish: true,
             read_ahead: self.inner().limits.request_bytes,
         };
-        // In one place, whoever polls it: what is awaited is copied into each future around it.
+        // Pinned in one place: an awaited future is copied into each future around it.
         let exchanged = {
             let exchange = pin!(self.exchange(&peer, &opening, &mut phase));
             timeout(deadline, exchange).await
@@ -100,16 +101,17 @@ impl Endpoint {
 
     async fn exchange(&self, peer: &Ticket, opening: &Opening, phase: &mut Phase) -> Result<Bytes, RequestFailure> {
         let inner = self.inner();
-        // The deadline bounds the stream, since a handler may take its time with the answer.
+        // The stream has no timeout of its own, because a handler may take its time with the answer. `deadline`
+        // covers the stream.
         let mut stream = None;
         inner.open(peer, opening, |_| None, phase, &mut stream).await?;
         *phase = Phase::Response;
-        // With `Ok` there is one.
+        // After `Ok` there is a stream.
         let stream = stream.as_mut().ok_or(GetStreamError::Lost(ConnectionLost::Closed))?;
         stream.read_to_end(inner.limits.request_bytes).await.map_err(|error| match error {
             NextError::Read(error) => RequestFailure::Read(error),
             NextError::TooLong { max } => RequestFailure::TooLarge { max },
-            // `read_to_end` takes any bytes and any end.
+            // `read_to_end` accepts any bytes and any end of data.
             NextError::Ended { .. } | NextError::Text | NextError::Json(_) => {
                 RequestFailure::Read(ReadError::Reset { code: 0 })
             }
@@ -117,5 +119,5 @@ impl Endpoint {
     }
 }
 
-/// Stands in an error for a name that is none.
+/// Stands in an error for a name that is not valid.
 const INVALID: Protocol = Protocol::from_static("(invalid)");

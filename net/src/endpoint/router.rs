@@ -1,4 +1,4 @@
-//! Who takes a stream: a handler, somebody who waits in `accept_bi`, or nobody.
+//! The router: gives each stream to a handler or to a call of `accept_bi`, or turns it away.
 
 use std::{
     collections::HashSet,
@@ -23,18 +23,20 @@ use crate::{
     wire::status::{Reason, Rejection},
 };
 
-/// Takes whole streams of one protocol. It answers a header that is not answered yet itself.
+/// A function that takes whole streams of one protocol. If the header is not answered yet, the function answers
+/// it.
 pub(crate) type Handler = Arc<dyn Fn(Offered) -> BoxFuture<()> + Send + Sync>;
 
-/// A stream for a handler.
+/// A stream that is offered to a handler.
 pub(crate) enum Offered {
-    /// As it came.
+    /// The header is not answered.
     Unanswered(IncomingStream),
-    /// It was accepted for a call of `accept_bi` that is gone: its opener has read, or will read, a yes.
+    /// The stream was accepted for a call of `accept_bi` that is gone. Its opener has read the positive answer, or
+    /// will read it.
     Answered(XStream),
 }
 
-/// The table of who takes what.
+/// The table of handlers, of calls of `accept_bi`, and of streams that wait.
 pub(crate) struct Router {
     state: Mutex<State>,
     limits: Arc<Limits>,
@@ -43,18 +45,18 @@ pub(crate) struct Router {
 
 #[derive(Default)]
 struct State {
-    /// Looked at for each stream. The names are the program's own.
+    /// Looked up for each stream. The program chooses the names, so peers cannot choose names with equal hashes.
     handlers: FxHashMap<Protocol, Handler>,
     acceptors: Vec<Acceptor>,
-    /// Named by an `accept_bi` at some time: a stream for one of these waits for the next call.
+    /// Protocols that a call of `accept_bi` has named. A stream for one of them waits for the next call.
     known: HashSet<Protocol>,
-    /// Of all peers, and peers decide how many there are.
+    /// The waiting streams of all peers. The peers decide how many there are.
     waiting: WaitingStreams<PublicKey, Protocol, oneshot::Sender<Decision>>,
     next: u64,
     closed: bool,
 }
 
-/// Somebody who waits in `accept_bi`.
+/// A call of `accept_bi` that waits.
 struct Acceptor {
     id: u64,
     peer: Option<PublicKey>,
@@ -75,7 +77,7 @@ enum Route {
     Busy,
 }
 
-/// A protocol that has a handler already.
+/// Error for a protocol that has a handler already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} has a handler already: stop it first")]
 pub struct AlreadyServed(pub Protocol);
@@ -85,7 +87,7 @@ impl Router {
         Arc::new(Self { state: Mutex::default(), limits, tasks })
     }
 
-    /// Gives a stream to whoever takes its protocol, and answers its header accordingly.
+    /// Gives a stream to the handler or call that takes its protocol, and answers its header accordingly.
     pub(crate) fn take(self: &Arc<Self>, stream: IncomingStream) -> BoxFuture<()> {
         // A handler's future is boxed already, and most streams have a handler.
         if let Some(handler) = self.handler(&stream.protocol) {
@@ -110,7 +112,8 @@ impl Router {
                 let answered = tokio::select! {
                     biased;
                     answered = &mut answering => answered,
-                    // An opener that leaves no room for the answer holds up nobody who waits for a stream.
+                    // If the opener leaves no room for the answer, the call must not wait for it: another stream
+                    // may take the call.
                     () = std::future::ready(()) => {
                         waiting.take().into_iter().for_each(|acceptor| self.offer(acceptor));
                         answering.await
@@ -132,8 +135,8 @@ impl Router {
         }
     }
 
-    /// A stream that was accepted for a call that is gone: it goes to the next call, or to a handler. It waits whatever the
-    /// number of streams that do: it was let in before, and "busy" cannot be said any more.
+    /// Finds a handler or a call for a stream that was accepted for a call that is gone. The stream waits whatever
+    /// the number of waiting streams is: it was admitted before, and "busy" can no longer be answered.
     async fn pass_on(self: &Arc<Self>, mut stream: XStream) {
         loop {
             match self.decide(stream.peer(), stream.protocol(), usize::MAX).await {
@@ -142,13 +145,13 @@ impl Router {
                     Err(unwanted) => stream = unwanted,
                 },
                 Ok(Decision::Handle(handler)) => return handle(&handler, Offered::Answered(stream)).await,
-                // Nobody takes it in time, or the endpoint shuts down. Dropped, it is reset.
+                // Nothing takes the stream in time, or the endpoint shuts down. Dropping the stream resets it.
                 Ok(Decision::ShuttingDown) | Err(_) => return,
             }
         }
     }
 
-    /// Waits for somebody who takes a stream, as one of at most `max` of its peer.
+    /// Waits for a handler or a call that takes a stream. At most `max` streams of one peer wait.
     async fn decide(&self, peer: PublicKey, protocol: &Protocol, max: usize) -> Result<Decision, Rejection> {
         match self.route(peer, protocol, max) {
             Route::Decided(decision) => Ok(decision),
@@ -185,7 +188,7 @@ impl Router {
                 return Route::Decided(Decision::Give(acceptor));
             }
         }
-        // Before anything is registered a stream waits: the program may be starting.
+        // Before anything is registered a stream waits, because the program may be starting.
         let starting = state.handlers.is_empty() && state.known.is_empty();
         if !starting && !state.known.contains(protocol) {
             return Route::Unknown;
@@ -198,9 +201,9 @@ impl Router {
         Route::Wait { place, decision }
     }
 
-    /// The next stream of one of `protocols`, from one peer or from any.
+    /// Waits for the next stream of one of `protocols`, from one peer or from any peer.
     ///
-    /// Cancel-safe: a stream that arrives as the call is dropped goes to the next call.
+    /// Cancel-safe: a stream that arrives while the call is dropped goes to the next call.
     pub(crate) async fn accept(
         self: &Arc<Self>,
         peer: Option<PublicKey>,
@@ -210,7 +213,8 @@ impl Router {
             let mut call = self.wait_for(peer, protocols.clone())?;
             match (&mut call.taken).await {
                 Ok(stream) => return Ok(stream),
-                // The opener has given up at the last moment, or the endpoint shuts down: the next turn tells.
+                // The opener has given up at the last moment, or the endpoint shuts down: the next turn of the
+                // loop tells which.
                 Err(_) => drop(call),
             }
         }
@@ -232,10 +236,10 @@ impl Router {
         Ok(AcceptCall { router: self, id, taken })
     }
 
-    /// Gives a call to a stream that waits, or has it wait for one.
+    /// Gives a call a stream that waits, or makes the call wait for a stream.
     fn offer(&self, acceptor: Acceptor) {
         let mut state = self.lock();
-        // Dropped while it was out: its call is gone, and so is its place among those that wait.
+        // If the call was dropped while it was not in the table, its place in the table is gone too.
         if !state.closed && !acceptor.taker.is_closed() {
             state.offer(acceptor);
         }
@@ -244,7 +248,8 @@ impl Router {
     pub(crate) fn serve(&self, protocol: Protocol, handler: Handler) -> Result<(), AlreadyServed> {
         let mut state = self.lock();
         if state.closed {
-            // Dropped outside the lock, as in `close`. Nothing would take it out again.
+            // Dropped outside the lock, as in `close`. In the table the handler would stay, because nothing
+            // removes handlers after `close`.
             drop(state);
             drop(handler);
             return Ok(());
@@ -261,11 +266,11 @@ impl Router {
 
     pub(crate) fn stop_serving(&self, protocol: &Protocol) -> bool {
         let removed = self.lock().handlers.remove(protocol);
-        // Dropped outside the lock: a handler may own what locks it again.
+        // Dropped outside the lock, because a handler may own something that locks it again.
         removed.is_some()
     }
 
-    /// Nothing is accepted any more. Handlers are let go, and with them what they hold.
+    /// Stops accepting streams. Drops the handlers, and with them everything that they hold.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -275,7 +280,7 @@ impl Router {
             let _ = decided.send(Decision::ShuttingDown);
         }
         drop(state);
-        // Outside the lock: a handler may own the last handle of something that locks it.
+        // Dropped outside the lock, because a handler may own the last handle of something that locks it.
         drop(handlers);
     }
 
@@ -294,7 +299,7 @@ fn handle(handler: &Handler, stream: Offered) -> BoxFuture<()> {
     if span.is_disabled() { handling } else { Box::pin(handling.instrument(span)) }
 }
 
-/// A stream that waits. Dropped, it gives up its place.
+/// A stream that waits. Dropping it gives up its place.
 struct Wait<'a> {
     router: &'a Router,
     place: Place,
@@ -302,7 +307,7 @@ struct Wait<'a> {
 }
 
 impl Wait<'_> {
-    /// Ends the wait. A decision that was made in this moment counts: whoever made it has given up a call for it.
+    /// Ends the wait. Returns a decision that was made at this moment: it counts, because it has used up a call.
     fn leave(mut self) -> Option<Decision> {
         self.router.lock().waiting.remove(self.place);
         self.decision.try_recv().ok()
@@ -315,7 +320,7 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// A call that waits. Dropped, it leaves nothing behind, and a stream that was meant for it goes to the next.
+/// A call that waits. Dropping it leaves nothing behind, and a stream that was meant for it goes to the next call.
 struct AcceptCall<'a> {
     router: &'a Arc<Router>,
     id: u64,
@@ -324,7 +329,7 @@ struct AcceptCall<'a> {
 
 impl Drop for AcceptCall<'_> {
     fn drop(&mut self) {
-        // Closed first: a call that is out is not put back after this.
+        // Closed first: after this, the call is not put back into the table.
         self.taken.close();
         self.router.lock().acceptors.retain(|acceptor| acceptor.id != self.id);
         if let Ok(stream) = self.taken.try_recv() {
@@ -341,7 +346,7 @@ impl State {
                 return self.acceptors.push(acceptor);
             };
             match decided.send(Decision::Give(acceptor)) {
-                // A stream that has stopped waiting in this moment leaves the call to the next one.
+                // If the stream has stopped waiting at this moment, the call goes to the next stream.
                 Err(Decision::Give(unwanted)) => acceptor = unwanted,
                 _ => return,
             }

@@ -1,4 +1,4 @@
-//! Handlers: a function for every stream of a protocol.
+//! Handlers: a function is called for every stream of a protocol.
 
 use std::{
     future::Future,
@@ -26,42 +26,43 @@ use crate::{
     wire::codes::{lane, record},
 };
 
-/// A response of at most this is copied behind the answer to the header, so that the two are one packet.
+/// Maximum length of a response that is copied behind the answer to the header, so that both are in one packet.
 const JOIN: usize = 1024;
 
-/// Why a protocol is not served.
+/// Why a protocol cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// Its name is not valid.
+    /// The name of the protocol is not valid.
     #[error(transparent)]
     Protocol(#[from] InvalidProtocol),
-    /// It has a handler already.
+    /// The protocol has a handler already.
     #[error(transparent)]
     AlreadyServed(#[from] AlreadyServed),
 }
 
 impl ServeError {
-    /// Whose fault it is: always the caller's.
+    /// Returns whose fault the error is: always the caller's.
     pub fn fault(&self) -> Fault {
         Fault::Caller
     }
 
-    /// Whether the same call may work later, with nothing changed: never.
+    /// Returns whether the same call may work later, with nothing changed: never.
     pub fn is_retryable(&self) -> bool {
         false
     }
 }
 
 impl Endpoint {
-    /// Calls `handler` with every stream of `protocol`, each in a task of its own. Streams are accepted before it is
-    /// called. It may come and go at run time: [`stop_serving`](Endpoint::stop_serving).
+    /// Calls `handler` with every stream of `protocol`, each in a task of its own. A stream is accepted before the
+    /// handler is called. A handler may be added and removed at run time: see
+    /// [`stop_serving`](Endpoint::stop_serving).
     ///
-    /// A handler that panics costs its stream: the peer sees a reset with the code "its handler broke".
+    /// If a handler panics, only its stream ends: the peer sees a reset with the code "its handler broke".
     ///
     /// # Errors
     ///
-    /// [`ServeError`]: the name is not valid, or has a handler.
+    /// [`ServeError`] if the name is not valid, or if the protocol has a handler already.
     ///
     /// ```
     /// # #[tokio::main]
@@ -93,7 +94,7 @@ impl Endpoint {
                     Offered::Unanswered(stream) => stream.accept().await,
                     Offered::Answered(stream) => Ok(stream),
                 };
-                // An opener that has given up needs no handler.
+                // If the opener has given up, no handler is needed.
                 if let Ok(stream) = accepted {
                     handler(stream).await;
                 }
@@ -101,21 +102,22 @@ impl Endpoint {
         })
     }
 
-    /// Calls `handler` with every stream of `protocol` before it is answered: the handler accepts it, with metadata if it likes,
-    /// or refuses it. Each call has a task of its own.
+    /// Calls `handler` with every stream of `protocol` before the stream is answered. The handler accepts the
+    /// stream, optionally with metadata, or refuses it. Each call has a task of its own.
     ///
-    /// The opener waits for the answer: what takes long is better done on a stream that was accepted. A stream that is not
-    /// answered counts among [`Limits::streams_per_peer`] for as long as the handler holds it. A handler that refuses a stream must
-    /// have done nothing for it: the opener takes it for [not handled](crate::GetStreamError::may_have_been_handled).
+    /// The opener waits for the answer, so work that takes long should be done after the stream was accepted. A
+    /// stream that is not answered counts among [`Limits::streams_per_peer`] as long as the handler holds it. A
+    /// handler that refuses a stream must have done nothing for it, because the opener regards the stream as
+    /// [not handled](crate::GetStreamError::may_have_been_handled).
     ///
-    /// A handler that panics costs its stream: the peer sees a reset with the code "its handler broke".
+    /// If a handler panics, only its stream ends: the peer sees a reset with the code "its handler broke".
     ///
-    /// A stream that was accepted for a call of [`accept_bi`](Endpoint::accept_bi) which was dropped at that moment cannot be
-    /// answered again. It is reset, as if nobody had taken it.
+    /// A stream that was accepted for a call of [`accept_bi`](Endpoint::accept_bi) which was dropped at that
+    /// moment cannot be answered again. It is reset, as if nothing had taken it.
     ///
     /// # Errors
     ///
-    /// As [`serve`](Endpoint::serve).
+    /// The same as for [`serve`](Endpoint::serve).
     ///
     /// ```
     /// # #[tokio::main]
@@ -160,17 +162,17 @@ impl Endpoint {
         })
     }
 
-    /// Calls `handler` with every request of `protocol`, as [`request`](Endpoint::request) sends it, and sends back
-    /// what it returns: a response, or an error that the caller gets from its call.
+    /// Calls `handler` with every request of `protocol` that a peer sends with [`request`](Endpoint::request), and
+    /// sends back what the handler returns: a response, or an error that the caller gets from its call.
     ///
-    /// A request, and a response, is at most [`Limits::request_bytes`] long. A request of which nothing comes for
-    /// [`Limits::header_timeout`], or less than 512 bytes a second for six times that, is refused: the caller gets an error
-    /// that says so, and the handler is not called. When the caller gives up, the handler's
+    /// A request, and a response, is at most [`Limits::request_bytes`] long. A request is refused if nothing of it
+    /// comes for [`Limits::header_timeout`], or if less than 512 bytes a second come for six times that. Then the
+    /// caller gets an error that says so, and the handler is not called. When the caller gives up, the handler's
     /// future is dropped.
     ///
     /// # Errors
     ///
-    /// As [`serve`](Endpoint::serve).
+    /// The same as for [`serve`](Endpoint::serve).
     pub fn serve_requests<P, F, Fut>(&self, protocol: P, handler: F) -> Result<(), ServeError>
     where
         P: TryInto<Protocol>,
@@ -182,8 +184,9 @@ impl Endpoint {
         self.take_with(protocol, move |stream| Box::pin(answer(stream, Arc::clone(&handler), Arc::clone(&limits))))
     }
 
-    /// `take` is called by the task that reads what comes from a peer, and its future runs in the stream's own: a handler that
-    /// panics, or takes its time, before its first await is to do so in there, where it holds up no other stream.
+    /// Registers `take` for a protocol. It is called by the task that reads what comes from a peer, and its future
+    /// runs in the stream's own task. A handler may panic, or take its time, before its first await: `take` has to
+    /// call it inside the future, where it holds up no other stream.
     fn take_with<P>(
         &self,
         protocol: P,
@@ -197,7 +200,8 @@ impl Endpoint {
         Ok(self.inner().router.serve(protocol, Arc::new(take))?)
     }
 
-    /// No further stream of `protocol` is taken; those that are being handled go on. False if it had no handler.
+    /// Takes no further stream of `protocol`. Streams that are being handled go on. Returns false if the protocol
+    /// had no handler.
     pub fn stop_serving<P: TryInto<Protocol>>(&self, protocol: P) -> bool {
         protocol.try_into().is_ok_and(|protocol| self.inner().router.stop_serving(&protocol))
     }
@@ -208,7 +212,7 @@ where
     F: Fn(Request) -> Fut,
     Fut: Future<Output = Result<Bytes, StreamError>>,
 {
-    // What is rare is boxed where it happens: this future is made for each request.
+    // Rare cases are boxed where they happen, because this future is made for each request.
     let (mut stream, mut answered) = match stream {
         Offered::Unanswered(stream) => (stream.accept_later(), false),
         Offered::Answered(stream) => (stream, true),
@@ -232,8 +236,8 @@ where
             return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
         }
         let filled = at_once(recv.fill());
-        // A caller may hold back what it does not want to send to somebody who does not answer. A request that is all
-        // here is answered with the response, in one packet.
+        // A caller may hold back data that it does not want to send before it has an answer, so an incomplete
+        // request is answered now. A complete request is answered together with the response, in one packet.
         if filled.is_none() && !answered {
             let answer = Bytes::from_static(ACCEPTED);
             if patience::write_raw(send, answer, limits.header_timeout).await.is_err() {
@@ -289,16 +293,19 @@ where
     }
 }
 
-/// What a request holds of the bytes that those of one peer may hold together: until it is answered.
+/// The bytes that one request holds, out of those that all requests of one peer may hold. They count until the
+/// request is answered.
 struct Held {
     carrier: Arc<Carrier>,
     bytes: u64,
 }
 
 impl Held {
-    /// So many it is now. False if that is too many.
+    /// Sets the number of bytes that the request holds now. Returns false if all requests of the peer hold too
+    /// many.
     fn now(&mut self, bytes: u64, max: u64) -> bool {
-        // A peer's error can name an offset before what was read already, and so leave less than there was.
+        // A peer's error can name an offset before bytes that were read already, and so leave fewer bytes than
+        // there were.
         let more = bytes.saturating_sub(self.bytes);
         self.bytes += more;
         more == 0 || self.carrier.request_bytes.fetch_add(more, Relaxed) + more <= max
@@ -313,7 +320,7 @@ impl Drop for Held {
     }
 }
 
-/// Writes a response, with a bound of `bound` on the time in which its caller takes nothing of it.
+/// Writes a response. `bound` is the maximum time in which the caller takes nothing of it.
 async fn respond(send: &mut SendStream, answered: bool, response: Bytes, bound: Duration) -> Result<(), WriteError> {
     let mut rest = response;
     if !answered {
@@ -328,7 +335,7 @@ async fn refuse(stream: &mut XStream, answered: bool, text: String, limits: &Lim
     fail(stream, answered, StreamError::new(record::REQUEST_UNREADABLE, text), limits).await;
 }
 
-/// Answers yes and then fails: a rejection would say that the handler never saw the request.
+/// Accepts the stream and then fails it. A rejection would say that the handler never saw the request.
 async fn fail(stream: &mut XStream, answered: bool, error: StreamError, limits: &Limits) {
     let answer = Bytes::from_static(ACCEPTED);
     if answered || patience::write_raw(stream.raw().0, answer, limits.header_timeout).await.is_ok() {

@@ -1,4 +1,4 @@
-//! The end: in order within a bound, or at once when the last handle is dropped.
+//! The end of an endpoint: in order and within a deadline, or at once when the last handle is dropped.
 
 use std::{
     sync::{Arc, atomic::Ordering::AcqRel},
@@ -15,63 +15,72 @@ use crate::{
     wire::{codes::connection as codes, control::GoawayReason},
 };
 
-/// iroh waits for its last packets to arrive; measured at most 3 s on bad links, and instant when peers closed first.
+/// Maximum time for the sockets to close and for the tasks to end. iroh waits for its last packets to arrive:
+/// measured at most 3 s on bad links, and no time when the peers closed first.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A peer with nothing open here has so long, and three round trips more, to acknowledge GOAWAY and what it is sent after that. Near
-/// by, three probe timeouts take some 210 ms; the rest is for a peer whose processor is busy.
+/// Time for a peer without open streams to acknowledge GOAWAY and what is sent after it; three round trips are
+/// added. For a peer nearby, three probe timeouts take about 210 ms. The rest is for a peer whose processor is
+/// busy.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// Of those round trips so much counts at most: three of a satellite's. What is measured across a standstill of seconds is no path's.
+/// Maximum time for these three round trips: three round trips over a satellite. A longer round-trip time was
+/// measured during an interruption of seconds, and is not that of a path.
 const GOODBYE_FAR: Duration = Duration::from_secs(2);
-/// How often a peer that drains is looked at: so much later than by the bounds it is let go of.
+/// Interval between two looks at a connection that drains. It is closed at most this much later than its time is
+/// over.
 const LOOK: Duration = Duration::from_millis(100);
-/// What iroh's close takes where nothing is lost: 3 ms with one peer, 80 ms if that does not answer.
+/// Duration of iroh's close if nothing is lost: 3 ms with one peer, 80 ms if that peer does not answer.
 const CLOSE_SLACK: Duration = Duration::from_millis(80);
 
-/// How an endpoint ended.
+/// The outcome of [`Endpoint::shutdown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Connections that ended with nothing under way.
+    /// Number of connections that ended without open streams.
     pub drained: usize,
-    /// Connections that were closed by the deadline, or lost before it, with streams open.
+    /// Number of connections that the deadline closed, or that were lost before it with streams open.
     pub cut: usize,
-    /// Connections that were closed since nothing came from their peers any more.
+    /// Number of connections that were closed because nothing came from their peers any more.
     pub silent: usize,
-    /// Streams that were open on the last two.
+    /// Number of streams that were open on the connections in `cut` and `silent`.
     pub streams_cut: usize,
-    /// Tasks that went on when this returned: handlers that do not end with their stream, and hooks. If the time ran out, these can
-    /// also be tasks that are about to end and have not run yet. A second shutdown waits for them.
+    /// Number of tasks that were still running when the call returned: handlers that do not end with their stream,
+    /// and hooks. If the deadline has passed, these can also be tasks that are about to end and have not run yet.
+    /// A second shutdown waits for all of them.
     pub tasks_left: usize,
 }
 
 impl Endpoint {
-    /// Takes no new streams, asks every peer to finish, waits until all streams have ended and every byte was read
-    /// at the other side, at most `deadline`, and closes. It returns at most 100 ms after the deadline. Before it, a peer that is
-    /// silent, and does not acknowledge what it is sent, is waited for less: with nothing open half a second and three round trips
-    /// (of which 2 s count at most), with streams open as long as [`Limits::path_timeout`](crate::Limits::path_timeout) and a packet
-    /// that keeps the connection alive take.
+    /// Takes no new streams, asks every peer to finish, waits until all streams have ended and the other side has
+    /// read every byte, for at most `deadline`, and closes the endpoint.
     ///
-    /// Closing takes milliseconds, and at most 5 s where packets are lost or handlers go on; what the deadline leaves no time for, and
-    /// beside a silent peer what takes more than half a second of it, goes on in the background. Then no task, socket or memory of the
-    /// endpoint is left, but for such handlers and for clones of this handle.
+    /// The call returns at most 100 ms after the deadline. A peer that is silent, and does not acknowledge what it
+    /// is sent, is given less time. Without open streams this is half a second and three round trips (of which at
+    /// most 2 s count). With open streams it is [`Limits::path_timeout`](crate::Limits::path_timeout) plus the
+    /// interval of the packets that keep a path alive.
     ///
-    /// Not cancel-safe in that a dropped call leaves the endpoint half closed; it can be called again, and dropping
-    /// the last handle closes the rest. Called twice at the same time, both calls wait.
+    /// Closing takes milliseconds, and at most 5 s where packets are lost or handlers go on. What the deadline
+    /// leaves no time for goes on in the background. If a peer was silent, the same holds for closing that takes
+    /// more than half a second. After closing, no task, socket or memory of the endpoint is left, except for such
+    /// handlers and for clones of this handle.
+    ///
+    /// Not cancel-safe: a dropped call leaves the endpoint half closed. The call can be repeated, and dropping the
+    /// last handle closes the rest. If it is called twice at the same time, both calls wait.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
         let inner = self.inner();
-        // A deadline past the end of time is none.
+        // A deadline later than the clock can represent counts as no deadline.
         let end = Instant::now().checked_add(deadline);
         inner.closing.cancel();
         inner.router.close();
         let links = inner.peers.links(None);
         let mut ending = Vec::new();
         for link in &links {
-            // From before GOAWAY, which has to be acknowledged.
+            // This first look comes before GOAWAY, which has to be acknowledged.
             let mut unanswered = Unanswered::default();
             look(link, &mut unanswered);
             ending.push(drained(link, unanswered, end));
             if !link.start_drain(GoawayReason::ShuttingDown) {
-                // What it was sent when it began to drain, and did not acknowledge, may be sent again in seconds only.
+                // GOAWAY was sent before. If it was not acknowledged, QUIC may send it again only after seconds;
+                // this frame is sent now.
                 link.carrier.poke();
             }
         }
@@ -84,7 +93,8 @@ impl Endpoint {
             }
             report.streams_cut += streams;
         }
-        // Beside a peer that is gone QUIC waits for three of its timeouts, which are long after a standstill. Nothing comes of that.
+        // If a peer is gone, QUIC waits for three of its probe timeouts, which are long after an interruption.
+        // Waiting for that gains nothing.
         let end = if report.silent > 0 { earlier(end, Instant::now() + GOODBYE) } else { end };
         report.tasks_left = close_by(inner, end).await;
         report
@@ -103,8 +113,9 @@ fn look(link: &Link, unanswered: &mut Unanswered) -> Option<std::time::Instant> 
     unanswered.look(heard, sent, std::time::Instant::now())
 }
 
-/// Waits until a connection that drains is closed, for as long as its peer answers, and at most until `end`; then it is closed. How
-/// that came, and how many streams were open on it: what was lost with streams open did not end in order, whoever closed it.
+/// Waits until a connection that drains is closed, as long as its peer answers, and at most until `end`. Then
+/// closes it. Returns how the connection ended, and how many streams were open on it. A connection that was lost
+/// with open streams did not end in order, whichever side closed it.
 async fn drained(link: &Link, mut unanswered: Unanswered, end: Option<Instant>) -> (Ended, usize) {
     let ended = loop {
         let (since, now) = (look(link, &mut unanswered), Instant::now());
@@ -119,8 +130,8 @@ async fn drained(link: &Link, mut unanswered: Unanswered, end: Option<Instant>) 
             break Ended::Silent;
         }
         if unanswered.is_unsure() && link.carrier.live() == 0 {
-            // A packet that was on its way when the peer went came after GOAWAY had gone out. What is sent again for GOAWAY may be
-            // seconds away; this goes out now.
+            // A packet that was on its way when the peer went away may have come after GOAWAY was sent. GOAWAY
+            // itself may be sent again only after seconds; this frame is sent now.
             link.carrier.poke();
         }
         let next = now + LOOK;
@@ -139,11 +150,11 @@ fn earlier(end: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(end.map_or(other, |end| end.min(other)))
 }
 
-/// Closes what is left, and tells how many tasks go on a moment after `end`.
+/// Closes what is left, and returns how many tasks are running a moment after `end`.
 async fn close_by(inner: &Arc<Inner>, end: Option<Instant>) -> usize {
     let (closed, closing) = (Arc::clone(inner), inner.tasks.clone());
     let (done, is_done) = tokio::sync::oneshot::channel::<()>();
-    // It is not given up half way: what a shutdown leaves no time for goes on.
+    // The task is not aborted: what a shutdown leaves no time for goes on.
     closing.spawn_last(async move {
         closed.close().await;
         drop(done);
@@ -156,15 +167,16 @@ async fn close_by(inner: &Arc<Inner>, end: Option<Instant>) -> usize {
 }
 
 impl Inner {
-    /// Closes the sockets and waits for the tasks. Handlers that do not end by themselves end with their streams or not at all:
-    /// they belong to the user.
+    /// Closes the sockets and waits for the tasks. Handlers that do not end by themselves end with their streams
+    /// or not at all: they belong to the program.
     async fn close(&self) {
         self.closing.cancel();
         self.router.close();
         #[cfg(feature = "metrics")]
         drop(self.metrics_server.lock().await.take());
         self.peers.close_all("the endpoint has shut down");
-        // iroh's second `close` returns at once: who calls it first tells the others when it is done.
+        // A second call of iroh's `close` returns at once. Therefore the first caller tells the others when it is
+        // done.
         if !self.closes_sockets.swap(true, AcqRel) {
             let (iroh, closed) = (self.iroh.clone(), self.sockets_closed.clone());
             self.tasks.spawn_last(async move {

@@ -1,4 +1,4 @@
-//! Where connections come from, and how many from where. Pure.
+//! The sources of connections, and the number of connections from each source. Pure.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -8,14 +8,14 @@ use std::{
 
 use iroh::EndpointId;
 
-/// Where a handshake comes from.
+/// The source of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Source {
-    /// An address; of an IPv6 address the network, since whoever has one address has its whole /64.
+    /// An IP address. For IPv6 it is the /64 network, because the owner of one address has the whole /64.
     Ip(IpAddr),
     /// A peer that the relay has authenticated.
     Relayed(EndpointId),
-    /// A transport of another kind, all of it.
+    /// Any other transport; all of it is one source.
     Other,
 }
 
@@ -31,12 +31,13 @@ impl Source {
     }
 }
 
-/// Sources of which one attacker can have any number. Together they take half of the places: the others are for everybody else.
+/// A group of sources of which one attacker can have any number. Together they get only a part of the places (half
+/// of the handshakes, three quarters of the peers); the rest is for all other sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Class {
-    /// Keys are free, and a relay vouches for no more than the key.
+    /// Peers behind relays: keys are free, and a relay vouches for nothing but the key.
     Relayed,
-    /// A /48 of IPv6, which providers give to one customer, and which has 65,536 networks.
+    /// A /48 of IPv6, which providers assign to one customer. It has 65,536 networks.
     Site([u8; 6]),
 }
 
@@ -50,7 +51,7 @@ impl Source {
     }
 }
 
-/// How many there are from each source, and of each class.
+/// The number of entries from each source, and of each class.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     sources: HashMap<Source, usize>,
@@ -58,7 +59,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// From this source, and of its class: none where it has none.
+    /// Returns the number from this source, and the number of its class (0 if the source has no class).
     pub(super) fn of(&self, source: Source) -> (usize, usize) {
         let of_class = source.class().and_then(|class| self.classes.get(&class)).copied().unwrap_or_default();
         (self.sources.get(&source).copied().unwrap_or_default(), of_class)

@@ -1,4 +1,5 @@
-//! Certificates while the endpoint runs: whom it acts for, and whose are revoked.
+//! Changes of certificates while the endpoint runs: the owner that it acts for, and the certificates that are
+//! revoked.
 
 use twolane_id::{
     PublicKey,
@@ -9,13 +10,13 @@ use super::{Endpoint, builder::check_delegations};
 use crate::{error::BindError, peer::guard};
 
 impl Endpoint {
-    /// Replaces the certificates that this endpoint shows, and shows the new ones to every peer that is connected: to be
-    /// called in time before one expires. An empty list shows nothing to peers that connect later; those that are
-    /// connected keep what they have seen until it expires.
+    /// Replaces the certificates that this endpoint shows, and shows the new ones to every connected peer. Call it
+    /// in time before a certificate expires. With an empty list nothing is shown to peers that connect later;
+    /// connected peers keep the certificate that they have seen until it expires.
     ///
     /// # Errors
     ///
-    /// [`BindError::Delegation`]: a certificate is for another key. Nothing is changed then.
+    /// [`BindError::Delegation`] if a certificate is for another key. Nothing is changed then.
     pub fn set_delegations(&self, delegations: Vec<Delegation>) -> Result<(), BindError> {
         check_delegations(&delegations, self.id())?;
         let peers = &self.inner().peers;
@@ -26,8 +27,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Takes a certificate for revoked, whoever shows it: peers that have shown it act for its owner no more, at once.
-    /// False if it was revoked already.
+    /// Revokes a certificate, whichever peer shows it. Peers that have shown it no longer act for its owner, at
+    /// once. Returns false if it was revoked already.
     pub fn revoke(&self, owner: PublicKey, serial: Serial) -> bool {
         let peers = &self.inner().peers;
         let new = peers.shared.gate.revoke(owner, serial);
@@ -35,7 +36,7 @@ impl Endpoint {
         new
     }
 
-    /// Replaces the list of what is revoked, as after reading a new one.
+    /// Replaces the list of revoked certificates, for example after the program has read a new list.
     pub fn set_revocations(&self, revoked: RevocationList) {
         let peers = &self.inner().peers;
         peers.shared.gate.change_revoked(|list| *list = revoked);

@@ -1,4 +1,4 @@
-//! What an endpoint can reach, and by which it can be reached.
+//! The status of an endpoint in the network: what it can reach, and by which peers it can be reached.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -10,73 +10,75 @@ use super::{
     reach::{self, Facts, Found, Obstacle, Reach, Relays},
 };
 
-/// How an endpoint stands in the network. What is not reachable is said here, and fails nothing.
+/// The status of an endpoint in the network. Something that cannot be reached is reported here, and is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// By whom it can be reached.
+    /// The peers that can reach the endpoint.
     pub reach: Reach,
-    /// What is in the way of more. Empty if nothing is.
+    /// The obstacles to a better reach. Empty if there are none.
     pub obstacles: Vec<Obstacle>,
-    /// Local sockets.
+    /// The local sockets.
     pub sockets: Vec<SocketAddr>,
-    /// Addresses at which peers may reach us, as far as known.
+    /// The addresses at which peers may reach this endpoint, as far as they are known.
     pub addrs: Vec<SocketAddr>,
-    /// Relays, whether they know us, and how far they are. Empty if none is configured, or none has answered yet.
+    /// The relays: whether this endpoint is connected to them, and how far they are. Empty if none is configured,
+    /// or none has answered yet.
     pub relays: Vec<RelayStatus>,
     /// What the network lets through. `None` until a relay was asked, and without a relay.
     pub network: Option<Network>,
-    /// Whether peers on the local network are found: `None` if that is off, the reason if it does not work.
+    /// Whether peers on the local network are found. `None` if that is turned off; the reason if it does not work.
     pub local_network: Option<Result<(), String>>,
 }
 
 impl Status {
-    /// Whether a relay knows us, so that peers anywhere find the way.
+    /// Returns whether the endpoint is connected to a relay, so that peers anywhere can find it.
     pub fn is_online(&self) -> bool {
         self.relays.iter().any(|relay| relay.connected)
     }
 
-    /// Whether peers anywhere can reach us directly, as far as that depends on this side.
+    /// Returns whether peers anywhere can reach this endpoint directly, as far as that depends on this side.
     pub fn is_direct_capable(&self) -> bool {
         self.reach == Reach::Direct
     }
 }
 
-/// One relay.
+/// The status of one relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RelayStatus {
-    /// Its URL.
+    /// The URL of the relay.
     pub url: String,
-    /// Whether peers are told to meet us there: the one that is nearest.
+    /// Whether peers are told to meet this endpoint at this relay. It is the nearest relay.
     pub home: bool,
-    /// Whether it knows us now.
+    /// Whether this endpoint is connected to the relay now.
     pub connected: bool,
-    /// The shortest round trip to it that was measured, over HTTPS or UDP. `None` if none was.
+    /// The shortest round-trip time to the relay that was measured, over HTTPS or UDP. `None` if none was
+    /// measured.
     pub latency: Option<Duration>,
-    /// Why it does not know us.
+    /// The reason why this endpoint is not connected to the relay.
     pub last_error: Option<String>,
 }
 
-/// What the network lets through, as relays have seen it.
+/// What the network lets through, as the relays have seen it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Network {
-    /// UDP over IPv4 went to a relay and back.
+    /// Whether UDP over IPv4 went to a relay and back.
     pub ipv4: bool,
-    /// UDP over IPv6 went to a relay and back.
+    /// Whether UDP over IPv6 went to a relay and back.
     pub ipv6: bool,
-    /// Our address over IPv4, as a relay sees it.
+    /// The IPv4 address of this endpoint, as a relay sees it.
     pub public_ipv4: Option<SocketAddr>,
-    /// Our address over IPv6, as a relay sees it.
+    /// The IPv6 address of this endpoint, as a relay sees it.
     pub public_ipv6: Option<SocketAddr>,
-    /// Whether two relays see us at different addresses or ports: a NAT that holes cannot be punched through from
-    /// behind another of its kind. `None` if there were not two to compare.
+    /// Whether two relays see this endpoint at different addresses or ports. Hole punching does not work between
+    /// two NATs that behave like this. `None` if there were not two relays to compare.
     pub nat_varies: Option<bool>,
 }
 
 impl Endpoint {
-    /// How this endpoint stands in the network now.
+    /// Returns the current status of this endpoint in the network.
     ///
     /// ```
     /// # #[tokio::main]
@@ -118,8 +120,8 @@ impl Endpoint {
         }
     }
 
-    /// Waits until it is known by whom this endpoint can be reached, at most `within`, and tells how it stands then. That
-    /// takes some seconds after [`bind`](crate::Builder::bind), and nothing at all later.
+    /// Waits until it is known which peers can reach this endpoint, for at most `within`, and returns the status
+    /// at that time. That takes some seconds after [`bind`](crate::Builder::bind), and no time later.
     ///
     /// Cancel-safe.
     pub async fn settled(&self, within: Duration) -> Status {
@@ -153,7 +155,7 @@ fn facts(inner: &Inner, sockets: &[SocketAddr], addrs: &[SocketAddr], report: Op
     } else if let Some(error) = error {
         Relays::Failed(error.to_string())
     } else if home.is_empty() && report.is_some_and(|report| report.preferred_relay.is_none()) {
-        // All were asked, and there was none to choose.
+        // All relays were asked, and there was none to choose.
         Relays::Failed("none of them answers".into())
     } else {
         Relays::Trying
@@ -161,7 +163,8 @@ fn facts(inner: &Inner, sockets: &[SocketAddr], addrs: &[SocketAddr], report: Op
     Facts {
         direct: !sockets.is_empty(),
         loopback: !sockets.is_empty() && sockets.iter().all(|socket| socket.ip().is_loopback()),
-        // Without any other address there are those of loopback: none at all means that nobody has looked.
+        // Without any other address iroh reports those of loopback. No address at all means that iroh has not
+        // looked yet.
         address: (!addrs.is_empty()).then(|| addrs.iter().any(|addr| !addr.ip().is_loopback())),
         relays,
         discovery: inner.relays.discovery,

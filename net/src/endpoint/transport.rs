@@ -1,4 +1,4 @@
-//! How QUIC is set up: windows, timeouts, congestion control.
+//! The QUIC transport configuration: windows, timeouts and congestion control.
 
 use std::time::Duration;
 
@@ -6,12 +6,15 @@ use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
 
 use crate::{congestion::Congestion, limits::Limits};
 
-/// What iroh sends by default on a silent connection; more often with a shorter idle timeout. A path has packets of its own.
+/// Interval of the packets that keep a silent connection alive: iroh's default. With a shorter idle timeout the
+/// interval is shorter. A path has packets of its own.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// Unidirectional streams of the peer: its control stream, and room for kinds of later versions.
+/// Number of unidirectional streams that the peer may open: its control stream, and room for kinds of later
+/// versions.
 const UNI_STREAMS: u32 = 8;
 
-/// The transport of an endpoint. `relayed`: whether data can take a relay when a direct path is cut.
+/// Returns the transport configuration of an endpoint. `relayed`: whether data can take a relay when a direct path
+/// is cut.
 pub(super) fn config(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfig {
     let path_timeout = path_timeout(limits, relayed);
     let mut config = QuicTransportConfig::builder()
@@ -31,24 +34,27 @@ pub(super) fn config(limits: &Limits, congestion: &Congestion, relayed: bool) ->
     config.build()
 }
 
-/// What an endpoint with these limits and without a relay gives to iroh.
+/// Returns the transport configuration that an endpoint with these limits and without a relay gives to iroh.
 #[cfg(feature = "unstable-transport")]
 pub fn unstable_transport(limits: &Limits, congestion: &Congestion) -> QuicTransportConfig {
     config(&limits.clone().sane(), congestion, false)
 }
 
-/// How long a connection may be silent before its peer, if that answers elsewhere and somebody waits for it, is dialled anew: a
-/// packet that keeps a path alive, and as long as a path may take to be known as dead.
+/// Returns how long a connection may be silent before its peer is dialled anew, if the peer answers elsewhere and
+/// the program waits for it. It is the interval of the packets that keep a path alive, plus the time after which a
+/// path is known to be dead.
 pub(super) fn silence(limits: &Limits, relayed: bool) -> Duration {
     path_keep_alive(path_timeout(limits, relayed)) + limits.path_timeout
 }
 
-/// Without a relay a path that is given up has no successor: finding out sooner would cost packets for nothing.
+/// Returns the timeout of a path. Without a relay, a path that is given up has no successor: finding out sooner
+/// would cost packets for nothing.
 fn path_timeout(limits: &Limits, relayed: bool) -> Duration {
     if relayed { limits.path_timeout } else { Limits::PATH_TIMEOUT_MAX }
 }
 
-/// Two of three in a row may be lost, and what answers them.
+/// Returns the interval of the packets that keep a path alive. Of three packets in a row, two may be lost, or
+/// their answers.
 fn path_keep_alive(path_timeout: Duration) -> Duration {
     path_timeout / 3
 }

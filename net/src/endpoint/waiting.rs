@@ -1,25 +1,26 @@
-//! Connections whose handshake is done and whose peer has yet to say HELLO, or the rules to answer about it: so many at a
-//! time, with the same shares as handshakes have. Pure.
+//! Connections whose handshake is done, and that wait for the peer's HELLO or for the answer of the rules. Their
+//! number has a limit, with the same shares as for handshakes. Pure.
 //!
-//! A handshake costs its peer as much as us, and a silent connection nothing: whoever says nothing makes room for those that
-//! come after it. One that has said HELLO waits for the rules of this endpoint, and keeps its place until they answer: if it
-//! could be pushed out as well, more peers coming back at once than fit would push each other out for ever.
+//! A handshake costs the peer as much as this endpoint, but a silent connection costs the peer nothing. Therefore
+//! a silent connection makes room for later ones. A connection whose peer has sent HELLO waits for the rules of
+//! this endpoint, and keeps its place until they answer. If such connections could be pushed out as well, peers
+//! that come back all at once, and are more than there are places, would push each other out for ever.
 
 use std::collections::BTreeMap;
 
 use super::source::Source;
 
-/// A connection that waits, in the order in which they came.
+/// The number of a waiting connection. Numbers are in the order of arrival.
 pub(super) type Ticket = u64;
 
-/// What becomes of one more.
+/// The result for a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// It waits.
+    /// The connection waits.
     Taken(Ticket),
-    /// It waits, in the place of another one, which is to be closed.
+    /// The connection waits in the place of another one, which has to be closed.
     InPlaceOf(/* gone */ Ticket, Ticket),
-    /// All that could make room have said HELLO.
+    /// The connection is refused, because the peers of all connections that could make room have sent HELLO.
     Refused,
 }
 
@@ -28,7 +29,7 @@ pub(super) struct Waiting {
     max: usize,
     max_per_source: usize,
     next: Ticket,
-    /// Where each comes from, and whether it has said HELLO.
+    /// The source of each connection, and whether its peer has sent HELLO.
     all: BTreeMap<Ticket, (Source, bool)>,
 }
 
@@ -37,12 +38,12 @@ impl Waiting {
         Self { max: max.max(1), max_per_source: max_per_source.max(1), next: 0, all: BTreeMap::new() }
     }
 
-    /// One more, after its handshake.
+    /// Adds a connection after its handshake.
     pub(super) fn enter(&mut self, source: Source) -> Entry {
         let same_source = |other: &Source| *other == source;
         let same_class = |other: &Source| source.class().is_some() && other.class() == source.class();
         let count = |of: &dyn Fn(&Source) -> bool| self.all.values().filter(|(other, _)| of(other)).count();
-        // The narrowest bound that is reached says who makes room.
+        // The narrowest limit that is reached decides which connections may have to make room.
         let crowd: Option<&dyn Fn(&Source) -> bool> = if count(&same_source) >= self.max_per_source {
             Some(&same_source)
         } else if count(&same_class) >= self.max.div_ceil(2) {
@@ -71,14 +72,14 @@ impl Waiting {
         }
     }
 
-    /// Its HELLO is here.
+    /// Records that the peer's HELLO has come on a connection.
     pub(super) fn spoke(&mut self, ticket: Ticket) {
         if let Some((_, spoke)) = self.all.get_mut(&ticket) {
             *spoke = true;
         }
     }
 
-    /// It was let in or turned away, or has ended.
+    /// Removes a connection that was admitted or turned away, or has ended.
     pub(super) fn left(&mut self, ticket: Ticket) {
         self.all.remove(&ticket);
     }
@@ -106,7 +107,7 @@ mod tests {
         }
         waiting.spoke(0);
         assert_eq!(waiting.enter(source(3)), Entry::InPlaceOf(1, 3));
-        // It was told already.
+        // Its place was given away already.
         waiting.left(1);
         waiting.left(2);
         assert_eq!(waiting.enter(source(4)), Entry::Taken(4));
@@ -135,13 +136,13 @@ mod tests {
             assert_eq!(waiting.enter(relayed(n)), Entry::Taken(3 + u64::from(n)));
         }
         assert_eq!(waiting.enter(relayed(9)), Entry::InPlaceOf(3, 8));
-        // Nobody else has noticed.
+        // Other sources are not affected.
         for n in 2..5 {
             assert!(matches!(waiting.enter(source(n)), Entry::Taken(_)));
         }
     }
 
-    /// As many relayed keys as anybody wants, and handshakes of others among them.
+    /// Any number of relayed keys connects after one silent peer from another source.
     #[test]
     fn any_number_of_silent_keys_does_not_push_out_one_that_has_yet_to_speak_from_elsewhere() {
         let mut waiting = Waiting::new(10, 2);

@@ -1,33 +1,34 @@
 //! The streams that wait until the program takes them. Pure.
 //!
-//! Every operation takes O(log n) comparisons, whatever the number of streams that wait: the router's lock is held over
-//! each of them, and every stream of every peer needs that lock. The orders are trees and not hash tables: peers choose
-//! the keys and the names, and could choose ones that collide.
+//! Every operation takes O(log n) comparisons if n streams wait. The reason: the router's lock is held during each
+//! operation, and every stream of every peer needs that lock. The orders are trees and not hash tables, because
+//! peers choose the keys and the names, and could choose colliding ones.
 
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
 };
 
-/// The place of a stream in the order of arrival: the lower, the longer it has waited. No place is given twice.
+/// The place of a stream in the order of arrival. A stream with a lower place has waited longer. No place is given
+/// twice.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place(u64);
 
-/// Streams that wait: `P` is a peer, `N` a protocol's name, and `W` what is kept for a stream.
+/// Streams that wait: `P` is a peer, `N` the name of a protocol, and `W` the value that is kept for a stream.
 #[derive(Debug)]
 pub(super) struct WaitingStreams<P, N, W> {
     next: u64,
     streams: BTreeMap<Place, (P, N, W)>,
-    /// In this order the streams of one protocol, whoever opened them, are next to each other, the oldest first.
+    /// In this order the streams of one protocol, from all peers, are next to each other, the oldest first.
     by_protocol: BTreeSet<(N, Place)>,
-    /// And here those of one peer and one protocol.
+    /// In this order the streams of one peer and one protocol are next to each other, the oldest first.
     by_peer: BTreeSet<(P, N, Place)>,
-    /// How many streams of each peer wait. Never 0.
+    /// The number of waiting streams of each peer. Never 0.
     counts: BTreeMap<P, usize>,
 }
 
 impl<P: Ord + Clone, N: Ord + Clone, W> WaitingStreams<P, N, W> {
-    /// How many streams of `peer` wait.
+    /// Returns the number of waiting streams of `peer`.
     pub(super) fn count(&self, peer: &P) -> usize {
         self.counts.get(peer).copied().unwrap_or(0)
     }
@@ -58,14 +59,14 @@ impl<P: Ord + Clone, N: Ord + Clone, W> WaitingStreams<P, N, W> {
         Some(waiting)
     }
 
-    /// Takes the stream that has waited longest of those that have one of `protocols` and come from `peer`, if one is
-    /// given.
+    /// Takes the stream that has waited longest among those that have one of `protocols` and, if `peer` is given,
+    /// come from `peer`.
     pub(super) fn take(&mut self, peer: Option<&P>, protocols: &[N]) -> Option<W> {
         let oldest = protocols.iter().filter_map(|protocol| self.oldest(peer, protocol)).min()?;
         self.remove(oldest)
     }
 
-    /// Takes every stream, in the order in which they came.
+    /// Takes every stream, in the order of arrival.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = W> + use<P, N, W> {
         let taken = std::mem::replace(self, Self { next: self.next, ..Self::default() });
         taken.streams.into_values().map(|(.., waiting)| waiting)
@@ -186,7 +187,7 @@ mod tests {
         }
     }
 
-    /// What the answers are to be, by the plainest means: one queue, and a look at everything in it.
+    /// The expected answers, by the simplest means: one queue, and a look at everything in it.
     #[derive(Default)]
     struct Model {
         next: u64,
@@ -251,7 +252,7 @@ mod tests {
     #[test]
     fn no_operation_looks_at_more_than_a_few_of_a_hundred_thousand_streams() {
         let most = most_steps::<WaitingStreams<Counted, Counted, u32>>();
-        // Three trees with 17 levels of two, three comparisons for a key, and for a removal the same again.
+        // Three trees with 17 binary levels, three comparisons for a key, and the same again for a removal.
         assert!((1..=400).contains(&most), "{most} comparisons");
     }
 
