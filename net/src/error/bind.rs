@@ -1,10 +1,10 @@
-//! Why there is no endpoint.
+//! The error of binding an endpoint.
 
 use twolane_id::PublicKey;
 
 use super::Fault;
 
-/// Why an endpoint could not be bound.
+/// The reason why an endpoint could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -17,32 +17,32 @@ pub enum BindError {
     /// A relay's address is not a URL.
     #[error("{0:?} is not the URL of a relay, such as https://relay.example.org")]
     RelayUrl(String),
-    /// What is to be trusted as a root is no certificate in DER form.
+    /// A certificate that is to be trusted as a root is not in DER form.
     #[error(
         "root {at} is no certificate in DER form: what begins with -----BEGIN CERTIFICATE----- has to be decoded first"
     )]
     Root {
-        /// Which one, from 0.
+        /// The index of the certificate, from 0.
         at: usize,
     },
     /// A directory's address is not a URL.
     #[error("{0:?} is not the URL of a directory, such as https://dns.example.org/pkarr")]
     DirectoryUrl(String),
-    /// A certificate is for another key than the endpoint's.
+    /// The certificate is for another key than the key of the endpoint.
     #[error("the certificate is for the node {node}, and this endpoint is {us}: have one issued for this key")]
     Delegation {
-        /// The node that it is for.
+        /// The node that the certificate is for.
         node: PublicKey,
         /// This endpoint.
         us: PublicKey,
     },
-    /// The operating system gives no random bytes.
+    /// The operating system provides no random bytes.
     #[error("the operating system gives no random bytes")]
     Random,
 }
 
 impl BindError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Bind(_) | Self::Random => Fault::Us,
@@ -54,7 +54,7 @@ impl BindError {
         }
     }
 
-    /// Whether the same call may work later: a socket's address may be free then.
+    /// Returns whether the same call may succeed later, because the address of a socket may be free then.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Bind(_))
     }

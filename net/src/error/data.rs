@@ -1,33 +1,34 @@
-//! Why data is not read or written, and what that is to [`std::io`].
+//! The errors of reading and writing data, and their conversion to [`std::io::Error`].
 
 use std::{io, sync::Arc, time::Duration};
 
 use super::{ConnectionLost, Fault, StreamError, lane_code};
 use crate::{wire::Malformed, words::Shown};
 
-/// Why data cannot be read.
+/// The reason why data cannot be read.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The peer failed the stream, and every byte that it wrote before has been read: [`StreamError::offset`] is how many.
+    /// The peer failed the stream, and every byte that it wrote before has been read. [`StreamError::offset`] is
+    /// their number.
     #[error("the peer failed the stream: {0}")]
     Failed(Arc<StreamError>),
-    /// The peer failed the stream, and its data ended before the error's offset: some of the bytes that it wrote before
-    /// the error never arrived. [`ReadError::data_read`] is how many did.
+    /// The peer failed the stream, and its data ended before the error's offset: some of the bytes that it wrote
+    /// before the error never arrived. [`ReadError::data_read`] returns how many arrived.
     #[error("the peer failed the stream: {error}; {missing} bytes that it wrote before did not arrive")]
     FailedIncomplete {
-        /// What the peer said. Its offset counts bytes that were not read.
+        /// The peer's error. Its offset counts bytes that were not read.
         error: Arc<StreamError>,
-        /// Bytes between the end of the data that was read and the error's offset. Never 0.
+        /// Number of bytes between the end of the data that was read and the error's offset. Never 0.
         missing: u64,
     },
-    /// The peer aborted the stream: what was not read yet is discarded.
+    /// The peer aborted the stream: data that was not read yet is discarded.
     #[error("the peer aborted the stream: {0}")]
     Aborted(Arc<StreamError>),
     /// The peer's side was dropped or cancelled: the data is not complete, and no reason was given.
     #[error("the peer dropped the stream before its data was complete ({})", lane_code(*code))]
     Reset {
-        /// The code of RESET_STREAM; WIRE.md lists them.
+        /// The code of RESET_STREAM. WIRE.md lists the codes.
         code: u64,
     },
     /// This side has failed or aborted the stream.
@@ -36,13 +37,13 @@ pub enum ReadError {
     /// The connection is lost: the data is not complete.
     #[error("the connection was lost before the data was complete")]
     Lost(#[from] ConnectionLost),
-    /// The peer's error lane cannot be read.
+    /// The peer's error lane is malformed.
     #[error("the peer's error lane cannot be read")]
     Malformed(#[from] Malformed),
 }
 
 impl ReadError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Failed(_)
@@ -55,12 +56,13 @@ impl ReadError {
         }
     }
 
-    /// Whether the same exchange, on a new stream, may work. What a peer's own error code means, its program knows.
+    /// Returns whether the same exchange may succeed on a new stream. Only the program knows the meaning of a peer's
+    /// own error code: false for such an error.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Lost(lost) if lost.is_retryable()) || matches!(self, Self::Reset { .. })
     }
 
-    /// The peer's error, if it sent one.
+    /// Returns the peer's error, if the peer sent one.
     pub fn stream_error(&self) -> Option<&StreamError> {
         match self {
             Self::Failed(error) | Self::FailedIncomplete { error, .. } | Self::Aborted(error) => Some(error),
@@ -68,8 +70,9 @@ impl ReadError {
         }
     }
 
-    /// How many bytes of data the peer's program wrote, and this side read, before it failed the stream: where an exchange
-    /// can be resumed. `None` if the peer did not fail the stream: what was read then is no sign of what the peer did.
+    /// Returns how many bytes of data the peer's program wrote, and this side read, before the peer failed the
+    /// stream. An exchange can be resumed there. `None` if the peer did not fail the stream: the number of bytes read
+    /// then says nothing about what the peer did.
     pub fn data_read(&self) -> Option<u64> {
         match self {
             Self::Failed(error) => Some(error.offset()),
@@ -79,39 +82,39 @@ impl ReadError {
     }
 }
 
-/// Why data cannot be written.
+/// The reason why data cannot be written.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
     /// The peer failed or aborted the stream.
     #[error("the peer failed the stream: {0}")]
     Failed(Arc<StreamError>),
-    /// The peer wants no more data, and gave no reason: its side was dropped.
+    /// The peer wants no more data, and gave no reason: it dropped its reading half.
     #[error("the peer stopped reading ({})", lane_code(*code))]
     Stopped {
-        /// The code of STOP_SENDING; WIRE.md lists them.
+        /// The code of STOP_SENDING. WIRE.md lists the codes.
         code: u64,
     },
-    /// The peer allowed nothing more to be sent for the time that this side waits at most: its program does not read, or
-    /// the path to it is cut.
+    /// The peer allowed nothing more to be sent for the maximum time that this side waits: its program does not read,
+    /// or the path to it is cut.
     #[error("nothing more could be sent to the peer for {after:?}")]
     TimedOut {
-        /// The bound.
+        /// The timeout.
         after: Duration,
     },
-    /// The data was finished, or the stream failed or aborted, on this side before.
+    /// The data was finished before, or the stream was failed or aborted, on this side.
     #[error("this side has ended the stream: nothing more can be written")]
     EndedHere,
     /// The connection is lost.
     #[error("the connection was lost")]
     Lost(#[from] ConnectionLost),
-    /// The peer's error lane cannot be read.
+    /// The peer's error lane is malformed.
     #[error("the peer's error lane cannot be read")]
     Malformed(#[from] Malformed),
 }
 
 impl WriteError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Failed(_) | Self::Stopped { .. } | Self::Malformed(_) => Fault::Peer,
@@ -121,7 +124,8 @@ impl WriteError {
         }
     }
 
-    /// Whether the same exchange, on a new stream, may work. What a peer's own error code means, its program knows.
+    /// Returns whether the same exchange may succeed on a new stream. Only the program knows the meaning of a peer's
+    /// own error code: false for such an error.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Lost(lost) => lost.is_retryable(),
@@ -130,7 +134,7 @@ impl WriteError {
         }
     }
 
-    /// The peer's error, if it sent one.
+    /// Returns the peer's error, if the peer sent one.
     pub fn stream_error(&self) -> Option<&StreamError> {
         match self {
             Self::Failed(error) => Some(error),
@@ -139,36 +143,36 @@ impl WriteError {
     }
 }
 
-/// Why a message was not received whole.
+/// The reason why a message was not received as a whole.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum NextError {
     /// The stream could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The data ended, in order, inside a message or where one was expected.
+    /// The peer finished its data inside a message, or where a message was expected.
     #[error("the data ended where a message was expected, after {read} bytes of it")]
     Ended {
-        /// Bytes of the message that had come.
+        /// Number of bytes of the message that had arrived.
         read: usize,
     },
     /// The message is over the limit.
     #[error("the message is longer than {max} bytes")]
     TooLong {
-        /// The bound, in bytes.
+        /// Maximum length, in bytes.
         max: usize,
     },
     /// The message is not UTF-8.
     #[error("the message is not UTF-8")]
     Text,
-    /// The message is not the JSON that was expected. The cause can quote the message, and is no
-    /// [`source`](std::error::Error::source): its own words are not fit to be printed.
+    /// The message is not the expected JSON. The parser's error can quote the message, and its text is not safe to
+    /// print: it is not a [`source`](std::error::Error::source).
     #[error("the message is not the JSON that was expected: {}", Shown(.0))]
     Json(Arc<serde_json::Error>),
 }
 
 impl NextError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Read(error) => error.fault(),
@@ -176,7 +180,7 @@ impl NextError {
         }
     }
 
-    /// Whether the same exchange, on a new stream, may work.
+    /// Returns whether the same exchange may succeed on a new stream.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Read(error) if error.is_retryable())
     }

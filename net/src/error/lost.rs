@@ -1,4 +1,4 @@
-//! Why there is no connection any more.
+//! The error of a connection that was lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,22 +11,23 @@ use crate::{
     words::Shown,
 };
 
-/// Why a connection to a peer is no more.
+/// The reason why a connection to a peer is gone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionLost {
-    /// Nothing came from the peer for [`Limits::idle_timeout`](crate::Limits::idle_timeout): it was killed, lost
+    /// No packet came from the peer for [`Limits::idle_timeout`](crate::Limits::idle_timeout): it was killed, lost
     /// its network, or went to sleep.
     #[error("nothing was heard from the peer any more: it was killed, or its network is gone")]
     TimedOut,
-    /// The peer's endpoint shut down in order.
+    /// The peer's endpoint was shut down in an orderly way.
     #[error("the peer closed the connection in order")]
     PeerDone,
-    /// The peer does not know the connection any more, and has answered with a stateless reset (RFC 9000, 10.3): it was
-    /// killed and started again at the same address, or the packet with which it closed the connection was lost.
+    /// The peer does not know the connection any more, and has answered with a stateless reset (RFC 9000, section
+    /// 10.3). Either it was killed and started again at the same address, or the packet with which it closed the
+    /// connection was lost.
     #[error("the peer does not know this connection any more: it was restarted, or its last packet was lost")]
     Reset,
-    /// Another endpoint, with another key, answers at the address of the peer: the peer has moved.
+    /// Another endpoint, with another key, answers at the peer's address: the peer has moved.
     #[error("another endpoint answers at the peer's address: the peer has moved, so ask it for a new ticket")]
     OtherKey,
     /// The peer's program closed the connection.
@@ -34,66 +35,67 @@ pub enum ConnectionLost {
     PeerClosed {
         /// The peer's code.
         code: u64,
-        /// The peer's words.
+        /// The peer's text.
         reason: String,
     },
-    /// A new instance of the peer has taken over.
+    /// The peer was restarted: a new instance of it has taken over.
     #[error("the peer was restarted")]
     PeerRestarted,
-    /// Another endpoint with our own key has taken over at the peer.
+    /// Another endpoint with the key of this endpoint has taken over at the peer.
     #[error("another endpoint with the same key has connected to the peer: use a key in one place at a time")]
     KeyUsedTwice,
-    /// The peer takes no connections now: it is shutting down, or busy with others' handshakes.
+    /// The peer takes no connections now: it is shutting down, or busy with the handshakes of other endpoints.
     #[error("the peer takes no connections now: it is shutting down, or busy with others")]
     Refused,
-    /// The peer turned the connection away because it has too many.
+    /// The peer refused the connection because it has too many connected peers.
     #[error("the peer is connected to as many peers as it allows")]
     PeerBusy,
-    /// The peer's rules do not allow this endpoint, or do not any more.
+    /// The peer's access rules do not allow this endpoint, or do not allow it any more.
     #[error("the peer does not allow this endpoint: {}", Shown(reason))]
     Forbidden {
-        /// The peer's words.
+        /// The peer's text.
         reason: String,
     },
-    /// The rules of this endpoint do not allow the peer, or do not any more.
+    /// The access rules of this endpoint do not allow the peer, or do not allow it any more.
     #[error("the rules of this endpoint do not allow the peer: {}", Shown(reason))]
     NotAllowed {
-        /// The words of the rule.
+        /// The text of the rule.
         reason: String,
     },
-    /// The direct path to the peer is gone, and this endpoint's path policy does not let data take a relay for longer.
+    /// The direct path to the peer is gone, and the path policy of this endpoint does not allow data over a relay for
+    /// longer.
     #[error(
         "the direct path to the peer is gone, and its path policy ({policy}) does not let data take a relay: open the stream again to wait for a direct path, or set PathPolicy::RelayAllowed for this peer"
     )]
     OnlyRelay {
-        /// The policy.
+        /// The path policy for the peer.
         policy: PathPolicy,
     },
-    /// The peer does not take the certificate that this endpoint presented.
+    /// The peer does not accept the certificate that this endpoint presented.
     #[error("the peer does not take our certificate: {}", Shown(reason))]
     DelegationRefused {
-        /// The peer's words.
+        /// The peer's text.
         reason: String,
     },
-    /// The certificate that the peer presented does not hold.
+    /// The certificate that the peer presented is not valid.
     #[error("the peer's certificate does not hold: {}", Shown(.0))]
     BadDelegation(Arc<DelegationError>),
-    /// The peer broke the rules of the wire format.
+    /// The peer does not follow the wire format.
     #[error("the peer does not follow the wire format: {0}")]
     Malformed(Malformed),
-    /// The peer did not say HELLO within this time: see [`Limits::hello_timeout`](crate::Limits::hello_timeout).
+    /// The peer did not send HELLO within this time: see [`Limits::hello_timeout`](crate::Limits::hello_timeout).
     #[error("the peer did not say HELLO within the {0:?} for it after the handshake")]
     HelloTimedOut(Duration),
-    /// This side closed it.
+    /// This side closed the connection.
     #[error("the connection was closed here")]
     Closed,
-    /// QUIC gave up for another reason.
+    /// noq gave up the connection for another reason.
     #[error("the connection failed: {}", Shown(.0))]
     Transport(String),
 }
 
 impl ConnectionLost {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::TimedOut | Self::Reset | Self::OtherKey | Self::Transport(_) | Self::OnlyRelay { .. } => {
@@ -105,7 +107,7 @@ impl ConnectionLost {
         }
     }
 
-    /// Whether a new connection may work, with nothing changed on either side.
+    /// Returns whether a new connection may succeed, with nothing changed on either side.
     pub fn is_retryable(&self) -> bool {
         !matches!(
             self,
@@ -120,7 +122,8 @@ impl ConnectionLost {
     }
 }
 
-/// The alert (RFC 8446, 6.2) of a certificate that is for another key than the dialled one: rustls raises `unknown_ca` for it.
+/// The TLS alert for a certificate of another key than the dialled one: rustls raises `unknown_ca` (RFC 8446, section
+/// 6.2).
 const UNKNOWN_CA: u8 = 48;
 
 impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
@@ -132,7 +135,7 @@ impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
             E::TransportError(error) if error.code == TransportErrorCode::crypto(UNKNOWN_CA) => Self::OtherKey,
             E::LocallyClosed => Self::Closed,
             E::ApplicationClosed(close) => match close.error_code.into_inner() {
-                // Code 0 is what an endpoint below sends that is closed or dropped without a word.
+                // iroh sends code 0 if an endpoint is closed or dropped without a code.
                 0 | connection::DONE => Self::PeerDone,
                 connection::REPLACED => Self::KeyUsedTwice,
                 connection::BUSY => Self::PeerBusy,

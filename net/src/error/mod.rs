@@ -1,6 +1,6 @@
-//! Errors, one type for each operation. Every error says whose fault it is ([`Fault`]), whether trying again can
-//! help, and which bound was hit. A peer's words in an error are shown with [`Shown`](crate::words::Shown), and are in its fields
-//! as they came.
+//! The errors, one type for each operation. Every error tells which party is at fault ([`Fault`]), whether a retry
+//! can help, and which limit was reached. Text of a peer is shown with [`Shown`](crate::words::Shown), and is
+//! unchanged in the error's fields.
 
 mod bind;
 mod data;
@@ -21,14 +21,14 @@ pub use self::{
 };
 use crate::wire::codes::lane;
 
-/// Whose fault an error is, and so who can do something about it.
+/// The party at fault for an error, which is the party that can correct it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// The program that called.
+    /// The program that called the library.
     Caller,
-    /// The peer, or the program behind it.
+    /// The peer, or its program.
     Peer,
-    /// The network between the two.
+    /// The network between this endpoint and the peer.
     Network,
     /// This library, its configuration, or the machine it runs on.
     Us,

@@ -1,4 +1,4 @@
-//! Why there is no stream: the dial, the opening and the acceptance.
+//! The errors of dialling a peer, of opening a stream and of accepting one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,30 +15,31 @@ use crate::{
     words::Shown,
 };
 
-/// Why a peer could not be dialled. Everybody who waits for the same dial gets the same cause.
+/// The reason why a peer could not be dialled. All callers that wait for the same dial get the same cause.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// The key is our own.
+    /// The key is that of this endpoint itself.
     #[error("the peer is this endpoint itself: dial another key")]
     OwnKey,
-    /// Nothing is known about where the peer is.
+    /// No address of the peer is known.
     #[error("no address is known for the peer: use its ticket, or turn on a lookup that can find it")]
     NoAddress(#[source] Arc<iroh::endpoint::ConnectError>),
     /// The peer did not answer in time.
     #[error("the peer did not answer within {after:?}: is it running, and is its network up?")]
     TimedOut {
-        /// The bound: [`Limits::connect_timeout`](crate::Limits::connect_timeout), or what the caller set.
+        /// The timeout: [`Limits::connect_timeout`](crate::Limits::connect_timeout), or the timeout that the caller
+        /// set.
         after: Duration,
     },
-    /// The peer is connected through a relay alone, and its path policy wants a direct path.
+    /// The peer is connected through a relay alone, and the path policy for the peer requires a direct path.
     #[error(
         "a relay is the only way to the peer that was found within {after:?}, and its path policy is {policy}: set PathPolicy::RelayAllowed for it, or see Endpoint::status for what is in the way of a direct path"
     )]
     OnlyRelay {
-        /// The policy.
+        /// The path policy for the peer.
         policy: PathPolicy,
-        /// How long a direct path was waited for, once the peer was connected.
+        /// The time that the dial waited for a direct path, once the peer was connected.
         after: Duration,
     },
     /// The connection ended before it could be used.
@@ -47,10 +48,10 @@ pub enum DialError {
     /// This endpoint is shutting down.
     #[error("this endpoint is shutting down")]
     ShuttingDown,
-    /// A hook of this endpoint ([`Hooks::before_dial`](crate::Hooks::before_dial)) said no.
+    /// A hook of this endpoint ([`Hooks::before_dial`](crate::Hooks::before_dial)) has refused the dial.
     #[error("a hook of this endpoint does not allow the dial: {}", Shown(reason))]
     NotAllowed {
-        /// The hook's words.
+        /// The reason that the hook gave.
         reason: String,
     },
     /// iroh gave up for another reason.
@@ -59,7 +60,7 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::OwnKey | Self::ShuttingDown | Self::NotAllowed { .. } => Fault::Caller,
@@ -68,7 +69,7 @@ impl DialError {
         }
     }
 
-    /// Whether the same dial may work later.
+    /// Returns whether the same dial may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::OwnKey | Self::ShuttingDown | Self::NotAllowed { .. } => false,
@@ -78,7 +79,7 @@ impl DialError {
     }
 }
 
-/// Why [`get_stream`](crate::Endpoint::get_stream) has no stream to give.
+/// The reason why [`get_stream`](crate::Endpoint::get_stream) has not returned a stream.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum GetStreamError {
@@ -90,15 +91,15 @@ pub enum GetStreamError {
     MetadataTooLarge {
         /// Its length, in bytes.
         len: usize,
-        /// What the peer takes, in bytes.
+        /// Maximum length that the peer takes, in bytes.
         max: u64,
     },
-    /// The early data is over what travels with a stream's header.
+    /// The early data is larger than the maximum that travels with a stream's header.
     #[error("the early data has {len} bytes, and {max} travel with a header at most: write them to the stream")]
     EarlyDataTooLarge {
         /// Its length, in bytes.
         len: usize,
-        /// The bound, in bytes.
+        /// Maximum length, in bytes.
         max: usize,
     },
     /// The peer could not be dialled.
@@ -106,14 +107,14 @@ pub enum GetStreamError {
     Dial {
         /// The peer.
         peer: PublicKey,
-        /// Why.
+        /// The reason.
         #[source]
         source: DialError,
     },
-    /// The peer said no, to this stream only.
+    /// The peer has rejected this stream. Other streams are not affected.
     #[error("{protocol} was rejected by the peer")]
     Rejected {
-        /// The protocol asked for.
+        /// The protocol that the stream asked for.
         protocol: Protocol,
         /// The peer's answer.
         #[source]
@@ -122,36 +123,36 @@ pub enum GetStreamError {
     /// The peer is connected, and did not answer in time.
     #[error("the peer did not answer the stream within {after:?}")]
     TimedOut {
-        /// The bound: [`Limits::open_timeout`](crate::Limits::open_timeout), or what the caller set.
+        /// The timeout: [`Limits::open_timeout`](crate::Limits::open_timeout), or the timeout that the caller set.
         after: Duration,
     },
-    /// As many streams to the peer are open as it allows, and none ended in time.
+    /// As many streams to the peer are open as the peer allows, and none ended in time.
     #[error("{max} streams to the peer are open, and that is its limit; none ended within {after:?}")]
     TooManyStreams {
         /// The limit.
         max: u64,
-        /// The bound on the wait.
+        /// The timeout of the wait.
         after: Duration,
     },
     /// The peer failed or aborted the stream before it was answered.
     #[error("the peer failed the stream: {0}")]
     Failed(Arc<StreamError>),
-    /// The peer dropped the stream without an answer, or right after one that did not arrive any more.
+    /// The peer dropped the stream without an answer, or right after an answer that did not arrive.
     #[error("the peer dropped the stream without an answer ({})", lane_code(*code))]
     Reset {
-        /// The code of RESET_STREAM; WIRE.md lists them.
+        /// The code of RESET_STREAM. WIRE.md lists the codes.
         code: u64,
     },
     /// The connection was lost while the stream was being opened.
     #[error("the connection was lost while the stream was being opened: the peer may have handled it")]
     Lost(#[from] ConnectionLost),
-    /// The peer's answer is not what the wire format allows.
+    /// The peer's answer does not follow the wire format.
     #[error("the peer's answer to the stream cannot be read")]
     Malformed(#[from] Malformed),
 }
 
 impl GetStreamError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Protocol(_)
@@ -168,7 +169,7 @@ impl GetStreamError {
         }
     }
 
-    /// Whether the same call may work later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Protocol(_)
@@ -183,7 +184,8 @@ impl GetStreamError {
         }
     }
 
-    /// Whether the peer's program can have seen the stream. If not, opening it again is safe whatever its handler does.
+    /// Returns whether the peer's program may have seen the stream. If not, it is safe to open it again, whatever its
+    /// handler does.
     pub fn may_have_been_handled(&self) -> bool {
         match self {
             Self::Protocol(_)
@@ -196,7 +198,7 @@ impl GetStreamError {
         }
     }
 
-    /// The peer's answer, if it said no.
+    /// Returns the kind of the rejection, if the peer has rejected the stream.
     pub fn rejection(&self) -> Option<Reason> {
         match self {
             Self::Rejected { rejection, .. } => Some(rejection.reason),
@@ -205,16 +207,16 @@ impl GetStreamError {
     }
 }
 
-/// Why a stream could not be answered with metadata.
+/// The reason why a stream could not be answered with metadata.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerError {
-    /// The metadata is over what the opener takes.
+    /// The metadata is longer than the opener takes.
     #[error("the metadata has {len} bytes, and the opener takes {max}: send them as data")]
     MetadataTooLarge {
         /// Its length, in bytes.
         len: usize,
-        /// What the opener takes, in bytes.
+        /// Maximum length that the opener takes, in bytes.
         max: u64,
     },
     /// The answer could not be written.
@@ -223,7 +225,7 @@ pub enum AnswerError {
 }
 
 impl AnswerError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::MetadataTooLarge { .. } => Fault::Caller,
@@ -231,7 +233,7 @@ impl AnswerError {
         }
     }
 
-    /// Whether the opener may get an answer on a new stream, with nothing changed here.
+    /// Returns whether the opener may get an answer on a new stream, with nothing changed here.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::MetadataTooLarge { .. } => false,
@@ -240,7 +242,7 @@ impl AnswerError {
     }
 }
 
-/// Why there is nothing more to accept.
+/// The reason why no further stream can be accepted.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
@@ -256,7 +258,7 @@ pub enum AcceptError {
 }
 
 impl AcceptError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Protocol(_) | Self::ShuttingDown => Fault::Caller,
@@ -264,7 +266,7 @@ impl AcceptError {
         }
     }
 
-    /// Whether the same call may work later: once the peer is connected again.
+    /// Returns whether the same call may succeed later, once the peer is connected again.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Disconnected)
     }

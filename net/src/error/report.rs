@@ -1,4 +1,4 @@
-//! What travels on an error lane.
+//! The errors and warnings that travel on an error lane.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::{
     words::Shown,
 };
 
-/// An error or a warning of one stream, as one side tells it to the other.
+/// An error or a warning of one stream, which one side sends to the other.
 ///
 /// ```
 /// use twolane::StreamError;
@@ -27,28 +27,29 @@ pub struct StreamError {
     offset: u64,
 }
 
-/// Details over the limit of 60 KiB. A stream of their own is the place for more.
+/// The details are over the limit of 60 KiB. Send more data on a stream of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the details have {len} bytes, and the limit is {MAX_DETAILS}")]
 pub struct DetailsTooLarge {
-    /// Their length, in bytes.
+    /// The length of the details, in bytes.
     pub len: usize,
 }
 
-/// What came on an error lane.
+/// An error or a warning that was received on an error lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What the peer said.
+    /// The peer's error or warning.
     pub error: std::sync::Arc<StreamError>,
-    /// Reports dropped before this one, because nobody read them ([`Limits::warnings`](crate::Limits::warnings)).
+    /// Number of reports that were dropped before this one, because the program did not read them
+    /// ([`Limits::warnings`](crate::Limits::warnings)).
     pub missed: u64,
 }
 
 impl StreamError {
-    /// An error with a code of the application's own (62 bits: larger values are cut to 2^62 - 1) and a text for
-    /// people (4 KiB of UTF-8: a longer one is cut at a character).
+    /// Creates an error with a code of the application (62 bits: larger values are cut to 2^62 - 1) and a text for
+    /// people (4 KiB of UTF-8: a longer text is cut at a character boundary).
     pub fn new(code: u64, text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(MAX_TEXT as usize));
@@ -59,7 +60,7 @@ impl StreamError {
     ///
     /// # Errors
     ///
-    /// [`DetailsTooLarge`], with the length found.
+    /// [`DetailsTooLarge`] with the length of the details, if they are longer.
     pub fn with_details(mut self, details: impl Into<Bytes>) -> Result<Self, DetailsTooLarge> {
         let details = details.into();
         if details.len() as u64 > MAX_DETAILS {
@@ -69,23 +70,25 @@ impl StreamError {
         Ok(self)
     }
 
-    /// The application's code.
+    /// Returns the application's code.
     pub fn code(&self) -> u64 {
         self.code
     }
 
-    /// The text for people, as the peer sent it. It may have any character in it: print the error itself, which shows those
-    /// that act on a terminal or hide as `\u{1b}`, or show this as a quotation.
+    /// Returns the text for people, as the peer sent it. It may contain any character. To print it, print the error
+    /// itself, which shows characters that act on a terminal or are invisible as `\u{1b}`, or print the text as a
+    /// quoted string.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The details for programs.
+    /// Returns the details for programs.
     pub fn details(&self) -> &Bytes {
         &self.details
     }
 
-    /// How many bytes of data its sender had written on this stream before: filled in when it is sent.
+    /// Returns how many bytes of data the sender had written on this stream before the error. The value is filled in
+    /// when the error is sent.
     pub fn offset(&self) -> u64 {
         self.offset
     }

@@ -1,33 +1,33 @@
-//! Why a request has no response.
+//! The error of a request.
 
 use std::time::Duration;
 
 use super::{Fault, GetStreamError, ReadError, StreamError};
 use crate::protocol::Protocol;
 
-/// Where a request was when it failed, in this order.
+/// The phase of a request in which it failed. The phases follow each other in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Phase {
     /// Finding the peer and connecting to it.
     Dial,
-    /// Waiting for a free stream: the peer has seen nothing of it.
+    /// Waiting for a free stream: the peer has seen nothing of the request.
     Send,
-    /// The request was sent, and not answered.
+    /// The request was sent, and is not answered.
     Answer,
     /// Reading the response.
     Response,
 }
 
-/// Why a request has no response.
+/// The reason why a request has no response.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the request to {protocol} failed ({phase:?})")]
 pub struct RequestError {
     /// The protocol.
     pub protocol: Protocol,
-    /// How far it came.
+    /// The phase in which the request failed.
     pub phase: Phase,
-    /// Why.
+    /// The cause.
     #[source]
     pub cause: RequestFailure,
 }
@@ -36,31 +36,32 @@ pub struct RequestError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestFailure {
-    /// There was no stream.
+    /// No stream could be opened.
     #[error(transparent)]
     GetStream(#[from] GetStreamError),
     /// The response could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The deadline passed.
+    /// There was no response before the deadline.
     #[error("there was no response within {0:?}")]
     Deadline(Duration),
     /// The response is over the limit.
     #[error("the response is longer than {max} bytes (Limits::request_bytes)")]
     TooLarge {
-        /// The bound, in bytes.
+        /// Maximum length, in bytes.
         max: usize,
     },
 }
 
 impl RequestError {
-    /// Whether the peer's program can have seen the request. If not, sending it again is safe whatever it does.
+    /// Returns whether the peer's program may have seen the request. If not, it is safe to send the request again,
+    /// whatever the program does.
     pub fn may_have_been_handled(&self) -> bool {
         let rejected = matches!(self.cause, RequestFailure::GetStream(GetStreamError::Rejected { .. }));
         self.phase >= Phase::Answer && !rejected
     }
 
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match &self.cause {
             RequestFailure::GetStream(error) => error.fault(),
@@ -69,8 +70,8 @@ impl RequestError {
         }
     }
 
-    /// Whether the same request may work later. That it is safe to send it again,
-    /// [`may_have_been_handled`](RequestError::may_have_been_handled) tells.
+    /// Returns whether the same request may succeed later.
+    /// [`may_have_been_handled`](RequestError::may_have_been_handled) tells whether it is safe to send it again.
     pub fn is_retryable(&self) -> bool {
         match &self.cause {
             RequestFailure::GetStream(error) => error.is_retryable(),
@@ -80,7 +81,7 @@ impl RequestError {
         }
     }
 
-    /// The peer's error, if its handler failed the request.
+    /// Returns the peer's error, if its handler failed the request.
     pub fn stream_error(&self) -> Option<&StreamError> {
         match &self.cause {
             RequestFailure::Read(error) => error.stream_error(),

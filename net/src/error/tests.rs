@@ -1,4 +1,4 @@
-//! What errors say, and what they show of a peer's words.
+//! The texts of the errors, and how they show text of a peer.
 
 use std::{io, sync::Arc};
 
@@ -34,7 +34,7 @@ fn an_error_around_another_has_its_fault_and_its_chance() {
     assert_eq!((large.fault(), large.is_retryable()), (Fault::Peer, false));
 }
 
-/// Every error that can have a peer's words in it, with each place for words filled by `words`.
+/// Returns every error that can contain text of a peer, with each of its texts set to `words`.
 fn with_words(words: &str) -> Vec<Box<dyn std::error::Error>> {
     let reason = || words.to_owned();
     let stream = || Arc::new(StreamError::new(1, words));
@@ -80,7 +80,7 @@ fn with_words(words: &str) -> Vec<Box<dyn std::error::Error>> {
 #[derive(Debug, serde::Deserialize)]
 enum Choice {}
 
-/// An error's words and its causes', one in each line of a program's report.
+/// Returns the texts of an error and of its causes, which a program's report shows one a line.
 fn chain(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }

@@ -1,4 +1,5 @@
-//! What every codec of the wire promises about any bytes, and streams of messages that arrive in pieces.
+//! Properties that every codec of the wire format has for arbitrary bytes, and for streams of messages that arrive in
+//! pieces.
 
 use std::fmt::Debug;
 
@@ -15,7 +16,7 @@ use crate::{
     words::Shown,
 };
 
-/// The bytes as each of the things that a data lane or an error lane can begin with, and as a whole error lane.
+/// Decodes the bytes as each message that a data lane or an error lane can begin with, and as a whole error lane.
 pub fn wire(data: &[u8]) {
     message::<u64>(data);
     message::<Opening>(data);
@@ -26,19 +27,19 @@ pub fn wire(data: &[u8]) {
     }
 }
 
-/// The bytes as a control stream, from its first frame on.
+/// Decodes the bytes as a control stream, from its first frame on.
 pub fn control(data: &[u8]) {
     message::<Frame>(data);
     stream::<Frame>(data);
 }
 
-/// How many bytes after a decoder has decided it is asked again: it has to stay with what it said. Enough for a length
-/// to be taken for one that the following bytes change.
+/// Number of further bytes with which a decoder is called again after it has decided. Its result must stay the same.
+/// The number is large enough to notice a decoder that takes bytes after the message for a part of a length.
 const AFTERWARDS: usize = 16;
 
-/// What is decoded, with what it has to obey.
+/// A message, and the properties that its codec must have.
 trait Message: Debug + PartialEq + Sized {
-    /// With so many bytes it is complete or wrong: no peer makes us hold more.
+    /// Number of bytes with which the message is complete or malformed. No peer can make this side hold more.
     const LONGEST: u64;
 
     fn decode(input: &[u8]) -> Decoded<Self>;
@@ -47,12 +48,13 @@ trait Message: Debug + PartialEq + Sized {
 
     fn check_bounds(&self);
 
-    /// Of how many varints it is made. Each may come in up to 7 bytes more than it needs; apart from that, every byte
-    /// that is read is written again. `None` for what has parameters, which can be skipped, or is of a later version.
+    /// Returns the number of varints of the message. Each may be received with up to 7 bytes more than it needs;
+    /// apart from that, every byte that is read is written again. `None` for a message with parameters, which can be
+    /// skipped, or of a later version.
     fn varints(&self) -> Option<usize>;
 }
 
-/// One message at the start of any bytes.
+/// Checks one message at the start of arbitrary bytes.
 fn message<T: Message>(data: &[u8]) {
     let whole = T::decode(data);
     arrives_byte_by_byte(data, &whole);
@@ -77,7 +79,8 @@ fn message<T: Message>(data: &[u8]) {
     assert_eq!(again.encode(), Some(encoded), "one value has one encoding");
 }
 
-/// Nothing until the message is complete or wrong; then, at once, what it is, whatever follows.
+/// Checks that the decoder returns `None` until the message is complete or malformed, and from then on its result,
+/// whatever bytes follow.
 fn arrives_byte_by_byte<T: Message>(data: &[u8], whole: &Decoded<T>) {
     let decided = (0..=data.len()).find(|len| T::decode(&data[..*len]) != Ok(None));
     let Some(decided) = decided else {
@@ -99,25 +102,26 @@ fn check_error(malformed: &Malformed) {
     }
 }
 
-/// A stream of messages is the same whether it comes in one piece, in small ones or byte by byte.
+/// Checks that a stream of messages is the same whether it arrives in one piece, in small pieces or byte by byte.
 fn stream<T: Message>(data: &[u8]) {
     let whole = read_pieces::<T>([data]);
     assert_eq!(read_pieces::<T>(data.chunks(1)), whole);
-    // Of a few bytes each, cut where the bytes themselves say.
+    // Pieces of a few bytes each, whose boundaries depend on the bytes themselves.
     let cuts = data.iter().enumerate().filter(|(_, byte)| *byte % 5 == 0).map(|(at, _)| at);
     let mut last = 0;
     let pieces = cuts.chain([data.len()]).map(|at| &data[std::mem::replace(&mut last, at)..at]);
     assert_eq!(read_pieces::<T>(pieces), whole);
 }
 
-/// How a stream ended: the messages, the bytes that are no whole message yet, or why it cannot go on.
+/// The result of a stream: the messages, and the number of bytes that are no complete message yet, or the reason why
+/// it cannot continue.
 #[derive(Debug, PartialEq)]
 struct Read<T> {
     messages: Vec<T>,
     rest: Result<usize, Malformed>,
 }
 
-/// As the driver does it: bytes are appended, whole messages are taken from the front.
+/// Reads messages as the driver does: appends bytes, and takes complete messages from the front.
 fn read_pieces<'a, T: Message>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Read<T> {
     let (mut buffer, mut messages) = (Vec::new(), Vec::new());
     for piece in pieces {
@@ -136,14 +140,14 @@ fn read_pieces<'a, T: Message>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Re
     Read { messages, rest: Ok(buffer.len()) }
 }
 
-/// Every number comes in a varint, and has to fit one again.
+/// Checks that numbers fit a varint, since each of them came in one.
 fn check_numbers<const N: usize>(numbers: [u64; N]) {
     for number in numbers {
         assert!(number <= varint::MAX, "{number} fits no varint");
     }
 }
 
-/// A kind and a length, at their longest.
+/// Length of a kind and a length prefix in their longest form.
 const PREFIXES: u64 = 8 + 8;
 
 impl Message for u64 {
@@ -197,7 +201,7 @@ impl Message for Opening {
     }
 
     fn varints(&self) -> Option<usize> {
-        // Kind and lane.
+        // The kind and the lane.
         match self {
             Self::Data(_) => None,
             Self::Error { .. } => Some(2),
@@ -269,7 +273,7 @@ impl Message for Frame {
     fn encode(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         self.encode(&mut out);
-        // A frame of a later version is received only.
+        // A frame of a later version is only received, never sent.
         (*self != Self::Unknown).then_some(out)
     }
 
@@ -291,7 +295,7 @@ impl Message for Frame {
     }
 
     fn varints(&self) -> Option<usize> {
-        // Kind and length, and the numbers.
+        // The kind, the length and the numbers.
         match self {
             Self::Hello(_) | Self::Goaway { .. } | Self::Drained { .. } | Self::Unknown => None,
             Self::Delegation(_) => Some(2),

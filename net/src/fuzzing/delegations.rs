@@ -1,4 +1,4 @@
-//! Certificates: as they come, and as they would be if their owner had signed whatever the bytes say.
+//! Certificates: as they arrive, and with a signature of their owner over arbitrary bytes.
 
 use std::{
     sync::LazyLock,
@@ -7,14 +7,14 @@ use std::{
 
 use twolane_id::{Delegation, DelegationError, PublicKey, RevocationList, SecretKey, delegation::CONTEXT};
 
-/// Signs what the fuzzer makes up: nobody finds a signature by trying.
+/// The key that signs the fuzzer's inputs, because the fuzzer cannot find a signature by trying.
 static OWNER: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_bytes(&[1; 32]));
 
-/// The version and the owner's key stand before all the rest.
+/// Offset of the owner's key, which follows the version at the start.
 const OWNER_AT: usize = 1;
 const OWNER_END: usize = OWNER_AT + PublicKey::LENGTH;
 
-/// The bytes as a certificate, as the text of one, and as a certificate that its owner is made to sign.
+/// Parses the bytes as a certificate, as the text of one, and as a certificate that its owner has signed.
 pub fn delegation(data: &[u8]) {
     check(data);
     if let Ok(text) = str::from_utf8(data)
@@ -26,7 +26,8 @@ pub fn delegation(data: &[u8]) {
     check(&signed(data));
 }
 
-/// `body` as the owner would have signed it: everything but the owner's key and the signature is as it was.
+/// Returns `body` as a certificate that the owner has signed: everything except the owner's key and the signature is
+/// unchanged.
 pub(super) fn signed(body: &[u8]) -> Vec<u8> {
     let mut signed = [CONTEXT, body].concat();
     if let Some(owner) = signed.get_mut(CONTEXT.len() + OWNER_AT..CONTEXT.len() + OWNER_END) {
@@ -51,7 +52,7 @@ fn check(bytes: &[u8]) {
     assert_eq!(delegation.to_string().parse::<Delegation>().as_ref(), Ok(&delegation));
     check_canonical(&delegation);
     check_circumstances(&delegation);
-    // Whoever cuts or adds a byte has no certificate.
+    // With a byte removed or added it is not a certificate.
     assert!(Delegation::from_bytes(&bytes[..bytes.len() - 1]).is_err());
     assert!(Delegation::from_bytes(&[bytes, &[0]].concat()).is_err());
 }
@@ -70,7 +71,8 @@ fn check_error(bytes: &[u8], error: &DelegationError) {
     }
 }
 
-/// The same claims, signed again, are the same bytes: there is one encoding, and nothing in it that the claims are not.
+/// Checks that the same claims, signed again, give the same bytes: there is one encoding, and it contains nothing
+/// except the claims.
 fn check_canonical(delegation: &Delegation) {
     if delegation.owner() != OWNER.public_key() {
         return;
@@ -85,7 +87,8 @@ fn check_canonical(delegation: &Delegation) {
     assert_eq!(again.as_bytes(), delegation.as_bytes());
 }
 
-/// It holds from its first second to its last, for its node, towards its audience, for what its patterns cover.
+/// Checks that the certificate is valid from its first second to its last, for its node, towards its audience, and
+/// for the protocols that its patterns cover.
 fn check_circumstances(delegation: &Delegation) {
     let (begin, end, second) = (delegation.not_before(), delegation.expires(), Duration::from_secs(1));
     let audience = delegation.audience().first().copied().unwrap_or_else(|| delegation.owner());

@@ -1,11 +1,11 @@
-//! What people paste: tickets, id52s, signatures, and the bytes behind them.
+//! Text that people paste: tickets, id52s and signatures, and the bytes that it encodes.
 
 use iroh_tickets::{Ticket as _, endpoint::EndpointTicket};
 use twolane_id::{ParsePublicKeyError, PublicKey, SecretKey, Signature};
 
 use crate::ticket::{ParseTicketError, Ticket};
 
-/// The bytes as the text of a ticket, and as what the text of a ticket encodes.
+/// Parses the bytes as the text of a ticket, and as the bytes that the text of a ticket encodes.
 pub fn ticket(data: &[u8]) {
     if let Ok(text) = str::from_utf8(data) {
         let parsed = text.parse::<Ticket>();
@@ -26,8 +26,8 @@ pub fn ticket(data: &[u8]) {
     }
 }
 
-/// There is more than one text for a ticket, as base32 is read in either case and bytes after the end are not looked
-/// at. What is written is one of them, and always the same.
+/// Checks a ticket. There is more than one text for a ticket, because base32 is read in either case, and bytes after
+/// the end are ignored. The text that is written is one of these, and always the same.
 fn check_ticket(ticket: &Ticket) {
     check_key(&ticket.peer());
     let text = ticket.to_string();
@@ -38,7 +38,7 @@ fn check_ticket(ticket: &Ticket) {
     assert!(relays.addrs().iter().all(|addr| addr.is_relay()) && relays.addrs().is_subset(ticket.addrs()));
 }
 
-/// The bytes as each text that `twolane-id` reads, and as a key, a signature and a message.
+/// Parses the bytes as each text that `twolane-id` reads, and as a key, a signature and a message.
 pub fn id52(data: &[u8]) {
     if let Ok(text) = str::from_utf8(data) {
         match text.parse::<PublicKey>() {
@@ -73,7 +73,7 @@ pub fn id52(data: &[u8]) {
     };
     let signature = Signature::from_bytes(signature);
     if key.verify(message, &signature).is_ok() {
-        // A signature is for one message, by one key, and there is no second spelling of it.
+        // A signature is valid for one message and one key, and has no second encoding.
         assert!(key.verify(&[message, &[0]].concat(), &signature).is_err());
         let mut other = signature.to_bytes();
         other[Signature::LENGTH - 1] ^= 0x80;
@@ -81,12 +81,12 @@ pub fn id52(data: &[u8]) {
     }
 }
 
-/// The y coordinates, little-endian, of the eight points of small order (RFC 8032 has the curve): anybody can sign for
-/// such a key.
+/// The y coordinates, little-endian, of the eight points of small order (RFC 8032 defines the curve). Everybody can
+/// sign for such a key.
 const SMALL_ORDER: [[u8; 32]; 5] = [
     [0; 32],
     [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    // The prime, 2^255 - 19, less one.
+    // The prime 2^255 - 19, less one.
     [
         0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f,
@@ -101,12 +101,12 @@ const SMALL_ORDER: [[u8; 32]; 5] = [
     ],
 ];
 
-/// A key that exists is a sound one, here and for iroh, and has one text and one spelling in bytes.
+/// Checks that an existing key is sound, here and for iroh, and has one text and one encoding in bytes.
 fn check_key(key: &PublicKey) {
     let mut y = key.to_bytes();
     y[31] &= 0x7f;
     assert!(!SMALL_ORDER.contains(&y), "{key} is of small order");
-    // Over the prime less one: another spelling of a small number.
+    // A value over the prime less one would be another encoding of a small number.
     assert!(y.iter().rev().le(SMALL_ORDER[2].iter().rev()), "{key} is not reduced");
     assert_eq!(PublicKey::from_bytes(key.as_bytes()), Ok(*key));
     let id52 = key.to_string();

@@ -1,7 +1,8 @@
-//! What the fuzz targets in `fuzz/` run: each function takes any bytes and panics if what it asserts does not hold.
+//! The functions that the fuzz targets in `fuzz/` run. Each function takes arbitrary bytes, and panics if one of its
+//! assertions does not hold.
 //!
-//! For fuzz targets, and with no promise of stability. The inputs in `fuzz/corpus` also run as a plain test,
-//! `tests/fuzz_corpus.rs`.
+//! This module is for fuzz targets only, and is not covered by any promise of stability. The inputs in `fuzz/corpus`
+//! also run as a plain test, `tests/fuzz_corpus.rs`.
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a finding is a panic")]
 
@@ -19,10 +20,10 @@ pub use self::{
     seeds::{Seed, seeds},
 };
 
-/// A target: its name, which is that of its corpus, and what it runs.
+/// A fuzz target: its name, which is also the name of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All fuzz targets.
 pub const TARGETS: [Target; 6] = [
     ("wire", wire),
     ("control", control),

@@ -1,13 +1,14 @@
-//! What was read from QUIC and not yet by the user.
+//! The bytes that were read from noq and not yet by the program.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Bytes in one piece. Most streams are short: a header and what goes with it come in one chunk. The header is read where it
-/// is, and what is left is copied once, with no room for more.
+/// Bytes in one contiguous piece. Most streams are short: the header and the data that travels with it come in one
+/// chunk. The header is decoded in that chunk without a copy. The bytes after it are copied once, into an allocation
+/// of their size.
 #[derive(Debug, Default)]
 pub(super) struct Buffered {
     chunk: Bytes,
-    /// What `chunk` becomes when another one follows. One of the two is empty.
+    /// Holds the bytes of `chunk` and of the chunks that follow it. One of the two fields is empty.
     joined: BytesMut,
 }
 
@@ -24,7 +25,7 @@ impl Buffered {
         if self.joined.is_empty() { &self.chunk } else { &self.joined }
     }
 
-    /// More follows.
+    /// Appends bytes.
     pub(super) fn push(&mut self, chunk: &[u8]) {
         if !self.chunk.is_empty() {
             self.joined.reserve(self.chunk.len() + chunk.len());
@@ -33,22 +34,24 @@ impl Buffered {
         self.joined.extend_from_slice(chunk);
     }
 
-    /// The same, for as long as a header is read: not copied before [`Buffered::settle`], if it is all there is.
+    /// Appends a chunk while a header is read. The chunk is not copied before [`Buffered::settle`] if the buffer was
+    /// empty.
     pub(super) fn push_shared(&mut self, chunk: Bytes) {
         if self.is_empty() { self.chunk = chunk } else { self.push(&chunk) }
     }
 
-    /// What is left stays for a while: it must not hold what it was received with, which may be 64 kB.
+    /// Copies the bytes that are left, since they may stay for a while. They must not hold the block that they were
+    /// received in, which may have 64 kB.
     pub(super) fn settle(&mut self) {
         self.chunk = Bytes::copy_from_slice(&self.chunk);
     }
 
-    /// Takes the first `len` bytes, of those that are there.
+    /// Removes and returns the first `len` bytes. There must be as many.
     pub(super) fn take(&mut self, len: usize) -> Bytes {
         if self.joined.is_empty() { self.chunk.split_to(len) } else { self.joined.split_to(len).freeze() }
     }
 
-    /// Lets go of the first `len` bytes, of those that are there.
+    /// Discards the first `len` bytes. There must be as many.
     pub(super) fn skip(&mut self, len: usize) {
         if self.joined.is_empty() { self.chunk.advance(len) } else { self.joined.advance(len) }
     }

@@ -1,4 +1,4 @@
-//! What a stream needs of the connection that carries it.
+//! The connection that carries a stream, with the state that all its streams share.
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, Weak,
@@ -32,9 +32,10 @@ use crate::{
     },
 };
 
-/// Data lanes have the priorities of an `i16`, each in two steps; what is about them goes first.
+/// The priority of error lanes. Data lanes have the priorities of an `i16`, with two noq priorities for each; frames
+/// and records about data lanes are sent before them.
 pub(crate) const PRIORITY_ERRORS: i32 = 2 * i16::MAX as i32 + 1;
-/// Consumption reports free blocked writers, and GOAWAY must not queue behind data.
+/// The priority of the control stream. CONSUMED frames free blocked writers, and GOAWAY must not queue behind data.
 pub(crate) const PRIORITY_CONTROL: i32 = PRIORITY_ERRORS + 1;
 
 /// The state that all streams of one connection share. Its driver is `peer::link`.
@@ -47,42 +48,42 @@ pub(crate) struct Carrier {
     /// Owns every task that outlives a call.
     pub(crate) tasks: Tasks,
     pub(crate) metrics: Arc<Metrics>,
-    /// How many data lanes this side may open.
+    /// The number of data lanes that this side may open.
     pub(crate) open_credit: OpenCredit,
-    /// How many the peer may.
+    /// The number of data lanes that the peer may open.
     grants: Grants,
-    /// Of those so many before it knows of a number.
+    /// The number of data lanes that the peer may open before it has this side's HELLO.
     assumed: u64,
-    /// Bidirectional streams opened, and accepted, on this connection.
+    /// Numbers of bidirectional streams that were opened and accepted on this connection.
     pub(crate) opened: AtomicU64,
     pub(crate) accepted: AtomicU64,
-    /// Writes to any lane.
+    /// Number of writes to any lane.
     writes: AtomicU64,
-    /// Ends of data.
+    /// Number of times that a data lane was finished.
     ends: AtomicU64,
-    /// The next write is to be told to `on_stir`.
+    /// The connection rests: the next write or end of data calls `on_stir`.
     rests: AtomicBool,
     on_stir: OnceLock<OnStir>,
     lanes: Mutex<LaneTable>,
-    /// Bytes of requests that have been read and are not answered yet.
+    /// Number of bytes of requests that have been read and are not answered yet.
     pub(crate) request_bytes: AtomicU64,
-    /// What the peer may hold unread.
+    /// The account of the data that the peer may hold unread.
     pub(super) credit: PeerCredit,
-    /// Bytes of metadata that the peer takes.
+    /// Maximum number of bytes of metadata that the peer takes.
     metadata: AtomicU64,
-    /// What waits to be read of the peer's reports.
+    /// The weight of the peer's reports that wait to be read.
     pub(super) inbox_budget: Arc<InboxBudget>,
-    /// Long records of the peer that are collected.
+    /// Permits for long records of the peer that are being collected.
     pub(super) long_records: Arc<Semaphore>,
-    /// Told when the last lane of a draining connection is gone.
+    /// Notified when the last lane of a draining connection is gone.
     pub(crate) idle: Notify,
     pub(crate) outbox: Outbox,
-    /// Why this side closed the connection, if it did.
+    /// The reason for which this side closed the connection, if it did.
     closed_because: OnceLock<ConnectionLost>,
 }
 
 impl Carrier {
-    /// `dialled`: this side is the dialler.
+    /// Creates the state of a connection. `dialled`: this side is the dialler.
     pub(crate) fn new(
         connection: Connection,
         peer: PublicKey,
@@ -121,18 +122,18 @@ impl Carrier {
         }
     }
 
-    /// Who the peer is, and whom it acts for now.
+    /// Returns the peer's identity: its key, and the owner that it acts for now.
     pub(crate) fn identity(&self) -> Identity {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says whom the peer acts for.
+    /// Sets the certificate that names the owner for whom the peer acts.
     pub(crate) fn set_delegation(&self, delegation: Arc<Delegation>) {
         self.identity.lock().unwrap_or_else(PoisonError::into_inner).delegation = Some(delegation);
     }
 
-    /// The peer acts for nobody by this certificate any more. False if it has shown another one in the meantime, or if
-    /// that was known.
+    /// Ends the effect of a certificate: the peer does not act for its owner any more. Returns false if the peer has
+    /// presented another certificate in the meantime, or if the effect had ended already.
     pub(crate) fn end_delegation(&self, ended: &Arc<Delegation>) -> bool {
         let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = identity.delegation.as_ref().is_some_and(|delegation| Arc::ptr_eq(delegation, ended));
@@ -142,24 +143,25 @@ impl Carrier {
         ends
     }
 
-    // --- The lanes ----------------------------------------------------------------------------------------------------
+    // --- The lanes ---------------------------------------------------------------------------------------------------
 
-    /// The peer's streams that the rules were asked about, and that are open.
+    /// Returns the open streams of the peer about which the access rules were asked.
     pub(crate) fn admitted(&self) -> Vec<Arc<Lanes>> {
         let lanes: Vec<_> = self.lock_lanes().lanes.values().filter_map(Weak::upgrade).collect();
         lanes.into_iter().filter(|lanes| lanes.admitted.get().is_some()).collect()
     }
 
-    /// Makes a lane known, so that its error lane and the reports about it find it.
+    /// Registers a lane, so that its error lane and the reports about it find it.
     pub(crate) fn register(&self, lanes: &Arc<Lanes>) {
         self.lock_lanes().lanes.insert(lanes.id(), Arc::downgrade(lanes));
     }
 
-    /// Called when the last handle of a lane is gone. `counted`: it is counted among those that share. `consumed` answers a
-    /// watermark that had not been reached. `tail` is finished data that the peer has yet to read.
+    /// Called when the last handle of a lane is gone. `counted`: the lane is one of those that share the peer's
+    /// limit. `consumed` answers a watermark that had not been reached. `tail` is finished data that the peer has yet
+    /// to read.
     pub(super) fn forget(&self, id: u64, counted: bool, consumed: Option<u64>, tail: Option<Tail>) {
         let unsaid = self.outbox.forget(id);
-        // Before the lane leaves the table, so that a report which does not find it there finds what stays of it.
+        // Done before the lane leaves the table, so that a report that does not find the lane there finds its tail.
         if let Some(offset) = self.credit.end(id, counted, tail, unsaid.watermark, self.max_gone()) {
             self.outbox.send(Frame::Watermark { lane: id, offset });
         }
@@ -184,8 +186,8 @@ impl Carrier {
         }
     }
 
-    /// Lanes that have ended and are kept in mind: twice what an honest peer can have under way, its lanes and as many that
-    /// have just ended.
+    /// Returns the maximum number of ended lanes whose state is kept: twice the number that an honest peer can have
+    /// under way, which are its open lanes and as many that have just ended.
     fn max_gone(&self) -> usize {
         self.limits.transport_streams() as usize * 2
     }
@@ -194,13 +196,14 @@ impl Carrier {
         self.lock_lanes().lanes.get(&id)?.upgrade()
     }
 
-    /// Lanes that have not ended, and those that are about to be opened.
+    /// Returns the number of lanes that have not ended, including those that are about to be opened.
     pub(crate) fn live(&self) -> usize {
         let table = self.lock_lanes();
         table.lanes.len() + table.opening
     }
 
-    /// The right to open a data lane now. `None` once GOAWAY was said: the stream belongs on another connection.
+    /// Returns the right to open a data lane now. `None` once GOAWAY was sent: the stream belongs on another
+    /// connection.
     pub(crate) fn begin_opening(&self) -> Option<Opening<'_>> {
         let mut table = self.lock_lanes();
         if table.draining {
@@ -211,7 +214,7 @@ impl Carrier {
         Some(Opening(Some(self)))
     }
 
-    /// No data lane is opened any more, and nobody waits for a free one.
+    /// From now on no data lane is opened, and no call waits for permission to open one.
     pub(crate) fn start_draining(&self) {
         self.lock_lanes().draining = true;
         self.open_credit.close();
@@ -221,14 +224,14 @@ impl Carrier {
         self.lock_lanes().draining
     }
 
-    /// The peer has opened a data lane. False if that is one more than it may have.
+    /// Records that the peer has opened a data lane. Returns false if that is one more than it may have.
     pub(super) fn on_lane(&self) -> bool {
         let granted = self.grants.on_lane(self.assumed);
         self.grant_lanes();
         granted
     }
 
-    /// One of the peer's data lanes has ended here: it may open another one.
+    /// Records that one of the peer's data lanes has ended here: the peer may open another one.
     pub(super) fn on_lane_ended(&self) {
         self.grants.on_ended();
         self.grant_lanes();
@@ -240,8 +243,8 @@ impl Carrier {
         }
     }
 
-    /// Sends something that the peer acknowledges if it is there, and that says nothing new: what was lost in an outage is sent again
-    /// ever more rarely, and the next time may be seconds away.
+    /// Sends a frame that a living peer acknowledges, and that says nothing new. After an outage QUIC retransmits
+    /// lost data at growing intervals, and the next retransmission may be seconds away.
     pub(crate) fn poke(&self) {
         self.outbox.send(Frame::MaxLanes { count: self.grants.renew() });
     }
@@ -250,21 +253,22 @@ impl Carrier {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // --- What the peer says -------------------------------------------------------------------------------------------
+    // --- What the peer says ------------------------------------------------------------------------------------------
 
-    /// The peer's HELLO says what it takes.
+    /// Sets the limits that the peer has announced in its HELLO.
     pub(crate) fn set_peer_limits(&self, limits: &PeerLimits) {
         self.metadata.store(limits.metadata.min(MAX_METADATA), Relaxed);
         self.credit.set_limits(limits);
         self.open_credit.begin(limits.data_lanes);
     }
 
-    /// Bytes of metadata that the peer takes, in a header and in an answer. Before its HELLO that is the bound of the format.
+    /// Returns the maximum number of bytes of metadata that the peer takes, in a header and in an answer. Before the
+    /// peer's HELLO that is the maximum of the wire format.
     pub(crate) fn max_metadata(&self) -> u64 {
         self.metadata.load(Relaxed)
     }
 
-    /// The peer has read a lane up to `offset`.
+    /// Records that the peer has read the lane up to `offset`.
     pub(crate) fn on_consumed(&self, id: u64, offset: u64) {
         let found = self.lock_lanes().on_consumed(id, offset);
         match found {
@@ -274,15 +278,17 @@ impl Carrier {
         }
     }
 
-    /// The same of a lane that has ended here. A question about it that has yet to go out has its answer: a peer that reports and
-    /// reads no control frames would have one kept for each lane it ever opened.
+    /// Records a report about a lane that has ended here. A question about that lane that is still queued has been
+    /// answered by the report. It is removed: otherwise a peer that reports, and reads no control frames, would have
+    /// one question kept for each lane that it ever opened.
     fn on_tail_consumed(&self, id: u64, offset: u64) {
         if self.credit.on_consumed(id, offset) {
             self.outbox.forget(id);
         }
     }
 
-    /// The peer wants to hear when a lane has been read up to `offset`. One that is gone holds nothing.
+    /// Records that the peer asks for a report when a lane has been read up to `offset`. A lane that is gone holds no
+    /// data.
     pub(crate) fn on_watermark(&self, id: u64, offset: u64) {
         match self.find(id) {
             Some(lanes) => lanes.on_watermark(offset),
@@ -290,20 +296,20 @@ impl Carrier {
         }
     }
 
-    // --- The connection -----------------------------------------------------------------------------------------------
+    // --- The connection ----------------------------------------------------------------------------------------------
 
-    /// This side has closed the connection, and nothing of it is wanted any more.
+    /// Returns whether this side has closed the connection, and wants none of its data any more.
     pub(crate) fn is_cut(&self) -> bool {
         self.closed_because.get().is_some()
     }
 
     pub(crate) fn count_write(&self) {
-        // In one order with what `rest` does: a write that it has not seen sees that the connection rests.
+        // Sequentially consistent with `rest`: a write that `rest` has not counted sees that the connection rests.
         self.writes.fetch_add(1, SeqCst);
         self.stir();
     }
 
-    /// An end of data, which has to be acknowledged as a write has, and takes no room.
+    /// Counts an end of data. It must be acknowledged like a write, and takes no room.
     pub(crate) fn count_end(&self) {
         self.ends.fetch_add(1, SeqCst);
         self.stir();
@@ -322,31 +328,33 @@ impl Carrier {
         self.writes.load(Relaxed)
     }
 
-    /// Writes and ends of data, in all.
+    /// Returns the number of writes and ends of data, in total.
     pub(crate) fn uses(&self) -> u64 {
         self.writes.load(SeqCst) + self.ends.load(SeqCst)
     }
 
-    /// Who hears of a use of a connection that rests.
+    /// Sets the callback for a use of a connection that rests.
     pub(crate) fn on_stir(&self, told: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_stir.set(OnStir(Box::new(told)));
     }
 
-    /// Has the next use told. False, and nothing is, if there was one after this many.
+    /// Lets the next use call `on_stir`. Returns false, without doing so, if the connection was used after the first
+    /// `uses` uses.
     pub(crate) fn rest(&self, uses: u64) -> bool {
         self.rests.store(true, SeqCst);
         self.uses() == uses || !self.rests.swap(false, SeqCst)
     }
 
-    /// Closes the connection for a reason of this side, unless it is closed. Streams see that reason.
+    /// Closes the connection for a reason of this side, unless it is closed already. Its streams fail with that
+    /// reason.
     pub(crate) fn close(&self, because: ConnectionLost, code: u64, reason: &str) {
-        // noq tells streams the cause of the last close, also behind the peer's.
+        // noq reports the cause of the last close to streams, even if the peer has closed the connection before.
         if self.connection.close_reason().is_none() && self.closed_because.set(because).is_ok() {
             self.connection.close(code_to_varint(code), reason.as_bytes());
         }
     }
 
-    /// What an error of the transport means, in our words.
+    /// Converts an error of noq to this library's error.
     pub(crate) fn lost(&self, error: ConnectionError) -> ConnectionLost {
         match (error, self.closed_because.get()) {
             (ConnectionError::LocallyClosed, Some(because)) => because.clone(),
@@ -354,7 +362,8 @@ impl Carrier {
         }
     }
 
-    /// The connection is gone: everybody who waits for something that only it can bring is told.
+    /// Records that the connection is gone, and wakes every call that waits for something that only the connection
+    /// can bring.
     pub(crate) fn on_lost(&self) {
         self.open_credit.close();
         self.credit.on_lost();
@@ -370,7 +379,7 @@ impl Traffic for Carrier {
         Self::writes(self)
     }
 
-    /// STREAM frames that went out, of all streams.
+    /// Returns the number of STREAM frames that were sent, of all streams.
     fn frames(&self) -> u64 {
         self.connection.stats().frame_tx.stream
     }
@@ -387,16 +396,17 @@ impl std::fmt::Debug for OnStir {
 /// The lanes of a connection.
 #[derive(Debug, Default)]
 struct LaneTable {
-    /// By stream id. A peer that chose ids with equal hashes would slow its own connection down, by as many lanes as it may have.
+    /// The lanes by stream id. A peer that chooses ids with equal hashes slows down its own connection, and with no
+    /// more lanes than it may have.
     lanes: FxHashMap<u64, Weak<Lanes>>,
-    /// What the peer has read of lanes whose last handle is being dropped now.
+    /// The offsets up to which the peer has read lanes whose last handle is being dropped now.
     late: FxHashMap<u64, u64>,
-    /// Data lanes that are being opened and are not among `lanes` yet.
+    /// Number of data lanes that are being opened and are not in `lanes` yet.
     opening: usize,
     draining: bool,
 }
 
-/// Whom a report is for.
+/// The receiver of a report.
 #[derive(Debug)]
 enum Found {
     Live(Arc<Lanes>),
@@ -406,7 +416,7 @@ enum Found {
 }
 
 impl LaneTable {
-    /// The peer has read a lane up to `offset`.
+    /// Records that the peer has read a lane up to `offset`.
     fn on_consumed(&mut self, id: u64, offset: u64) -> Found {
         let Some(lanes) = self.lanes.get(&id) else { return Found::Gone };
         match lanes.upgrade() {
@@ -429,7 +439,8 @@ impl LaneTable {
 pub(crate) struct Opening<'a>(Option<&'a Carrier>);
 
 impl Opening<'_> {
-    /// The lane is there: from now on it keeps the connection itself. See [`Carrier::register`].
+    /// Registers the lane that was opened. From now on the lane itself keeps the connection from being closed. See
+    /// [`Carrier::register`].
     pub(super) fn register(mut self, lanes: &Arc<Lanes>) {
         if let Some(carrier) = self.0.take() {
             let mut table = carrier.lock_lanes();
@@ -453,7 +464,8 @@ impl Drop for Opening<'_> {
     }
 }
 
-/// Codes are constants or were checked where they entered; a larger one would be a bug, and becomes the largest.
+/// Converts a code. Codes are constants or were checked where they entered the library; a larger one would be a bug,
+/// and becomes the largest code.
 pub(crate) fn code_to_varint(code: u64) -> VarInt {
     VarInt::from_u64(code.min(varint::MAX)).unwrap_or(VarInt::MAX)
 }
@@ -465,7 +477,7 @@ mod tests {
     #[test]
     fn a_report_about_a_lane_whose_last_handle_is_being_dropped_is_kept_for_what_stays_of_it() {
         let mut table = LaneTable::default();
-        // As for the drop's duration: it is known, and nobody can have it.
+        // The state while the last handle is being dropped: the table has the lane, and it cannot be upgraded.
         table.lanes.insert(4, Weak::new());
         for offset in [100, 300, 200] {
             assert!(matches!(table.on_consumed(4, offset), Found::Ending));

@@ -1,4 +1,5 @@
-//! What the reader of a lane has consumed, and which watermarks of its writer that answers (WATERMARK and CONSUMED).
+//! The data that the reader of a lane has consumed, and the answers to the watermarks of the peer's writer (WATERMARK
+//! and CONSUMED).
 
 use std::{
     collections::VecDeque,
@@ -13,21 +14,23 @@ use std::{
 
 use super::credit::chunks::MAX_MARKS;
 
-/// One lane's account, on the side that reads it. Each method that returns an offset asks for CONSUMED with it.
+/// The account of one lane, on the side that reads it. If a method returns an offset, the caller must send CONSUMED
+/// with that offset.
 #[derive(Debug)]
 pub(super) struct Consumption {
-    /// Data bytes taken from noq.
+    /// Number of data bytes taken from noq.
     read: AtomicU64,
-    /// The first offset whose consumption the peer wants to hear of; `u64::MAX` for none. The reader looks at this alone.
+    /// The smallest offset about whose consumption the peer has asked; `u64::MAX` if there is none. The reader loads
+    /// only this field.
     next_mark: AtomicU64,
     marks: Mutex<Marks>,
 }
 
 #[derive(Debug, Default)]
 struct Marks {
-    /// In ascending order.
+    /// Unanswered watermarks, in ascending order.
     waiting: VecDeque<u64>,
-    /// Nothing more is read: whatever the peer asks about counts as read.
+    /// Nothing more is read: all data that the peer asks about counts as read.
     closed: bool,
 }
 
@@ -36,21 +39,22 @@ impl Consumption {
         Self { read: AtomicU64::new(0), next_mark: AtomicU64::new(u64::MAX), marks: Mutex::default() }
     }
 
-    /// Data bytes that were read.
+    /// Returns the number of data bytes that were read.
     pub(super) fn read(&self) -> u64 {
         self.read.load(Relaxed)
     }
 
-    /// The reader has consumed the data before `offset`.
+    /// Records that the reader has consumed the data before `offset`.
     pub(super) fn report(&self, offset: u64) -> Option<u64> {
-        // Sequentially consistent with `on_watermark`, which stores the mark and then loads this: one of the two sees
-        // the other.
+        // Sequentially consistent with `on_watermark`, which stores the mark and then loads this value. At least one
+        // of the two methods sees the store of the other.
         self.read.store(offset, SeqCst);
         if offset >= self.next_mark.load(SeqCst) { self.answer(&mut self.lock(), offset) } else { None }
     }
 
-    /// The peer wants to hear when `offset` has been consumed. Of more marks than a writer may have under way, the
-    /// last is kept: it is the one that frees the writer.
+    /// Records that the peer asks for a report when the data before `offset` has been consumed. If the peer sends
+    /// more marks than a writer may have under way, the last one is kept, because it is the one that frees the
+    /// writer.
     pub(super) fn on_watermark(&self, offset: u64) -> Option<u64> {
         let mut marks = self.lock();
         if marks.closed {
@@ -71,7 +75,8 @@ impl Consumption {
         self.answer(&mut marks, read)
     }
 
-    /// Nothing more is read: the writer may be waiting to hear of what it has written.
+    /// Records that nothing more is read. The peer's writer may be waiting for a report about the data that it has
+    /// written.
     pub(super) fn close(&self) -> Option<u64> {
         let mut marks = self.lock();
         marks.closed = true;

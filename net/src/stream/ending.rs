@@ -1,4 +1,4 @@
-//! Why a stream ended before its time. Set once, by whichever comes first, and read by both halves.
+//! The cause that ended a stream early. The first cause counts, and both halves of the stream read it.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use crate::{
     wire::{Malformed, codes::lane},
 };
 
-/// Why a stream ended before its time.
+/// The cause that ended a stream early.
 #[derive(Debug, Clone)]
 pub(crate) enum Cause {
-    /// A FATAL record of the peer.
+    /// The peer sent a FATAL record.
     PeerFailed(Arc<StreamError>),
-    /// An ABORT record of the peer.
+    /// The peer sent an ABORT record.
     PeerAborted(Arc<StreamError>),
-    /// This side failed it: its bytes so far are still to be delivered.
+    /// This side failed the stream. The bytes that it has written so far are still to be delivered.
     Failed(Arc<StreamError>),
-    /// This side aborted it, or its access rules do not allow it any more.
+    /// This side aborted the stream, or its access rules do not allow the stream any more.
     Aborted(Arc<StreamError>),
-    /// The peer's error lane is garbage.
+    /// The peer's error lane is malformed.
     Malformed(Malformed),
 }
 
-/// The same as the models of the two halves need it.
+/// The [`Cause`] in the form that the state machines of the two halves need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
-    /// The data before `offset` is delivered first.
+    /// The reader gets the data before `offset` first.
     PeerFailed { offset: u64 },
-    /// Nothing more is delivered.
+    /// The reader gets no more data.
     PeerAborted,
     /// See [`Cause::Failed`].
     Failed,
@@ -39,7 +39,7 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// The code of STOP_SENDING for the half that this side reads.
+    /// Returns the code of STOP_SENDING for the half that this side reads.
     pub(crate) fn stop_code(self) -> u64 {
         match self {
             Self::PeerFailed { .. } | Self::PeerAborted => lane::DONE,
@@ -48,7 +48,7 @@ impl Ending {
         }
     }
 
-    /// The code of RESET_STREAM for the half that this side writes, where nothing is left to be delivered.
+    /// Returns the code of RESET_STREAM for the half that this side writes, if no data is left to be delivered.
     pub(crate) fn reset_code(self) -> u64 {
         match self {
             Self::PeerFailed { .. } | Self::PeerAborted | Self::Failed => lane::DONE,
@@ -57,7 +57,7 @@ impl Ending {
         }
     }
 
-    /// This side has ended the stream.
+    /// Returns whether this side has ended the stream.
     pub(crate) fn is_ours(self) -> bool {
         matches!(self, Self::Failed | Self::Aborted)
     }
@@ -74,7 +74,8 @@ impl Cause {
         }
     }
 
-    /// For a reader that is missing so many bytes of those before the offset of a FATAL record.
+    /// Returns the error for a reader to which `missing` bytes before the offset of a FATAL record were not
+    /// delivered.
     pub(super) fn to_read_error(&self, missing: u64) -> ReadError {
         match self {
             Self::PeerFailed(error) if missing > 0 => ReadError::FailedIncomplete { error: Arc::clone(error), missing },

@@ -1,4 +1,5 @@
-//! What the two halves of a stream share: the QUIC streams, the cause when the stream ends, the credit, and the error lane.
+//! The state that the two halves of a stream share: the QUIC streams, the cause of the stream's end, the credit, and
+//! the error lane.
 
 use std::{
     future::Future,
@@ -40,38 +41,39 @@ use crate::{
 pub(crate) struct Lanes {
     id: u64,
     pub(crate) carrier: Arc<Carrier>,
-    /// The half of the data lane that this side writes. `None` once its writer has let go of it.
+    /// The half of the data lane that this side writes. `None` once the writer has released it.
     send: Mutex<Option<QuicSend>>,
-    /// The same of the half that this side reads.
+    /// The half that this side reads. `None` once the reader has released it.
     recv: Mutex<Option<QuicRecv>>,
-    /// Something has ended the stream, or the connection is lost: `shared` says what. The halves look at this flag alone while
-    /// it is not set.
+    /// The stream has ended, or the connection is lost; `shared` has the details. While this flag is not set, the
+    /// halves look at nothing else.
     ended: AtomicBool,
-    /// FIN was sent, on purpose. Set under the lock of `shared`.
+    /// FIN was sent on purpose. Set under the lock of `shared`.
     finished: AtomicBool,
     shared: Mutex<Shared>,
     pub(super) credit: LaneCredit,
     pub(super) consumption: Consumption,
-    /// Made when this side or the peer has something to say, which most streams never have.
+    /// Created when this side or the peer sends a record, which does not happen on most streams.
     errors: OnceLock<Box<ErrorLane>>,
     inbox: OnceLock<Arc<Inbox>>,
-    /// This side is about to say yes: from now on somebody here holds the stream.
+    /// This side is about to accept the stream: from now on a program on this side holds it.
     accepted: AtomicBool,
-    /// Both sides agreed on the stream: it is counted when it ends.
+    /// Both sides have agreed on the stream: it is counted in the metrics when it ends.
     agreed: AtomicBool,
-    /// The peer's half has said yes or no, or has ended: nothing is left to be taken back.
+    /// The peer has answered, or its half has ended: nothing is left to be taken back.
     answered: AtomicBool,
-    /// What the rules were asked about when the peer opened the stream.
+    /// The protocol and the metadata about which the access rules were asked when the peer opened the stream.
     pub(crate) admitted: OnceLock<(Protocol, Bytes)>,
     opened_by: OpenedBy,
 }
 
-/// Which side opened the data lane.
+/// The side that opened the data lane.
 #[derive(Debug)]
 enum OpenedBy {
-    /// This one. Its right to hold the lane is given back with it.
+    /// This side. Its permit to hold the lane is returned when the lane is dropped.
     Us { _permit: Option<OwnedSemaphorePermit> },
-    /// The peer. Whether its credit has been charged with the lane, which is known once its kind is.
+    /// The peer. `counted` is set once the kind of the lane is known, and tells whether the peer's credit was charged
+    /// with the lane.
     Peer { counted: OnceLock<bool> },
 }
 
@@ -81,13 +83,14 @@ struct Shared {
     lost: bool,
     read_waker: Option<Waker>,
     write_waker: Option<Waker>,
-    /// Tasks that read error lanes: one that this side opened, and one that the peer did.
+    /// Tasks that read error lanes: at most one that this side opened, and one that the peer opened.
     readers: Vec<AbortHandle>,
     peer_opened_error_lane: bool,
 }
 
 impl Lanes {
-    /// A bidirectional stream that the peer has opened: a data lane, unless its kind says something else.
+    /// Creates the state of a bidirectional stream that the peer has opened. It is a data lane, unless its kind says
+    /// otherwise.
     pub(crate) fn accepted(carrier: &Arc<Carrier>, id: u64) -> Arc<Self> {
         let opened_by = OpenedBy::Peer { counted: OnceLock::new() };
         let lanes = Arc::new(Self::new(Arc::clone(carrier), id, opened_by));
@@ -95,7 +98,7 @@ impl Lanes {
         lanes
     }
 
-    /// A data lane that this side has opened.
+    /// Creates the state of a data lane that this side has opened.
     pub(crate) fn opened(
         carrier: &Arc<Carrier>,
         id: u64,
@@ -128,32 +131,33 @@ impl Lanes {
         }
     }
 
-    /// The QUIC stream id of the data lane.
+    /// Returns the QUIC stream id of the data lane.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// This side is about to answer yes.
+    /// Records that this side is about to accept the stream.
     pub(crate) fn accept(&self) {
         self.accepted.store(true, Release);
     }
 
-    /// Both sides have agreed on the stream.
+    /// Records that both sides have agreed on the stream.
     pub(crate) fn agree(&self) {
         self.agreed.store(true, Release);
     }
 
-    /// The peer has answered, whatever it said, or there is no answer to come.
+    /// Records that the peer has answered, whether it accepted or not, or that no answer will come.
     pub(crate) fn set_answered(&self) {
         self.answered.store(true, Release);
     }
 
-    /// This side opened the lane and waits for the answer.
+    /// Returns whether this side opened the lane and waits for the answer.
     pub(super) fn is_unanswered(&self) -> bool {
         matches!(self.opened_by, OpenedBy::Us { .. }) && !self.answered.load(Acquire)
     }
 
-    /// The stream that the peer opened is a data lane. False if the peer has opened more of them than it may.
+    /// Records that the stream which the peer opened is a data lane. Returns false if the peer has opened more data
+    /// lanes than it may.
     pub(crate) fn is_data_lane(&self) -> bool {
         match &self.opened_by {
             OpenedBy::Us { .. } => true,
@@ -161,14 +165,14 @@ impl Lanes {
         }
     }
 
-    /// The stream that the peer opened is no data lane.
+    /// Records that the stream which the peer opened is not a data lane.
     pub(crate) fn is_no_data_lane(&self) {
         if let OpenedBy::Peer { counted } = &self.opened_by {
             let _ = counted.set(false);
         }
     }
 
-    // --- The QUIC streams ---------------------------------------------------------------------------------------------
+    // --- The QUIC streams --------------------------------------------------------------------------------------------
 
     pub(super) fn quic_send(&self) -> MutexGuard<'_, Option<QuicSend>> {
         self.send.lock().unwrap_or_else(PoisonError::into_inner)
@@ -178,8 +182,8 @@ impl Lanes {
         self.recv.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// RESET_STREAM: the peer holds nothing of the half any more. False if the half is gone, was finished and is acknowledged, or
-    /// was reset before.
+    /// Sends RESET_STREAM, after which the peer holds no data of the half. Returns false if the half is gone, was
+    /// finished and is acknowledged, or was reset before.
     pub(super) fn reset(&self, code: u64) -> bool {
         let reset = self.quic_send().as_mut().is_some_and(|quic| quic.reset(code_to_varint(code)).is_ok());
         if reset {
@@ -188,61 +192,63 @@ impl Lanes {
         reset
     }
 
-    /// STOP_SENDING, unless the half is gone.
+    /// Sends STOP_SENDING, unless the half is gone.
     pub(super) fn stop(&self, code: u64) {
         if let Some(quic) = self.quic_recv().as_mut() {
-            // Read to its end, or stopped already.
+            // Fails if the half was read to its end, or was stopped already.
             let _ = quic.stop(code_to_varint(code));
         }
     }
 
-    /// Drops the QUIC stream that this side writes, which finishes it unless it was reset.
+    /// Drops the QUIC stream that this side writes. This finishes the QUIC stream unless it was reset.
     pub(super) fn let_go_of_send(&self) {
-        // Outside the lock: noq takes that of the connection.
+        // Dropped outside the lock, because noq locks the connection for it.
         let quic = self.quic_send().take();
         drop(quic);
     }
 
-    /// The same of the one that this side reads.
+    /// Drops the QUIC stream that this side reads.
     pub(super) fn let_go_of_recv(&self) {
         let quic = self.quic_recv().take();
         drop(quic);
     }
 
-    /// Resolves when the peer stops the half that this side writes, or has every byte of finished data. `None` if it is gone.
+    /// Returns a future that resolves when the peer stops the half that this side writes, or has every byte of
+    /// finished data. `None` if the half is gone.
     pub(super) fn stopped(&self) -> Option<impl Future<Output = Result<Option<VarInt>, StoppedError>> + Send + use<>> {
         self.quic_send().as_ref().map(QuicSend::stopped)
     }
 
-    // --- The end of the stream ----------------------------------------------------------------------------------------
+    // --- The end of the stream ---------------------------------------------------------------------------------------
 
-    /// Whether the halves have to look at what has happened.
+    /// Returns whether the stream has ended, or the connection is lost, so that the halves must look at `shared`.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Acquire)
     }
 
-    /// Why the stream has ended, for the models of the halves.
+    /// Returns the cause of the stream's end, in the form for the state machines of the halves.
     pub(super) fn ending(&self) -> Option<Ending> {
         if self.has_ended() { self.lock().cause.as_ref().map(Cause::ending) } else { None }
     }
 
-    /// Either side has aborted the stream: nothing of it is delivered, and nothing answered.
+    /// Returns whether either side has aborted the stream. Then no data is delivered, and no answer is sent.
     pub(crate) fn is_aborted(&self) -> bool {
         matches!(self.ending(), Some(Ending::PeerAborted | Ending::Aborted))
     }
 
-    /// Why the stream has ended.
+    /// Returns the cause of the stream's end.
     pub(super) fn cause(&self) -> Option<Cause> {
         if self.has_ended() { self.lock().cause.clone() } else { None }
     }
 
-    /// The same for a writer.
+    /// Returns the cause of the stream's end as the error of a writer.
     pub(super) fn write_error(&self) -> Option<WriteError> {
         self.cause().as_ref().map(Cause::to_write_error)
     }
 
-    /// The cause, for a writer whose peer has let go of a lane: if that is because the stream has failed there, the record
-    /// says why, and gets a moment to arrive.
+    /// Returns the error of a writer whose lane was stopped by the peer. If the peer did that because the stream has
+    /// failed there, a record has the reason: waits for the record, at most for
+    /// [`Limits::error_timeout`](crate::Limits::error_timeout).
     pub(super) async fn explained(&self) -> Option<WriteError> {
         let explained = async {
             loop {
@@ -256,12 +262,12 @@ impl Lanes {
         timeout(self.carrier.limits.error_timeout, explained).await.ok()
     }
 
-    /// Whether FIN was sent.
+    /// Returns whether FIN was sent.
     pub(super) fn is_finished(&self) -> bool {
         self.finished.load(Acquire)
     }
 
-    /// The data is complete, unless the stream has ended: then the answer says why.
+    /// Marks the data as complete. If the stream has ended already, returns the reason as an error.
     pub(super) fn finish(&self) -> Result<(), WriteError> {
         let shared = self.lock();
         if let Some(cause) = &shared.cause {
@@ -270,7 +276,7 @@ impl Lanes {
         if self.finished.swap(true, AcqRel) { Err(WriteError::EndedHere) } else { Ok(()) }
     }
 
-    /// Ends the stream from this side, unless it has ended already. The record says so to the peer.
+    /// Ends the stream from this side, unless it has ended already. Returns the record that tells the peer.
     fn end_here(&self, error: StreamError, severity: Severity) -> Result<Record, WriteError> {
         let shared = self.lock();
         if let Some(cause) = &shared.cause {
@@ -284,7 +290,8 @@ impl Lanes {
         Ok(record)
     }
 
-    /// Fails or aborts the stream from this side. The record is on its way when this returns; the future is [`errors::end`]'s.
+    /// Fails or aborts the stream from this side. The record is queued when this returns; the future is that of
+    /// [`errors::end`].
     pub(super) fn end(
         self: &Arc<Self>,
         error: StreamError,
@@ -297,23 +304,24 @@ impl Lanes {
         Ok(errors::end(self, &record))
     }
 
-    /// Ends the stream because the rules do not allow it any more: both sides' reading and writing fail at once, and nothing
-    /// more of it goes out, whoever holds it and whatever became of it.
+    /// Ends the stream because the access rules do not allow it any more. Reading and writing fail at once on both
+    /// sides, and no further data is sent, whichever program holds the stream and whatever its state.
     pub(crate) fn revoke(self: &Arc<Self>, reason: &str) {
-        // A peer that takes no record finds out by the reset.
+        // A peer that does not read the record learns of the end from the reset.
         let _ = self.end(StreamError::new(codes::record::REVOKED, reason), Severity::Abort).map(drop);
         self.reset(lane::ABORTED);
         self.stop(lane::FAILED);
         self.errors().undeliverable.notify_one();
     }
 
-    /// A record came on an error lane. The answer is whether more may follow.
+    /// Handles a record from an error lane. Returns whether more records may follow.
     pub(super) fn on_record(&self, record: Record) -> bool {
         self.carrier.metrics.records_received.inc();
         let severity = record.severity;
         let fatal = severity != Severity::Warning;
         let mut error = StreamError::from(record);
-        // A peer whose stream nobody has accepted has nobody to warn. What ends such a stream is kept without its details.
+        // Before this side has accepted a stream of the peer, no program is there to be warned. A record that ends
+        // such a stream is kept without its details.
         let nobody = matches!(self.opened_by, OpenedBy::Peer { .. }) && !self.accepted.load(Acquire);
         if nobody {
             if !fatal {
@@ -331,7 +339,8 @@ impl Lanes {
             inbox.push(report);
             return !fatal;
         }
-        // Whoever hears of the end finds the stream ended, and whoever finds it ended finds the report.
+        // A task that reads the report then finds the stream ended, and a task that finds the stream ended finds the
+        // report.
         self.ended.store(true, Release);
         inbox.push(report);
         if severity == Severity::Fatal {
@@ -343,7 +352,8 @@ impl Lanes {
         false
     }
 
-    /// The peer's error lane cannot be read: nothing that it will say can be trusted to arrive, so the stream ends.
+    /// Ends the stream because the peer's error lane is malformed: none of the peer's later records can be trusted to
+    /// arrive.
     pub(super) fn on_malformed(&self, malformed: Malformed) {
         let shared = self.lock();
         if shared.cause.is_none() {
@@ -352,16 +362,17 @@ impl Lanes {
         }
     }
 
-    /// Lets go of what was not delivered, which is void. Nobody may be reading, for as long as the rules think or a handler is busy:
-    /// it takes up no room meanwhile.
+    /// Discards the data that was not delivered, which is void. The program may not read for a while, because the
+    /// access rules or a handler take their time; the data must not take up room meanwhile.
     fn discard(&self, code: u64) {
-        // After the cause is set: noq tells a reader of a stopped half that it ends, as by FIN, and `ReadHalf::on_fin` looks at the cause.
+        // The cause must be set before: noq reports the end of the data, as for FIN, to a reader of a stopped half,
+        // and `ReadHalf::on_fin` then looks at the cause.
         debug_assert!(self.has_ended(), "a reader would take the stop for the end of the data");
         self.stop(code);
         self.say_consumed(self.consumption.close());
     }
 
-    /// The connection is gone.
+    /// Records that the connection is gone, and wakes both halves.
     pub(crate) fn on_lost(&self) {
         let mut shared = self.lock();
         shared.lost = true;
@@ -375,13 +386,13 @@ impl Lanes {
         debug_assert!(shared.cause.is_none(), "a stream ends once: {:?}, then {cause:?}", shared.cause);
         shared.cause = Some(cause);
         self.wake(shared);
-        // Whoever waits for this has made it before, and looks at the cause after.
+        // A task that waits for `explained` creates `errors` first, and looks at the cause afterwards.
         if let Some(errors) = self.errors.get() {
             errors.explained.notify_waiters();
         }
     }
 
-    /// Lets both halves look at what changed.
+    /// Sets `ended` and wakes both halves, so that they look at `shared`.
     fn wake(&self, mut shared: MutexGuard<'_, Shared>) {
         self.ended.store(true, Release);
         let wakers = [shared.read_waker.take(), shared.write_waker.take()];
@@ -391,14 +402,15 @@ impl Lanes {
         }
     }
 
-    /// Has the reader woken when the stream ends. Returns why it has ended, if that was before.
+    /// Registers the reader to be woken when the stream ends. Returns the cause if the stream has ended already.
     pub(super) fn wake_reader(&self, waker: &Waker) -> Option<Ending> {
         let mut shared = self.lock();
         shared.read_waker = Some(waker.clone());
         shared.cause.as_ref().map(Cause::ending)
     }
 
-    /// Has the writer woken when the stream ends, and when there may be room. Returns why it has ended, if that was before.
+    /// Registers the writer to be woken when the stream ends, and when there may be room. Returns the cause if the
+    /// stream has ended already.
     pub(super) fn wake_writer(&self, waker: &Waker) -> Option<Ending> {
         let mut shared = self.lock();
         shared.write_waker = Some(waker.clone());
@@ -409,24 +421,24 @@ impl Lanes {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This side's half of the error lane.
+    /// Returns this side's half of the error lane.
     pub(super) fn errors(&self) -> &ErrorLane {
         self.errors.get_or_init(Box::default)
     }
 
-    // --- Reports ------------------------------------------------------------------------------------------------------
+    // --- Reports -----------------------------------------------------------------------------------------------------
 
     pub(crate) fn inbox(&self) -> Arc<Inbox> {
         let new = || Arc::new(Inbox::new(self.carrier.limits.warnings, Arc::clone(&self.carrier.inbox_budget)));
         let inbox = Arc::clone(self.inbox.get_or_init(new));
-        // Nothing more can come: whoever asks only now must not wait for it.
+        // Nothing more can come: a caller that asks only now must not wait for it.
         if self.lock().lost {
             inbox.close();
         }
         inbox
     }
 
-    /// The peer has consumed the data before `offset`.
+    /// Records that the peer has consumed the data before `offset`, and wakes the writer.
     pub(super) fn on_consumed(&self, offset: u64) {
         self.credit.on_consumed(&self.carrier.credit, offset);
         let waker = self.lock().write_waker.take();
@@ -435,24 +447,25 @@ impl Lanes {
         }
     }
 
-    /// The peer wants to hear when `offset` has been consumed.
+    /// Records that the peer asks for a report when the data before `offset` has been consumed.
     pub(super) fn on_watermark(&self, offset: u64) {
         self.say_consumed(self.consumption.on_watermark(offset));
     }
 
-    /// Tells the peer what was consumed, if that is due.
+    /// Sends CONSUMED to the peer, if it is due.
     pub(super) fn say_consumed(&self, offset: Option<u64>) {
         if let Some(offset) = offset {
             self.carrier.outbox.send(Frame::Consumed { lane: self.id, offset });
         }
     }
 
-    /// Ties a task that reads an error lane to this stream's life.
+    /// Registers a task that reads an error lane, to be aborted when this stream is dropped.
     pub(super) fn own_reader(&self, reader: AbortHandle) {
         self.lock().readers.push(reader);
     }
 
-    /// The first error lane that the peer opens is taken, further ones are not.
+    /// Returns whether the peer's error lane may be used: true for the first one that the peer opens, false for later
+    /// ones.
     pub(super) fn take_peers_error_lane(&self) -> bool {
         !std::mem::replace(&mut self.lock().peer_opened_error_lane, true)
     }
@@ -464,13 +477,14 @@ impl Drop for Lanes {
         for reader in shared.readers.drain(..) {
             reader.abort();
         }
-        // A lane that the peer has not agreed to was taken back, or refused: nothing of it is kept, and no question allowed.
+        // A lane on which the sides did not agree was taken back or refused. The peer keeps no data of it, and must
+        // not be asked about it.
         let agreed = *self.agreed.get_mut();
         let finished = agreed && *self.finished.get_mut() && shared.cause.is_none() && !shared.lost;
         if let Some(inbox) = self.inbox.get() {
             inbox.close();
         }
-        // Data that is not read any more counts as read: its writer may be waiting to hear of it.
+        // Data that is not read any more counts as read: the peer's writer may be waiting for the report.
         let consumed = self.consumption.close();
         if agreed {
             let metrics = &self.carrier.metrics;
@@ -481,7 +495,7 @@ impl Drop for Lanes {
         let (counted, tail) = self.credit.end(&self.carrier.credit, finished);
         let was_data_lane = match &self.opened_by {
             OpenedBy::Us { .. } => false,
-            // A stream that ended before its kind was known was a lane of its opener's.
+            // A stream that ended before its kind was known counts as a data lane of the peer.
             OpenedBy::Peer { counted } => counted.get().copied().unwrap_or_else(|| {
                 self.carrier.on_lane();
                 true

@@ -1,4 +1,4 @@
-//! The two-lane stream: its state machines and its ledger are pure, the rest drives them over QUIC.
+//! The two-lane stream. Its state machines and its accounting are pure; the other modules drive them over QUIC.
 
 mod buffered;
 mod carrier;
@@ -47,15 +47,14 @@ use crate::{
     wire::record::Severity,
 };
 
-/// One logical stream between two peers: a data lane in both directions, and an error lane beside it.
+/// A logical stream between two peers: a data lane in both directions, and an error lane beside it.
 ///
-/// Opened with [`Endpoint::get_stream`](crate::Endpoint::get_stream), accepted with
+/// It is opened with [`Endpoint::get_stream`](crate::Endpoint::get_stream), and accepted with
 /// [`accept_bi`](crate::Endpoint::accept_bi) or in a handler given to [`serve`](crate::Endpoint::serve). Both sides
-/// may write, read, [`finish`](XStream::finish) their direction, [`warn`](XStream::warn) and
-/// [`fail`](XStream::fail). Reading and writing at the same time, from two tasks, is what
-/// [`split`](XStream::split) is for.
+/// may write, read, [`finish`](XStream::finish) their direction, [`warn`](XStream::warn) and [`fail`](XStream::fail).
+/// [`split`](XStream::split) the stream to read and write at the same time from two tasks.
 ///
-/// Dropped before it is finished, the stream is reset: the peer reads an error, never an end of data.
+/// If the stream is dropped before it is finished, it is reset: the peer reads an error, never an end of the data.
 ///
 /// ```
 /// # #[tokio::main]
@@ -89,7 +88,7 @@ pub struct XStream {
     recv: RecvStream,
     protocol: Protocol,
     metadata: Bytes,
-    /// Boxed, as most have none: a stream is kept in the futures of those who use it.
+    /// Boxed because most streams have none, and every future that uses the stream stores an `XStream`.
     answer_metadata: Option<Box<Bytes>>,
 }
 
@@ -104,175 +103,175 @@ impl XStream {
         self.answer_metadata = metadata;
     }
 
-    /// The peer, as the handshake proved it.
+    /// Returns the peer's public key, as the handshake proved it.
     pub fn peer(&self) -> PublicKey {
         self.send.lanes().carrier.peer
     }
 
-    /// Who the peer is, and the owner that it acts for at this moment.
+    /// Returns the peer's identity: its key, and the owner that it acts for at this moment.
     pub fn identity(&self) -> Identity {
         self.send.lanes().carrier.identity()
     }
 
-    /// The peer's id52.
+    /// Returns the peer's id52.
     pub fn get_remote_id52(&self) -> String {
         self.peer().to_string()
     }
 
-    /// The protocol that was agreed on.
+    /// Returns the protocol that both sides have agreed on.
     pub fn protocol(&self) -> &Protocol {
         &self.protocol
     }
 
-    /// What the opener sent along in the header, at most 16 KiB.
+    /// Returns the metadata that the opener sent in the header, at most 16 KiB.
     pub fn metadata(&self) -> &Bytes {
         &self.metadata
     }
 
-    /// What the acceptor sent along in its answer, at most this side's [`Limits::metadata`](crate::Limits::metadata): empty
-    /// unless this side has opened the stream, and the acceptor has a
-    /// [`serve_incoming`](crate::Endpoint::serve_incoming).
+    /// Returns the metadata that the acceptor sent in its answer, at most this side's
+    /// [`Limits::metadata`](crate::Limits::metadata). It is empty unless this side has opened the stream, and the
+    /// acceptor has a [`serve_incoming`](crate::Endpoint::serve_incoming).
     pub fn answer_metadata(&self) -> &Bytes {
         self.answer_metadata.as_deref().unwrap_or(&NO_METADATA)
     }
 
-    /// The QUIC stream id of the data lane: unique among the streams of one connection.
+    /// Returns the QUIC stream id of the data lane. It is unique among the streams of one connection.
     pub fn id(&self) -> u64 {
         self.send.lanes().id()
     }
 
-    /// The two halves, for two tasks. The metadata stays behind: read it before.
+    /// Splits the stream into its two halves, for two tasks. The halves do not have the metadata: read it before.
     pub fn split(self) -> (SendStream, RecvStream) {
         (self.send, self.recv)
     }
 
-    /// The two halves, to be used at the same time in one task.
+    /// Returns both halves, for use at the same time in one task.
     pub fn halves(&mut self) -> (&mut SendStream, &mut RecvStream) {
         (&mut self.send, &mut self.recv)
     }
 
-    /// A handle to what the peer says on the error lane.
+    /// Returns a handle to the reports that the peer sends on the error lane.
     pub fn errors(&self) -> Errors {
         self.send.errors()
     }
 
-    /// See [`RecvStream::read`]. Cancel-safe.
+    /// Reads some bytes. See [`RecvStream::read`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ReadError> {
         self.recv.read(buf).await
     }
 
-    /// See [`RecvStream::read_chunk`]. Cancel-safe.
+    /// Reads the next bytes without copying them. See [`RecvStream::read_chunk`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, ReadError> {
         self.recv.read_chunk(max).await
     }
 
-    /// See [`RecvStream::read_to_end`]. Cancel-safe.
+    /// Reads all data up to its end. See [`RecvStream::read_to_end`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn read_to_end(&mut self, max: usize) -> Result<Bytes, NextError> {
         self.recv.read_to_end(max).await
     }
 
-    /// See [`RecvStream::next_string`]. Cancel-safe.
+    /// Reads the next line. See [`RecvStream::next_string`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn next_string(&mut self) -> Result<String, NextError> {
         self.recv.next_string().await
     }
 
-    /// See [`RecvStream::next_json`]. Cancel-safe.
+    /// Reads the next line as JSON. See [`RecvStream::next_json`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn next_json<T: DeserializeOwned>(&mut self) -> Result<T, NextError> {
         self.recv.next_json().await
     }
 
-    /// See [`SendStream::write`]. Cancel-safe.
+    /// Writes some bytes. See [`SendStream::write`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn write(&mut self, data: &[u8]) -> Result<usize, WriteError> {
         self.send.write(data).await
     }
 
-    /// See [`SendStream::write_all`]. Not cancel-safe.
+    /// Writes all bytes. See [`SendStream::write_all`]. Not cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn write_all(&mut self, data: &[u8]) -> Result<(), WriteError> {
         self.send.write_all(data).await
     }
 
-    /// See [`SendStream::write_chunk`]. Not cancel-safe.
+    /// Writes all bytes without copying them. See [`SendStream::write_chunk`]. Not cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn write_chunk(&mut self, data: Bytes) -> Result<(), WriteError> {
         self.send.write_chunk(data).await
     }
 
-    /// See [`SendStream::send_string`]. Not cancel-safe.
+    /// Writes one line. See [`SendStream::send_string`]. Not cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn send_string(&mut self, text: &str) -> Result<(), WriteError> {
         self.send.send_string(text).await
     }
 
-    /// See [`SendStream::send_json`]. Not cancel-safe.
+    /// Writes one line of JSON. See [`SendStream::send_json`]. Not cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn send_json<T: Serialize + Sync>(&mut self, value: &T) -> Result<(), SendJsonError> {
         self.send.send_json(value).await
     }
 
-    /// See [`SendStream::finish`].
+    /// Finishes the data. See [`SendStream::finish`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub fn finish(&mut self) -> Result<(), WriteError> {
         self.send.finish()
     }
 
-    /// See [`SendStream::delivered`]. Cancel-safe.
+    /// Waits until the peer's endpoint has received every byte. See [`SendStream::delivered`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn delivered(&mut self) -> Result<(), WriteError> {
         self.send.delivered().await
     }
 
-    /// Fails the stream with a reason. The peer reads every byte written here before, then the error; this side's
-    /// reading and writing end at once. See [`SendStream::fail`]. Cancel-safe.
+    /// Fails the stream with an error. The peer reads every byte that this side has written so far, then the error.
+    /// Reading and writing end at once on this side. See [`SendStream::fail`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn fail(&mut self, error: StreamError) -> Result<(), WriteError> {
         let ending = self.send.lanes().end(error, Severity::Fatal);
-        // The record first: it explains why the peer is stopped.
+        // The record is sent before STOP_SENDING, because it explains the STOP_SENDING to the peer.
         let sent = match ending {
             Ok(sending) => sending.await,
             Err(error) => Err(error),
@@ -281,14 +280,14 @@ impl XStream {
         sent
     }
 
-    /// Fails the stream at once; unread data is discarded on both sides. See [`SendStream::abort`]. Cancel-safe.
+    /// Aborts the stream at once: both sides discard unread data. See [`SendStream::abort`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn abort(&mut self, error: StreamError) -> Result<(), WriteError> {
         let ending = self.send.lanes().end(error, Severity::Abort);
-        // The record first: it explains why the peer is stopped.
+        // The record is sent before STOP_SENDING, because it explains the STOP_SENDING to the peer.
         let sent = match ending {
             Ok(sending) => sending.await,
             Err(error) => Err(error),
@@ -297,20 +296,20 @@ impl XStream {
         sent
     }
 
-    /// Tells the peer something; the stream goes on. See [`SendStream::warn`]. Cancel-safe.
+    /// Sends a warning to the peer. The stream continues. See [`SendStream::warn`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn warn(&mut self, warning: StreamError) -> Result<(), WriteError> {
         self.send.warn(warning).await
     }
 
-    /// See [`SendStream::set_priority`].
+    /// Sets the priority of the stream's data. See [`SendStream::set_priority`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub fn set_priority(&self, priority: i16) -> Result<(), WriteError> {
         self.send.set_priority(priority)
     }
@@ -321,23 +320,23 @@ impl XStream {
 }
 
 impl SendStream {
-    /// A handle to what the peer says on the error lane.
+    /// Returns a handle to the reports that the peer sends on the error lane.
     pub fn errors(&self) -> Errors {
         Errors(self.lanes().inbox())
     }
 }
 
 impl RecvStream {
-    /// A handle to what the peer says on the error lane.
+    /// Returns a handle to the reports that the peer sends on the error lane.
     pub fn errors(&self) -> Errors {
         Errors(self.lanes().inbox())
     }
 
-    /// Fails the whole stream from its reading half; see [`XStream::fail`]. Cancel-safe.
+    /// Fails the whole stream from its reading half. See [`XStream::fail`]. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as for that method.
     pub async fn fail(&mut self, error: StreamError) -> Result<(), WriteError> {
         let sent = match self.lanes().end(error, Severity::Fatal) {
             Ok(sending) => sending.await,

@@ -1,4 +1,4 @@
-//! Messages that are lines: the words of fastn-net, bounded.
+//! Messages that are lines, with a maximum length. The method names are those of fastn-net.
 
 use std::sync::Arc;
 
@@ -7,19 +7,20 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{RecvStream, SendStream};
 use crate::error::{Fault, NextError, WriteError};
 
-/// The longest line that [`RecvStream::next_string`] takes, in bytes without its line feed: 1 MiB.
-/// [`RecvStream::next_line`] takes a bound of the caller's.
+/// Maximum length of a line that [`RecvStream::next_string`] reads: 1 MiB, in bytes without the line feed. For
+/// [`RecvStream::next_line`] the caller sets the maximum.
 pub const MAX_LINE: usize = 1024 * 1024;
 
 impl RecvStream {
-    /// The next line, without its line feed. A line is at most [`MAX_LINE`] bytes of UTF-8.
+    /// Reads the next line, and returns it without its line feed. A line has at most [`MAX_LINE`] bytes of UTF-8.
     ///
-    /// Cancel-safe: what was read of an unfinished line by a dropped call is part of the next one's.
+    /// Cancel-safe: the next call continues with the part of an unfinished line that a dropped call has read.
     ///
     /// # Errors
     ///
-    /// [`NextError::Ended`] if the data ends in order before a line feed. [`NextError::TooLong`] takes nothing away:
-    /// the line can still be read with a larger bound or as bytes.
+    /// [`NextError::Ended`] if the peer has finished its data, and there is no further line feed.
+    /// [`NextError::TooLong`] removes nothing from the stream: the line can still be read with a larger maximum, or
+    /// as bytes.
     ///
     /// ```no_run
     /// # async fn example(mut stream: twolane::XStream) -> Result<(), Box<dyn std::error::Error>> {
@@ -32,13 +33,13 @@ impl RecvStream {
         self.next_line(MAX_LINE).await
     }
 
-    /// As [`next_string`](RecvStream::next_string), with at most `max` bytes.
+    /// Reads the next line as [`next_string`](RecvStream::next_string) does, with at most `max` bytes.
     ///
     /// Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As `next_string`.
+    /// The same as for `next_string`.
     pub async fn next_line(&mut self, max: usize) -> Result<String, NextError> {
         let mut searched = 0;
         loop {
@@ -60,33 +61,34 @@ impl RecvStream {
         }
     }
 
-    /// The next line, as JSON.
+    /// Reads the next line and parses it as JSON.
     ///
     /// Cancel-safe.
     ///
     /// # Errors
     ///
-    /// As [`next_string`](RecvStream::next_string), and [`NextError::Json`] with what was wrong.
+    /// Those of [`next_string`](RecvStream::next_string), and [`NextError::Json`] with the parser's error.
     pub async fn next_json<T: DeserializeOwned>(&mut self) -> Result<T, NextError> {
         let line = self.next_string().await?;
         serde_json::from_str(&line).map_err(|error| NextError::Json(Arc::new(error)))
     }
 }
 
-/// Where the line ends of which so much was searched before. A peer's error can name an offset before that, and so leave less.
+/// Returns the index of the line feed, of which `searched` bytes were searched before. The buffer can be shorter than
+/// that: an error of the peer can name an offset before those bytes.
 fn end_of_line(buffer: &[u8], searched: usize) -> Option<usize> {
     let at = buffer.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
     Some(searched + at)
 }
 
 impl SendStream {
-    /// Writes `value` as one line of JSON, for [`next_json`](RecvStream::next_json) at the other side.
+    /// Writes `value` as one line of JSON, for [`next_json`](RecvStream::next_json) on the peer's side.
     ///
-    /// Not cancel-safe, as [`SendStream::write_all`].
+    /// Not cancel-safe, like [`SendStream::write_all`].
     ///
     /// # Errors
     ///
-    /// [`SendJsonError`]: the value is not JSON, or the stream cannot be written.
+    /// [`SendJsonError`] if the value has no form in JSON, or the stream cannot be written.
     pub async fn send_json<T: Serialize + Sync>(&mut self, value: &T) -> Result<(), SendJsonError> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
@@ -94,7 +96,7 @@ impl SendStream {
     }
 }
 
-/// Why a value was not sent.
+/// The reason why a value was not sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendJsonError {
@@ -107,7 +109,7 @@ pub enum SendJsonError {
 }
 
 impl SendJsonError {
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Json(_) => Fault::Caller,
@@ -115,7 +117,7 @@ impl SendJsonError {
         }
     }
 
-    /// Whether the same exchange, on a new stream, may work.
+    /// Returns whether the same exchange may succeed on a new stream.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Write(error) if error.is_retryable())
     }

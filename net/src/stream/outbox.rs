@@ -1,4 +1,5 @@
-//! Control frames that wait for a peer which does not read them: of each kind there is a bounded number for each lane.
+//! The control frames that wait for a peer which does not read them. For each lane there is a limited number of each
+//! kind.
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +14,13 @@ use tokio::sync::Notify;
 use super::credit::chunks::MAX_MARKS;
 use crate::wire::{control::Frame, grease};
 
-/// The frames of one connection that have yet to go out.
+/// The frames of one connection that are not sent yet.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     frames: Mutex<Frames>,
-    /// Frames about lanes that wait, to be read without the lock.
+    /// Number of waiting frames about lanes, readable without the lock.
     queued: AtomicUsize,
-    /// Told when there is something to send.
+    /// Notified when there is something to send.
     pub(crate) filled: Notify,
 }
 
@@ -30,19 +31,20 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Takes every frame, encoded.
+    /// Takes every frame, and appends it to `out` in encoded form.
     pub(crate) fn take(&self, out: &mut Vec<u8>) {
         self.change(std::mem::take).encode(out);
     }
 
-    /// The lane is gone: what waits about it is void, and what of that has to be said all the same is returned.
+    /// Removes the frames about a lane that is gone, which are void. Returns those of their offsets that the peer
+    /// must be told nevertheless.
     pub(super) fn forget(&self, lane: u64) -> Unsaid {
-        // All frames about a lane are queued by its owners. These are gone, and dropping their last reference made what they
-        // stored here visible.
+        // Only the owners of a lane queue frames about it. All of them are gone, and the drop of their last reference
+        // made their store to `queued` visible here.
         if self.queued.load(Relaxed) == 0 { Unsaid::default() } else { self.change(|frames| frames.forget(lane)) }
     }
 
-    /// A report about a lane that has ended here. There are at most `max` of these.
+    /// Queues a report about a lane that has ended here. At most `max` of these reports are queued.
     pub(super) fn report_gone(&self, lane: u64, offset: u64, max: usize) {
         self.change(|frames| {
             if frames.gone.len() < max || frames.gone.contains_key(&lane) {
@@ -60,12 +62,12 @@ impl Outbox {
     }
 }
 
-/// What had yet to go out about a lane when it ended.
+/// The offsets of the frames about a lane that were not sent when the lane ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Unsaid {
-    /// The last report.
+    /// The offset of the last report.
     pub(super) consumed: Option<u64>,
-    /// The last question.
+    /// The offset of the last question.
     pub(super) watermark: Option<u64>,
 }
 
@@ -73,15 +75,16 @@ pub(super) struct Unsaid {
 struct Frames {
     goaway: Option<Frame>,
     drained: Option<Frame>,
-    /// Only the last one counts.
+    /// Only the last frame counts.
     delegation: Option<Frame>,
-    /// The same.
+    /// Only the last count matters.
     max_lanes: Option<u64>,
-    /// For each lane those that the peer has not answered: at most [`MAX_MARKS`], and one at the lane's end.
+    /// For each lane, the watermarks that the peer has not answered: at most [`MAX_MARKS`], and one at the lane's
+    /// end.
     watermarks: BTreeMap<u64, Vec<u64>>,
-    /// Only the last report for a lane counts.
+    /// The reports about lanes. Only the last one about a lane counts.
     consumed: BTreeMap<u64, u64>,
-    /// The same for lanes that have ended here.
+    /// The reports about lanes that have ended here.
     gone: BTreeMap<u64, u64>,
 }
 
@@ -92,7 +95,8 @@ impl Frames {
             Frame::Drained { .. } => self.drained = Some(frame),
             Frame::Watermark { lane, offset } => {
                 let marks = self.watermarks.entry(lane).or_default();
-                // A peer can answer a mark before it goes out, which makes room for another. The oldest are those.
+                // A peer can answer a mark before the mark is sent, which makes room for another mark. The oldest
+                // marks are the answered ones.
                 if marks.len() > MAX_MARKS {
                     marks.remove(0);
                 }
@@ -126,14 +130,14 @@ impl Frames {
                 Frame::Watermark { lane, offset }.encode(out);
             }
         }
-        // DRAINED means something only after GOAWAY.
+        // DRAINED has a meaning only after GOAWAY.
         for frame in [self.goaway, self.drained].into_iter().flatten() {
             frame.encode_with(out, &grease::tail(out.len() as u64));
         }
     }
 }
 
-/// Two tasks can report about a lane at the same time: the larger offset counts.
+/// Records a report about a lane. Two tasks can report about a lane at the same time: the larger offset counts.
 fn raise(reports: &mut BTreeMap<u64, u64>, lane: u64, offset: u64) {
     let reported = reports.entry(lane).or_insert(offset);
     *reported = (*reported).max(offset);

@@ -1,4 +1,4 @@
-//! For tests: a connection whose one side has lanes, and whose other side is plain QUIC, which does what the test says.
+//! For tests: a connection with lanes on one side. The other side is plain QUIC, and does what the test says.
 
 use std::{
     cell::RefCell,
@@ -32,12 +32,12 @@ use crate::{
 };
 
 const ALPN: &[u8] = b"lanes";
-/// A wake that was missing was found within 30 of them.
+/// Number of cases. Without one of the wakes, a test failed within 30 cases.
 const CASES: u32 = 300;
-/// A scene takes milliseconds.
+/// Timeout of a scene, which takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Two endpoints, connected. On one side are lanes, on the other one plain QUIC.
+/// Two connected endpoints. One side has lanes, the other one is plain QUIC.
 pub(super) struct Pair {
     pub(super) carrier: Arc<Carrier>,
     pub(super) peer: Connection,
@@ -45,7 +45,7 @@ pub(super) struct Pair {
     _endpoints: [iroh::Endpoint; 2],
 }
 
-/// A data lane, accepted, before anything of it was read.
+/// An accepted data lane, before anything was read from it.
 pub(super) struct Opened {
     pub(super) there: (QuicSend, QuicRecv),
     pub(super) send: SendStream,
@@ -62,7 +62,7 @@ impl Pair {
         let (connection, peer) = tokio::join!(accepting, there.connect(addr, ALPN));
         let (connection, peer) = (connection.unwrap(), peer.unwrap());
         let mut marks = peer.open_uni().await.unwrap();
-        // What it sends goes out behind all else that was to be sent.
+        // Data of this stream is sent after all other data that is waiting.
         marks.set_priority(-1).unwrap();
         marks.write_all(b"|").await.unwrap();
         let mut barrier = (marks, connection.accept_uni().await.unwrap());
@@ -76,7 +76,7 @@ impl Pair {
         Self { carrier: Arc::new(carrier), peer, barrier, _endpoints: [here, there] }
     }
 
-    /// A data lane that the peer has opened: its ends there, and the halves here.
+    /// Returns a data lane that the peer has opened: the peer's QUIC streams, and the halves on this side.
     pub(super) async fn open(&self) -> Opened {
         let (mut there, answers) = self.peer.open_bi().await.unwrap();
         there.write_all(b"h").await.unwrap();
@@ -87,7 +87,7 @@ impl Pair {
         Opened { there: (there, answers), send, recv, lanes }
     }
 
-    /// Waits until what the peer has sent is here: loopback keeps its order, and loses nothing.
+    /// Waits until the data that the peer has sent is here. Loopback keeps the order and loses nothing.
     pub(super) async fn arrives(&mut self) {
         let (marks, here) = &mut self.barrier;
         marks.write_all(b"|").await.unwrap();
@@ -108,7 +108,8 @@ async fn bind() -> iroh::Endpoint {
         .unwrap()
 }
 
-/// Plays scenes that the strategy makes. Each says whether its connection is fit for the next one.
+/// Plays the scenes that the strategy generates. Each scene returns whether its connection can be used for the next
+/// one.
 pub(super) fn play<S: Strategy>(strategy: &S, scene: impl AsyncFn(&mut Pair, S::Value) -> bool)
 where
     S::Value: Debug,
@@ -118,7 +119,7 @@ where
     let mut runner =
         TestRunner::new(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() });
     let played = runner.run(strategy, |events| {
-        // Not kept if the scene fails.
+        // The connection is not kept if the scene fails.
         let pair = kept.take();
         runtime.block_on(async {
             let mut pair = match pair {
@@ -135,17 +136,17 @@ where
     played.unwrap_or_else(|failed| panic!("{failed}"));
 }
 
-/// The data of a lane from an offset on.
+/// Returns the data of a lane from an offset on.
 pub(super) fn pattern(from: u64, len: usize) -> Vec<u8> {
     (from..).take(len).map(|offset| (offset % 251) as u8).collect()
 }
 
-/// A record of the peer.
+/// Returns a record of the peer.
 pub(super) fn record(severity: Severity, offset: u64) -> Record {
     Record { severity, code: 7, offset, text: "a word".into(), details: Bytes::new() }
 }
 
-/// Whether a call that found nothing was woken since.
+/// Tells whether a call that returned pending was woken since.
 #[derive(Debug, Default)]
 pub(super) struct Woken(Arc<Flag>);
 
@@ -159,9 +160,9 @@ impl Wake for Flag {
 }
 
 impl Woken {
-    /// Polls a call once. `None`: it found nothing, and is woken when there may be something.
+    /// Polls a call once. `None` if it is pending: it must be woken when it can make progress.
     pub(super) fn poll<F: Future>(&mut self, future: F) -> Option<F::Output> {
-        // Another waker each time, as of a call that moves from task to task: only the last one counts.
+        // Another waker each time, like that of a call that moves from task to task. Only the last waker counts.
         self.0 = Arc::default();
         let waker = Waker::from(Arc::clone(&self.0));
         match pin!(future).poll(&mut Context::from_waker(&waker)) {

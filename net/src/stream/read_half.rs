@@ -1,23 +1,25 @@
-//! The direction of a data lane that this side reads: what its reader is to be told. Pure.
+//! The direction of a data lane that this side reads: what its reader is told. Pure.
 //!
-//! [`ReadHalf::available`] and [`ReadHalf::next`] are the only places that decide it, from four facts that never go back:
-//! what noq has said about the half, what was taken from noq, what the reader's buffer holds, and why the stream ended.
+//! Only [`ReadHalf::available`] and [`ReadHalf::next`] decide that, from four facts that never revert: the state of
+//! the half that noq has reported, the number of bytes taken from noq, the number of bytes in the reader's buffer,
+//! and the cause of the stream's end.
 
 use super::ending::Ending;
 use crate::wire::codes::lane;
 
-/// What noq has said about the half.
+/// The state of the half that noq has reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Incoming {
-    /// Data may come.
+    /// More data may arrive.
     Open,
-    /// FIN, while nothing had ended the stream: the data is complete, and nothing that comes later takes that back.
+    /// noq reported FIN, and nothing had ended the stream before: the data is complete, and no later event changes
+    /// that.
     Complete,
-    /// FIN, after something else had ended the stream.
+    /// noq reported FIN after something else had ended the stream.
     Cut,
-    /// RESET_STREAM with this code.
+    /// The peer sent RESET_STREAM with this code.
     Reset(u64),
-    /// The connection is gone, and with it what it had not delivered.
+    /// The connection is gone, and so is the data that it had not delivered.
     Lost,
 }
 
@@ -25,33 +27,34 @@ pub(crate) enum Incoming {
 #[derive(Debug, Clone)]
 pub(crate) struct ReadHalf {
     incoming: Incoming,
-    /// Data bytes taken from noq, those in the buffer included.
+    /// Number of data bytes taken from noq, including those in the buffer.
     pulled: u64,
-    /// The header or the answer is being read. Its bytes are no data: offsets do not count them.
+    /// The header or the answer is being read. Its bytes are not data: offsets do not count them.
     preamble: bool,
-    /// The record that explains a reset was waited for, for as long as it is.
+    /// The wait for the record that explains a RESET_STREAM has timed out.
     waited: bool,
     /// STOP_SENDING was sent.
     stopped: bool,
 }
 
-/// What a reader does whose buffer has nothing for it.
+/// The next step of a reader whose buffer has no bytes for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Next {
-    /// Take so many bytes from noq, at most.
+    /// Take at most this number of bytes from noq.
     Pull(u64),
     /// The data is complete, and all of it was read.
     End,
-    /// Wait for the record that explains the reset, for a bounded time.
+    /// Wait for the record that explains the RESET_STREAM, until a timeout.
     AwaitRecord,
     /// Reading has failed.
     Fail(Failure),
 }
 
-/// Why reading failed.
+/// The reason why reading failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Failure {
-    /// The cause of the stream's end says why. Of the bytes before the offset of a FATAL record so many are missing.
+    /// The stream has ended; its cause has the reason. `missing` bytes before the offset of a FATAL record did not
+    /// arrive.
     Ended { missing: u64 },
     /// RESET_STREAM that no record explains.
     Reset(u64),
@@ -64,16 +67,18 @@ impl ReadHalf {
         Self { incoming: Incoming::Open, pulled: 0, preamble: false, waited: false, stopped: false }
     }
 
-    /// How many of the `buffered` bytes may be given to the reader. An error makes all of them void.
+    /// Returns how many of the `buffered` bytes may be given to the reader. An error means that all of them are void.
     pub(crate) fn available(&self, buffered: u64, ending: Option<Ending>) -> Result<u64, Failure> {
         self.validate(buffered);
         let void = Err(Failure::Ended { missing: 0 });
         match ending {
             None => Ok(buffered),
-            // This side's own end is an end at once. Complete data that was read is not taken back.
+            // If this side has ended the stream, reading ends at once. Complete data that was read to its end is not
+            // taken back.
             Some(Ending::Failed | Ending::Aborted) if buffered > 0 || self.incoming != Incoming::Complete => void,
             Some(Ending::PeerAborted | Ending::Malformed) if self.incoming != Incoming::Complete => void,
-            // A peer's record can name an offset before what was read already: no byte more is given.
+            // The peer's record can name an offset before bytes that were read already. Then no further byte is
+            // given.
             Some(Ending::PeerFailed { offset }) if self.incoming != Incoming::Complete && !self.preamble => {
                 Ok(buffered.min(offset.saturating_sub(self.pulled - buffered)))
             }
@@ -81,7 +86,7 @@ impl ReadHalf {
         }
     }
 
-    /// What comes after the bytes that are in the buffer.
+    /// Returns what comes after the bytes in the buffer.
     pub(crate) fn next(&self, ending: Option<Ending>) -> Next {
         match (self.incoming, ending) {
             (Incoming::Complete, _) => Next::End,
@@ -94,7 +99,7 @@ impl ReadHalf {
             (Incoming::Open, Some(Ending::PeerFailed { .. })) => Next::Pull(u64::MAX),
             (_, Some(Ending::PeerFailed { .. })) => Next::Fail(Failure::Ended { missing: 0 }),
             (_, Some(_)) => Next::Fail(Failure::Ended { missing: 0 }),
-            // Whoever has stopped the half without ending the stream reads nothing more of it.
+            // A reader that has stopped the half without ending the stream reads nothing more of it.
             (Incoming::Open, None) if self.stopped => Next::Fail(Failure::Reset(lane::CANCELLED)),
             (Incoming::Open, None) => Next::Pull(u64::MAX),
             (Incoming::Reset(code), None) if is_explained(code) && !self.waited => Next::AwaitRecord,
@@ -104,23 +109,25 @@ impl ReadHalf {
         }
     }
 
-    /// Whether a reader that found nothing has to be woken by this ending: there is nothing to wait for any more.
+    /// Returns whether a reader that found no data must be woken by this ending, because there is nothing to wait for
+    /// any more.
     pub(crate) fn is_over(&self, ending: Option<Ending>) -> bool {
         !matches!(self.next(ending), Next::Pull(_) | Next::AwaitRecord)
     }
 
-    /// So much data was taken from noq.
+    /// Records that `len` bytes were taken from noq. Returns the total.
     pub(crate) fn pulled(&mut self, len: u64) -> u64 {
         self.pulled += len;
         self.pulled
     }
 
-    /// A header or an answer is read from here on.
+    /// Records that a header or an answer is read from here on.
     pub(crate) fn begin_preamble(&mut self) {
         self.preamble = true;
     }
 
-    /// It was read, and so many bytes that follow it are in the buffer: the first data.
+    /// Records that the header or the answer was read. The buffer holds `buffered` bytes after it, which are the
+    /// first data.
     pub(crate) fn end_preamble(&mut self, buffered: u64) -> u64 {
         self.preamble = false;
         self.pulled = buffered;
@@ -131,22 +138,22 @@ impl ReadHalf {
         self.preamble
     }
 
-    /// FIN was read.
+    /// Records that FIN was read.
     pub(crate) fn on_fin(&mut self, ending: Option<Ending>) {
         self.set(if ending.is_none() { Incoming::Complete } else { Incoming::Cut });
     }
 
-    /// RESET_STREAM was read.
+    /// Records that RESET_STREAM was read.
     pub(crate) fn on_reset(&mut self, code: u64) {
         self.set(Incoming::Reset(code));
     }
 
-    /// The connection is gone, and so is what it had not delivered.
+    /// Records that the connection is gone, and so is the data that it had not delivered.
     pub(crate) fn on_lost(&mut self) {
         self.set(Incoming::Lost);
     }
 
-    /// The record that explains a reset did not come in time.
+    /// Records that the record that explains a RESET_STREAM did not arrive in time.
     pub(crate) fn on_waited(&mut self) {
         self.waited = true;
     }
@@ -157,10 +164,10 @@ impl ReadHalf {
         }
     }
 
-    /// The reader was told `failure`, or lets go of the half (`None`): the code of STOP_SENDING, if it is due.
+    /// Returns the code of STOP_SENDING, if it is due after the reader got `failure`, or was dropped (`None`).
     pub(crate) fn stop(&mut self, failure: Option<Failure>, ending: Option<Ending>) -> Option<u64> {
         let due = match failure {
-            // A peer that failed the stream may let go of its lane once everything before the error was read.
+            // A peer that failed the stream may release its lane once everything before the error was read.
             Some(Failure::Ended { .. }) => ending.map(Ending::stop_code),
             Some(Failure::Reset(_) | Failure::Lost) => None,
             None => Some(ending.map_or(lane::CANCELLED, Ending::stop_code)),
@@ -168,7 +175,7 @@ impl ReadHalf {
         self.stop_with(due?)
     }
 
-    /// The half is stopped with this code, unless there is nothing left to stop.
+    /// Records that the half is stopped. Returns `code`, or `None` if there is nothing left to stop.
     pub(crate) fn stop_with(&mut self, code: u64) -> Option<u64> {
         let due = self.incoming == Incoming::Open && !self.stopped;
         self.stopped |= due;
@@ -184,7 +191,7 @@ impl ReadHalf {
     }
 }
 
-/// Whether a record is to explain a reset, or a stop, with this code.
+/// Returns whether a record explains a RESET_STREAM or a STOP_SENDING with this code.
 pub(crate) fn is_explained(code: u64) -> bool {
     matches!(code, lane::FAILED | lane::ABORTED)
 }

@@ -1,4 +1,4 @@
-//! The half of a stream that reads.
+//! The reading half of a stream.
 
 use std::{
     future::{Future, poll_fn},
@@ -27,25 +27,26 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Bytes that are read from QUIC ahead of the user in one go, at most: eight packets. noq joins small frames into chunks of up to a
-/// whole window: counted in chunks, a peer could have 2 MB of each lane held here, which no bound of a peer's knows.
+/// Maximum number of bytes that one call reads from noq ahead of the program: eight packets. The limit is in bytes
+/// because noq joins small frames into chunks of up to a whole flow control window. With a limit in chunks, a peer
+/// could have 2 MB of each lane held here, which no per-peer limit counts.
 const AHEAD: usize = 10 * 1024;
 
-/// The reading half of an [`XStream`](crate::XStream), got from [`XStream::split`](crate::XStream::split).
+/// The reading half of an [`XStream`](crate::XStream), returned by [`XStream::split`](crate::XStream::split).
 ///
-/// Implements [`AsyncRead`]. An end of data means success: it is read only if the peer finished on purpose. If the
-/// peer failed, every byte that it wrote before is read first, then the error.
+/// Implements [`AsyncRead`]. The end of the data means success: it is read only if the peer finished on purpose. If
+/// the peer failed the stream, every byte that it wrote before is read first, then the error.
 ///
-/// Dropped before the end, it tells the peer to stop sending.
+/// If it is dropped before the end, it tells the peer to stop sending.
 #[derive(Debug)]
 pub struct RecvStream {
     lanes: Arc<Lanes>,
     half: ReadHalf,
-    /// Read from QUIC, and not yet by the user: what came with the header, or after a line.
+    /// Bytes that were read from noq and not yet by the program: those that came with the header, or after a line.
     buffer: Buffered,
-    /// Runs while a reset waits for the record that explains it.
+    /// Timeout of the wait for the record that explains a RESET_STREAM.
     explanation: Option<Pin<Box<Sleep>>>,
-    /// How reading ended.
+    /// The error with which reading ended.
     ended: Option<ReadError>,
 }
 
@@ -55,37 +56,39 @@ impl RecvStream {
         Self { lanes, half: ReadHalf::new(), buffer: Buffered::default(), explanation: None, ended: None }
     }
 
-    /// Reads some bytes into `buf`, and returns how many; 0 is the end of the data, which the peer finished on purpose.
+    /// Reads some bytes into `buf`, and returns their number. 0 is the end of the data, which the peer has finished
+    /// on purpose.
     ///
-    /// Cancel-safe: a dropped call has taken nothing.
+    /// Cancel-safe: a dropped call has removed nothing from the stream.
     ///
     /// # Errors
     ///
-    /// [`ReadError`]: the data is not complete, and why.
+    /// [`ReadError`] if the data is not complete, with the reason.
     pub async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ReadError> {
         let mut buf = ReadBuf::new(buf);
         poll_fn(|cx| self.poll_read_data(cx, &mut buf)).await?;
         Ok(buf.filled().len())
     }
 
-    /// The next bytes, at most `max`, without copying them where possible; `None` is the end of the data.
+    /// Reads the next bytes, at most `max`, without copying them where possible. `None` is the end of the data.
     ///
-    /// Cancel-safe: a dropped call has taken nothing.
+    /// Cancel-safe: a dropped call has removed nothing from the stream.
     ///
     /// # Errors
     ///
-    /// As [`RecvStream::read`].
+    /// The same as for [`RecvStream::read`].
     pub async fn read_chunk(&mut self, max: usize) -> Result<Option<Bytes>, ReadError> {
         poll_fn(|cx| self.poll_read_chunk(cx, max)).await
     }
 
-    /// Everything up to the end of the data, which must not be more than `max` bytes.
+    /// Reads everything up to the end of the data, which must have at most `max` bytes.
     ///
-    /// Cancel-safe: what was read by a dropped call is read again by the next one.
+    /// Cancel-safe: the next call returns the bytes that a dropped call has read.
     ///
     /// # Errors
     ///
-    /// As [`next_line`](RecvStream::next_line), but for the end.
+    /// `NextError::Read` and `NextError::TooLong`, as for [`next_line`](RecvStream::next_line). The end of the data
+    /// is no error.
     pub async fn read_to_end(&mut self, max: usize) -> Result<Bytes, super::NextError> {
         loop {
             let available = self.available()?;
@@ -98,30 +101,31 @@ impl RecvStream {
         }
     }
 
-    /// Reads ahead until `min` bytes are there, or the data ends, and shows them: what is there stays unread until it is
-    /// [consumed](RecvStream::consume). For messages whose end their first bytes tell.
+    /// Reads ahead until `min` bytes are there or the data ends, and returns the bytes that are there. They stay
+    /// unread until they are [consumed](RecvStream::consume). This is for messages whose first bytes tell where they
+    /// end.
     ///
-    /// What was read ahead counts as read to the peer: the caller bounds `min`.
+    /// Bytes that were read ahead count as read for the peer's writer, so the caller must limit `min`.
     ///
-    /// Cancel-safe: what was read ahead by a dropped call is there for the next one.
+    /// Cancel-safe: the next call has the bytes that a dropped call has read ahead.
     ///
     /// # Errors
     ///
-    /// As [`RecvStream::read`].
+    /// The same as for [`RecvStream::read`].
     pub async fn peek(&mut self, min: usize) -> Result<&[u8], ReadError> {
         while self.available()? < min && self.fill().await? {}
         let available = self.available()?;
         Ok(&self.buffer.as_slice()[..available])
     }
 
-    /// Takes the first `len` bytes that [`peek`](RecvStream::peek) has shown, or as many as there are: none, once an abort, or
-    /// this side's own end of the stream, has made them void.
+    /// Removes and returns the first `len` bytes that [`peek`](RecvStream::peek) has returned, or all bytes if there
+    /// are fewer. Returns none after an abort, or after this side has ended the stream: the bytes are void then.
     pub fn consume(&mut self, len: usize) -> Bytes {
         let available = self.available().unwrap_or(0);
         self.buffer.take(len.min(available))
     }
 
-    /// Why reading ended, if the peer or the network ended it.
+    /// Returns the error with which reading ended, if it ended with an error.
     pub fn error(&self) -> Option<&ReadError> {
         self.ended.as_ref()
     }
@@ -130,23 +134,24 @@ impl RecvStream {
         &self.lanes
     }
 
-    /// Reads more into the buffer. False at the end of the data.
+    /// Reads more bytes into the buffer. Returns false at the end of the data.
     pub(crate) async fn fill(&mut self) -> Result<bool, ReadError> {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
-    /// The bytes that were read ahead, unless they are void.
+    /// Returns the bytes that were read ahead, unless they are void.
     pub(crate) fn buffer(&mut self) -> Result<&[u8], ReadError> {
         let available = self.available()?;
         Ok(&self.buffer.as_slice()[..available])
     }
 
-    /// Takes bytes out of the buffer, which counts as reading them.
+    /// Removes bytes from the buffer, which counts as reading them.
     pub(crate) fn take_buffer(&mut self, len: usize) -> Bytes {
         self.buffer.take(len)
     }
 
-    /// Reads bytes that are not data (a header, an answer) until `decode` has its value. What follows stays as data.
+    /// Reads bytes that are not data (a header, an answer) until `decode` returns a value. The bytes after them stay
+    /// in the buffer as data.
     pub(crate) async fn read_raw<T>(
         &mut self,
         truncated: Malformed,
@@ -168,22 +173,23 @@ impl RecvStream {
         }
     }
 
-    /// Takes the QUIC stream out, with what was read already: what was opened is not a data lane.
+    /// Takes the QUIC stream out together with the bytes that were read already, if the stream turns out not to be a
+    /// data lane.
     pub(crate) fn into_quic(mut self) -> Option<(iroh::endpoint::RecvStream, Bytes)> {
         let read = self.buffer.take(self.buffer.len());
         let quic = self.lanes.quic_recv().take();
         quic.map(|quic| (quic, read))
     }
 
-    /// Ends the lane with a code that the model does not know: a rejection, or garbage.
+    /// Stops the lane with a code that [`ReadHalf`] does not use: for a rejection, or for malformed bytes.
     pub(crate) fn stop_with(&mut self, code: u64) {
         if let Some(code) = self.half.stop_with(code) {
             self.lanes.stop(code);
         }
     }
 
-    /// This side has failed the stream: the peer need not send more. If the peer failed it first, its data is still
-    /// to be read.
+    /// Stops the peer's half after this side has failed the stream: the peer need not send more. If the peer failed
+    /// the stream first, its data is still to be read, and this does nothing.
     pub(super) fn stop_failed(&mut self) {
         if matches!(self.lanes.cause(), Some(Cause::Failed(_) | Cause::Aborted(_))) {
             self.stop_reading(None);
@@ -242,11 +248,12 @@ impl RecvStream {
         }
     }
 
-    /// More bytes from QUIC into the buffer, in one go: each look takes the connection's lock. False is the end.
+    /// Reads more bytes from noq into the buffer, in one call, because each call locks the connection. Returns false
+    /// at the end of the data.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
         loop {
             let Some(most) = ready!(self.poll_next(cx))? else { return Poll::Ready(Ok(false)) };
-            // Not more than there is before a fatal error.
+            // `most` is already limited to the bytes before the offset of a fatal error.
             let most = most.min(AHEAD);
             let len = if self.half.in_preamble() {
                 let polled = self.lanes.quic_recv().as_mut().map(|quic| pin!(quic.read_chunk(most)).poll(cx));
@@ -263,7 +270,7 @@ impl RecvStream {
                 let polled = self.lanes.quic_recv().as_mut().map(|quic| quic.poll_read(cx, &mut room[..most]));
                 polled.map(|polled| {
                     polled.map_ok(|len| {
-                        // With nothing more, what there is stays where it is.
+                        // At the end of the data the buffered bytes stay where they are.
                         if len > 0 {
                             self.buffer.push(&room[..len]);
                         }
@@ -284,7 +291,7 @@ impl RecvStream {
         }
     }
 
-    /// How many of the bytes in the buffer may be given to the user.
+    /// Returns how many of the bytes in the buffer may be given to the program.
     fn available(&mut self) -> Result<usize, ReadError> {
         if self.buffer.is_empty() {
             return Ok(0);
@@ -295,7 +302,7 @@ impl RecvStream {
         }
     }
 
-    /// How many bytes may be read from QUIC now. `None` is the end of the data.
+    /// Returns how many bytes may be read from noq now. `None` is the end of the data.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<usize>, ReadError>> {
         loop {
             match self.half.next(self.lanes.ending()) {
@@ -315,7 +322,8 @@ impl RecvStream {
         }
     }
 
-    /// Nothing is there: the end of the stream has to wake the reader as well. Ready if it came in the meantime.
+    /// Called when noq has no data. The end of the stream must wake the reader as well. Ready if the stream has ended
+    /// in the meantime, and there is nothing to wait for.
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let ending = self.lanes.wake_reader(cx.waker());
         if ending.is_some() && self.half.is_over(ending) { Poll::Ready(()) } else { Poll::Pending }
@@ -326,19 +334,19 @@ impl RecvStream {
             iroh::endpoint::ReadError::Reset(code) => self.half.on_reset(code.into_inner()),
             iroh::endpoint::ReadError::ConnectionLost(error) => {
                 self.half.on_lost();
-                // A record that came before says more.
+                // A record that came before has the more precise reason.
                 if self.lanes.ending().is_none() {
                     let lost = self.lanes.carrier.lost(error).into();
                     return Err(self.ended.insert(lost).clone());
                 }
             }
-            // Stopped by this side.
+            // This side has stopped the half.
             _ => return Err(self.gone()),
         }
         Ok(())
     }
 
-    /// The half is stopped, and the QUIC stream gone.
+    /// Returns the error for a half that is stopped, and whose QUIC stream is gone.
     fn gone(&mut self) -> ReadError {
         let error = match self.lanes.cause() {
             Some(cause) => cause.to_read_error(0),
@@ -347,7 +355,7 @@ impl RecvStream {
         self.ended.insert(error).clone()
     }
 
-    /// Reading has failed. The peer is told what it needs to know of that.
+    /// Ends reading with `failure`, and tells the peer what it needs to know about it.
     fn failure(&mut self, failure: Failure) -> ReadError {
         self.stop_reading(Some(failure));
         let error = match failure {
@@ -364,7 +372,8 @@ impl RecvStream {
         self.ended.insert(error).clone()
     }
 
-    /// STOP_SENDING where it is due, and the writer of data that is not read any more hears that it counts as read.
+    /// Sends STOP_SENDING if it is due, and tells the peer's writer that the data which is not read any more counts
+    /// as read.
     fn stop_reading(&mut self, failure: Option<Failure>) {
         if let Some(code) = self.half.stop(failure, self.lanes.ending()) {
             self.lanes.stop(code);
@@ -379,14 +388,15 @@ impl RecvStream {
         }
     }
 
-    /// Tells the writer, if it wants to know, how far its data has been taken off the transport. What waits in
-    /// `buffer` counts as read: it is bounded by what the user asked for, and no unread chunk to the peer.
+    /// Tells the peer's writer, if it has asked, up to which offset its data was taken from noq. The bytes in
+    /// `buffer` count as read: their number is limited by what the program asked for, and the peer does not count
+    /// them as unread chunks.
     fn report(&self, offset: u64) {
         self.lanes.say_consumed(self.lanes.consumption.report(offset));
     }
 }
 
-/// Why bytes that are not data could not be read.
+/// The reason why bytes that are not data could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RawError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! The half of a stream that writes.
+//! The writing half of a stream.
 
 use std::{
     future::{Future, poll_fn},
@@ -35,22 +35,24 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// The writing half of an [`XStream`](crate::XStream), got from [`XStream::split`](crate::XStream::split).
+/// The writing half of an [`XStream`](crate::XStream), returned by [`XStream::split`](crate::XStream::split).
 ///
-/// Implements [`AsyncWrite`]; `shutdown` is [`SendStream::finish`]. Nothing is buffered here: `flush` does nothing.
+/// Implements [`AsyncWrite`]: `shutdown` is [`SendStream::finish`], and `flush` does nothing, because nothing is
+/// buffered here.
 ///
-/// Dropped without [`finish`](SendStream::finish), it resets the lane: the peer reads an error, never an end of data.
+/// If it is dropped without [`finish`](SendStream::finish), it resets the lane: the peer reads an error, never an end
+/// of the data.
 #[derive(Debug)]
 pub struct SendStream {
     lanes: Arc<Lanes>,
     half: WriteHalf,
     credit: WriteCredit,
-    /// Resolves when the peer stops reading, while a write waits for something else.
+    /// Resolves when the peer stops reading. Present while a write waits for room.
     stopped: Option<Stopped>,
-    /// Runs while a stop waits for the record that explains it.
+    /// Timeout of the wait for the record that explains a STOP_SENDING.
     explanation: Option<Pin<Box<Sleep>>>,
     urgency: Urgency,
-    /// The lane was finished and let go of, or is no data lane: there is nothing to do when this is dropped.
+    /// The lane was finished and released, or is not a data lane: drop has nothing to do.
     let_go: bool,
 }
 
@@ -77,27 +79,27 @@ impl SendStream {
         }
     }
 
-    /// Writes some of `data`, and returns how many bytes: at least one, unless `data` is empty.
+    /// Writes some of `data`, and returns the number of bytes written: at least one, unless `data` is empty.
     ///
-    /// Waits while the peer does not read, and slows nothing else down.
+    /// Waits while the peer does not read. The wait does not slow down any other stream.
     ///
     /// Cancel-safe: a dropped call has written nothing.
     ///
     /// # Errors
     ///
-    /// [`WriteError::Failed`] with the peer's reason, if it gave one.
+    /// [`WriteError::Failed`] with the peer's reason, if the peer gave one.
     pub async fn write(&mut self, data: &[u8]) -> Result<usize, WriteError> {
         poll_fn(|cx| self.poll_write_data(cx, data)).await
     }
 
     /// Writes all of `data`.
     ///
-    /// Not cancel-safe: a dropped call may have written a part, and does not tell which. Dropping the stream after
-    /// that is safe: the peer sees a reset.
+    /// Not cancel-safe: a dropped call may have written a part of `data`, and does not report how much. It is safe to
+    /// drop the stream afterwards: the peer sees a reset.
     ///
     /// # Errors
     ///
-    /// As [`SendStream::write`].
+    /// The same as for [`SendStream::write`].
     pub async fn write_all(&mut self, mut data: &[u8]) -> Result<(), WriteError> {
         while !data.is_empty() {
             let written = self.write(data).await?;
@@ -108,11 +110,11 @@ impl SendStream {
 
     /// Writes all of `data` without copying it.
     ///
-    /// Not cancel-safe, as [`SendStream::write_all`].
+    /// Not cancel-safe, like [`SendStream::write_all`].
     ///
     /// # Errors
     ///
-    /// As [`SendStream::write`].
+    /// The same as for [`SendStream::write`].
     pub async fn write_chunk(&mut self, mut data: Bytes) -> Result<(), WriteError> {
         while !data.is_empty() {
             poll_fn(|cx| self.poll_write_chunk(cx, &mut data)).await?;
@@ -120,14 +122,14 @@ impl SendStream {
         Ok(())
     }
 
-    /// Writes some of `data` without copying it, and takes what was written off its front: at least one byte, unless it
-    /// is empty. Returns how many.
+    /// Writes some of `data` without copying it, and removes the written bytes from its front: at least one byte,
+    /// unless `data` is empty. Returns the number of bytes written.
     ///
-    /// Cancel-safe: a dropped call has written nothing, and `data` is whole.
+    /// Cancel-safe: a dropped call has written nothing and has left `data` unchanged.
     ///
     /// # Errors
     ///
-    /// As [`SendStream::write`].
+    /// The same as for [`SendStream::write`].
     pub async fn write_from(&mut self, data: &mut Bytes) -> Result<usize, WriteError> {
         if data.is_empty() {
             return Ok(0);
@@ -135,13 +137,13 @@ impl SendStream {
         poll_fn(|cx| self.poll_write_chunk(cx, data)).await
     }
 
-    /// Writes `text` and a line feed, for [`next_string`](super::RecvStream::next_string) at the other side.
+    /// Writes `text` and a line feed, for [`next_string`](super::RecvStream::next_string) on the peer's side.
     ///
-    /// Not cancel-safe, as [`SendStream::write_all`].
+    /// Not cancel-safe, like [`SendStream::write_all`].
     ///
     /// # Errors
     ///
-    /// As [`SendStream::write`].
+    /// The same as for [`SendStream::write`].
     pub async fn send_string(&mut self, text: &str) -> Result<(), WriteError> {
         let mut line = Vec::with_capacity(text.len() + 1);
         line.extend_from_slice(text.as_bytes());
@@ -149,25 +151,26 @@ impl SendStream {
         self.write_chunk(line.into()).await
     }
 
-    /// Says that the data is complete: the peer reads an end of data after the last byte. Later calls to write fail.
+    /// Finishes the data: the peer reads the end of the data after the last byte. Later writes fail.
     ///
     /// # Errors
     ///
-    /// If the stream has ended already, the reason.
+    /// If the stream has ended already, the reason for that.
     pub fn finish(&mut self) -> Result<(), WriteError> {
         self.lanes.finish()?;
         self.credit.rests(&self.lanes.credit, &self.lanes.carrier.credit);
-        // The end has to be acknowledged, as data has.
+        // The peer acknowledges the FIN as it acknowledges data.
         self.lanes.carrier.count_end();
         if let Some(quic) = self.lanes.quic_send().as_mut() {
-            // The peer may have stopped the lane in the meantime: then it wants no end either.
+            // This fails if the peer has stopped the lane in the meantime. Then the peer needs no FIN either.
             let _ = quic.finish();
         }
         Ok(())
     }
 
-    /// As [`finish`](SendStream::finish), for callers that need nothing more of the lane. noq finishes a stream when it is dropped:
-    /// with one turn at the connection's lock, where finishing it and dropping it take two.
+    /// Finishes the data as [`finish`](SendStream::finish) does, for callers that need nothing more of the lane. noq
+    /// finishes a stream when it is dropped, which locks the connection once. Finishing the stream and then dropping
+    /// it locks the connection twice.
     pub(crate) fn finish_and_let_go(&mut self) -> Result<(), WriteError> {
         self.lanes.finish()?;
         self.credit.rests(&self.lanes.credit, &self.lanes.carrier.credit);
@@ -177,19 +180,20 @@ impl SendStream {
         Ok(())
     }
 
-    /// Waits until the peer's endpoint has every byte (its program may not have read them), after a
-    /// [`finish`](SendStream::finish).
+    /// Waits until the peer's endpoint has received every byte, after a [`finish`](SendStream::finish). The peer's
+    /// program may not have read the bytes.
     ///
     /// Cancel-safe.
     ///
     /// # Errors
     ///
-    /// [`WriteError::EndedHere`] if the data was not finished; [`WriteError::Failed`] or [`WriteError::Stopped`] if the peer did not want all of them.
+    /// [`WriteError::EndedHere`] if the data was not finished; [`WriteError::Failed`] or [`WriteError::Stopped`] if
+    /// the peer did not want all of the data.
     pub async fn delivered(&mut self) -> Result<(), WriteError> {
         let mut stopped = self.lanes.stopped().map(Box::pin);
         poll_fn(|cx| {
             loop {
-                // Before the look at the cause, so that none is missed.
+                // Registered before the cause is read, so that no change of the cause is missed.
                 self.lanes.wake_writer(cx.waker());
                 match self.half.delivery(self.lanes.is_finished(), self.lanes.ending()) {
                     Outcome::Delivered => return Poll::Ready(Ok(())),
@@ -214,9 +218,10 @@ impl SendStream {
         .await
     }
 
-    /// Resolves when the peer needs nothing more of this lane: its endpoint has every byte of finished data, or it has
-    /// stopped the lane, or the connection is lost. [`delivered`](SendStream::delivered) then tells which, at once or
-    /// when the reason has come. The future holds nothing of this handle, which can be used meanwhile.
+    /// Returns a future that resolves when the peer needs nothing more of this lane: the peer's endpoint has every
+    /// byte of finished data, or the peer has stopped the lane, or the connection is lost.
+    /// [`delivered`](SendStream::delivered) then returns which of these it was, at once or when the reason has
+    /// arrived. The future does not borrow this handle, which can be used meanwhile.
     ///
     /// Cancel-safe.
     pub fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -228,44 +233,48 @@ impl SendStream {
         }
     }
 
-    /// Fails the whole stream, both directions, with a reason that the peer gets on the error lane.
+    /// Fails the whole stream, in both directions, with an error that the peer receives on the error lane.
     ///
-    /// The peer reads every byte written here before this call, then the error. Writing and reading end on this
-    /// side at once. What the peer still sends is discarded.
+    /// The peer reads every byte that was written here before this call, then the error. Writing and reading end at
+    /// once on this side. Data that the peer still sends is discarded.
     ///
-    /// Returns when QUIC has taken the error, or after [`Limits::error_timeout`](crate::Limits::error_timeout): where there is no
-    /// room for it, it is sent as soon as there is, within [`Limits::linger`](crate::Limits::linger).
+    /// Returns when noq has taken the error, or after [`Limits::error_timeout`](crate::Limits::error_timeout). If noq
+    /// has no room for the error by then, it is sent as soon as there is room, within
+    /// [`Limits::linger`](crate::Limits::linger).
     ///
-    /// Cancel-safe: once this has been polled, the error is on its way even if the call is dropped.
+    /// Cancel-safe: after the first poll, the error is sent even if the call is dropped.
     ///
     /// # Errors
     ///
-    /// If the stream has failed already, the reason; [`WriteError::Lost`] if the error cannot be sent any more.
+    /// If the stream has failed already, the reason for that; [`WriteError::Lost`] if the error cannot be sent any
+    /// more.
     pub async fn fail(&mut self, error: StreamError) -> Result<(), WriteError> {
         self.lanes.end(error, Severity::Fatal)?.await
     }
 
-    /// As [`fail`](SendStream::fail), but at once: what the peer has not read yet, in either direction, is discarded.
+    /// Aborts the stream: like [`fail`](SendStream::fail), but data that has not been read yet is discarded in both
+    /// directions.
     ///
-    /// Cancel-safe, as `fail`.
+    /// Cancel-safe, like `fail`.
     ///
     /// # Errors
     ///
-    /// As `fail`.
+    /// The same as for `fail`.
     pub async fn abort(&mut self, error: StreamError) -> Result<(), WriteError> {
         self.lanes.end(error, Severity::Abort)?.await
     }
 
-    /// Tells the peer something on the error lane; the stream goes on. Works after [`finish`](SendStream::finish) too.
-    /// The future holds nothing of this handle, which can be written meanwhile.
+    /// Sends a warning to the peer on the error lane. The stream continues. A warning can also be sent after
+    /// [`finish`](SendStream::finish). The future does not borrow this handle, which can be written meanwhile.
     ///
-    /// Warnings wait for each other: at most 128 KiB of them are queued on one stream, and a call waits for room.
+    /// Warnings are sent one after the other. At most 128 KiB of warnings are queued on one stream, and a call waits
+    /// for room in the queue.
     ///
-    /// Cancel-safe: once there is room, the warning is on its way even if the call is dropped.
+    /// Cancel-safe: once there was room in the queue, the warning is sent even if the call is dropped.
     ///
     /// # Errors
     ///
-    /// If the stream has failed, the reason; [`WriteError::TimedOut`] if it did not go out within
+    /// If the stream has failed, the reason for that; [`WriteError::TimedOut`] if the warning was not sent within
     /// [`Limits::error_timeout`](crate::Limits::error_timeout); [`WriteError::Lost`] if nothing can be sent any more.
     pub fn warn(&self, warning: StreamError) -> impl Future<Output = Result<(), WriteError>> + Send + use<> {
         let lanes = Arc::clone(&self.lanes);
@@ -278,13 +287,13 @@ impl SendStream {
         }
     }
 
-    /// How urgent this stream's data is against other streams of the same connection. Larger goes first; 0 is the
-    /// default. Of streams with the same priority, those go first on which less than 64 KiB have been written, so that
-    /// requests do not queue behind bulk data; the others take turns.
+    /// Sets the priority of this stream's data among the streams of the same connection. A larger value goes first;
+    /// the default is 0. Among streams with the same priority, those with less than 64 KiB written go first, so that
+    /// requests do not queue behind bulk data. The other streams take turns.
     ///
     /// # Errors
     ///
-    /// If the stream has ended.
+    /// [`WriteError::EndedHere`] if the stream has ended.
     pub fn set_priority(&self, priority: i16) -> Result<(), WriteError> {
         let level = self.urgency.set(priority);
         let quic = self.lanes.quic_send();
@@ -300,12 +309,12 @@ impl SendStream {
         &self.lanes.carrier
     }
 
-    /// STREAM frames that the connection has sent.
+    /// Returns the number of STREAM frames that the connection has sent.
     pub(crate) fn frames(&self) -> u64 {
         self.lanes.carrier.frames()
     }
 
-    /// Resolves when the peer has let go of the stream.
+    /// Waits until the peer has stopped the stream, has every byte of finished data, or the connection is lost.
     pub(crate) async fn given_up(&mut self) {
         let stopped = self.lanes.stopped();
         match stopped {
@@ -314,13 +323,14 @@ impl SendStream {
         }
     }
 
-    /// Writes some bytes that are not data, or not only: the header, the answer. They are taken off the front of `bytes`, which
-    /// must not all be empty.
+    /// Writes some bytes that are not, or not only, data: the header or the answer. Removes them from the front of
+    /// `bytes`, which must not all be empty.
     ///
     /// Cancel-safe: a dropped call has written nothing.
     pub(crate) async fn write_raw_from(&mut self, bytes: &mut [Bytes]) -> Result<(), WriteError> {
         poll_fn(|cx| {
-            // What the rules have ended in the meantime, or an abort of the peer's, is not answered.
+            // No answer is written on a stream that the peer has aborted, or that this side has ended in the
+            // meantime: its access rules may do that.
             if self.lanes.is_aborted() || self.lanes.ending().is_some_and(Ending::is_ours) {
                 return Poll::Ready(Err(self.lanes.write_error().unwrap_or(WriteError::EndedHere)));
             }
@@ -341,34 +351,34 @@ impl SendStream {
         .await
     }
 
-    /// How much data may travel with the header, of so much.
+    /// Returns how many of `len` data bytes may be sent together with the header.
     pub(crate) fn early_room(&mut self, len: usize) -> usize {
         let carrier = &self.lanes.carrier;
         let room = self.credit.room(&self.lanes.credit, &carrier.credit, &**carrier, len as u64);
         usize::try_from(room).unwrap_or(usize::MAX).min(len)
     }
 
-    /// Counts data that travels with the header, or with the answer to it.
+    /// Counts data that is sent together with the header, or with the answer.
     pub(crate) fn count_early(&mut self, len: usize) {
         if len > 0 {
             self.wrote(len);
         }
     }
 
-    /// The peer has said yes.
+    /// Records that the peer has accepted the stream.
     pub(crate) fn on_answer(&mut self) {
         self.lanes.agree();
         let mark = self.credit.on_answer();
         self.ask(mark);
     }
 
-    /// Takes the QUIC stream out: what was opened is not a data lane.
+    /// Takes the QUIC stream out, if the stream turns out not to be a data lane.
     pub(crate) fn into_quic(mut self) -> Option<iroh::endpoint::SendStream> {
         self.let_go = true;
         self.lanes.quic_send().take()
     }
 
-    /// Ends the lane with a code that the model does not know: a rejection, or garbage.
+    /// Resets the lane with a code that [`WriteHalf`] does not use: for a rejection, or for malformed bytes.
     pub(crate) fn reset_with(&mut self, code: u64) {
         self.lanes.reset(code);
     }
@@ -401,7 +411,7 @@ impl SendStream {
         };
         match polled {
             Poll::Ready(Ok(_)) => {
-                // A chunk that went out whole is gone from `left`; one that went out in part has been cut.
+                // A chunk that was written whole is gone from `left`. A chunk that was written in part has been cut.
                 let written = before - left.first().map_or(0, Bytes::len);
                 let _ = data.split_to(written);
                 Poll::Ready(Ok(self.count(written)))
@@ -411,7 +421,8 @@ impl SendStream {
         }
     }
 
-    /// How many bytes may be written now, of so many: the lane is open, and the peer does not hold too much unread.
+    /// Waits until the lane is open, and the peer does not hold too much unread data. Returns how many of `len` bytes
+    /// may be written now.
     fn poll_room(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<Result<usize, WriteError>> {
         let mut registered = false;
         loop {
@@ -422,15 +433,15 @@ impl SendStream {
                 self.stopped = None;
                 return Poll::Ready(Ok(usize::try_from(room).unwrap_or(usize::MAX)));
             }
-            // Before the peer is asked, and all of this is looked at once more: the answer may be here at once, and say nothing
-            // that is new.
+            // The waker is registered before the peer is asked, and then all of this is checked once more. The peer's
+            // report may arrive at once, and later reports may say nothing new.
             if !std::mem::replace(&mut registered, true) {
                 self.lanes.wake_writer(cx.waker());
                 continue;
             }
             let mark = self.credit.waits(lane, &carrier.credit, &**carrier);
             self.ask(mark);
-            // A peer that stops reading sends no report: its STOP_SENDING has to wake the writer too.
+            // A peer that stops reading sends no report, so its STOP_SENDING must wake the writer too.
             if self.stopped.is_none() {
                 let stopped = self.lanes.stopped();
                 self.stopped = stopped.map(|stopped| Stopped(Box::pin(async move { drop(stopped.await) })));
@@ -438,7 +449,7 @@ impl SendStream {
             if let Some(Stopped(stopped)) = &mut self.stopped
                 && stopped.as_mut().poll(cx).is_ready()
             {
-                // The write below gets the reason.
+                // The write that follows fails with the reason.
                 self.stopped = None;
                 return Poll::Ready(Ok(1));
             }
@@ -446,7 +457,7 @@ impl SendStream {
         }
     }
 
-    /// Whether the lane can be written.
+    /// Waits until the lane can be written, or returns why it cannot.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         loop {
             match self.half.write(self.lanes.is_finished(), self.lanes.ending()) {
@@ -457,7 +468,7 @@ impl SendStream {
         }
     }
 
-    /// The transport has no room: the end of the stream has to wake the writer as well.
+    /// Called when noq has no room. The end of the stream must wake the writer as well.
     fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WriteError>> {
         self.credit.rests(&self.lanes.credit, &self.lanes.carrier.credit);
         match self.lanes.wake_writer(cx.waker()) {
@@ -478,24 +489,25 @@ impl SendStream {
         if let Some(priority) = self.urgency.wrote(self.credit.written())
             && let Some(quic) = self.lanes.quic_send().as_ref()
         {
-            // A lane that has ended has no order.
+            // Fails if the lane has ended. Then the priority has no effect.
             let _ = quic.set_priority(priority);
         }
         self.ask(mark);
     }
 
-    /// The opener gives up, and nobody is known to want the data.
+    /// Takes back finished data when the opener gives up: no acceptor is known to want the data.
     fn take_back(&self) {
         let much = self.lanes.credit.holds_much(&self.lanes.carrier.credit);
-        // Acknowledged data cannot be reset (RFC 9000, section 3.1), and is counted nowhere on this side from here on: kept by a
-        // peer that thinks about its answer, it would fill the connection's window.
+        // Acknowledged data cannot be reset (RFC 9000, section 3.1), and from here on this side does not count it any
+        // more. A peer that delays its answer would keep the data, and the data would fill the flow control window of
+        // the connection.
         if !self.lanes.reset(lane::CANCELLED) && much {
             let given_up = StreamError::new(record::GIVEN_UP, "the opener has given up");
             let _ = self.lanes.end(given_up, Severity::Abort).map(drop);
         }
     }
 
-    /// Lets go of a lane whose data is complete.
+    /// Releases a lane whose data is complete.
     fn leave(&mut self) {
         let mark = self.credit.leave(&self.lanes.credit, &self.lanes.carrier.credit);
         self.ask(mark);
@@ -515,7 +527,7 @@ impl SendStream {
                 self.lanes.credit.release();
                 match ready!(self.poll_open(cx)) {
                     Err(error) => Poll::Ready(Err(error)),
-                    // The model says that a stopped half cannot be written.
+                    // Not reached: `WriteHalf` does not allow a write on a half that was stopped.
                     Ok(()) => Poll::Ready(Err(WriteError::Stopped { code: code.into_inner() })),
                 }
             }
@@ -523,14 +535,16 @@ impl SendStream {
                 self.half.on_lost();
                 Poll::Ready(Err(self.lanes.carrier.lost(error).into()))
             }
-            // 0-RTT is never used, and a closed stream is one that this side has ended.
+            // The other errors are those of 0-RTT, which is never used, and of a closed stream, which this side has
+            // ended.
             _ => Poll::Ready(Err(self.lanes.write_error().unwrap_or(WriteError::EndedHere))),
         }
     }
 
-    /// Waits for the record that explains a stop, for a bounded time. Ready also if the stream has ended.
+    /// Waits for the record that explains a STOP_SENDING, at most for
+    /// [`Limits::error_timeout`](crate::Limits::error_timeout). Also ready if the stream has ended.
     fn await_record(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // At every poll: a consumption report of the peer takes the waker when it wakes the writer.
+        // Registered at every poll: a CONSUMED frame of the peer takes the waker when it wakes the writer.
         if self.lanes.wake_writer(cx.waker()).is_some() {
             return Poll::Ready(());
         }
@@ -580,7 +594,7 @@ impl Drop for SendStream {
         };
         match self.half.let_go(lane, self.lanes.ending()) {
             Farewell::Leave => return self.leave(),
-            // noq would send FIN when the stream is dropped.
+            // Without the reset, noq would send FIN when the stream is dropped.
             Farewell::Reset(code) => {
                 self.lanes.reset(code);
             }

@@ -1,27 +1,27 @@
-//! Which of a connection's data lanes goes first: pure.
+//! The order in which the data lanes of a connection are sent. Pure.
 
 use std::sync::atomic::{AtomicI16, Ordering::Relaxed};
 
-/// A lane on which so much has been written carries bulk data. Requests and their answers are shorter; at 10 Mbit/s it
-/// goes out in 50 ms.
+/// Number of written bytes from which on a lane counts as bulk data. Requests and their answers are shorter. At 10
+/// Mbit/s this number of bytes is sent in 50 ms.
 const BULK: u64 = 64 * 1024;
 
-/// The priority of one data lane. It starts where the transport puts a new stream, so that short ones cost nothing.
+/// The priority of one data lane. It starts with noq's priority of a new stream, so that short streams cost nothing.
 #[derive(Debug, Default)]
 pub(super) struct Urgency {
-    /// As the program set it.
+    /// The priority that the program has set.
     priority: AtomicI16,
     bulk: bool,
 }
 
 impl Urgency {
-    /// The program sets a priority. Returns that of the transport.
+    /// Sets the program's priority. Returns the priority for noq.
     pub(super) fn set(&self, priority: i16) -> i32 {
         self.priority.store(priority, Relaxed);
         self.level()
     }
 
-    /// So much has been written. Returns the transport's priority if that changes it.
+    /// Records that `written` bytes have been written in total. Returns the priority for noq if it changes.
     pub(super) fn wrote(&mut self, written: u64) -> Option<i32> {
         if self.bulk || written < BULK {
             return None;

@@ -1,15 +1,15 @@
-//! The direction of a data lane that this side writes: what its writer is to be told, and what becomes of the lane when the
-//! writer lets go of it. Pure.
+//! The direction of a data lane that this side writes: what its writer is told, and what happens to the lane when the
+//! writer is dropped. Pure.
 
 use super::{ending::Ending, read_half::is_explained};
 use crate::wire::codes::lane;
 
-/// What noq has said about the half.
+/// The state of the half that noq has reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outgoing {
-    /// Nothing.
+    /// noq has reported nothing.
     Open,
-    /// STOP_SENDING with this code.
+    /// The peer sent STOP_SENDING with this code.
     Stopped(u64),
     /// The peer's endpoint has every byte of the finished data.
     Delivered,
@@ -21,29 +21,29 @@ pub(crate) enum Outgoing {
 #[derive(Debug, Clone)]
 pub(crate) struct WriteHalf {
     outgoing: Outgoing,
-    /// The record that explains a stop was waited for, for as long as it is.
+    /// The wait for the record that explains a STOP_SENDING has timed out.
     waited: bool,
 }
 
-/// What a writer is told.
+/// The next step of a writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
-    /// It may write, or wait for the delivery of what was finished.
+    /// The writer may write, or wait for the delivery of the finished data.
     Go,
-    /// Everything was delivered.
+    /// All data was delivered.
     Delivered,
-    /// Wait for the record that explains the stop, for a bounded time.
+    /// Wait for the record that explains the STOP_SENDING, until a timeout.
     AwaitRecord,
     /// Writing has failed.
     Fail(Failure),
 }
 
-/// Why writing failed.
+/// The reason why writing failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Failure {
-    /// The cause of the stream's end says why.
+    /// The stream has ended; its cause has the reason.
     Ended,
-    /// The data was finished before, or is not finished yet.
+    /// The data was finished before, for a write, or is not finished yet, for a wait for its delivery.
     Finished,
     /// STOP_SENDING that no record explains.
     Stopped(u64),
@@ -51,23 +51,24 @@ pub(crate) enum Failure {
     Lost,
 }
 
-/// What becomes of the lane when its writer lets go of it.
+/// What happens to the lane when its writer is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Farewell {
-    /// It stays as it is: what was finished is delivered.
+    /// The lane stays as it is: finished data is delivered.
     Leave,
-    /// It is kept until the peer has read the bytes before this side's error.
+    /// The lane is kept until the peer has read the bytes before this side's error.
     Linger,
-    /// RESET_STREAM with this code.
+    /// Send RESET_STREAM with this code.
     Reset(u64),
-    /// RESET_STREAM with CANCELLED of data that was finished; an ABORT record, where all of it is acknowledged.
+    /// Send RESET_STREAM with CANCELLED, though the data was finished; or an ABORT record, if all data is
+    /// acknowledged.
     TakeBack,
 }
 
-/// What is known of a lane whose writer lets go of it.
+/// The state of a lane whose writer is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Circumstances {
-    /// FIN was sent, on purpose.
+    /// FIN was sent on purpose.
     pub(crate) finished: bool,
     /// This side opened the lane, and the peer has not answered.
     pub(crate) unanswered: bool,
@@ -80,7 +81,7 @@ impl WriteHalf {
         Self { outgoing: Outgoing::Open, waited: false }
     }
 
-    /// What a write is told.
+    /// Returns what a write is to do.
     pub(crate) fn write(&self, finished: bool, ending: Option<Ending>) -> Outcome {
         match (ending, self.outgoing) {
             (Some(_), _) => Outcome::Fail(Failure::Ended),
@@ -90,11 +91,11 @@ impl WriteHalf {
         }
     }
 
-    /// What a call that waits for the delivery is told.
+    /// Returns what a call that waits for the delivery is to do.
     pub(crate) fn delivery(&self, finished: bool, ending: Option<Ending>) -> Outcome {
         match (ending, self.outgoing) {
             _ if !finished => Outcome::Fail(if ending.is_some() { Failure::Ended } else { Failure::Finished }),
-            // What was delivered is not taken back.
+            // Data that was delivered is not taken back.
             (_, Outgoing::Delivered) => Outcome::Delivered,
             (Some(_), _) => Outcome::Fail(Failure::Ended),
             (None, Outgoing::Open) => Outcome::Go,
@@ -107,21 +108,21 @@ impl WriteHalf {
             Outgoing::Stopped(code) if is_explained(code) && !self.waited => Outcome::AwaitRecord,
             Outgoing::Stopped(code) => Outcome::Fail(Failure::Stopped(code)),
             Outgoing::Lost => Outcome::Fail(Failure::Lost),
-            // noq has let go of the half: nothing more can be written, and nothing is missing.
+            // noq has released the half: nothing more can be written, and no data is missing.
             Outgoing::Delivered | Outgoing::Open => Outcome::Fail(Failure::Finished),
         }
     }
 
-    /// What becomes of the lane.
+    /// Returns what happens to the lane when its writer is dropped.
     pub(crate) fn let_go(&self, lane: Circumstances, ending: Option<Ending>) -> Farewell {
         use Farewell::{Leave, Linger, Reset, TakeBack};
         match ending {
-            // What was finished stays finished, and an error after it takes nothing back.
+            // Finished data stays finished: an error after it takes nothing back.
             Some(Ending::Failed) if lane.finished => Leave,
             Some(Ending::Failed) if self.outgoing == Outgoing::Open => Linger,
             Some(Ending::Failed) => Reset(lane::DONE),
             Some(ending) => Reset(ending.reset_code()),
-            // An opener that gives up takes back what it has sent: nobody is known to want it.
+            // An opener that gives up takes back the data that it has sent: no acceptor is known to want it.
             None if lane.finished && lane.unanswered => TakeBack,
             None if lane.finished => Leave,
             None if self.outgoing != Outgoing::Open => Reset(lane::DONE),
@@ -130,22 +131,22 @@ impl WriteHalf {
         }
     }
 
-    /// STOP_SENDING came.
+    /// Records a STOP_SENDING of the peer.
     pub(crate) fn on_stopped(&mut self, code: u64) {
         self.set(Outgoing::Stopped(code));
     }
 
-    /// Every byte of finished data was acknowledged.
+    /// Records that every byte of the finished data was acknowledged.
     pub(crate) fn on_delivered(&mut self) {
         self.set(Outgoing::Delivered);
     }
 
-    /// The connection is gone.
+    /// Records that the connection is gone.
     pub(crate) fn on_lost(&mut self) {
         self.set(Outgoing::Lost);
     }
 
-    /// The record that explains a stop did not come in time.
+    /// Records that the record that explains a STOP_SENDING did not arrive in time.
     pub(crate) fn on_waited(&mut self) {
         self.waited = true;
     }

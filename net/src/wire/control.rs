@@ -4,45 +4,48 @@ use bytes::Bytes;
 
 use super::{Decoded, Fields, Malformed, decode_frame, encode_frame, parameters, varint};
 
-/// A control frame's body, in bytes. A certificate has up to 2,048; the rest is room for
+/// Maximum length of a control frame's body, in bytes. A certificate has up to 2,048 bytes. The rest is room for
 /// frames and parameters of later versions, which are skipped.
 pub(crate) const MAX_FRAME: u64 = 4 * 1024;
 
-/// 16 random bytes of one process's endpoint: another value is another instance.
+/// 16 random bytes of one instance of an endpoint. Another value means another instance.
 pub(crate) type Nonce = [u8; 16];
 
 /// The limits that one side announces in its HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PeerLimits {
-    /// How many data lanes the receiver of this HELLO may have opened before a MAX_LANES frame says more.
+    /// Number of data lanes that the receiver of this HELLO may have opened before a MAX_LANES frame raises it.
     pub(crate) data_lanes: u64,
-    /// Bytes of metadata that are taken in a stream header, and in the answer to one.
+    /// Maximum number of bytes of metadata in a stream header, and in the answer to one.
     pub(crate) metadata: u64,
-    /// Bytes that the sender of this HELLO holds unread, all lanes together.
+    /// Maximum number of bytes that the sender of this HELLO holds unread, of all lanes together.
     pub(crate) unread_bytes: u64,
-    /// Chunks over which one lane that its reader leaves unread breaks the connection. `None`: any number is held.
+    /// Number of unread chunks of one lane above which the connection breaks. `None`: the sender of this HELLO holds
+    /// any number.
     pub(crate) unread_chunks: Option<u64>,
 }
 
-/// What one side says first.
+/// The first message of each side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) nonce: Nonce,
     pub(crate) limits: PeerLimits,
     /// The certificate of the owner for whom the sender acts.
     pub(crate) delegation: Option<Bytes>,
-    /// The number of this dial among those of the dialler's endpoint, if the dialler says it.
+    /// The number of this dial among the dials of the dialler's endpoint, if the dialler sends it.
     pub(crate) dial: Option<u64>,
     /// The largest `dial` of the receiver that the sender knew when it began this dial.
     pub(crate) knows: Option<u64>,
 }
 
-/// What the dialler of a connection says about its dial; an acceptor says nothing.
+/// The numbers that the dialler of a connection sends about its dial. An acceptor sends none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Dial {
-    /// Larger than those of the dials that the same instance began before; 0 is not said.
+    /// The number of the dial. It is larger than those of the dials that the same instance began before. 0 means that
+    /// it was not sent.
     pub(crate) number: u64,
-    /// The largest number of the receiver's dials whose HELLO had come when the dial began; 0 is none.
+    /// The largest number of the receiver's dials whose HELLO had arrived when the dial began. 0 means that there was
+    /// none.
     pub(crate) knows: u64,
 }
 
@@ -63,23 +66,23 @@ const KNOWS: u64 = 14;
 /// The limits of a peer that announces none.
 pub(crate) const DEFAULT_LIMITS: PeerLimits =
     PeerLimits { data_lanes: 1, metadata: 0, unread_bytes: DEFAULT_UNREAD_BYTES, unread_chunks: None };
-/// What a peer that does not say how much it holds is taken to hold.
+/// Number of unread bytes that a peer is assumed to hold if it announces none.
 pub(crate) const DEFAULT_UNREAD_BYTES: u64 = 8 << 20;
-/// With less every stream would stand still.
+/// Minimum of the number of unread bytes. With less, every stream would stall.
 pub(crate) const MIN_UNREAD_BYTES: u64 = 64 << 10;
-/// Under so many unread chunks a writer need not ask anything.
+/// Minimum of the number of unread chunks. With fewer unread chunks a writer need not ask anything.
 pub(crate) const MIN_UNREAD_CHUNKS: u64 = 256;
-/// What this library announces: noq 1.4 closes the connection when one stream holds 2,049.
+/// Number of unread chunks that this library announces: noq 1.4 closes the connection when one stream holds 2,049.
 pub(crate) const OWN_UNREAD_CHUNKS: u64 = 2_048;
 
-/// Why a side wants no more streams on a connection.
+/// The reason why a side wants no more streams on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum GoawayReason {
-    /// Another connection between the two peers stays.
+    /// Another connection between the two peers is kept.
     Duplicate,
     /// The endpoint is shutting down.
     ShuttingDown,
-    /// Nobody uses the connection.
+    /// The connection is not used.
     Unused,
     /// The connection is being closed for a reason of a later version.
     Other(u64),
@@ -87,19 +90,20 @@ pub(crate) enum GoawayReason {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
-    /// First on every control stream.
+    /// The first frame on every control stream.
     Hello(Hello),
-    /// The sender opens no more data lanes here, and asks the same of the receiver.
+    /// The sender opens no more data lanes on this connection, and asks the same of the receiver.
     Goaway { reason: GoawayReason },
-    /// The sender has no live stream on this connection, having opened and accepted so many bidirectional streams.
+    /// The sender has no live stream on this connection, and has opened and accepted these numbers of bidirectional
+    /// streams.
     Drained { opened: u64, accepted: u64 },
-    /// The sender asks to be told when its data on `lane` has been consumed up to `offset`.
+    /// The sender asks for a report when its data on `lane` has been consumed up to `offset`.
     Watermark { lane: u64, offset: u64 },
     /// The sender has consumed `lane` up to `offset`.
     Consumed { lane: u64, offset: u64 },
-    /// The sender acts for an owner: the certificate that says so. It takes the place of an earlier one.
+    /// The certificate of the owner for whom the sender acts. It replaces an earlier one.
     Delegation(Bytes),
-    /// The receiver may have opened so many data lanes on this connection, all that it ever opened counted.
+    /// The total number of data lanes that the receiver may have opened on this connection, ended ones included.
     MaxLanes { count: u64 },
     /// A frame of a later version.
     Unknown,
@@ -114,12 +118,12 @@ const DELEGATION: u64 = 5;
 const MAX_LANES: u64 = 6;
 
 impl Frame {
-    /// type, length, body.
+    /// Appends type, length, body.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         self.encode_with(out, &[]);
     }
 
-    /// The same, with reserved parameters at the end. Frames that have no parameters go without.
+    /// Appends the frame with the reserved parameters `tail` at its end. Frames without parameters ignore `tail`.
     pub(crate) fn encode_with(&self, out: &mut Vec<u8>, tail: &[u8]) {
         let mut body = Vec::with_capacity(32);
         let kind = match self {

@@ -1,7 +1,7 @@
-//! Reserved parameters, frame types and kinds, sent by builds with debug assertions so that no receiver comes to rely on
-//! their absence (as RFC 8701 does for TLS).
+//! Reserved parameters, frame types and kinds. Builds with debug assertions send them, so that no receiver comes to
+//! rely on their absence (as RFC 8701 does for TLS).
 //!
-//! They depend on a seed and nothing else: the same run sends the same bytes. A release build sends none.
+//! They depend only on a seed: the same run sends the same bytes. A release build sends none.
 
 use std::ops::Deref;
 
@@ -9,10 +9,10 @@ use super::{KIND_CONTROL, encode_frame, parameters, parameters::reserved, varint
 
 const ON: bool = cfg!(debug_assertions);
 
-/// The longest parameter that is sent: an id of 8 bytes, a length, and a value of 3 bytes.
+/// Length of the longest parameter that is sent: an id of 8 bytes, a length, and a value of 3 bytes.
 const LONGEST: usize = 12;
 
-/// None or one reserved parameter.
+/// No reserved parameter, or one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tail {
     bytes: [u8; LONGEST],
@@ -27,11 +27,11 @@ impl Deref for Tail {
     }
 }
 
-/// The end of a frame's parameters.
+/// Returns the reserved parameter for the end of a frame's parameters.
 pub(crate) fn tail(seed: u64) -> Tail {
     let mut tail = Tail { bytes: [0; LONGEST], len: 0 };
     let drawn = mix(seed);
-    // None in one frame of four.
+    // One frame of four has none.
     if ON && !drawn.is_multiple_of(4) {
         let mut out = Vec::with_capacity(LONGEST);
         parameters::encode(&mut out, id(drawn >> 2), &drawn.to_be_bytes()[..(drawn >> 60) as usize % 4]);
@@ -53,7 +53,7 @@ pub(crate) fn in_front(seed: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// The first bytes of a unidirectional stream that means nothing. `None`: none is to be opened.
+/// Returns the first bytes of a unidirectional stream of a reserved kind. `None` if no such stream is to be opened.
 pub(crate) fn stream(seed: u64) -> Option<Vec<u8>> {
     let drawn = mix(seed);
     (ON && drawn.is_multiple_of(2)).then(|| {
@@ -65,7 +65,7 @@ pub(crate) fn stream(seed: u64) -> Option<Vec<u8>> {
     })
 }
 
-/// A reserved id that takes 1, 2, 4 or 8 bytes, one as often as the other.
+/// Returns a reserved id that takes 1, 2, 4 or 8 bytes, with equal probability.
 fn id(drawn: u64) -> u64 {
     let most = [0x3f, 0x3fff, 0x3fff_ffff, varint::MAX][(drawn % 4) as usize];
     reserved((drawn >> 2) % ((most - reserved(0)) / 62 + 1))

@@ -1,4 +1,4 @@
-//! The first bytes of a bidirectional stream: which kind of lane it is, and what it is for.
+//! The first bytes of a bidirectional stream: the kind of the lane, and its purpose.
 
 use bytes::Bytes;
 
@@ -7,29 +7,31 @@ use super::{
 };
 use crate::protocol::Protocol;
 
-/// Metadata of a stream, in bytes: enough for a token and a request's head, too little to be a body.
+/// Maximum length of a stream's metadata, in bytes. It is enough for a token and the head of a request, and too
+/// little for a body.
 pub(crate) const MAX_METADATA: u64 = 16 * 1024;
-/// The header frame: its two fields at their bounds, with their lengths in whatever form, and its parameters.
+/// Maximum length of the header frame: its two fields at their maximum lengths, with length prefixes in their longest
+/// form, and its parameters.
 pub(crate) const MAX_HEADER: u64 = 8 + 255 + 8 + MAX_METADATA + MAX_PARAMETERS;
 
-/// What the opener of a data lane says first.
+/// The first message of the opener of a data lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) protocol: Protocol,
     pub(crate) metadata: Bytes,
 }
 
-/// What a bidirectional stream turns out to be.
+/// The kind of a bidirectional stream, decoded from its first bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Opening {
     /// A data lane.
     Data(Header),
-    /// An error lane, paired with the data lane of this stream id.
+    /// An error lane for the data lane with this stream id.
     Error {
-        /// QUIC stream id of the data lane.
+        /// The QUIC stream id of the data lane.
         data_lane: u64,
     },
-    /// A kind from a later version: to be refused, and nothing else touched.
+    /// A kind of a later version. The stream is refused, and nothing else is affected.
     Unknown {
         /// The kind.
         kind: u64,
@@ -37,7 +39,8 @@ pub(crate) enum Opening {
 }
 
 impl Header {
-    /// kind, length, { protocol, metadata, parameters }. No parameter has a meaning yet: `tail` holds reserved ones.
+    /// Appends kind, length, { protocol, metadata, parameters }. No parameter has a meaning yet: `tail` has reserved
+    /// ones.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, tail: &[u8]) {
         varint::encode(out, KIND_DATA);
         varint::encode(out, self.frame_len(tail) as u64);
@@ -46,7 +49,7 @@ impl Header {
         out.extend_from_slice(tail);
     }
 
-    /// Bytes that [`Header::encode`] adds.
+    /// Returns the number of bytes that [`Header::encode`] appends.
     pub(crate) fn len(&self, tail: &[u8]) -> usize {
         let frame = self.frame_len(tail);
         varint::len(KIND_DATA) + varint::len(frame as u64) + frame
@@ -67,13 +70,13 @@ impl Header {
 }
 
 impl Opening {
-    /// kind, stream id of the data lane.
+    /// Appends the kind and the stream id of the data lane.
     pub(crate) fn encode_error_lane(out: &mut Vec<u8>, data_lane: u64) {
         varint::encode(out, KIND_ERROR);
         varint::encode(out, data_lane);
     }
 
-    /// Reads the opening from the bytes so far. What follows it belongs to the lane.
+    /// Reads the opening from the bytes so far. The bytes that follow it belong to the lane.
     pub(crate) fn decode(input: &[u8]) -> Decoded<Self> {
         let Some((kind, at)) = varint::decode(input) else {
             return Ok(None);

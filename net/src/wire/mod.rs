@@ -1,8 +1,8 @@
-//! Bytes in, values out: the wire format of `net/WIRE.md`.
+//! The wire format of `net/WIRE.md`: bytes in, values out.
 //!
-//! Nothing here knows tokio, a clock or a socket. Decoders take whatever bytes have arrived and answer with a
-//! value and its length, with "not yet", or with a [`Malformed`] that carries the bound which was hit; they never
-//! allocate more than the bound allows, and never panic.
+//! Nothing here uses tokio, a clock or a socket. A decoder takes the bytes that have arrived, however few, and
+//! returns a value and its length, `None` if bytes are missing, or a [`Malformed`] with the limit that was exceeded.
+//! It never allocates more than the limit allows, and never panics.
 
 pub(crate) mod codes;
 pub(crate) mod control;
@@ -16,10 +16,11 @@ pub(crate) mod varint;
 #[cfg(test)]
 mod tests;
 
-/// The ALPN of this wire format, and the only number of its version. A change that an older peer cannot skip gets a new one.
+/// The ALPN of this wire format, and the only place of its version number. A change that an older peer cannot skip
+/// gets a new ALPN.
 pub const ALPN: &[u8] = b"twolane/1";
 
-/// The ALPN of a connection that carries nothing: its handshake has both ends look for a direct path again.
+/// The ALPN of a connection that carries no data: its handshake makes both endpoints look for a direct path again.
 pub(crate) const PROBE_ALPN: &[u8] = b"twolane-probe/1";
 
 /// First varint on a unidirectional stream: the control stream.
@@ -29,24 +30,25 @@ pub(crate) const KIND_DATA: u64 = 1;
 /// First varint on a bidirectional stream: an error lane.
 pub(crate) const KIND_ERROR: u64 = 2;
 
-/// Bytes that the parameters of a lane's frame may take, the acceptor's metadata aside: room in the frame's bound.
+/// Maximum number of bytes of the parameters of a lane's frame, without the acceptor's metadata. The limit of the
+/// frame includes them.
 pub(crate) const MAX_PARAMETERS: u64 = 1024;
 
-/// Why bytes from a peer are not what WIRE.md allows.
+/// The reason why bytes from a peer do not follow WIRE.md.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// A length prefix is over its bound.
+    /// A length prefix is over its limit.
     #[error("{what} announces {len} bytes, and the limit is {max}")]
     TooLong {
         /// The field.
         what: &'static str,
-        /// What the peer announced, in bytes.
+        /// The length that the peer announced, in bytes.
         len: u64,
-        /// The bound, in bytes.
+        /// The limit, in bytes.
         max: u64,
     },
-    /// A frame ends before its fields do, or goes on after them.
+    /// A frame ends before its fields do, or continues after them.
     #[error("{what} does not fill its frame exactly")]
     Length {
         /// The field or frame.
@@ -60,7 +62,7 @@ pub enum Malformed {
         /// The value that was read.
         value: u64,
     },
-    /// A parameter that its sender calls critical, and that this version of the format does not know.
+    /// A critical parameter that this version of the format does not know.
     #[error("{what} has the critical parameter {id}, which is not known here")]
     Critical {
         /// The frame.
@@ -75,22 +77,22 @@ pub enum Malformed {
         what: &'static str,
         /// The value that was read.
         value: u64,
-        /// The bound.
+        /// The minimum.
         min: u64,
     },
-    /// Something that may not come here, or not again.
+    /// A frame or field is not allowed in this place, or not a second time.
     #[error("{what} came where the format does not allow it")]
     Unexpected {
-        /// What came.
+        /// The frame or field.
         what: &'static str,
     },
-    /// A control frame that is not HELLO came first.
+    /// The first control frame is not HELLO.
     #[error("the control stream begins with a frame of type {kind}, and HELLO comes first")]
     NotHello {
-        /// The type of the frame that came.
+        /// The type of the frame.
         kind: u64,
     },
-    /// A text that is not UTF-8, or a protocol name with other than visible ASCII characters.
+    /// A text is not UTF-8, or a protocol name has characters other than visible ASCII.
     #[error("{what} is not the text it has to be")]
     Text {
         /// The field.
@@ -105,26 +107,27 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// Whether the bytes may be well-formed in a later version of the format.
+    /// Returns whether the bytes may be well-formed in a later version of the format.
     fn is_unsupported(&self) -> bool {
         matches!(self, Self::Value { .. } | Self::Critical { .. })
     }
 
-    /// The code with which a lane is ended that holds such bytes.
+    /// Returns the code that ends a lane with such bytes.
     pub(crate) fn lane_code(&self) -> u64 {
         if self.is_unsupported() { codes::lane::UNSUPPORTED } else { codes::lane::MALFORMED }
     }
 
-    /// The code with which a connection is closed whose control stream holds such bytes.
+    /// Returns the code that closes a connection whose control stream has such bytes.
     pub(crate) fn connection_code(&self) -> u64 {
         if self.is_unsupported() { codes::connection::UNSUPPORTED } else { codes::connection::PROTOCOL_VIOLATION }
     }
 }
 
-/// What a decoder makes of the bytes so far.
+/// The result of a decoder: the value and its length, `None` if bytes are missing, or the reason why the bytes are
+/// malformed.
 pub(crate) type Decoded<T> = Result<Option<(T, usize)>, Malformed>;
 
-/// A cursor over one frame whose bytes are all there. What is kept of it is copied by whoever keeps it.
+/// A cursor over one complete frame. A caller that keeps a part of the frame copies it.
 pub(crate) struct Fields<'a> {
     rest: &'a [u8],
     what: &'static str,
@@ -141,26 +144,26 @@ impl<'a> Fields<'a> {
         Ok(value)
     }
 
-    /// The next `len` bytes.
+    /// Returns the next `len` bytes.
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(|| self.length())?;
         self.rest = rest;
         Ok(taken)
     }
 
-    /// Everything that is left.
+    /// Returns all bytes that are left.
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
-    /// Everything that is left, at most `max` bytes.
+    /// Returns all bytes that are left, at most `max`.
     pub(crate) fn rest_within(&mut self, what: &'static str, max: u64) -> Result<&'a [u8], Malformed> {
         let rest = self.rest();
         let len = rest.len() as u64;
         if len > max { Err(Malformed::TooLong { what, len, max }) } else { Ok(rest) }
     }
 
-    /// A varint length of at most `max`, then that many bytes.
+    /// Reads a varint length of at most `max`, then that number of bytes.
     pub(crate) fn block(&mut self, what: &'static str, max: u64) -> Result<&'a [u8], Malformed> {
         let len = self.varint()?;
         if len > max {
@@ -170,12 +173,12 @@ impl<'a> Fields<'a> {
         self.take(len as usize)
     }
 
-    /// A block that is UTF-8.
+    /// Reads a block that is UTF-8.
     pub(crate) fn text(&mut self, what: &'static str, max: u64) -> Result<&'a str, Malformed> {
         str::from_utf8(self.block(what, max)?).map_err(|_| Malformed::Text { what })
     }
 
-    /// The frame has been used up to its last byte.
+    /// Checks that the frame has been read up to its last byte.
     pub(crate) fn end(&self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.length()) }
     }
@@ -185,7 +188,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A varint length of at most `max`, then that many bytes: the frame all messages are made of.
+/// Decodes a frame, of which all messages are made: a varint length of at most `max`, then that number of bytes.
+/// Returns the start and the end of the bytes.
 pub(crate) fn decode_frame(input: &[u8], what: &'static str, max: u64) -> Result<Option<(usize, usize)>, Malformed> {
     let Some((len, prefix)) = varint::decode(input) else {
         return Ok(None);
@@ -197,7 +201,7 @@ pub(crate) fn decode_frame(input: &[u8], what: &'static str, max: u64) -> Result
     Ok((input.len() >= end).then_some((prefix, end)))
 }
 
-/// How long `body` is as a frame.
+/// Returns the length of `body` as a frame.
 pub(crate) fn framed_len(body: &[u8]) -> usize {
     varint::len(body.len() as u64) + body.len()
 }

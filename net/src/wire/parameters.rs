@@ -1,12 +1,12 @@
-//! The parameters that end a frame: `{ id, length, value }` in ascending order of their ids.
+//! The parameters at the end of a frame: `{ id, length, value }` in ascending order of their ids.
 //!
-//! A later version says more in parameters. A receiver ignores an even id that it does not know; an odd one is critical,
-//! and the frame's section says what a receiver does that does not know it.
+//! A later version may add parameters. A receiver ignores an unknown parameter with an even id. A parameter with an
+//! odd id is critical: the section about the frame says what a receiver does if it does not know the id.
 
 use super::{Fields, Malformed, varint};
 
-/// An id of the form 62 n + 58 means nothing, in every registry: receivers have to ignore it. It is even, so no parameter
-/// with such an id is critical.
+/// Returns the reserved id 62 n + 58. Such ids have no meaning in any registry, and receivers must ignore them. They
+/// are even, so no parameter with such an id is critical.
 pub(crate) const fn reserved(n: u64) -> u64 {
     62 * n + 58
 }
@@ -26,8 +26,8 @@ pub(crate) fn encode_number(out: &mut Vec<u8>, id: u64, value: u64) {
 }
 
 impl<'a> Fields<'a> {
-    /// The rest of the frame, as parameters. `known` is given each one, and says whether it knows the id. Parameters that are
-    /// malformed come before those that are critical and unknown.
+    /// Reads the rest of the frame as parameters. `known` gets each parameter, and returns whether it knows the id.
+    /// An error about a malformed parameter takes precedence over one about an unknown critical parameter.
     pub(crate) fn parameters(
         mut self,
         mut known: impl FnMut(u64, Self) -> Result<bool, Malformed>,
@@ -39,7 +39,7 @@ impl<'a> Fields<'a> {
                 return Err(Malformed::Unexpected { what: "a parameter whose id is not larger than the one before" });
             }
             last = Some(id);
-            // The frame's own bound bounds the value, which has to lie inside.
+            // The value must lie inside the frame, so the limit of the frame limits it too.
             let len = usize::try_from(self.varint()?).map_err(|_| self.length())?;
             let value = Fields::new(self.take(len)?, "a parameter");
             if !known(id, value)? && id % 2 == 1 {
@@ -49,7 +49,7 @@ impl<'a> Fields<'a> {
         critical.map_or(Ok(()), |id| Err(Malformed::Critical { what: self.what, id }))
     }
 
-    /// The value of a parameter that is one varint.
+    /// Returns the value of a parameter that is one varint.
     pub(crate) fn only_varint(mut self) -> Result<u64, Malformed> {
         let value = self.varint()?;
         self.end()?;

@@ -4,25 +4,26 @@ use bytes::Bytes;
 
 use super::{Decoded, Fields, MAX_PARAMETERS, Malformed, decode_frame, encode_frame, varint};
 
-/// The text of a record, in bytes of UTF-8.
+/// Maximum length of a record's text, in bytes of UTF-8.
 pub(crate) const MAX_TEXT: u64 = 4 * 1024;
-/// The details of a record, in bytes.
+/// Maximum length of a record's details, in bytes.
 pub(crate) const MAX_DETAILS: u64 = 60 * 1024;
-/// The frame of a record: severity, code, offset, text and details at their bounds, in whatever form, and its parameters.
+/// Maximum length of a record's frame: severity, code, offset, text and details at their maximum lengths, with
+/// varints in their longest form, and its parameters.
 pub(crate) const MAX_RECORD: u64 = 8 * 3 + 8 + MAX_TEXT + 8 + MAX_DETAILS + MAX_PARAMETERS;
 
-/// How bad it is.
+/// The severity of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Severity {
-    /// The stream goes on.
+    /// The stream continues.
     Warning,
-    /// The stream ends; every byte before the offset is delivered first.
+    /// The stream ends. Every byte before the offset is delivered first.
     Fatal,
-    /// The stream ends at once; unread bytes are discarded.
+    /// The stream ends at once. Unread bytes are discarded.
     Abort,
 }
 
-/// One record as it is on the wire.
+/// A record as it is on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) severity: Severity,
@@ -33,8 +34,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// length, { severity, code, offset, text, details, parameters }. No parameter has a meaning yet: `tail` holds reserved
-    /// ones.
+    /// Appends length, { severity, code, offset, text, details, parameters }. No parameter has a meaning yet: `tail`
+    /// has reserved ones.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, tail: &[u8]) {
         let mut body = Vec::with_capacity(32 + self.text.len() + self.details.len() + tail.len());
         let severity = match self.severity {
@@ -62,7 +63,7 @@ impl Record {
         let text = fields.text("the error's text", MAX_TEXT)?.to_owned();
         let details = Bytes::copy_from_slice(fields.block("the error's details", MAX_DETAILS)?);
         fields.parameters(|_, _| Ok(false))?;
-        // After the rest: a record that is malformed is so whatever its severity.
+        // Checked after the other fields: a malformed record is malformed whatever its severity.
         let severity = match severity {
             0 => Severity::Warning,
             1 => Severity::Fatal,

@@ -1,4 +1,4 @@
-//! The acceptor's answer, the first bytes of the data lane's reverse half.
+//! The acceptor's answer, which is the first message on the reverse half of the data lane.
 
 use bytes::Bytes;
 
@@ -7,35 +7,36 @@ use super::{
 };
 use crate::words::Shown;
 
-/// The text of a rejection, in bytes of UTF-8: a sentence or two.
+/// Maximum length of a rejection's text, in bytes of UTF-8: a sentence or two.
 pub(crate) const MAX_TEXT: u64 = 1024;
-/// The frame of an answer: the acceptor's metadata at their bound, their id and length in whatever form, and the other
-/// parameters. (A rejection's text is shorter.)
+/// Maximum length of an answer's frame: the acceptor's metadata at its maximum length, with its id and length in
+/// their longest form, and the other parameters. (A rejection's text is shorter.)
 pub(crate) const MAX_ANSWER: u64 = 8 + 8 + MAX_METADATA + MAX_PARAMETERS;
 
-/// The id of the acceptor's metadata.
+/// The id of the parameter with the acceptor's metadata.
 const METADATA: u64 = 2;
 
-/// What the acceptor says to a stream's header.
+/// The acceptor's answer to a stream's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// Data follows.
+    /// The stream is accepted, and data follows.
     Accepted {
-        /// The acceptor's metadata. None says the same as an empty one.
+        /// The acceptor's metadata. An absent parameter means the same as empty metadata.
         metadata: Bytes,
     },
-    /// The stream ends here.
+    /// The stream is rejected, and ends here.
     Rejected(Rejection),
 }
 
-/// Why a peer did not take a stream. Only this stream ends; the connection and its other streams go on.
+/// The reason why a peer did not accept a stream. Only this stream ends; the connection and its other streams
+/// continue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}{}{}", if text.is_empty() { "" } else { ": " }, Shown(text))]
 pub struct Rejection {
     /// The kind of rejection.
     pub reason: Reason,
-    /// The peer's words, at most 1 KiB. May be empty. They may have any character in them: print the rejection, which shows
-    /// those that act on a terminal or hide as `\u{1b}`.
+    /// The peer's text, at most 1 KiB. It may be empty, and may contain any character. To print it, print the
+    /// rejection, which shows characters that act on a terminal or are invisible as `\u{1b}`.
     pub text: String,
 }
 
@@ -43,10 +44,10 @@ pub struct Rejection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Nobody there serves the protocol. Check its spelling and version on both sides.
+    /// The peer does not serve the protocol. Check the spelling and the version on both sides.
     #[error("the peer does not serve this protocol")]
     UnknownProtocol,
-    /// The peer's program or its rules said no.
+    /// The peer's program or its access rules refused the stream.
     #[error("the peer refused the stream")]
     Refused,
     /// A limit of the peer was reached. Try again later.
@@ -64,13 +65,13 @@ pub enum Reason {
     /// The header has a critical parameter that the peer does not know: it speaks an older version.
     #[error("the peer does not know what the stream header asks for")]
     Unsupported,
-    /// A code from a later version.
+    /// A code of a later version.
     #[error("the peer rejected the stream with the unknown code {0}")]
     Other(u64),
 }
 
 impl Reason {
-    /// Whether the same request may succeed later, with nothing changed.
+    /// Returns whether the same request may succeed later, with nothing changed.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Busy | Self::ShuttingDown)
     }
@@ -103,7 +104,7 @@ impl Reason {
 }
 
 impl From<&Malformed> for Reason {
-    /// Why a header is rejected that cannot be read.
+    /// Returns the reason for the rejection of a header that is malformed.
     fn from(malformed: &Malformed) -> Self {
         match malformed {
             Malformed::TooLong { .. } => Self::TooLarge,
@@ -114,7 +115,7 @@ impl From<&Malformed> for Reason {
 }
 
 impl Rejection {
-    /// A rejection with the given words; they are cut to 1 KiB at a character's boundary.
+    /// Creates a rejection with the given text, which is cut to 1 KiB at a character boundary.
     pub fn new(reason: Reason, text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(MAX_TEXT as usize));
@@ -123,7 +124,7 @@ impl Rejection {
 }
 
 impl Status {
-    /// code, length, { metadata or text, parameters }. `tail` holds reserved parameters.
+    /// Appends code, length, { metadata or text, parameters }. `tail` has reserved parameters.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, tail: &[u8]) {
         let mut body = Vec::new();
         match self {
@@ -147,7 +148,7 @@ impl Status {
         Self::decode_within(input, MAX_METADATA)
     }
 
-    /// With at most so many bytes of metadata.
+    /// Decodes an answer with at most `max_metadata` bytes of metadata.
     pub(crate) fn decode_within(input: &[u8], max_metadata: u64) -> Decoded<Self> {
         let Some((code, at)) = varint::decode(input) else {
             return Ok(None);
@@ -170,7 +171,7 @@ impl Status {
             Self::Accepted { metadata }
         } else {
             let text = fields.text("the rejection's text", MAX_TEXT)?.to_owned();
-            // A rejection it is, whatever else it asks for.
+            // It is a rejection whatever its parameters ask for, critical ones included.
             fields.parameters(|_, _| Ok(true))?;
             Self::Rejected(Rejection { reason: Reason::from_code(code), text })
         };
@@ -178,9 +179,9 @@ impl Status {
     }
 }
 
-/// The answer ACCEPTED without metadata, as bytes.
+/// The answer ACCEPTED without metadata, in encoded form.
 pub(crate) const ACCEPTED: &[u8] =
     if cfg!(debug_assertions) { &[0, 4, parameters::reserved(0) as u8, 2, 0xaa, 0xaa] } else { &[0, 0] };
 
-/// Only used to say that a peer's answer was cut.
+/// The error of a peer's answer that was cut.
 pub(crate) const TRUNCATED: Malformed = Malformed::Truncated { what: "the answer to the stream header" };

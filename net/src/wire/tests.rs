@@ -1,4 +1,4 @@
-//! Every codec: round trips, cut at every byte, bounds, and any bytes at all.
+//! Tests of every codec: round trips, input cut at every byte, limits, and arbitrary bytes.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn varints_follow_the_examples_of_rfc_9000_appendix_a_1() {
 
 #[test]
 fn a_length_over_its_bound_is_refused_before_its_bytes_arrive() {
-    // kind data, then a header frame that announces 2^62 - 1 bytes.
+    // The kind of a data lane, then a header frame that announces 2^62 - 1 bytes.
     let mut bytes = vec![1];
     varint::encode(&mut bytes, varint::MAX);
     assert!(matches!(Opening::decode(&bytes), Err(Malformed::TooLong { len: varint::MAX, .. })));
@@ -59,7 +59,7 @@ fn an_unknown_control_frame_is_skipped_whole() {
     assert_eq!(Frame::decode(&bytes[5..]), Ok(Some((goaway, 3))));
 }
 
-/// A HELLO with these bytes after its nonce.
+/// Decodes a HELLO with these bytes after its nonce.
 fn hello_with(parameters: &[u8]) -> Decoded<Frame> {
     let mut bytes = vec![0, 16 + u8::try_from(parameters.len()).expect("short")];
     bytes.extend_from_slice(&[7; 16]);
@@ -113,7 +113,7 @@ fn a_record_that_is_malformed_is_so_whatever_its_severity() {
     assert!(matches!(Record::decode(&[4, 9, 7, 0, 0]), Err(Malformed::Length { .. })));
 }
 
-/// Lengths in 8 bytes, where one would do.
+/// Encodes a value in 8 bytes, where one byte may be enough.
 fn long(value: u64) -> [u8; 8] {
     (value | 0xc000_0000_0000_0000).to_be_bytes()
 }
@@ -181,7 +181,8 @@ fn a_rejection_is_cut_at_a_character_boundary() {
     assert_eq!(rejection.text.len(), 1023);
 }
 
-/// What is cut anywhere is "not yet", what is whole is the value with its length, and what follows does not matter.
+/// Checks that bytes which are cut anywhere decode to `None`, that complete bytes decode to the value and its length,
+/// and that the bytes after them do not matter.
 fn round_trip<T: Clone + PartialEq + std::fmt::Debug>(value: &T, bytes: &[u8], decode: impl Fn(&[u8]) -> Decoded<T>) {
     for cut in 0..bytes.len().min(64) {
         assert_eq!(decode(&bytes[..cut]), Ok(None), "cut at {cut}");

@@ -1,10 +1,10 @@
 //! Variable-length integers (RFC 9000, section 16): 62 bits in 1, 2, 4 or 8 bytes.
 
-/// The largest value a varint holds: 2^62 - 1.
+/// The largest value of a varint: 2^62 - 1.
 pub(crate) const MAX: u64 = (1 << 62) - 1;
 
-/// Appends `value` in its shortest form. Values over [`MAX`] are not representable; callers check them where the
-/// value enters the library, and here they are clamped rather than corrupted.
+/// Appends `value` in its shortest form. Values over [`MAX`] cannot be represented. Callers check values where they
+/// enter the library; here a larger value is clamped rather than corrupted.
 pub(crate) fn encode(out: &mut Vec<u8>, value: u64) {
     debug_assert!(value <= MAX, "{value} does not fit a varint");
     let value = value.min(MAX);
@@ -16,7 +16,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, value: u64) {
     }
 }
 
-/// How many bytes [`encode`] appends for `value`.
+/// Returns how many bytes [`encode`] appends for `value`.
 pub(crate) fn len(value: u64) -> usize {
     match value {
         0..=0x3f => 1,
@@ -26,8 +26,8 @@ pub(crate) fn len(value: u64) -> usize {
     }
 }
 
-/// The value at the start of `input` and how many bytes it takes; `None` while bytes are missing.
-/// Longer forms than needed are read too, as RFC 9000 does.
+/// Returns the value at the start of `input`, and the number of bytes that it takes; `None` while bytes are missing.
+/// Longer forms than needed are accepted, as in RFC 9000.
 pub(crate) fn decode(input: &[u8]) -> Option<(u64, usize)> {
     let first = *input.first()?;
     let len = 1usize << (first >> 6);

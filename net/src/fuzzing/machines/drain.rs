@@ -1,12 +1,12 @@
-//! The orderly end of a connection (`peer/drain.rs`), seen from both of its sides at once.
+//! The orderly end of a connection (`peer/drain.rs`), seen from both sides at once.
 
 use std::collections::VecDeque;
 
 use super::MAX_EVENTS;
 use crate::peer::drain::{Counts, Drain};
 
-/// One byte an event: the top bit chooses the side. Frames arrive in order but late, streams are seen late and end at
-/// any time. A connection is closed when nothing on it is lost by that, or not at all.
+/// Each event is one byte, whose top bit selects the side. Frames arrive in order but late; streams are seen late and
+/// end at any time. A connection is closed when nothing on it is lost by that, or not at all.
 pub(super) fn run(events: &[u8]) {
     let mut sides = [Side::default(), Side::default()];
     for byte in events.iter().take(MAX_EVENTS) {
@@ -26,14 +26,16 @@ pub(super) fn run(events: &[u8]) {
     settle(sides);
 }
 
-/// Once all streams have been seen and have ended and all frames are there, both sides have to come to the end.
+/// Checks that both sides close the connection once all streams have been seen and have ended, and all frames have
+/// arrived.
 fn settle([mut one, mut other]: [Side; 2]) {
     one.goaway(&mut other);
     for side in [&mut one, &mut other] {
         side.counts.accepted += std::mem::take(&mut side.unseen);
         side.live = 0;
     }
-    // A GOAWAY each way, the answer to it, and DRAINED each way; what is already under way comes before.
+    // One GOAWAY in each direction, the answer to it, and one DRAINED in each direction. Frames that are on their way
+    // come before.
     for _ in 0..one.inbox.len() + other.inbox.len() + 8 {
         for (me, peer) in [(0, 1), (1, 0)] {
             let (me, peer) = if me < peer { (&mut one, &mut other) } else { (&mut other, &mut one) };
@@ -56,9 +58,9 @@ struct Side {
     drain: Drain,
     said_goaway: bool,
     counts: Counts,
-    /// Streams open here: the peer's and ours.
+    /// Number of streams that are open on this side, opened by either side.
     live: usize,
-    /// Streams that the peer opened and this side has not seen.
+    /// Number of streams that the peer has opened, and that this side has not seen.
     unseen: u64,
     inbox: VecDeque<Frame>,
 }
@@ -103,7 +105,7 @@ impl Side {
         }
     }
 
-    /// Whether this side closes.
+    /// Performs one step. Returns whether this side closes the connection.
     fn step(&mut self, peer: &mut Self) -> bool {
         let step = self.drain.step(self.live, self.counts);
         if let Some(counts) = step.tell {

@@ -1,5 +1,5 @@
-//! Both directions of a data lane (`stream/read_half.rs`, `stream/write_half.rs`), driven as their drivers drive them, against a
-//! peer whose bytes arrive, end and are explained in any order.
+//! Both directions of a data lane (`stream/read_half.rs`, `stream/write_half.rs`), called in the same way as by the
+//! library, with a peer whose bytes, ends and explanations arrive in any order.
 
 use super::MAX_EVENTS;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     wire::codes::lane,
 };
 
-/// What can end the stream before its time.
+/// The causes that can end the stream early.
 const ENDINGS: [Ending; 6] = [
     Ending::PeerFailed { offset: 10 },
     Ending::PeerFailed { offset: 4 },
@@ -21,7 +21,7 @@ const ENDINGS: [Ending; 6] = [
     Ending::Malformed,
 ];
 
-/// One byte an event: the top bit chooses the direction.
+/// Each event is one byte, whose top bit selects the direction.
 pub(super) fn run(events: &[u8]) {
     let (mut writing, mut reading) = (Writing::new(), Reading::new());
     for byte in events.iter().take(MAX_EVENTS) {
@@ -34,7 +34,7 @@ pub(super) fn run(events: &[u8]) {
     }
 }
 
-/// A writer, and what becomes of its lane.
+/// A writer and its lane.
 struct Writing {
     half: WriteHalf,
     finished: bool,
@@ -95,15 +95,15 @@ impl Writing {
     }
 }
 
-/// A reader that looks ahead or not, and what its peer has sent.
+/// A reader, which may read ahead, and the data that its peer has sent.
 struct Reading {
     half: ReadHalf,
-    /// Bytes that have arrived and were not taken from noq.
+    /// Number of bytes that have arrived, and that were not taken from noq.
     arrived: u64,
     pulled: u64,
     buffered: u64,
     given: u64,
-    /// FIN, RESET_STREAM or the loss of the connection, behind what has arrived.
+    /// FIN, RESET_STREAM or the loss of the connection, after the bytes that have arrived.
     behind: Option<Incoming>,
     ending: Option<Ending>,
     /// FIN was read before anything else had ended the stream.
@@ -172,7 +172,7 @@ impl Reading {
         self.next(false);
     }
 
-    /// `reads`: the reader has nothing left in its buffer.
+    /// Takes the next step. `reads`: the reader has no bytes left in its buffer.
     fn next(&mut self, reads: bool) {
         match self.half.next(self.ending) {
             Next::Pull(most) => self.pull(most),
@@ -200,7 +200,7 @@ impl Reading {
                 self.complete = self.ending.is_none();
                 self.half.on_fin(self.ending);
             }
-            // These overtake what has not been read.
+            // A reset and the loss of the connection overtake the bytes that have not been read.
             Some(Incoming::Reset(code)) => {
                 self.arrived = 0;
                 self.half.on_reset(code);

@@ -1,20 +1,22 @@
-//! A writer's account of what its peer holds (`stream/credit/chunks.rs`), against a peer that holds every chunk apart.
+//! A writer's account of the data that its peer holds (`stream/credit/chunks.rs`), with a peer that keeps every chunk
+//! separate.
 
 use std::collections::VecDeque;
 
 use super::{Events, MAX_EVENTS};
 use crate::stream::credit::chunks::{FULL_CHUNK, Ledger, MAX_MARKS, MAX_SMALL_CHUNKS, Traffic};
 
-/// Chunks that the peer may hold at a time: the connection dies at 2,049.
+/// Maximum number of chunks that the peer may hold at a time. The connection dies at 2,049.
 const DEADLY: usize = 2_000;
-/// What the lane may have unread decides how early the peer is asked, and changes as lanes come and go.
+/// Numbers of bytes that the lane may have unread. They decide how early the peer is asked, and change as lanes come
+/// and go.
 const SHARES: [u64; 3] = [6_000_000, 100_000, 800_000];
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Peer {
-    /// Says what it has consumed, sooner or later.
+    /// Reports what it has consumed, sooner or later.
     Honest,
-    /// Says anything, at any time.
+    /// Reports any offset, at any time.
     Lying,
 }
 
@@ -24,7 +26,7 @@ pub(super) fn run(events: Events<'_>, peer: Peer) {
         match what % 8 {
             0 => lane.write_many(1, 1 + u64::from(size)),
             1 => lane.write_many(1, (1 + u64::from(size)) * 800),
-            // As small as writes get, and many: this is what fills the peer.
+            // Many writes of the smallest size: these fill the peer.
             2 => lane.write_many(size, 1),
             3 => lane.others_write(u64::from(size)),
             4 => lane.read(usize::from(size)),
@@ -45,19 +47,20 @@ struct Lane {
     ledger: Ledger,
     traffic: Traffic,
     written: u64,
-    /// End of each chunk that the peer holds unread, and whether it fills its packet.
+    /// The end offset of each chunk that the peer holds unread, and whether the chunk fills its packet.
     held: VecDeque<(u64, bool)>,
-    /// Of those, how many do not.
+    /// Number of those chunks that do not fill their packet.
     small: u64,
     consumed: u64,
     /// Watermarks that the peer has not reached.
     marks: VecDeque<u64>,
-    /// What it has said and we have not heard.
+    /// Reports of the peer that have not arrived here.
     reports: VecDeque<u64>,
 }
 
 impl Lane {
-    /// Nothing is joined on its way: every write goes out as full chunks and a rest. False if there was no room.
+    /// Writes up to `len` bytes. No writes are joined: every write is sent as full chunks and a rest. Returns false
+    /// if there was no room.
     fn write(&mut self, len: u64) -> bool {
         let room = self.ledger.room(self.traffic.writes, || self.traffic.frames);
         let len = len.min(room);
@@ -81,7 +84,7 @@ impl Lane {
         true
     }
 
-    /// So many writes of that size, or as many as there is room for.
+    /// Makes `writes` writes of `len` bytes each, or as many as there is room for.
     fn write_many(&mut self, writes: u8, len: u64) {
         for _ in 0..writes {
             if !self.write(len) {
@@ -125,7 +128,7 @@ impl Lane {
         }
     }
 
-    /// Too much, too little, or what can be nowhere.
+    /// Reports an offset that is too large, too small, or impossible.
     fn lie(&mut self, size: u8) {
         let size = u64::from(size);
         let offset = match size % 4 {
@@ -148,8 +151,8 @@ impl Lane {
         }
     }
 
-    /// One round for the marks under way, and one for that of the writer who waits: what others wrote in the meantime
-    /// can make it ask once more.
+    /// Needs one round for the marks that are on their way, and one for the mark of the waiting writer. Writes on
+    /// other lanes in the meantime can make the writer ask once more.
     fn is_freed_by_a_reader_that_reads_everything(&mut self) {
         for _ in 0..3 {
             if self.write(1) {

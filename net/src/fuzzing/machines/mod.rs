@@ -1,12 +1,12 @@
-//! The pure machines, driven by whatever sequence of events the bytes spell, against models that know only what was
-//! done to them and what they answered.
+//! The pure state machines, driven by the sequence of events that the bytes encode. They are compared with models
+//! that know only the events and the results.
 
 mod drain;
 mod lane;
 mod ledger;
 mod row;
 
-/// The first byte chooses the machine, the others are its events.
+/// Runs a state machine. The first byte selects the machine, and the other bytes are its events.
 pub fn machines(data: &[u8]) {
     let Some((machine, events)) = data.split_first() else {
         return;
@@ -20,11 +20,11 @@ pub fn machines(data: &[u8]) {
     }
 }
 
-/// Most events in one run. Some models look at everything so far with each event, which makes more than this slow, and
-/// what many events reach, a few hundred do.
+/// Maximum number of events in one run. Some models check everything so far at each event, which makes longer runs
+/// slow. A few hundred events reach the same states as many.
 const MAX_EVENTS: usize = 1_000;
 
-/// Two bytes an event: what happens, and to which or how much.
+/// Events of two bytes each: the action, and its object or its size.
 struct Events<'a>(&'a [u8]);
 
 impl Iterator for Events<'_> {

@@ -1,4 +1,4 @@
-//! One peer's row in the table of peers (`peer/table.rs`), against a model of its connections.
+//! The row of one peer in the table of peers (`peer/table.rs`), compared with a model of the peer's connections.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -13,12 +13,12 @@ use crate::{
     wire::control::Dial,
 };
 
-/// Made once: a key takes longer than all the rest.
+/// Generated once, because a key takes longer than the rest of a run.
 static KEYS: LazyLock<[PublicKey; 2]> =
     LazyLock::new(|| [1, 2].map(|seed| SecretKey::from_bytes(&[seed; 32]).public_key()));
 
 pub(super) fn run(mut events: Events<'_>) {
-    // Who has the smaller key decides some things.
+    // Some decisions depend on which endpoint has the smaller key.
     let swapped = events.next().is_some_and(|(first, _)| first % 2 == 1);
     let (us, peer) = if swapped { (KEYS[1], KEYS[0]) } else { (KEYS[0], KEYS[1]) };
     let mut model = Model::new(Row::new(us, peer, None));
@@ -33,7 +33,7 @@ pub(super) fn run(mut events: Events<'_>) {
     }
 }
 
-/// A connection that is there, and what is known of it.
+/// A connection that exists, and its state.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     nonce: Option<[u8; 16]>,
@@ -49,11 +49,11 @@ struct Model {
     last: Generation,
     dialling: bool,
     connected: bool,
-    /// To be closed, which the driver does at once.
+    /// Connections that are to be closed, which the driver does at once.
     cut: Vec<Generation>,
-    /// The peer's instance whose handshake was the last, as far as its HELLO has come.
+    /// The peer's instance with the latest handshake among those whose HELLO has arrived.
     there: Option<([u8; 16], Generation)>,
-    /// Which connections carry streams.
+    /// A bit set of the connections that carry streams.
     carries: u8,
 }
 
@@ -63,8 +63,9 @@ impl Model {
         Self { row, connections, last: 0, dialling: false, connected: false, cut, there: None, carries: 0 }
     }
 
-    /// What the driver can say at this point: a generation comes once, by our dial or by the peer's, and only a dial
-    /// that is under way ends. About a connection that is gone, or never was, it may say anything.
+    /// Returns an input that is possible at this point. A generation appears once, by a dial of this side or of the
+    /// peer, and only a dial that is under way ends. Any input is possible about a connection that is gone, or that
+    /// never existed.
     fn input(&self, what: u8, which: u8) -> Option<Input> {
         let next = self.last + 1;
         let some = u64::from(which) % (next + 1);
@@ -97,7 +98,7 @@ impl Model {
             self.on(Input::Closed(generation));
         }
         self.check();
-        // Whoever wants a stream now has a connection, or one is on its way.
+        // A caller that wants a stream now must find a connection, or a dial that is under way.
         for action in self.row.on(Input::Want) {
             assert!(matches!(action, Action::Dial(_)), "{action:?}");
             self.act(action, Input::Want, true);
@@ -201,14 +202,14 @@ impl Model {
         let gone = |known: &Known| known.nonce.is_some() && known.nonce != there;
         assert!(!left().any(gone), "an instance that is gone has a connection: {self:?}");
         assert!(*connected || left().all(|known| known.nonce.is_none()), "{self:?}");
-        // This side's own dials are made one at a time, and only where none is there or it is silent.
+        // This side dials one connection at a time, and only if there is no connection, or the connection is silent.
         let theirs = left().filter(|known| !known.ours).count();
         assert!(theirs <= MAX_CONNECTIONS, "{self:?}");
         let live = || connections.iter().filter(|(_, known)| known.live);
         let settled = || live().filter(|(_, known)| known.nonce.is_some());
         assert!(settled().count() <= 1, "two connections stay: {self:?}");
         match row.current() {
-            // Of two, that whose HELLO has come.
+            // Of two connections, the current one is the one whose HELLO has arrived.
             Some(current) => {
                 assert!(connections[&current].live);
                 assert!(settled().all(|(generation, _)| *generation == current), "{self:?}");

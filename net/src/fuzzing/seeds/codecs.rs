@@ -1,4 +1,4 @@
-//! What travels on lanes and on the control stream.
+//! The messages that travel on lanes and on the control stream.
 
 use super::{Named, bytes, certificate};
 use crate::{
@@ -167,7 +167,7 @@ fn frame(frame: &Frame) -> Vec<u8> {
     out
 }
 
-/// A length that is one too many, after what stands before it.
+/// Returns a length prefix that is one over the limit, after the bytes `before`.
 fn over(before: &[u8], bound: u64) -> Vec<u8> {
     let mut out = before.to_vec();
     varint::encode(&mut out, bound + 1);

@@ -6,7 +6,7 @@ use twolane_id::{Delegation, PublicKey, SecretKey};
 use super::{Named, certificate, key, with};
 use crate::ticket::Ticket;
 
-/// The neutral element, for which anybody can sign.
+/// The neutral element, for which everybody can sign.
 const SMALL_ORDER: [u8; 32] = {
     let mut bytes = [0; 32];
     bytes[0] = 1;
@@ -23,7 +23,7 @@ pub(super) fn ticket() -> Vec<Named> {
         .with_relay("https://relay.example".parse().unwrap())
         .with_relay("http://[::1]:3340".parse().unwrap());
     let inner = |ticket: &Ticket| EndpointTicket::new(ticket.to_addr()).encode_bytes();
-    // The variant of the layout stands before the key.
+    // The variant of the layout precedes the key.
     let of_small_order = with(inner(&addr), 1, &SMALL_ORDER);
     let text = |ticket: &Ticket| ticket.to_string().into_bytes();
     let mut cut = text(&all);
@@ -98,7 +98,7 @@ pub(super) fn delegation() -> Vec<Named> {
         ("claims-beyond-the-year-9999", with(claims.clone(), 73, &[1, 0, 0, 0, 0, 0, 0, 0])),
         ("claims-without-a-scope", with(claims.clone(), 97, &[0])),
         ("claims-of-17-patterns", with(claims.clone(), 97, &[17])),
-        // The scope is "chat/*", then "mail/1", of as many characters.
+        // The scope is "chat/*", then "mail/1", which has the same number of characters.
         ("claims-whose-scope-is-not-sorted", with(claims.clone(), 99, b"zzzz/*")),
         ("claims-with-a-pattern-twice", with(claims.clone(), 99, b"mail/1")),
         ("claims-with-a-star-in-the-middle", with(claims.clone(), 99, b"ch*t/1")),

@@ -1,4 +1,4 @@
-//! Events for the machines, as `fuzzing/machines` reads them.
+//! Events for the state machines, as `fuzzing/machines` reads them.
 
 use super::Named;
 
@@ -8,12 +8,12 @@ const LYING: u8 = 2;
 const ROW: u8 = 3;
 const DRAIN: u8 = 4;
 
-/// Set for the direction that is read, and for the second side of a connection.
+/// The bit that selects the direction that is read, or the second side of a connection.
 const OTHER: u8 = 0x80;
 
 pub(super) fn machines() -> Vec<Named> {
     let seed = |machine, events: &[u8]| [&[machine], events].concat();
-    // Many small writes, with a reader that comes now and then.
+    // Many small writes, with a reader that reads now and then.
     let small: Vec<u8> = [2, 200, 2, 200, 4, 90, 6, 1].repeat(12);
     let bulk: Vec<u8> = [1, 255, 1, 255, 4, 40, 7, 0].repeat(12);
     vec![

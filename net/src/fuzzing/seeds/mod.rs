@@ -1,5 +1,5 @@
-//! Inputs to begin with, each named by what it shows. What is well-formed comes from the encoders; what is not is
-//! spelled out, or a well-formed one with one thing wrong.
+//! Initial inputs of the fuzz targets, each named by what it shows. Well-formed inputs come from the encoders. The
+//! other inputs are given as bytes, or are well-formed ones with one error.
 
 use bytes::Bytes;
 use twolane_id::{Delegation, PublicKey, SecretKey};
@@ -19,7 +19,8 @@ pub struct Seed {
     pub bytes: Vec<u8>,
 }
 
-/// All of them. `tests/fuzz_corpus.rs` compares them with the corpus, and writes them there when it is asked to.
+/// Returns all inputs. `tests/fuzz_corpus.rs` compares them with the corpus, and writes them to the corpus on
+/// request.
 pub fn seeds() -> Vec<Seed> {
     let targets = [
         ("wire", codecs::wire()),
@@ -41,7 +42,7 @@ fn key(seed: u8) -> PublicKey {
     SecretKey::from_bytes(&[seed; 32]).public_key()
 }
 
-/// For `mail/1` and `chat/*`, towards one peer, for a day.
+/// Returns a certificate for `mail/1` and `chat/*`, towards one peer, for a day.
 fn certificate() -> Delegation {
     let begin = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_900_000_000);
     Delegation::build(key(2))
@@ -54,7 +55,7 @@ fn certificate() -> Delegation {
         .unwrap()
 }
 
-/// One part of it is other bytes.
+/// Returns `bytes` with the bytes from `at` on replaced by `part`.
 fn with(mut bytes: Vec<u8>, at: usize, part: &[u8]) -> Vec<u8> {
     bytes[at..at + part.len()].copy_from_slice(part);
     bytes

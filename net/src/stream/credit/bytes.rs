@@ -1,45 +1,50 @@
-//! How the lanes of a connection share what the peer may hold unread.
+//! The shares of the lanes of a connection in the bytes that the peer may hold unread.
 //!
-//! A peer bounds the bytes that it holds for us, all lanes together, by the connection's flow control. Were the lanes
-//! to take them first come, first served, those whose readers pause would take them all, and every other lane of the
-//! connection would stall, error lanes included. So each writer keeps its lane to a share that shrinks as lanes are
-//! added: the sum stays under the bound whatever the order in which they come and fill up.
+//! A peer limits the bytes that it holds unread for this side, of all lanes together, by the flow control window of
+//! the connection. If the lanes took these bytes first come, first served, the lanes with paused readers would take
+//! all of them. Every other lane of the connection would stall, error lanes included. So each writer keeps its lane
+//! within a share that shrinks as lanes are added. The sum stays under the limit in whatever order lanes come and
+//! fill up.
 //!
-//! With a share of L / (40 n) for the n-th lane, n lanes hold at most L / 40 x (1 + 1/2 + ... + 1/n): 0.19 L for 1,024. From
-//! there on the share falls with the square of n, and all further lanes together hold at most 0.03 L. Lanes with little
-//! unread are not counted, so that requests take nothing from a transfer beside them: 0.125 L for as many as there can be,
-//! whether they go on or have ended. That is 1,638 bytes each where 1,024 lanes may be open, and the other limits are the
-//! default ones: a request of 1 KiB is asked about nothing. What was not reported as read counts as unread, and who was counted once stays counted until it ends.
+//! L is the limit. With a share of L / (40 n) for the n-th lane, n lanes hold at most L / 40 x (1 + 1/2 + ... + 1/n):
+//! 0.19 L for 1,024 lanes. From there on the share falls with the square of n, and all further lanes together hold at
+//! most 0.03 L. Lanes with little unread are not counted, so that requests take nothing from a transfer beside them.
+//! They hold 0.125 L for the maximum number of lanes, open or ended. That is 1,638 bytes each if 1,024 lanes may be
+//! open, and the other limits have their defaults: for a request of 1 KiB the peer is asked nothing. Data that was
+//! not reported as read counts as unread. A lane that was counted once stays counted until it ends.
 //!
-//! Most readers read, and most lanes that are counted hold little. So 0.6 L more are lent to lanes that want more than their
-//! share: a ninth of what is left at most, so that there is always something left ([`Pool`]; "dynamic thresholds", Choudhury
-//! and Hahne 1998, for the buffers of switches). Requests of 64 KiB, 512 of them in flight, took several round trips each with
-//! shares of 13 kB and no loans. The rest of L is for error lanes and the control stream.
+//! Most readers do read, and most lanes that are counted hold little. So 0.6 L more is lent to lanes that want more
+//! than their share. A loan is at most a ninth of what is left, so that there is always something left ([`Pool`];
+//! "dynamic thresholds", Choudhury and Hahne 1998, for the buffers of switches). With shares of 13 kB and no loans,
+//! requests of 64 KiB took several round trips each when 512 of them were in flight. The rest of L is for error lanes
+//! and the control stream.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Lanes up to which the share falls with their number, and not with its square. More than the 878 of default limits.
+/// Number of lanes up to which the share falls with the number of lanes, and not with its square. It is more than the
+/// 878 streams that the default limits allow.
 const LINEAR: u64 = 1024;
-/// Of what is not lent yet, the part that one lane may have in the end.
+/// Divisor of the maximum loan: one lane may have a ninth of the bytes of the pool that are not lent to other lanes.
 const PART: u64 = 9;
 
-/// The share of one of `lanes`, in bytes, where the peer holds at most `limit`.
+/// Returns the share of one of `lanes` lanes, in bytes, if the peer holds at most `limit` bytes.
 pub(crate) fn of(limit: u64, lanes: usize) -> u64 {
     let lanes = lanes.max(1) as u64;
     let share = limit / 40 / lanes;
     (if lanes <= LINEAR { share } else { share / lanes.div_ceil(LINEAR) }).max(1)
 }
 
-/// What a lane may have unread without being counted, where the peer allows so many data lanes. Its transport allows fewer
-/// than four streams for each (`Limits::transport_streams`), and it may open as many lanes itself.
+/// Returns how many bytes a lane may have unread without being counted, if the peer allows `data_lanes` data lanes.
+/// The peer's QUIC implementation allows fewer than four streams for each of them (`Limits::transport_streams`), and
+/// the peer may open as many lanes itself.
 pub(crate) fn little(limit: u64, data_lanes: u64) -> u64 {
     limit / 8 / data_lanes.max(1).saturating_mul(5)
 }
 
-/// What is lent to the lanes of a connection beyond their shares.
+/// The bytes that are lent to the lanes of a connection beyond their shares.
 #[derive(Debug)]
 pub(crate) struct Pool {
     bytes: AtomicU64,
@@ -47,26 +52,27 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// For a peer that holds at most `limit` bytes.
+    /// Creates the pool for a peer that holds at most `limit` bytes.
     pub(crate) fn new(limit: u64) -> Self {
         let pool = Self { bytes: AtomicU64::new(0), lent: AtomicU64::new(0) };
         pool.set_limit(limit);
         pool
     }
 
-    /// The peer holds at most `limit` bytes. What is lent already stays lent.
+    /// Sets the number of bytes that the peer holds at most. Bytes that are lent already stay lent.
     pub(crate) fn set_limit(&self, limit: u64) {
         self.bytes.store(limit / 5 * 3, Relaxed);
     }
 
-    /// What one lane more could have now.
+    /// Returns how many bytes one lane more could borrow now.
     pub(crate) fn next(&self) -> u64 {
         most(self.bytes.load(Relaxed), self.lent.load(Relaxed), 0)
     }
 
-    /// Makes a loan as large as `wanted`, or as it may be. One that is larger stays as it is.
+    /// Raises a loan to `wanted` bytes, or to the maximum that it may have. A loan that is larger already stays as it
+    /// is.
     pub(crate) fn borrow(self: &Arc<Self>, loan: &mut Option<Loan>, wanted: u64) {
-        // Looked at once: what is added to the sum is what is added to the loan.
+        // Loaded once, so that the sum and the loan grow by the same number of bytes.
         let (bytes, has) = (self.bytes.load(Relaxed), loan.as_ref().map_or(0, |loan| loan.bytes));
         let more = |lent| wanted.min(most(bytes, lent, has)).saturating_sub(has);
         let lend = |lent| Some(lent + more(lent)).filter(|_| more(lent) > 0);
@@ -75,12 +81,13 @@ impl Pool {
     }
 }
 
-/// Of `bytes` of which so many are lent, `has` of them to this lane, what it may have: a part of what it and nobody else has.
+/// Returns the maximum loan of a lane, from a pool of `bytes` of which `lent` are lent, `has` of them to this lane: a
+/// part of the bytes that are not lent to other lanes.
 fn most(bytes: u64, lent: u64, has: u64) -> u64 {
     (bytes + has).saturating_sub(lent) / PART
 }
 
-/// What is lent to one lane. Dropped, it is given back.
+/// The bytes that are lent to one lane. They are given back on drop.
 #[derive(Debug)]
 pub(crate) struct Loan {
     pool: Arc<Pool>,
@@ -92,7 +99,7 @@ impl Loan {
         self.bytes
     }
 
-    /// Gives back what is more than `needed`.
+    /// Gives back the bytes that are more than `needed`.
     pub(crate) fn keep(loan: &mut Option<Self>, needed: u64) {
         if needed == 0 {
             *loan = None;
@@ -131,10 +138,10 @@ mod tests {
         ) {
             let streams = data_lanes * 5;
             let counted = (paused as u64).min(streams);
-            // A share is never less than what is not counted.
+            // A share is never less than the number of bytes that is not counted.
             let little_each = little(limit, data_lanes);
             let counted_bytes: u64 = (1..=counted).map(|lanes| of(limit, lanes as usize).max(little_each)).sum();
-            // The others have so little unread that nobody counts it.
+            // The other lanes have so little unread that they are not counted.
             let all_lent = limit / 5 * 3;
             let sum = counted_bytes + (streams - counted) * little(limit, data_lanes) + all_lent;
             prop_assert!(sum < limit / 100 * 97, "{counted} of {streams} hold {sum} of {limit}");
@@ -150,7 +157,7 @@ mod tests {
             let mut loans: Vec<Option<Loan>> = (0..40).map(|_| None).collect();
             for (lane, what, bytes) in steps {
                 if what == 8 {
-                    // HELLO comes when something is lent already.
+                    // HELLO arrives when something is lent already.
                     pool.set_limit(bytes * 16);
                     continue;
                 }

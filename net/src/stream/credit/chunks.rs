@@ -1,54 +1,60 @@
-//! How much a writer may have on its way: the count that keeps a paused reader's connection alive.
+//! The limit of the chunks that a writer may have in flight or unread. It keeps the connection of a paused reader
+//! alive.
 //!
-//! noq 1.4 closes the whole connection once one stream holds 2,049 chunks that the
-//! application has not read, whatever their size, and on a lossy path a gap makes an attentive reader look like a
-//! paused one. Flow control counts bytes, so it does not prevent that. This ledger bounds the chunks: it estimates
-//! how many the peer can hold at most, asks the peer at intervals to say what it has consumed (WATERMARK, answered
-//! by CONSUMED), and makes the writer wait when the estimate reaches the bound. Bytes and counts in, decisions out.
+//! noq 1.4 closes the whole connection once one stream holds 2,049 chunks that the application has not read, whatever
+//! their size. On a lossy path, a gap makes an attentive reader look like a paused one. Flow control counts bytes, so
+//! it does not prevent that. This ledger limits the number of chunks. It estimates how many the peer can hold at
+//! most, asks the peer at intervals what it has consumed (WATERMARK, answered by CONSUMED), and makes the writer wait
+//! when the estimate reaches the limit. It gets byte counts and other counts, and returns decisions.
 
 use std::collections::VecDeque;
 
-/// Chunks of one stream over which noq 1.4 closes the connection.
+/// Number of unread chunks of one stream above which noq 1.4 closes the connection.
 pub(crate) const BREAKS_OVER: u64 = 2_048;
-/// Most unconsumed chunks. The connection dies at 2,049; the rest is for what the estimate cannot see (a chunk cut
-/// in two by an acknowledgement that shares its packet, say).
+/// Maximum number of unconsumed chunks. The connection dies at 2,049. The difference is for chunks that the estimate
+/// cannot see, such as a chunk that is cut in two by an acknowledgement in the same packet.
 pub(crate) const MAX_CHUNKS: u64 = 1_900;
-/// Of those, most that do not fill their packet. When small chunks share packets with other streams, noq
-/// finds that it holds much more memory than data, joins neighbours, and tolerates 1,024 after that. Chunks that
-/// fill at least 5/6 of their packet are never joined. The worst mix of b full ones, h small ones alone in their packets
-/// and s small ones in others' (joined between the rest to s runs) has b + h + s = 1.48 (h + s), which is 1,006.
+/// Maximum number of those chunks that do not fill their packet. When small chunks share packets with other streams,
+/// noq finds that it holds much more memory than data, and joins neighbouring chunks. After that it tolerates 1,024
+/// chunks. Chunks that fill at least 5/6 of their packet are never joined. The worst mix has b full chunks, h small
+/// chunks alone in their packets, and s small chunks in packets of other streams, which are joined between the rest
+/// to s runs. It has b + h + s = 1.48 (h + s), which is 1,006.
 pub(crate) const MAX_SMALL_CHUNKS: u64 = 680;
-/// Bytes in a chunk that fills its packet: 1,200 (the smallest maximum of QUIC, RFC 9000 section 14) less 70 for
-/// the packet's and the frame's header, the tag and an acknowledgement.
+/// Number of bytes in a chunk that fills its packet: 1,200 (the smallest maximum packet size of QUIC, RFC 9000
+/// section 14) less 70 for the headers of the packet and the frame, the authentication tag and an acknowledgement.
 pub(crate) const FULL_CHUNK: u64 = 1_130;
-/// Chunks before the first watermark: under 256 unconsumed ones a stream costs nothing, no frame is ever sent.
+/// Number of chunks before the first watermark. A stream with fewer than 256 unconsumed chunks costs nothing: no
+/// frame is sent.
 const FIRST_MARK: u64 = 256;
-/// Chunks between two watermarks. What the peer has read since the last one is not known here, and is missing in the window:
-/// with 256 an eighth of it, on a link whose speed the window decides.
+/// Number of chunks between two watermarks. This side does not know what the peer has read since the last one, and
+/// that part of the window is missing. With 256 it would be an eighth of the window, on a link whose throughput the
+/// window limits.
 const MARK_EVERY: u64 = 128;
-/// Where a lane may have less unread, the first comes at half of that and the others at each eighth: a writer that asks only when
-/// it has to wait waits for a round trip, and hundreds of streams have tens of kB each. But not more often than for each half of a
+/// Minimum of both numbers for lanes that may have less unread. The first watermark is sent at half of what such a
+/// lane may have unread, and the others at each eighth: a writer that asks only when it must wait waits for a round
+/// trip, and each of hundreds of streams has tens of kB. But there is at most one watermark for each half of a
 /// request of 64 KiB.
 const MARK_EVERY_LEAST: u64 = 28;
-/// Watermarks under way at most. Fourteen cover [`MAX_CHUNKS`].
+/// Maximum number of unanswered watermarks. Fourteen cover [`MAX_CHUNKS`].
 pub(crate) const MAX_MARKS: usize = 16;
-/// With at most this much unconsumed, other streams' traffic is not held against a lane: 360 full chunks, between
-/// every two of which there may be one small one, are 721, and noq tolerates 1,024 after it
-/// has merged small neighbours.
+/// Number of unconsumed bytes of a lane up to which the traffic of other streams does not count against it. They are
+/// 360 full chunks, and between every two of them there may be one small chunk. That makes 721, and noq tolerates
+/// 1,024 after it has merged small neighbours.
 const FLOOR_BYTES: u64 = 400 * 1024;
-/// The same for the number of writes.
+/// Number of writes of a lane up to which the traffic of other streams does not count against it.
 const FLOOR_WRITES: u64 = 128;
 
-/// What the connection as a whole has sent so far. Both only grow.
+/// The traffic that the connection as a whole has sent so far. Both counts only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Traffic {
-    /// Writes to any stream. Each can end a chunk of its own stream, and cut one of another that shares its packet.
+    /// Number of writes to any stream. Each write can end a chunk of its own stream, and cut a chunk of another
+    /// stream that shares its packet.
     pub(crate) writes: u64,
-    /// STREAM frames of all streams that went out.
+    /// Number of STREAM frames of all streams that were sent.
     pub(crate) frames: u64,
 }
 
-/// A point in the lane and what was sent on the connection until then.
+/// A point in the lane, and the traffic of the connection up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Mark {
     offset: u64,
@@ -56,11 +62,11 @@ struct Mark {
     traffic: Traffic,
 }
 
-/// Chunks of one lane that a peer may hold.
+/// Maximum number of chunks of one lane that a peer may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bound {
     all: u64,
-    /// Those that do not fill their packet.
+    /// Maximum number of those that do not fill their packet.
     small: u64,
     /// [`FLOOR_BYTES`] and [`FLOOR_WRITES`], for this peer.
     floor_bytes: u64,
@@ -68,7 +74,8 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// For a peer whose connection breaks over `chunks`: `None` for one that holds any number.
+    /// Returns the limits for a peer whose connection breaks at more than `chunks` chunks. `None`: the peer holds any
+    /// number.
     pub(crate) fn of(chunks: Option<u64>) -> Self {
         match chunks {
             None => Self { all: u64::MAX, small: u64::MAX, ..Self::default() },
@@ -92,7 +99,7 @@ impl Default for Bound {
     }
 }
 
-/// One lane's account.
+/// The account of one lane.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     bound: Bound,
@@ -101,35 +108,36 @@ pub(crate) struct Ledger {
     consumed: u64,
     /// The last mark that the peer has passed.
     base: Mark,
-    /// Marks the peer has been asked about.
+    /// The marks about which the peer has been asked.
     asked: VecDeque<Mark>,
 }
 
 impl Ledger {
-    /// The account of a lane that begins when the connection has seen so many writes. The frames are not asked for:
-    /// that takes a lock, and most lanes end before they matter. Until the first mark is passed only the writes count.
+    /// Creates the account of a lane that begins when the connection has seen `writes` writes. The number of frames
+    /// is not asked for: that takes a lock, and most lanes end before frames matter. Until the first mark is passed
+    /// only the writes count.
     pub(crate) fn new(writes: u64, bound: Bound) -> Self {
         let traffic = Traffic { writes, frames: 0 };
         Self { bound, base: Mark { traffic, ..Mark::default() }, ..Self::default() }
     }
 
-    /// Bytes written so far.
+    /// Returns the number of bytes written so far.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Bytes that the peer may hold unread.
+    /// Returns the number of bytes that the peer may hold unread.
     pub(crate) fn unconsumed(&self) -> u64 {
         self.written - self.base.offset.max(self.consumed)
     }
 
-    /// How many bytes may be written now; 0 is "wait for [`Ledger::consumed`]". `writes` is the connection's count,
-    /// `frames` is asked for only when that count alone would stop the writer.
+    /// Returns how many bytes may be written now. 0 means "wait for [`Ledger::consumed`]". `writes` is the
+    /// connection's count. `frames` is called only when that count alone would stop the writer.
     pub(crate) fn room(&self, writes: u64, frames: impl FnOnce() -> u64) -> u64 {
         let bytes = self.unconsumed();
         let own_writes = self.own_writes - self.base.own_writes;
         let full = bytes.div_ceil(FULL_CHUNK);
-        // Every write may have become a chunk of its own, or have cut one in two.
+        // Every write may have become a chunk of its own, or may have cut a chunk in two.
         let by_writes = writes - self.base.traffic.writes;
         if let Some(room) = self.to_bytes(full, by_writes) {
             return room;
@@ -137,14 +145,14 @@ impl Ledger {
         if bytes < self.bound.floor_bytes && own_writes < self.bound.floor_writes {
             return self.bound.floor_bytes - bytes;
         }
-        // Writes that were joined in one packet are one chunk: the frames that went out say more. What has not gone out
-        // yet is among the full ones.
+        // Writes that were joined in one packet are one chunk, so the number of frames that were sent is more
+        // precise. Data that was not sent yet is among the full chunks.
         let by_frames = frames() - self.base.traffic.frames;
         self.to_bytes(full, by_frames).unwrap_or(0)
     }
 
-    /// `len` bytes were written, in one write, on a lane that may have `share` bytes unread, borrowed ones included. The answer is
-    /// the watermark to send, if one is due.
+    /// Records that `len` bytes were written, in one write, on a lane that may have `share` bytes unread, borrowed
+    /// ones included. Returns the watermark to send, if one is due.
     pub(crate) fn wrote(&mut self, len: u64, share: u64, writes: u64, frames: impl FnOnce() -> u64) -> Option<u64> {
         self.written += len;
         self.own_writes += 1;
@@ -162,8 +170,8 @@ impl Ledger {
         mark
     }
 
-    /// Everything that was written is known to have been consumed: the peer holds nothing, whatever was sent since the last mark.
-    /// False if it is not.
+    /// Starts a new count if all written data is known to have been consumed: the peer holds none then, whatever was
+    /// sent since the last mark. Returns false if it is not known.
     pub(crate) fn settle(&mut self, writes: u64, frames: impl FnOnce() -> u64) -> bool {
         let settled = self.consumed == self.written;
         if settled {
@@ -173,15 +181,16 @@ impl Ledger {
         settled
     }
 
-    /// The writer is about to wait: without a mark under way it would wait for ever.
+    /// Records that the writer is about to wait. Returns a watermark to send if none is under way, since the writer
+    /// would wait for ever.
     pub(crate) fn waits(&mut self, writes: u64, frames: u64) -> Option<u64> {
         let asked = self.asked.back().map_or(self.base.offset, |mark| mark.offset);
         (self.asked.is_empty() && self.written > asked).then(|| self.ask(writes, frames))
     }
 
-    /// The peer has consumed everything before `offset`.
+    /// Records that the peer has consumed everything before `offset`.
     pub(crate) fn consumed(&mut self, offset: u64) {
-        // What a peer says about bytes that were never written is not believed.
+        // A report about bytes that were never written counts only up to the bytes that were written.
         self.consumed = self.consumed.max(offset.min(self.written));
         while let Some(mark) = self.asked.front()
             && mark.offset <= self.consumed
@@ -192,7 +201,7 @@ impl Ledger {
         self.validate();
     }
 
-    /// The bytes that fit beside so many chunks, the next write's boundary included.
+    /// Returns how many bytes fit beside these chunks, if the next write adds one boundary more.
     fn to_bytes(&self, full: u64, small: u64) -> Option<u64> {
         if small >= self.bound.small {
             return None;
@@ -207,7 +216,7 @@ impl Ledger {
         mark.offset
     }
 
-    /// What holds after each change.
+    /// Asserts the invariants that hold after each change.
     fn validate(&self) {
         debug_assert!(self.consumed <= self.written, "more was consumed than written: {self:?}");
         debug_assert!(self.base.offset <= self.consumed, "a mark was passed that is ahead of the reader: {self:?}");
@@ -227,14 +236,14 @@ mod tests {
 
     use super::*;
 
-    /// What one lane of few may have unread: more than the ledger lets it.
+    /// Number of bytes that a lane may have unread if there are few lanes. It is more than the ledger allows.
     const SHARE: u64 = 6_000_000;
 
-    /// A connection on which nothing is joined: every write goes out as full chunks and a rest.
+    /// A connection on which no writes are joined: every write is sent as full chunks and a rest.
     #[derive(Default)]
     struct Peer {
         traffic: Traffic,
-        /// End offset of each chunk that the peer holds.
+        /// The end offset of each chunk that the peer holds.
         held: VecDeque<u64>,
         marks: VecDeque<u64>,
     }
@@ -259,7 +268,7 @@ mod tests {
             true
         }
 
-        /// Reads up to `chunks`, and answers the watermarks that are reached.
+        /// Reads up to `chunks` chunks, and answers the watermarks that are reached.
         fn read(&mut self, ledger: &mut Ledger, chunks: usize) {
             for _ in 0..chunks {
                 let Some(end) = self.held.pop_front() else {
@@ -323,7 +332,8 @@ mod tests {
 
     #[test]
     fn a_writer_asks_before_it_has_to_wait_and_not_more_often_than_helps() {
-        // What may be unread, where the first watermark comes, and how many there are until a writer that hears nothing waits.
+        // The number of bytes that may be unread, the offset of the first watermark, and the number of watermarks
+        // until a writer that gets no report waits.
         for (share, first, marks) in [(6_000_000, 327_680, 10), (800_000, 327_680, 4), (100_000, 65_536, 2)] {
             let (mut ledger, mut asked) = (Ledger::default(), Vec::new());
             while ledger.unconsumed() < share && ledger.room(0, || 0) > 0 {
@@ -394,7 +404,7 @@ mod tests {
                 prop_assert!(peer.marks.len() <= MAX_MARKS + 1);
                 peer.read(&mut ledger, chunks);
             }
-            // A reader that reads everything frees the writer, always.
+            // A reader that reads everything always frees the writer.
             if !peer.write(&mut ledger, 1) {
                 peer.read(&mut ledger, usize::MAX);
                 prop_assert!(peer.write(&mut ledger, 1));

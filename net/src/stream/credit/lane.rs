@@ -1,4 +1,4 @@
-//! One lane's account: what its writer may write now, and what it has to ask its peer.
+//! The account of one lane: how much its writer may write now, and what it must ask the peer.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -15,16 +15,16 @@ use super::{
 };
 use crate::limits::Limits;
 
-/// The part that the peer's reports change: shared by the writer and the connection's control stream.
+/// The part of the account that the peer's reports change. The writer and the connection's control stream share it.
 #[derive(Debug, Default)]
 pub(in crate::stream) struct LaneCredit {
-    /// Data bytes written.
+    /// Number of data bytes written.
     written: AtomicU64,
-    /// Those of them that the peer says it has consumed.
+    /// Number of data bytes that the peer has reported as consumed.
     consumed: AtomicU64,
-    /// Counted among those that share what the peer may hold unread.
+    /// The lane is counted among those that share the peer's unread bytes.
     counted: AtomicBool,
-    /// There is a loan.
+    /// The lane has a loan.
     borrows: AtomicBool,
     /// The peer has been asked about the end of the data.
     end_asked: AtomicBool,
@@ -33,24 +33,25 @@ pub(in crate::stream) struct LaneCredit {
 
 #[derive(Debug, Default)]
 struct Debt {
-    /// What the lane may have unread beyond its share.
+    /// The bytes that the lane may have unread beyond its share.
     loan: Option<Loan>,
-    /// Where data ends that was written, or is being written.
+    /// The end offset of the data that was written, or is being written.
     reach: u64,
 }
 
 impl LaneCredit {
-    /// Data bytes written on this side.
+    /// Returns the number of data bytes written on this side.
     pub(in crate::stream) fn written(&self) -> u64 {
         self.written.load(Acquire)
     }
 
-    /// The peer may hold so much of the lane that it counts among those that share.
+    /// Returns whether the peer may hold so much of the lane that it is counted among the lanes that share.
     pub(in crate::stream) fn holds_much(&self, peer: &PeerCredit) -> bool {
         peer.is_much(self.written().saturating_sub(self.consumed.load(Acquire)))
     }
 
-    /// The peer has consumed the data before `offset`. What it says about bytes that were not written is not believed.
+    /// Records that the peer has consumed the data before `offset`. A report about bytes that were not written counts
+    /// only up to the bytes that were.
     pub(in crate::stream) fn on_consumed(&self, peer: &PeerCredit, offset: u64) {
         self.consumed.fetch_max(offset.min(self.written()), Release);
         if self.borrows.load(Relaxed) {
@@ -58,7 +59,7 @@ impl LaneCredit {
         }
     }
 
-    /// The peer discards what was written: it holds nothing.
+    /// Records that the peer discards the data: it holds none of it.
     pub(in crate::stream) fn release(&self) {
         if self.borrows.load(Relaxed) {
             self.lock().loan = None;
@@ -66,7 +67,8 @@ impl LaneCredit {
         }
     }
 
-    /// The lane is gone here. Returns whether it was counted, and what stays: finished data that is unread, if it is much.
+    /// Ends the account of a lane that is gone here. Returns whether the lane was counted, and its tail: finished
+    /// data that is unread, if it is much.
     pub(in crate::stream) fn end(&mut self, peer: &PeerCredit, finished: bool) -> (bool, Option<Tail>) {
         let (written, consumed) = (*self.written.get_mut(), *self.consumed.get_mut());
         let loan = self.debt.get_mut().unwrap_or_else(PoisonError::into_inner).loan.take();
@@ -74,10 +76,11 @@ impl LaneCredit {
         (*self.counted.get_mut(), kept.then_some(Tail { end: written, asked: *self.end_asked.get_mut(), _loan: loan }))
     }
 
-    /// How many bytes the lane may have unread, where `written` were written, so many of them are unread, and `len` more are to be
-    /// written. What is more than its share is lent to it, until [`LaneCredit::return_excess`].
+    /// Returns how many bytes the lane may have unread, if `written` bytes were written, `unread` of them are unread,
+    /// and `len` more are to be written. The bytes beyond its share are lent to it until
+    /// [`LaneCredit::return_excess`].
     fn allow(&self, peer: &PeerCredit, written: u64, unread: u64, len: u64) -> u64 {
-        // More than a stream's window cannot be on the way.
+        // No more than the flow control window of a stream can be in flight.
         let wanted = unread.saturating_add(len).min(Limits::STREAM_WINDOW.into());
         let share = self.share(peer, wanted);
         if wanted <= share {
@@ -94,7 +97,8 @@ impl LaneCredit {
         peer.share(wanted, self.counted.load(Relaxed), || !self.counted.swap(true, Relaxed))
     }
 
-    /// So much was written, and nothing more for now: what was lent for more is given back.
+    /// Records that `written` bytes were written, and that no write follows now. Bytes that were lent for more are
+    /// given back.
     fn return_excess(&self, peer: &PeerCredit, written: u64) {
         if self.borrows.load(Relaxed) {
             let mut debt = self.lock();
@@ -114,30 +118,31 @@ impl LaneCredit {
     }
 }
 
-/// What the connection has sent, as the account of chunks needs it: `frames` takes the connection's lock, and is asked for only
-/// where `writes` does not say enough.
+/// The traffic of the connection, as the account of chunks needs it. `frames` locks the connection, and is called
+/// only if `writes` is not precise enough.
 pub(in crate::stream) trait Traffic {
     fn writes(&self) -> u64;
     fn frames(&self) -> u64;
 }
 
-/// The writer's part.
+/// The writer's part of the account.
 #[derive(Debug)]
 pub(in crate::stream) struct WriteCredit {
     chunks: Ledger,
-    /// The peer has answered, so it knows the lane: it may be asked what it has consumed.
+    /// The peer has answered, so it knows the lane, and may be asked what it has consumed.
     answered: bool,
-    /// A question that waits for the answer.
+    /// The offset of a question that waits for the answer.
     deferred: Option<u64>,
 }
 
 impl WriteCredit {
-    /// The account of a lane that begins when the connection has seen so many writes. A lane that the peer opened is known to it.
+    /// Creates the account of a lane that begins when the connection has seen `writes` writes. `answered`: the peer
+    /// knows the lane, which is always so for a lane that the peer has opened.
     pub(in crate::stream) fn new(writes: u64, peer: &PeerCredit, answered: bool) -> Self {
         Self { chunks: Ledger::new(writes, peer.chunks()), answered, deferred: None }
     }
 
-    /// How many of `len` bytes may be written now.
+    /// Returns how many of `len` bytes may be written now.
     pub(in crate::stream) fn room(
         &mut self,
         lane: &LaneCredit,
@@ -156,7 +161,8 @@ impl WriteCredit {
         }
     }
 
-    /// `len` bytes were written, in one write. Returns the offset of a WATERMARK to send, if one is due.
+    /// Records that `len` bytes were written, in one write. Returns the offset of the WATERMARK to send, if one is
+    /// due.
     pub(in crate::stream) fn wrote(
         &mut self,
         lane: &LaneCredit,
@@ -164,9 +170,9 @@ impl WriteCredit {
         traffic: &impl Traffic,
         len: u64,
     ) -> Option<u64> {
-        // It is counted as soon as it has more than a little unread.
+        // The lane is counted as soon as it has more than a little unread.
         lane.share(peer, self.chunks.unconsumed().saturating_add(len));
-        // If others borrow it first, the writer waits for a round trip.
+        // If other lanes borrow these bytes first, the writer waits for a round trip.
         let share = peer.counted_share() + peer.pool().next();
         let mark = self.chunks.wrote(len, share, traffic.writes(), || traffic.frames());
         lane.written.store(self.chunks.written(), Release);
@@ -174,7 +180,8 @@ impl WriteCredit {
         self.ask(mark)
     }
 
-    /// The writer waits for room: what it could have now is the others', and its peer is asked, if it was not yet.
+    /// Records that the writer waits for room. The bytes that it could borrow now are left to the other lanes.
+    /// Returns the offset to ask the peer about, if the peer was not asked yet.
     pub(in crate::stream) fn waits(
         &mut self,
         lane: &LaneCredit,
@@ -186,8 +193,9 @@ impl WriteCredit {
         self.ask(mark)
     }
 
-    /// The data is complete, and its writer is gone: the end is asked about, if much of it is unread. The peer's report frees
-    /// what the lane was lent, also while this side still reads from it.
+    /// Records that the data is complete, and that its writer is gone. Returns the end offset to ask the peer about,
+    /// if much of the data is unread. The peer's report frees the lane's loan, even while this side still reads from
+    /// the lane.
     pub(in crate::stream) fn leave(&mut self, lane: &LaneCredit, peer: &PeerCredit) -> Option<u64> {
         let end = self.chunks.written();
         let unread = end.saturating_sub(lane.consumed.load(Acquire));
@@ -198,12 +206,12 @@ impl WriteCredit {
         asks.then_some(end)
     }
 
-    /// The writer writes nothing more for now.
+    /// Records that the writer writes nothing more for now.
     pub(in crate::stream) fn rests(&self, lane: &LaneCredit, peer: &PeerCredit) {
         lane.return_excess(peer, self.chunks.written());
     }
 
-    /// The peer has answered: the question that waited for that may be asked.
+    /// Records that the peer has answered. Returns the offset of the question that waited for the answer.
     pub(in crate::stream) fn on_answer(&mut self) -> Option<u64> {
         self.answered = true;
         self.deferred.take()
@@ -244,7 +252,7 @@ mod tests {
         peer
     }
 
-    /// Writes until there is no room.
+    /// Writes until there is no room. Returns the number of bytes written.
     fn fill(lane: &LaneCredit, writer: &mut WriteCredit, peer: &PeerCredit) -> u64 {
         loop {
             match writer.room(lane, peer, &Quiet, 64 << 10) {

@@ -1,6 +1,6 @@
-//! How many data lanes may be open: the opener's account and the acceptor's. As MAX_STREAMS in RFC 9000, section 4.6, in the
-//! number of lanes opened on the connection in all, and raised as lanes end at the ACCEPTOR: what it still runs counts, however
-//! early its opener has given up.
+//! The number of data lanes that may be open: the opener's account and the acceptor's account. As with MAX_STREAMS
+//! (RFC 9000, section 4.6), the limit is the total number of lanes opened on the connection. It is raised as lanes
+//! end at the acceptor: a lane that the acceptor still runs counts, however early its opener has given up.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -12,31 +12,34 @@ use std::sync::{
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// Lanes on one connection that are ever counted, whatever the peer says. A semaphore panics over twice this, and no connection
-/// lives to see it: QUIC itself has at most 2^60 streams of a kind (RFC 9000, section 4.6).
+/// Maximum number of lanes that is counted on one connection, whatever the peer announces. A tokio semaphore panics
+/// at more than twice this number. No connection comes near it: QUIC has at most 2^60 streams of a type (RFC 9000,
+/// section 4.6).
 const MOST: u64 = Semaphore::MAX_PERMITS as u64 / 2;
 
 /// The opener's account.
 #[derive(Debug)]
 pub(crate) struct OpenCredit {
-    /// Lanes that this side holds open itself: the peer's error lanes for them have to find room here.
+    /// Permits for the lanes that this side holds open itself. They are limited because the peer's error lanes for
+    /// them must find room here.
     own: Arc<Semaphore>,
     own_max: u64,
-    /// Lanes that the peer takes.
+    /// Permits for the lanes that the peer allows.
     granted: Semaphore,
     account: Mutex<Account>,
 }
 
 #[derive(Debug)]
 struct Account {
-    /// Lanes that may be opened in all.
+    /// Total number of lanes that may be opened.
     limit: u64,
-    /// Lanes that were opened beyond it, when less was granted than was taken for granted.
+    /// Number of lanes that were opened beyond the limit, because the peer grants fewer than this side had assumed.
     debt: u64,
 }
 
 impl OpenCredit {
-    /// `own_max` lanes at most are held open at a time. `assumed` are taken for granted until the peer says more.
+    /// Creates the account. This side holds at most `own_max` lanes open at a time. It assumes that it may open
+    /// `assumed` lanes until the peer announces a number.
     pub(crate) fn new(own_max: u64, assumed: u64) -> Self {
         Self {
             own: Arc::new(Semaphore::new(permits(own_max))),
@@ -46,7 +49,7 @@ impl OpenCredit {
         }
     }
 
-    /// The right to open a lane, if there is one now.
+    /// Returns a permit to open a lane, if there is one now.
     pub(crate) fn try_take(&self) -> Result<OpenPermit<'_>, TryAcquireError> {
         let own = Arc::clone(&self.own).try_acquire_owned()?;
         let granted = self.granted.try_acquire()?;
@@ -54,7 +57,7 @@ impl OpenCredit {
         Ok(OpenPermit { credit: self, own: Some(own) })
     }
 
-    /// The right to open a lane, once there is one.
+    /// Waits for a permit to open a lane.
     ///
     /// Cancel-safe.
     pub(crate) async fn take(&self) -> Result<OpenPermit<'_>, AcquireError> {
@@ -63,7 +66,8 @@ impl OpenCredit {
         Ok(OpenPermit { credit: self, own: Some(own) })
     }
 
-    /// The peer takes so many lanes, in all. Smaller numbers than before say nothing.
+    /// Records that the peer allows `count` lanes in total. A number that is smaller than an earlier one has no
+    /// effect.
     pub(crate) fn raise(&self, count: u64) {
         let mut account = self.lock();
         let more = count.min(MOST).saturating_sub(account.limit);
@@ -73,7 +77,7 @@ impl OpenCredit {
         self.granted.add_permits(permits(more - paid));
     }
 
-    /// The peer's HELLO says with how many lanes it begins, which may be fewer than were taken for granted.
+    /// Records the number of lanes of the peer's HELLO, which may be smaller than the assumed number.
     pub(crate) fn begin(&self, count: u64) {
         let mut account = self.lock();
         let less = account.limit.saturating_sub(count);
@@ -83,12 +87,12 @@ impl OpenCredit {
         self.raise(count);
     }
 
-    /// Lanes that this side holds open.
+    /// Returns the number of lanes that this side holds open.
     pub(crate) fn held(&self) -> u64 {
         self.own_max.saturating_sub(self.own.available_permits() as u64)
     }
 
-    /// No lane is opened any more, and nobody waits for one.
+    /// From now on no lane is opened, and no call waits for a permit.
     pub(crate) fn close(&self) {
         self.own.close();
         self.granted.close();
@@ -99,7 +103,7 @@ impl OpenCredit {
     }
 }
 
-/// The right to open one lane. Dropped without [`OpenPermit::use_up`], it is given back.
+/// A permit to open one lane. If it is dropped without [`OpenPermit::use_up`], it is given back.
 #[derive(Debug)]
 pub(crate) struct OpenPermit<'a> {
     credit: &'a OpenCredit,
@@ -107,7 +111,8 @@ pub(crate) struct OpenPermit<'a> {
 }
 
 impl OpenPermit<'_> {
-    /// The lane is there: the peer will hear of it. What is returned is kept for as long as this side holds the lane.
+    /// Uses the permit for a lane that was opened, and of which the peer will learn. The returned permit is kept for
+    /// as long as this side holds the lane.
     pub(crate) fn use_up(mut self) -> Option<OwnedSemaphorePermit> {
         self.own.take()
     }
@@ -124,11 +129,11 @@ impl Drop for OpenPermit<'_> {
 /// The acceptor's account.
 #[derive(Debug)]
 pub(crate) struct Grants {
-    /// Lanes that may be open at a time.
+    /// Number of lanes that may be open at a time.
     at_a_time: u64,
     seen: AtomicU64,
     ended: AtomicU64,
-    /// What the peer was told last.
+    /// The count that the peer was told last.
     told: AtomicU64,
 }
 
@@ -137,34 +142,38 @@ impl Grants {
         Self { at_a_time, seen: AtomicU64::new(0), ended: AtomicU64::new(0), told: AtomicU64::new(at_a_time) }
     }
 
-    /// The peer has opened a data lane. False if that is one more than it may have opened by now.
+    /// Records that the peer has opened a data lane. Returns false if that is one more than it may have opened by
+    /// now.
     pub(crate) fn on_lane(&self, assumed: u64) -> bool {
-        // Sequentially consistent with `on_ended`: of a lane that is opened and one that ends at the same time, the later sees the
-        // other, and tells the peer.
+        // Sequentially consistent with `on_ended`. If one lane is opened and another one ends at the same time, the
+        // later of the two calls sees the other, and tells the peer.
         let seen = self.seen.fetch_add(1, SeqCst) + 1;
-        // Before it knows better a dialler takes some for granted.
+        // Before HELLO a dialler assumes that it may open some lanes.
         seen <= (self.at_a_time + self.ended.load(SeqCst)).max(assumed)
     }
 
-    /// One of the peer's lanes has ended here.
+    /// Records that one of the peer's lanes has ended here.
     pub(crate) fn on_ended(&self) {
         self.ended.fetch_add(1, SeqCst);
     }
 
-    /// What to tell the peer in any case: it is no less than what it was told before.
+    /// Returns the count to tell the peer even if it is not due. It is not smaller than the count that the peer was
+    /// told before.
     pub(crate) fn renew(&self) -> u64 {
         let count = self.at_a_time + self.ended.load(SeqCst);
         self.told.fetch_max(count, AcqRel).max(count)
     }
 
-    /// What to tell the peer, if it is time to: to be asked whenever a lane was opened or has ended. A peer that has opened all
-    /// that it had left would wait for ever for lanes that ended when it had enough.
+    /// Returns the count to tell the peer, if that is due. Must be called whenever a lane was opened or has ended.
+    /// Otherwise a peer that has opened all the lanes that it had left would wait for ever for lanes that ended while
+    /// it had enough left.
     pub(crate) fn due(&self) -> Option<u64> {
         let (seen, count) = (self.seen.load(SeqCst), self.at_a_time + self.ended.load(SeqCst));
-        // A peer with more than half of its lanes left need not hear of those that have ended, and one with less hears of them by
-        // eighths: one frame for some 100 requests, of the default's 256 lanes. A peer that is told when an eighth is left waits
-        // for that: with 512 requests in flight, and 1,024 lanes, it had used up the rest before the frame came. One that has
-        // fewer than an eighth is told of each: the others may stay open for hours.
+        // A peer with more than half of its lanes left need not be told of lanes that have ended. A peer with less is
+        // told of them by eighths: with the default of 256 lanes, one frame for some 100 requests. If a peer were
+        // told only when an eighth is left, it would wait for the frame: with 512 requests in flight and 1,024 lanes,
+        // it had used up the rest before the frame came. A peer with less than an eighth left is told of each lane:
+        // the other lanes may stay open for hours.
         let few = (self.at_a_time / 8).max(1);
         let tell = |told: u64| {
             let (more, left) = (count.saturating_sub(told), told.saturating_sub(seen));
@@ -223,7 +232,7 @@ mod tests {
     #[test]
     fn an_opener_with_half_of_its_lanes_in_flight_never_waits_for_a_frame_that_takes_as_long_as_most_of_them() {
         const LANES: u64 = 1_024;
-        // In flight, and how many lanes end while a frame is on its way.
+        // The number of lanes in flight, and the number of lanes that end while a frame is on its way.
         for (in_flight, late) in [(1, 0), (64, 64), (512, 380)] {
             let (credit, grants) = (OpenCredit::new(2 * LANES, LANES), Grants::new(LANES));
             let mut frames = std::collections::VecDeque::new();
@@ -318,8 +327,8 @@ mod tests {
     }
 
     proptest! {
-        /// Frames arrive late, lanes end at any time: an opener that keeps to its credit is never over the acceptor's count, and
-        /// is never left without credit where a lane more could run.
+        /// Frames arrive late, and lanes end at any time. An opener that keeps to its credit is never over the
+        /// acceptor's count, and is never left without credit where one lane more could run.
         #[test]
         fn opener_and_acceptor_agree_whatever_is_late(
             at_a_time in 1..40u64,

@@ -1,5 +1,5 @@
-//! How much of a lane's data may be on its way or unread at the peer: in chunks, in bytes beside the other lanes of the
-//! connection, and how many lanes there may be.
+//! The limits of the data of a lane that may be in flight or unread at the peer, in chunks and in bytes that all
+//! lanes of the connection share, and the limit of the number of lanes.
 
 pub(crate) mod bytes;
 pub(crate) mod chunks;

@@ -1,4 +1,4 @@
-//! What one peer may hold unread of all lanes together, and which lanes share it.
+//! The bytes that one peer may hold unread of all lanes together, and the lanes that share them.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -16,22 +16,24 @@ use crate::{
     wire::control::{DEFAULT_UNREAD_BYTES, PeerLimits},
 };
 
-/// Until a peer's HELLO is here lanes borrow as if it held so much: enough for a first request with all the data that may travel
-/// with its header (`peer/open.rs`), and no more, since some hold less than the default and what is lent stays lent.
+/// Number of unread bytes of a peer that the loans are computed from until the peer's HELLO arrives. It is enough for
+/// a first request with all the data that may travel with its header (`peer/open.rs`). It is no more than that,
+/// because some peers hold less than the default, and bytes that are lent stay lent.
 const BEFORE_HELLO: u64 = 3 << 20;
 
 /// The account of one connection.
 #[derive(Debug)]
 pub(crate) struct PeerCredit {
-    /// What the peer may hold unread, in bytes, all lanes together; at most what this side keeps for it.
+    /// Maximum number of bytes that the peer may hold unread, of all lanes together. It is at most the number of
+    /// unacknowledged bytes that this side keeps.
     limit: AtomicU64,
-    /// What a lane may have unread without being counted among those that share.
+    /// Number of bytes that a lane may have unread without being counted among the lanes that share.
     little: AtomicU64,
-    /// Lanes that share, to be read without the lock.
+    /// Number of lanes that share, readable without the lock.
     sharing: AtomicUsize,
-    /// What lanes may have unread beyond their shares.
+    /// The bytes that lanes may have unread beyond their shares.
     pool: Arc<Pool>,
-    /// What the peer can hold of one lane, in chunks.
+    /// Maximum number of chunks that the peer can hold of one lane.
     chunks: OnceLock<Bound>,
     counted: Mutex<Counted>,
 }
@@ -39,19 +41,19 @@ pub(crate) struct PeerCredit {
 /// The lanes that share.
 #[derive(Debug, Default)]
 struct Counted {
-    /// Lanes that are open and have had more than a little unread.
+    /// Number of open lanes that have had more than a little unread.
     open: usize,
-    /// Lanes that have ended here, and whose data the peer has yet to read.
+    /// Lanes that have ended here, and whose data the peer has yet to read, by stream id.
     tails: FxHashMap<u64, Tail>,
     lost: bool,
 }
 
-/// A lane that has ended here, and whose data the peer has yet to read. It keeps its share, and what it was lent.
+/// A lane that has ended here, and whose data the peer has yet to read. It keeps its share and its loan.
 #[derive(Debug)]
 pub(in crate::stream) struct Tail {
-    /// How many bytes there are.
+    /// The number of bytes written, which is the end offset.
     pub(super) end: u64,
-    /// The peer has been asked about them.
+    /// The peer has been asked about the end offset.
     pub(super) asked: bool,
     pub(super) _loan: Option<Loan>,
 }
@@ -60,7 +62,7 @@ impl PeerCredit {
     pub(crate) fn new() -> Self {
         Self {
             limit: AtomicU64::new(DEFAULT_UNREAD_BYTES),
-            // Until the peer has said how many lanes there are, all of them count.
+            // Until the peer has announced its number of data lanes, all lanes are counted.
             little: AtomicU64::new(0),
             sharing: AtomicUsize::new(0),
             pool: Arc::new(Pool::new(BEFORE_HELLO)),
@@ -69,10 +71,10 @@ impl PeerCredit {
         }
     }
 
-    /// The peer's HELLO says what it may hold.
+    /// Sets the limits that the peer has announced in its HELLO.
     pub(crate) fn set_limits(&self, limits: &PeerLimits) {
-        // All lanes together never fill what this side keeps unacknowledged: records and control frames have to fit in beside
-        // the data, also when a path has been dead for seconds.
+        // All lanes together never fill the send window of this side. Records and control frames must find room
+        // beside the data, even when a path has been dead for seconds.
         let limit = limits.unread_bytes.min(Limits::SEND_WINDOW);
         self.limit.store(limit, Relaxed);
         self.little.store(bytes::little(limit, limits.data_lanes), Relaxed);
@@ -80,13 +82,15 @@ impl PeerCredit {
         let _ = self.chunks.set(Bound::of(limits.unread_chunks));
     }
 
-    /// What the peer can hold of one lane. Before its HELLO it is taken to be as noq is.
+    /// Returns the maximum number of chunks that the peer can hold of one lane. Before its HELLO the peer is assumed
+    /// to have the limit of noq.
     pub(super) fn chunks(&self) -> Bound {
         self.chunks.get().copied().unwrap_or_default()
     }
 
-    /// A lane's own share now, if it is to have `wanted` unread. From more than a little on it is counted; `counted` says
-    /// whether it is, and is told.
+    /// Returns a lane's share now, if the lane is to have `wanted` bytes unread. A lane with more than a little
+    /// unread is counted: `is_counted` tells whether it is, and `count` marks it as counted and returns whether it
+    /// was not.
     pub(super) fn share(&self, wanted: u64, is_counted: bool, count: impl FnOnce() -> bool) -> u64 {
         let little = self.little.load(Relaxed);
         if wanted <= little && !is_counted {
@@ -100,7 +104,7 @@ impl PeerCredit {
         self.counted_share()
     }
 
-    /// The same of a lane that is counted, or will be.
+    /// Returns the share of a lane that is counted, or will be.
     pub(super) fn counted_share(&self) -> u64 {
         let little = self.little.load(Relaxed);
         bytes::of(self.limit.load(Relaxed), self.sharing.load(Relaxed)).max(little)
@@ -110,13 +114,13 @@ impl PeerCredit {
         &self.pool
     }
 
-    /// Whether a lane that ends with so much unread is kept in mind.
+    /// Returns whether the state of a lane that ends with `unread` bytes unread is kept.
     pub(in crate::stream) fn is_much(&self, unread: u64) -> bool {
         unread > self.little.load(Relaxed)
     }
 
-    /// A lane is gone here, and with it a question about `unsaid` that had yet to go out. The answer is what to ask the peer
-    /// about, if its data is unread. At most `max` are kept in mind.
+    /// Records that a lane is gone here. A question about the offset `unsaid` was queued, and is not sent any more.
+    /// Returns the offset to ask the peer about, if the lane's data is unread. At most `max` tails are kept.
     pub(in crate::stream) fn end(
         &self,
         id: u64,
@@ -130,7 +134,7 @@ impl PeerCredit {
         }
         let mut lanes = self.lock();
         lanes.open -= usize::from(counted);
-        // A peer that never says what it has read could have us keep more and more of its own lanes in mind.
+        // A peer that never reports what it has read could make this side keep more and more tails.
         let kept = tail.filter(|_| !lanes.lost && lanes.tails.len() < max);
         let ask = kept.as_ref().filter(|tail| !tail.asked || unsaid >= Some(tail.end)).map(|tail| tail.end);
         if let Some(tail) = kept {
@@ -140,7 +144,8 @@ impl PeerCredit {
         ask
     }
 
-    /// The peer has read a lane that has ended here up to `offset`. Whether that was its end.
+    /// Records that the peer has read a lane that has ended here up to `offset`. Returns whether that was the end of
+    /// its data.
     pub(in crate::stream) fn on_consumed(&self, id: u64, offset: u64) -> bool {
         let mut lanes = self.lock();
         let read = lanes.tails.get(&id).is_some_and(|tail| tail.end <= offset);
@@ -150,7 +155,7 @@ impl PeerCredit {
         tail.is_some()
     }
 
-    /// The connection is gone: nothing is unread any more.
+    /// Records that the connection is gone: no data is unread any more.
     pub(in crate::stream) fn on_lost(&self) {
         let mut lanes = self.lock();
         lanes.lost = true;

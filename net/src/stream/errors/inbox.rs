@@ -1,4 +1,5 @@
-//! The reports that wait to be read: bounded in number and in bytes, and a fatal one is never lost behind warnings.
+//! The reports that wait to be read. Their number and their bytes are limited, and a fatal report is never lost
+//! behind warnings.
 
 use std::{
     collections::VecDeque,
@@ -12,14 +13,15 @@ use tokio::sync::Notify;
 
 use crate::{error::Report, wire::record::Severity};
 
-/// Bytes of the reports that wait on one stream: two of the largest.
+/// Maximum number of bytes of the reports that wait on one stream: two of the largest.
 const MAX_BYTES: usize = 128 * 1024;
-/// Bytes of the reports that wait on all streams of one peer: 4 MiB. The peer sends them, and nobody here has to read them.
+/// Maximum number of bytes of the reports that wait on all streams of one peer: 4 MiB. The peer sends the reports,
+/// and the program on this side need not read them.
 const MAX_BYTES_OF_PEER: usize = 4 << 20;
-/// What a report takes beside its text and details: it weighs that at least.
+/// Memory cost of a report without its text and details, in bytes. It is the minimum weight of a report.
 const OVERHEAD: usize = 160;
 
-/// What the reports of one peer weigh, on all its streams together.
+/// The weight of the reports of one peer, on all its streams together.
 #[derive(Debug, Default)]
 pub(in crate::stream) struct InboxBudget(AtomicUsize);
 
@@ -34,7 +36,7 @@ impl InboxBudget {
     }
 }
 
-/// One stream's reports. Shared by the stream and the [`Errors`] handles.
+/// The reports of one stream. The stream and the [`Errors`] handles share them.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
@@ -52,20 +54,20 @@ struct State {
 }
 
 impl Inbox {
-    /// For at most `max` reports.
+    /// Creates an inbox for at most `max` reports.
     pub(in crate::stream) fn new(max: usize, budget: Arc<InboxBudget>) -> Self {
         Self { state: Mutex::default(), changed: Notify::new(), max: max.max(1), budget }
     }
 
-    /// Adds a report; of too many the oldest is dropped, and counted in the next one that is read. A warning for which the
-    /// peer's other streams leave no room is dropped and counted as well.
+    /// Adds a report. If there are too many, the oldest one is dropped, and counted in the next report that is read.
+    /// A warning for which the peer's other streams leave no room is dropped and counted as well.
     pub(in crate::stream) fn push(&self, report: Report) {
         let bytes = weight(&report);
         let mut state = self.lock();
         while state.queue.len() >= self.max || (!state.queue.is_empty() && state.bytes + bytes > MAX_BYTES) {
             self.drop_oldest(&mut state);
         }
-        // The error that ends a stream is kept beside it anyway, and weighs nothing here.
+        // The error that ends a stream is stored outside the inbox anyway, and has no weight here.
         let warning = report.severity == Severity::Warning;
         while warning && !self.budget.take(bytes) {
             if state.queue.is_empty() {
@@ -82,7 +84,7 @@ impl Inbox {
         self.changed.notify_waiters();
     }
 
-    /// No more reports can come.
+    /// Records that no more reports can come.
     pub(in crate::stream) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_waiters();
@@ -126,18 +128,18 @@ fn weight(report: &Report) -> usize {
     OVERHEAD + report.error.text().len() + report.error.details().len()
 }
 
-/// What the peer says on a stream's error lane: warnings, and at most one fatal error or abort.
+/// The reports that the peer sends on the error lane of a stream: warnings, and at most one fatal error or abort.
 ///
-/// Got from [`XStream::errors`](crate::XStream::errors); it can be awaited beside reading and writing. A fatal error
-/// also ends reading and writing, whether or not anybody reads it here. Several handles of one stream share one
-/// queue. Dropping a handle loses nothing.
+/// It is returned by [`XStream::errors`](crate::XStream::errors), and can be awaited beside reading and writing. A
+/// fatal error also ends reading and writing, whether or not the program reads it here. Several handles of one stream
+/// share one queue. Dropping a handle loses nothing.
 #[derive(Debug, Clone)]
 pub struct Errors(pub(crate) Arc<Inbox>);
 
 impl Errors {
-    /// The next report; `None` once the stream is gone and every report has been read.
+    /// Waits for the next report. Returns `None` once the stream is gone and every report has been read.
     ///
-    /// Cancel-safe: a report is taken only when it is returned.
+    /// Cancel-safe: a report is removed only when it is returned.
     pub async fn next(&self) -> Option<Report> {
         loop {
             let changed = self.0.changed.notified();
@@ -148,7 +150,7 @@ impl Errors {
         }
     }
 
-    /// The next report if one is there.
+    /// Returns the next report, if there is one.
     pub fn try_next(&self) -> Option<Report> {
         self.0.take().flatten()
     }
@@ -183,7 +185,7 @@ mod tests {
         let reports: usize = streams.iter().map(held).sum();
         assert!(reports * (60 << 10) <= MAX_BYTES_OF_PEER, "{reports} reports are held");
         assert!(streams.iter().all(|errors| held(errors) <= 2));
-        // What ends a stream is reported all the same, with how many were missed.
+        // The error that ends a stream is reported nevertheless, with the number of missed reports.
         let last = &streams[999];
         last.0.push(large(Severity::Fatal));
         let mut reports = std::iter::from_fn(|| last.try_next()).collect::<Vec<_>>();

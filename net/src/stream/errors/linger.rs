@@ -1,4 +1,4 @@
-//! What is left of a lane that failed while its peer still reads.
+//! The rest of a data lane that has failed, while its peer still reads.
 
 use std::sync::Arc;
 
@@ -6,8 +6,9 @@ use tokio::time::timeout;
 
 use crate::{stream::lanes::Lanes, wire::codes::lane};
 
-/// Keeps a failed lane until the peer has read the bytes before the error, and says so by stopping it. RESET_STREAM
-/// would throw away what it has yet to read, and FIN would tell it that the data is complete.
+/// Keeps a failed lane until the peer has read the bytes before the error, and stops the lane to confirm that.
+/// RESET_STREAM would discard the bytes that the peer has yet to read, and FIN would tell the peer that the data is
+/// complete.
 pub(in crate::stream) async fn linger(lanes: Arc<Lanes>) {
     // noq sends FIN when the stream is dropped, and tasks are dropped when their runtime ends.
     let mut end = ResetOnDrop { code: lane::TIMED_OUT, lanes };
@@ -18,7 +19,7 @@ pub(in crate::stream) async fn linger(lanes: Arc<Lanes>) {
             Ok(_) => lane::DONE,
             Err(_) => lane::TIMED_OUT,
         },
-        // Nobody can tell the peer why: what it gets is a reset.
+        // The record with the reason cannot be sent to the peer, so it gets a reset.
         () = lanes.errors().undeliverable.notified() => lane::FAILED,
     };
     end.code = code;

@@ -1,4 +1,5 @@
-//! The error lane: the records that this side sends, those that it receives, and a failed lane's last bytes.
+//! The error lane: the records that this side sends, the records that it receives, and the last bytes of a failed
+//! data lane.
 
 mod inbox;
 mod linger;

@@ -1,4 +1,4 @@
-//! The records of one side of a stream that have yet to go out. Pure: bytes in, bytes out.
+//! The records of one side of a stream that are not sent yet. Pure: bytes in, bytes out.
 //!
 //! ```text
 //!             push (first)             take: none left
@@ -11,11 +11,11 @@ use std::collections::VecDeque;
 
 use crate::wire::record::{Record, Severity};
 
-/// Bytes of warnings that wait to be sent on one stream at most: the largest record, and small ones beside it. A writer of
-/// warnings waits for room.
+/// Maximum number of bytes of warnings that wait to be sent on one stream: the largest record, and small ones beside
+/// it. A caller that sends warnings waits for room.
 const MAX_WAITING: usize = 128 * 1024;
 
-/// What goes out, in order, and the number by which its outcome is told.
+/// A queued record, and the number that identifies it when its outcome is reported.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) number: u64,
@@ -23,12 +23,12 @@ pub(super) struct Queued {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Why a record was not queued.
+/// The reason why a record was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// The warnings that wait take all the room.
+    /// The waiting warnings take all the room.
     Full,
-    /// A fatal record is the last one, or nothing can be sent any more.
+    /// A fatal record was queued, which is the last one, or nothing can be sent any more.
     Over,
 }
 
@@ -37,16 +37,17 @@ pub(super) struct Queue {
     waiting: VecDeque<Queued>,
     bytes: usize,
     next: u64,
-    /// A record is on its way and the transport takes no more of it.
+    /// A record is being written, and noq takes no more of it.
     pub(super) blocked: bool,
     over: bool,
 }
 
 impl Queue {
-    /// Queues a record, with parameters that end it. Returns its number, and those of the records that it replaces.
+    /// Queues a record, with the parameters `tail` at its end. Returns its number, and the numbers of the records
+    /// that it replaces.
     ///
-    /// A fatal record is the last. It goes out behind the warnings that wait, unless these cannot go out either: then they
-    /// make room for it.
+    /// A fatal record is the last one. It is sent behind the waiting warnings. If these cannot be sent either, it
+    /// replaces them.
     pub(super) fn push(&mut self, record: &Record, tail: &[u8]) -> Result<(u64, Vec<u64>), Refused> {
         if self.over {
             return Err(Refused::Over);
@@ -70,7 +71,8 @@ impl Queue {
         Ok((self.next, replaced))
     }
 
-    /// The record that goes out next. It is sent to its end, whatever is pushed meanwhile: half a record spoils the lane.
+    /// Removes and returns the record that is sent next. It is sent to its end, whatever is pushed meanwhile: a half
+    /// of a record makes the lane malformed.
     pub(super) fn take(&mut self) -> Option<Queued> {
         self.blocked = false;
         let queued = self.waiting.pop_front()?;
@@ -78,7 +80,7 @@ impl Queue {
         Some(queued)
     }
 
-    /// Nobody waits for this warning any more: it does not go out, unless it is on its way.
+    /// Removes a warning for which no caller waits any more, unless it is being written.
     pub(super) fn withdraw(&mut self, number: u64) {
         if let Some(at) = self.waiting.iter().position(|queued| queued.number == number && !queued.fatal)
             && let Some(queued) = self.waiting.remove(at)
@@ -87,7 +89,7 @@ impl Queue {
         }
     }
 
-    /// Nothing can be sent any more. Returns the records that do not go out.
+    /// Closes the queue, because nothing can be sent any more. Returns the numbers of the records that are not sent.
     pub(super) fn close(&mut self) -> Vec<u64> {
         self.over = true;
         self.bytes = 0;

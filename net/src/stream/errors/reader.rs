@@ -18,13 +18,14 @@ use crate::{
     },
 };
 
-/// Bytes of a record that is not whole yet, which each error lane may hold. Most records are shorter. What is longer takes its
-/// turn at [`LONG_RECORDS`], and waits in the transport until then.
+/// Number of bytes of an incomplete record that each error lane may hold. Most records are shorter. For a longer
+/// record the lane waits for one of the [`LONG_RECORDS`] permits, and the bytes wait in noq until then.
 const SHORT: usize = 4 * 1024;
-/// Long records of one peer that are collected at a time: 64, which are 4 MiB.
+/// Maximum number of long records of one peer that are collected at a time: 64, which are 4 MiB.
 pub(in crate::stream) const LONG_RECORDS: usize = 64;
 
-/// An error lane of the peer: pairs it with its data lane, or refuses it. `rest` is what came after its opening.
+/// Pairs an error lane of the peer with its data lane, or refuses it. `rest` has the bytes that came after its
+/// opening.
 pub(crate) fn accept(carrier: &Carrier, data_lane: u64, mut send: SendStream, mut recv: RecvStream, rest: Bytes) {
     let found = carrier.find(data_lane).filter(|lanes| lanes.take_peers_error_lane());
     let Some(lanes) = found else {
@@ -35,7 +36,8 @@ pub(crate) fn accept(carrier: &Carrier, data_lane: u64, mut send: SendStream, mu
     };
     let _ = send.set_priority(PRIORITY_ERRORS);
     start(&lanes, recv, BytesMut::from(&rest[..]));
-    // Answers go back on this lane, unless this side has opened one of its own at the same moment.
+    // This side's records are sent on this lane, unless this side has opened an error lane of its own at the same
+    // moment.
     lanes.errors().adopt(send);
 }
 
@@ -47,7 +49,7 @@ pub(super) fn start(lanes: &Arc<Lanes>, recv: RecvStream, buffer: BytesMut) {
 }
 
 async fn read(lanes: Weak<Lanes>, carrier: Arc<Carrier>, mut recv: RecvStream, mut buffer: BytesMut) {
-    // The right to hold a long record.
+    // The permit to hold a long record.
     let mut turn: Option<OwnedSemaphorePermit> = None;
     debug_assert!(buffer.len() < MAX_RECORD as usize, "what came with the opening is some packets at most");
     let malformed = loop {
@@ -57,7 +59,7 @@ async fn read(lanes: Weak<Lanes>, carrier: Arc<Carrier>, mut recv: RecvStream, m
             Err(malformed) => break malformed,
         }
         if buffer.is_empty() {
-            // A record may have been a large one: its room is not kept.
+            // The last record may have been a large one: its memory is not kept.
             (turn, buffer) = (None, BytesMut::new());
         } else if buffer.len() >= SHORT && turn.is_none() {
             turn = Arc::clone(&carrier.long_records).acquire_owned().await.ok();
@@ -67,7 +69,7 @@ async fn read(lanes: Weak<Lanes>, carrier: Arc<Carrier>, mut recv: RecvStream, m
             Ok(Some(chunk)) => buffer.extend_from_slice(&chunk),
             Ok(None) if buffer.is_empty() => return,
             Ok(None) => break Malformed::Truncated { what: "an error record" },
-            // The peer let go of the stream, or the connection is lost: the data lane tells.
+            // The peer has reset the lane, or the connection is lost: the data lane reports it.
             Err(_) => return,
         }
     };
@@ -77,7 +79,7 @@ async fn read(lanes: Weak<Lanes>, carrier: Arc<Carrier>, mut recv: RecvStream, m
     }
 }
 
-/// Hands over every whole record. False when nothing more is wanted.
+/// Hands over every complete record. Returns false when no more records are wanted.
 fn take_records(lanes: &Weak<Lanes>, buffer: &mut BytesMut) -> Result<bool, Malformed> {
     while let Some((record, used)) = Record::decode(buffer)? {
         buffer.advance(used);

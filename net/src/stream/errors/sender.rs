@@ -1,5 +1,6 @@
-//! The sending half of the error lane. While there is something to send, one task owns its QUIC stream: a record is written to
-//! its end or not begun, and a fatal one is given up with the connection or [`Limits::linger`](crate::Limits::linger) alone.
+//! The sending half of the error lane. While there is something to send, one task owns its QUIC stream. The task
+//! writes a record to its end or does not begin it. It gives up a fatal record when the error lane or the connection
+//! is lost, or after [`Limits::linger`](crate::Limits::linger), and not earlier.
 
 use std::{
     collections::BTreeMap,
@@ -33,11 +34,12 @@ use crate::{
 #[derive(Debug, Default)]
 pub(in crate::stream) struct ErrorLane {
     state: Mutex<State>,
-    /// Told when the peer has opened an error lane whose reverse half can be used, and when warnings have found room.
+    /// Notified when the peer has opened an error lane whose reverse half can be used, and when there is room for
+    /// warnings.
     changed: Notify,
-    /// Told when no fatal record can be sent any more: there is nothing to linger for.
+    /// Notified when no fatal record can be sent any more: then there is no reason to linger.
     pub(in crate::stream) undeliverable: Notify,
-    /// Told when the cause of the stream's end is known.
+    /// Notified when the cause of the stream's end is known.
     pub(in crate::stream) explained: Notify,
 }
 
@@ -45,26 +47,26 @@ pub(in crate::stream) struct ErrorLane {
 struct State {
     half: Half,
     queue: Queue,
-    /// Who waits for the outcome of which record.
+    /// The callers that wait for the outcome of a record, by the number of the record.
     waiters: BTreeMap<u64, oneshot::Sender<Result<(), WriteError>>>,
 }
 
-/// Where the QUIC stream is.
+/// The place of the QUIC stream.
 #[derive(Debug, Default)]
 enum Half {
-    /// There is none yet.
+    /// There is no QUIC stream yet.
     #[default]
     Closed,
-    /// Nothing is to be sent.
+    /// There is nothing to send.
     Idle(SendStream),
-    /// A task sends. What it has of the peer's lane is here until it takes it.
+    /// A task is sending. The reverse half of the peer's lane is stored here until the task takes it.
     Sending(Option<SendStream>),
     /// A fatal record was sent, or sending has failed.
     Done,
 }
 
 impl ErrorLane {
-    /// Uses the reverse half of an error lane that the peer has opened, unless this side has one.
+    /// Uses the reverse half of an error lane that the peer has opened, unless this side has a half already.
     pub(super) fn adopt(&self, send: SendStream) {
         let mut state = self.lock();
         match &mut state.half {
@@ -82,7 +84,7 @@ impl ErrorLane {
 }
 
 impl State {
-    /// Nobody waits for a warning any more.
+    /// Withdraws a warning for which no caller waits any more.
     fn withdraw(&mut self, number: u64) {
         self.queue.withdraw(number);
         self.waiters.remove(&number);
@@ -90,13 +92,13 @@ impl State {
 
     fn tell(&mut self, number: u64, outcome: Result<(), WriteError>) {
         if let Some(waiter) = self.waiters.remove(&number) {
-            // Whoever has stopped waiting needs no outcome.
+            // Fails if the caller has stopped waiting. Then it needs no outcome.
             let _ = waiter.send(outcome);
         }
     }
 }
 
-/// Queues a record. The outcome comes when it has been written, or cannot be.
+/// Queues a record. The receiver gets the outcome when the record has been written, or cannot be written.
 fn push(lanes: &Arc<Lanes>, record: &Record) -> Result<(u64, oneshot::Receiver<Result<(), WriteError>>), Refused> {
     let (waiter, outcome) = oneshot::channel();
     let mut state = lanes.errors().lock();
@@ -147,7 +149,8 @@ pub(in crate::stream) async fn warn(lanes: Arc<Lanes>, record: Record) -> Result
     };
     let sent = timeout(after, sending).await;
     match sent {
-        // A peer that has failed the stream lets go of its error lane too, and says why: that is what happened.
+        // A peer that has failed the stream also stops its error lane, and sends a record with the reason: that is
+        // the error.
         Ok(Err(WriteError::Stopped { code })) => Err(lanes.explained().await.unwrap_or(WriteError::Stopped { code })),
         Ok(sent) => sent,
         Err(_) => {
@@ -159,8 +162,9 @@ pub(in crate::stream) async fn warn(lanes: Arc<Lanes>, record: Record) -> Result
     }
 }
 
-/// Sends a fatal record or an abort: it is on its way from the moment this is called. The future waits until QUIC has taken it,
-/// or for [`Limits::error_timeout`](crate::Limits::error_timeout): then it is sent as soon as there is room.
+/// Sends a FATAL or ABORT record. The record is queued when this returns. The future waits until noq has taken the
+/// record, or for [`Limits::error_timeout`](crate::Limits::error_timeout): then the record is sent as soon as there
+/// is room.
 pub(in crate::stream) fn end(
     lanes: &Arc<Lanes>,
     record: &Record,
@@ -177,7 +181,7 @@ pub(in crate::stream) fn end(
     }
 }
 
-/// Sends what is queued, and puts the lane back.
+/// Sends the queued records, and puts the QUIC stream back.
 async fn run(lanes: Arc<Lanes>, mut send: Option<SendStream>) {
     loop {
         let next = {
@@ -215,7 +219,7 @@ async fn run(lanes: Arc<Lanes>, mut send: Option<SendStream>) {
             drop(state);
             lanes.errors().changed.notify_waiters();
             if failed {
-                // There is no fatal record, now or later, that a failed lane could wait with.
+                // No fatal record can be sent on it, now or later, for which a failed data lane could linger.
                 lanes.errors().undeliverable.notify_one();
             }
             return;
@@ -258,7 +262,8 @@ async fn send_one(lanes: &Arc<Lanes>, lane: &mut Option<SendStream>, record: Que
     Ok(())
 }
 
-/// A new error lane, whose opening is put into `bytes`; or the reverse half of the peer's, if that is there sooner.
+/// Returns a new error lane, whose opening is appended to `bytes`, or the reverse half of the peer's error lane, if
+/// that is there sooner.
 async fn open(lanes: &Arc<Lanes>, bytes: &mut Vec<u8>) -> Result<SendStream, WriteError> {
     let carrier = &lanes.carrier;
     let mut opening = pin!(carrier.connection.open_bi());

@@ -1,5 +1,5 @@
-//! The reading half over a QUIC connection, against what its reader has to be told: whatever the peer sends, says and closes, whatever
-//! this side does, and however the data is read.
+//! The reading half over a QUIC connection, compared with a model of what its reader must be told: whatever the peer
+//! sends, reports and closes, whatever this side does, and however the data is read.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ use crate::{
 };
 
 const TRUNCATED: Malformed = Malformed::Truncated { what: "the header of the test" };
-/// More than a packet, so that data comes in several chunks.
+/// Maximum number of bytes of a call. It is more than a packet, so that data comes in several chunks.
 const MOST: usize = 3_000;
 const CODES: [u64; 4] = [lane::DONE, lane::CANCELLED, lane::FAILED, lane::ABORTED];
 
-/// What the peer does, this side does, and the reader does.
+/// An action of the peer, of this side or of the reader.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Send(usize),
     Finish,
     Reset(u64),
-    /// A record of the peer that ends the stream.
+    /// The peer sends a record that ends the stream.
     Fatal {
         offset: u64,
     },
@@ -72,7 +72,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Why the stream ended, as the reader has to be told.
+/// The cause of the stream's end, as the reader must be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Failed { offset: u64 },
@@ -81,7 +81,7 @@ enum End {
     Garbage,
 }
 
-/// What a call answers, but for how much it read.
+/// The result of a call, without the number of bytes read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Data,
@@ -96,17 +96,17 @@ enum Answer {
     Lost,
 }
 
-/// What the reader has to be told, from the order in which things came. It is told how much was read
-/// ahead, and nothing else of the library's state.
+/// The model of what the reader must be told, from the order of the events. It knows how many bytes were read ahead,
+/// and nothing else of the library's state.
 #[derive(Debug, Default)]
 struct Expected {
     sent: u64,
     finished: bool,
     reset: Option<u64>,
     closed: bool,
-    /// The first thing that ended the stream.
+    /// The first cause that ended the stream.
     end: Option<End>,
-    /// The end of the data was seen before anything else had ended the stream: nothing takes that back.
+    /// The reader saw the end of the data before anything else had ended the stream: no later event takes that back.
     complete: bool,
 }
 
@@ -115,7 +115,8 @@ impl Expected {
         self.end = self.end.or(Some(end));
     }
 
-    /// Of `ahead` bytes that were read ahead, behind `given` that the reader has: how many it may have.
+    /// Returns how many of the `ahead` bytes that were read ahead the reader may have, after the `given` bytes that
+    /// it has.
     fn may_have(&self, given: u64, ahead: u64) -> Result<u64, Answer> {
         match self.end {
             Some(End::Here) if ahead > 0 || !self.complete => Err(Answer::Here),
@@ -126,9 +127,9 @@ impl Expected {
         }
     }
 
-    /// What comes behind the first `taken` bytes, to a reader that has nothing left of them.
+    /// Returns what comes after the first `taken` bytes, for a reader that has none of them left in the buffer.
     fn behind(&self, taken: u64) -> Answer {
-        // A reset overtakes what was not taken.
+        // A reset overtakes the data that was not taken.
         let left = if self.reset.is_some() { 0 } else { self.sent - taken };
         if self.complete {
             return Answer::EndOfData;
@@ -145,7 +146,7 @@ impl Expected {
             Some(End::Failed { .. }) => Answer::Pending,
             None if left > 0 => Answer::Data,
             None => match self.reset {
-                // The record that explains it is waited for, longer than the test takes.
+                // The reader waits for the record that explains the reset, for longer than the test takes.
                 Some(lane::FAILED | lane::ABORTED) => Answer::Pending,
                 Some(code) => Answer::Reset(code),
                 None if self.finished => Answer::EndOfData,
@@ -163,10 +164,10 @@ struct Scene<'a> {
     recv: RecvStream,
     lanes: Arc<Lanes>,
     expected: Expected,
-    /// Data that the reader was given.
+    /// Number of data bytes that the reader was given.
     given: u64,
     woken: Woken,
-    /// The call that found nothing when it was made last.
+    /// The call that was pending when it was made last.
     waiting: Option<Call>,
 }
 
@@ -183,7 +184,7 @@ fn answer_to(error: &ReadError) -> Answer {
 }
 
 impl<'a> Scene<'a> {
-    /// Plays a stream from its opening on. False if its connection is gone then.
+    /// Plays a stream from its opening on. Returns false if its connection is gone afterwards.
     async fn play(pair: &'a mut Pair, events: &[Event]) -> bool {
         let Opened { there: (peer, _answers), send: _send, mut recv, lanes } = pair.open().await;
         recv.read_raw(TRUNCATED, |read| Ok((!read.is_empty()).then_some(((), 1)))).await.unwrap();
@@ -191,7 +192,7 @@ impl<'a> Scene<'a> {
         let mut scene = Scene { pair, peer, recv, lanes, expected, given: 0, woken: Woken::default(), waiting: None };
         for event in events {
             scene.on(*event).await;
-            // Whoever waits finds what there is, and was woken for it.
+            // A call that waits is made again: it must find what there is, and must have been woken for it.
             if let Some(call) = scene.waiting {
                 scene.call(call);
             }
@@ -203,7 +204,7 @@ impl<'a> Scene<'a> {
         self.recv.buffer.len() as u64
     }
 
-    /// Bytes of data were read: they are the next ones, and none of them is behind the offset of an error.
+    /// Checks data bytes that were read: they are the next ones, and none of them is after the offset of an error.
     fn given(&mut self, data: &[u8]) {
         let given = self.given + data.len() as u64;
         assert_eq!(data, pattern(self.given, data.len()), "other data than was sent, at {}", self.given);
@@ -252,10 +253,10 @@ impl<'a> Scene<'a> {
         self.waits(call, answer, woken);
     }
 
-    /// Looks ahead: until so much is there, or the data ends, or something else is to be told.
+    /// Calls `peek`, which returns when `min` bytes are there, the data ends, or there is an error.
     fn peek(&mut self, min: usize, woken: bool) {
         let polled = self.woken.poll(self.recv.peek(min)).map(|shown| shown.map(<[u8]>::to_vec));
-        // What was read ahead by now is all that had come, or as much as was asked for.
+        // The bytes that were read ahead by now are all that had arrived, or as many as `peek` was asked for.
         let ahead = self.ahead();
         let may_have = self.expected.may_have(self.given, ahead).map(|len| len as usize);
         let behind = self.expected.behind(self.given + ahead);
@@ -302,7 +303,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// A call that found nothing, and now finds something, was woken in between.
+    /// Checks that a call that was pending, and is not any more, was woken in between.
     fn waits(&mut self, call: Call, answer: Answer, woken: bool) {
         assert!(
             answer == Answer::Pending || self.waiting != Some(call) || woken,
@@ -312,7 +313,7 @@ impl<'a> Scene<'a> {
         self.waiting = (answer == Answer::Pending).then_some(call);
     }
 
-    /// Takes what was shown.
+    /// Consumes bytes that `peek` has returned.
     fn consume(&mut self, len: usize) {
         let may_have = self.expected.may_have(self.given, self.ahead()).unwrap_or(0);
         let taken = self.recv.consume(len);
@@ -326,13 +327,14 @@ impl<'a> Scene<'a> {
         let open = !expected.finished && expected.reset.is_none() && !expected.closed;
         match event {
             Event::Send(len) if open => {
-                // Not, if the reader has stopped it: then the stream has ended, and no more of it is read.
+                // Fails if the reader has stopped the half. Then the stream has ended, and no more of it is read.
                 if self.peer.write_all(&pattern(expected.sent, len)).await.is_ok() {
                     expected.sent += len as u64;
                 }
                 self.pair.arrives().await;
             }
-            // Finished data is not reset here: once it is acknowledged, which may be at any time, nothing comes of that.
+            // Finished data is not reset here. Once it is acknowledged, which may happen at any time, a reset has no
+            // effect.
             Event::Finish if open => {
                 expected.finished = self.peer.finish().is_ok();
                 self.pair.arrives().await;
@@ -363,7 +365,8 @@ impl<'a> Scene<'a> {
             }
             Event::FailHere | Event::AbortHere => {
                 let severity = if matches!(event, Event::FailHere) { Severity::Fatal } else { Severity::Abort };
-                // As `XStream::fail` and `abort`: the future tells when the record is out, which nobody waits for here.
+                // As in `XStream::fail` and `abort`. The future resolves when the record is sent, and is not awaited
+                // here.
                 let _ = self.lanes.end(StreamError::new(7, "a word"), severity).map(drop);
                 self.recv.stop_failed();
                 expected.ends(End::Here);
@@ -380,7 +383,8 @@ fn a_reader_is_told_the_same_of_its_data_however_it_reads_it_and_is_woken_for_it
     play(&prop::collection::vec(event(), 1..40), async |pair, events| Scene::play(pair, &events).await);
 }
 
-/// Small frames of several lanes in each packet: noq joins those of a lane when they take up much more memory than they hold.
+/// Each packet has small frames of several lanes. noq joins the frames of a lane when they take up much more memory
+/// than they hold data.
 #[tokio::test]
 async fn what_is_read_ahead_of_the_user_is_bounded_in_bytes_however_noq_has_joined_it() {
     let mut pair = Pair::new().await;

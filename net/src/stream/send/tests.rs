@@ -1,5 +1,6 @@
-//! The writing half over a QUIC connection, against what its writer has to be told: whatever the peer stops, says and closes, whatever
-//! this side does, and whether or not the lane has room. QUIC itself always has.
+//! The writing half over a QUIC connection, compared with a model of what its writer must be told: whatever the peer
+//! stops, reports and closes, whatever this side does, and whether or not the lane has room. QUIC itself always has
+//! room.
 
 use std::sync::Arc;
 
@@ -18,21 +19,21 @@ use crate::{
 };
 
 const GARBAGE: Malformed = Malformed::Truncated { what: "the error record" };
-/// With these a lane may have some 730 bytes unread: most writes fill that, and the next one waits.
+/// Limits with which a lane may have some 730 bytes unread. Most writes fill that, and the next one waits.
 const LIMITS: PeerLimits = PeerLimits { data_lanes: 16, metadata: 1_024, unread_bytes: 8_000, unread_chunks: None };
-/// What is held against a lane: those 730 bytes, rounded up.
+/// Maximum number of unread bytes of a lane in the test: those 730 bytes, rounded up.
 const LANE: u64 = 800;
 const MOST: usize = 3_000;
 const CODES: [u64; 4] = [lane::DONE, lane::CANCELLED, lane::FAILED, lane::ABORTED];
 
-/// What the peer does, this side does, and the writer does.
+/// An action of the peer, of this side or of the writer.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Stop(u64),
     Fatal,
     Abort,
     Garbage,
-    /// The peer says that it has read everything.
+    /// The peer reports that it has read everything.
     Consumed,
     /// The peer closes the connection.
     Close,
@@ -67,7 +68,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What a call answers, but for how much it wrote.
+/// The result of a call, without the number of bytes written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Done,
@@ -92,16 +93,16 @@ impl From<&WriteError> for Answer {
     }
 }
 
-/// What the writer has to be told, from the order in which things came. It knows nothing of the library's states.
+/// The model of what the writer must be told, from the order of the events. It knows nothing of the library's state.
 #[derive(Debug, Default)]
 struct Expected {
     finished: bool,
-    /// It was finished while nothing stood in the way of its delivery.
+    /// The data was finished while nothing prevented its delivery.
     deliverable: bool,
     delivered: bool,
     stopped: Option<u64>,
     closed: bool,
-    /// What the first thing that ended the stream is to its writer.
+    /// The result for the writer of the first cause that ended the stream.
     end: Option<Answer>,
     written: u64,
     consumed: u64,
@@ -112,7 +113,7 @@ impl Expected {
         self.end = self.end.or(Some(end));
     }
 
-    /// What a call may answer.
+    /// Returns the results that a call may have.
     fn may_answer(&self, call: Call) -> Vec<Answer> {
         match (call, self.end) {
             (Call::Delivered, _) if self.delivered => vec![Answer::Done],
@@ -126,24 +127,24 @@ impl Expected {
     fn may_answer_open(&self, call: Call) -> Vec<Answer> {
         let mut may = Vec::new();
         match self.stopped {
-            // The record that explains it is waited for, longer than the test takes.
+            // The writer waits for the record that explains the stop, for longer than the test takes.
             Some(lane::FAILED | lane::ABORTED) => may.push(Answer::Pending),
             Some(code) => may.push(Answer::Stopped(code)),
             None if self.closed => {}
             None if call == Call::Delivered => may.push(Answer::Pending),
             None => {
                 may.push(Answer::Done);
-                // It waits for the peer, unless that has read everything.
+                // The writer may wait for the peer, unless the peer has read everything.
                 if self.written > self.consumed {
                     may.push(Answer::Pending);
                 }
             }
         }
-        // Which of the two is seen depends on when the writer looked.
+        // Which of the two the writer sees depends on when it looked.
         if self.closed {
             may.push(Answer::Lost);
         }
-        // When the last acknowledgement comes nobody knows.
+        // The last acknowledgement may arrive at any time.
         if call == Call::Delivered && self.deliverable {
             may.push(Answer::Done);
         }
@@ -159,12 +160,12 @@ struct Scene<'a> {
     lanes: Arc<Lanes>,
     expected: Expected,
     woken: Woken,
-    /// The call that found nothing when it was made last.
+    /// The call that was pending when it was made last.
     waiting: Option<Call>,
 }
 
 impl<'a> Scene<'a> {
-    /// Plays a stream from its opening on. False if its connection is gone then.
+    /// Plays a stream from its opening on. Returns false if its connection is gone afterwards.
     async fn play(pair: &'a mut Pair, events: &[Event]) -> bool {
         pair.carrier.set_peer_limits(&LIMITS);
         let Opened { there: (_opener, peer), send, recv: _recv, lanes } = pair.open().await;
@@ -172,7 +173,7 @@ impl<'a> Scene<'a> {
         let mut scene = Scene { pair, peer, send, lanes, expected, woken: Woken::default(), waiting: None };
         for event in events {
             scene.on(*event).await;
-            // Whoever waits finds what there is, and was woken for it.
+            // A call that waits is made again: it must find what there is, and must have been woken for it.
             if let Some(call) = scene.waiting {
                 scene.call(call);
             }
@@ -212,7 +213,8 @@ impl<'a> Scene<'a> {
             },
         };
         assert!(may.contains(&answer), "{call:?} answers {answer:?}, and may {may:?}: {:?}", self.expected);
-        // What waits for the delivery hears of a stop and of an acknowledgement through its future, which was dropped.
+        // A call that waits for the delivery learns of a stop and of an acknowledgement through its future, which was
+        // dropped.
         let of_lane = matches!(answer, Answer::Failed | Answer::Here | Answer::Garbage | Answer::Lost);
         let registered = self.waiting == Some(call) && (call != Call::Delivered || of_lane);
         assert!(
@@ -229,7 +231,7 @@ impl<'a> Scene<'a> {
         let expected = &mut self.expected;
         match event {
             Event::Stop(code) if expected.stopped.is_none() && !expected.closed => {
-                // It cannot be stopped any more once it was reset, and the reset is here.
+                // Fails if the stream was reset, and the reset has arrived. Then it cannot be stopped any more.
                 if self.peer.stop(VarInt::from_u64(code).unwrap()).is_ok() {
                     expected.stopped = Some(code);
                 }
@@ -259,7 +261,8 @@ impl<'a> Scene<'a> {
             }
             Event::FailHere | Event::AbortHere => {
                 let severity = if matches!(event, Event::FailHere) { Severity::Fatal } else { Severity::Abort };
-                // As `SendStream::fail` and `abort`: the future tells when the record is out, which nobody waits for here.
+                // As in `SendStream::fail` and `abort`. The future resolves when the record is sent, and is not
+                // awaited here.
                 let _ = self.lanes.end(StreamError::new(7, "a word"), severity).map(drop);
                 expected.ends(Answer::Here);
             }
@@ -271,7 +274,7 @@ impl<'a> Scene<'a> {
                     expected.finished = true;
                     expected.deliverable = expected.stopped.is_none() && !expected.closed;
                 }
-                // Whoever calls it has given up the call that waited.
+                // The program that calls `finish` has given up the call that waited.
                 self.waiting = None;
             }
             Event::Call(call) => self.call(call),
