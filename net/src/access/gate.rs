@@ -1,4 +1,4 @@
-//! Asks the rules and the hooks: each with a bound, and with nothing lost when one panics.
+//! Asks the rules and calls the hooks. Each call has a timeout, and a panic in one affects nothing else.
 
 use std::{
     borrow::Cow,
@@ -26,11 +26,11 @@ use super::{
 };
 use crate::{error::ConnectionLost, limits::Limits};
 
-/// Somebody may not, and why.
+/// A refusal, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) Cow<'static, str>);
 
-/// Who may, and as whom: the rules, the hooks and the certificates of one endpoint.
+/// The access decisions of one endpoint: its rules, its hooks and the certificates.
 pub(crate) struct Gate {
     us: PublicKey,
     access: Option<Arc<dyn DynAccess>>,
@@ -45,7 +45,7 @@ pub(crate) struct Gate {
     limits: Arc<Limits>,
 }
 
-/// What time it is where certificates are checked.
+/// The clock that certificates are checked against.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock(pub(crate) fn() -> SystemTime);
 
@@ -55,7 +55,7 @@ impl Default for Clock {
     }
 }
 
-/// What a gate is made from.
+/// The parts of a gate.
 #[derive(Default)]
 pub(crate) struct GateConfig {
     access: Option<Arc<dyn DynAccess>>,
@@ -100,12 +100,13 @@ impl Gate {
         })
     }
 
-    /// Whether somebody may refuse a connection: then the peer has to have said who it is before it is used.
+    /// Returns whether a rule or a hook may refuse a connection. If so, a connection is not used before the peer's
+    /// HELLO.
     pub(crate) fn decides(&self) -> bool {
         self.access.is_some() || !self.hooks.is_empty()
     }
 
-    /// Whether streams are asked about.
+    /// Returns whether the rules are asked about streams.
     pub(crate) fn decides_streams(&self) -> bool {
         self.access.is_some()
     }
@@ -121,7 +122,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether a new connection may be.
+    /// Asks the rules and the hooks whether a new connection is allowed.
     pub(crate) async fn admit(&self, identity: &Identity) -> Result<(), Refused> {
         self.connection(identity).await?;
         for hooks in &self.hooks {
@@ -130,7 +131,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Whether a connection may be, or may go on.
+    /// Asks the rules whether a connection is allowed, or may go on.
     pub(crate) async fn connection(&self, identity: &Identity) -> Result<(), Refused> {
         match &self.access {
             Some(access) => self.ask("the access rule", Arc::clone(access).connection(identity.clone())).await,
@@ -138,7 +139,7 @@ impl Gate {
         }
     }
 
-    /// Whether a stream may be opened, or may go on.
+    /// Asks the rules whether a stream may be opened, or may go on.
     pub(crate) async fn stream(&self, request: StreamRequest) -> Result<(), Refused> {
         match &self.access {
             Some(access) => self.ask("the access rule", Arc::clone(access).stream(request)).await,
@@ -160,27 +161,27 @@ impl Gate {
         }
     }
 
-    /// Whether the certificate that `peer` has presented holds.
+    /// Checks the certificate that `peer` has presented.
     pub(crate) fn check_bytes(&self, peer: PublicKey, certificate: &[u8]) -> Result<Arc<Delegation>, DelegationError> {
         let delegation = Delegation::from_bytes(certificate)?;
         self.check(peer, &delegation)?;
         Ok(Arc::new(delegation))
     }
 
-    /// Whether it holds now: time passes, and certificates are revoked.
+    /// Checks whether a certificate is valid now: time passes, and certificates are revoked.
     pub(crate) fn check(&self, peer: PublicKey, delegation: &Delegation) -> Result<(), DelegationError> {
         let (now, skew) = ((self.clock.0)(), self.limits.clock_skew);
         delegation.verify(&Presented { now, skew, node: peer, audience: self.us })?;
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).check(delegation)
     }
 
-    /// How long it holds from now on, at most.
+    /// Returns the longest time for which the certificate stays valid from now on.
     pub(crate) fn holds_for(&self, delegation: &Delegation) -> Duration {
         let end = delegation.expires().checked_add(self.limits.clock_skew).unwrap_or_else(|| delegation.expires());
         end.duration_since((self.clock.0)()).unwrap_or_default()
     }
 
-    /// The certificate to show to `peer`, if there is one for it that holds.
+    /// Returns the first valid certificate that can be shown to `peer`, if there is one.
     pub(crate) fn to_present(&self, peer: PublicKey) -> Option<Delegation> {
         let presented = Presented { now: (self.clock.0)(), skew: Duration::ZERO, node: self.us, audience: peer };
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,12 +194,13 @@ impl Gate {
         self.own_version.fetch_add(1, Release);
     }
 
-    /// Which certificates this endpoint can present: another number, other ones.
+    /// Returns the version of the certificates that this endpoint can present. It changes with each call of
+    /// [`Gate::set_own`].
     pub(crate) fn own_version(&self) -> u64 {
         self.own_version.load(Acquire)
     }
 
-    /// Changes what is revoked, and has every certificate in use looked at again.
+    /// Changes the list of revoked certificates, and has every certificate in use checked again.
     pub(crate) fn change_revoked<T>(&self, change: impl FnOnce(&mut RevocationList) -> T) -> T {
         let changed = change(&mut self.revoked.write().unwrap_or_else(PoisonError::into_inner));
         self.revocations.send_modify(|version| *version += 1);
@@ -209,7 +211,7 @@ impl Gate {
         self.change_revoked(|revoked| revoked.insert(owner, serial))
     }
 
-    /// The version of the rules and of the list of what is revoked: another one is a reason to ask again.
+    /// Returns the versions of the rules and of the revocation list. A change of either is a reason to ask again.
     pub(crate) fn version(&self) -> (u64, u64) {
         (self.access_changes.as_ref().map_or(0, |changes| *changes.borrow()), *self.revocations.borrow())
     }
@@ -245,14 +247,14 @@ impl Gate {
     }
 }
 
-/// Tells when answers may have changed.
+/// Tells when answers of the rules may have changed.
 pub(crate) struct Changes {
     access: Option<watch::Receiver<u64>>,
     revocations: watch::Receiver<u64>,
 }
 
 impl Changes {
-    /// Cancel-safe.
+    /// Waits for the next change. Cancel-safe.
     pub(crate) async fn next(&mut self) {
         let access = async {
             match &mut self.access {
@@ -267,7 +269,7 @@ impl Changes {
         };
         tokio::select! {
             () = access => {}
-            // The sender is the gate's own.
+            // The gate itself holds the sender.
             changed = self.revocations.changed() => if changed.is_err() { std::future::pending().await },
         }
     }

@@ -1,4 +1,4 @@
-//! What a program may do at the turns of a connection's life.
+//! Hooks: what a program may do at the stages of a connection.
 
 use std::{future::Future, sync::Arc};
 
@@ -8,16 +8,20 @@ use twolane_id::PublicKey;
 use super::{Access, Identity, StreamRequest, Verdict};
 use crate::error::ConnectionLost;
 
-/// Called at the turns of a connection's life: given to [`Builder::hooks`](crate::Builder::hooks), any number of them.
+/// Calls into the program at the stages of a connection. Any number of hooks can be given to
+/// [`Builder::hooks`](crate::Builder::hooks).
 ///
-/// The first two decide, and the first refusal counts. The last two are told, in pairs: for every `on_connect` there
-/// is one `on_disconnect` of the same peer after it, and no two calls of one hook for one peer run at the same time. A
-/// peer that comes and goes while a call is under way is told of as it stands when the call returns.
+/// The first two methods decide, and the first refusal counts. The last two are notifications, and come in pairs:
+/// each `on_connect` is followed by one `on_disconnect` of the same peer, and no two calls of one hook for one peer
+/// run at the same time. If a peer comes and goes while a call is under way, the next call reports the state at the
+/// time when the call returns.
 ///
-/// Each call has [`Limits::access_timeout`](crate::Limits::access_timeout); one that takes longer is dropped. A panic
-/// counts as a refusal where the hook decides, and as the end of that call where it is told. Nothing else ends.
+/// Each call has [`Limits::access_timeout`](crate::Limits::access_timeout). A call that takes longer is dropped. A
+/// panic counts as a refusal in a method that decides, and ends only the call in a notification. It ends nothing
+/// else.
 ///
-/// Do not hold an [`Endpoint`](crate::Endpoint) in a hook: the endpoint holds the hook, and neither would be dropped.
+/// Do not hold an [`Endpoint`](crate::Endpoint) in a hook: the endpoint holds the hook, and neither would be
+/// dropped.
 ///
 /// ```
 /// use twolane::{ConnectionLost, Hooks, Identity, PublicKey};
@@ -36,33 +40,33 @@ use crate::error::ConnectionLost;
 /// # let _ = twolane::Endpoint::builder().hooks(Log);
 /// ```
 pub trait Hooks: Send + Sync + 'static {
-    /// Before a peer is dialled.
+    /// Decides whether a peer may be dialled. Called before the dial.
     fn before_dial(&self, peer: PublicKey) -> impl Future<Output = Verdict> + Send {
         let _ = peer;
         async { Verdict::Allow }
     }
 
-    /// When the handshake with a peer is done, whoever dialled, and before it counts as connected. After
-    /// [`Access::connection`].
+    /// Decides whether a peer may be connected. Called after the handshake with the peer and after
+    /// [`Access::connection`], whichever side dialled, and before the peer counts as connected.
     fn after_handshake(&self, identity: &Identity) -> impl Future<Output = Verdict> + Send {
         let _ = identity;
         async { Verdict::Allow }
     }
 
-    /// The peer was not connected, and is.
+    /// Reports that the peer has become connected.
     fn on_connect(&self, identity: &Identity) -> impl Future<Output = ()> + Send {
         let _ = identity;
         async {}
     }
 
-    /// The peer was connected, and is not.
+    /// Reports that the peer is no longer connected.
     fn on_disconnect(&self, peer: PublicKey, cause: &ConnectionLost) -> impl Future<Output = ()> + Send {
         let _ = (peer, cause);
         async {}
     }
 }
 
-/// [`Hooks`] of any type. The futures own what they need, so that they can run in tasks.
+/// [`Hooks`] of any type. The futures own their data, so that they can run in tasks.
 pub(super) trait DynHooks: Send + Sync {
     fn before_dial(self: Arc<Self>, peer: PublicKey) -> BoxFuture<Verdict>;
     fn after_handshake(self: Arc<Self>, identity: Identity) -> BoxFuture<Verdict>;

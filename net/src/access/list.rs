@@ -1,4 +1,4 @@
-//! Lists of keys that may, or may not, and that change while the endpoint runs.
+//! Lists of keys that are allowed or denied. They can change while the endpoint runs.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -7,15 +7,15 @@ use twolane_id::{PublicKey, delegation::Pattern};
 
 use super::{Access, Identity, StreamRequest, Verdict, rules::Rules};
 
-/// Who may connect, and who may use which protocol: an allow list, a deny list, or both, with a list of its own for any
-/// protocol.
+/// An allow list, a deny list, or both: the keys that may connect, and the protocols that they may use. Any protocol
+/// can have a list of its own.
 ///
 /// A key on the list stands for the peer that has it, and for every peer that acts for it with a certificate
-/// ([`Identity::delegation`]): for its streams as far as the certificate's scope goes. A denied key is denied whatever
-/// else is said.
+/// ([`Identity::delegation`]). For such a peer's streams it counts only within the certificate's scope. A denied
+/// key is denied whatever else the list says.
 ///
-/// Cheap to clone; all clones are the same list. It may be changed at any time: whoever is not allowed any more is
-/// disconnected at once, with a code and a reason that it can read.
+/// Cheap to clone. All clones are the same list. It may be changed at any time: a peer that is not allowed any more
+/// is disconnected at once, with a code and a reason that it can read.
 ///
 /// ```
 /// # #[tokio::main]
@@ -43,12 +43,12 @@ struct Shared {
 }
 
 impl AccessList {
-    /// Everybody may, but for those who are denied.
+    /// Creates a list that allows every key except the denied ones.
     pub fn everybody() -> Self {
         Self::new(true)
     }
 
-    /// Nobody may, but for those who are allowed.
+    /// Creates a list that allows no key except the allowed ones.
     pub fn nobody() -> Self {
         Self::new(false)
     }
@@ -57,39 +57,42 @@ impl AccessList {
         Self(Arc::new(Shared { rules: RwLock::new(Rules::new(others)), version: watch::Sender::new(0) }))
     }
 
-    /// The key may connect, and use every protocol that has no list of its own. False if that was so.
+    /// Allows the key to connect, and to use every protocol that has no list of its own. Returns false if it was
+    /// allowed before.
     pub fn allow(&self, key: PublicKey) -> bool {
         self.change(|rules| rules.allow(key))
     }
 
-    /// The key may not connect. If it is connected, it is cut off. False if that was so.
+    /// Denies the key. If it is connected, it is disconnected. Returns false if it was denied before.
     pub fn deny(&self, key: PublicKey) -> bool {
         self.change(|rules| rules.deny(key))
     }
 
-    /// The key is like all others again. False if it was.
+    /// Removes what [`allow`](Self::allow) or [`deny`](Self::deny) said about the key. Returns false if they said
+    /// nothing.
     pub fn forget(&self, key: &PublicKey) -> bool {
         self.change(|rules| rules.forget(key))
     }
 
-    /// The protocols of `pattern` get a list of their own, empty at first: nobody may use them who is not on it. False
-    /// if they had one.
+    /// Gives the protocols of `pattern` a list of their own, which is empty at first: only keys on it may use them.
+    /// Returns false if they had a list.
     pub fn restrict(&self, pattern: &Pattern) -> bool {
         self.change(|rules| rules.restrict(pattern))
     }
 
-    /// The protocols of `pattern` have no list of their own any more. False if they had none.
+    /// Removes the list of the protocols of `pattern`. Returns false if they had none.
     pub fn unrestrict(&self, pattern: &Pattern) -> bool {
         self.change(|rules| rules.unrestrict(pattern))
     }
 
-    /// The key may use the protocols of `pattern`, which get a list of their own by that. It may connect, too. False if
-    /// that was so.
+    /// Allows the key to use the protocols of `pattern`, which get a list of their own if they had none. The key may
+    /// then connect, too. Returns false if the key was on the list before.
     pub fn allow_for(&self, pattern: &Pattern, key: PublicKey) -> bool {
         self.change(|rules| rules.allow_for(pattern, key))
     }
 
-    /// The key is taken off the list of the protocols of `pattern`: its open streams of those are aborted. False if it was not on it.
+    /// Takes the key off the list of the protocols of `pattern`. Its open streams of these protocols are aborted.
+    /// Returns false if the key was not on the list.
     pub fn revoke_for(&self, pattern: &Pattern, key: &PublicKey) -> bool {
         self.change(|rules| rules.revoke_for(pattern, key))
     }

@@ -1,8 +1,8 @@
-//! Who may connect, and who may open which stream.
+//! Access: which peers may connect, and which streams they may open.
 //!
-//! [`Access`] is the question, asked once for each connection and once for each stream; [`AccessList`] is an answer
-//! that most programs need no more than; [`Hooks`] sees a connection's life from before the dial to its end.
-//! `gate.rs` asks them all, with a bound on the time and nothing lost when one panics.
+//! [`Access`] is the interface for rules, which are asked once for each connection and once for each stream.
+//! [`AccessList`] implements it, and is enough for most programs. [`Hooks`] are called from before the dial to the
+//! end of a connection. `gate.rs` calls all of them, each with a timeout. A panic in one affects nothing else.
 
 mod gate;
 mod hooks;
@@ -25,14 +25,15 @@ pub(crate) use self::{
 pub use self::{hooks::Hooks, list::AccessList};
 use crate::protocol::Protocol;
 
-/// Who is at the other end: the key that the handshake proved, and the owner it acts for, if it has shown that.
+/// The other end of a connection: the key that the handshake proved, and the owner that the peer acts for, if it has
+/// shown a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
     /// The peer's key.
     pub peer: PublicKey,
-    /// The certificate by which an owner's key lets this one act for it. It has been checked: signature, time,
-    /// audience, node and revocation. It is gone as soon as one of those does not hold any more.
+    /// The certificate by which an owner's key lets the peer's key act for it. Its signature, time, audience, node
+    /// and revocation have been checked. It is removed as soon as one of these checks fails.
     pub delegation: Option<Arc<Delegation>>,
 }
 
@@ -41,12 +42,13 @@ impl Identity {
         Self { peer, delegation: None }
     }
 
-    /// The key that the peer acts for, whatever for.
+    /// Returns the key that the peer acts for, for whatever protocols.
     pub fn owner(&self) -> Option<PublicKey> {
         self.delegation.as_ref().map(|delegation| delegation.owner())
     }
 
-    /// The key that the peer acts for when it uses `protocol`: that of its owner, if the certificate's scope has it.
+    /// Returns the key that the peer acts for when it uses `protocol`: its owner's, if the certificate's scope has
+    /// the protocol.
     pub fn owner_for(&self, protocol: &Protocol) -> Option<PublicKey> {
         let delegation = self.delegation.as_ref().filter(|delegation| delegation.permits(protocol.as_str()));
         delegation.map(|delegation| delegation.owner())
@@ -57,41 +59,42 @@ impl Identity {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StreamRequest {
-    /// Who asks.
+    /// The peer that asks for the stream.
     pub identity: Identity,
-    /// What for.
+    /// The protocol that the stream asks for.
     pub protocol: Protocol,
-    /// What came in the header.
+    /// The metadata of the stream's header.
     pub metadata: Bytes,
 }
 
-/// The answer to the question whether somebody may.
+/// The answer to a request for access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes.
+    /// The request is allowed.
     Allow,
-    /// No, and why. The peer can read the reason: at most 1,000 bytes of it are sent.
+    /// The request is refused, for this reason. The peer can read the reason: at most 1,000 bytes of it are sent.
     Refuse(Cow<'static, str>),
 }
 
 impl Verdict {
-    /// No, and why.
+    /// Returns a refusal with this reason.
     pub fn refuse(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Refuse(reason.into())
     }
 }
 
-/// The rules of an endpoint: given to [`Builder::access`](crate::Builder::access).
+/// The access rules of an endpoint, given to [`Builder::access`](crate::Builder::access).
 ///
-/// Each question has [`Limits::access_timeout`](crate::Limits::access_timeout) to be answered. No answer in time, and a
-/// panic, are refusals: of that connection, or of that stream, and of nothing else. The future of an answer that is late is dropped,
-/// and so is that of a stream whose connection has ended. An opener that gives up ends no question: its stream counts among
-/// [`Limits::streams_per_peer`](crate::Limits::streams_per_peer) until the rules have answered.
+/// Each question has to be answered within [`Limits::access_timeout`](crate::Limits::access_timeout). A late answer
+/// and a panic count as refusals, of that connection or that stream only. The future of a late answer is dropped,
+/// and so is the future for a stream whose connection has ended. An opener that gives up ends no question: its
+/// stream counts towards [`Limits::streams_per_peer`](crate::Limits::streams_per_peer) until the rules have
+/// answered.
 ///
 /// ```
 /// use twolane::{Access, Identity, StreamRequest, Verdict};
 ///
-/// /// Everybody may read; who writes has to bring the word.
+/// /// Every peer may read. A peer that writes has to send the word.
 /// struct Library;
 ///
 /// impl Access for Library {
@@ -105,21 +108,23 @@ impl Verdict {
 /// # let _ = twolane::Endpoint::builder().access(Library);
 /// ```
 pub trait Access: Send + Sync + 'static {
-    /// Whether the peer may be connected, whoever dialled. Asked when the handshake has proved its key and it has said
-    /// for whom it acts, and before any of its streams is looked at. By default everybody may.
+    /// Decides whether the peer may be connected, whichever side dialled. Called when the handshake has proved the
+    /// peer's key and the peer has said for whom it acts, before any of its streams is looked at. By default every
+    /// peer may.
     fn connection(&self, identity: &Identity) -> impl Future<Output = Verdict> + Send {
         let _ = identity;
         async { Verdict::Allow }
     }
 
-    /// Whether the peer may open the stream. By default it may.
+    /// Decides whether the peer may open the stream. By default it may.
     fn stream(&self, request: &StreamRequest) -> impl Future<Output = Verdict> + Send {
         let _ = request;
         async { Verdict::Allow }
     }
 
-    /// Tells when answers may have changed: any new value makes the endpoint ask again about every connection, and about
-    /// every stream that is open. What is not allowed any more ends at once. By default they never change.
+    /// Returns a receiver that tells when answers may have changed. Any new value makes the endpoint ask again about
+    /// every connection and every open stream. Those that are no longer allowed end at once. By default the answers
+    /// never change.
     fn changes(&self) -> Option<watch::Receiver<u64>> {
         None
     }

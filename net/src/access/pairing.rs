@@ -1,6 +1,6 @@
-//! Which hook is to be called next for one peer, so that calls come in pairs. Pure.
+//! Decides which hook is called next for one peer, so that calls come in pairs. Pure.
 
-/// What a peer's hooks have been told, and what is true.
+/// The state that a peer's hooks have been told, and the actual state.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Pairing {
     connected: bool,
@@ -18,8 +18,8 @@ pub(crate) enum Call {
 }
 
 impl Pairing {
-    /// The peer's standing has changed. True if somebody has to start making calls, one after the other, until
-    /// [`Pairing::next`] has none.
+    /// Records the peer's state. Returns true if the caller has to start making calls, one after the other, until
+    /// [`Pairing::next`] returns `None`.
     pub(crate) fn set(&mut self, connected: bool) -> bool {
         self.connected = connected;
         let start = !self.running && self.told != connected;
@@ -27,12 +27,12 @@ impl Pairing {
         start
     }
 
-    /// Whether no call is under way or due.
+    /// Returns whether no call is under way or due.
     pub(crate) fn is_quiet(&self) -> bool {
         !self.running
     }
 
-    /// The next call to make; `None` ends the caller's turn.
+    /// Returns the next call to make. `None` ends the calls, until [`Pairing::set`] starts them again.
     pub(crate) fn next(&mut self) -> Option<Call> {
         if self.told == self.connected {
             self.running = false;

@@ -7,20 +7,20 @@ use twolane_id::{PublicKey, delegation::Pattern};
 use super::{Identity, Verdict};
 use crate::protocol::Protocol;
 
-/// What is said of one key.
+/// The entry of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
     Allowed,
     Denied,
 }
 
-/// Who may, as it stands.
+/// The current rules.
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
-    /// Of whom nothing is said.
+    /// Whether keys without an entry are allowed.
     others: bool,
     keys: HashMap<PublicKey, Said>,
-    /// Protocols that only certain keys may use.
+    /// The protocols that only certain keys may use.
     protocols: BTreeMap<String, (Pattern, HashSet<PublicKey>)>,
 }
 
@@ -63,7 +63,8 @@ impl Rules {
         self.protocols.get_mut(&pattern.to_string()).is_some_and(|(_, keys)| keys.remove(key))
     }
 
-    /// A key that may use some protocol may be connected, or it could not use it.
+    /// Decides about a connection. A key that may use some protocol may connect, since it could not use the protocol
+    /// otherwise.
     pub(super) fn connection(&self, identity: &Identity) -> Verdict {
         let owner = identity.owner();
         match self.said(identity.peer, owner) {
@@ -82,10 +83,11 @@ impl Rules {
         }
     }
 
-    /// Where several patterns have the protocol, one that has the key is enough.
+    /// Decides about a stream. If the protocol matches several patterns, a list of one of them that has the key is
+    /// enough.
     pub(super) fn stream(&self, identity: &Identity, protocol: &Protocol) -> Verdict {
         let owner = identity.owner_for(protocol);
-        // Whoever denies an owner means every key that acts for it, for whatever.
+        // A denied owner denies every key that acts for it, for whatever protocol.
         if matches!(self.said(identity.peer, identity.owner()), Some(Said::Denied)) {
             return denied();
         }

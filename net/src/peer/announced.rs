@@ -1,4 +1,4 @@
-//! Peers that are connected and that `accept` has not returned yet.
+//! The peers that are connected and that `accept` has not returned yet.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ pub(super) struct Announced {
 }
 
 impl Announced {
-    /// The peer has connected.
+    /// Adds a peer that has connected.
     pub(super) fn announce(&self, peer: PublicKey) {
         let mut waiting = self.lock();
         if !waiting.contains(&peer) {
@@ -26,12 +26,13 @@ impl Announced {
         self.changed.notify_waiters();
     }
 
-    /// The peer is gone before it was returned.
+    /// Removes a peer that is gone before it was returned.
     pub(super) fn retract(&self, peer: &PublicKey) {
         self.lock().retain(|waiting| waiting != peer);
     }
 
-    /// The next peer that has connected since it was last returned here. `None` once `closing` is cancelled.
+    /// Returns the next peer that has connected since this function last returned it. `None` once `closing` is
+    /// cancelled.
     ///
     /// Cancel-safe.
     pub(super) async fn next(&self, closing: &CancellationToken) -> Option<PublicKey> {

@@ -1,15 +1,15 @@
-//! When a peer that could not be reached is dialled again.
+//! The wait before a peer that could not be reached is dialled again.
 
 use std::time::Duration;
 
-/// The wait before the first redial is at most this: a lost packet is no reason to wait longer.
+/// Maximum wait before the first redial. A lost packet is no reason to wait longer.
 const BASE: Duration = Duration::from_millis(100);
-/// And before any later one: a peer that comes back is found within this time.
+/// Maximum wait before any later redial. A peer that comes back is found within this time.
 pub(crate) const CAP: Duration = Duration::from_secs(10);
 
-/// The wait before the next dial, after `failures` in a row. Exponential with full jitter ("Exponential Backoff And
-/// Jitter", Brooker 2015): uniform between nothing and the bound, so that peers which lost each other at the same
-/// moment do not dial at the same moment. `random` is uniform over all of `u32`.
+/// Returns the wait before the next dial, after `failures` failed dials in a row. Exponential with full jitter
+/// ("Exponential Backoff And Jitter", Brooker 2015): uniform between zero and the bound, so that peers which lost
+/// each other at the same moment do not dial at the same moment. `random` is uniform over all of `u32`.
 pub(crate) fn delay(failures: u32, random: u32) -> Duration {
     if failures == 0 {
         return Duration::ZERO;
@@ -18,7 +18,7 @@ pub(crate) fn delay(failures: u32, random: u32) -> Duration {
     bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
-/// For the jitter. Without randomness the longest wait is the safe one.
+/// Returns a random number for the jitter. Without randomness it is the largest: the longest wait is the safe one.
 pub(crate) fn random() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX)
 }

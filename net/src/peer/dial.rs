@@ -1,4 +1,4 @@
-//! One dial, from the wait before it to the connection that comes of it.
+//! One dial, from the wait before it to the connection that results from it.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -18,12 +18,12 @@ use crate::{
     wire::{ALPN, codes::connection as codes},
 };
 
-/// A bound that a clock cannot hold, as `Duration::MAX`.
+/// Replacement for a timeout that the clock cannot hold, such as `Duration::MAX`.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// One dial, which serves everybody who waits.
+/// Dials once, for all callers that wait for the peer.
 pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>) {
-    // From before the failures are looked up: they are forgotten when an address becomes known.
+    // Registered before the failures are read: they are forgotten when an address becomes known.
     let mut hurried = pin!(peer.hurry.notified());
     hurried.as_mut().enable();
     let failures = peer.lock().row.failures();
@@ -44,14 +44,14 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>) {
     }
     let version = peers.shared.gate.version();
     let connected = loop {
-        // From before the addresses are looked up.
+        // Registered before the addresses are looked up.
         let hurried = peer.hurry.notified();
         let now = Instant::now();
         let deadline = now.checked_add(peers.shared.limits.connect_timeout).unwrap_or(now + NEVER);
         let shaken = tokio::select! {
             biased;
-            // An address has become known that the dial under way does not try, or the connection that it may lose against was
-            // closed. The peer has not heard of the dial: it hears HELLO first.
+            // An address has become known that the dial under way does not try, or the connection that the dial may
+            // lose against was closed. The peer has not heard of this dial yet, since HELLO comes first.
             () = hurried => continue,
             () = peers.closing.cancelled() => break Err(DialError::ShuttingDown),
             shaken = shake_hands(&peers, &peer, deadline) => shaken,
@@ -60,9 +60,10 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>) {
             Ok(shaken) => shaken,
             Err(cause) => break Err(cause),
         };
-        // The peer may use the connection from now on: it ends with a cause that the peer can read, or not at all.
+        // The peer may use the connection from now on. So it ends with a cause that the peer can read, or not at
+        // all.
         match enter(&peers, &link, dial, deadline).await {
-            // Closed here, together with the connections that were there: those who wait get another one.
+            // Closed here, together with the connections that existed. The callers that wait get another connection.
             Err(DialError::Lost(ConnectionLost::Closed)) => {}
             entered => break entered.map(|prepared| (prepared, dial)),
         }
@@ -80,7 +81,7 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>) {
     }
 }
 
-/// Up to the end of the QUIC handshake.
+/// Dials up to the end of the QUIC handshake.
 async fn shake_hands(peers: &Peers, peer: &Peer, deadline: Instant) -> Result<(Arc<Link>, OwnDial), DialError> {
     let (id, dial) = (peer.id, peers.begin_dial(peer));
     let address = key::to_iroh(&id);
@@ -88,7 +89,7 @@ async fn shake_hands(peers: &Peers, peer: &Peer, deadline: Instant) -> Result<(A
         let allowed = peers.shared.gate.before_dial(id).await;
         allowed.map_err(|Refused(reason)| DialError::NotAllowed { reason: reason.into() })?;
         let connection = peers.endpoint.connect(address, ALPN).await.map_err(dial_error)?;
-        // What the rules take from here on does not make the connection any newer.
+        // Assigned here: the time that the rules take from here on does not make the connection any newer.
         let link = Link::new(connection, id, peers.next_generation(), &peers.shared, true);
         peer.lock().entering = Some(Arc::clone(&link));
         Ok((link, dial))
@@ -96,9 +97,10 @@ async fn shake_hands(peers: &Peers, peer: &Peer, deadline: Instant) -> Result<(A
     timeout_at(deadline, dialling).await.unwrap_or_else(|_| Err(timed_out(peers)))
 }
 
-/// From the handshake to the connection that streams may be opened on.
+/// Takes the connection from the end of the handshake to the point where streams may be opened on it.
 async fn enter(peers: &Peers, link: &Arc<Link>, dial: OwnDial, deadline: Instant) -> Result<Prepared, DialError> {
-    // Pinned here, it is dropped after `cut`: with its control stream it would close the connection without a reason.
+    // Pinned here, so that it is dropped after `cut`: the drop of its control stream closes the connection without a
+    // reason.
     let mut entering = pin!(timeout_at(deadline, Arc::clone(link).enter(dial.said())));
     tokio::select! {
         entered = &mut entering => match entered {

@@ -1,7 +1,7 @@
-//! When a connection may be closed without cutting anything: both sides have said GOAWAY, neither has a live stream,
-//! and each has seen every stream that the other opened. Pure.
+//! Decides when a connection may be closed without cutting a stream: both sides have said GOAWAY, neither has a live
+//! stream, and each has seen every stream that the other opened. Pure.
 
-/// Bidirectional streams on one connection so far.
+/// The number of bidirectional streams on one connection so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     pub(crate) opened: u64,
@@ -17,17 +17,17 @@ pub(crate) struct Drain {
     heard: Option<Counts>,
 }
 
-/// What to do now.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Step {
     /// Send DRAINED with these counts.
     pub(crate) tell: Option<Counts>,
-    /// Close the connection: nothing is lost by it.
+    /// Close the connection: no stream is lost by it.
     pub(crate) close: bool,
 }
 
 impl Drain {
-    /// This side wants the connection to end. False if it has said so already.
+    /// Records that this side wants the connection to end. Returns false if it has said so already.
     pub(crate) fn goaway(&mut self) -> bool {
         !std::mem::replace(&mut self.goaway_sent, true)
     }
@@ -40,14 +40,14 @@ impl Drain {
         self.heard = Some(counts);
     }
 
-    /// To be asked whenever one of the arguments may have changed.
+    /// Returns the next step. To be called whenever one of the arguments may have changed.
     pub(crate) fn step(&mut self, live: usize, counts: Counts) -> Step {
         if !self.goaway_sent || !self.goaway_received || live > 0 {
             return Step::default();
         }
         let tell = (self.told != Some(counts)).then_some(counts);
         self.told = Some(counts);
-        // What the peer last said counts only if no stream has been under way then.
+        // The peer's last counts are valid only if no stream was under way when it sent them.
         let close = self.heard == Some(Counts { opened: counts.accepted, accepted: counts.opened });
         Step { tell, close }
     }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_stream_under_way_keeps_the_connection() {
-        // The peer has drained, but says that it has seen one stream less than we opened.
+        // The peer has drained, but says that it has seen one stream less than this side opened.
         let mut side = Drain::default();
         side.goaway();
         side.on_goaway();
@@ -96,7 +96,7 @@ mod tests {
         assert!(side.step(0, Counts { opened: 5, accepted: 3 }).close);
     }
 
-    /// Two sides, frames that arrive in order but late, streams that are seen late and end at any time.
+    /// Two sides. Frames arrive in order but late. Streams are seen late and end at any time.
     #[derive(Debug, Clone, Copy)]
     enum Op {
         Goaway(bool),
@@ -110,9 +110,9 @@ mod tests {
     struct Side {
         drain: Drain,
         counts: Counts,
-        /// Streams open here: the peer's and ours.
+        /// The streams that are open here, opened by either side.
         live: usize,
-        /// Streams that the peer opened and this side has not seen.
+        /// The streams that the peer opened and this side has not seen.
         unseen: usize,
         inbox: std::collections::VecDeque<Option<Counts>>,
     }

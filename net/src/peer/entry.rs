@@ -1,4 +1,4 @@
-//! An entry of the table of peers: the row of rules, its connections, and what those who wait look at.
+//! An entry of the table of peers: the row with the rules, the connections, and the view for callers that wait.
 
 use std::{
     collections::HashMap,
@@ -21,53 +21,53 @@ use crate::{
     events::PathKind,
 };
 
-/// One peer.
+/// A peer, with its row and its connections.
 pub(crate) struct Peer {
     pub(crate) id: PublicKey,
     state: Mutex<State>,
     pub(super) view: watch::Sender<View>,
-    /// An address has become known, or the connections were closed here: a dial need not wait for its backoff any more, and
-    /// one whose handshake is under way begins anew.
+    /// Notified when an address has become known, or when the connections were closed here. A dial then stops
+    /// waiting for its backoff, and a dial whose handshake is under way begins anew.
     pub(super) hurry: Notify,
 }
 
 pub(super) struct State {
     pub(super) row: Row,
     pub(super) links: HashMap<Generation, Arc<Link>>,
-    /// The connection of a dial whose handshake is done, before it is one of `links`.
+    /// The connection of a dial whose handshake is done, before it is added to `links`.
     pub(super) entering: Option<Arc<Link>>,
     pub(super) since: Option<Instant>,
-    /// The ways that its data has taken before the peer counts as connected.
+    /// The kinds of paths that its data has taken before the peer counts as connected.
     pub(super) first_paths: Vec<PathKind>,
-    /// When the last dial failed.
+    /// The time of the last failed dial.
     pub(super) failed_at: Option<Instant>,
-    /// Why the last connection that ended did.
+    /// The reason for the end of the connection that ended last.
     pub(super) last_lost: Option<ConnectionLost>,
     pub(super) last_error: Option<String>,
-    /// What the hooks have been told, and what to tell them.
+    /// The hook calls that were made, and those that are due.
     pub(super) pairing: Pairing,
     pub(super) identity: Identity,
     pub(super) ended: Arc<ConnectionLost>,
-    /// The row was dropped from the table: look the peer up again.
+    /// Whether the row was dropped from the table. If so, the peer has to be looked up again.
     pub(super) gone: bool,
 }
 
-/// What those who wait for a peer look at.
+/// The state of a peer, for callers that wait for it.
 #[derive(Clone, Default)]
 pub(crate) struct View {
     pub(crate) current: Option<Arc<Link>>,
-    /// The peer has said HELLO on that one.
+    /// Whether the peer has said HELLO on the current connection.
     pub(super) known: bool,
-    /// How many dials have failed, ever, and why the last one did.
+    /// The number of dials that have failed so far. `cause` is the reason for the last failure.
     pub(super) failed: u64,
     pub(super) cause: Option<DialError>,
-    /// Somebody has to ask for a connection again.
+    /// Whether a caller has to ask for a connection again: none exists, and none is on its way.
     pub(super) absent: bool,
-    /// As events say it.
+    /// Whether the peer is connected, as the events report it.
     pub(crate) connected: bool,
-    /// Why it is not.
+    /// The reason for the last disconnection.
     pub(crate) lost: Option<ConnectionLost>,
-    /// Connections, those that drain included.
+    /// The number of connections, draining ones included.
     pub(super) connections: usize,
 }
 
@@ -98,13 +98,14 @@ impl Peer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connections that are there, and the one whose handshake is done and that has yet to be let in.
+    /// Returns the connections in the row, and the connection whose handshake is done and which is not in the row
+    /// yet.
     pub(super) fn connections(&self) -> (Vec<Arc<Link>>, Option<Arc<Link>>) {
         let state = self.lock();
         (state.links.values().cloned().collect(), state.entering.clone())
     }
 
-    /// How long ago the last dial failed.
+    /// Returns the time since the last dial failed.
     pub(super) fn failed_for(&self) -> Option<Duration> {
         self.lock().failed_at.map(|failed_at| failed_at.elapsed())
     }

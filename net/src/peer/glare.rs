@@ -1,10 +1,11 @@
-//! Which of several connections between the same two endpoints stays (two peers that dial each other at the same moment
-//! are called glare). Pure.
+//! Decides which of several connections between the same two endpoints stays. (Two peers that dial each other at the
+//! same moment are called glare.) Pure.
 //!
-//! Both sides decide alone, at different moments and with the connections in a different order, and must come to the same
-//! result. So the answer depends only on what both of them have: the dialler's key, the number of the dial, and the number
-//! of the other side's dials that the dialler knew when it began. Among connections of two honest endpoints this is a total
-//! order: what a dialler knows only grows with the number of its dials.
+//! Both sides decide alone, at different moments and with the connections in a different order, and must come to the
+//! same result. So the decision depends only on facts that both sides have: the dialler's key, the number of the
+//! dial, and the number of the other side's dials that the dialler knew when the dial began. Among connections of
+//! two honest endpoints this is a total order, since the number that a dialler knows only grows with the number of
+//! its dials.
 
 use std::cmp::Ordering;
 
@@ -13,21 +14,21 @@ use twolane_id::PublicKey;
 use super::table::Generation;
 use crate::wire::control::Dial;
 
-/// A connection whose peer has said HELLO on it. All that are compared have the same two endpoints.
+/// A connection whose peer has said HELLO on it. All candidates that are compared have the same two endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) dialler: PublicKey,
-    /// What its dialler said about the dial.
+    /// The numbers that the dialler sent about the dial.
     pub(crate) dial: Dial,
-    /// In the order of this side's handshakes. It counts only where a peer does not number its dials.
+    /// Position in the order of this side's handshakes. It counts only where a peer does not number its dials.
     pub(crate) generation: Generation,
 }
 
-/// The one that stays is the greater.
+/// Compares two connections. The greater one stays.
 ///
-/// One side dialled both: its later dial stays, since the earlier one was of no use to it any more. Each side dialled one:
-/// a dial that was begun when the other one was known stays, for the same reason; if neither was, they overlapped, and the
-/// one of the smaller key stays.
+/// If one side dialled both, its later dial stays, since the earlier one was of no use to it any more. If each side
+/// dialled one, a dial that began when the other one was known stays, for the same reason. If neither was known, the
+/// dials overlapped, and the dial of the smaller key stays.
 pub(crate) fn compare(one: &Candidate, other: &Candidate) -> Ordering {
     if one.dialler == other.dialler {
         return (one.dial.number, one.generation).cmp(&(other.dial.number, other.generation));
@@ -39,7 +40,7 @@ pub(crate) fn compare(one: &Candidate, other: &Candidate) -> Ordering {
     }
 }
 
-/// Whether `later` was begun when its dialler had the HELLO of `earlier`.
+/// Returns whether `later` began when its dialler had the HELLO of `earlier`.
 fn knew(later: &Candidate, earlier: &Candidate) -> bool {
     later.dial.knows > 0 && later.dial.knows >= earlier.dial.number
 }
@@ -57,7 +58,8 @@ mod tests {
         (a.min(b), a.max(b))
     }
 
-    /// Every pair of two dials of each side, the second of which may know the other side's first or second one.
+    /// Every pair of two dials of each side. The second dial of a side may know the other side's first or second
+    /// one.
     #[test]
     fn every_verdict_is_the_one_in_the_table_whichever_comes_first() {
         let (small, large) = keys();

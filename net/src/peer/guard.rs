@@ -1,4 +1,4 @@
-//! Looks again at connections when the rules change, and when a certificate is shown, expires or is revoked.
+//! Checks connections again when the rules change, and when a certificate is shown, expires or is revoked.
 
 use std::{
     sync::{
@@ -21,11 +21,11 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Certificates are compared with the clock of the machine, which people and services set: at least this often.
+/// Maximum time between two checks of certificates against the clock of the machine, which people and services set.
 const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
-/// Runs until the endpoint is closed: a shutdown may wait for streams for long, and who is not allowed any more is cut off
-/// while it does.
+/// Runs until the endpoint is closed. A shutdown may wait long for streams, and a peer that is not allowed any more
+/// is cut off meanwhile.
 pub(crate) async fn run(peers: Arc<Peers>) {
     let mut changes = peers.shared.gate.watch();
     loop {
@@ -44,7 +44,8 @@ pub(crate) async fn run(peers: Arc<Peers>) {
         };
         for link in peers.links(None) {
             let doubtful = link.doubtful.swap(false, AcqRel);
-            // Only those whose standing has changed are asked about, unless the answers may have.
+            // The rules are asked only about connections whose standing has changed, unless all answers may have
+            // changed.
             if (end_standing(&peers, &link) || doubtful || all) && peers.shared.gate.decides() {
                 ask(&peers, link);
             }
@@ -52,8 +53,8 @@ pub(crate) async fn run(peers: Arc<Peers>) {
     }
 }
 
-/// Ends what certificates gave that do not hold any more, before this returns. What the rules say to that is asked by
-/// [`run`], which hears of the change as well.
+/// Ends every standing whose certificate is not valid any more, before this returns. [`run`] learns of the change as
+/// well, and asks the rules about these connections.
 pub(crate) fn end_standings(peers: &Peers) {
     for link in peers.links(None) {
         if end_standing(peers, &link) {
@@ -65,11 +66,12 @@ pub(crate) fn end_standings(peers: &Peers) {
 
 fn next_expiry(peers: &Peers) -> Option<Duration> {
     let delegations = peers.links(None).into_iter().filter_map(|link| link.carrier.identity().delegation);
-    // A moment later than that it has passed for certain.
+    // One millisecond later the certificate has expired for certain.
     delegations.map(|delegation| peers.shared.gate.holds_for(&delegation) + Duration::from_millis(1)).min()
 }
 
-/// A peer whose certificate does not hold any more acts for nobody but itself.
+/// Ends the standing of a peer whose certificate is not valid any more: from then on the peer acts only for itself.
+/// Returns whether a standing has ended.
 fn end_standing(peers: &Peers, link: &Link) -> bool {
     let peer = link.carrier.peer;
     let Some(delegation) = link.carrier.identity().delegation else {
@@ -86,7 +88,7 @@ fn end_standing(peers: &Peers, link: &Link) -> bool {
     true
 }
 
-/// Has the rules asked about a connection, by one task at a time however often they change.
+/// Has the rules asked about a connection, by one task at a time however often the rules change.
 fn ask(peers: &Arc<Peers>, link: Arc<Link>) {
     link.doubtful.store(true, Release);
     if link.being_asked.swap(true, AcqRel) {
@@ -99,12 +101,12 @@ fn ask(peers: &Arc<Peers>, link: Arc<Link>) {
                 tokio::select! {
                     biased;
                     () = look_again(&peers, &link) => {}
-                    // There is nothing to cut off any more, and a shutdown waits for no rules.
+                    // No connection is left to cut off, and a shutdown does not wait for the rules.
                     _ = link.carrier.connection.closed() => return,
                 }
             }
             link.being_asked.store(false, Release);
-            // It may have become doubtful in this very moment.
+            // The connection may have become doubtful in this very moment.
             if !link.doubtful.load(Acquire) || link.being_asked.swap(true, AcqRel) {
                 return;
             }
@@ -127,6 +129,6 @@ async fn look_again(peers: &Peers, link: &Link) {
             }
         })
     });
-    // All at the same time: one that the rules are slow about holds up no other.
+    // All at the same time, so that a stream which the rules are slow about holds up no other.
     join_all(asking).await;
 }

@@ -1,4 +1,5 @@
-//! What was last heard of peers: it outlives their connections, since the peer may not know yet that those are gone. Pure.
+//! The peers' instances that were last heard of. They are remembered longer than the connections, since the peer may
+//! not know yet that those are gone. Pure.
 
 use std::collections::HashMap;
 
@@ -7,19 +8,19 @@ use twolane_id::PublicKey;
 use super::table::Generation;
 use crate::wire::control::Nonce;
 
-/// What is known of a peer's instance.
+/// A peer's instance, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heard {
     pub(crate) nonce: Nonce,
-    /// Its latest handshake, by this side's count.
+    /// The generation of its latest handshake, as counted by this side.
     pub(crate) generation: Generation,
-    /// The largest number of its dials.
+    /// The largest known number of its dials.
     pub(crate) dial: u64,
 }
 
 impl Heard {
-    /// Takes over what a HELLO says. False if it is of an instance that was there before the one that is known: a HELLO
-    /// may be late, or its connection may have waited for the rules.
+    /// Takes over what a HELLO says. Returns false if the HELLO is from an instance that existed before the known
+    /// one: a HELLO may be late, or its connection may have waited for the rules.
     pub(crate) fn hear(known: &mut Option<Self>, news: Self) -> bool {
         match known {
             Some(known) if known.nonce == news.nonce => {
@@ -36,8 +37,9 @@ impl Heard {
     }
 }
 
-/// What was heard of peers that have no row in the table: of so many, and of as many before them. Where this side has lost a
-/// connection to a peer that is forgotten, and the peer has not, the next dial is taken for one that overlaps with the peer's.
+/// The instances of peers that have no row in the table: of `max` peers, and of up to as many before them. If a peer
+/// is forgotten, and this side has lost a connection to it that the peer has not lost, the next dial counts as
+/// overlapping with the peer's dial.
 #[derive(Debug)]
 pub(crate) struct Memory {
     max: usize,

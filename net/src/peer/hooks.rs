@@ -1,11 +1,11 @@
-//! Has the program's hooks told of a peer that comes and goes: one call after the other.
+//! Calls the program's hooks when a peer connects and disconnects: one call after the other.
 
 use std::sync::Arc;
 
 use super::{entry::Peer, peers::Peers};
 use crate::access::Call;
 
-/// Calls the hooks until they have been told how things stand.
+/// Calls the hooks until they have been told the current state of the peer.
 pub(super) async fn run_hooks(peers: Arc<Peers>, peer: Arc<Peer>) {
     loop {
         let (call, identity, ended) = {

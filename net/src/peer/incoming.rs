@@ -30,12 +30,13 @@ use crate::{
     },
 };
 
-/// A stream that a peer has opened, and that is not answered yet; got from
+/// A stream that a peer has opened and that is not answered yet, from
 /// [`Endpoint::serve_incoming`](crate::Endpoint::serve_incoming).
 ///
-/// The opener waits for the answer, at most its own [`Limits::open_timeout`](crate::Limits::open_timeout).
+/// The opener waits for the answer, for at most its own [`Limits::open_timeout`](crate::Limits::open_timeout).
 ///
-/// Dropped without an answer, the stream is reset: the opener gets [`GetStreamError::Reset`](crate::GetStreamError::Reset).
+/// Dropping the value without an answer resets the stream: the opener gets
+/// [`GetStreamError::Reset`](crate::GetStreamError::Reset).
 #[derive(Debug)]
 pub struct IncomingStream {
     pub(crate) protocol: Protocol,
@@ -45,52 +46,54 @@ pub struct IncomingStream {
 }
 
 impl IncomingStream {
-    /// The peer, as the handshake proved it.
+    /// Returns the peer's key, which the handshake has proved.
     pub fn peer(&self) -> PublicKey {
         self.carrier().peer
     }
 
-    /// Who the peer is, and the owner that it acts for at this moment.
+    /// Returns the peer's key and the owner that the peer acts for at this moment.
     pub fn identity(&self) -> Identity {
         self.carrier().identity()
     }
 
-    /// The protocol that the peer asks for.
+    /// Returns the protocol that the peer asks for.
     pub fn protocol(&self) -> &Protocol {
         &self.protocol
     }
 
-    /// What the opener sent along in the header, at most [`Limits::metadata`](crate::Limits::metadata).
+    /// Returns the metadata of the opener's header, at most [`Limits::metadata`](crate::Limits::metadata) bytes.
     pub fn metadata(&self) -> &Bytes {
         &self.metadata
     }
 
-    /// Bytes of metadata that the opener takes with the answer: its [`Limits::metadata`](crate::Limits::metadata).
+    /// Returns the maximum number of metadata bytes that the opener takes with the answer: its
+    /// [`Limits::metadata`](crate::Limits::metadata).
     pub fn max_answer_metadata(&self) -> u64 {
         self.carrier().max_metadata()
     }
 
-    /// Answers yes.
+    /// Accepts the stream.
     ///
     /// Not cancel-safe: a dropped call resets the stream.
     ///
     /// # Errors
     ///
-    /// [`WriteError`]: the opener has given up, or nothing of the answer can be sent for
-    /// [`Limits::header_timeout`](crate::Limits::header_timeout), or for thirty times that while the connection carries other data.
+    /// [`WriteError`] if the opener has given up, or if no byte of the answer can be sent for
+    /// [`Limits::header_timeout`](crate::Limits::header_timeout), or for thirty times that while the connection
+    /// carries other data.
     pub async fn accept(self) -> Result<XStream, WriteError> {
         self.answer(Bytes::from_static(ACCEPTED)).await
     }
 
-    /// Answers yes, and sends `metadata` along: the opener finds it in
-    /// [`XStream::answer_metadata`].
+    /// Accepts the stream and sends `metadata` with the answer. The opener finds it in [`XStream::answer_metadata`].
     ///
     /// Not cancel-safe: a dropped call resets the stream.
     ///
     /// # Errors
     ///
-    /// [`AnswerError::MetadataTooLarge`] if `metadata` is longer than [`max_answer_metadata`](Self::max_answer_metadata), in
-    /// which case the stream is reset; [`AnswerError::Write`] as [`accept`](Self::accept).
+    /// [`AnswerError::MetadataTooLarge`] if `metadata` is longer than
+    /// [`max_answer_metadata`](Self::max_answer_metadata): the stream is then reset. [`AnswerError::Write`] as for
+    /// [`accept`](Self::accept).
     pub async fn accept_with(self, metadata: impl Into<Bytes>) -> Result<XStream, AnswerError> {
         let (metadata, max) = (metadata.into(), self.max_answer_metadata());
         if metadata.len() as u64 > max {
@@ -100,8 +103,8 @@ impl IncomingStream {
         Ok(self.answer(answer).await?)
     }
 
-    /// Answers no: the opener gets [`GetStreamError::Rejected`](crate::GetStreamError::Rejected) with [`Reason::Refused`] and
-    /// `text`, of which the first 1,024 bytes are sent. Only this stream ends.
+    /// Refuses the stream. The opener gets [`GetStreamError::Rejected`](crate::GetStreamError::Rejected) with
+    /// [`Reason::Refused`] and the first 1,024 bytes of `text`. Only this stream ends.
     ///
     /// Not cancel-safe: a dropped call resets the stream.
     pub async fn refuse(self, text: impl Into<String>) {
@@ -115,13 +118,14 @@ impl IncomingStream {
     async fn answer(mut self, answer: Bytes) -> Result<XStream, WriteError> {
         let bound = self.carrier().limits.header_timeout;
         self.send.lanes().accept();
-        // A peer that gives the answer no room would keep the task for ever. Dropped, the stream is reset.
+        // A peer that gives the answer no room would keep the task for ever. On an error the stream is dropped,
+        // which resets it.
         patience::write_raw(&mut self.send, answer, bound).await?;
         self.count();
         Ok(XStream::new(self.send, self.recv, self.protocol, self.metadata))
     }
 
-    /// The answer is the caller's to write: [`ACCEPTED`], in front of the first data.
+    /// Accepts the stream and leaves the answer to the caller, who writes [`ACCEPTED`] in front of the first data.
     pub(crate) fn accept_later(self) -> XStream {
         self.send.lanes().accept();
         self.count();
@@ -133,7 +137,7 @@ impl IncomingStream {
         self.carrier().metrics.streams_accepted.inc();
     }
 
-    /// Answers no. Only this stream ends.
+    /// Rejects the stream. Only this stream ends.
     pub(crate) async fn reject(mut self, rejection: Rejection) {
         reject(&mut self.send, &mut self.recv, rejection).await;
     }
@@ -143,12 +147,14 @@ const TRUNCATED: Malformed = Malformed::Truncated { what: "the stream header" };
 
 pub(crate) use crate::wire::status::ACCEPTED;
 
-/// Streams that are looked at before the first of them is handed to its task. Each task that is spawned may wake another
-/// thread, which then waits for the connection's lock, as this one does for it: all that came together is read before.
+/// Maximum number of streams that are read before the first of them is handed to its task. Each spawned task may
+/// wake another thread, and the two threads then wait for each other at the connection's lock. So all streams that
+/// arrived together are read first.
 const AT_ONCE: usize = 32;
 
-/// Accepts streams until the connection is gone. Each gets a task of its own, so that a silent or slow one holds up
-/// no other; their number is bounded by the transport, and that of those without a header by the limits.
+/// Accepts streams until the connection is gone. Each stream has a task of its own, so that a silent or slow stream
+/// holds up no other. noq's stream limit bounds the number of streams, and `Limits::streams_without_header` the
+/// number of those without a header.
 pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
     let carrier = &link.carrier;
     let without_header = Arc::new(Semaphore::new(shared.limits.streams_without_header.min(Semaphore::MAX_PERMITS)));
@@ -171,7 +177,7 @@ pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
     }
 }
 
-/// What is to be done with a stream of the peer.
+/// Returns the task for a stream that the peer has opened.
 fn begin(
     link: &Arc<Link>,
     shared: &Arc<Shared>,
@@ -179,11 +185,12 @@ fn begin(
     send: iroh::endpoint::SendStream,
     recv: iroh::endpoint::RecvStream,
 ) -> BoxFuture<()> {
-    // Registered before anything is read: an error lane finds it however the packets were reordered.
+    // Registered before anything is read, so that an error lane finds the stream however the packets were reordered.
     let lanes = Lanes::accepted(&link.carrier, send.id().into());
     link.carrier.accepted.fetch_add(1, Release);
     let (mut send, mut recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, lanes));
-    // The packet that opens a stream has its header, nearly always: then nothing waits, and the task is the handler's.
+    // The packet that opens a stream nearly always holds its header. Then nothing waits, and the task is the
+    // handler's.
     if let Some(opened) = at_once(recv.read_raw(TRUNCATED, Opening::decode)) {
         return take(link, shared, send, recv, Ok(opened));
     }
@@ -201,7 +208,8 @@ fn begin(
     })
 }
 
-/// The same once its opening was read, or was not in time. What is rare is boxed where it is made.
+/// Returns the task for a stream whose opening was read, or was not read in time. Each rare case boxes a future of
+/// its own.
 fn take(
     link: &Arc<Link>,
     shared: &Arc<Shared>,
@@ -211,7 +219,7 @@ fn take(
 ) -> BoxFuture<()> {
     let carrier = &link.carrier;
     if carrier.is_cut() {
-        // QUIC still gives what had come before the connection was cut. No handler is called for it.
+        // QUIC still delivers what had arrived before the connection was cut. No handler is called for it.
         return Box::pin(async move { drop((send, recv)) });
     }
     if matches!(&opened, Ok(Ok(Opening::Data(_)))) && !send.lanes().is_data_lane() {
@@ -238,10 +246,10 @@ fn take(
         let admitted = tokio::select! {
             biased;
             admitted = admitting => admitted,
-            // Nothing is left to answer, and a shutdown waits for no rules.
+            // No stream is left to answer, and a shutdown does not wait for the rules.
             _ = link.connection().closed() => None,
         };
-        // One that its opener has aborted meanwhile is over, and so is one whose connection was cut.
+        // A stream that its opener has aborted meanwhile is over, and so is a stream whose connection was cut.
         if let Some(stream) = admitted
             && !stream.send.lanes().is_aborted()
             && !link.carrier.is_cut()
@@ -251,14 +259,14 @@ fn take(
     })
 }
 
-/// Asks the rules about a stream; one that they refuse is rejected.
+/// Asks the rules about a stream, and rejects it if they refuse.
 async fn ask(stream: IncomingStream, shared: &Shared) -> Option<IncomingStream> {
     let gate = &shared.gate;
     if !gate.decides_streams() {
         return Some(stream);
     }
     let lanes = stream.send.lanes();
-    // From now on a change of the rules looks at this stream as well.
+    // From now on a change of the rules checks this stream as well.
     let _ = lanes.admitted.set((stream.protocol.clone(), stream.metadata.clone()));
     loop {
         let version = gate.version();
@@ -278,13 +286,14 @@ async fn ask(stream: IncomingStream, shared: &Shared) -> Option<IncomingStream> 
     }
 }
 
-/// A stream whose peer is to have a direct path waits for one, and is rejected if none comes up in time.
+/// Waits for a direct path if the peer's path policy asks for one. The stream is rejected if none comes up in time.
 async fn wait_for_direct(stream: IncomingStream, link: &Link, shared: &Shared) -> Option<IncomingStream> {
     let policy = shared.policies.get(&stream.peer());
     let Some(wait) = policy.wait(shared.limits.connect_timeout) else {
         return Some(stream);
     };
-    // The opener is told within its own default bound, as by `accept_bi`.
+    // Not longer than `accept_timeout`, so that an opener with the default timeout is told the reason, as with
+    // `accept_bi`.
     let wait = wait.min(shared.limits.accept_timeout);
     match timeout(wait, link.becomes_direct()).await {
         Ok(true) => Some(stream),
@@ -298,7 +307,7 @@ async fn wait_for_direct(stream: IncomingStream, link: &Link, shared: &Shared) -
     }
 }
 
-/// What is no data lane that can be offered to somebody: it ends here, or is an error lane.
+/// Ends a stream that is no acceptable data lane, or takes it as an error lane.
 async fn end_opening(
     carrier: Arc<Carrier>,
     mut send: SendStream,
@@ -337,7 +346,7 @@ async fn end_opening(
 
 async fn reject(send: &mut SendStream, recv: &mut RecvStream, rejection: Rejection) {
     send.carrier().metrics.streams_rejected.inc();
-    // An opener that has given up needs no answer, and one that gives it no room gets none.
+    // An opener that has given up needs no answer. An opener that gives the answer no room gets none.
     let bound = send.carrier().limits.header_timeout;
     let answer = encode(&Status::Rejected(rejection), send.lanes().id());
     match patience::write_raw(send, answer, bound).await {

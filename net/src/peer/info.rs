@@ -1,4 +1,4 @@
-//! What is known of a peer, for people and programs that look.
+//! Information about a peer, for people and programs.
 
 use std::time::{Duration, Instant};
 
@@ -8,53 +8,53 @@ use twolane_id::PublicKey;
 use super::{link::Link, path::watch::kind};
 use crate::events::PathKind;
 
-/// What is known of a connected peer.
+/// Information about a connected peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerInfo {
-    /// The peer.
+    /// The peer's key.
     pub id: PublicKey,
-    /// The key that it acts for, by a certificate that holds now.
+    /// The key that the peer acts for, by a certificate that is valid now.
     pub owner: Option<PublicKey>,
-    /// The way its data takes now. `None` while that is being decided.
+    /// The kind of path that the peer's data takes now. `None` while no path is selected.
     pub path: Option<PathKind>,
-    /// Round trip of that way.
+    /// The round-trip time of that path.
     pub rtt: Option<Duration>,
-    /// Every way there is to the peer now, that one among them.
+    /// All paths to the peer now, including that path.
     pub paths: Vec<PathInfo>,
-    /// Streams that are open, in both directions.
+    /// The number of open streams, in both directions.
     pub streams: usize,
-    /// QUIC connections: one, and for a moment two after both sides dialled at once.
+    /// The number of QUIC connections: one, and for a moment two after both sides dialled at once.
     pub connections: usize,
-    /// Since when the peer has been connected without a break.
+    /// The time since which the peer has been connected without a break.
     pub since: Instant,
-    /// Bytes of UDP payload sent to the peer and received from it, on the connections that exist now.
+    /// The bytes of UDP payload sent to the peer, on the connections that exist now.
     pub sent: u64,
-    /// See `sent`.
+    /// The bytes of UDP payload received from the peer, on the connections that exist now.
     pub received: u64,
-    /// The last thing that went wrong with this peer.
+    /// The last error with this peer.
     pub last_error: Option<String>,
 }
 
-/// One way to a peer.
+/// A path to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathInfo {
-    /// Whether it is direct.
+    /// Whether the path is direct or goes over a relay.
     pub kind: PathKind,
-    /// Where it leads: an IP address with its port, or the relay's URL.
+    /// The remote end of the path: an IP address with its port, or the relay's URL.
     pub remote: String,
-    /// Its round trip.
+    /// The round-trip time of the path.
     pub rtt: Duration,
-    /// Whether data takes it now.
+    /// Whether data takes the path now.
     pub selected: bool,
-    /// Bytes of UDP payload sent on it.
+    /// The bytes of UDP payload sent on the path.
     pub sent: u64,
-    /// Bytes of UDP payload received on it.
+    /// The bytes of UDP payload received on the path.
     pub received: u64,
 }
 
-/// The ways that a connection has now.
+/// Returns the paths that a connection has now.
 pub(super) fn paths(link: &Link) -> Vec<PathInfo> {
     let paths = link.carrier.connection.paths();
     let info = |path: iroh::endpoint::Path<'_>| {

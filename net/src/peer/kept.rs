@@ -1,4 +1,4 @@
-//! The peers that somebody wants to be connected, also while nothing is open to them.
+//! The peers that the program keeps connected, also while no stream is open to them.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -7,7 +7,7 @@ use std::{
 
 use twolane_id::PublicKey;
 
-/// How many want each of these peers to be connected. Never 0.
+/// The number of [`Kept`] values of each peer. Never 0.
 #[derive(Debug, Default)]
 pub(super) struct KeptPeers(Mutex<HashMap<PublicKey, usize>>);
 
@@ -26,7 +26,7 @@ impl KeptPeers {
     }
 }
 
-/// Somebody wants a peer to be connected, until this is dropped.
+/// A request to keep a peer connected, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Kept {
     peers: Arc<KeptPeers>,

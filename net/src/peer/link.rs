@@ -43,22 +43,22 @@ use crate::{
     },
 };
 
-/// What the links of an endpoint have in common.
+/// The state that all links of an endpoint share.
 pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) policies: Policies,
-    /// After how long a silence on a connection a peer that answers elsewhere is dialled anew.
+    /// The time after which, if a connection is silent, a peer that answers elsewhere is dialled anew.
     pub(crate) silence: Duration,
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) nonce: Nonce,
     pub(crate) tasks: Tasks,
-    /// Takes a stream whose header has been read.
+    /// Handles a stream whose header has been read.
     pub(crate) on_stream: Box<dyn Fn(IncomingStream) -> BoxFuture<()> + Send + Sync>,
 }
 
-/// What a link has to say to the table of peers.
+/// A message from a link to the table of peers.
 #[derive(Debug)]
 pub(crate) enum Notice {
     Hello(Nonce),
@@ -66,42 +66,43 @@ pub(crate) enum Notice {
         duplicate: bool,
     },
     Path(PathKind),
-    /// A direct path was lost, or is wanted: time to look for one.
+    /// A direct path was lost, or is wanted, and has to be looked for now.
     LookForDirect,
-    /// The peer has shown whom it acts for.
+    /// The peer has shown the certificate of an owner.
     Delegated,
     Closed(ConnectionLost),
 }
 
-/// One connection.
+/// One connection to a peer.
 pub(crate) struct Link {
     pub(crate) carrier: Arc<Carrier>,
     pub(crate) generation: Generation,
     shared: Arc<Shared>,
     drain: Mutex<Drain>,
-    /// The way that the handshake took.
+    /// The kind of the path that the handshake took.
     first_path: Option<PathKind>,
     peer_limits: OnceLock<PeerLimits>,
     since: Instant,
-    /// DELEGATION frames of the peer.
+    /// The number of certificates that the peer has shown.
     shown: AtomicU64,
-    /// Which of our certificates the peer was shown.
+    /// The version of this side's certificates that the peer was shown last.
     presented: AtomicU64,
-    /// How often that was shown to it after HELLO.
+    /// The number of times that certificates were shown after HELLO.
     presentations: AtomicU64,
-    /// It is to be shown in a while.
+    /// Whether a task waits to show them again.
     presents_later: AtomicBool,
-    /// The rules have to be asked about this connection again.
+    /// Whether the rules have to be asked about this connection again.
     pub(super) doubtful: AtomicBool,
-    /// They are being asked.
+    /// Whether the rules are being asked.
     pub(super) being_asked: AtomicBool,
-    /// The peer, which was silent here, has answered on another connection, and not as another instance.
+    /// Whether the peer, which was silent here, has answered on another connection, and not as another instance.
     pub(super) is_there: AtomicBool,
-    /// What is given back when the connection is gone.
+    /// A value that is dropped when the connection is gone.
     kept: Mutex<Option<Box<dyn std::any::Any + Send + Sync>>>,
 }
 
-/// This side's control stream. Its connection ends before it does, whoever drops it: a FIN on it would be a fault (WIRE.md, section 5).
+/// This side's control stream. A drop closes the connection before it ends the stream: a FIN on it would be a
+/// protocol violation (WIRE.md, section 5).
 struct ControlStream {
     quic: SendStream,
     carrier: Arc<Carrier>,
@@ -113,16 +114,16 @@ impl Drop for ControlStream {
     }
 }
 
-/// A connection whose control streams are there, before its tasks run.
+/// A connection with its control stream, before its tasks run.
 pub(crate) struct Prepared {
     link: Arc<Link>,
     control: ControlStream,
-    /// If the peer has been admitted already.
+    /// The peer's HELLO, if the peer has been admitted already.
     admitted: Option<Admitted>,
 }
 
 impl Link {
-    /// A connection whose handshake is done.
+    /// Creates the state of a connection whose handshake is done.
     pub(super) fn new(
         connection: Connection,
         peer: PublicKey,
@@ -150,13 +151,14 @@ impl Link {
             is_there: AtomicBool::new(false),
             kept: Mutex::new(None),
         });
-        // What the user has given to the endpoint is not kept by a stream that outlives it.
+        // A weak reference: a stream that outlives the endpoint must not keep alive what the program has given to
+        // the endpoint.
         let (lookout, itself) = (Arc::clone(&shared.lookout), Arc::downgrade(&link));
         link.carrier.on_stir(move || lookout.stir(itself.clone()));
         link
     }
 
-    /// Keeps something for as long as the connection is there.
+    /// Keeps a value until the connection is gone.
     pub(crate) fn keep(&self, what: impl std::any::Any + Send + Sync) {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(what));
     }
@@ -169,17 +171,18 @@ impl Link {
         self.carrier.peer
     }
 
-    /// This side has dialled it.
+    /// Returns whether this side has dialled the connection.
     pub(super) fn is_dialled(&self) -> bool {
         self.connection().side() == Side::Client
     }
 
-    /// The peer has said HELLO.
+    /// Returns whether the peer has said HELLO.
     pub(super) fn is_known(&self) -> bool {
         self.peer_limits.get().is_some()
     }
 
-    /// How long a silence its peer is given before the connection is given up.
+    /// Returns the time of silence after which a peer that answers elsewhere is dialled anew, and after which a
+    /// shutdown gives up a connection with open streams.
     pub(crate) fn silence(&self) -> Duration {
         self.shared.silence
     }
@@ -188,34 +191,36 @@ impl Link {
         &self.shared.policies
     }
 
-    /// Bytes of metadata that the peer takes.
+    /// Returns the number of metadata bytes that the peer takes.
     pub(crate) fn max_metadata(&self) -> u64 {
         self.carrier.max_metadata()
     }
 
-    /// Data lanes that may be open to the peer.
+    /// Returns the number of data lanes that may be open to the peer at a time.
     pub(crate) fn max_lanes(&self) -> u64 {
         let ours = self.shared.limits.streams_per_peer;
         let theirs = self.peer_limits.get().map_or(LANES_BEFORE_HELLO, |limits| limits.data_lanes);
         theirs.min(ours)
     }
 
-    /// Packets that have come from the peer on this connection.
+    /// Returns the number of packets that have come from the peer on this connection.
     pub(crate) fn heard(&self) -> u64 {
         self.connection().stats().udp_rx.datagrams
     }
 
-    /// Packets that have come, and frames that were sent and have to be acknowledged. A probe for an acknowledgement (RFC 9002 section
-    /// 6.2.4) is IMMEDIATE_ACK in noq; PATH_CHALLENGE, which goes to addresses that may be nobody's, is left out.
+    /// Returns the number of packets that have come, and the number of frames that were sent and have to be
+    /// acknowledged. noq probes for an acknowledgement (RFC 9002, section 6.2.4) with IMMEDIATE_ACK. PATH_CHALLENGE
+    /// is left out, since it may go to an address that no endpoint has.
     pub(crate) fn heard_and_sent(&self) -> (u64, u64) {
         let stats = self.connection().stats();
         let sent = &stats.frame_tx;
         (stats.udp_rx.datagrams, sent.stream + sent.ping + sent.immediate_ack)
     }
 
-    /// What there is to be seen of it when the peer is silent. `kept`: somebody wants the peer to be connected.
+    /// Returns the figures by which a silence of the peer is judged. `kept`: whether the program keeps the peer
+    /// connected.
     pub(super) fn sight(&self, kept: bool) -> Sight {
-        // First: a use that comes later is seen by the next look.
+        // Read first, so that a use that comes later is seen by the next look.
         let uses = self.carrier.uses();
         let (heard, sent) = self.heard_and_sent();
         Sight {
@@ -229,13 +234,13 @@ impl Link {
         }
     }
 
-    /// The way that data takes now, and its round trip. `None` while no path is selected.
+    /// Returns the kind and the round-trip time of the path that data takes now. `None` while no path is selected.
     pub(crate) fn path(&self) -> Option<(PathKind, Duration)> {
         let paths = self.connection().paths();
         paths.iter().find(|path| path.is_selected()).map(|path| (paths::kind(&path), path.rtt()))
     }
 
-    /// Waits until data takes a direct path. False if the connection ends before that.
+    /// Waits until data takes a direct path. Returns false if the connection ends before that.
     pub(crate) async fn becomes_direct(&self) -> bool {
         let mut paths = self.connection().paths_stream();
         loop {
@@ -248,7 +253,8 @@ impl Link {
         }
     }
 
-    /// Asks the peer to open nothing more here, and closes the connection once nothing is cut by it. False if it was asked before.
+    /// Asks the peer to open no more streams here, and closes the connection once that cuts no stream. Returns false
+    /// if the peer was asked before.
     pub(crate) fn start_drain(&self, reason: GoawayReason) -> bool {
         let first = self.lock_drain().goaway();
         if first {
@@ -261,7 +267,8 @@ impl Link {
 
     /// Closes the connection at once.
     pub(crate) fn cut(&self, because: ConnectionLost, code: u64, reason: &str) {
-        // What a CONNECTION_CLOSE frame has room for in one packet, with what goes along.
+        // The length of a reason that fits into one packet with the rest of the CONNECTION_CLOSE frame and the
+        // packet.
         self.carrier.close(because, code, &reason[..reason.floor_char_boundary(1000)]);
     }
 
@@ -272,8 +279,8 @@ impl Link {
     fn step_drain(&self) {
         let carrier = &self.carrier;
         let mut drain = self.lock_drain();
-        // A stream is registered before it is counted as accepted, and nothing is opened any more: what is counted in
-        // this order is either live or ended.
+        // A stream is registered before it is counted as accepted, and no stream is opened any more. Read in this
+        // order, the counts hold only streams that are live or have ended.
         let accepted = carrier.accepted.load(Acquire);
         let live = carrier.live();
         let opened = carrier.opened.load(Acquire);
@@ -287,14 +294,14 @@ impl Link {
         }
     }
 
-    /// Closes the connection for a fault of the peer, with a code and words that it can read.
+    /// Closes the connection for a fault of the peer, with a code and a reason that the peer can read.
     pub(crate) fn cut_for(&self, lost: &ConnectionLost) {
         let (code, reason) = match lost {
             ConnectionLost::Malformed(malformed) => (malformed.connection_code(), lost.to_string()),
             ConnectionLost::HelloTimedOut(_) => (codes::HELLO_TIMEOUT, lost.to_string()),
             ConnectionLost::NotAllowed { reason } => (codes::FORBIDDEN, reason.clone()),
             ConnectionLost::BadDelegation(error) => (codes::BAD_DELEGATION, error.to_string()),
-            // It is gone already.
+            // The connection is gone already.
             _ => return,
         };
         if self.connection().close_reason().is_none() {
@@ -314,17 +321,17 @@ impl Prepared {
         &self.link
     }
 
-    /// The peer's instance, if its HELLO has come.
+    /// Returns the nonce of the peer's instance, if its HELLO has come.
     pub(crate) fn nonce(&self) -> Option<Nonce> {
         self.admitted.as_ref().map(|admitted| admitted.nonce)
     }
 
-    /// The peer's instance, and what it said about the dial, if it dialled and its HELLO has come.
+    /// Returns the nonce of the peer's instance and its numbers of the dial, if it dialled and its HELLO has come.
     pub(crate) fn hello(&self) -> Option<(Nonce, Dial)> {
         self.admitted.as_ref().map(|admitted| (admitted.nonce, admitted.dial))
     }
 
-    /// A connection that has ended while the rules were asked about it is none.
+    /// Fails if the connection has ended while the rules were asked about it.
     fn still_open(self) -> Result<Self, ConnectionLost> {
         match self.link.connection().close_reason() {
             Some(error) => Err(self.link.carrier.lost(error)),
@@ -332,7 +339,7 @@ impl Prepared {
         }
     }
 
-    /// Starts the link's tasks. They end with the connection. `notify` is called from them.
+    /// Starts the link's tasks, which end with the connection. They call `notify`.
     pub(crate) fn start(self, notify: impl Fn(Notice) + Send + Sync + 'static) {
         let Self { link, control, admitted } = self;
         let tasks = link.shared.tasks.clone();

@@ -1,4 +1,5 @@
-//! One connection for each peer: the rules (table, glare, heard, backoff, drain, policy, restore, silence) are pure, the rest carries them out.
+//! One connection for each peer. The modules table, glare, heard, backoff, drain, policy, restore and silence are
+//! pure rules. The other modules carry the rules out.
 
 mod announced;
 pub(crate) mod backoff;

@@ -1,4 +1,4 @@
-//! Opening a stream on a connection: header out, answer in.
+//! Opening a stream on a connection: sends the header, reads the answer.
 
 use std::{
     pin::pin,
@@ -25,45 +25,48 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// What a stream is opened with.
+/// The parameters of a new stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
     pub(crate) protocol: Protocol,
     pub(crate) metadata: Bytes,
     /// Data that travels with the header.
     pub(crate) early: Bytes,
-    /// The early data is all there is.
+    /// Whether the stream carries no data after the early data.
     pub(crate) finish: bool,
-    /// So much of what the peer sends is read while early data is still to be written. More of it than fits into the
-    /// transport would have the peer wait for a reader, and this side for the peer.
+    /// Number of bytes read from the peer at which reading pauses while early data is still to be written. The peer
+    /// may send more than noq holds. If nothing were read, the peer would wait for a reader here, while this side
+    /// waits for the peer.
     pub(crate) read_ahead: usize,
 }
 
-/// Data that travels with the header at most. The peer cannot be asked what it has read of it before it has answered, and so
-/// much is safe without that (`stream/credit/chunks.rs`). It fills a round trip of 100 ms at 30 Mbit/s.
+/// Maximum number of data bytes that travel with the header. Before the peer has answered, it cannot be asked how
+/// many of them it has read. This many are safe without asking (`stream/credit/chunks.rs`). They fill a round trip
+/// of 100 ms at 30 Mbit/s.
 pub(crate) const EARLY_BYTES: usize = 400 * 1024;
 
-/// So much early data is copied behind the header; more goes out beside it as it is.
+/// Maximum length of early data that is copied behind the header. Longer early data is written after it without a
+/// copy.
 const JOIN: usize = 1024;
 
-/// A bound on a stream's opening: what is left of it, and what it was, for the error.
+/// Timeout for opening a stream: the time that is left of it, and its full length for the error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Within {
     pub(crate) left: Duration,
     pub(crate) after: Duration,
 }
 
-/// Why there is no stream.
+/// The reason why there is no stream.
 pub(crate) enum OpenError {
-    /// The connection takes no new streams: there is, or will be, another one.
+    /// The connection takes no new streams. There is another connection, or there will be one.
     Draining,
-    /// Anything else.
+    /// Any other reason.
     Failed(GetStreamError),
 }
 
-/// Opens a stream and waits for the peer's answer, within a bound of its own or one of the caller's (`None`).
-/// `phase` is [`Phase::Answer`] from the moment on at which the peer can have seen something of it. The stream is put into
-/// `stream`, where the caller wants it: returned, it would be copied from future to future.
+/// Opens a stream and waits for the peer's answer, for at most `within`. With `None` the caller has a timeout of its
+/// own. `phase` is [`Phase::Answer`] from the moment at which the peer can have seen part of the stream. The stream
+/// is stored in `stream`, where the caller wants it: as a return value it would be copied from future to future.
 ///
 /// Cancel-safe in that a dropped call leaves a stream that is reset when it is dropped.
 pub(crate) async fn open(
@@ -74,9 +77,9 @@ pub(crate) async fn open(
     stream: &mut Option<XStream>,
 ) -> Result<(), OpenError> {
     *phase = Phase::Send;
-    // A little less for a free lane than for the whole, so that what was waited for is known.
+    // The wait for a free lane gets a little less time than the whole, so that the error tells what was waited for.
     let for_lane = within.map(|Within { left, after }| Within { left: left.mul_f32(0.95), after });
-    // In one place, whoever polls it: what is awaited is copied into each future around it.
+    // Pinned in one place: an awaited future is copied into each future around it.
     let running = pin!(run(link, opening, for_lane, phase, stream));
     let opened = match within {
         None => running.await,
@@ -126,7 +129,7 @@ async fn run(
     let tail = grease::tail(send.lanes().id());
     let mut first = Vec::with_capacity(header.len(&tail) + if early.len() <= JOIN { early.len() } else { 0 });
     header.encode(&mut first, &tail);
-    // With the header in one allocation, or beside it without a copy.
+    // In one allocation with the header, or after it without a copy.
     let beside = if early.len() <= JOIN {
         first.extend_from_slice(early);
         Bytes::new()
@@ -138,7 +141,7 @@ async fn run(
     let taken = at_once(send.write_raw_from(&mut preamble.left));
     preamble.count(send);
     if let Some(Err(WriteError::Lost(error))) = taken {
-        // The transport has taken nothing: the peer has seen nothing of the stream.
+        // noq has taken nothing, so the peer has seen nothing of the stream.
         return Err(GetStreamError::from(error).into());
     }
     *phase = Phase::Answer;
@@ -147,14 +150,14 @@ async fn run(
     let answer = match taken {
         Some(Ok(())) if !preamble.is_left() => {
             if finish {
-                // What is long may still have to be reset, if the peer does not want it.
+                // Long early data may still have to be reset, if the peer does not want it.
                 let _ = if preamble.joined { send.finish_and_let_go() } else { send.finish() };
             }
             read_answer(recv).await
         }
         _ => Box::pin(write_and_read_answer(send, recv, &mut preamble, finish)).await,
     };
-    // Whatever it is, or that there is none to come: from here on the lane ends like any other.
+    // An answer has come, or none will come: from here on the lane ends like any other lane.
     send.lanes().set_answered();
     match answer {
         Ok(Status::Accepted { metadata }) => {
@@ -184,7 +187,7 @@ async fn run(
     Ok(())
 }
 
-/// The acceptor's answer, whose metadata is within what this side's HELLO allows.
+/// Reads the acceptor's answer. Its metadata must be within the limit in this side's HELLO.
 async fn read_answer(recv: &mut RecvStream) -> Result<Status, RawError> {
     let max = recv.lanes().carrier.limits.metadata as u64;
     recv.read_raw(status::TRUNCATED, |input| Status::decode_within(input, max)).await
@@ -192,13 +195,13 @@ async fn read_answer(recv: &mut RecvStream) -> Result<Status, RawError> {
 
 /// The header, and the early data that travels with it.
 struct Preamble {
-    /// What has yet to be written: the header, and early data beside it.
+    /// The bytes that are still to be written: the header, and early data that is not copied behind it.
     left: [Bytes; 2],
-    /// The early data is in one piece with the header.
+    /// Whether the early data is in one buffer with the header.
     joined: bool,
-    /// Its length.
+    /// The length of the early data.
     early: usize,
-    /// How much of it was written, and counted.
+    /// The number of early data bytes that were written and counted.
     counted: usize,
 }
 
@@ -207,7 +210,7 @@ impl Preamble {
         self.left.iter().any(|bytes| !bytes.is_empty())
     }
 
-    /// Early data counts as soon as it is written.
+    /// Counts early data as soon as it is written.
     fn count(&mut self, send: &mut SendStream) {
         let written = match self.joined {
             true if self.left[0].is_empty() => self.early,
@@ -219,7 +222,7 @@ impl Preamble {
     }
 }
 
-/// Reads the answer, which may come before all of the early data has found room in the transport.
+/// Writes the rest of the preamble and reads the answer, which may come before noq has room for all early data.
 async fn write_and_read_answer(
     send: &mut SendStream,
     recv: &mut RecvStream,
@@ -235,14 +238,14 @@ async fn write_and_read_answer(
                 match taken {
                     Ok(()) if finish && !preamble.is_left() => drop(send.finish()),
                     Ok(()) => {}
-                    // If the peer wants nothing of it, its answer says why.
+                    // If the peer wants none of it, its answer tells why.
                     Err(_) => break read_answer(recv).await,
                 }
             }
             answer = read_answer(recv) => break answer,
         }
     };
-    // A peer that answers before it has the header gets the rest of it all the same.
+    // A peer that accepts the stream before it has the whole header still gets the rest of it.
     while matches!(answer, Ok(Status::Accepted { .. })) && !preamble.left[0].is_empty() {
         let taken = send.write_raw_from(&mut preamble.left).await;
         preamble.count(send);
@@ -253,15 +256,15 @@ async fn write_and_read_answer(
     answer
 }
 
-/// Writes the early data that did not travel with the header. What the peer sends meanwhile is read ahead.
+/// Writes the early data that did not travel with the header. Meanwhile the peer's data is read ahead.
 ///
-/// A peer that wants no more of it is no error: the stream has its reason.
+/// A peer that wants no more of the early data is no error here: the stream reports the reason.
 async fn write_rest(send: &mut SendStream, recv: &mut RecvStream, mut rest: Bytes, opening: &Opening) {
     let mut open = true;
     while !rest.is_empty() {
         let room = recv.buffer().is_ok_and(|buffer| buffer.len() <= opening.read_ahead);
         if opening.finish && !(open && room) {
-            // The response is whole, or over its limit, or there will be none: it needs no more of the request.
+            // The response is complete, or over its limit, or none will come. The peer needs no more of the request.
             return;
         }
         tokio::select! {
@@ -277,7 +280,7 @@ async fn write_rest(send: &mut SendStream, recv: &mut RecvStream, mut rest: Byte
     }
 }
 
-/// A stream of the transport, once the peer allows one more.
+/// Opens a QUIC stream once the peer allows one more.
 async fn free_stream(link: &Link, patience: Option<Within>) -> Result<(QuicSend, QuicRecv), OpenError> {
     let opening = link.carrier.connection.open_bi();
     let opened = match patience {
@@ -290,7 +293,7 @@ async fn free_stream(link: &Link, patience: Option<Within>) -> Result<(QuicSend,
     opened.map_err(|error| lost(link, error).into())
 }
 
-/// The right to open a data lane, once one is free.
+/// Takes the right to open a data lane once one is free.
 async fn free_lane(link: &Link, patience: Option<Within>) -> Result<OpenPermit<'_>, OpenError> {
     let free_lane = link.carrier.open_credit.take();
     let permit = match patience {
@@ -319,10 +322,11 @@ fn lost(link: &Link, error: iroh::endpoint::ConnectionError) -> GetStreamError {
     link.carrier.lost(error).into()
 }
 
-/// The connection takes no more streams: it drains, or is lost.
+/// Returns the error for a connection that takes no more streams: it drains, or is lost.
 fn gone(link: &Link) -> OpenError {
     match link.carrier.connection.close_reason() {
-        // One that has drained was left for another: that it is closed by now is no loss, of which a caller has one free.
+        // A drained connection was replaced by another one. Its end is no loss: a caller retries only once after a
+        // loss.
         Some(error) if !link.carrier.is_draining() => lost(link, error).into(),
         _ => OpenError::Draining,
     }

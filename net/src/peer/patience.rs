@@ -1,8 +1,9 @@
-//! Writing with a bound on progress: the time starts anew with every byte that the transport takes of the lane, and, up to a
-//! limit, while the connection carries data of other lanes.
+//! Writing with a timeout on progress. The timeout starts anew with every byte that noq takes from the lane. It also
+//! starts anew, up to a limit, while the connection carries data of other lanes.
 //!
-//! The bytes of a lane leave room for others when the peer has consumed them, which it tells in steps of up to 300 kB. With a
-//! hundred responses on a link of 10 Mbit/s a step takes 23 s, in which each caller reads whatever comes.
+//! A lane gets room for more bytes when the peer has consumed earlier ones, which the peer reports in steps of up to
+//! 300 kB. With a hundred responses on a link of 10 Mbit/s, one step takes 23 s, although each caller reads whatever
+//! arrives.
 
 use std::time::Duration;
 
@@ -10,17 +11,19 @@ use bytes::Bytes;
 
 use crate::{bound::within, error::WriteError, stream::SendStream};
 
-/// STREAM frames that a connection sends in one patience if it carries data: keep-alives and acknowledgements are none.
+/// Number of STREAM frames that a connection sends within one patience if it carries data. Keep-alives and
+/// acknowledgements are not STREAM frames.
 const CARRIES: u64 = 4;
-/// So many patiences a lane waits at most while its connection carries data of others: a caller that reads everything but this
-/// lane would hold its data for as long as it likes.
+/// Maximum number of patiences that a lane waits while its connection carries data of other lanes. Without it, a
+/// caller that reads everything but this lane would hold its data for as long as it likes.
 const MOST: u32 = 30;
 
-/// Writes bytes that are not data, or not only: an answer.
+/// Writes an answer, and data that is joined to it.
 ///
 /// # Errors
 ///
-/// [`WriteError::TimedOut`] if none of them was taken for `patience`: between one and two of it, where the connection carries nothing.
+/// [`WriteError::TimedOut`] if none of the bytes was taken for `patience`. Where the connection carries nothing, the
+/// error comes after one to two `patience`.
 pub(crate) async fn write_raw(send: &mut SendStream, bytes: Bytes, patience: Duration) -> Result<(), WriteError> {
     let mut left = [bytes];
     while !left[0].is_empty() {
@@ -35,12 +38,12 @@ pub(crate) async fn write_raw(send: &mut SendStream, bytes: Bytes, patience: Dur
     Ok(())
 }
 
-/// Writes data. A peer that takes nothing of it for `patience` gets no more: it would hold the data, and the task, for as
-/// long as it stays connected.
+/// Writes data. A peer that takes none of it for `patience` gets no more: it would hold the data, and the task, for
+/// as long as it stays connected.
 ///
 /// # Errors
 ///
-/// As [`write_raw`].
+/// As for [`write_raw`].
 pub(crate) async fn write(send: &mut SendStream, mut data: Bytes, patience: Duration) -> Result<(), WriteError> {
     while !data.is_empty() {
         let mut waited = Waited::new(patience);
@@ -57,11 +60,12 @@ pub(crate) async fn write(send: &mut SendStream, mut data: Bytes, patience: Dura
     Ok(())
 }
 
-/// How long a lane has waited, and what its connection has sent meanwhile. Pure.
+/// The time that a lane has waited, and the frames that its connection has sent meanwhile. Pure.
 struct Waited {
     patience: Duration,
     times: u32,
-    /// STREAM frames at the last look. The first comes only once something had to be waited for: it takes the connection's lock.
+    /// STREAM frames at the last look. The first look comes only once the lane has had to wait: it takes the
+    /// connection's lock.
     sent: Option<u64>,
 }
 
@@ -70,7 +74,8 @@ impl Waited {
         Self { patience, times: 0, sent: None }
     }
 
-    /// One patience has passed, and so many STREAM frames have been sent in all. Whether the lane may wait for another one.
+    /// Records that one patience has passed, and that `sent` STREAM frames have been sent so far. Returns an error
+    /// if the lane may not wait for another one.
     fn once_more(&mut self, sent: u64) -> Result<(), WriteError> {
         self.times += 1;
         let carries = self.sent.replace(sent).is_none_or(|before| sent >= before + CARRIES);
@@ -87,7 +92,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// After how many patiences a lane is given up whose connection sends so many frames in each.
+    /// Returns the number of patiences after which a lane is given up if its connection sends `frames` frames in
+    /// each.
     fn given_up(frames: u64) -> u32 {
         let mut waited = Waited::new(PATIENCE);
         let given_up = (1..100).find(|n| waited.once_more(7 + frames * u64::from(*n)).is_err());

@@ -1,4 +1,4 @@
-//! The table of peers, and what carries out its decisions: dials, drains, announcements.
+//! The table of peers, and the code that carries out its decisions: dials, drains, announcements.
 
 use std::{
     collections::HashMap,
@@ -41,40 +41,45 @@ use crate::{
     },
 };
 
-/// How long a peer that says "another connection stays" has for that connection to show up. It has been completed
-/// at the peer, so what is missing is one flight of packets; with two losses in a row that is under 2 s.
+/// Maximum time to wait for the other connection after the peer has said that another connection stays. The
+/// handshake of that connection is complete at the peer, so only one flight of packets is missing. With two losses
+/// in a row that takes under 2 s.
 const TWIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// Ways that a connection has taken before its peer counts as connected, and that are told then: over a relay, and directly.
+/// Maximum number of path changes that are remembered before the peer counts as connected. They are reported once it
+/// does. Usual are two: over a relay, then directly.
 const MAX_FIRST_PATHS: usize = 8;
-/// Rows without a connection are kept for their backoff until there are so many.
+/// Number of rows from which on rows without a connection are dropped. Below it they are kept for their backoff.
 const MAX_IDLE_ROWS: usize = 4096;
-/// Peers whose instance is remembered without a row: 64 bytes each.
+/// Number of peers whose instance is remembered without a row, at 64 bytes each: the limit of each half of
+/// [`Memory`].
 const REMEMBERED: usize = 4096;
 
-/// All peers of one endpoint.
+/// The peers of one endpoint.
 pub(crate) struct Peers {
     pub(super) endpoint: iroh::Endpoint,
     us: PublicKey,
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: EventSource,
-    /// Cancelled when the endpoint shuts down: nothing is dialled or accepted any more.
+    /// Cancelled when the endpoint shuts down. From then on nothing is dialled or accepted.
     pub(crate) closing: CancellationToken,
     rows: Mutex<HashMap<PublicKey, Arc<Peer>>>,
     generations: AtomicU64,
-    /// The number of this instance's first dial. Drawn at random, so that no number is one of another instance.
+    /// The number of this instance's first dial. It is drawn at random, so that it equals no number of another
+    /// instance.
     first_dial: u64,
-    /// The number of its next dial.
+    /// The number of the next dial of this instance.
     next_dial: AtomicU64,
     memory: Mutex<Memory>,
-    /// Cancelled when nothing can come from a peer any more: access is looked after until then.
+    /// Cancelled when nothing can arrive from a peer any more. Until then the access rules are enforced.
     pub(crate) closed: CancellationToken,
     kept: Arc<KeptPeers>,
-    /// The probes of peers: see `peer/path/probe.rs`.
+    /// The probes that peers hold here: see `peer/path/probe.rs`.
     pub(super) probes: Probes,
-    /// Held while an inbound peer is counted and added, so that there is never one too many.
+    /// Held while an inbound peer is counted and added, so that the limit is never exceeded.
     admission: Mutex<()>,
     announced: Announced,
-    /// A certificate came into use, or a connection was admitted by rules that have changed since.
+    /// Notified when a certificate comes into use, or when a connection was admitted by rules that have changed
+    /// since.
     pub(super) standing: Notify,
 }
 
@@ -86,7 +91,7 @@ impl Peers {
         closing: CancellationToken,
     ) -> Arc<Self> {
         let events = EventSource::new(shared.limits.events);
-        // Without randomness it is the number that an instance has which does not draw one.
+        // Without randomness the number is 1, the number of an instance that draws none.
         let first_dial = (getrandom::u64().unwrap_or(0) >> 3) + 1;
         Arc::new(Self {
             endpoint,
@@ -108,9 +113,9 @@ impl Peers {
         })
     }
 
-    /// The connection for a new stream to `id`: the one that exists, or a new one.
+    /// Returns the connection for a new stream to `id`: the existing connection, or a new one.
     ///
-    /// Cancel-safe: a dial that others may wait for goes on.
+    /// Cancel-safe: the dial goes on, since other callers may wait for it.
     pub(crate) async fn link(self: &Arc<Self>, id: PublicKey, within: Duration) -> Result<Arc<Link>, DialError> {
         if id == self.us {
             return Err(DialError::OwnKey);
@@ -125,7 +130,8 @@ impl Peers {
         timeout(within, waiting).await.unwrap_or(Err(DialError::TimedOut { after: within }))
     }
 
-    /// The same once the peer has said HELLO on it, which it does when its rules have let this endpoint in.
+    /// Returns the connection to `id` once the peer has said HELLO on it. The peer does so when its rules have let
+    /// this endpoint in.
     ///
     /// Cancel-safe.
     pub(crate) async fn known_link(self: &Arc<Self>, id: PublicKey, within: Duration) -> Result<Arc<Link>, DialError> {
@@ -165,17 +171,17 @@ impl Peers {
         }
     }
 
-    /// The connection to `id` that carries new streams, if there is one.
+    /// Returns the connection to `id` that carries new streams, if there is one.
     pub(crate) fn current(&self, id: &PublicKey) -> Option<Arc<Link>> {
         self.lock_rows().get(id)?.view.borrow().current.clone()
     }
 
-    /// Watches one peer. The sender is gone once the peer has been forgotten.
+    /// Watches one peer. The sender is dropped once the peer has been forgotten.
     pub(crate) fn watch(&self, id: &PublicKey) -> Option<watch::Receiver<View>> {
         self.lock_rows().get(id).map(|peer| peer.view.subscribe())
     }
 
-    /// A dial to this peer that failed before may work now: its address is known.
+    /// Ends the backoff of dials to this peer: its address has become known, so a dial may succeed now.
     pub(crate) fn forget_failures(&self, id: &PublicKey) {
         if let Some(peer) = self.lock_rows().get(id).cloned() {
             peer.lock().row.forget_failures();
@@ -183,8 +189,9 @@ impl Peers {
         }
     }
 
-    /// Closes every connection to `id`. A dial that began before them would lose against one of them at the peer, which does
-    /// not know yet that it is closed: it begins anew, with a number that the peer takes for later.
+    /// Closes every connection to `id`. A dial that began before the close would lose against one of these
+    /// connections at the peer, which does not know yet that the connection is closed. The dial therefore begins
+    /// anew, with a number that the peer takes for a later dial.
     pub(crate) fn close(&self, id: &PublicKey, reason: &str) {
         let Some(peer) = self.lock_rows().get(id).cloned() else {
             return;
@@ -199,7 +206,8 @@ impl Peers {
         peer.hurry.notify_waiters();
     }
 
-    /// Closes every connection there is, those that are being entered included, and ends what looks after them: none comes any more.
+    /// Closes every connection, including those that are still being entered, and ends the tasks that look after
+    /// connections. No connection is added afterwards.
     pub(crate) fn close_all(&self, reason: &str) {
         debug_assert!(self.closing.is_cancelled(), "connections may still come");
         let rows: Vec<_> = self.lock_rows().values().cloned().collect();
@@ -212,7 +220,8 @@ impl Peers {
         self.closed.cancel();
     }
 
-    /// A connection that the peer dialled, with its HELLO read. `version` is that of the rules that it was admitted by.
+    /// Adds a connection that the peer dialled and whose HELLO has been read. `version` is the version of the rules
+    /// that admitted it.
     pub(crate) fn accepted(self: &Arc<Self>, prepared: Prepared, version: (u64, u64)) {
         let link = Arc::clone(prepared.link());
         let id = link.carrier.peer;
@@ -225,7 +234,7 @@ impl Peers {
             return link.cut(ConnectionLost::Closed, codes::BUSY, "as many peers as allowed are connected");
         }
         if let Some((nonce, mut dial)) = prepared.hello() {
-            // The number may be one of an instance that is gone.
+            // The number may belong to an instance that is gone.
             if !(self.first_dial..self.next_dial.load(Relaxed)).contains(&dial.knows) {
                 dial.knows = 0;
             }
@@ -234,12 +243,13 @@ impl Peers {
         }
     }
 
-    /// A dial begins.
+    /// Begins a dial, which gets the next number.
     pub(super) fn begin_dial(&self, peer: &Peer) -> OwnDial {
         peer.lock().row.begin_dial(self.next_dial.fetch_add(1, Relaxed))
     }
 
-    /// A connection was admitted while the rules changed, or for a time only.
+    /// Has the connection checked again: at once if the rules have changed since `version`, or later if it was
+    /// admitted with a certificate, which holds for a limited time.
     pub(super) fn look_again(&self, link: &Link, version: (u64, u64)) {
         if version != self.shared.gate.version() {
             link.doubtful.store(true, Release);
@@ -249,7 +259,7 @@ impl Peers {
         self.standing.notify_one();
     }
 
-    /// Whether a peer that is not connected would be one too many.
+    /// Returns whether the limit leaves no room for `id`. A peer that is connected already has its room.
     pub(crate) fn is_full(&self, id: &PublicKey) -> bool {
         let rows = self.lock_rows();
         let connected = rows.values().filter(|peer| peer.view.borrow().connected).count();
@@ -261,7 +271,7 @@ impl Peers {
         self.generations.fetch_add(1, Relaxed)
     }
 
-    /// What is known of every connected peer.
+    /// Returns information about every connected peer.
     pub(crate) fn infos(&self) -> Vec<PeerInfo> {
         let rows: Vec<_> = self.lock_rows().values().cloned().collect();
         let mut infos: Vec<_> = rows.iter().filter_map(|peer| peer.info()).collect();
@@ -274,7 +284,7 @@ impl Peers {
         peer.info()
     }
 
-    /// A stream has found out that the connection is gone before its tasks have.
+    /// Removes a connection that a stream has found lost before the connection's own tasks have.
     pub(crate) fn evict(self: &Arc<Self>, link: &Arc<Link>, lost: &ConnectionLost) {
         let peer = self.lock_rows().get(&link.carrier.peer).cloned();
         if let Some(peer) = peer {
@@ -282,7 +292,7 @@ impl Peers {
         }
     }
 
-    /// What was seen of a connection.
+    /// Applies what was observed on a connection.
     pub(super) fn on_seen(self: &Arc<Self>, link: &Link, input: Input) {
         let peer = self.lock_rows().get(&link.carrier.peer).cloned();
         if let Some(peer) = peer {
@@ -290,23 +300,25 @@ impl Peers {
         }
     }
 
-    /// A peer that was asked because of `link` has answered, and perhaps said which instance of it is there.
+    /// Handles the answer of a peer that was asked because of `link`. `said` is the instance that the peer named, if
+    /// it named one.
     pub(super) fn on_answer(self: &Arc<Self>, link: &Link, said: Option<(Generation, Nonce)>) {
         let peer = self.lock_rows().get(&link.carrier.peer).cloned();
         if let (Some(peer), Some((generation, nonce))) = (peer, said) {
             self.apply(&peer, Input::Seen(generation, nonce));
         }
-        // If it is still open, the instance is that which the connection is to, or is not known.
+        // If the connection is still open, the peer's instance is the one at the other end of it, or is not known.
         link.is_there.store(true, Release);
         link.carrier.poke();
     }
 
-    /// Whether somebody wants the peer to be connected.
+    /// Returns whether the program keeps the peer connected (`Endpoint::keep`).
     pub(super) fn is_kept(&self, id: &PublicKey) -> bool {
         self.kept.contains(id)
     }
 
-    /// Somebody wants the peer to be connected until the answer is dropped: a silence is looked for without open streams, too.
+    /// Marks the peer as kept until the returned value is dropped. Its connections are watched for silence also
+    /// while no stream is open.
     pub(crate) fn keep(self: &Arc<Self>, id: PublicKey) -> Kept {
         let kept = self.kept.keep(id);
         for link in self.links(Some(&id)) {
@@ -315,14 +327,14 @@ impl Peers {
         kept
     }
 
-    /// Every connection there is.
+    /// Returns all connections, or only those to `of`.
     pub(crate) fn links(&self, of: Option<&PublicKey>) -> Vec<Arc<Link>> {
         let rows: Vec<_> =
             self.lock_rows().values().filter(|peer| of.is_none_or(|id| *id == peer.id)).cloned().collect();
         rows.iter().flat_map(|peer| peer.lock().links.values().cloned().collect::<Vec<_>>()).collect()
     }
 
-    /// The next peer that has connected since it was last returned here.
+    /// Returns the next peer that has connected since this function last returned it.
     ///
     /// Cancel-safe.
     pub(crate) async fn next_connected(&self) -> Option<PublicKey> {
@@ -346,10 +358,11 @@ impl Peers {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks an idle peer as gone from the table, and remembers what is needed when it comes again.
+    /// Marks an idle peer as gone from the table, and remembers what is needed when the peer returns. Returns
+    /// whether the peer was idle.
     fn leave_if_idle(&self, peer: &Peer) -> bool {
         let mut state = peer.lock();
-        // One that still has hooks to call stays: a second row would call them at the same time.
+        // A peer with hooks still to call stays: a second row would call them at the same time.
         state.gone = state.row.is_idle() && state.pairing.is_quiet();
         if state.gone
             && let Some(heard) = state.row.heard()
@@ -359,7 +372,8 @@ impl Peers {
         state.gone
     }
 
-    /// Adds a connection and starts its tasks, in this order: the first notice finds it there.
+    /// Adds a connection and then starts its tasks. In this order the first notice finds the connection in the
+    /// table.
     pub(super) fn register(self: &Arc<Self>, prepared: Prepared, inputs: &[Input]) {
         let link = Arc::clone(prepared.link());
         let id = link.carrier.peer;
@@ -370,16 +384,17 @@ impl Peers {
         };
         let peer = loop {
             let peer = self.row(id);
-            // With the first one the row holds a connection, and stays.
+            // The first input adds a connection to the row. From then on the row stays in the table.
             let mut applied = inputs.iter().map(|input| self.apply_with(&peer, *input, Some(&link)));
             if applied.next().unwrap_or(true) {
                 applied.for_each(drop);
                 break peer;
             }
         };
-        // What it was shown may have been replaced before it could be found here.
+        // The certificate in HELLO may have been replaced before the connection could be found here.
         link.present_delegation();
-        // A shutdown that began before it could be found here has not asked it to finish, and does not wait for it.
+        // A shutdown that began before the connection could be found here has not drained it, and does not wait for
+        // it.
         if self.closing.is_cancelled() {
             link.cut(ConnectionLost::Closed, codes::DONE, "the endpoint is shutting down");
         }
@@ -399,7 +414,7 @@ impl Peers {
         match notice {
             Notice::Hello(nonce) => {
                 self.apply(peer, Input::Hello(generation, nonce));
-                // It may have shown whom it acts for, until some time.
+                // The HELLO may have contained a certificate, which holds until some time.
                 self.standing.notify_one();
             }
             Notice::Delegated => {
@@ -419,7 +434,7 @@ impl Peers {
             }
             Notice::Path(path) => {
                 let mut state = peer.lock();
-                // Told after `Connected`, and not at all of a connection that comes to nothing.
+                // Paths are reported after `Connected`, and not at all for a connection that is never used.
                 if state.row.is_connected() {
                     self.events.emit(Event::PathChanged { peer: peer.id, path });
                 } else {
@@ -443,7 +458,8 @@ impl Peers {
         }
     }
 
-    /// Runs an input through the peer's row and carries out what follows. False if the row is gone from the table.
+    /// Runs an input through the peer's row and carries out the resulting actions. Returns false if the row is gone
+    /// from the table.
     pub(super) fn apply(self: &Arc<Self>, peer: &Arc<Peer>, input: Input) -> bool {
         self.apply_with(peer, input, None)
     }
@@ -476,7 +492,8 @@ impl Peers {
                 Action::Cut(generation) => {
                     if let Some(link) = state.links.get(generation) {
                         link.cut(ConnectionLost::PeerRestarted, codes::REPLACED, "a newer instance is there");
-                        // Before the connection itself says so: it may have been the last one.
+                        // Set before the connection's own tasks report its end: it may have been the last
+                        // connection.
                         lost = Some(ConnectionLost::PeerRestarted);
                     }
                 }
@@ -516,7 +533,8 @@ impl Peers {
                     self.events.emit(Event::Disconnected { peer: peer.id, cause });
                     self.call_hooks(peer, &mut state, false);
                 }
-                // A dial that failed has told why before. This one has led to a connection, and that to nothing.
+                // A dial that failed has reported its cause before. This dial led to a connection, which ended
+                // before the peer's HELLO.
                 Action::FailWaiters if matches!(input, Input::Closed(_)) => {
                     let lost = state.last_lost.clone().unwrap_or(ConnectionLost::Closed);
                     failed = Some(DialError::Lost(lost.clone()));
@@ -546,11 +564,11 @@ impl Peers {
                 view.failed += 1;
             }
         });
-        // After the view: whoever is told of a peer here finds it connected.
+        // Announced after the view is updated, so that a caller that learns of the peer here finds it connected.
         if actions.contains(&Action::Connected) && state.row.is_connected() {
             self.announced.announce(peer.id);
         }
-        // A peer that could not be reached is remembered for its backoff.
+        // The row of a peer that could not be reached stays for its backoff.
         let forget = state.row.is_idle() && state.row.failures() == 0;
         drop(state);
         if forget {
@@ -559,7 +577,7 @@ impl Peers {
         true
     }
 
-    /// Drops a row that nothing is left to remember about.
+    /// Removes a row that holds nothing to remember.
     pub(super) fn forget(&self, peer: &Arc<Peer>) {
         let mut rows = self.lock_rows();
         if rows.get(&peer.id).is_some_and(|row| Arc::ptr_eq(row, peer)) && self.leave_if_idle(peer) {
@@ -567,7 +585,7 @@ impl Peers {
         }
     }
 
-    /// Has the hooks told, by a task of the peer's that makes one call after the other.
+    /// Has the hooks called by a task of the peer, which makes one call after the other.
     fn call_hooks(self: &Arc<Self>, peer: &Arc<Peer>, state: &mut State, connected: bool) {
         if self.shared.gate.has_hooks() && state.pairing.set(connected) {
             self.shared.tasks.spawn(run_hooks(Arc::clone(self), Arc::clone(peer)));

@@ -1,4 +1,4 @@
-//! One peer's row in the table of peers: which connections exist, which one carries new streams, and what to do
+//! One peer's row in the table of peers: which connections exist, which of them carries new streams, and what to do
 //! when that changes. Pure: the driver (`peers.rs`) carries out the actions.
 //!
 //! ```text
@@ -11,16 +11,17 @@
 //!              TwinTimeout
 //! ```
 //!
-//! AwaitingTwin: the peer says that another connection between us stays, and we have not seen that one yet. It is on
-//! its way (the peer has had its HELLO answered), so nothing is dialled.
+//! AwaitingTwin: the peer says that another connection between the two endpoints stays, and this side has not seen
+//! that connection yet. It is on its way (the peer has had its HELLO answered), so nothing is dialled.
 //!
 //! Which connections go:
 //!
-//! 1. Those of an instance of the peer that is gone are cut, whatever is under way on them: nothing comes of it any more.
-//!    The instance whose handshake was completed last is the one that is there; a peer that is silent is asked for it.
-//! 2. Of those that carry new streams one stays (`glare.rs`), and the others are drained.
-//! 3. Over [`MAX_CONNECTIONS`], those go that drain and carry no stream. If all carry some, a connection that the peer has
-//!    just dialled is refused: a stream is not cut for a newcomer.
+//! 1. Connections to an instance of the peer that is gone are cut, even with streams open on them: that instance
+//!    sends nothing any more. The instance whose handshake was completed last is the current one. A silent peer is
+//!    asked for its instance.
+//! 2. Of the connections that carry new streams one stays (`glare.rs`). The others are drained.
+//! 3. Over [`MAX_CONNECTIONS`], connections that drain and carry no stream are closed. If all of them carry streams,
+//!    a connection that the peer has just dialled is refused: no stream is cut for a newcomer.
 
 use twolane_id::PublicKey;
 
@@ -35,82 +36,82 @@ mod tests;
 #[cfg(test)]
 mod two_rows;
 
-/// Number of a connection, in the order in which handshakes were completed here, never used twice in a process. (noq's ids
-/// are addresses, which are.)
+/// A connection's number, in the order in which handshakes were completed here. No number is used twice in a
+/// process. (noq's ids are addresses, which are used again.)
 pub(crate) type Generation = u64;
 
-/// Where the row stands.
+/// The state of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
-    /// No connection, and none on its way.
+    /// No connection exists, and none is on its way.
     Absent,
     /// A dial is under way, or waits for its backoff.
     Dialling,
     /// A connection carries new streams.
     Connected,
-    /// The peer holds a connection that has yet to show up here.
+    /// The peer holds a connection that is still to show up here.
     AwaitingTwin,
 }
 
-/// Connections to one peer, those that drain included, beyond which the peer cannot add any. Both sides dialling at once
-/// makes two, and a restart in the middle of that a third. A peer that connects again and again while it keeps streams open
-/// on what it leaves behind would have any number. This side's own dials are not counted: one is made at a time, and only
-/// when there is no connection or a silent one.
+/// Number of connections to one peer, draining ones included, beyond which the peer cannot add any. Two result if
+/// both sides dial at once, and a third from a restart in the middle of that. Without the limit, a peer that
+/// connects again and again, and keeps streams open on its older connections, would have any number. The limit does
+/// not refuse this side's own dials: one is made at a time, and only when there is no connection or a silent one.
 pub(crate) const MAX_CONNECTIONS: usize = 4;
 
 /// A dial of this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct OwnDial {
     pub(crate) number: u64,
-    /// The peer's instance and the largest number of its dials, as they were known when this dial began.
+    /// The peer's instance and the largest number of its dials that were known when this dial began.
     pub(crate) knows: Option<(Nonce, u64)>,
 }
 
 impl OwnDial {
-    /// What HELLO says.
+    /// Returns the numbers for HELLO.
     pub(crate) fn said(&self) -> Dial {
         Dial { number: self.number, knows: self.knows.map_or(0, |(_, dial)| dial) }
     }
 
-    /// What counts of it where another instance than the one that was known has answered: the peer sees as well that the
-    /// number is none of its own.
+    /// Returns the numbers that count if `answered` is the instance that answered. If another instance was known
+    /// when the dial began, KNOWS does not count. The peer sees that as well, since the number is none of its own.
     fn counts(&self, answered: Nonce) -> Dial {
         let knows = self.knows.filter(|(nonce, _)| *nonce == answered).map_or(0, |(_, dial)| dial);
         Dial { number: self.number, knows }
     }
 }
 
-/// What can happen.
+/// An event that a row reacts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
-    /// Somebody wants a stream.
+    /// A caller wants a stream.
     Want,
-    /// Our dial succeeded. The peer's HELLO is still to come.
+    /// This side's dial succeeded. The peer's HELLO is still to come.
     Dialled(Generation, OwnDial),
-    /// Our dial failed.
+    /// This side's dial failed.
     DialFailed,
-    /// Our dial was given up, since the peer has dialled in the meantime.
+    /// This side's dial was given up, since the peer has dialled in the meantime or the endpoint shuts down.
     DialDropped,
     /// The peer dialled, and said HELLO. Its KNOWS is 0 if it is no number of this instance.
     Accepted(Generation, Nonce, Dial),
-    /// The peer's HELLO on a connection that we dialled.
+    /// The peer's HELLO on a connection that this side dialled.
     Hello(Generation, Nonce),
-    /// The peer wants no more streams on it.
+    /// The peer wants no more streams on the connection.
     Goaway(Generation, /* duplicate */ bool),
-    /// The peer answers elsewhere and not on this connection, and somebody waits for something.
+    /// The peer answers elsewhere and not on this connection, while a stream is open or the peer is kept.
     Silent(Generation),
-    /// Nobody uses it.
+    /// The connection is not in use.
     Unused(Generation),
-    /// The peer has said which instance of it is there, on a connection for nothing else.
+    /// The peer has said which instance of it is there, on a connection made only for that question.
     Seen(Generation, Nonce),
-    /// The twin did not show up.
+    /// The wait for the twin is over.
     TwinTimeout,
     /// The connection is gone.
     Closed(Generation),
 }
 
 impl Input {
-    /// The connection that it is about.
+    /// Returns the connection that the input is about.
     pub(crate) fn generation(&self) -> Option<Generation> {
         match self {
             Self::Dialled(generation, _)
@@ -125,28 +126,29 @@ impl Input {
     }
 }
 
-/// What the driver does about it.
+/// What the driver does in response to an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    /// Dial, after the backoff for so many failures in a row.
+    /// Dial, after the backoff for this number of failed dials in a row.
     Dial(/* failures */ u32),
-    /// Tell everybody who waits that the dial failed, or that the connection it led to ended before the peer's HELLO.
+    /// Tell all waiting callers that the dial failed, or that the connection it led to ended before the peer's
+    /// HELLO.
     FailWaiters,
-    /// Open nothing more on it, say GOAWAY, and close it once both sides have drained.
+    /// Open no more streams on the connection, send GOAWAY, and close it once both sides have drained.
     Drain(Generation),
-    /// The same, since nobody uses it.
+    /// As [`Action::Drain`], since the connection is not in use.
     LetGo(Generation),
-    /// Close it now: its peer's instance is gone.
+    /// Close the connection now: the peer's instance is gone.
     Cut(Generation),
-    /// Close it now: it drains, nothing is under way on it, and there are too many.
+    /// Close the connection now: it drains, carries no stream, and there are too many connections.
     Shed(Generation),
-    /// Close it now: it is one too many.
+    /// Close the connection now: it is one more than allowed.
     Refuse(Generation),
-    /// Come back with [`Input::TwinTimeout`] if the twin does not show up.
+    /// Wait for the twin, and come back with [`Input::TwinTimeout`].
     AwaitTwin,
-    /// The peer is connected, and was not: it has said HELLO, so it has let us in.
+    /// The peer has become connected: it has said HELLO, so it has let this side in.
     Connected,
-    /// The peer was connected, and is not.
+    /// The peer was connected, and no longer is.
     Disconnected,
 }
 
@@ -158,10 +160,10 @@ enum Dialler {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// New streams may be opened on it.
+    /// New streams may be opened on the connection.
     Live,
     Draining,
-    /// It was closed here, and is about to be gone.
+    /// The connection was closed here, and [`Input::Closed`] is still to come.
     Cut,
 }
 
@@ -169,10 +171,10 @@ enum Standing {
 struct Connection {
     generation: Generation,
     dialler: Dialler,
-    /// The peer's instance, once its HELLO is there.
+    /// The nonce of the peer's instance, once its HELLO has come.
     nonce: Option<Nonce>,
     standing: Standing,
-    /// Streams are under way on it, by [`Row::note_streams`].
+    /// Whether the connection carries streams, as of [`Row::note_streams`].
     busy: bool,
 }
 
@@ -186,13 +188,13 @@ pub(crate) struct Row {
     dialling: bool,
     awaiting_twin: bool,
     failures: u32,
-    /// `Connected` was said, and `Disconnected` was not.
+    /// Whether `Connected` was reported, and `Disconnected` was not since.
     connected: bool,
     heard: Option<Heard>,
 }
 
 impl Row {
-    /// `heard` is what [`Row::heard`] said of the same peer before.
+    /// Creates a row. `heard` is what [`Row::heard`] returned for the same peer before.
     pub(crate) fn new(us: PublicKey, peer: PublicKey, heard: Option<Heard>) -> Self {
         let connections = Vec::new();
         Self { us, peer, connections, dialling: false, awaiting_twin: false, failures: 0, connected: false, heard }
@@ -210,50 +212,51 @@ impl Row {
         }
     }
 
-    /// The connection for new streams: of two live ones that whose HELLO has come, since both sides know it.
+    /// Returns the connection for new streams. Of two live connections it is the one whose HELLO has come, since
+    /// both sides know that one.
     pub(crate) fn current(&self) -> Option<Generation> {
         let live = || self.connections.iter().rev().filter(|connection| connection.standing == Standing::Live);
         live().find(|connection| connection.nonce.is_some()).or_else(|| live().next()).map(|found| found.generation)
     }
 
-    /// Whether the peer has said HELLO on the current connection.
+    /// Returns whether the peer has said HELLO on the current connection.
     pub(crate) fn is_current_known(&self) -> bool {
         let current = self.current();
         self.connections.iter().any(|connection| Some(connection.generation) == current && connection.nonce.is_some())
     }
 
-    /// Whether the peer counts as connected. Between two connections of which one replaces the other it does.
+    /// Returns whether the peer counts as connected. It does while one connection replaces another.
     pub(crate) fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// No connection is left, and none is on its way.
+    /// Returns whether no connection is left, and none is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         self.connections.is_empty() && !self.dialling && !self.awaiting_twin
     }
 
-    /// Dials in a row that failed.
+    /// Returns the number of failed dials in a row.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// A new address is worth a dial without waiting.
+    /// Ends the backoff: a new address is worth a dial without waiting.
     pub(crate) fn forget_failures(&mut self) {
         self.failures = 0;
     }
 
-    /// The peer's instance as it was last heard of, to be remembered when the row is not.
+    /// Returns the last known instance of the peer, to be remembered when the row is dropped.
     pub(crate) fn heard(&self) -> Option<Heard> {
         self.heard
     }
 
-    /// A dial that begins now.
+    /// Begins a dial, and returns its numbers.
     pub(crate) fn begin_dial(&self, number: u64) -> OwnDial {
         let knows = self.heard.filter(|heard| heard.dial > 0).map(|heard| (heard.nonce, heard.dial));
         OwnDial { number, knows }
     }
 
-    /// To be called before a connection is added: which connections carry streams now.
+    /// Notes which connections carry streams now. To be called before a connection is added.
     pub(crate) fn note_streams(&mut self, carries: impl Fn(Generation) -> bool) {
         for connection in &mut self.connections {
             connection.busy = carries(connection.generation);
@@ -326,7 +329,7 @@ impl Row {
                     }
                 }
             }
-            // A peer that has lost the connection without a word gets another one, which shows whether it has.
+            // If the peer has lost the connection without a word, another dial shows it.
             Input::Silent(generation) => {
                 if self.current() == Some(generation) && !self.dialling {
                     self.dialling = true;
@@ -352,7 +355,7 @@ impl Row {
                 else {
                     return actions;
                 };
-                // A peer that takes the handshake and no more was not reached.
+                // A peer that completes the handshake and sends no HELLO was not reached.
                 if self.connections.remove(at).nonce.is_none() {
                     self.failures = self.failures.saturating_add(1);
                     if self.phase() == Phase::Absent {
@@ -366,7 +369,7 @@ impl Row {
         actions
     }
 
-    /// What holds after each input.
+    /// Checks, in debug builds, what has to hold after each input.
     fn validate(&self, input: Input) {
         if !cfg!(debug_assertions) {
             return;
@@ -388,8 +391,9 @@ impl Row {
         assert!(!self.awaiting_twin || self.current().is_none(), "a twin is awaited beside one: {input:?}, {self:?}");
     }
 
-    /// A peer whose connections replace each other stays connected all the while: one side may judge, on the HELLO
-    /// of the successor, and drain the last one, before the other has seen it.
+    /// Reports that the peer has become connected or disconnected. While its connections replace each other it stays
+    /// connected: one side may judge on the HELLO of the successor, and drain the last connection before the other
+    /// side has seen the successor.
     fn announce(&mut self, actions: &mut Vec<Action>) {
         let mut left = self.connections.iter().filter(|connection| connection.standing != Standing::Cut).peekable();
         let gone = left.peek().is_none() && !self.dialling && !self.awaiting_twin;
@@ -410,7 +414,7 @@ impl Row {
         self.connections.push(Connection { generation, dialler, nonce, standing, busy: false });
     }
 
-    /// Rule 1 above.
+    /// Applies rule 1 above.
     fn cut_the_gone(&mut self, actions: &mut Vec<Action>) {
         let there = self.heard.map(|heard| heard.nonce);
         for connection in &mut self.connections {
@@ -421,7 +425,7 @@ impl Row {
         }
     }
 
-    /// Rule 2 above.
+    /// Applies rule 2 above.
     fn judge(&mut self, actions: &mut Vec<Action>) {
         let (us, peer) = (self.us, self.peer);
         let candidates = self.connections.iter().filter(|connection| connection.standing == Standing::Live);
@@ -430,7 +434,8 @@ impl Row {
             return;
         };
         for connection in &mut self.connections {
-            // One on which the peer has not said HELLO yet goes if it can be no better: this side has dialled again since.
+            // A connection without the peer's HELLO goes if this side has dialled again since: it cannot be the
+            // better one.
             let goes = match (connection.nonce, connection.dialler) {
                 (Some(_), _) => connection.generation != stays.generation,
                 (None, Dialler::Us(dial)) => stays.dialler == us && dial.number < stays.dial.number,
@@ -443,7 +448,7 @@ impl Row {
         }
     }
 
-    /// Rule 3 above: those go that have drained for longest. Whether there is room for one more.
+    /// Applies rule 3 above to the oldest connections first. Returns whether there is room for one more.
     fn make_room(&mut self, actions: &mut Vec<Action>) -> bool {
         let there = self.connections.iter().filter(|connection| connection.standing != Standing::Cut).count();
         let mut too_many = (there + 1).saturating_sub(MAX_CONNECTIONS);
@@ -459,7 +464,7 @@ impl Row {
 }
 
 impl Connection {
-    /// `None` before the peer's HELLO.
+    /// Returns the connection as a candidate to stay. `None` before the peer's HELLO.
     fn candidate(&self, us: PublicKey, peer: PublicKey) -> Option<Candidate> {
         let nonce = self.nonce?;
         let (dialler, dial) = match self.dialler {

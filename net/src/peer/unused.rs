@@ -1,4 +1,5 @@
-//! Lets go of connections that this side has dialled and nobody uses, with one timer for all of an endpoint's.
+//! Lets go of connections that this side has dialled and that are not in use, with one timer for all connections of
+//! an endpoint.
 
 use std::{
     collections::HashMap,
@@ -14,10 +15,10 @@ use super::{
     table::{Generation, Input},
 };
 
-/// At most so long between two looks; a connection is let go of a quarter late at most.
+/// Maximum time between two looks. A connection is let go of at most a quarter of the timeout late.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Runs until the endpoint shuts down. Ends at once where connections are kept for good.
+/// Runs until the endpoint shuts down. Returns at once if connections are kept for good.
 pub(crate) async fn run(peers: Arc<Peers>) {
     let after = peers.shared.limits.unused_timeout;
     if after == Duration::MAX {
@@ -33,7 +34,8 @@ pub(crate) async fn run(peers: Arc<Peers>) {
         let mut still = HashMap::new();
         for link in peers.links(None) {
             let mut seen = uses.remove(&link.generation).unwrap_or_default();
-            // The peer may keep what it has dialled, and may not have let this side in yet.
+            // The peer may keep a connection that it has dialled. A peer without HELLO may not have let this side in
+            // yet.
             let in_use = link.carrier.live() > 0
                 || !link.is_dialled()
                 || !link.is_known()
@@ -49,7 +51,7 @@ pub(crate) async fn run(peers: Arc<Peers>) {
     }
 }
 
-/// Streams opened and accepted so far, and writes.
+/// The numbers of streams opened, of streams accepted, and of writes so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Counts([u64; 3]);
 
@@ -60,7 +62,7 @@ impl Counts {
     }
 }
 
-/// What was last seen of a connection's use. Pure.
+/// The use of a connection, as last seen. Pure.
 #[derive(Debug, Default)]
 struct Use {
     counts: Counts,
@@ -68,7 +70,7 @@ struct Use {
 }
 
 impl Use {
-    /// A look: for how long it has been unused, at least.
+    /// Records a look. Returns the time for which the connection has been unused at least.
     fn look(&mut self, counts: Counts, in_use: bool, now: Instant) -> Duration {
         let has_changed = std::mem::replace(&mut self.counts, counts) != counts;
         if in_use {
@@ -76,7 +78,7 @@ impl Use {
             return Duration::ZERO;
         }
         if has_changed {
-            // What there was is over by now.
+            // The use that changed the counts is over by now.
             self.unused_since = Some(now);
         }
         now.duration_since(*self.unused_since.get_or_insert(now))
@@ -96,7 +98,7 @@ mod tests {
         assert_eq!([looked(1, 0, false), looked(2, 0, false)], [0, 1]);
         // A stream came and went between two looks.
         assert_eq!([looked(3, 1, false), looked(5, 1, false)], [0, 2]);
-        // One stays open.
+        // A stream stays open.
         assert_eq!([looked(6, 2, true), looked(9, 2, true), looked(10, 2, false), looked(11, 2, false)], [0, 0, 0, 1]);
     }
 }

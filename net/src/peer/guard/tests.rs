@@ -13,14 +13,14 @@ use crate::{Endpoint, Limits, access::Clock, events::Event};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The machine's clock, which goes on as tokio's does.
+/// The machine's clock, which advances with tokio's.
 fn now() -> SystemTime {
     static BEGUN: OnceLock<(SystemTime, Instant)> = OnceLock::new();
     let (then, begun) = BEGUN.get_or_init(|| (SystemTime::now(), Instant::now()));
     *then + begun.elapsed()
 }
 
-/// Tokio's clock stands still here, and the machine's goes on.
+/// Waits until `what` holds. Tokio's clock stands still meanwhile, and the machine's clock goes on.
 async fn until(what: impl Fn() -> bool) {
     let begun = std::time::Instant::now();
     while !what() {
@@ -45,8 +45,8 @@ async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_do
     let owner_there = || server.peer(&node.id()).and_then(|peer| peer.owner);
     until(|| owner_there() == Some(owner.public_key())).await;
 
-    // From here on the clock goes on when it is told to: tokio moves one that stands still when all wait, but not while a
-    // blocking call is under way.
+    // From here on the clock advances only when it is told to. Tokio advances a paused clock when all tasks wait,
+    // but not while a blocking call is under way.
     pause();
     let (_hold, held) = mpsc::channel::<()>();
     tokio::task::spawn_blocking(move || held.recv());
@@ -55,7 +55,7 @@ async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_do
     let shown = || server.inner().peers.links(None)[0].carrier.identity().delegation;
     until(|| shown().is_some_and(|shown| *shown == renewed)).await;
 
-    // The first one's time is over without a word.
+    // The first certificate expires, which has no effect.
     advance(HOUR + Duration::from_secs(60)).await;
     for _ in 0..1000 {
         tokio::task::yield_now().await;
@@ -64,7 +64,7 @@ async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_do
     advance(HOUR).await;
     until(|| owner_there().is_none()).await;
     while !matches!(events.next().await.unwrap(), Event::StandingEnded { .. }) {}
-    // It stays connected, as itself.
+    // The node stays connected, and acts for itself.
     assert!(server.peer(&node.id()).is_some());
     assert_eq!(node.metrics().connections_dialled.get(), 1);
 }

@@ -1,4 +1,4 @@
-//! The tasks of a connection: both control streams, until it is gone.
+//! The tasks of a connection, which serve both control streams until the connection is gone.
 
 use std::sync::{Arc, PoisonError};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Link {
-    /// The next control frame, and its type.
+    /// Reads the next control frame, and returns it with its type.
     pub(super) async fn read_frame(
         &self,
         recv: &mut RecvStream,
@@ -54,13 +54,13 @@ impl Link {
     fn on_frame(&self, frame: Frame, notify: &impl Fn(Notice)) -> Result<(), ConnectionLost> {
         let carrier = &self.carrier;
         match frame {
-            // Said once, and read already.
+            // HELLO comes once, and was read already.
             Frame::Hello(_) => {
                 return Err(ConnectionLost::Malformed(Malformed::Unexpected { what: "a second HELLO" }));
             }
             Frame::Goaway { reason } => {
                 self.lock_drain().on_goaway();
-                // Before the table of peers hears of it, so that the answer carries the peer's reason.
+                // Before the table of peers learns of it, so that the answer carries the peer's reason.
                 self.start_drain(reason);
                 notify(Notice::Goaway { duplicate: reason == GoawayReason::Duplicate });
             }
@@ -81,7 +81,7 @@ impl Link {
     }
 }
 
-/// Sends the control frames that are queued, and looks whether the connection may end.
+/// Sends the control frames that are queued, and checks whether the connection may end.
 pub(super) async fn write_control(link: Arc<Link>, mut control: ControlStream) {
     let carrier = &link.carrier;
     let (mut bytes, mut batch) = (Vec::new(), link.generation);
@@ -91,10 +91,11 @@ pub(super) async fn write_control(link: Arc<Link>, mut control: ControlStream) {
                 carrier.outbox.take(&mut bytes);
                 batch += 1;
                 grease::in_front(batch, &mut bytes);
-                // A peer that does not read its control stream gets no more of it; what waits is bounded by its lanes.
+                // A peer that does not read its control stream gets no more of it. The number of its lanes limits
+                // the queued frames.
                 if let Err(error) = control.quic.write_all(&bytes).await {
-                    // Stopped, it would leave writers waiting for reports that cannot be asked for. A connection that
-                    // is lost has a cause of its own, which whoever reads from it tells.
+                    // If the peer stops the stream, writers would wait for CONSUMED frames that cannot be asked for.
+                    // A connection that is lost has a cause of its own, which the task that reads from it reports.
                     if matches!(error, iroh::endpoint::WriteError::Stopped(_)) {
                         let lost = ConnectionLost::Malformed(Malformed::Truncated { what: "the control stream" });
                         link.cut(lost, codes::PROTOCOL_VIOLATION, "the control stream was stopped");
@@ -156,7 +157,7 @@ async fn run(link: &Arc<Link>, admitted: Option<Admitted>, notify: &impl Fn(Noti
                 return lost;
             },
             Ok(mut unknown) = link.connection().accept_uni() => {
-                // The control stream is the only kind that this version has.
+                // The control stream is the only unidirectional kind of this version.
                 let _ = unknown.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
             }
         }

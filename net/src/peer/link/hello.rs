@@ -1,4 +1,4 @@
-//! The first words on a connection: HELLO of both sides, and the rules' answer to the peer's.
+//! The start of a connection: HELLO of both sides, and the decision of the rules about the peer.
 
 use std::{
     pin::pin,
@@ -29,12 +29,13 @@ use crate::{
     },
 };
 
-/// DELEGATION frames that a peer may send in a row; after that one a second. Each costs a signature check, some 0.1 ms.
+/// Number of certificates that a peer may show in a row. After that, it may show one a second. Each costs a
+/// signature check, some 0.1 ms.
 const SHOWN_AT_ONCE: u64 = 8;
-/// The time after which a peer takes one more.
+/// The time after which a peer takes one more certificate.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
-/// A peer's HELLO, and its control stream with what was read of it.
+/// A peer's HELLO, and its control stream with the bytes that were read from it.
 pub(super) struct Admitted {
     pub(super) nonce: Nonce,
     pub(super) dial: Dial,
@@ -43,16 +44,16 @@ pub(super) struct Admitted {
 }
 
 impl Link {
-    /// On a connection that this side dialled, HELLO goes out. The peer's is read later, unless there are rules that may
-    /// refuse the peer: then nothing is opened before they have been asked.
+    /// Enters a connection that this side dialled, and sends HELLO. The peer's HELLO is read later, unless there are
+    /// rules that may refuse the peer: then nothing is opened before they have been asked.
     pub(crate) async fn enter(self: Arc<Self>, dial: Dial) -> Result<Prepared, ConnectionLost> {
         let control = self.say_hello(dial).await?;
         let admitted = if self.shared.gate.decides() { Some(self.await_hello(|| ()).await?) } else { None };
         Prepared { link: self, control, admitted }.still_open()
     }
 
-    /// A connection that the peer dialled: nothing is said on it before its HELLO has come, which `on_hello` is told, and the
-    /// rules allow it.
+    /// Enters a connection that the peer dialled. Nothing is sent on it before the peer's HELLO has come and the
+    /// rules have allowed the peer. `on_hello` is called when HELLO has come.
     pub(crate) async fn accepted(
         connection: Connection,
         peer: PublicKey,
@@ -62,10 +63,11 @@ impl Link {
     ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, false);
         let admitted = link.await_hello(on_hello).await?;
-        // A peer that leaves no room for it would be waited for without end.
+        // Without the timeout, a peer that leaves no room for HELLO would be waited for without end.
         let bound = shared.limits.hello_timeout;
         let control = {
-            // Pinned here, it is dropped after `cut_for`: with its control stream it would close the connection without a reason.
+            // Pinned here, so that it is dropped after `cut_for`: the drop of its control stream closes the
+            // connection without a reason.
             let mut saying = pin!(timeout(bound, link.say_hello(Dial::default())));
             let said = saying.as_mut().await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
             said.inspect_err(|lost| link.cut_for(lost))?
@@ -94,16 +96,17 @@ impl Link {
         Frame::Hello(hello).encode_with(&mut bytes, &grease::tail(self.generation));
         let said = control.quic.write_all(&bytes).await.map_err(|error| match error {
             iroh::endpoint::WriteError::ConnectionLost(error) => self.carrier.lost(error),
-            // The peer stopped a stream that it may not stop.
+            // The peer stopped a stream that it must not stop.
             _ => ConnectionLost::Malformed(Malformed::Truncated { what: "the control stream" }),
         });
-        // While the stream is here: its end closes the connection for no reason.
+        // While the stream is here: its drop closes the connection without a reason.
         said.inspect_err(|lost| self.cut_for(lost))?;
         self.open_reserved_stream();
         Ok(control)
     }
 
-    /// Opens a stream of a kind that every peer has to turn away, in builds that do so and if the peer allows one now.
+    /// Opens a stream of a kind that every peer has to turn away, in builds that do so and if the peer allows a
+    /// stream now.
     fn open_reserved_stream(&self) {
         let Some(bytes) = grease::stream(self.generation) else { return };
         if let Some(Ok(mut stream)) = at_once(self.connection().open_uni()) {
@@ -112,12 +115,13 @@ impl Link {
         }
     }
 
-    /// Reads the peer's control stream up to the end of its HELLO, and asks whether the peer may be connected. On any
-    /// fault the connection is closed.
+    /// Reads the peer's control stream up to the end of its HELLO, and asks the rules whether the peer may be
+    /// connected. On any fault the connection is closed.
     pub(super) async fn await_hello(&self, on_hello: impl FnOnce()) -> Result<Admitted, ConnectionLost> {
         let bound = self.shared.limits.hello_timeout;
         let reading = self.read_hello();
-        // A dialler wants this peer. One that has dialled may be anybody, and holds a place.
+        // A dialler wants this peer: time in which no packet comes does not count. A peer that has dialled may be
+        // anybody, and holds a place.
         let hello = if self.is_dialled() {
             while_heard(bound, || self.heard_and_sent().0, reading).await
         } else {
@@ -149,7 +153,7 @@ impl Link {
                 self.read_control(&mut recv, &mut buffer).await?;
             };
             if kind != KIND_CONTROL {
-                // Of a later version.
+                // The kind is one of a later version.
                 let _ = recv.stop(iroh::endpoint::VarInt::from_u32(lane::UNKNOWN_KIND as u32));
                 continue;
             }
@@ -166,7 +170,7 @@ impl Link {
         }
     }
 
-    /// The peer shows whom it acts for.
+    /// Checks a certificate that the peer has shown. From then on the peer acts for its owner.
     pub(super) fn take_delegation(&self, certificate: &[u8]) -> Result<(), ConnectionLost> {
         let shown = self.shown.fetch_add(1, Relaxed);
         let max = SHOWN_AT_ONCE + self.since.elapsed().as_secs();
@@ -183,13 +187,13 @@ impl Link {
         Ok(())
     }
 
-    /// Shows the peer whom this endpoint acts for now, if that has changed since it was last shown: at once, or in a while if the
-    /// peer would take it for one certificate too many.
+    /// Shows the peer this endpoint's certificate, if it has changed since it was last shown: at once, or after a
+    /// while if the peer would count it as one certificate too many.
     pub(crate) fn present_delegation(self: &Arc<Self>) {
         if self.presented.load(Acquire) == self.shared.gate.own_version() {
             return;
         }
-        // HELLO had one. The other half is for a peer whose clock began later.
+        // HELLO has shown one. Half of the limit is left to a peer whose clock for it began later.
         let most = SHOWN_AT_ONCE / 2 + self.since.elapsed().as_secs();
         if self.presentations.load(Relaxed) + 1 < most {
             return self.present_now();

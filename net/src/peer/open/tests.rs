@@ -18,7 +18,7 @@ async fn a_connection_that_has_drained_and_is_closed_sends_its_openers_on_like_o
     };
     link.start_drain(GoawayReason::Duplicate);
     let (mut phase, mut stream) = (Phase::Dial, None);
-    // While it is open, and once both sides have let go of it.
+    // While the connection is open, and once both sides have let go of it.
     for is_closed in [false, true] {
         if is_closed {
             link.connection().closed().await;
@@ -26,6 +26,6 @@ async fn a_connection_that_has_drained_and_is_closed_sends_its_openers_on_like_o
         let opened = open(&link, &opening, None, &mut phase, &mut stream).await;
         assert!(matches!(opened, Err(OpenError::Draining)), "closed: {is_closed}");
     }
-    // A caller that has met such a connection still has its one try after one that was lost.
+    // A caller that has met a drained connection still has its one retry after a lost connection.
     here.get_stream(there.ticket(), "echo/1").await.unwrap();
 }

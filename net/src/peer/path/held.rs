@@ -1,4 +1,4 @@
-//! The probes that an endpoint holds: of each peer the newest one.
+//! The probes that an endpoint holds: the newest one of each peer.
 
 use std::{
     collections::HashMap,
@@ -8,8 +8,9 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use twolane_id::PublicKey;
 
-/// Probes of peers that are not connected, at most. Such a peer may have learnt that this endpoint was started again, and be about to
-/// dial: if its probe is turned away, it gets a direct path 5 s later. A stranger can hold one as well, for 3 s.
+/// Maximum number of probes of peers that are not connected. Such a peer may have learnt that this endpoint was
+/// restarted, and be about to dial: if its probe is turned away, it gets a direct path 5 s later. A stranger can
+/// hold a probe as well, for 3 s.
 const STRANGERS: usize = 64;
 
 #[derive(Debug, Default)]
@@ -29,10 +30,11 @@ struct Entry {
 }
 
 impl Probes {
-    /// Holds a probe of a peer in place of the one before. `None` if the peer is not connected, and there are enough of those.
+    /// Holds a peer's probe in place of the previous one. Returns `None` if the peer is not connected and
+    /// [`STRANGERS`] probes of such peers are held.
     pub(in crate::peer) fn enter(&self, peer: PublicKey, is_connected: bool) -> Option<Held<'_>> {
         let mut state = self.lock();
-        // The one before is gone, whether or not this one is held: its peer has made another one.
+        // The previous probe is over, whether or not this one is held: its peer has made another one.
         if let Some(before) = state.held.remove(&peer) {
             before.replaced.cancel();
         }
@@ -51,7 +53,7 @@ impl Probes {
     }
 }
 
-/// A probe, held until this is dropped.
+/// A probe, held until it is dropped.
 #[derive(Debug)]
 pub(in crate::peer) struct Held<'a> {
     probes: &'a Probes,
@@ -61,7 +63,7 @@ pub(in crate::peer) struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// The peer is connected now.
+    /// Records that the peer is connected now.
     pub(in crate::peer) fn is_connected(&self) {
         if let Some(entry) = self.probes.lock().held.get_mut(&self.peer)
             && entry.number == self.number
@@ -70,7 +72,7 @@ impl Held<'_> {
         }
     }
 
-    /// Waits until the peer has made another one. Cancel-safe.
+    /// Waits until the peer has made another probe. Cancel-safe.
     pub(in crate::peer) async fn replaced(&self) {
         self.replaced.cancelled().await;
     }
@@ -114,7 +116,7 @@ mod tests {
         let mut strangers: Vec<_> = (0..STRANGERS).map(|_| probes.enter(peer(), false).unwrap()).collect();
         assert!(probes.enter(peer(), false).is_none());
         let _connected = probes.enter(peer(), true).unwrap();
-        // One more that is connected now, and one less.
+        // There is room again once one of these peers is connected, and once a probe ends.
         strangers[0].is_connected();
         strangers.push(probes.enter(peer(), false).unwrap());
         assert!(probes.enter(peer(), false).is_none());

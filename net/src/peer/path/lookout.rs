@@ -1,4 +1,5 @@
-//! Looks at connections for silence, with one timer for all of an endpoint's: one that nothing is under way on is not looked at.
+//! Looks for silence on connections, with one timer for all connections of an endpoint. Connections that are not in
+//! use are not looked at.
 
 use std::{
     collections::HashMap,
@@ -23,18 +24,19 @@ use crate::peer::{
     table::{Generation, Input},
 };
 
-/// Connections that are due within this are looked at in the same turn.
+/// Connections that are due within this time are looked at in the same turn.
 const TOGETHER: Duration = Duration::from_millis(50);
 
-/// Peers that are asked at the same time, each for 3 s at most: an endpoint that has lost its network has lost all of them.
+/// Maximum number of peers that are asked at the same time, each for 3 s at most. An endpoint that has lost its
+/// network has lost all of its peers.
 const ASKED: usize = 64;
 
-/// Connections that have come into use since they were last looked at.
+/// The connections that have come into use since they were last looked at.
 #[derive(Debug)]
 pub(crate) struct Lookout {
     stirred: Mutex<Vec<Weak<Link>>>,
     stir: Notify,
-    /// The right to ask a peer.
+    /// The permits to ask a peer.
     pub(super) asks: Semaphore,
 }
 
@@ -85,7 +87,7 @@ pub(crate) async fn run(peers: Arc<Peers>) {
 }
 
 impl Watched {
-    /// False if the connection need not be looked at until it is stirred.
+    /// Looks at the connection. Returns false if it need not be looked at again before it is stirred.
     fn look(&mut self, peers: &Arc<Peers>, now: Instant) -> bool {
         let Some(link) = self.link.upgrade().filter(|link| link.connection().close_reason().is_none()) else {
             return false;
@@ -93,7 +95,7 @@ impl Watched {
         let sight = link.sight(peers.is_kept(&link.peer()));
         let doubt = self.silence.look(sight, now);
         match doubt {
-            // Nobody will be served by it.
+            // A new connection would serve no caller.
             Some(Doubt::Dial) if peers.closing.is_cancelled() => {}
             Some(Doubt::Dial) => {
                 tracing::debug!(peer = %link.peer(), "the peer answers elsewhere and not here: it is dialled anew");
@@ -107,7 +109,7 @@ impl Watched {
         }
         let mut next = self.silence.next();
         if next != Some(Silence::IN_USE) && !link.carrier.rest(sight.uses) {
-            // Written to since it was looked at.
+            // Data was written since the look.
             next = Some(Silence::IN_USE);
         }
         self.next = now + next.unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The ways to a peer: which of them data may take, when a better one is looked for, and when silence means that none is left.
+//! The paths to a peer: which of them data may take, when a better one is looked for, and when silence means that
+//! none is left.
 
 mod held;
 pub(crate) mod lookout;

@@ -1,4 +1,4 @@
-//! Which ways data may take: the rules are pure, with time as input; `peer/path/watch.rs` carries them out.
+//! Which paths data may take. The rules are pure, with time as input. `peer/path/watch.rs` carries them out.
 
 use std::{
     collections::HashMap,
@@ -17,17 +17,17 @@ use twolane_id::PublicKey;
 
 use crate::{events::PathKind, path_policy::PathPolicy};
 
-/// How long one connection has carried data where its policy does not want it.
+/// The time for which one connection has carried data on a path that its policy does not want.
 #[derive(Debug, Default)]
 pub(super) struct Tolerance {
     relayed_since: Option<Instant>,
-    /// From when on streams can be open on it: since it was first direct, or since its policy changed. Before that,
-    /// streams wait.
+    /// The time from which on streams can be open on the connection: since its first direct path, or since its
+    /// policy changed. Before that, streams wait.
     in_use_since: Option<Instant>,
 }
 
 impl Tolerance {
-    /// Data takes this way now.
+    /// Records the kind of path that data takes now.
     pub(super) fn on_path(&mut self, path: PathKind, now: Instant) {
         match path {
             PathKind::Direct => {
@@ -38,24 +38,24 @@ impl Tolerance {
         }
     }
 
-    /// The peer has another policy from now on: what is open was opened under the old one.
+    /// Records that the peer has another policy from now on. The open streams were opened under the old one.
     pub(super) fn on_policy(&mut self, now: Instant) {
         self.in_use_since = Some(now);
     }
 
-    /// When the connection has to end if nothing changes.
+    /// Returns when the connection has to end if nothing changes.
     pub(super) fn ends(&self, policy: PathPolicy) -> Option<Instant> {
         let since = self.relayed_since?.max(self.in_use_since?);
         since.checked_add(policy.grace()?)
     }
 }
 
-/// The policies of an endpoint.
+/// The path policies of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Policies {
     default: PathPolicy,
     of: RwLock<HashMap<PublicKey, PathPolicy>>,
-    /// Whether there are any in `of`, to be read without its lock: it is asked for each stream.
+    /// Whether `of` has any entry. It is read for each stream, without the lock of `of`.
     any: AtomicBool,
     changed: watch::Sender<()>,
 }
@@ -74,7 +74,7 @@ impl Policies {
 
     pub(crate) fn set(&self, peer: PublicKey, policy: PathPolicy) {
         let mut of = self.of.write().unwrap_or_else(PoisonError::into_inner);
-        // What equals the default needs no place.
+        // A policy that equals the default needs no entry.
         if policy == self.default {
             of.remove(&peer)
         } else {
@@ -124,17 +124,17 @@ mod tests {
             Policy,
         }
         use Input::{Path, Policy};
-        // What happens, one a second; when a connection ends that may be relayed for ten.
+        // The events, one a second, and the time at which a connection ends that may be relayed for ten seconds.
         for (inputs, ends) in [
             (vec![], None),
-            // Streams wait until it is direct.
+            // Streams wait until the connection is direct.
             (vec![Path(Relay)], None),
             (vec![Path(Relay), Path(Direct)], None),
             (vec![Path(Relay), Path(Direct), Path(Relay)], Some(at(12))),
             (vec![Path(Direct), Path(Relay), Path(Relay)], Some(at(11))),
             (vec![Path(Direct), Path(Relay), Path(Direct)], None),
             (vec![Path(Direct), Path(Relay), Path(Direct), Path(Relay)], Some(at(13))),
-            // What was opened under another policy counts from when this one came.
+            // The time of streams that were opened under another policy counts from the change of the policy.
             (vec![Path(Relay), Policy], Some(at(11))),
             (vec![Policy, Path(Relay)], Some(at(11))),
             (vec![Path(Direct), Path(Relay), Policy], Some(at(12))),

@@ -1,6 +1,7 @@
-//! A connection that carries no streams of the library. iroh looks for direct paths to a peer when a connection to it is made, and what it
-//! finds serves every connection of the two. That is the only way to have it look that its API offers. On the way it is told
-//! which instance of the peer is there: one that was killed and started again does not know the connections of the one before.
+//! A connection that carries no streams of the library. iroh looks for direct paths to a peer when a connection to
+//! the peer is made, and the paths that it finds serve every connection between the two endpoints. Its API offers no
+//! other way to make it look. The connection also tells which instance of the peer is there: an instance that was
+//! killed and started again does not know the connections of its predecessor.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,16 +16,18 @@ use crate::{
     words::Shown,
 };
 
-/// For the handshake over the relay. A later one comes if this takes longer.
+/// Timeout for the handshake over the relay. A later probe follows if this one takes longer.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// How long the connection is held. noq looks for 4 s, and what it finds is taken over at once.
+/// Maximum time for which the dialler holds the connection. noq looks for 4 s, and a path that it finds is taken
+/// over at once.
 const HOLD: Duration = Duration::from_secs(5);
-/// One that only asks which instance is there is closed by then: a probe by which iroh looks is not ended by it.
+/// A probe that only asks for the instance is closed within this time, so that it does not end a probe by which iroh
+/// looks.
 const ASKED: Duration = Duration::from_secs(1);
-/// How long the other side holds it at most: the dialler closes it.
+/// Maximum time for which the other side holds the connection. The dialler closes it earlier.
 const HOLD_ACCEPTED: Duration = Duration::from_secs(15);
 
-/// Has iroh look for a direct path for `link`, which the peer and this endpoint have.
+/// Has iroh look for a direct path between this endpoint and the peer of `link`.
 pub(in crate::peer) async fn look(peers: Arc<Peers>, link: Arc<Link>) {
     let closing = peers.closing.clone();
     tokio::select! {
@@ -50,7 +53,7 @@ async fn run(peers: &Peers, link: &Link) {
 /// Asks the peer which instance of it is there, for `link`, on which no answer has come.
 pub(in crate::peer) async fn ask(peers: Arc<Peers>, link: Arc<Link>) {
     let Ok(asks) = peers.shared.lookout.asks.try_acquire() else {
-        // It is its turn the next time, which is later.
+        // The peer is asked the next time that it is due, which is later.
         return;
     };
     peers.shared.metrics.instances_asked.inc();
@@ -67,8 +70,9 @@ pub(in crate::peer) async fn ask(peers: Arc<Peers>, link: Arc<Link>) {
             let has_ended = link.connection().close_reason().is_some();
             drop(link);
             if has_ended {
-                // iroh looks for a path by the client connection with the lowest address in memory, which may be this one, and does
-                // not begin again for 5 s. Closed now, it would leave the connection that is dialled next on the relay for so long.
+                // iroh looks for a path with the client connection that has the lowest address in memory, which may
+                // be this one, and does not begin again for 5 s. A close now would leave the connection that is
+                // dialled next on the relay for that time.
                 tokio::select! {
                     _ = timeout(HOLD, connection.closed()) => {}
                     () = peers.closing.cancelled() => {}
@@ -83,11 +87,11 @@ pub(in crate::peer) async fn ask(peers: Arc<Peers>, link: Arc<Link>) {
 }
 
 enum Answer {
-    /// The instance that is there, as of a time.
+    /// The instance that is there, as of the handshake with this generation.
     Said(Connection, Generation, Nonce),
-    /// A peer is there, and did not say which instance it is. One without this ALPN refuses the handshake.
+    /// A peer is there, and did not say which instance it is. A peer without this ALPN refuses the handshake.
     Silent,
-    /// Nothing came from it.
+    /// Nothing came from the peer.
     Absent,
 }
 
@@ -114,20 +118,20 @@ async fn instance(peers: &Peers, peer: PublicKey) -> Answer {
     Answer::Said(connection, generation, nonce)
 }
 
-/// The other side of both. A peer that is not connected may ask, and is given the time for a dial. `place` is that of its handshake:
-/// so many ask from one address as may shake hands.
+/// Serves a probe of a peer, of either kind. A peer that is not connected may ask, and is given the time for a dial.
+/// `place` is the place of the handshake: the limits on handshakes from one address hold for these questions too.
 pub(crate) async fn hold(peers: &Peers, peer: PublicKey, connection: &Connection, place: impl Send) {
     let told = async {
         let mut send = connection.open_uni().await.ok()?;
         send.write_all(&peers.shared.nonce).await.ok()?;
         send.finish().ok()?;
-        // Closed before that, it might not arrive.
+        // A close before the acknowledgement may keep the nonce from arriving.
         send.stopped().await.ok()
     };
     let _ = timeout(HANDSHAKE, told).await;
     drop(place);
     let is_connected = || peers.current(&peer).is_some();
-    // One that has only asked is over by now, and takes nobody's place.
+    // A probe that only asks is over by now, and replaces no other probe.
     if is_connected() && timeout(ASKED, connection.closed()).await.is_ok() {
         return;
     }

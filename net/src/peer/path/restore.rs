@@ -1,35 +1,36 @@
-//! When to look for a direct path again: pure, with time as input.
+//! Decides when to look for a direct path again. Pure, with time as input.
 //!
-//! When a direct path is cut, the connection goes on over the relay. iroh looks for a way back when an address changes,
-//! and otherwise once a minute. It also looks when a connection to the peer is made, so one that carries nothing
-//! (`peer/path/probe.rs`) makes it look sooner.
+//! When a direct path is cut, the connection goes on over the relay. iroh looks for a direct path when an address
+//! changes, and otherwise once a minute. It also looks when a connection to the peer is made, so a connection that
+//! carries nothing (`peer/path/probe.rs`) makes it look sooner.
 
 use std::time::{Duration, Instant};
 
 use crate::events::PathKind;
 
-/// The first look comes this long after the path was lost: what was short is over then.
+/// The time from the loss of the path to the first look. A short interruption is over by then.
 const FIRST: Duration = Duration::from_secs(1);
-/// The pause between two looks. One lasts 4 s (noq sends its last packet then), so a path that heals is found at most
-/// 4 s later; iroh does not begin one within 5 s of the last.
+/// The pause between two looks. A look lasts 4 s (noq sends its last packet then), so a path that heals is found at
+/// most 4 s later. iroh begins no look within 5 s of the last one.
 const OFTEN: Duration = Duration::from_secs(8);
-/// Added to each pause, at most. With the pause and the look it is 14 s: a path that heals is found within 15 s.
+/// Maximum random addition to each pause. Pause, addition and look are 14 s together: a path that heals is found
+/// within 15 s.
 const JITTER: Duration = Duration::from_secs(2);
-/// After this the path is not just interrupted: the peer, or this side, is in another network.
+/// The time after which the path is not just interrupted: the peer, or this side, is in another network.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// The pause from then on: as often as iroh looks by itself.
 const SELDOM: Duration = Duration::from_secs(60);
 
-/// What is to be done about the path of one connection.
+/// The search for a direct path of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Restore {
     was_direct: bool,
-    /// Since when data has taken a relay, and when the next look is due.
+    /// The time since which data has taken a relay, and the time at which the next look is due.
     relayed: Option<(Instant, Instant)>,
 }
 
 impl Restore {
-    /// Data takes this way now.
+    /// Records the kind of path that data takes now.
     pub(super) fn on_path(&mut self, path: PathKind, now: Instant) {
         match path {
             PathKind::Direct => *self = Self { was_direct: true, relayed: None },
@@ -37,14 +38,15 @@ impl Restore {
         }
     }
 
-    /// When the next look is due. Two peers that never had a direct path are left to iroh, unless one is `wanted`.
+    /// Returns when the next look is due. Two peers that never had a direct path are left to iroh, unless one is
+    /// `wanted`.
     pub(super) fn due(&self, wanted: bool) -> Option<Instant> {
         let (_, next) = self.relayed?;
         (self.was_direct || wanted).then_some(next)
     }
 
-    /// A look has begun. `random` is any number: a server that lost its network has all its peers look for it, and not all
-    /// of them at the same moment.
+    /// Records that a look has begun. `random` is any number. All peers of a server that lost its network look for a
+    /// path to it, and not all of them at the same moment.
     pub(super) fn looked(&mut self, now: Instant, random: u32) {
         if let Some((since, next)) = &mut self.relayed {
             let pause = if now.duration_since(*since) < PATIENCE { OFTEN } else { SELDOM };
@@ -84,7 +86,7 @@ mod tests {
         restore.on_path(Relay, start);
         let mut looks = Vec::new();
         while let Some(due) = restore.due(false).filter(|due| *due < start + 30 * SECOND) {
-            // That the way is reported again changes nothing.
+            // A repeated report of the same kind of path changes nothing.
             restore.on_path(Relay, due);
             restore.looked(due, 0);
             looks.push(due.duration_since(start).as_secs());

@@ -1,40 +1,45 @@
-//! When a connection is so silent that something is done about it: pure, with time as input.
+//! Decides what to do about a silent connection. Pure, with time as input.
 //!
-//! A peer that was switched off and is back, perhaps in another network, knows nothing of its old connections and cannot
-//! say so: for a stateless reset (RFC 9000 section 10.3) it would need a key from before, and iroh makes a new one at each
-//! start. What is sent on such a connection goes nowhere until the idle timeout. Two things find out sooner:
+//! A peer that was switched off and is back, perhaps in another network, knows nothing of its old connections and
+//! cannot say so: for a stateless reset (RFC 9000, section 10.3) it would need a key from before, and iroh makes a
+//! new one at each start. Data that is sent on such a connection goes nowhere until the idle timeout. Two rules find
+//! out sooner:
 //!
-//! 1. Something was sent that a living peer acknowledges, and nothing has come for [`answer_within`]: the peer is asked which
-//!    instance of it is there. Another one ends the old connection. No answer changes nothing: the peer may be frozen, or its
-//!    network be gone for a while.
-//! 2. It has answered, and not as another instance, and still nothing has come on the connection for the patience: its packets get lost, and
-//!    those of another connection do not. The peer is dialled anew, and the old connection drains, whoever dialled that: the new
-//!    dial says that it knew the old one.
+//! 1. A frame was sent that a living peer acknowledges, and nothing has come for [`answer_within`]: the peer is
+//!    asked which instance of it is there. Another instance ends the old connection. No answer changes nothing: the
+//!    peer may be frozen, or its network may be gone for a while.
+//! 2. The peer has answered, and not as another instance, and still nothing has come on the connection for the
+//!    patience: the packets of this connection get lost, and those of another connection do not. The peer is dialled
+//!    anew, and the old connection drains, whichever side dialled it: the new dial says that it knew the old one.
 
 use std::time::{Duration, Instant};
 
-/// What an acknowledgement takes beyond the round trip, with two packets lost: near by, three probe timeouts (RFC 9002 section 6.2)
-/// of some 30 ms are 210 ms. The rest is for a peer whose processor is busy; what is too early costs a handshake, and nothing else.
+/// Time for an acknowledgement beyond the round trips, with two packets lost. To a near peer, three probe timeouts
+/// (RFC 9002, section 6.2), the first of some 30 ms, are 210 ms. The rest is for a peer whose processor is busy. A
+/// question that comes too early costs a handshake, and nothing else.
 const ANSWER: Duration = Duration::from_millis(350);
-/// Asked at this time, at twice, four and eight times of it, and so on: some six times until the default idle timeout.
+/// Maximum number of questions in one silence. They come after [`answer_within`], after twice, four and eight times
+/// that, and so on: some six of them until the default idle timeout.
 const ASKED_AT_MOST: u32 = 8;
 
-/// How long an answer may take over this round trip before the peer is asked which instance it is.
+/// Returns the time that an answer may take at this round-trip time before the peer is asked which instance it is.
 fn answer_within(rtt: Duration) -> Duration {
     ANSWER + 3 * rtt
 }
 
-/// Since when something that was sent, and has to be acknowledged, has had no answer: a peer that is merely quiet is not silent.
+/// The time since which a sent frame that has to be acknowledged has had no answer. A peer that has nothing to send
+/// is not silent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Unanswered {
-    /// Packets that had come and frames that had been sent at the last look.
+    /// The packets that had come and the frames that had been sent at the last look.
     last: Option<(u64, u64)>,
     since: Option<Instant>,
     unsure: bool,
 }
 
 impl Unanswered {
-    /// A look: so many packets have come and so many frames were sent, in all. The first one is what the others are held against.
+    /// Records a look: `heard` packets have come and `sent` frames were sent so far. Each look is compared with the
+    /// previous one, so the first one finds nothing. Returns the time since which there is no answer.
     pub(crate) fn look(&mut self, heard: u64, sent: u64, now: Instant) -> Option<Instant> {
         let (heard_before, sent_before) = self.last.replace((heard, sent)).unwrap_or((heard, sent));
         self.unsure = heard != heard_before && sent != sent_before;
@@ -46,37 +51,38 @@ impl Unanswered {
         self.since
     }
 
-    /// Between the last two looks something came and something was sent. In which order is not known: it may be unanswered.
+    /// Returns whether packets came and frames were sent between the last two looks. Their order is not known, so
+    /// these frames may be unanswered.
     pub(crate) fn is_unsure(&self) -> bool {
         self.unsure
     }
 }
 
-/// What is seen of a connection.
+/// The figures of a connection at a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::peer) struct Sight {
-    /// Packets that have come, in all.
+    /// The number of packets that have come so far.
     pub(in crate::peer) heard: u64,
-    /// Frames that were sent and have to be acknowledged, in all.
+    /// The number of frames sent so far that have to be acknowledged.
     pub(in crate::peer) sent: u64,
-    /// Writes to its streams and ends of their data, in all.
+    /// The number of writes to its streams, and of ends of their data, so far.
     pub(in crate::peer) uses: u64,
-    /// A stream of this side's is open.
+    /// Whether a stream that this side opened is open.
     pub(in crate::peer) opened: bool,
-    /// Somebody wants the peer to be connected.
+    /// Whether the program keeps the peer connected.
     pub(in crate::peer) kept: bool,
-    /// Since the last look the peer has answered elsewhere, and not as another instance.
+    /// Whether the peer has answered elsewhere since the last look, and not as another instance.
     pub(in crate::peer) is_there: bool,
-    /// The round trip.
+    /// The round-trip time.
     pub(in crate::peer) rtt: Duration,
 }
 
 /// What to find out about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// Which instance of it is there.
+    /// Which instance of the peer is there.
     Ask,
-    /// Whether it takes another connection.
+    /// Whether the peer takes another connection.
     Dial,
 }
 
@@ -84,36 +90,37 @@ pub(super) enum Doubt {
 #[derive(Debug)]
 pub(super) struct Silence {
     patience: Duration,
-    /// Between 0 and 1: peers that have lost another one at the same moment do not ask it at the same moment.
+    /// A random number between 0 and 1. Peers that have lost the same peer at the same moment do not ask it at the
+    /// same moment.
     drawn: f64,
     unanswered: Unanswered,
-    /// How often the peer was asked since that.
+    /// The number of times that the peer was asked during this silence.
     asked: u32,
-    /// Since when nothing has come although the peer answers elsewhere.
+    /// The time since which nothing has come although the peer answers elsewhere.
     there: Option<Instant>,
     uses: u64,
-    /// What was written may be unanswered until then.
+    /// The time until which written data may be unanswered.
     in_use: Option<Instant>,
     waits: bool,
 }
 
 impl Silence {
-    /// A connection is looked at so often while it is in use: what was sent is known to be unanswered a look later at most.
+    /// The time between two looks at a connection in use. Sent data is known to be unanswered a look later at most.
     pub(super) const IN_USE: Duration = Duration::from_millis(200);
 
-    /// `patience` covers at least one packet that keeps the connection alive.
+    /// Creates the state of a connection. `patience` covers at least one packet that keeps the connection alive.
     pub(super) fn new(patience: Duration, drawn: f64) -> Self {
         let unanswered = Unanswered::default();
         Self { patience, drawn, unanswered, asked: 0, there: None, uses: 0, in_use: None, waits: false }
     }
 
-    /// A look at the connection.
+    /// Looks at the connection. Returns what to find out about the peer, if anything.
     pub(super) fn look(&mut self, sight: Sight, now: Instant) -> Option<Doubt> {
         let since = self.unanswered.look(sight.heard, sight.sent, now);
         if since.is_none() {
             (self.asked, self.there) = (0, None);
         }
-        // Sent again at the latest after a probe timeout, which is over a round trip.
+        // Lost data is sent again after a probe timeout at the latest, which is longer than a round trip.
         if std::mem::replace(&mut self.uses, sight.uses) != sight.uses {
             self.in_use = Some(now + 2 * Self::IN_USE + 3 * sight.rtt);
         } else if self.in_use.is_some_and(|until| now >= until) {
@@ -125,7 +132,7 @@ impl Silence {
             self.there.get_or_insert(now);
         }
         if self.waits && self.there.is_some_and(|there| now.duration_since(there) >= self.patience) {
-            // Once in each patience.
+            // The peer is dialled once in each patience.
             self.there = Some(now);
             return Some(Doubt::Dial);
         }
@@ -137,13 +144,13 @@ impl Silence {
         None
     }
 
-    /// After how long to look again. `None`: not before something is written.
+    /// Returns the time until the next look. `None`: no look before data is written.
     pub(super) fn next(&self) -> Option<Duration> {
         let asks = self.unanswered.since.is_some() && self.asked < ASKED_AT_MOST;
         if asks || self.in_use.is_some() {
             return Some(Self::IN_USE);
         }
-        // So that a silence is noticed at most a quarter late.
+        // With a quarter of the patience, a silence is noticed at most that much late.
         (self.waits || self.there.is_some()).then(|| self.patience / 4)
     }
 }
@@ -156,19 +163,19 @@ mod tests {
     const RTT: Duration = Duration::from_millis(50);
     const NONE: [u32; 0] = [];
 
-    /// A connection with an open stream of which nothing is to be seen but these.
+    /// A connection with an open stream and these figures.
     fn sight(heard: u64, sent: u64) -> Sight {
         Sight { heard, sent, uses: 0, opened: true, kept: false, is_there: false, rtt: RTT }
     }
 
-    /// The looks at which something is said, of one in each of these times.
+    /// Returns the looks with a result, and the results. There is one look in each `every`.
     fn said(every: Duration, looks: impl IntoIterator<Item = Sight>) -> Vec<(u32, Doubt)> {
         let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 0.0));
         let said = (0..).zip(looks).filter_map(|(n, sight)| Some((n, silence.look(sight, start + n * every)?)));
         said.collect()
     }
 
-    /// A connection on which what is sent has no answer, while the peer answers elsewhere at this look.
+    /// A connection on which sent frames have no answer, while the peer answers elsewhere at the look `answers`.
     fn lost(n: u64, answers: u64) -> Sight {
         Sight { is_there: n == answers, ..sight(7, n) }
     }
@@ -182,7 +189,7 @@ mod tests {
         assert_eq!(dials(said(SECOND, (0..20).map(|n| lost(n, 3)))), [7, 11, 15, 19]);
         let kept = said(SECOND, (0..20).map(|n| Sight { opened: false, kept: true, ..lost(n, 3) }));
         assert_eq!(dials(kept), [7, 11, 15, 19]);
-        // Nobody waits for anything on it.
+        // No stream is open on it, and the peer is not kept.
         assert_eq!(dials(said(SECOND, (0..20).map(|n| Sight { opened: false, ..lost(n, 3) }))), NONE);
     }
 
@@ -209,11 +216,11 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_within_half_a_second_has_the_peer_asked_ever_more_rarely() {
-        // Written once, and sent again and again.
+        // Data is written once, and sent again and again.
         let looks = (0..200).map(|n| Sight { opened: false, ..sight(7, 3 + n) });
         let asked = said(Silence::IN_USE, std::iter::once(Sight { opened: false, ..sight(7, 2) }).chain(looks));
         let after: Vec<_> = asked.iter().map(|(n, doubt)| ((n - 1) * 200, *doubt)).collect();
-        // 350 ms and three round trips of 50, and looked at every 200 ms.
+        // 350 ms and three round trips of 50 ms, with a look every 200 ms.
         assert_eq!(after, [600, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000].map(|ms| (ms, Doubt::Ask)));
     }
 
@@ -224,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_end_of_what_was_said_is_no_silence() {
-        // The last answer came between two looks, together with what it answers.
+        // The last answer came between two looks, together with the frame that it answers.
         let looks = (0..15).map(|n| sight(u64::from(n > 0), u64::from(n > 0)));
         assert!(said(Silence::IN_USE, looks).is_empty());
     }
@@ -241,7 +248,7 @@ mod tests {
         let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 1.0));
         let mut look = |n: u32| silence.look(sight(7, n.into()), start + n * Silence::IN_USE);
         let first = (0..100).find(|n| look(*n).is_some());
-        // 500 ms, and half of it.
+        // 500 ms and half of that, with a look every 200 ms.
         assert_eq!(first.map(|n| (n - 1) * 200), Some(800));
     }
 
@@ -255,12 +262,12 @@ mod tests {
         let written = Sight { opened: false, uses: 1, ..sight(1, 1) };
         assert_eq!(looked(0, written), Some(Silence::IN_USE));
         let answered = Sight { heard: 2, sent: 2, ..written };
-        // Something else may have been answered, until what was written would have been sent again.
+        // The answer may be to other data, until the written data would have been sent again.
         assert_eq!(looked(200, answered), Some(Silence::IN_USE));
         assert_eq!(looked(600, answered), None);
         assert_eq!(looked(800, Sight { kept: true, ..answered }), Some(SECOND));
         assert_eq!(looked(1_000, Sight { opened: true, ..answered }), Some(SECOND));
-        // A packet that keeps the connection alive has yet to be acknowledged.
+        // A packet that keeps the connection alive is still to be acknowledged.
         assert_eq!(looked(2_000, Sight { sent: 3, ..answered }), Some(Silence::IN_USE));
         assert_eq!(looked(2_200, Sight { sent: 3, heard: 3, ..answered }), None);
     }

@@ -1,5 +1,5 @@
-//! What follows from the way that data takes: it is told, a direct one that was lost is looked for, and a connection ends whose
-//! policy does not allow it.
+//! The consequences of the path that data takes: the path is reported, a lost direct path is looked for, and a
+//! connection whose policy does not allow its path is ended.
 
 use std::{convert::Infallible, future::pending, time::Instant};
 
@@ -19,7 +19,8 @@ use crate::{
     wire::codes::connection as codes,
 };
 
-/// A connection starts on its first path, and by the time its handshake is known to be done it may have another.
+/// Returns the kind of the path that the handshake took. A connection starts on its first path, and may have another
+/// one by the time at which the handshake is known to be done.
 pub(in crate::peer) fn of_handshake(connection: &Connection) -> Option<PathKind> {
     connection.paths().iter().min_by_key(|path| path.id()).map(|path| kind(&path))
 }
@@ -28,8 +29,8 @@ pub(in crate::peer) fn kind(path: &Path<'_>) -> PathKind {
     if path.is_relay() { PathKind::Relay } else { PathKind::Direct }
 }
 
-/// Watches the paths of a connection for as long as it lasts. From the start: on a fast network the way over a relay
-/// has served its time before the peer's HELLO is there.
+/// Watches the paths of a connection until it ends, from its start: on a fast network a direct path has replaced the
+/// path over a relay before the peer's HELLO comes.
 pub(in crate::peer) async fn watch(link: &Link, first: Option<PathKind>, notify: &impl Fn(Notice)) -> Infallible {
     let policies = link.policies();
     let mut policy_changed = policies.watch();
@@ -78,11 +79,11 @@ pub(in crate::peer) async fn watch(link: &Link, first: Option<PathKind>, notify:
             }
         }
     }
-    // Why the connection ended, the control stream tells better.
+    // The control stream tells more about the end of the connection.
     pending().await
 }
 
-/// What the peer reads whose connection is closed.
+/// Returns the reason that the peer reads when its connection is closed.
 fn close_reason(policy: PathPolicy) -> String {
     format!("only a relay connects us, and the path policy is {policy}")
 }

@@ -13,7 +13,7 @@ pub(super) fn keys() -> (PublicKey, PublicKey) {
     (a.min(b), a.max(b))
 }
 
-/// A row as the smaller of the two keys sees it.
+/// A row at the endpoint with the smaller of the two keys.
 fn row() -> Row {
     let (small, large) = keys();
     Row::new(small, large, None)
@@ -27,12 +27,12 @@ fn reached(inputs: &[Input]) -> Row {
     row
 }
 
-/// Our dial of this number, begun when nothing was known of the peer.
+/// This side's dial of this number, begun when nothing was known of the peer.
 fn dialled(generation: Generation) -> Input {
     Input::Dialled(generation, OwnDial { number: generation, knows: None })
 }
 
-/// The peer's dial of this number, begun when nothing was known of us.
+/// The peer's dial of this number, begun when the peer knew nothing of this side.
 fn accepted(generation: Generation, nonce: Nonce) -> Input {
     Input::Accepted(generation, nonce, Dial { number: generation, knows: 0 })
 }
@@ -84,7 +84,7 @@ fn every_transition_is_the_one_in_the_table() {
 
 #[test]
 fn a_peer_stays_connected_while_one_connection_gives_way_to_another() {
-    // The peer has judged, drained and closed its own dial before ours has come back.
+    // The peer has judged, drained and closed its own dial before this side's dial has come back.
     let mut row = row();
     row.on(Input::Want);
     assert_eq!(row.on(accepted(1, OLD)), [Action::Connected]);
@@ -139,11 +139,11 @@ fn a_peer_that_says_that_it_is_another_instance_has_none_of_the_connections_befo
     let mut row = reached(&[accepted(1, OLD), Input::Want, dialled(2)]);
     assert_eq!(row.on(Input::Seen(3, OLD)), []);
     assert_eq!(row.on(Input::Seen(4, NEW)), [Action::Cut(1)]);
-    // Which instance that one is to is not known yet.
+    // It is not known yet which instance the other connection leads to.
     assert_eq!(row.current(), Some(2));
     assert_eq!(row.on(Input::Hello(2, OLD)), [Action::Cut(2), Action::Disconnected]);
     assert_eq!(row.phase(), Phase::Absent);
-    // An answer that is late says nothing about what came after it.
+    // A late answer says nothing about instances that came after it.
     let mut row = reached(&[accepted(1, OLD), accepted(3, NEW), Input::Closed(1)]);
     assert_eq!(row.on(Input::Seen(2, OLD)), []);
     assert_eq!(row.current(), Some(3));
@@ -154,7 +154,7 @@ fn an_instance_that_is_admitted_late_does_not_push_out_the_one_whose_handshake_c
     let mut row = reached(&[accepted(2, NEW)]);
     assert_eq!(row.on(accepted(1, OLD)), [Action::Cut(1)]);
     assert_eq!(row.current(), Some(2));
-    // The same where its HELLO on our dial is late.
+    // The same, where the HELLO on this side's dial is late.
     let mut row = reached(&[Input::Want, dialled(1), accepted(2, NEW)]);
     assert_eq!(row.on(Input::Hello(1, OLD)), [Action::Cut(1)]);
     assert_eq!(row.current(), Some(2));
@@ -175,7 +175,7 @@ fn an_instance_that_is_admitted_when_its_successor_has_come_and_gone_never_count
 fn a_dial_that_was_begun_with_the_other_sides_dial_known_stays_whoever_has_the_smaller_key() {
     let (small, large) = keys();
     for (us, peer) in [(small, large), (large, small)] {
-        // Ours after theirs.
+        // This side's dial after the peer's.
         let mut row = Row::new(us, peer, None);
         row.on(accepted(5, OLD));
         row.on(Input::Silent(5));
@@ -184,7 +184,7 @@ fn a_dial_that_was_begun_with_the_other_sides_dial_known_stays_whoever_has_the_s
         row.on(Input::Dialled(6, dial));
         assert_eq!(row.on(Input::Hello(6, OLD)), [Action::Drain(5)]);
         assert_eq!(row.current(), Some(6));
-        // Theirs after ours.
+        // The peer's dial after this side's.
         let mut row = Row::new(us, peer, None);
         row.on(Input::Want);
         row.on(dialled(1));
@@ -209,7 +209,7 @@ fn what_was_known_of_an_instance_that_is_gone_counts_for_nothing() {
     row.on(Input::Closed(5));
     row.on(Input::Want);
     let dial = row.begin_dial(9);
-    // The peer has been restarted, and dials at the same moment: the dial of the smaller key stays.
+    // The peer has been restarted, and dials at the same moment. The dial of the smaller key stays.
     row.on(Input::Dialled(6, dial));
     row.on(Input::Hello(6, NEW));
     assert_eq!(row.on(Input::Accepted(7, NEW, Dial { number: 3, knows: 0 })), [Action::Drain(6)]);
@@ -241,10 +241,10 @@ fn no_connection_that_carries_streams_is_closed_for_a_newcomer() {
     assert_eq!(row.on(accepted(most + 1, OLD)), [Action::Refuse(most + 1)]);
     assert_eq!(row.current(), Some(most));
     row.on(Input::Closed(most + 1));
-    // The second one has nothing under way: it goes.
+    // The second connection carries no stream, so it goes.
     row.note_streams(|generation| generation != 2);
     assert_eq!(row.on(accepted(most + 2, OLD)), [Action::Shed(2), Action::Drain(most)]);
-    // An instance that is gone leaves its place whatever it carries.
+    // A connection to an instance that is gone makes room, whatever it carries.
     row.note_streams(|_| true);
     let actions = row.on(accepted(most + 3, NEW));
     assert!(actions.iter().all(|action| matches!(action, Action::Cut(_))), "{actions:?}");
@@ -274,7 +274,7 @@ fn inputs() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    /// A generation comes once, by our dial or by the peer's, and only a dial that is under way ends.
+    /// Each generation comes once, by a dial of either side, and only a dial that is under way ends.
     #[test]
     fn whatever_happens_one_connection_at_most_is_judged_to_stay(sequence in prop::collection::vec(inputs(), 0..60)) {
         let mut row = row();
@@ -306,7 +306,7 @@ proptest! {
             prop_assert!(there().all(|connection| connection.nonce.is_none_or(|nonce| Some(nonce) == row.heard.map(|heard| heard.nonce))));
             let settled = there().filter(|connection| connection.standing == Standing::Live && connection.nonce.is_some());
             prop_assert!(settled.count() <= 1, "two connections stay: {row:?}");
-            // Whoever wants a stream now has a connection, or one is on its way.
+            // A caller that wants a stream now has a connection, or one is on its way.
             row.on(Input::Want);
             prop_assert_ne!(row.phase(), Phase::Absent);
         }

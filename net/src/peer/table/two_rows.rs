@@ -1,5 +1,5 @@
-//! Two rows, one on each side, fed with what the other does: in order on each connection, late, and in any order across
-//! connections. Both have to come to the same connection.
+//! Two rows, one on each side, fed with the messages of the other side. Messages arrive late, in order on each
+//! connection, and in any order across connections. Both rows have to keep the same connection.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{tests::keys, *};
 
-/// What one side of a connection has sent and the other has not read.
+/// A message that one side of a connection has sent and the other side has not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Hello,
@@ -18,13 +18,13 @@ enum Word {
 /// One side's end of a connection.
 #[derive(Debug, Default)]
 struct End {
-    /// The endpoint whose end it is: another one does not know it.
+    /// The instance whose end it is. Another instance does not know the connection.
     instance: usize,
-    /// Its handshake is done here.
+    /// The connection's number, once the handshake is done here.
     generation: Option<Generation>,
-    /// It was given to the row, and `Closed` was not.
+    /// Whether the connection was given to the row, and `Closed` was not.
     registered: bool,
-    /// It was closed here or by the peer: nothing is read from it any more.
+    /// Whether the connection was closed here or by the peer. Nothing more is read from it.
     closed: bool,
     said_goaway: bool,
     heard_goaway: bool,
@@ -36,9 +36,9 @@ struct End {
 struct Way {
     dialler: usize,
     dial: OwnDial,
-    /// The dialler's handshake is done, or the dial has come to nothing.
+    /// Whether the dialler's handshake is done, or the dial has come to nothing.
     answered: bool,
-    /// Both sides have had the other's HELLO.
+    /// Whether both sides have received the other's HELLO.
     known: bool,
     ends: [End; 2],
 }
@@ -46,12 +46,12 @@ struct Way {
 #[derive(Debug)]
 struct Side {
     row: Row,
-    /// Counts the restarts, and gives the nonce.
+    /// Grows with each restart, and gives the nonce.
     instance: usize,
     generation: Generation,
     dials: u64,
     awaits_twin: bool,
-    /// Answers that are on their way: which instance of the other side was there, by a handshake of this number.
+    /// Answers on their way: the instance of the other side, with the number of the handshake that has shown it.
     seen: VecDeque<(Generation, Nonce)>,
 }
 
@@ -60,11 +60,12 @@ struct World {
     keys: [PublicKey; 2],
     sides: [Side; 2],
     ways: Vec<Way>,
-    /// Since the last restart something has ended otherwise than by being drained: there may be no connection in the end.
+    /// Whether a connection has ended without being drained since the last restart. There may be no connection in
+    /// the end.
     lossy: bool,
 }
 
-/// What happens beside what the rows do and what arrives.
+/// Events beside the actions of the rows and the messages that arrive.
 #[derive(Debug, Clone, Copy)]
 struct Weather {
     restarts: bool,
@@ -87,7 +88,7 @@ impl Side {
         [u8::try_from(instance % 250).unwrap_or(0); 16]
     }
 
-    /// No two instances have a number in common.
+    /// Returns the number of a dial. No two instances have a number in common.
     fn number(&self, n: u64) -> u64 {
         self.instance as u64 * 1000 + n
     }
@@ -155,7 +156,8 @@ impl World {
         self.sides[at].generation
     }
 
-    /// The dialler's handshake is done: the acceptor has answered, and does not know yet that it was heard.
+    /// Completes the dialler's handshake. The acceptor has answered, and does not know yet that its answer has
+    /// arrived.
     fn answer(&mut self, way: usize) -> bool {
         let dialler = self.ways[way].dialler;
         if self.ways[way].answered || self.ways[way].ends[dialler].instance != self.sides[dialler].instance {
@@ -172,8 +174,8 @@ impl World {
         true
     }
 
-    /// The acceptor's handshake is done. No packet is longer on its way than a process takes to start again: the handshakes of
-    /// an instance come before those of the next.
+    /// Completes the acceptor's handshake. No packet is on its way for longer than a process takes to restart, so
+    /// the handshakes of an instance come before those of the next instance.
     fn arrive(&mut self, way: usize) -> bool {
         let dialler = self.ways[way].dialler;
         let acceptor = 1 - dialler;
@@ -189,7 +191,7 @@ impl World {
         true
     }
 
-    /// What comes next on a connection is read.
+    /// Reads the next message on a connection.
     fn read(&mut self, way: usize, at: usize) -> bool {
         let accepts = self.ways[way].dialler != at;
         let other_nonce = Side::nonce(self.ways[way].ends[1 - at].instance);
@@ -202,7 +204,7 @@ impl World {
                 end.closed = true;
                 return true;
             }
-            // Admitted. One that was closed while the rules were asked never is.
+            // A connection that was closed while the rules were asked is never admitted.
             Some(Word::Hello) if accepts && end.inbox.contains(&Word::Close) => {
                 end.closed = true;
             }
@@ -230,7 +232,7 @@ impl World {
         true
     }
 
-    /// A connection is gone here: it was closed, has drained, or its other end is not there.
+    /// Ends a connection at one side: it was closed, has drained, or its other end is not there.
     fn lose(&mut self, way: usize, at: usize, vanishes: bool) -> bool {
         let (end, other) = (&self.ways[way].ends[at], &self.ways[way].ends[1 - at]);
         if !end.registered || end.instance != self.sides[at].instance {
@@ -250,40 +252,40 @@ impl World {
         true
     }
 
-    /// The other side is asked which instance of it is there.
+    /// Asks the other side which instance of it is there.
     fn ask(&mut self, at: usize) {
         let (generation, nonce) = (self.next_generation(at), Side::nonce(self.sides[1 - at].instance));
         self.sides[at].seen.push_back((generation, nonce));
     }
 
-    /// It has said so.
+    /// Receives the other side's answer.
     fn see(&mut self, at: usize) -> bool {
         let Some((generation, nonce)) = self.sides[at].seen.pop_front() else { return false };
         self.input(at, Input::Seen(generation, nonce));
         true
     }
 
-    /// A process is killed, and starts again: the other side is not told.
+    /// Kills a process and starts it again. The other side is not told.
     fn restart(&mut self, at: usize) {
         let instance = self.sides.iter().map(|side| side.instance).max().unwrap_or_default() + 1;
         self.sides[at] = Side::new(self.keys[at], self.keys[1 - at], instance);
         self.lossy = false;
     }
 
-    /// Whether the two that are there now have had a connection.
+    /// Returns whether the two current instances have had a connection.
     fn have_met(&self) -> bool {
         let there = |way: &Way| (0..2).all(|at| way.ends[at].instance == self.sides[at].instance);
         self.ways.iter().any(|way| way.known && there(way))
     }
 
     fn step(&mut self, what: u8, which: u8, weather: Weather) {
-        // Of those that are done long ago nothing comes any more.
+        // Nothing more comes of connections that have ended long ago.
         let (at, back) = (usize::from(which % 2), usize::from(which / 2) % self.ways.len().clamp(1, 5));
         let way = self.ways.len().saturating_sub(1 + back);
         match what % 28 {
             27 => {
                 if let Some(current) = self.sides[at].row.current() {
-                    // In the end there may be none.
+                    // There may be no connection in the end.
                     self.lossy = true;
                     self.input(at, Input::Unused(current));
                 }
@@ -306,7 +308,7 @@ impl World {
         }
     }
 
-    /// All that is under way arrives, and what does not come any more is waited for in vain.
+    /// Lets everything under way arrive, and ends the waits for what does not arrive.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             let mut moved = false;
@@ -328,7 +330,7 @@ impl World {
         panic!("they come to no end: {self:#?}");
     }
 
-    /// The connection that each side is left with.
+    /// Returns the connection that each side is left with.
     fn left(&self) -> [Option<usize>; 2] {
         [0, 1].map(|at| {
             let row = &self.sides[at].row;
@@ -358,7 +360,7 @@ proptest! {
     }
 }
 
-/// One side has lost the connection, or hears nothing on it, and dials: the other one still has it.
+/// One side has lost the connection, or receives nothing on it, and dials. The other side still has the connection.
 #[test]
 fn a_dial_anew_is_what_both_sides_keep_whoever_dialled_before_and_whoever_has_the_smaller_key() {
     for swapped in [false, true] {
@@ -375,7 +377,7 @@ fn a_dial_anew_is_what_both_sides_keep_whoever_dialled_before_and_whoever_has_th
                     let current = world.sides[second].row.current().expect("it is connected");
                     world.input(second, Input::Silent(current));
                 }
-                // What the other side has of the first one stays until something tells it.
+                // The other side keeps its end of the first connection until a message tells it.
                 for way_moves in [World::answer, World::arrive] {
                     assert!(way_moves(&mut world, 1));
                 }
