@@ -1,21 +1,22 @@
 //! Acknowledgements that a full window withholds: pure.
 //!
-//! While its window is full and it has data to send, noq (1.4) sends nothing, and acknowledges nothing. (They are not part of
-//! what the window bounds: RFC 9002, section 7.) So two sides with full windows wait for each other until a probe's timeout,
-//! which is a round trip and 25 ms and more. Whoever was refused may therefore send a packet more, which takes the
-//! acknowledgements along: each time it is refused, up to a few until something is acknowledged, as "limited transmit" has it
-//! (RFC 3042) for senders whose acknowledgements do not come.
+//! While its window is full and it has data to send, noq (1.4) sends nothing, and acknowledges nothing. (The window
+//! does not limit acknowledgements: RFC 9002, section 7.) So two sides with full windows wait for each other until a
+//! probe timeout, which is a round trip and 25 ms and more. A sender that was refused may therefore send one packet
+//! more, which takes the acknowledgements along. It may do so each time that it is refused, up to a few times until
+//! something is acknowledged, as "limited transmit" (RFC 3042) allows to senders whose acknowledgements do not come.
 //!
-//! For near peers alone: over a distance it gives nothing, and drives others out where the buffer at the bottleneck is small.
+//! Only for near peers: over a distance it gains nothing, and drives other flows out where the buffer at the
+//! bottleneck is small.
 
-/// Packets more at most. A flight arrives in pieces and each of them, and each write of an application, is an occasion to be
-/// refused: one packet has to be left when the last piece is here. Of the two of RFC 3042 there often is none; of eight there may
-/// be none where dozens of streams write.
+/// Maximum number of additional packets. A flight arrives in pieces. Each piece, and each write of the program, is
+/// an occasion to be refused, and one packet has to be left when the last piece is here. Of the two packets of RFC
+/// 3042 there often is none left. Of eight there may be none left where dozens of streams write.
 const PACKETS: u64 = 8;
-/// And no more than this part of the window, for links that are slow.
+/// The additional packets are at most this part of the window, for links that are slow.
 const PART: u64 = 8;
 
-/// How often the sender was refused since the last acknowledgement.
+/// The number of times that the sender was refused since the last acknowledgement.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct AckUnblock {
     blocked: u64,
@@ -27,12 +28,12 @@ impl AckUnblock {
         self.blocked += 1;
     }
 
-    /// Something was acknowledged.
+    /// A packet was acknowledged.
     pub(super) fn on_ack(&mut self) {
         self.blocked = 0;
     }
 
-    /// The window, where it was to be this one.
+    /// Returns the window with the additional packets, given the window without them.
     pub(super) fn window(&self, window: u64, mtu: u16) -> u64 {
         let mtu = u64::from(mtu);
         let most = (window / PART / mtu).clamp(1, PACKETS);

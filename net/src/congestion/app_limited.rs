@@ -1,15 +1,16 @@
-//! That a sender has no more to send, told again when BBR forgets it: pure.
+//! Tells BBR again that a sender has no more to send, when BBR has forgotten it: pure.
 //!
-//! BBR takes a sample of bandwidth of a sender that has no more to send for less than what the path carries. noq's BBR3 (1.4.0)
-//! forgets that the sender is one when what was then on its way has arrived, and learns it again only from the next
-//! acknowledgement (the draft, section 4.1.2.4, has the two steps one after the other). So every second request was taken for
-//! all that the path carries, and bulk after some requests went at 0.1 MB/s over 100 ms.
+//! BBR does not take the bandwidth sample of a sender that has no more to send for all that the path carries. noq's
+//! BBR3 (1.4.0) forgets that the sender is one when the data that was then in flight has arrived, and learns it
+//! again only from the next acknowledgement (in the draft, section 4.1.2.4, the two steps follow each other). So
+//! every second request was taken for all that the path carries, and bulk after some requests went at 0.1 MB/s over
+//! 100 ms.
 
-/// As BBR counts.
+/// The state, as BBR counts it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct AppLimited {
     delivered: u64,
-    /// Where BBR forgets.
+    /// The number of delivered bytes at which BBR forgets the state.
     until: Option<u64>,
 }
 
@@ -18,7 +19,8 @@ impl AppLimited {
         self.delivered += bytes;
     }
 
-    /// After acknowledgements that BBR was told of: whether it has forgotten what still holds.
+    /// To be called after acknowledgements that BBR was told of. Returns whether BBR has forgotten a state that
+    /// still holds.
     pub(super) fn is_forgotten(&mut self, in_flight: u64, app_limited: bool, acknowledged: bool) -> bool {
         if !acknowledged {
             return false;

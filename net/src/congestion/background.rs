@@ -1,9 +1,9 @@
 //! Less than best effort: LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus-01), for transfers that nobody waits for.
 //!
-//! It fills what others leave. As soon as packets wait at the bottleneck for longer than a target it sends less, while Cubic and
-//! BBR go on: so a large file does not spoil a call. Round trips and not delays of one way are what is measured, as in
-//! LEDBAT++; every now and then it lets go of the link for two round trips, to see the path without a queue of its own, and so
-//! that two of its kind share fairly.
+//! It uses what other flows leave. As soon as packets wait at the bottleneck for longer than a target it sends less,
+//! while Cubic and BBR go on, so a large file does not spoil a call. As in LEDBAT++, round-trip times are measured,
+//! and not delays of one way. Now and then it lets go of the link for two round trips, to see the path without a
+//! queue of its own, and so that two such senders share fairly.
 
 use std::{
     any::Any,
@@ -14,27 +14,28 @@ use std::{
 
 use iroh::endpoint::{Controller, ControllerFactory, RttEstimator};
 
-/// Packets may wait so long at the bottleneck (section 4.3 of the draft): under the 100 ms at which a call suffers.
+/// The time for which packets may wait at the bottleneck (section 4.3 of the draft): under the 100 ms at which a
+/// call suffers.
 const TARGET: Duration = Duration::from_millis(60);
-/// A slow start ends at this part of it.
+/// The part of [`TARGET`] at which slow start ends.
 const SLOW_START_ENDS: f64 = 0.75;
-/// By this the window grows more slowly than Reno's at most, where the path is short beside the target.
+/// Maximum factor by which the window grows more slowly than Reno's, where the path is short relative to the target.
 const SLOWEST: u32 = 16;
-/// The round trip is the shortest of so many in a row.
+/// The current round-trip time is the shortest of this many samples in a row.
 const SAMPLES: usize = 4;
-/// The path's own round trip is the shortest of so many minutes: ways change.
+/// The path's own round-trip time is the shortest of this many minutes, since paths change.
 const MINUTES: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
-/// For so many round trips a slowdown lasts, and so many after a slow start the first one comes.
+/// Number of round trips that a slowdown lasts, and number of round trips from a slow start to the first slowdown.
 const SLOWDOWN: u32 = 2;
-/// A slowdown and what it takes to come back are a tenth of the time.
+/// A slowdown and the return from it take a tenth of the time: the pause after them is this many times as long.
 const BETWEEN: u32 = 9;
-/// Packets in a slowdown, and at the least.
+/// The window in a slowdown, and the minimum window, in packets.
 const LEAST: u64 = 2;
-/// RFC 9002, section 7.2.
+/// The initial window in packets: RFC 9002, section 7.2.
 const INITIAL: u64 = 10;
 
-/// Makes a [`Background`] for each path.
+/// Creates a [`Background`] for each path.
 #[derive(Debug)]
 pub(super) struct BackgroundConfig;
 
@@ -44,14 +45,14 @@ impl ControllerFactory for BackgroundConfig {
     }
 }
 
-/// When the link is let go of.
+/// The phases of the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The window grows with each acknowledgement, to `threshold` at most.
     SlowStart { since: Option<Instant> },
-    /// It is kept by the delay, until the next slowdown.
+    /// The delay controls the window, until the next slowdown.
     Steady { next: Instant },
-    /// Two packets, until then; since then the link was let go of.
+    /// The window is two packets, until `until`. The link was let go of at `since`.
     Slowdown { since: Instant, until: Instant },
 }
 
@@ -59,15 +60,15 @@ enum Phase {
 #[derive(Debug, Clone)]
 pub(super) struct Background {
     mtu: u64,
-    /// In bytes, with what is smaller than one.
+    /// In bytes, with fractions.
     window: f64,
     threshold: f64,
     phase: Phase,
-    /// The shortest round trip of each minute, the last one first, and when that began.
+    /// The shortest round-trip time of each minute, the newest first, and the start of the newest minute.
     minutes: VecDeque<Duration>,
     minute: Option<Instant>,
     samples: VecDeque<Duration>,
-    /// Until then the window was halved for this loss already.
+    /// Packets that were sent up to this time belong to a loss that has halved the window already.
     recovery: Option<Instant>,
 }
 
@@ -94,12 +95,12 @@ impl Background {
         self.samples.iter().min().copied().unwrap_or_default()
     }
 
-    /// How long packets wait at the bottleneck, in targets.
+    /// Returns how long packets wait at the bottleneck, in targets.
     fn waits(&self) -> f64 {
         self.round_trip().saturating_sub(self.base()).as_secs_f64() / TARGET.as_secs_f64()
     }
 
-    /// By so much the window grows where Reno's grows by 1.
+    /// Returns the growth of the window where Reno's grows by 1.
     fn gain(&self) -> f64 {
         let twice = 2.0 * TARGET.as_secs_f64() / self.base().as_secs_f64().max(0.001);
         1.0 / twice.ceil().clamp(1.0, f64::from(SLOWEST))
@@ -123,7 +124,7 @@ impl Background {
         self.samples.truncate(SAMPLES);
     }
 
-    /// So many bytes were acknowledged, by a sender that had more to send.
+    /// Changes the window after `bytes` were acknowledged, for a sender that had more to send.
     fn grow(&mut self, now: Instant, bytes: f64) {
         let mtu = self.mtu as f64;
         match self.phase {
@@ -143,7 +144,7 @@ impl Background {
                 self.phase = Phase::Slowdown { since: now, until: now + self.round_trip() * SLOWDOWN };
             }
             Phase::Steady { .. } => {
-                // Of what changes in a round trip, the part of these bytes.
+                // The part of these bytes in the change of a whole round trip.
                 let part = bytes / self.window;
                 let over = self.waits() - 1.0;
                 let change = if over <= 0.0 {
@@ -228,7 +229,7 @@ mod tests {
             background.grow(now, 100_000.0);
             background.window()
         };
-        // A fourth of a packet: twice the target is four times the path.
+        // A fourth of a packet: twice the target is four times the path's round trip.
         assert_eq!(grown(10 * MS), 100_250);
         assert_eq!(grown(66 * MS) / 10, 9_024);
         assert_eq!(grown(300 * MS), 50_000, "by a half at most");

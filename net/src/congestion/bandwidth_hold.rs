@@ -1,20 +1,23 @@
-//! The best bandwidth of late: pure, with time as input.
+//! Holds the best bandwidth of late: pure, with time as input.
 //!
-//! BBR sends at 99 % of the best bandwidth that it has seen while it last tried for more, and while it tried before
-//! (draft-ietf-ccwg-bbr, section 5.5.6). noq's looks back two round trips only: what it sees then is what it has just sent, one
-//! in a hundred less, and less again. A sender of 100 Mbit/s over 20 ms came down to 88 before it next tried for more.
+//! BBR sends at 99 % of the best bandwidth that it has seen in the last two times that it probed for more
+//! (draft-ietf-ccwg-bbr, section 5.5.6). noq's BBR looks back two round trips only: what it sees then is what it has
+//! just sent, one in a hundred less, and less again. A sender of 100 Mbit/s over 20 ms came down to 88 before it
+//! next probed for more.
 
 use std::time::{Duration, Instant};
 
-/// BBR tries for more every 2 to 3 s, and takes some round trips to do so.
+/// The best bandwidth is that of this period and the one before. BBR probes for more every 2 to 3 s, and takes some
+/// round trips to do so.
 const REMEMBERED: Duration = Duration::from_secs(4);
-/// The rate rises by no more than what BBR tries for, however much better it was.
+/// Maximum factor by which the rate rises, however much better the bandwidth was: as much as BBR probes for.
 const MOST: f64 = 1.25;
-/// BBR's 99 % let a queue that it has made become empty. Where there is none they are 1 % of the path, and so is what timers
-/// and acknowledgements that come late take off what is measured: so much on top of the best until a queue is seen.
+/// Factor on top of the best bandwidth until a queue is seen. BBR's 99 % let a queue that it has made become empty.
+/// Where there is no queue they cost 1 % of the path. Late timers and acknowledgements take another 1 % off the
+/// measured bandwidth.
 const MORE: f64 = 1.02;
 
-/// The best bandwidth of the last 4 to 8 s, in bytes a second.
+/// The best bandwidth of the last 4 to 8 s, in bytes per second.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct BandwidthHold {
     begun: Option<Instant>,
@@ -23,7 +26,7 @@ pub(super) struct BandwidthHold {
 }
 
 impl BandwidthHold {
-    /// What BBR takes for the bandwidth now.
+    /// Records what BBR takes for the bandwidth now.
     pub(super) fn on_bandwidth(&mut self, now: Instant, bandwidth: u64) {
         let begun = *self.begun.get_or_insert(now);
         if now.saturating_duration_since(begun) >= REMEMBERED {
@@ -32,17 +35,18 @@ impl BandwidthHold {
         self.best = self.best.max(bandwidth);
     }
 
-    /// Packets were lost for want of bandwidth: what it was before says nothing.
+    /// Packets were lost for want of bandwidth, so the bandwidth before says nothing.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// The best of late; nothing where packets were lost since.
+    /// Returns the best bandwidth of late. It is 0 after a loss, until a bandwidth is recorded again.
     pub(super) fn best(&self) -> u64 {
         self.best.max(self.before)
     }
 
-    /// The rate at which to send on a path without a queue, where BBR would send at `rate` for this bandwidth.
+    /// Returns the rate at which to send on a path without a queue, where BBR would send at `rate` for this
+    /// bandwidth.
     pub(super) fn rate(&self, rate: u64, bandwidth: u64) -> u64 {
         let better = MORE * self.best() as f64 / bandwidth.max(1) as f64;
         (rate as f64 * better.clamp(1.0, MOST)) as u64

@@ -11,8 +11,8 @@ use noq_proto::congestion::CubicConfig;
 
 use super::{ack_unblock::AckUnblock, corrected::Corrected, loopback_cap::LoopbackCap, parts::Parts};
 
-/// A path whose shortest round trip is under this is local. Loopback has some 0.05 ms, a switch 0.3 ms, Wi-Fi more than
-/// 1 ms, and there packets do get lost.
+/// A path whose shortest round-trip time is under this is local. Loopback has some 0.05 ms, a switch 0.3 ms. Wi-Fi
+/// has more than 1 ms, and there packets do get lost.
 pub(super) const LOCAL: Duration = Duration::from_millis(1);
 
 /// Makes a controller for each path.
@@ -27,8 +27,8 @@ impl ControllerFactory for ByDistanceConfig {
     }
 }
 
-/// Far until a round trip under [`LOCAL`] is seen, and near from then on: a longer round trip after that is a queue or a busy
-/// machine, and no distance.
+/// Far until a round-trip time under [`LOCAL`] is seen, and near from then on. A longer round trip after that is due
+/// to a queue or a busy machine, not to a distance.
 #[derive(Debug, Clone)]
 enum Distance {
     Far(Box<Corrected>),
@@ -74,13 +74,13 @@ impl ByDistance {
         }
     }
 
-    /// A look at the path's shortest round trip.
+    /// Checks the path's shortest round-trip time, and changes to Cubic if the peer is near.
     fn look(&mut self, now: Instant, shortest: Duration) {
         if let Distance::Far(far) = &self.distance
             && shortest < LOCAL
         {
             let mut cubic = CubicConfig::default();
-            // It goes on from what the path has carried already.
+            // Cubic goes on from what the path has carried already.
             cubic.initial_window(far.window());
             let cubic = Arc::new(cubic).build(now, self.mtu);
             self.distance = Distance::Near(Near { cubic, cap: LoopbackCap::default(), unblock: AckUnblock::default() });
@@ -118,7 +118,7 @@ impl Controller for ByDistance {
             Distance::Near(near) => {
                 near.unblock.on_ack();
                 near.cap.on_ack(rtt.min(), rtt.get());
-                // A window that does not bind must not grow for having been filled.
+                // Where the cap limits the sender, Cubic's window must not grow for having been filled.
                 app_limited || near.cap.binds(near.cubic.window(), self.mtu)
             }
         };

@@ -1,4 +1,4 @@
-//! Which congestion control an endpoint has.
+//! The choice of an endpoint's congestion control.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -7,10 +7,10 @@ use noq_proto::congestion::{Bbr3Config, CubicConfig};
 
 use super::{background::BackgroundConfig, by_distance::ByDistanceConfig};
 
-/// The congestion control of an endpoint's connections, for what it sends; given to
+/// The congestion control for the data that an endpoint's connections send, given to
 /// [`Builder::congestion`](crate::Builder::congestion).
 ///
-/// It has a name, for settings and command lines:
+/// Each choice has a name, for settings and command lines:
 ///
 /// ```
 /// use twolane::Congestion;
@@ -23,23 +23,23 @@ use super::{background::BackgroundConfig, by_distance::ByDistanceConfig};
 #[non_exhaustive]
 pub enum Congestion {
     /// `adaptive`, the default: over a distance BBR3 (draft-ietf-ccwg-bbr) with the corrections that
-    /// [`CONGESTION.md`](https://github.com/twolane/twolane/blob/main/net/CONGESTION.md) lists, and Cubic to peers that are
-    /// less than a millisecond away.
+    /// [`CONGESTION.md`](https://github.com/twolane/twolane/blob/main/net/CONGESTION.md) lists, and Cubic to peers that
+    /// are less than a millisecond away.
     #[default]
     Adaptive,
     /// `cubic`: Cubic (RFC 9438) as noq has it, which is iroh's default. Slow where packets get lost by chance.
     Cubic,
     /// `bbr3`: BBR3 as noq has it, which its authors call experimental.
     Bbr3,
-    /// `background`: LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus-01), which yields to everybody: for transfers that nobody
-    /// waits for, and that shall not spoil a call.
+    /// `background`: LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus-01), which yields to all other flows. It is for
+    /// transfers that nobody waits for, and that must not spoil a call.
     Background,
-    /// `custom`: the caller's. It has no name that could be parsed.
+    /// `custom`: a factory of the caller. It has no name that could be parsed.
     Custom(Arc<dyn ControllerFactory + Send + Sync>),
 }
 
 impl Congestion {
-    /// What makes the controller of a path.
+    /// Returns the factory of the controllers, one for each path.
     pub(crate) fn factory(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
         match self {
             Self::Adaptive => Arc::new(ByDistanceConfig::default()),
@@ -57,7 +57,7 @@ impl Congestion {
     #[doc(hidden)]
     pub const UNSTABLE_PARTS: &[&str] = &super::parts::Parts::NAMES;
 
-    /// [`Congestion::Adaptive`] without one of its corrections, to measure what that one is worth.
+    /// [`Congestion::Adaptive`] without one of its corrections, to measure what that correction is worth.
     #[doc(hidden)]
     pub fn unstable_without(part: &str) -> Option<Self> {
         let parts = super::parts::Parts::default().without(part)?;
@@ -65,7 +65,7 @@ impl Congestion {
     }
 }
 
-/// As its name: a factory says nothing about itself.
+/// Shows the name, since a factory does not describe itself.
 impl fmt::Debug for Congestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -84,7 +84,7 @@ impl fmt::Display for Congestion {
     }
 }
 
-/// There is no congestion control with this name.
+/// The error for a name that no congestion control has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no congestion control {0:?}: there are adaptive, cubic, bbr3 and background")]
 #[non_exhaustive]

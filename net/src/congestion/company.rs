@@ -1,51 +1,56 @@
-//! Whether the queue at the bottleneck is somebody else's: pure, with time as input.
+//! Decides whether the queue at the bottleneck belongs to other flows: pure, with time as input.
 //!
-//! A sender that keeps to what a path holds has a short queue. Where packets take longer than that explains, for some round trips
-//! in a row, the packets of others stand in front of them. To keep to what the path holds then means to give way for ever: what
-//! is delivered in a longer round trip is less, and so is what the path seems to hold. Beside one flow of TCP Cubic that left
-//! 0.4 of 20 Mbit/s, without one loss. (Copa, NSDI 2018, and Nimbus, SIGCOMM 2022, switch modes by such signs as well.)
+//! A sender that keeps to what a path holds has a short queue. Where packets take longer than that queue explains,
+//! for some round trips in a row, packets of other flows stand in front of them. A sender that then keeps to what
+//! the path holds gives way for ever: less is delivered in a longer round trip, and so the path seems to hold less.
+//! Beside one flow of TCP Cubic that left 0.4 of 20 Mbit/s, without one loss. (Copa, NSDI 2018, and Nimbus, SIGCOMM
+//! 2022, switch modes by such signs as well.)
 //!
-//! Or the path has become longer. Then packets take as long with half of them on the way, which is tried where round trips hardly
-//! differ from each other.
+//! Or the path has become longer. Then packets take as long with half of them in flight. This is tested where round
+//! trips hardly differ from each other.
 
 use std::time::{Duration, Instant};
 
-/// Round trips in a row with a queue that is not ours, until it counts as that of others. With three, four senders of our kind
-/// took each other for others, and their queue was twice as long.
+/// Number of round trips in a row, with a queue that is not this sender's, after which the queue counts as other
+/// flows'. With three, four twolane senders took each other for other flows, and their queue was twice as long.
 const ROUNDS: u32 = 5;
-/// Packets that a round trip needs, to say something about it: fewer are chance.
+/// Minimum number of packets for a round trip to count. Fewer packets are chance.
 const PACKETS: u32 = 4;
-/// A queue is empty where packets take longer by this part of the path, and a little for machines, at most.
+/// A queue is empty if packets take longer than the path by at most this part of it, and a little for the machines.
 const EMPTY: u32 = 16;
 const LITTLE: Duration = Duration::from_millis(1);
-/// Round trips hardly differ where so many in a row are within a tenth of what they are longer than the path.
+/// Round trips hardly differ if this many in a row are within a tenth of the time by which they exceed the path's.
 const STEADY: u32 = 8;
 const STEADY_WITHIN: u32 = 10;
-/// For so many round trips half of the packets are on the way, to see whether packets take less: one until they are, one until
-/// that is seen, and one that is whole.
+/// Number of round trips with half of the packets in flight, to see whether packets then take less time: one until
+/// half of them are in flight, one until the effect is seen, and one that is measured whole.
 const TEST: u32 = 3;
-/// By a twentieth of what they are longer: a queue of others is shorter by our part of it, and where that is less, we have so
-/// little that it does no harm to take the path for a longer one.
+/// Less time means less by a twentieth of the time by which packets exceed the path. A queue of other flows gets
+/// shorter by this sender's part of it. Where that part is smaller, this sender has so little that it does no harm
+/// to take the path for a longer one.
 const LESS: u32 = 20;
-/// A test costs half of three round trips: one in so many is a hundredth of the rate.
+/// Minimum number of round trips between two tests. A test costs half of three round trips, so this costs a
+/// hundredth of the rate.
 const BETWEEN: u32 = 64;
 
-/// Who else is there.
+/// Whether other flows use the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nobody, and for so many round trips there has been a queue that is not ours.
+    /// No other flow. There was a queue that is not this sender's in the last `queued` round trips.
     Alone { queued: u32 },
-    /// Others. The last so many round trips were between these two; no test within so many.
+    /// Other flows are present. The last `steady` round trips were between `low` and `high`. No test begins within
+    /// `wait` round trips.
     Company { steady: u32, low: Duration, high: Duration, wait: u32 },
-    /// Half of the packets are on the way for so many round trips, where one took this long before.
+    /// Half of the packets are in flight, for `rounds` round trips so far. A round trip took `before` before the
+    /// test.
     Test { before: Duration, rounds: u32 },
 }
 
-/// Whether others are there.
+/// The detection of other flows on the path.
 #[derive(Debug, Clone)]
 pub(super) struct Company {
     state: State,
-    /// Packets sent from then on belong to the next round trip.
+    /// Packets that are sent from this time on belong to the next round trip.
     begun: Option<Instant>,
     packets: u32,
     shortest: Option<Duration>,
@@ -58,9 +63,10 @@ impl Default for Company {
 }
 
 impl Company {
-    /// A packet that was sent at `sent` was acknowledged after `round_trip`, on a path whose shortest is `base`. `own` is the longest
-    /// that a packet takes where all that stands in the queue is ours; it is none while that cannot be told. The path's new
-    /// round trip, if it has become longer.
+    /// Handles the acknowledgement of a packet that was sent at `sent` and took `round_trip`, on a path whose
+    /// shortest round-trip time is `base`. `own` is the longest time that a packet takes where the whole queue is
+    /// this sender's. It is `None` while that is not known. Returns the path's new round-trip time if the path has
+    /// become longer.
     pub(super) fn on_ack(
         &mut self,
         now: Instant,
@@ -83,15 +89,16 @@ impl Company {
         longer
     }
 
-    /// A round trip is over that had too few packets to say something. A test ends: half of so little would be too little for good.
-    /// Beside Cubic, at 20 ms and a buffer of 5 times what the path holds, one run in a hundred kept to 0.014 of the link.
+    /// Ends a round trip that had too few packets to count. A test ends with it: half of so few packets would stay
+    /// too few for good. Without that, at 20 ms and a buffer of 5 times what the path holds, one run in a hundred
+    /// beside Cubic kept to 0.014 of the link.
     fn on_little(&mut self) {
         if let State::Test { before, .. } = self.state {
             self.state = State::Company { steady: 0, low: before, high: before, wait: BETWEEN };
         }
     }
 
-    /// A round trip is over, of whose packets the quickest took `shortest`.
+    /// Ends a round trip whose quickest packet took `shortest`.
     fn on_round(&mut self, shortest: Duration, base: Duration, own: Option<Duration>) -> Option<Duration> {
         let others = own.is_some_and(|own| shortest > own);
         if shortest <= base + base / EMPTY + LITTLE {
@@ -123,7 +130,7 @@ impl Company {
         None
     }
 
-    /// There was nothing to send: what is known says nothing about now.
+    /// There was nothing to send, so the round trips before say nothing about now.
     pub(super) fn on_idle(&mut self) {
         if let State::Alone { .. } = self.state {
             self.state = State::Alone { queued: 0 };
@@ -134,7 +141,7 @@ impl Company {
         !matches!(self.state, State::Alone { .. })
     }
 
-    /// Whether half of the packets are to be on the way.
+    /// Returns whether half of the packets are to be in flight.
     pub(super) fn is_testing(&self) -> bool {
         matches!(self.state, State::Test { .. })
     }
@@ -149,7 +156,8 @@ mod tests {
     const OWN: Option<Duration> = Some(Duration::from_millis(130));
     const ALONE: State = State::Alone { queued: 0 };
 
-    /// What comes of round trips that take this long, on a path of 100 ms whose queue of ours takes 30.
+    /// Returns the result of round trips that take this long, on a path of 100 ms where this sender's own queue
+    /// takes 30.
     fn after(company: &mut Company, took: &[Duration]) -> Option<Duration> {
         took.iter().filter_map(|took| company.on_round(*took, BASE, OWN)).last()
     }
@@ -222,7 +230,7 @@ mod tests {
                 }
                 now += 145 * MS;
             }
-            // With enough of them it finds a path that has become longer.
+            // With enough packets, the test finds a path that has become longer.
             assert_eq!(tested.state, if packets < PACKETS { company } else { ALONE }, "{packets} packets");
         }
     }

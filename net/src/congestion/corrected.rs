@@ -1,4 +1,4 @@
-//! noq's BBR3 with what is corrected in it.
+//! noq's BBR3 with the corrections.
 
 use std::{
     any::Any,
@@ -21,15 +21,17 @@ use super::{
     random_loss::{Pace, RandomLoss},
 };
 
-/// BBR sends at 0.89 of the bandwidth to empty a queue, at 1.24 to try for more, and at 0.99 otherwise.
+/// Limits between BBR's paces: it sends at 0.89 of the bandwidth to empty a queue, at 1.24 to probe for more, and at
+/// 0.99 otherwise.
 const SLOWER: f64 = 0.95;
 const FASTER: f64 = 1.1;
-/// For so long after a loss nothing is sent faster than BBR says: where a buffer is shallow, a few packets more drive out others.
+/// The time after a loss during which nothing is sent faster than BBR says: a few packets more drive other flows out
+/// of a shallow buffer.
 const DISTURBED: Duration = Duration::from_secs(3);
-/// For so long BBR remembers the shortest round trip.
+/// The time for which BBR remembers the shortest round-trip time.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// BBR3, corrected.
+/// BBR3 with the corrections.
 #[derive(Debug)]
 pub(super) struct Corrected {
     parts: Parts,
@@ -42,14 +44,14 @@ pub(super) struct Corrected {
     hold: BandwidthHold,
     skip: ProbeRttSkip,
     limited: AppLimited,
-    /// When BBR was told of a loss last, and whether that is not long ago.
+    /// The time of the last loss that BBR was told of, and whether it is less than [`DISTURBED`] ago.
     lost: Option<Instant>,
     disturbed: bool,
-    /// Whether BBR was told of a loss since the last time that losses turned out to be none.
+    /// Whether BBR was told of a loss since losses last turned out to be spurious.
     told: bool,
-    /// Until then BBR takes the path for the shorter one that it was.
+    /// The time until which BBR takes the path for the shorter one that it was.
     longer: Option<Instant>,
-    /// The window while half of the packets are to be on the way.
+    /// The window of a test for company, during which half of the packets are in flight.
     half: u64,
 }
 
@@ -85,18 +87,18 @@ impl Corrected {
         }
     }
 
-    /// Whether the path is ours alone, as far as can be told.
+    /// Returns whether no other flow uses the path, as far as can be told.
     fn is_alone(&self) -> bool {
         !(self.parts.company && self.company.is_present())
     }
 
-    /// The window without the cap: BBR's, or the one before it was halved for nothing.
+    /// Returns the window without the cap: BBR's, or the window before a needless halving.
     fn uncapped(&self) -> u64 {
         let window = self.bbr.window();
         if self.parts.probe_rtt_skip && self.is_alone() { self.skip.window(window) } else { window }
     }
 
-    /// The rate at which to send, in bytes a second, of what BBR says.
+    /// Returns the rate at which to send, in bytes per second, given BBR's rate.
     fn rate(&self, metrics: &ControllerMetrics) -> Option<u64> {
         let mut rate = metrics.pacing_rate?;
         let Some(bandwidth) = bandwidth(metrics) else { return Some(rate) };
@@ -141,7 +143,7 @@ impl Controller for Corrected {
 
     fn on_cwnd_limited(&mut self) {
         self.catch_up.forgive();
-        // Where it is our cap that is full, and not BBR's window, BBR would take it for room to grow.
+        // Where the cap is full, and not BBR's window, BBR would take it for room to grow.
         if self.window() >= self.bbr.window() {
             self.bbr.on_cwnd_limited();
         }
@@ -199,7 +201,8 @@ impl Controller for Corrected {
     fn on_packet_lost(&mut self, bytes: u16, number: u64, now: Instant) {
         let queued = self.queue.is_queued();
         let random = self.random_loss.on_lost(number, queued || !self.is_alone());
-        // Without it BBR forgets the packet after some round trips, as it does those that are never acknowledged.
+        // BBR is not told of this loss. It forgets the packet after some round trips, like packets that are never
+        // acknowledged.
         if self.parts.random_loss && random {
             return;
         }
@@ -214,8 +217,8 @@ impl Controller for Corrected {
     }
 
     fn on_spurious_congestion_event(&mut self) {
-        // BBR goes back to what it was before the loss. Of a loss that it was not told of it knows no such state: it would start
-        // anew, or try for more, each time.
+        // BBR returns to its state before the loss. It has no such state for a loss that it was not told of: it
+        // would start anew, or probe for more, each time.
         if std::mem::take(&mut self.told) {
             self.bbr.on_spurious_congestion_event();
         }
@@ -239,7 +242,7 @@ impl Controller for Corrected {
         if !self.parts.inflight_cap || !self.is_alone() {
             return window;
         }
-        // Two of BBR's round trips are less than one.
+        // Two of BBR's round trips, of the shorter path, are less than one of the longer path.
         let window = if self.longer.is_some() { u64::MAX } else { window };
         self.cap.window(window, bandwidth, pacing, self.hold.best())
     }
@@ -276,7 +279,7 @@ fn pace(metrics: &ControllerMetrics) -> Pace {
     }
 }
 
-/// In bytes a second. noq has bits.
+/// Returns the bandwidth in bytes per second. noq has it in bits.
 fn bandwidth(metrics: &ControllerMetrics) -> Option<u64> {
     metrics.bandwidth_estimate.map(|bits| bits / 8)
 }
@@ -290,7 +293,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
     const MTU: u16 = 1200;
 
-    /// What BBR was told.
+    /// The calls that BBR has received.
     #[derive(Debug, Default)]
     struct Calls {
         lost: AtomicU32,
@@ -298,7 +301,7 @@ mod tests {
         limited: AtomicU32,
     }
 
-    /// In place of BBR: it has 1 MB/s, 1 MB for its window, and sends slower than the path carries.
+    /// A replacement for BBR with 1 MB/s and a window of 1 MB, which sends slower than the path carries.
     #[derive(Debug, Clone)]
     struct Told(Arc<Calls>);
 
@@ -355,7 +358,8 @@ mod tests {
         for number in 0..400 {
             corrected.on_packet_sent(now, MTU, number);
         }
-        // Four of four hundred, with room at the bottleneck: from then on as many are the path's own.
+        // Four losses in four hundred packets, with room at the bottleneck: from then on this share of losses is the
+        // path's own.
         for number in [10, 110, 210, 310] {
             corrected.on_packet_lost(MTU, number, now);
         }

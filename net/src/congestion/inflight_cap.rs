@@ -1,63 +1,71 @@
-//! How much may be on the way at most: pure, with time as input.
+//! Limits the data in flight: pure, with time as input.
 //!
-//! BBR lets two round trips' worth be on the way, and more when acknowledgements come in bursts. A sender that was held up,
-//! by a lost packet that its peer waits for, then fills the bottleneck's queue at one go, loses packets again, and is held
-//! up again: a file over 500 Mbit/s and 100 ms lost 3 % of its packets in that way and took half as long again. A quarter
-//! more than a round trip keeps the path full, and what that leaves in the queue a request beside it hardly notices.
+//! BBR allows two round trips' worth of data in flight, and more when acknowledgements come in bursts. A sender that
+//! was held up, by a lost packet that its peer waits for, then fills the bottleneck's queue at one go, loses packets
+//! again, and is held up again: a file over 500 Mbit/s and 100 ms lost 3 % of its packets in that way and took half
+//! as long again. A quarter more than a round trip keeps the path full, and a request beside it hardly notices what
+//! that leaves in the queue.
 
 use std::time::{Duration, Instant};
 
 use super::recurring::Recurring;
 
-/// Round trips' worth that may be on the way while BBR tries for more, as much as it sends then.
+/// Round trips' worth of data in flight while BBR probes for more: as much as it sends then.
 const ROUND_TRIPS: f64 = 1.25;
-/// While it does not, a tenth more than one: late acknowledgements make the rate look some percent better than it is, and what is
-/// sent too fast would stand in the queue.
+/// Round trips' worth otherwise: a tenth more than one. Late acknowledgements make the rate look some percent better
+/// than it is, and data that is sent too fast would stand in the queue.
 const CRUISING: f64 = 1.1;
-/// It tries for more at 1.24 times the bandwidth, and otherwise sends at 0.99 times of it.
+/// Ratio of pacing rate to bandwidth over which BBR probes for more. It then sends at 1.24 times the bandwidth, and
+/// otherwise at 0.99 times.
 const TRYING: f64 = 1.1;
-/// Beyond that the time of acknowledgements that come in one burst: Wi-Fi holds them back for 4 ms. With 1.5 round trips and 10 ms
-/// a request beside bulk took 3.5 round trips of 20 ms while BBR empties the queue.
+/// Additional time for acknowledgements that come in one burst: Wi-Fi holds them back for 4 ms. With 1.5 round trips
+/// and 10 ms, a request beside bulk took 3.5 round trips of 20 ms while BBR emptied the queue.
 const BURST: Duration = Duration::from_millis(5);
-/// Acknowledgements that come later, since one of the two machines has other things to do, let the path run empty: a sender of 100
-/// Mbit/s over 20 ms that was held up for 5 ms now and then lost 12 % to that. So the last longest pause counts, and fades.
+/// Maximum of the longest recent pause between acknowledgements. That pause is added if it is longer than [`BURST`],
+/// and fades within [`FADES`]. Acknowledgements that come later, since one of the two machines has other things to
+/// do, let the path run empty: a sender of 100 Mbit/s over 20 ms that was held up for 5 ms now and then lost 12 % to
+/// that.
 const MOST_BURST: Duration = Duration::from_millis(10);
 const FADES: Duration = Duration::from_secs(1);
-/// The shortest round trip is that of so long, and as long again. BBR remembers it for 10 s; another way may have become the
-/// shortest, and until that is known it is taken for a queue.
+/// The shortest round-trip time is that of this period and the one before. BBR remembers it for 10 s. Another path
+/// may have become the shortest, and until that is known, its longer time is taken for a queue.
 const REMEMBERED: Duration = Duration::from_secs(5);
-/// The longest round trip that a queue of ours explains, beyond a burst. With less, senders of our kind take each other for others:
-/// the queue of four, where Cubic's is 49 ms, was 49 with 1.25, is 46 with this, and was 28 with 1.5. With 1.5, beside TCP Cubic at
-/// 20 ms and a buffer of 5 times what the path holds, we had 3.4 of 20 Mbit/s and not 8.2.
+/// The longest round-trip time that this sender's queue explains, in round-trip times of the path, beyond a burst.
+/// With less, twolane senders take each other for other flows: the queue of four, where Cubic's is 49 ms, was 49
+/// with 1.25, is 46 with this, and was 28 with 1.5. With 1.5, beside TCP Cubic at 20 ms and a buffer of 5 times what
+/// the path holds, twolane had 3.4 of 20 Mbit/s and not 8.2.
 const OWN: f64 = 1.35;
-/// While the rate is yet to be found, BBR sends 2.77 times as fast as data arrives, and otherwise at most 1.25 times.
+/// Ratio of pacing rate to bandwidth over which the rate is yet to be found. BBR then sends 2.77 times as fast as
+/// data arrives, and otherwise at most 1.25 times.
 const SEARCHING: f64 = 2.0;
-/// noq sets out at the rate of a path with a round trip of 1 ms, and keeps it until BBR has found one (the draft, section
-/// 5.6.2, goes by the round trip as soon as there is one): windows went out in one go, and over 300 ms and 10 Mbit/s overflowed
-/// the queue before the rate was found.
+/// Number of windows per round trip that are sent while the rate is yet to be found. noq starts at the rate of a
+/// path with a round-trip time of 1 ms, and keeps it until BBR has found a rate (the draft, section 5.6.2, goes by
+/// the round-trip time as soon as there is one). Windows then went out in one go, and over 300 ms and 10 Mbit/s
+/// overflowed the queue before the rate was found.
 const SPREAD: f64 = 2.0;
-/// What every sender may set out with (RFC 9002, section 7.2) is not taken from BBR. With so few packets on the way the last one
-/// waits for the peer's delayed acknowledgement, and a quarter more than five packets are five: with the least that BBR has, four,
-/// a sender whose path had been slow for some seconds, or away, kept to five packets a round trip for good.
+/// Minimum of the cap, in bytes: the window that every sender may start with (RFC 9002, section 7.2). With fewer
+/// packets in flight, the last one waits for the peer's delayed acknowledgement, and a quarter more than five
+/// packets are five. With BBR's minimum, four packets, a sender whose path had been slow for some seconds, or away,
+/// kept to five packets a round trip for good.
 const LEAST: u64 = 14_720;
 
-/// The path's shortest round trip, of the last 5 to 10 s.
+/// The cap, with the path's shortest round-trip time of the last 5 to 10 s.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct InflightCap {
     begun: Option<Instant>,
     shortest: Option<Duration>,
     before: Option<Duration>,
     overflowed: bool,
-    /// When the last acknowledgement came, if there was more to send.
+    /// The time of the last acknowledgement, if there was more to send.
     last: Option<Instant>,
     held_up: Duration,
-    /// Between acknowledgements.
+    /// The pauses between acknowledgements.
     recurring: Recurring,
 }
 
 impl InflightCap {
-    /// A packet was acknowledged after `round_trip`. While others are there the shortest is not forgotten: their queue would take
-    /// its place.
+    /// Handles the acknowledgement of a packet after `round_trip`. While other flows are present, the shortest
+    /// round-trip time is not forgotten: their queue would take its place.
     pub(super) fn on_ack(&mut self, now: Instant, round_trip: Duration, alone: bool) {
         if !alone {
             self.begun = Some(now);
@@ -75,20 +83,21 @@ impl InflightCap {
         }
     }
 
-    /// There is no more to send: what pauses then is the program.
+    /// There is no more to send. A pause from here on is the program's.
     pub(super) fn on_idle(&mut self) {
         self.last = None;
         self.recurring.rest();
     }
 
-    /// Packets were lost in a queue: the rate is found, whatever BBR says. It does not see that while the peer holds the sender
-    /// up now and then, and went on to send 2.77 times as fast for four seconds.
+    /// Packets were lost in a queue, so the rate is found, whatever BBR says. BBR does not see that while the peer
+    /// holds the sender up now and then, and went on to send 2.77 times as fast for four seconds.
     pub(super) fn on_overflow(&mut self) {
         self.overflowed = true;
     }
 
-    /// The window, of what BBR would have, at a bandwidth and a pacing rate in bytes a second, on a path that carried `best` of late.
-    /// By that, and not by the bandwidth now: what others take for a moment would be given up for good.
+    /// Returns the window, given BBR's window, at a bandwidth and a pacing rate in bytes per second, on a path that
+    /// carried `best` of late. The cap goes by `best`, and not by the bandwidth now: bandwidth that other flows take
+    /// for a moment would be given up for good.
     pub(super) fn window(&self, window: u64, bandwidth: u64, pacing: u64, best: u64) -> u64 {
         let Some(shortest) = self.shortest() else { return window };
         if self.is_searching(bandwidth, pacing) {
@@ -99,13 +108,13 @@ impl InflightCap {
         window.min((most as u64).max(LEAST))
     }
 
-    /// The path has become longer: what was seen before is another path's.
+    /// The path has become longer. Round trips that were seen before are those of another path.
     pub(super) fn restart(&mut self, now: Instant, shortest: Duration) {
         (self.begun, self.shortest, self.before) = (Some(now), Some(shortest), None);
     }
 
-    /// The longest that a packet takes where all that waits in the queue was sent under this cap. None while the rate is yet to be
-    /// found: what is on the way then has no bound.
+    /// Returns the longest time that a packet takes where everything in the queue was sent under this cap. `None`
+    /// while the rate is yet to be found, since the data in flight then has no limit.
     pub(super) fn own_round_trip(&self, bandwidth: u64, pacing: u64) -> Option<Duration> {
         if self.is_searching(bandwidth, pacing) {
             return None;
@@ -113,7 +122,8 @@ impl InflightCap {
         Some(self.shortest()?.mul_f64(OWN) + self.held_up.max(BURST))
     }
 
-    /// The rate at which to send, of what BBR says. While the rate is searched for, a window is spread over half a round trip.
+    /// Returns the rate at which to send, given BBR's rate. While the rate is yet to be found, a window is spread
+    /// over half a round trip.
     pub(super) fn rate(&self, pacing: u64, bandwidth: u64, window: u64) -> u64 {
         let Some(shortest) = self.shortest() else { return pacing };
         let most = match self.is_searching(bandwidth, pacing) {
@@ -123,17 +133,18 @@ impl InflightCap {
         pacing.min(most as u64)
     }
 
-    /// What a path of this bandwidth takes without a queue.
+    /// Returns the bytes that a path of this bandwidth holds without a queue.
     pub(super) fn path(&self, bandwidth: u64) -> u64 {
         (bandwidth as f64 * self.shortest().unwrap_or_default().as_secs_f64()) as u64
     }
 
-    /// The shortest round trip of late.
+    /// Returns the shortest round-trip time of late.
     pub(super) fn shortest(&self) -> Option<Duration> {
         self.shortest.into_iter().chain(self.before).min()
     }
 
-    /// The time for which acknowledgements may stay away. Not for `own_round_trip`: others are found by what goes beyond it.
+    /// Returns the time for which acknowledgements may stay away. `own_round_trip` does not use it: other flows are
+    /// found by what goes beyond that.
     fn burst(&self) -> Duration {
         self.held_up.max(self.recurring.pause()).max(BURST)
     }

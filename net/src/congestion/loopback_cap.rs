@@ -1,40 +1,44 @@
-//! How much is on the way to a peer that is near: pure.
+//! Limits the data in flight to a near peer: pure.
 //!
-//! noq's task of a connection takes what has come, datagram by datagram, and sends after that. Both draw on what tokio lets a
-//! task do in one turn, which is 128 things, and when that is used up, iroh (1.4) drops what is to be sent, ten packets at a
-//! time, as if a link had lost it. With 64 requests of 64 KiB in flight over loopback that was one packet in forty, and each
-//! time the last one of a flight was among them everybody waited for the timeout of a probe, 26 ms. With no more on the way
-//! than a turn can take nothing is lost, and what is on the way stays in the processor's caches: bulk is 7 % faster. On a wire
-//! packets come one after the other, and none of this is needed.
+//! noq's task of a connection takes the datagrams that have come, one by one, and sends after that. Both draw on the
+//! budget that tokio gives a task for one turn, which is 128 operations. When it is used up, iroh (1.4) drops the
+//! packets that are to be sent, ten at a time, as if a link had lost them. With 64 requests of 64 KiB in flight over
+//! loopback that was one packet in forty. Each time the last packet of a flight was among them, all requests waited
+//! for the probe timeout, 26 ms. With no more in flight than a turn can take, nothing is lost, and the data in
+//! flight stays in the processor's caches: bulk is 7 % faster. On a wire packets come one after the other, and none
+//! of this is needed.
 
 use std::time::Duration;
 
 use super::by_distance::LOCAL;
 
-/// On the way at most. In a turn there is room for what answers them as well: 124 lost none, 172 did.
+/// Maximum number of packets in flight. A turn has room for the answers to them as well: 124 packets lost none, 172
+/// did.
 const PACKETS: u64 = 100;
-/// A peer whose shortest round trip is under this is on the same machine, where it is some 0.03 ms; over a switch it is 0.3 ms. Of
-/// a wire that is as quick as this one, so many packets still fill 10 Gbit/s.
+/// A peer whose shortest round-trip time is under this is on the same machine, where it is some 0.03 ms. Over a
+/// switch it is 0.3 ms. On a wire that is as quick as this limit, [`PACKETS`] packets still fill 10 Gbit/s.
 const SAME_MACHINE: Duration = Duration::from_micros(100);
 
-/// Whether the peer is on the same machine, and quick: where both have other things to do, more has to be on the way.
+/// Whether the peer is on the same machine, and quick. Where both ends have other things to do, more data has to be
+/// in flight.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct LoopbackCap {
     quick: bool,
 }
 
 impl LoopbackCap {
-    /// An acknowledgement came: the path's shortest round trip, and the smoothed one.
+    /// Handles an acknowledgement, with the path's shortest round-trip time and the smoothed one.
     pub(super) fn on_ack(&mut self, shortest: Duration, smoothed: Duration) {
         self.quick = shortest < SAME_MACHINE && smoothed < LOCAL;
     }
 
-    /// The window, where the controller has this one.
+    /// Returns the window, given the controller's window.
     pub(super) fn window(&self, window: u64, mtu: u16) -> u64 {
         if self.quick { window.min(PACKETS * u64::from(mtu)) } else { window }
     }
 
-    /// Whether the controller's window is not what bounds the sender: it must not grow for having been filled.
+    /// Returns whether the cap limits the sender, and not the controller's window: that window must not grow for
+    /// having been filled.
     pub(super) fn binds(&self, window: u64, mtu: u16) -> bool {
         self.window(window, mtu) < window
     }

@@ -1,32 +1,33 @@
-//! What a paced sender owes when its timers were late: pure, with time as input.
+//! Makes up for late timers of a paced sender: pure, with time as input.
 //!
-//! noq's pacer saves up 2 ms of sending at most. A timer that fires later than that, on a machine that has other things to
-//! do, costs the difference; BBR then sees less arrive than the path carries, and paces by that: a busy sender of 500 Mbit/s
-//! came down to 290 within ten seconds. So what was not sent in time is made up for, a little faster than the rate.
+//! noq's pacer saves up 2 ms of sending at most. A timer that fires later than that, on a machine that has other
+//! things to do, costs the difference. BBR then sees less arrive than the path carries, and paces by that: a busy
+//! sender of 500 Mbit/s came down to 290 within ten seconds. So data that was not sent in time is made up for, at a
+//! slightly higher rate.
 
 use std::time::{Duration, Instant};
 
 use super::recurring::Recurring;
 
-/// Of a single pause no more is made up for: it would be a burst that fills queues. Timers are rarely later than this; where they
-/// are again and again, twice the pause that recurs is.
+/// Maximum part of a single pause that is made up for: more would be a burst that fills queues. Timers are rarely
+/// later than this. Where they are again and again, twice the recurring pause is made up for.
 const MOST: Duration = Duration::from_millis(10);
-/// noq's pacer saves up so much of sending.
+/// The time of sending that noq's pacer saves up.
 const SAVED: Duration = Duration::from_millis(2);
-/// By how much the rate rises when all of that is owed.
+/// The part by which the rate rises when all of [`MOST`] is owed.
 const FASTER: f64 = 0.5;
 
-/// Bytes that the rate allowed and that were not sent. Less than none is what a burst has sent ahead.
+/// The bytes that the rate allowed and that were not sent. A negative number is what a burst has sent ahead.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PacingCatchUp {
     owed: f64,
     last: Option<Instant>,
-    /// Between packets that the pacer let go.
+    /// The pauses between packets that the pacer let go.
     recurring: Recurring,
 }
 
 impl PacingCatchUp {
-    /// A packet goes out, at a rate of so many bytes a second.
+    /// Records that a packet is sent, at a rate of `rate` bytes per second.
     pub(super) fn on_sent(&mut self, now: Instant, bytes: u16, rate: u64) {
         let since = self.last.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         self.recurring.on(now);
@@ -35,18 +36,18 @@ impl PacingCatchUp {
         self.owed = (self.owed - f64::from(bytes)).max(-most);
     }
 
-    /// It was not the timers that held the sender up.
+    /// Drops what is owed: the sender was held up by something other than its timers.
     pub(super) fn forgive(&mut self) {
         self.owed = self.owed.min(0.0);
         self.last = None;
         self.recurring.rest();
     }
 
-    /// The rate at which to send.
+    /// Returns the rate at which to send.
     ///
-    /// Where every timer is late, the pacer has to let go at once what is owed, and that is what it saves up at a rate of so
-    /// much more. (With 10 ms at most, a sender of 2 MB/s over 100 ms that was held up for up to 50 ms each time came down to
-    /// 40 kB/s within four seconds, and stayed there.)
+    /// Where every timer is late, the pacer has to let go at once what is owed. It saves up that much only at a rate
+    /// that is as much higher. (With 10 ms at most, a sender of 2 MB/s over 100 ms that was held up for up to 50 ms
+    /// each time came down to 40 kB/s within four seconds, and stayed there.)
     pub(super) fn rate(&self, rate: u64) -> u64 {
         let ten = (rate as f64 * MOST.as_secs_f64()).max(1.0);
         let faster = 1.0 + FASTER * (self.owed / ten).clamp(0.0, 1.0);
@@ -67,7 +68,8 @@ mod tests {
     const RATE: u64 = 1_000_000;
     const MS: Duration = Duration::from_millis(1);
 
-    /// What a sender sends within a second whose timer fires each `every`, with a bucket that holds 2 ms.
+    /// Returns the bytes sent within a second by a sender whose timer fires each `every`, with a bucket that holds 2
+    /// ms.
     fn sent(every: Duration, late: &mut PacingCatchUp) -> u64 {
         let (start, mut sent, mut tokens) = (Instant::now(), 0, 0.0);
         let mut now = start;
@@ -92,7 +94,7 @@ mod tests {
 
     #[test]
     fn timers_that_are_late_by_a_quarter_are_made_up_for() {
-        // Without it, 800,000.
+        // Without the correction it is 800,000.
         let sent = sent(MS * 5 / 2, &mut PacingCatchUp::default());
         assert!((980_000..1_010_000).contains(&sent), "{sent}");
     }
@@ -100,7 +102,7 @@ mod tests {
     #[test]
     fn timers_that_are_late_each_time_let_go_at_once_of_what_is_owed() {
         for late_by in [10, 20, 50] {
-            // Without it, 2 ms and a half in each turn: 300,000, 150,000 and 60,000.
+            // With `FASTER` alone, each turn sends 2 ms and half of that: 300,000, 150,000 and 60,000.
             let sent = sent(MS * late_by, &mut PacingCatchUp::default());
             assert!((850_000..1_010_000).contains(&sent), "{late_by} ms: {sent}");
         }

@@ -1,6 +1,6 @@
 //! The corrections, each of which can be left out.
 
-/// Which corrections are made. All of them, but for measurements of what each is worth.
+/// The corrections that are made: all of them, except in measurements of what each is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) app_limited: bool,
@@ -30,7 +30,7 @@ impl Default for Parts {
 
 #[cfg(any(test, feature = "unstable-transport"))]
 impl Parts {
-    /// As in CONGESTION.md.
+    /// The names as in CONGESTION.md.
     pub(super) const NAMES: [&str; 8] = [
         "app-limited",
         "bandwidth-hold",
@@ -42,7 +42,7 @@ impl Parts {
         "startup-pacing",
     ];
 
-    /// All but the one with this name.
+    /// Returns all parts but the one with this name. `None` if no part has it.
     pub(super) fn without(mut self, name: &str) -> Option<Self> {
         let part = match name {
             "app-limited" => &mut self.app_limited,

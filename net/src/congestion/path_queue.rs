@@ -1,15 +1,17 @@
-//! Whether packets stand in a queue on the path: pure.
+//! Tells whether packets stand in a queue on the path: pure.
 
 use std::time::Duration;
 
-/// Of so many round trips in a row the shortest tells whether there is a queue. Jitter lengthens most of them, a queue all.
+/// Number of round trips in a row of which the shortest tells whether there is a queue. Jitter lengthens most of
+/// them, a queue lengthens all.
 const SAMPLES: u32 = 32;
-/// A queue is there when packets take longer by this, however long the path is: a home router's holds twice as much and more.
+/// There is a queue when packets take longer by this, however long the path is: a home router's queue holds twice as
+/// much and more.
 const QUEUE: Duration = Duration::from_millis(50);
-/// Acknowledgements are late by so much on a machine that has other things to do.
+/// The time by which acknowledgements are late on a machine that has other things to do.
 const LITTLE: Duration = Duration::from_millis(1);
 
-/// The shortest of the last 32 to 64 round trips, beside the path's shortest.
+/// The shortest of the last 32 to 64 round trips, and the path's shortest.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PathQueue {
     collecting: Option<Duration>,
@@ -19,7 +21,8 @@ pub(super) struct PathQueue {
 }
 
 impl PathQueue {
-    /// A packet was acknowledged after `round_trip`. `base` is the path's shortest of late.
+    /// Handles the acknowledgement of a packet after `round_trip`. `base` is the path's shortest round-trip time of
+    /// late.
     pub(super) fn on_ack(&mut self, round_trip: Duration, base: Duration) {
         self.base = base;
         self.collecting = Some(self.collecting.map_or(round_trip, |shortest| shortest.min(round_trip)));
@@ -29,13 +32,14 @@ impl PathQueue {
         }
     }
 
-    /// Whether all packets took three quarters longer than they need, or as much longer as a queue that is more than half full.
-    /// Where packets keep their order, jitter of half a round trip lengthens all of them by nearly as much.
+    /// Returns whether all packets took three quarters longer than they need, or longer by [`QUEUE`], as with a
+    /// queue that is more than half full. Where packets keep their order, jitter of half a round trip lengthens all
+    /// of them by nearly as much.
     pub(super) fn is_queued(&self) -> bool {
         self.shortest().is_some_and(|shortest| shortest > self.base + (self.base * 3 / 4).min(QUEUE))
     }
 
-    /// Whether all packets took hardly longer than they need: the path would take more.
+    /// Returns whether all packets took hardly longer than they need, so that the path would take more.
     pub(super) fn is_empty(&self) -> bool {
         self.shortest().is_some_and(|shortest| shortest <= self.base + (self.base / 8).max(LITTLE))
     }

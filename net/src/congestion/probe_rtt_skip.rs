@@ -1,21 +1,25 @@
-//! When BBR empties a path that is empty: pure, with time as input.
+//! Keeps BBR from emptying a path that is empty: pure, with time as input.
 //!
-//! BBR halves what is on the way every 5 s for a round trip and 0.2 s, to see the path's shortest round trip without a queue of
-//! its own making (draft-ietf-ccwg-bbr, section 5.3.4). That costs 2 % over 20 ms, 5 % over 300 ms, and while the rate is still
-//! searched for it costs two doublings. Where packets take hardly longer than ever there is no queue, and nothing to find out:
-//! then the window stays as it was, and BBR is told that it was heeded.
+//! Every 5 s BBR halves the data in flight for a round trip and 0.2 s (ProbeRTT), to measure the path's shortest
+//! round trip without a queue of its own making (draft-ietf-ccwg-bbr, section 5.3.4). That costs 2 % over 20 ms and
+//! 5 % over 300 ms, and two doublings while the rate is still searched for. Where packets take hardly longer than
+//! ever there is no queue, and nothing to find out. The window then stays as it was, and BBR is told that its
+//! halving was obeyed.
 
 use std::time::{Duration, Instant};
 
-/// Of what a path takes, BBR leaves half on the way. A little more: both its bandwidth and its round trip may differ a little.
+/// BBR leaves half of what a path holds in flight. This is a little more, since both its bandwidth and its
+/// round-trip time may differ a little.
 const HALF: f64 = 0.55;
-/// A window that is small since packets were lost is none of these. BBR keeps it small for some round trips.
+/// A window that is small within this time after a loss is not due to ProbeRTT. BBR keeps it small for some round
+/// trips.
 const DISTURBED: Duration = Duration::from_secs(5);
-/// BBR is done after a round trip and 0.2 s. A window that is small for longer, beyond so many round trips, is small for another
-/// reason.
+/// BBR is done after a round trip and 0.2 s. A window that is small for longer than this many round trips and
+/// [`BEYOND`] is small for another reason.
 const ROUND_TRIPS: u32 = 3;
 const BEYOND: Duration = Duration::from_millis(300);
-/// BBR adds what is sent until the next acknowledgement to what it was told: told half of its window, it stays under it.
+/// BBR adds the data that is sent until the next acknowledgement to the number that it was told. If it is told half
+/// of its window, the sum stays under the window.
 const TOLD: u64 = 2;
 
 /// The window before BBR halved it.
@@ -34,7 +38,8 @@ impl ProbeRttSkip {
         self.held = false;
     }
 
-    /// BBR has this window, for a path that takes `path` bytes and this long, and that is empty or not.
+    /// Records BBR's window, for a path that holds `path` bytes, has this round-trip time, and has no queue if
+    /// `empty`.
     pub(super) fn on_window(&mut self, now: Instant, window: u64, path: u64, round_trip: Duration, empty: bool) {
         if (window as f64) >= path as f64 * HALF {
             (self.before, self.since, self.held) = (window, None, false);
@@ -46,12 +51,12 @@ impl ProbeRttSkip {
         self.held = empty && !disturbed && !over && self.before > window;
     }
 
-    /// The window, where BBR has this one.
+    /// Returns the window, given BBR's window.
     pub(super) fn window(&self, window: u64) -> u64 {
         if self.held { self.before.max(window) } else { window }
     }
 
-    /// What BBR is to be told of what is on the way.
+    /// Returns the bytes in flight that BBR is told.
     pub(super) fn in_flight(&self, in_flight: u64, window: u64) -> u64 {
         if self.held { in_flight.min(window / TOLD) } else { in_flight }
     }

@@ -1,33 +1,34 @@
-//! Losses that say nothing about the sender's rate: pure.
+//! Finds losses that say nothing about the sender's rate: pure.
 //!
-//! BBR takes more than 2 % of losses in a round trip for a queue that overflows (draft-ietf-ccwg-bbr, section 5.5.10.2), and each
-//! loss for a reason to send less until it next tries for more. Wi-Fi and mobile links lose packets by themselves, and then it is
-//! as slow as Cubic: 3.4 of 20 Mbit/s where 3 % get lost.
+//! BBR takes more than 2 % of losses in a round trip for a queue that overflows (draft-ietf-ccwg-bbr, section
+//! 5.5.10.2), and each loss for a reason to send less until it next probes for more. Wi-Fi and mobile links lose
+//! packets by themselves. There BBR is as slow as Cubic: 3.4 of 20 Mbit/s where 3 % get lost.
 //!
-//! A path that loses packets by itself loses as many of them whatever the rate. BBR sends slower than the path carries and faster
-//! in turns, every 2 to 3 s: so it is known how many packets get lost with room at the bottleneck, and how many without. Only as
-//! many losses as with room are random, and none while there is a queue, or where faster means more of them: that is a buffer
-//! that is shallow, or a policer.
+//! A path that loses packets by itself loses the same share of them at any rate. BBR sends slower than the path
+//! carries and faster in turns, every 2 to 3 s. So it is known how many packets get lost with room at the
+//! bottleneck, and how many without. Only as many losses as with room are random. No loss is random while there is a
+//! queue, or where a faster rate means more losses: that is a shallow buffer, or a policer.
 
 use std::collections::VecDeque;
 
-/// Losses that have to be seen with room at the bottleneck, until one is random.
+/// Number of losses that have to be seen with room at the bottleneck before a loss is random.
 const SEEN: f64 = 4.0;
-/// What is known of losses is that of so many packets, and half as many again before them.
+/// Number of packets at which the counts are halved, so that older packets count for less.
 const MEMORY: f64 = 2000.0;
-/// Chance: so many times as many losses as with room at the bottleneck may be random.
+/// Allowance for chance: this many times the losses with room at the bottleneck may be random.
 const MORE: f64 = 1.25;
-/// Of the packets that are sent faster than the path carries at most so many times as many get lost by chance. A policer, and a
-/// buffer that is full, lose one in five of those.
+/// Of the packets that are sent faster than the path carries, at most this many times as many get lost by chance. A
+/// policer and a full buffer lose one in five of those.
 const FASTER: f64 = 2.0;
-/// Of all packets no more than these: links that lose 5 % are under it, with their clusters.
+/// Maximum share of random losses among all packets. Links that lose 5 % are under it, with their clusters.
 const MOST: f64 = 0.067;
-/// Random losses in a row at most. A queue that fills within one round trip is noticed so many packets later.
+/// Maximum number of random losses in a row. A queue that fills within one round trip is noticed this many packets
+/// later.
 const IN_A_ROW: f64 = 16.0;
-/// Changes of pace of which packets are still on the way.
+/// Number of changes of pace that are remembered, for packets that are still in flight.
 const CHANGES: usize = 16;
 
-/// How fast a packet is sent, beside what the path carries.
+/// The pace of a packet, relative to what the path carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
     Slower,
@@ -35,7 +36,7 @@ pub(super) enum Pace {
     Faster,
 }
 
-/// Packets that were sent, and those of them that got lost.
+/// The packets that were sent, and those of them that got lost.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     sent: f64,
@@ -58,16 +59,16 @@ impl Count {
 /// Tells random losses from others.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RandomLoss {
-    /// From which packet on the sender had which pace.
+    /// The number of the first packet of each pace.
     changes: VecDeque<(u64, Pace)>,
     slower: Count,
     faster: Count,
-    /// Losses that may be random now.
+    /// The number of losses that may be random now.
     credit: f64,
 }
 
 impl RandomLoss {
-    /// A packet goes out.
+    /// Records that a packet is sent.
     pub(super) fn on_sent(&mut self, number: u64, pace: Pace) {
         if self.changes.back().is_none_or(|(_, before)| *before != pace) {
             if self.changes.len() == CHANGES {
@@ -83,7 +84,8 @@ impl RandomLoss {
         self.credit = (self.credit + self.share()).min(IN_A_ROW);
     }
 
-    /// A packet is lost: whether that is random. `congested`: whether there is a queue, or others are there.
+    /// Records that a packet is lost. Returns whether the loss is random. `congested`: whether there is a queue, or
+    /// other flows are present.
     pub(super) fn on_lost(&mut self, number: u64, congested: bool) -> bool {
         match self.changes.iter().rev().find(|(from, _)| *from <= number) {
             Some((_, Pace::Slower)) if !congested => self.slower.lost += 1.0,
@@ -95,7 +97,7 @@ impl RandomLoss {
         random
     }
 
-    /// The share of packets that the path loses by itself, as far as is known.
+    /// Returns the share of packets that the path loses by itself, as far as is known.
     fn share(&self) -> f64 {
         if self.slower.lost < SEEN || self.faster.share() > self.slower.share() * FASTER {
             return 0.0;
@@ -108,14 +110,14 @@ impl RandomLoss {
 mod tests {
     use super::*;
 
-    /// Knuth's linear congruential generator; its upper half is random enough.
+    /// Knuth's linear congruential generator. Its upper half is random enough.
     fn random(state: &mut u64) -> f64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         f64::from((*state >> 32) as u32) / f64::from(u32::MAX)
     }
 
-    /// The share of losses that are not random, on a path that loses this share of packets at each pace; a tenth of them is
-    /// sent slower and a tenth faster than the path carries.
+    /// Returns the share of losses that are not random, on a path that loses these shares of packets at each pace. A
+    /// tenth of the packets is sent slower and a tenth faster than the path carries.
     fn told(slower: f64, even: f64, faster: f64, congested: bool) -> f64 {
         let (mut losses, mut state, mut lost, mut told) = (RandomLoss::default(), 7, 0, 0);
         for number in 0..200_000 {

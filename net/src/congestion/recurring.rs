@@ -1,31 +1,32 @@
-//! Pauses that recur: pure, with time as input.
+//! Finds pauses that recur: pure, with time as input.
 //!
-//! A pause that was there once says little. Where each of the last few was as long, the machine has other things to do, or the
-//! link carries in bursts, and the next one will be as long too.
+//! A single pause says little. Where each of the last few was as long, the machine has other things to do, or the
+//! link carries in bursts, and the next pause will be as long too.
 
 use std::time::{Duration, Instant};
 
-/// Pauses that are looked at.
+/// Number of pauses that are remembered.
 const LAST: usize = 8;
-/// What happens within so long counts as happening at once.
+/// Events within this time count as one.
 const AT_ONCE: Duration = Duration::from_millis(1);
-/// Two pauses of so long among the last ones are no chance: timers of the system are late by 1 ms, and Wi-Fi holds packets for 4 ms.
+/// Two pauses of this length among the last ones are no chance: timers of the system are late by 1 ms, and Wi-Fi
+/// holds packets for 4 ms.
 const MARKED: Duration = Duration::from_millis(4);
-/// A longer one is an outage, or a machine that slept.
+/// Maximum length of a pause. A longer one is an outage, or a machine that slept.
 const MOST: Duration = Duration::from_millis(200);
 
-/// The last few pauses between things that happen again and again.
+/// The last few pauses between events of one kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Recurring {
     pauses: [Duration; LAST],
     next: usize,
-    /// The time of the last thing, and of the last that was looked at.
+    /// The time of the last event, and of the last event that was counted.
     last: Option<Instant>,
     looked: Option<Instant>,
 }
 
 impl Recurring {
-    /// It happens again.
+    /// Records an event.
     pub(super) fn on(&mut self, now: Instant) {
         let pause = self.last.replace(now).map(|last| now.saturating_duration_since(last));
         let looked = *self.looked.get_or_insert(now);
@@ -38,14 +39,15 @@ impl Recurring {
         }
     }
 
-    /// It will not happen for a while, for a reason of its own.
+    /// No event will come for a while, for a reason that is no pause.
     pub(super) fn rest(&mut self) {
         (self.last, self.looked) = (None, None);
     }
 
-    /// How long the next pause may be. With the longest of the last ones only if a second one was marked as well, a single one
-    /// counts for nothing. With the shortest or the middle one of them in any case, a machine that was late at random kept a third
-    /// of what it could send, and came down with each round trip.
+    /// Returns how long the next pause may be: the longest of the last ones if a second one was marked as well, so
+    /// that a single one counts for nothing, and otherwise the middle one. With the shortest or the middle one in
+    /// any case, a machine that was late at random kept a third of what it could send, and came down with each round
+    /// trip.
     pub(super) fn pause(&self) -> Duration {
         let mut pauses = self.pauses;
         pauses.sort_unstable();
@@ -65,7 +67,7 @@ mod tests {
         let (mut recurring, mut now) = (Recurring::default(), Instant::now());
         let mut pause_after = |pause: Duration| {
             now += pause;
-            // Several at once, as packets come.
+            // Several events at once, as packets come.
             for _ in 0..3 {
                 recurring.on(now);
             }

@@ -1,4 +1,4 @@
-//! The two ends of a connection of noq's.
+//! The two ends of a noq connection.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -18,23 +18,23 @@ use noq_proto::{
 use super::wire::Wire;
 use crate::limits::Limits;
 
-/// As many packets as noq's driver asks for in one go.
+/// The number of packets that noq's driver asks for at a time.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(10).unwrap();
 
 /// An end of the connection.
 pub(super) struct End {
-    /// Which of the connections that share the link is its.
+    /// The number of its connection among those that share the link.
     number: usize,
     endpoint: Endpoint,
     pub(super) connection: Option<(ConnectionHandle, Connection)>,
     peer: SocketAddr,
-    /// It does nothing until then.
+    /// The time until which the end does nothing.
     pub(super) awake: Instant,
     /// Packets that have arrived.
     pub(super) inbox: Vec<Vec<u8>>,
-    /// Streams of the peer that are read.
+    /// The streams of the peer that are being read.
     pub(super) open: Vec<StreamId>,
-    /// What it sends as fast as it can.
+    /// The stream on which it sends as fast as it can.
     pub(super) bulk: Option<StreamId>,
 }
 
@@ -43,7 +43,7 @@ impl End {
         &mut self.connection.as_mut().expect("there is a connection").1
     }
 
-    /// Takes what has arrived.
+    /// Takes the packets that have arrived.
     pub(super) fn receive(&mut self, now: Instant, out: &mut Wire) {
         for packet in std::mem::take(&mut self.inbox) {
             self.packet(now, &packet, out);
@@ -78,7 +78,7 @@ impl End {
         while connection.poll().is_some() {}
     }
 
-    /// Writes as much bulk as there is room for.
+    /// Writes as much bulk data as there is room for.
     pub(super) fn fill(&mut self) {
         let Some(id) = self.bulk else { return };
         let mut stream = self.connection().send_stream(id);
@@ -97,7 +97,7 @@ fn put(now: Instant, number: usize, transmit: &Transmit, packets: &[u8], out: &m
     }
 }
 
-/// How many bytes there were, and whether the stream has ended.
+/// Reads a stream. Returns the number of bytes that were there, and whether the stream has ended.
 pub(super) fn read(connection: &mut Connection, id: StreamId) -> (u64, bool) {
     let mut stream = connection.recv_stream(id);
     let Ok(mut chunks) = stream.read(true) else { return (0, true) };
@@ -109,19 +109,19 @@ pub(super) fn read(connection: &mut Connection, id: StreamId) -> (u64, bool) {
             Err(noq_proto::ReadError::Blocked) => break false,
         }
     };
-    // What it would have sent is sent anyway.
+    // The frames that it asks to send are sent anyway.
     let _ = chunks.finalize();
     (bytes, ended)
 }
 
-/// A client that connects, and its server.
+/// Creates a client that connects, and its server.
 pub(super) fn ends(
     now: Instant,
     number: usize,
     seed: u64,
     factory: Arc<dyn ControllerFactory + Send + Sync>,
 ) -> (End, End) {
-    // Signatures of these keys have one length: the packets of two runs have the same sizes.
+    // Signatures of these keys have one length, so the packets of two runs have the same sizes.
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
     let certificate = rcgen::CertificateParams::new(["peer".to_owned()]).and_then(|params| params.self_signed(&key));
     let certificate = certificate.expect("a certificate").der().clone();

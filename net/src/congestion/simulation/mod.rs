@@ -1,5 +1,5 @@
-//! Senders and receivers of noq's, and a link that they share, in virtual time: what congestion control makes of a link. A minute
-//! on a link of 10 Mbit/s takes a second or two.
+//! Senders and receivers with noq connections, and a link that they share, in virtual time. They show how congestion
+//! control uses a link. A minute on a link of 10 Mbit/s takes a second or two.
 
 mod end;
 mod wire;
@@ -20,12 +20,12 @@ use self::{
 
 /// Tokio's timers fire at the next full millisecond.
 const TICK: Duration = Duration::from_millis(1);
-/// Bytes of a request, and of its answer.
+/// The length of a request, and of its answer, in bytes.
 const REQUEST: usize = 64;
 
 pub(super) type Factory = Arc<dyn ControllerFactory + Send + Sync>;
 
-/// Connections over one link, and what goes over them.
+/// Connections over one link, and their traffic.
 pub(super) struct Simulation {
     begun: Instant,
     now: Instant,
@@ -34,7 +34,7 @@ pub(super) struct Simulation {
     back: Wire,
 }
 
-/// The ends of a connection.
+/// The two ends of a connection.
 struct Pair {
     client: End,
     server: End,
@@ -44,35 +44,35 @@ struct Pair {
     answered: Vec<Duration>,
 }
 
-/// What the link has seen for a while.
+/// What has passed the link for a while.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) lasting: Duration,
     pub(super) passed: Vec<Passed>,
-    /// Every 10 ms.
+    /// The length of the queue every 10 ms.
     pub(super) queues: Vec<Duration>,
 }
 
 impl Seen {
-    /// Of the link's rate, what the connection with this number had.
+    /// Returns the share of the link's rate that the connection with this number had.
     pub(super) fn share(&self, number: usize, link: &Link) -> f64 {
         self.passed[number].bytes as f64 * 8.0 / self.lasting.as_secs_f64() / link.rate as f64
     }
 
-    /// The share of its packets that was dropped.
+    /// Returns the share of its packets that was dropped.
     pub(super) fn loss(&self, number: usize) -> f64 {
         let passed = &self.passed[number];
         passed.dropped as f64 / passed.packets.max(1) as f64
     }
 
-    /// Jain's index: 1 where all have the same, and a half where one of two has all.
+    /// Returns Jain's index: 1 if all connections have the same rate, and one half if one of two has all.
     pub(super) fn fairness(&self) -> f64 {
         let rates: Vec<f64> = self.passed.iter().map(|passed| passed.bytes as f64).collect();
         let sum: f64 = rates.iter().sum();
         sum * sum / (rates.len() as f64 * rates.iter().map(|rate| rate * rate).sum::<f64>())
     }
 
-    /// The queue that is not passed for this share of the time.
+    /// Returns the length that the queue does not exceed for this share of the time.
     pub(super) fn queue(&self, share: f64) -> Duration {
         let mut queues = self.queues.clone();
         queues.sort_unstable();
@@ -81,13 +81,14 @@ impl Seen {
 }
 
 impl Simulation {
-    /// One connection.
+    /// Creates a simulation with one connection.
     pub(super) fn new(link: Link, seed: u64, factory: Factory) -> Self {
         Self::shared(link, seed, &[factory])
     }
 
-    /// Connected, each by a sender with its congestion control. All that noq and the link draw follows from the seed, but for
-    /// the waits of BBR, whose seed cannot be set from outside of noq.
+    /// Creates a simulation with one connection for each congestion control, and connects them. All random choices
+    /// of noq and of the link follow from the seed, except the waits of BBR, whose seed cannot be set from outside
+    /// of noq.
     pub(super) fn shared(link: Link, seed: u64, factories: &[Factory]) -> Self {
         let now = Instant::now();
         let connections = factories.iter().enumerate().map(|(number, factory)| {
@@ -111,7 +112,7 @@ impl Simulation {
         panic!("TWOLANE_SEED={seed}: no connection after ten seconds")
     }
 
-    /// Requests, one after the other, for so long: how long each took.
+    /// Sends requests for this time, one after the other. Returns how long each took.
     pub(super) fn requests(&mut self, lasting: Duration) -> Vec<Duration> {
         let end = self.now + lasting;
         while self.now < end {
@@ -123,8 +124,8 @@ impl Simulation {
         std::mem::take(&mut self.connections[0].answered)
     }
 
-    /// Bulk on one stream for so long, with a request every so often: the bytes that arrived within it, and how long the
-    /// requests of its last three quarters took.
+    /// Sends bulk data on one stream for this time, with a request at each `every`. Returns the bytes that arrived
+    /// within it, and how long the requests of its last three quarters took.
     pub(super) fn bulk(&mut self, lasting: Duration, every: Option<Duration>) -> (u64, Vec<Duration>) {
         let (before, end) = (self.connections[0].received, self.now + lasting);
         let mut next = every.map(|_| self.now + lasting / 4);
@@ -146,7 +147,7 @@ impl Simulation {
         (received, std::mem::take(&mut self.connections[0].answered))
     }
 
-    /// Bulk both ways for so long: the bytes that arrived, there and back.
+    /// Sends bulk data both ways for this time. Returns the bytes that arrived there, and back.
     pub(super) fn both_ways(&mut self, lasting: Duration) -> (u64, u64) {
         let pair = &mut self.connections[0];
         let before = (pair.received, pair.received_back);
@@ -158,13 +159,13 @@ impl Simulation {
         (pair.received - before.0, pair.received_back - before.1)
     }
 
-    /// This connection sends all it can.
+    /// Has this connection send all it can.
     pub(super) fn start(&mut self, number: usize) {
         let client = &mut self.connections[number].client;
         client.bulk = client.connection().streams().open(Dir::Uni);
     }
 
-    /// And no more.
+    /// Has this connection send no more bulk data.
     pub(super) fn stop(&mut self, number: usize) {
         let client = &mut self.connections[number].client;
         if let Some(id) = client.bulk.take() {
@@ -172,19 +173,19 @@ impl Simulation {
         }
     }
 
-    /// The link is another one from now on.
+    /// Changes the link from now on.
     pub(super) fn change(&mut self, link: Link) {
         self.there.change(link);
         self.back.change(link);
     }
 
-    /// Nothing leaves the link for so long, in both directions.
+    /// Lets nothing leave the link for this time, in both directions.
     pub(super) fn pause(&mut self, lasting: Duration) {
         self.there.pause(self.now, lasting);
         self.back.pause(self.now, lasting);
     }
 
-    /// What the link sees for so long, on the way there.
+    /// Runs for this time. Returns what has passed the link on the way there.
     pub(super) fn see(&mut self, lasting: Duration) -> Seen {
         self.there.seen(self.now);
         self.run(lasting);
@@ -199,7 +200,7 @@ impl Simulation {
         }
     }
 
-    /// What happens now, and on to when something happens next, at the latest.
+    /// Does what is due now, and goes on to the next event, but not beyond `latest`.
     fn step(&mut self, latest: Instant) {
         let now = self.now;
         while let Some((number, packet)) = self.there.arrived(now) {
@@ -233,7 +234,7 @@ impl Simulation {
     }
 }
 
-/// An end takes what has arrived, and does what is due.
+/// Has an end take what has arrived, and handle its timer if that is due.
 fn look(now: Instant, begun: Instant, end: &mut End, out: &mut Wire, into: &mut Wire) {
     end.receive(now, out);
     if end.timer().is_some_and(|at| tick(begun, at) <= now) {
@@ -242,7 +243,7 @@ fn look(now: Instant, begun: Instant, end: &mut End, out: &mut Wire, into: &mut 
     end.awake = into.awake(now);
 }
 
-/// When a timer for `at` fires.
+/// Returns when a timer for `at` fires.
 fn tick(begun: Instant, at: Instant) -> Instant {
     let ticks = at.saturating_duration_since(begun).as_nanos().div_ceil(TICK.as_nanos());
     begun + TICK * u32::try_from(ticks).expect("a simulation ends within weeks")
@@ -258,7 +259,7 @@ impl Pair {
         self.asked.push((id, now));
     }
 
-    /// The server reads what there is and answers requests.
+    /// Has the server read what has arrived, and answer requests.
     fn serve(&mut self) {
         let Some((_, server)) = &mut self.server.connection else { return };
         for dir in [Dir::Uni, Dir::Bi] {
@@ -279,7 +280,7 @@ impl Pair {
         });
     }
 
-    /// The client reads what there is.
+    /// Has the client read what has arrived.
     fn read(&mut self, now: Instant) {
         while let Some(id) = self.client.connection().streams().accept(Dir::Uni) {
             self.client.open.push(id);

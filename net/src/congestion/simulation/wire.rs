@@ -5,33 +5,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Headers of IP and UDP.
+/// The length of the IP and UDP headers.
 const HEADERS: u64 = 28;
-/// How often the length of the queue is noted.
+/// The interval at which the length of the queue is noted.
 const SAMPLE: Duration = Duration::from_millis(10);
-/// By so much a packet that is chosen for it is overtaken.
+/// The time by which a packet that is chosen for it is delayed, so that others overtake it.
 const REORDER_BY: Duration = Duration::from_millis(8);
 
 /// A link, the same in both directions.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::congestion) struct Link {
     pub(in crate::congestion) round_trip: Duration,
-    /// Bits a second.
+    /// In bits per second.
     pub(in crate::congestion) rate: u64,
     /// The share of packets that get lost, in each direction.
     pub(in crate::congestion) loss: f64,
-    /// The share of packets that are overtaken, in each direction.
+    /// The share of packets that later ones overtake, in each direction.
     pub(in crate::congestion) reorder: f64,
-    /// What waits in front of it at most. Nothing does at a policer.
+    /// The longest queue in front of the link. A policer has no queue.
     pub(in crate::congestion) queue: Duration,
-    /// It does not queue what goes beyond its rate, but drops it; so many bytes may come at once.
+    /// If set, the link drops what exceeds its rate, and does not queue it. This many bytes may come at once.
     pub(in crate::congestion) policer: Option<u64>,
-    /// For so long the ends do nothing, after one in so many looks at what there is to do: a machine with other things to do.
+    /// The longest time for which an end does nothing, after one in this many looks: a machine with other things to
+    /// do.
     pub(in crate::congestion) held_up: (Duration, u32),
 }
 
 impl Link {
-    /// Without impairments, with a queue of so many times what the link itself holds.
+    /// Creates a link without impairments, whose queue holds `buffer` times what the link itself holds.
     pub(in crate::congestion) fn new(megabits: u64, round_trip: Duration, buffer: f64) -> Self {
         Self {
             round_trip,
@@ -49,13 +50,13 @@ impl Link {
     }
 }
 
-/// What became of the packets of one connection in one direction.
+/// The packets of one connection in one direction.
 #[derive(Debug, Clone, Default)]
 pub(in crate::congestion) struct Passed {
     pub(in crate::congestion) packets: u64,
-    /// Dropped in front of the bottleneck.
+    /// Packets dropped in front of the bottleneck.
     pub(in crate::congestion) dropped: u64,
-    /// Bytes that passed the bottleneck, headers and all.
+    /// Bytes that passed the bottleneck, headers included.
     pub(in crate::congestion) bytes: u64,
 }
 
@@ -63,7 +64,7 @@ pub(in crate::congestion) struct Passed {
 pub(super) struct Wire {
     pub(super) link: Link,
     free: Instant,
-    /// Bytes that the policer lets pass now, and since when.
+    /// The bytes that the policer lets pass now, and the time of this count.
     tokens: (f64, Instant),
     random: u64,
     number: u64,
@@ -107,7 +108,7 @@ impl Wire {
         self.on_the_way.insert((at, self.number), (connection, packet.to_vec()));
     }
 
-    /// When the bottleneck has sent so many bytes more, or nothing if it does not take them.
+    /// Returns when the bottleneck has sent these bytes as well. `None` if it does not take them.
     fn leaves(&mut self, now: Instant, bytes: u64) -> Option<Instant> {
         if let Some(burst) = self.link.policer {
             let (tokens, since) = self.tokens;
@@ -124,12 +125,12 @@ impl Wire {
         Some(self.free)
     }
 
-    /// The link is another one from now on; what is on the way is not changed.
+    /// Changes the link from now on. Packets in flight are not changed.
     pub(super) fn change(&mut self, link: Link) {
         self.link = link;
     }
 
-    /// Nothing leaves the queue for so long.
+    /// Lets nothing leave the queue for this time.
     pub(super) fn pause(&mut self, now: Instant, lasting: Duration) {
         self.free = self.free.max(now) + lasting;
     }
@@ -141,7 +142,7 @@ impl Wire {
         }
     }
 
-    /// What has become of the packets of each connection, and how long the queue was every 10 ms, since it was last asked.
+    /// Returns the packets of each connection, and the length of the queue every 10 ms, since the last call.
     pub(super) fn seen(&mut self, now: Instant) -> (Vec<Passed>, Vec<Duration>) {
         self.sample(now);
         let fresh = vec![Passed::default(); self.passed.len()];
@@ -154,7 +155,7 @@ impl Wire {
         f64::from((self.random >> 32) as u32) / f64::from(u32::MAX)
     }
 
-    /// When the end that reads from here looks again.
+    /// Returns when the end that reads from here looks again.
     pub(super) fn awake(&mut self, now: Instant) -> Instant {
         let (most, every) = self.link.held_up;
         if every == 0 || self.random() * f64::from(every) >= 1.0 {

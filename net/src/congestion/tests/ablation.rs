@@ -1,4 +1,4 @@
-//! What each part is worth: the table of CONGESTION.md is what
+//! What each part is worth. The table of CONGESTION.md is what
 //! `TWOLANE_ABLATION=1 TWOLANE_RUNS=3 cargo test -p twolane --lib ablation -- --nocapture` prints.
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::congestion::simulation::Factory;
 
-/// A row of the table, in a run: one to three figures.
+/// A row of the table, and its run, which returns one to three figures.
 type Row = (&'static str, fn(u64, Factory) -> Vec<f64>);
 
 const ROWS: [Row; 8] = [
@@ -51,7 +51,7 @@ fn left_to_cubic(link: Link, seed: u64, sender: Factory) -> Vec<f64> {
     vec![seen.share(1, &link), seen.loss(0) * 100.0]
 }
 
-/// The medians of a row.
+/// Returns the medians of a row.
 fn played(row: Row, sender: &dyn Fn() -> Factory) -> Vec<f64> {
     let runs: Vec<_> = seeds(1).map(|seed| row.1(seed, sender())).collect();
     let of = |at: usize| {

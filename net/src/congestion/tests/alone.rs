@@ -1,4 +1,4 @@
-//! A link that nobody else uses.
+//! A link that no other flow uses.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use super::{
     MS, SECOND, cubic, median, ours, seeds,
 };
 
-/// What a sender makes of a link of 10 Mbit/s, after some seconds of requests.
+/// How a sender uses a link of 10 Mbit/s, after some seconds of requests.
 #[derive(Debug, Clone, Copy)]
 struct Made {
-    /// Bulk alone, as a share of the link's rate, headers and all.
+    /// Bulk data alone, as a share of the link's rate, which has to carry the headers as well.
     bulk: f64,
-    /// The slowest of a hundred requests beside bulk, in round trips.
+    /// The 99th percentile of requests beside bulk, in round trips.
     beside: f64,
 }
 
@@ -31,9 +31,9 @@ fn made(link: Link, seed: u64, factory: Factory) -> Made {
     }
 }
 
-/// What a number of runs come to.
+/// The results of several runs.
 struct Runs {
-    /// Bulk of ours, as a share of the rate, and of what Cubic makes of the same link; the worst first.
+    /// Bulk of twolane, as a share of the rate, and relative to Cubic's on the same link. The worst comes first.
     bulk: Vec<f64>,
     of_cubic: Vec<f64>,
     /// Requests beside bulk, the best first.
@@ -61,7 +61,8 @@ fn runs(round_trip: Duration, loss: f64, held_up: Duration) -> Runs {
 
 #[test]
 fn a_clean_link_is_as_full_as_with_cubic_and_its_queue_is_short() {
-    // BBR chooses by chance when it tries for more: over 300 ms the worst of a dozen is 0.969, and the others are 0.986 to 1.03.
+    // BBR draws the time at which it probes for more: over 300 ms the worst of a dozen is 0.969, and the others are
+    // 0.986 to 1.03.
     for (round_trip, usual, least) in [(20 * MS, 0.975, 0.955), (100 * MS, 0.97, 0.96), (300 * MS, 0.98, 0.955)] {
         let runs = runs(round_trip, 0.0, Duration::ZERO);
         assert!(median(&runs.of_cubic) > usual, "{round_trip:?}: {:?}", runs.of_cubic);
@@ -75,8 +76,8 @@ fn a_clean_link_is_as_full_as_with_cubic_and_its_queue_is_short() {
 
 #[test]
 fn losses_that_are_not_congestion_cost_little() {
-    // How many packets get lost by chance is known after some seconds, and one run in a dozen needs longer: 0.43 over 100 ms, where
-    // the others are 0.65 to 0.86.
+    // The share of packets that get lost by chance is known after some seconds. One run in a dozen needs longer:
+    // 0.43 over 100 ms, where the others are 0.65 to 0.86.
     for (round_trip, loss, usual, least) in [(20 * MS, 0.01, 0.85, 0.75), (100 * MS, 0.05, 0.65, 0.3)] {
         let runs = runs(round_trip, loss, Duration::ZERO);
         assert!(median(&runs.bulk) > usual, "{round_trip:?} {loss}: {:?}", runs.bulk);
@@ -88,8 +89,8 @@ fn losses_that_are_not_congestion_cost_little() {
 #[test]
 fn a_machine_with_other_things_to_do_hardly_lets_the_path_run_empty() {
     let runs = runs(20 * MS, 0.0, 10 * MS);
-    // Bulk was 0.976 to 0.986 in a hundred runs. Of a thousand the median of the requests is 2.06 round trips, the 99th percentile
-    // 2.26, and the worst 2.66.
+    // Bulk was 0.976 to 0.986 in a hundred runs. In a thousand, the median of the requests is 2.06 round trips, the
+    // 99th percentile 2.26, and the worst 2.66.
     assert!(runs.of_cubic[0] > 0.96, "{:?}", runs.of_cubic);
     assert!(median(&runs.beside) < 2.25, "{:?}", runs.beside);
     assert!(runs.beside[3] < 2.5 && runs.beside[4] < 3.0, "{:?}", runs.beside);
@@ -103,15 +104,15 @@ fn two_near_sides_that_both_send_all_they_can_do_not_wait_for_each_other() {
     let mut simulation = Simulation::new(link, 7, ours());
     simulation.both_ways(lasting);
     let (there, back) = simulation.both_ways(lasting);
-    // A hundred packets of 1,452 bytes a round trip, of which all are data but for their headers. It is 1.00; where a full
-    // window withholds acknowledgements 0.66.
+    // A hundred packets of 1,452 bytes per round trip, all of them data but for their headers. The share is 1.00.
+    // Where a full window withholds acknowledgements it is 0.66.
     let most = 145_200.0 * lasting.as_secs_f64() / round_trip.as_secs_f64();
     for share in [there as f64 / most, back as f64 / most] {
         assert!((0.93..1.05).contains(&share), "{share}");
     }
 }
 
-/// The rate of bulk alone, as a share of the link's.
+/// Returns the rate of bulk alone, as a share of the link's.
 pub(super) fn alone(link: Link, seed: u64, sender: Factory) -> f64 {
     let mut simulation = Simulation::new(link, seed, sender);
     simulation.start(0);
@@ -125,7 +126,7 @@ fn packets_that_overtake_each_other_cost_little() {
         let link = Link { reorder, ..Link::new(10, 50 * MS, 1.0) };
         for seed in seeds(3) {
             let (ours, cubic) = (alone(link, seed, ours()), alone(link, seed, cubic()));
-            // It is 0.93 to 0.99 of Cubic's.
+            // The share is 0.93 to 0.99 of Cubic's.
             assert!(ours > 0.9 * cubic, "{reorder}, TWOLANE_SEED={seed}: {ours}, Cubic {cubic}");
         }
     }
@@ -161,9 +162,9 @@ fn a_link_that_pauses_costs_little_more_than_the_pause() {
         println!("TWOLANE_SEED={seed}: {:.3?}", &shares[shares.len() - 3..]);
     }
     shares.sort_unstable_by(f64::total_cmp);
-    // Of the five seconds the pause itself is 0.02. Of 450 pauses three left under 0.95, the least 0.941, where BBR, whose draws have
-    // no seed, tried for more at the same time: of nine one was under it in one run of sixteen, of fifteen three are in one of
-    // several thousand.
+    // The pause itself is 0.02 of the five seconds. Of 450 pauses three left under 0.95, the least 0.941: there BBR,
+    // whose draws have no seed, probed for more at the same time. With nine pauses, one is under 0.95 in one run of
+    // sixteen. With fifteen pauses, three are under it in one run of several thousand.
     assert!(shares[2] > 0.95 && shares[0] > 0.93, "{shares:?}");
 }
 
@@ -177,7 +178,7 @@ fn a_path_that_becomes_forty_times_as_fast_is_used_within_ten_seconds() {
             simulation.run(8 * SECOND);
             simulation.change(link);
             simulation.run(10 * SECOND);
-            // It takes 2 to 6 s. Where five packets were all that might be on the way, it stayed at five for good: 0.03.
+            // It takes 2 to 6 s. With no more than five packets in flight, the sender stayed at five for good: 0.03.
             let share = simulation.see(5 * SECOND).share(0, &link);
             assert!(share > 0.9, "{round_trip:?}, TWOLANE_SEED={seed}: {share}");
         }
@@ -194,7 +195,8 @@ fn a_machine_that_is_late_with_everything_it_does_still_fills_most_of_a_link() {
             simulation.start(0);
             simulation.run(5 * SECOND);
             let share = simulation.see(20 * SECOND).share(0, &link);
-            // It is 0.7 to 0.9, and Cubic's 0.7 to 1. Without what recurs in the pacing it was 0.01 to 0.03, as BBR3's is.
+            // The share is 0.7 to 0.9, and Cubic's 0.7 to 1. Without the recurring pause in the pacing it was 0.01
+            // to 0.03, as BBR3's is.
             assert!(share > 0.6, "{round_trip} ms, {held_up:?}, TWOLANE_SEED={seed}: {share}");
         }
     }

@@ -1,11 +1,11 @@
-//! A link that others use as well.
+//! A link that other flows use as well.
 
 use super::{
     super::simulation::{Factory, Link, Seen, Simulation},
     MS, SECOND, background, bbr3, cubic, median, ours, seeds,
 };
 
-/// Bulk of two senders that begin at the same time, after they have come to terms.
+/// Bulk of two senders that begin at the same time, seen after their shares have settled.
 pub(super) fn beside(link: Link, seed: u64, one: Factory, other: Factory) -> Seen {
     let mut simulation = Simulation::shared(link, seed, &[one, other]);
     simulation.start(0);
@@ -14,16 +14,16 @@ pub(super) fn beside(link: Link, seed: u64, one: Factory, other: Factory) -> See
     simulation.see(30 * SECOND)
 }
 
-/// What a sender and Cubic beside it make of a link: medians of several runs.
+/// How a sender, and Cubic beside it, share a link: medians of several runs.
 #[derive(Debug)]
 struct Terms {
-    /// Of the link's rate.
+    /// As shares of the link's rate.
     share: f64,
     cubics: f64,
     /// The least of the runs.
     least: f64,
     cubics_least: f64,
-    /// Of the sender's packets.
+    /// The share of the sender's packets that was dropped.
     loss: f64,
 }
 
@@ -53,10 +53,11 @@ fn beside_cubic(name: &str, link: Link, runs: u64, sender: fn() -> Factory) -> T
 
 #[test]
 fn beside_cubic_a_sender_has_its_part_and_leaves_cubic_its_own() {
-    // Of a dozen runs over 100 ms the least is 0.24 of the link, over 20 ms 0.3; half are over 0.3 and 0.38. At 10 Mbit/s and 20 ms,
-    // where the path holds 17 packets, one run in ten has 0.03. BBR's own draws have no seed: one run left Cubic 0.23. Of forty runs
-    // over 100 ms with what the path holds, three left it less than 0.35, and half less than 0.41: the middle of three runs is
-    // under the bound in one of sixty, that of nine in one of three thousand.
+    // In a dozen runs the least share is 0.24 of the link over 100 ms, and 0.3 over 20 ms. Half of the runs are over
+    // 0.3 and 0.38. At 10 Mbit/s and 20 ms, where the path holds 17 packets, one run in ten has 0.03. BBR's own
+    // draws have no seed: one run left Cubic 0.23. Of forty runs over 100 ms with a buffer of what the path holds,
+    // three left Cubic less than 0.35, and half less than 0.41. So the middle of three runs is under the bound in
+    // one test of sixty, and that of nine runs in one of three thousand.
     for (round_trip, buffer) in [(100 * MS, 0.5), (100 * MS, 1.0), (20 * MS, 5.0)] {
         let link = Link::new(20, round_trip, buffer);
         let terms = beside_cubic(&format!("{round_trip:?}, {buffer}"), link, 9, ours);
@@ -68,9 +69,9 @@ fn beside_cubic_a_sender_has_its_part_and_leaves_cubic_its_own() {
 #[test]
 fn in_front_of_a_shallow_buffer_and_a_policer_cubic_keeps_what_bbr3_leaves_it() {
     let policer = |burst| Link { policer: Some(burst), ..Link::new(20, 50 * MS, 1.0) };
-    // Of thirty runs, in the middle: 0.37 for Cubic and 0.36 beside BBR3 with a tenth of 20 ms, 0.24 and 0.21 with 30 kB, and 0.20 and
-    // 0.20 with 125 kB, where single runs are between 0.18 and 0.27: of three, the middle ones were too far apart in one run of
-    // twenty.
+    // Medians of thirty runs: with a tenth of 20 ms, Cubic has 0.37, and 0.36 beside BBR3. With 30 kB it has 0.24
+    // and 0.21. With 125 kB it has 0.20 and 0.20, where single runs are between 0.18 and 0.27: there, the medians of
+    // three runs were too far apart in one test of twenty.
     for (name, link, runs) in [
         ("a tenth of 20 ms", Link::new(20, 20 * MS, 0.1), 3),
         ("a policer of 30 kB", policer(30_000), 3),
@@ -101,14 +102,14 @@ fn two_senders_of_our_kind_share_and_their_queue_is_short() {
         println!("two of ours, TWOLANE_SEED={seed}: Jain {:.3}, {queue:?}, Cubic's {cubics:?}", seen.fairness());
         fairness.push(seen.fairness());
         queues.push(queue.as_secs_f64() / cubics.as_secs_f64());
-        // The path is seen without a queue now and then.
+        // The path has to be without a queue now and then.
         for (n, ten_seconds) in seen.queues.chunks(1000).enumerate() {
             let least = ten_seconds.iter().min().unwrap();
             assert!(*least < link.round_trip / 20, "TWOLANE_SEED={seed}, {n}: {least:?}");
         }
     }
-    // BBR draws the time of its own probes, which cannot be seeded: single runs had 0.938, and a queue of 0.80 of Cubic's. Most have
-    // 0.98 and more, and 0.50 to 0.60.
+    // BBR draws the time of its own probes, which cannot be seeded. Single runs had a fairness of 0.938, and a queue
+    // of 0.80 of Cubic's. Most have 0.98 and more, and 0.50 to 0.60.
     fairness.sort_by(f64::total_cmp);
     queues.sort_by(f64::total_cmp);
     assert!(fairness[2] > 0.95 && fairness[0] > 0.85, "{fairness:?}");
@@ -117,7 +118,7 @@ fn two_senders_of_our_kind_share_and_their_queue_is_short() {
 
 #[test]
 fn a_sender_that_starts_beside_cubic_has_its_part_within_ten_seconds() {
-    // Of a dozen runs 0.23 to 0.65 with a buffer of what the path holds, and 0.23 to 0.33 with five times as much.
+    // A dozen runs had 0.23 to 0.65 with a buffer of what the path holds, and 0.23 to 0.33 with five times as much.
     for buffer in [1.0, 5.0] {
         let link = Link::new(20, 50 * MS, buffer);
         for seed in seeds(3) {
@@ -135,7 +136,7 @@ fn a_sender_that_starts_beside_cubic_has_its_part_within_ten_seconds() {
 
 #[test]
 fn in_the_background_a_link_is_left_to_others() {
-    // A queue of 50 ms is under the target of 60: there it is a slow Reno.
+    // A queue of 50 ms is under the target of 60 ms: there the sender behaves as a slow Reno.
     for (buffer, most) in [(1.0, 0.35), (5.0, 0.1)] {
         let link = Link::new(10, 50 * MS, buffer);
         for seed in seeds(2) {

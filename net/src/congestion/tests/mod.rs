@@ -1,7 +1,8 @@
-//! What congestion control makes of links, in virtual time.
+//! How congestion control uses links, in virtual time.
 //!
-//! A single run: `TWOLANE_SEED=9 TWOLANE_RUNS=1`, with `--nocapture` to see its figures. BBR chooses by chance when it tries for
-//! more, and its seed cannot be set from outside of noq: two runs with one seed are alike, and not the same.
+//! A single run: `TWOLANE_SEED=9 TWOLANE_RUNS=1`, with `--nocapture` to see its figures. BBR draws the time at which
+//! it probes for more, and its seed cannot be set from outside of noq: two runs with one seed are alike, and not the
+//! same.
 
 mod ablation;
 mod alone;
@@ -36,13 +37,13 @@ fn cubic() -> Factory {
     Arc::new(CubicConfig::default())
 }
 
-/// The seeds of this many runs, or of as many as are asked for.
+/// Returns the seeds of this many runs, or of as many as `TWOLANE_RUNS` asks for.
 fn seeds(runs: u64) -> Range<u64> {
     let first = setting("TWOLANE_SEED", 7);
     first..first + setting("TWOLANE_RUNS", runs)
 }
 
-/// A number that is set for one run: `TWOLANE_SEED=9 TWOLANE_RUNS=100`, with `--nocapture` to see each run.
+/// Reads a number for one run: `TWOLANE_SEED=9 TWOLANE_RUNS=100`, with `--nocapture` to see each run.
 fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |value| value.parse().expect("a number"))
 }
