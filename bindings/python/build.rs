@@ -1,4 +1,5 @@
-//! The compiler's version, for the conditions of a measurement.
+//! Passes the version of the compiler and the build profile to the crate, which reports them as conditions of a
+//! measurement.
 
 use std::{env, process::Command};
 

@@ -1,11 +1,11 @@
-//! Identities of twolane: Ed25519 keys that people can read, sign with and keep.
+//! Identities of twolane: Ed25519 keys with a readable text form, signatures, delegations and key storage.
 //!
-//! A [`PublicKey`] is what a peer is known by. Its text form is the *id52*: 52 characters of
-//! base32hex in lower case, short enough for a DNS label and safe to double-click. A [`SecretKey`]
-//! proves that one is that peer, and a [`Signature`] is such a proof over some bytes. A
-//! [`Delegation`] lets one key act for another, within bounds: [`delegation`] has its rules and its
-//! bytes. [`storage`] keeps secret keys where they outlive the program: in a file, in an environment
-//! variable, in the operating system's keyring.
+//! A [`PublicKey`] identifies a peer. Its text form is the *id52*: 52 characters of base32hex in lower case, short
+//! enough for a DNS label and safe to double-click. A [`SecretKey`] proves that its holder is that peer, and a
+//! [`Signature`] is such a proof over a sequence of bytes. A [`Delegation`] lets one key act for another key within
+//! limits. The module [`delegation`] describes the rules of delegations and their byte layout. The module
+//! [`storage`] keeps secret keys in places that outlive the program: a file, an environment variable, and the
+//! operating system's keyring.
 //!
 //! ```
 //! use twolane_id::{PublicKey, SecretKey};
@@ -14,29 +14,29 @@
 //! let id52 = secret.public_key().to_string();
 //! let signature = secret.sign(b"hello");
 //!
-//! // Elsewhere, with nothing but the id52, the message and the signature:
+//! // Elsewhere, with the id52, the message and the signature alone:
 //! let peer: PublicKey = id52.parse()?;
 //! peer.verify(b"hello", &signature)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What holds for everything here:
-//! - No input, of whatever kind or length, causes a panic.
-//! - A [`PublicKey`] that exists is a sound one: canonical, on the curve, not of small order.
-//! - Verification is strict: a signature cannot be changed into another that verifies as well.
-//! - A secret is shown only by a method that says so, never by `Display`, `Debug` or an error, and
-//!   is wiped from memory when dropped.
+//! The whole crate follows these rules:
+//! - No input, of any kind or length, causes a panic.
+//! - Every [`PublicKey`] is valid: canonically encoded, on the curve, and not of small order.
+//! - Verification is strict: a signature cannot be changed into another signature that also verifies.
+//! - Only methods that are documented to do so reveal a secret. `Display`, `Debug` and errors never contain one. A
+//!   secret is wiped from memory when it is dropped.
 //!
 //! # Non-goals
 //!
-//! No networking, no encryption, no certificates but delegations (and no chains of those), no names
-//! (an id52 *is* the name), no distribution of revocations, no passphrase around a stored key, and no protection of a key from other programs of the same user: that is
-//! the keyring's work.
+//! The crate has no networking, no encryption, no certificates except delegations (and no chains of delegations),
+//! no names (an id52 *is* the name), no distribution of revocations, and no passphrase around a stored key. It does
+//! not protect a key from other programs of the same user: the keyring does that.
 //!
 //! # Features
 //!
 //! - `cli`: the program `id52`. The library does not need it.
-//! - `keyring`: `storage::keyring`, on the store that the operating system provides.
+//! - `keyring`: the module `storage::keyring`, which uses the store that the operating system provides.
 
 pub mod delegation;
 mod key;

@@ -1,6 +1,6 @@
-//! The program `id52`: make, show and use Ed25519 identities from the command line.
+//! The program `id52`: makes, shows and uses Ed25519 identities from the command line.
 //!
-//! Standard output is data, standard error is talk, and the exit code says how it went.
+//! Results go to standard output, messages for people go to standard error, and the exit code tells the outcome.
 
 mod cli;
 

@@ -1,4 +1,4 @@
-//! From an error to an exit code, and to what it is called.
+//! Conversion of errors to exit codes and to their names.
 
 use std::process::ExitCode;
 
@@ -6,28 +6,28 @@ use twolane::{BindError, ConnectionLost, DialError, Fault, GetStreamError};
 
 use crate::transfer::{Reason, ReceiveError, SendError, StoreError};
 
-/// How a program ended.
+/// The outcome of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// All of it worked.
+    /// Everything succeeded.
     Done,
-    /// Something here does not work.
+    /// Something failed on this side.
     Failure,
-    /// The command line, or what it names, cannot be used.
+    /// The command line, or something that it names, cannot be used.
     Usage,
     /// The peer was not found, did not answer, or was lost.
     Unreachable,
-    /// The peer, or the receiver here, said no.
+    /// The peer refused the transfer, or this receiver refused it.
     Refused,
-    /// The file is not stored whole: it was damaged or cut, or there is no room for it.
+    /// The file is not stored completely: it was damaged or cut, or there is no room for it.
     Incomplete,
-    /// SIGINT.
+    /// The program received SIGINT.
     Interrupted,
-    /// SIGTERM.
+    /// The program received SIGTERM.
     Terminated,
 }
 
-/// The codes, for the help of each program.
+/// The description of the exit codes, for the help of each program.
 pub const HELP: &str = "\
 Exit codes:
     0  done: every byte is stored, and the hash is confirmed
@@ -40,7 +40,7 @@ Exit codes:
   130  interrupted (SIGINT); 143 terminated (SIGTERM)";
 
 impl Exit {
-    /// The code.
+    /// Returns the exit code.
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -54,7 +54,7 @@ impl Exit {
         }
     }
 
-    /// The word for programs.
+    /// Returns the name of the outcome, for programs.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -89,7 +89,7 @@ impl From<&SendError> for Exit {
     fn from(error: &SendError) -> Self {
         match error {
             SendError::Open(error) => error.into(),
-            // A code that is not of the protocol is the receiver's own, and a refusal whatever it means.
+            // A code outside the protocol is the receiver's own code. It counts as a refusal, whatever it means.
             SendError::Refused(error) => Reason::from_code(error.code()).map_or(Self::Refused, Self::from),
             SendError::Dropped { .. } | SendError::Silent(_) => Self::Unreachable,
             SendError::Lost(lost) => lost.into(),

@@ -1,13 +1,14 @@
-//! The programs of twolane for people: [`sender`](cli::sender), [`receiver`](cli::receiver), [`doctor`](cli::doctor) and
-//! the [`demo`].
+//! The command line programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver),
+//! [`doctor`](cli::doctor) and the [`demo`].
 //!
-//! - [`transfer`]: the protocols `file/1` and `file/2`, one file over one stream or several;
-//! - [`cli`]: what the programs have in common, the two that send and receive, and the doctor;
-//! - [`demo`]: both of them on one machine, over a relay of its own;
-//! - [`output`], [`progress`]: what programs say, to programs and to people;
-//! - [`exit`], [`signals`]: how they end.
+//! - [`transfer`]: the protocols `file/1` and `file/2`, which send one file over one stream or over several
+//!   streams;
+//! - [`cli`]: the shared parts of the programs, and the sender, the receiver and the doctor;
+//! - [`demo`]: a sender and a receiver on one machine, over a relay that the demo starts;
+//! - [`output`], [`progress`]: the output for programs and for people;
+//! - [`exit`], [`signals`]: exit codes and signals.
 //!
-//! Not a library for others: the API is [`twolane`].
+//! This crate is not a library for other crates. The API is [`twolane`].
 
 pub mod cli;
 pub mod demo;

@@ -1,4 +1,5 @@
-//! What the programs say: to programs on standard output, one JSON object a line, and to people on standard error.
+//! The output of the programs: one JSON object a line to standard output for programs, and text to standard error
+//! for people.
 
 use std::{
     fmt,
@@ -10,236 +11,241 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cli::doctor::Diagnosis, exit::Exit};
 
-/// The version of the events: raised when a field changes its meaning or goes away.
+/// The version of the events. It is raised when a field changes its meaning or is removed.
 pub const SCHEMA: u32 = 1;
 
-/// One line of `--json`.
+/// One line of the output with `--json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// When, in milliseconds since 1970.
+    /// The time of the event, in milliseconds since 1970.
     pub ts: u64,
-    /// [`SCHEMA`].
+    /// The version of the events, [`SCHEMA`].
     pub schema: u32,
 }
 
-/// What happened. Bytes and nanoseconds are integers; keys are id52s, hashes hexadecimal digits.
+/// An event. Byte counts and nanoseconds are integers, keys are id52s, and hashes are hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// The first line of a sender.
+    /// The first event of a sender.
     Start {
-        /// Our key.
+        /// The id52 of the sender.
         id52: String,
-        /// The receiver's.
+        /// The id52 of the receiver.
         peer: String,
-        /// What is to be sent.
+        /// The number of files to send.
         files: u64,
     },
     /// The receiver can be reached.
     Ready {
-        /// Our key.
+        /// The id52 of the receiver.
         id52: String,
-        /// Our key with what is known of where we are.
+        /// The ticket of the receiver: its key and its known addresses.
         ticket: String,
-        /// What to run on the other machine.
+        /// The command to run on the other machine.
         command: String,
-        /// Where files go.
+        /// The directory into which files are received.
         dir: String,
     },
-    /// More is known of where the receiver is.
+    /// Further addresses of the receiver are known.
     Ticket {
-        /// As in `Ready`.
+        /// The ticket, as in `Ready`.
         ticket: String,
-        /// As in `Ready`.
+        /// The command, as in `Ready`.
         command: String,
     },
-    /// Something that is not as it should be and ends nothing.
+    /// A problem that does not end the program.
     Warning {
-        /// In words.
+        /// The description of the problem.
         message: String,
     },
     /// A peer is connected.
     Connected {
-        /// Who.
+        /// The id52 of the peer.
         peer: String,
-        /// `direct` or `relay`; `null` while that is being decided.
+        /// The path, `direct` or `relay`; `null` until it is known.
         path: Option<String>,
-        /// The round trip.
+        /// The round-trip time.
         rtt_ns: Option<u64>,
     },
-    /// The first way that data takes, or another one.
+    /// The data takes its first path, or changes to another path.
     Path {
-        /// To or from whom.
+        /// The id52 of the peer.
         peer: String,
-        /// `direct` or `relay`.
+        /// The path, `direct` or `relay`.
         path: String,
-        /// The round trip.
+        /// The round-trip time.
         rtt_ns: Option<u64>,
     },
-    /// The receiver took a stream (sender).
+    /// The receiver has accepted a stream (sender).
     Stream {
         /// The sender's number for the transfer.
         transfer: u64,
-        /// The file that is sent on it.
+        /// The name of the file that is sent on the stream.
         name: String,
-        /// How long that took, the first time with finding the peer and connecting to it.
+        /// The time that opening the stream took. For the first stream it includes finding the peer and connecting
+        /// to it.
         open_ns: u64,
     },
     /// A sender offers a file (receiver).
     Offer {
-        /// A number for the transfer.
+        /// The number of the transfer.
         transfer: u64,
-        /// The sender.
+        /// The id52 of the sender.
         peer: String,
-        /// What the sender calls the file; `null` if the offer cannot be read.
+        /// The name in the offer; `null` if the offer cannot be read.
         name: Option<String>,
-        /// Its length, if the sender knows.
+        /// The length of the file in bytes, if the sender knows it.
         size: Option<u64>,
     },
-    /// How far a transfer is; a few times a second while it moves.
+    /// The progress of a transfer. Written a few times a second while bytes are transferred.
     Progress {
-        /// The program's number for the transfer; at the sender the file's place on the command line, from 1 on.
+        /// The program's number for the transfer. At the sender it is the position of the file on the command line,
+        /// counted from 1.
         transfer: u64,
-        /// Bytes of the file so far.
+        /// The number of bytes of the file that were transferred so far.
         bytes: u64,
-        /// Bytes of the file in all, if the sender knows.
+        /// The length of the file in bytes, if the sender knows it.
         size: Option<u64>,
-        /// Since the transfer started.
+        /// The time since the start of the transfer.
         elapsed_ns: u64,
-        /// `direct` or `relay`.
+        /// The path, `direct` or `relay`.
         path: Option<String>,
     },
-    /// A file is stored, and the receiver has said so.
+    /// A file is stored, and the receiver has confirmed it.
     Stored {
-        /// As in `Progress`.
+        /// The number of the transfer, as in `Progress`.
         transfer: u64,
-        /// The name it has at the receiver.
+        /// The name of the file at the receiver.
         name: String,
-        /// Its length.
+        /// The length of the file in bytes.
         bytes: u64,
-        /// Its hash.
+        /// The BLAKE3 hash of the file.
         blake3: String,
-        /// Since the transfer started.
+        /// The time since the start of the transfer.
         elapsed_ns: u64,
     },
-    /// A file was not stored (receiver). The program goes on, unless it is to take one only.
+    /// A file was not stored (receiver). The program continues, unless it was asked to receive one file only.
     Failed {
-        /// As in `Progress`.
+        /// The number of the transfer, as in `Progress`.
         transfer: u64,
-        /// The sender.
+        /// The id52 of the sender.
         peer: String,
-        /// What the sender is told; `null` if the sender is gone or has failed itself.
+        /// The error code that the sender is told; `null` if the sender is gone or has failed the transfer itself.
         code: Option<u64>,
-        /// In words.
+        /// The description of the failure.
         message: String,
-        /// Bytes of the file that had arrived.
+        /// The number of bytes of the file that had arrived.
         bytes: u64,
-        /// When, in nanoseconds since 1970: just before the sender is told.
+        /// The time of the failure, in nanoseconds since 1970. It is taken just before the sender is told.
         at_ns: u64,
     },
-    /// How an endpoint stands in the network (doctor).
+    /// The network status of an endpoint (doctor).
     Status(Box<Diagnosis>),
-    /// The peer that doctor was asked about can be reached.
+    /// The peer that the doctor was asked about can be reached.
     Reached {
-        /// Who.
+        /// The id52 of the peer.
         peer: String,
-        /// `direct` or `relay`.
+        /// The path, `direct` or `relay`.
         path: Option<String>,
-        /// The round trip.
+        /// The round-trip time.
         rtt_ns: Option<u64>,
-        /// How long the connection took, with finding the peer.
+        /// The time until the connection was established, including finding the peer.
         connected_ns: u64,
-        /// How long it took until data went directly; `null` if it does not.
+        /// The time until the path became direct; `null` if it did not.
         direct_ns: Option<u64>,
     },
-    /// The last line of a program that did what it was asked to.
+    /// The last event of a program that succeeded.
     End {
-        /// Files sent or received.
+        /// The number of files that were sent or received.
         files: u64,
-        /// Their bytes.
+        /// The number of bytes of these files.
         bytes: u64,
-        /// Since the program started.
+        /// The time since the start of the program.
         elapsed_ns: u64,
     },
-    /// The last line of a program that did not.
+    /// The last event of a program that failed.
     Error(Failure),
-    /// The last line of the demo, good or bad.
+    /// The last event of the demo, whether it succeeded or failed.
     Summary(Box<Summary>),
 }
 
-/// Why a program did not do what it was asked to.
+/// The failure of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// In words, with all causes.
+    /// The description of the failure, with all causes.
     pub message: String,
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub kind: String,
     /// The exit code.
     pub exit_code: u8,
-    /// What the peer said on the error lane, if it did.
+    /// The error that the peer sent on the error lane, if any.
     pub error_lane: Option<ErrorLane>,
 }
 
-/// What a sender saw of an error on the error lane.
+/// An error on the error lane, as the sender saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorLane {
-    /// The peer's code.
+    /// The error code from the peer.
     pub code: u64,
-    /// The peer's words.
+    /// The error text from the peer.
     pub text: String,
-    /// Bytes of the file that the peer had taken, if it said so.
+    /// The number of bytes of the file that the peer had taken, if the peer told it.
     pub offset: Option<u64>,
-    /// Bytes of the file that had been written to the data lane.
+    /// The number of bytes of the file that were written to the data lane.
     pub sent: u64,
-    /// For how long the write that the error ended had been waiting: the data lane was full. `null` if none was.
+    /// The time for which the write that the error ended had been waiting on a full data lane. `null` if no write
+    /// was waiting.
     pub blocked_ns: Option<u64>,
-    /// When it arrived, in nanoseconds since 1970.
+    /// The arrival time of the error, in nanoseconds since 1970.
     pub at_ns: u64,
 }
 
-/// How the demo went.
+/// The result of the demo.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// All of it held.
+    /// Whether all checks passed.
     pub ok: bool,
-    /// The length of the file.
+    /// The length of the file in bytes.
     pub bytes: u64,
-    /// Its hash, computed by the demo from the file that was sent and the one that arrived; `null` if they differ.
+    /// The BLAKE3 hash of the file. The demo computes it from the sent file and from the received file; `null` if
+    /// they differ.
     pub blake3: Option<String>,
-    /// The way that data took at the end.
+    /// The path that the data took at the end.
     pub path: Option<String>,
-    /// The ways that data took, in their order.
+    /// The paths that the data took, in order.
     pub paths: Vec<String>,
-    /// How long it took to find the receiver, connect to it, and open the first stream.
+    /// The time to find the receiver, connect to it, and open the first stream.
     pub open_ms: f64,
-    /// The file's length by the time from its first byte to the receiver's confirmation, in 10^6 bytes a second.
+    /// The throughput in 10^6 bytes a second: the length of the file, divided by the time from its first byte to
+    /// the receiver's confirmation.
     pub mb_per_s: f64,
-    /// The second transfer.
+    /// The result of the second transfer.
     pub error_lane: Option<SummaryErrorLane>,
-    /// What did not hold, in words.
+    /// The descriptions of the checks that failed.
     pub failures: Vec<String>,
 }
 
-/// The transfer that was refused half-way.
+/// The transfer that the receiver refused half-way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SummaryErrorLane {
-    /// The code that arrived.
+    /// The error code that arrived at the sender.
     pub code: u64,
-    /// From the receiver's refusal to its arrival at the sender.
+    /// The time from the receiver's refusal to its arrival at the sender.
     pub after_ms: f64,
-    /// Bytes of the file that the receiver had taken.
+    /// The number of bytes of the file that the receiver had taken.
     pub offset: u64,
-    /// Bytes of the file that the sender had written.
+    /// The number of bytes of the file that the sender had written.
     pub sent: u64,
-    /// For how long the sender's write had been waiting when the error arrived.
+    /// The time for which the sender's write had been waiting when the error arrived.
     pub blocked_ms: f64,
 }
 
-/// Where a program speaks.
+/// The output of a program.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     json: bool,
@@ -247,22 +253,23 @@ pub struct Output {
 }
 
 impl Output {
-    /// Events with `json`, words for people otherwise; with `quiet` the latter are for errors only.
+    /// Makes an output. With `json` it writes events, otherwise text for people. With `quiet` it writes only errors
+    /// as text.
     pub fn new(json: bool, quiet: bool) -> Self {
         Self { json, quiet }
     }
 
-    /// Whether a progress bar has its place.
+    /// Returns whether a progress bar is to be shown.
     pub fn wants_bar(&self) -> bool {
         !self.json && !self.quiet && io::stderr().is_terminal()
     }
 
-    /// Whether events are written.
+    /// Returns whether events are written.
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// An event, for programs.
+    /// Writes an event for programs.
     pub fn event(&self, event: Event) {
         if !self.json {
             return;
@@ -270,45 +277,46 @@ impl Output {
         let line = Line { event, ts: u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX), schema: SCHEMA };
         if let Ok(mut text) = serde_json::to_string(&line) {
             text.push('\n');
-            // A program that stopped listening is no reason to stop.
+            // The program continues even if the reader has closed standard output.
             let mut out = io::stdout().lock();
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
     }
 
-    /// A line for people.
+    /// Writes a line for people.
     pub fn say(&self, words: fmt::Arguments<'_>) {
         if !self.json && !self.quiet {
             let _ = writeln!(io::stderr().lock(), "{words}");
         }
     }
 
-    /// Something that is not as it should be and ends nothing.
+    /// Reports a problem that does not end the program.
     pub fn warn(&self, message: String) {
         self.say(format_args!("warning: {message}"));
         self.event(Event::Warning { message });
     }
 
-    /// The last words of a program that failed: for people in any case, and an object for programs.
+    /// Reports the failure of a program: an event for programs, and in any case a line for people.
     pub fn fail(&self, failure: &Failure) {
         self.event(Event::Error(failure.clone()));
-        // Who has interrupted a program knows that it is no error.
+        // A user who has interrupted the program does not need to be told that it is an error.
         let asked = [Exit::Interrupted, Exit::Terminated].map(Exit::code).contains(&failure.exit_code);
         let _ = writeln!(io::stderr().lock(), "{}{}", if asked { "" } else { "error: " }, failure.message);
     }
 }
 
-/// Now, in nanoseconds since 1970.
+/// Returns the current time in nanoseconds since 1970.
 pub fn now_ns() -> u64 {
     nanos(since_1970())
 }
 
-/// A duration in nanoseconds: 584 years are enough.
+/// Converts a duration to nanoseconds. The result can represent 584 years.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// An error with its causes, in one line. Many errors repeat a cause in their own text: it is not said again.
+/// Returns an error with its causes in one line. Many errors repeat a cause in their own text; such a cause is not
+/// added again.
 pub fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
     let mut line = String::new();
     let mut next = Some(error);

@@ -9,12 +9,13 @@ use crate::output::Output;
 const KNOWN: &str = "{prefix} {bar:24} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left, {msg}";
 const UNKNOWN: &str = "{prefix} {spinner} {decimal_bytes} {decimal_bytes_per_sec}, {msg}";
 
-/// How far one file is, for people: bytes, rate, time left, and the way they take. Hidden if nobody watches.
+/// The progress bar of one file, for people: bytes, rate, remaining time and path. It is hidden if nobody can see
+/// it.
 #[derive(Debug)]
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// A bar for a file of so many bytes, if that is known.
+    /// Makes a bar for a file of `size` bytes, if the size is known.
     pub fn new(output: &Output, name: &str, size: Option<u64>) -> Self {
         if !output.wants_bar() {
             return Self(ProgressBar::hidden());
@@ -33,7 +34,7 @@ impl Bar {
         Self(bar)
     }
 
-    /// Shows how far it is, and which way the data takes.
+    /// Shows the number of transferred bytes and the path of the data.
     pub fn show(&self, bytes: u64, path: Option<&str>) {
         self.0.set_position(bytes);
         if let Some(path) = path {
@@ -46,7 +47,7 @@ impl Bar {
         self.0.suspend(|| output.say(format_args!("{line}")));
     }
 
-    /// Takes the bar away: the line that stays is the caller's.
+    /// Removes the bar. The caller prints the line that replaces it.
     pub fn clear(&self) {
         self.0.finish_and_clear();
     }

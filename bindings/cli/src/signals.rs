@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks, the second ends.
+//! Ctrl-C and SIGTERM. The first signal asks the program to stop, the second one ends it.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 
-/// What was asked from outside. Cheap to clone.
+/// The signals that the program has received. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Signals {
     token: CancellationToken,
@@ -17,11 +17,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on. A second signal ends the process at once.
+    /// Starts to listen for signals. A second signal ends the process at once.
     ///
     /// # Errors
     ///
-    /// The system gives no signals.
+    /// Returns an error if the operating system provides no signal handling.
     pub fn listen() -> io::Result<Self> {
         let signals = Self { token: CancellationToken::new(), first: Arc::default() };
         let mut source = Source::new()?;
@@ -35,7 +35,7 @@ impl Signals {
         Ok(signals)
     }
 
-    /// Waits for the first signal, and returns how the program is to end. Cancel-safe.
+    /// Waits for the first signal, and returns the exit status that it asks for. Cancel-safe.
     pub async fn asked(&self) -> Exit {
         self.token.cancelled().await;
         self.first.get().copied().unwrap_or(Exit::Interrupted)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A chat room: whoever joins reads what the others write. One node is the room, the others join it.
+"""A chat room: all guests read what each guest writes. One node is the room, the others join it.
 
     python chat.py room --offline
     python chat.py join TICKET NAME --offline
@@ -21,7 +21,8 @@ LINE = 4096
 
 
 class Room:
-    """Who is here. A name is in use once; a guest that does not read slows nobody else down."""
+    """The guests of the room. A name is in use only once. A guest that does not read does not slow the others
+    down."""
 
     def __init__(self) -> None:
         self.guests: dict[str, asyncio.Queue[str]] = {}
@@ -47,7 +48,7 @@ class Room:
 
     def tell(self, line: str) -> None:
         for lines in self.guests.values():
-            # Whoever is behind misses some.
+            # A guest that is too slow misses some lines.
             if not lines.full():
                 lines.put_nowait(line)
 

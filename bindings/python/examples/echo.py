@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Echo: a server that sends back what comes, in three ways that a stream can end.
+"""Echo: a server that sends back the data that it receives, in three ways that a stream can end.
 
     python echo.py serve --offline
     python echo.py ask TICKET hello --offline
@@ -16,11 +16,11 @@ from twolane import Node, StreamFailed, StreamFailure, XStream
 
 
 async def echo(stream: XStream) -> None:
-    """Sends back what comes; the end of the handler is the end of the data."""
+    """Sends back the received data. The end of the handler is the end of the data."""
     async for chunk in stream:
         await stream.write(chunk)
         if b"fail" in chunk:
-            # The caller reads what was echoed so far, and then this.
+            # The caller reads the data that was echoed so far, and then this error.
             raise StreamFailure(42, "you asked for it")
 
 
@@ -51,7 +51,7 @@ async def main() -> int:
     asking = commands.add_parser("ask", help="send a text, and print what comes back")
     asking.add_argument("ticket")
     asking.add_argument("text")
-    # Also behind the command, where one expects it.
+    # The option is also accepted after the command, where users expect it.
     for command in commands.choices.values():
         command.add_argument("--offline", action="store_true", default=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -4,8 +4,8 @@
     python file_transfer.py receive --dir incoming
     python file_transfer.py send TICKET FILE
 
-Either side may be the Rust program: `cargo receiver -- --dir incoming`, `cargo sender -- TICKET FILE`. Needs the package
-`blake3` (pip install blake3).
+Either side may be the Rust program: `cargo receiver -- --dir incoming`, `cargo sender -- TICKET FILE`. The
+example needs the package `blake3` (pip install blake3).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ CHUNK = 512 * 1024
 HASH = 32
 
 BAD_OFFER, BAD_NAME, EXISTS, STORAGE, WRONG_HASH, WRONG_SIZE = 1, 2, 3, 5, 6, 7
-"""What the receiver's codes mean; `net-test/src/transfer/reason.rs` has all of them."""
+"""The meanings of the receiver's codes; `bindings/cli/src/transfer/reason.rs` has all of them."""
 
 
 class Progress:
-    """A line on a terminal, and nothing elsewhere."""
+    """A line on a terminal, and nothing on other outputs."""
 
     def __init__(self, name: str, total: int | None) -> None:
         self.name, self.total = name, total
@@ -84,7 +84,7 @@ async def send(node: Node, ticket: str, path: pathlib.Path, name: str) -> dict[s
 
         pumping = asyncio.create_task(pump())
         try:
-            # Read from the start: a refusal has to come through while the data lane is full.
+            # The answer is read from the start, because a refusal has to arrive while the data lane is full.
             receipt = await stream.read_json(limit=4096)
             await stream.read()
             await pumping
@@ -101,7 +101,8 @@ async def send(node: Node, ticket: str, path: pathlib.Path, name: str) -> dict[s
 
 
 async def receive(stream: XStream, directory: pathlib.Path) -> None:
-    """Takes a file, and stores it complete or not at all. Nothing is overwritten, and nothing leaves the directory."""
+    """Receives a file, and stores it completely or not at all. Nothing is overwritten, and nothing leaves the
+    directory."""
     try:
         offer = json.loads(stream.metadata)
         name, size = str(offer["name"]), offer.get("size")
@@ -117,7 +118,7 @@ async def receive(stream: XStream, directory: pathlib.Path) -> None:
     descriptor, part = await asyncio.to_thread(tempfile.mkstemp, ".part", ".", directory)
     try:
         with open(descriptor, "wb") as file:
-            # The last 32 bytes are the hash, so as many are always held back.
+            # The last 32 bytes are the hash, so that number of bytes is always held back.
             held = bytearray()
             buffer = bytearray(CHUNK)
             while count := await stream.readinto(buffer):
@@ -134,7 +135,7 @@ async def receive(stream: XStream, directory: pathlib.Path) -> None:
         if bytes(held) != digest.digest():
             raise StreamFailure(WRONG_HASH, "what arrived is not what was sent")
         try:
-            # Unlike a rename, this does not overwrite what has come in the meantime.
+            # Unlike a rename, this does not overwrite a file that was created in the meantime.
             os.link(part, target)
         except FileExistsError:
             raise StreamFailure(EXISTS, "there is a file of this name") from None

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A node to play with: listen, connect, open streams, send, and see what happens.
+"""A node to experiment with: listen, connect, open streams, send, and watch the events.
 
 In one terminal:
 
     python interactive_node.py --offline
 
-It prints its ticket. In another one:
+The program prints its ticket. In another terminal:
 
     python interactive_node.py --offline
     > open <ticket>
@@ -13,7 +13,8 @@ It prints its ticket. In another one:
     > warn 1 nearly full
     > fail 7 enough
 
-`--self-test` does all of that by itself, with two nodes, and exits with 0 if everything came as it should.
+`--self-test` does all of this without a user, with two nodes, and exits with 0 if everything arrived as
+expected.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class Shell:
         }
 
     def start(self) -> None:
-        """Shows events, and takes the streams that others open."""
-        # Subscribed to before anything is done, and not when the task has its first turn.
+        """Shows events, and accepts the streams that peers open."""
+        # The subscription starts here, before any command, and not at the first turn of the task.
         self.spawn(self.watch_events(self.node.events()))
         self.spawn(self.watch_streams(self.node.accept(PROTOCOL)))
 
@@ -86,7 +87,7 @@ class Shell:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def obey(self, line: str) -> None:
-        """One line of the user's. What goes wrong is said, and ends nothing."""
+        """Executes one line of the user. An error is printed, and does not end the program."""
         try:
             name, *words = shlex.split(line) or [""]
             if not name:
@@ -102,7 +103,7 @@ class Shell:
         except (TypeError, ValueError) as error:
             self.say(f"not understood: {error} (try help)")
 
-    # What happens by itself
+    # Events and incoming data
 
     async def watch_events(self, events: twolane.Events) -> None:
         async for event in events:
@@ -141,7 +142,8 @@ class Shell:
             stream.close()
         except twolane.TwolaneError as error:
             self.say(f"* stream {number}: {error}")
-            # Nobody is there to read what we would write. A stream that stays open keeps its peer from quitting.
+            # No program reads further data on this stream. A stream that stays open would keep the peer from
+            # quitting.
             stream.close()
         if stream.closed:
             self.streams.pop(number, None)
@@ -231,7 +233,7 @@ async def interact(node: Node) -> None:
 
 
 async def self_test() -> None:
-    """What the text at the top has a user do, between two nodes; and that every part of it arrives."""
+    """Does the steps of the text at the top between two nodes, and checks that every part arrives."""
     async with Node(KeyPair.generate(), offline=True) as alice, Node(KeyPair.generate(), offline=True) as bob:
         said: dict[str, list[str]] = {"alice": [], "bob": []}
         news = asyncio.Condition()
@@ -270,7 +272,7 @@ async def self_test() -> None:
         await heard("alice", str(bob.id))
         await shells["alice"].obey("fail 7 'that is enough'")
         await heard("bob", "was failed: 'that is enough' (code 7) after 10 bytes")
-        # The stream is forgotten as soon as both directions have ended.
+        # The shell removes a stream as soon as both directions have ended.
         await shells["bob"].obey("send too late")
         await heard("bob", "not understood: there is no stream")
         await shells["alice"].obey("open endpointnonsense")

@@ -22,8 +22,8 @@ Handler: typing.TypeAlias = Callable[["JsonPeer", PeerId, typing.Any], Awaitable
 
 
 class JsonPeer:
-    """Sends and receives JSON. A stream is opened when there is something to send, and used until it ends; both sides
-    use the same one."""
+    """Sends and receives JSON messages. A stream is opened for the first message, and is used until it ends.
+    Both sides use the same stream."""
 
     def __init__(self, node: Node, handler: Handler) -> None:
         self.node = node
@@ -34,7 +34,8 @@ class JsonPeer:
         node.serve(PROTOCOL, self.receive)
 
     async def send_message(self, peer: Peer, message: object) -> None:
-        """Returns when flow control took it: a peer that does not read slows its sender down."""
+        """Sends a message. Returns when flow control took it: a peer that does not read slows its sender
+        down."""
         key = PeerId(peer) if isinstance(peer, PeerId) else Ticket(peer).peer
         async with self.opening.setdefault(key, asyncio.Lock()):
             stream = self.streams.get(key)
@@ -47,7 +48,7 @@ class JsonPeer:
         await stream.write_json(message)
 
     async def receive(self, stream: XStream) -> None:
-        """A stream that a peer opened."""
+        """Handles a stream that a peer opened."""
         self.streams.setdefault(stream.peer, stream)
         await self.read(stream)
 
@@ -66,7 +67,7 @@ class JsonPeer:
                 del self.streams[stream.peer]
 
     async def close(self) -> None:
-        """Lets what is under way come to its end."""
+        """Finishes all streams, and waits until they have ended."""
         for stream in list(self.streams.values()):
             await stream.finish()
         await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -47,7 +47,7 @@ class Server:
 
 
 async def call(node: Node, peer: Peer, name: str, *arguments: object, timeout: float = 10) -> typing.Any:
-    """What the function returns there. Its errors are `twolane.StreamFailed`."""
+    """Returns the result of the remote function. Its errors are raised as `twolane.StreamFailed`."""
     return json.loads(
         await node.request(peer, PROTOCOL, json.dumps([name, arguments]).encode(), timeout=timeout)
     )

@@ -1,4 +1,4 @@
-"""What the user types, for the examples that have a user."""
+"""User input for the interactive examples."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import threading
 from collections.abc import AsyncIterator
 
 _AHEAD = 100
-"""Lines that are read before they are asked for."""
+"""The number of lines that are read in advance."""
 
 
 async def lines() -> AsyncIterator[str]:
-    """The lines of standard input, until its end. While it waits for one, everything else goes on, Ctrl-C among it.
+    """The lines of standard input, until its end. While this waits for a line, everything else continues,
+    including Ctrl-C.
 
-    A thread reads them, since neither a file nor every system's terminal can be awaited. It is a daemon: with
-    `asyncio.to_thread` the end of the program would wait for Enter. And it reads the descriptor, since the end of the
-    program wants the lock of `sys.stdin`.
+    A thread reads the lines, because neither a file nor the terminal of every system can be awaited. The
+    thread is a daemon: with `asyncio.to_thread`, the end of the program would wait for Enter. The thread
+    reads the descriptor, because the end of the program needs the lock of `sys.stdin`.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes] = asyncio.Queue()

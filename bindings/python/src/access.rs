@@ -1,17 +1,20 @@
-//! Lists of keys that may.
+//! Access lists of keys.
 
 use pyo3::prelude::*;
 use twolane::delegation::Pattern;
 
 use crate::{error::Problem, key};
 
-/// Who may connect, and who may use which protocol: given to an `Endpoint` as `access`, and changed at any time.
+/// Decides which peers may connect, and which peers may use which protocol. Given to an `Endpoint` as `access`, and
+/// changeable at any time.
 ///
-/// A key on it stands for the peer that has it, and for peers that act for it with a delegation. A denied key is denied
-/// whatever else is said. Whoever is not allowed any more is disconnected at once, with a reason.
+/// A key on the list stands for the peer that has the key, and for peers that act for the key with a delegation. A
+/// denied key is denied, whatever the other entries say. A peer that is no longer allowed is disconnected at once,
+/// with a reason.
 ///
-/// `AccessList()` lets in everybody who is not denied; `AccessList(nobody=True)` nobody who is not allowed. Patterns are
-/// a protocol's name, or its beginning and a star: `admin/*`. Each method returns whether that changed anything.
+/// `AccessList()` admits every key that is not denied; `AccessList(nobody=True)` admits only keys that are allowed.
+/// A pattern is the name of a protocol, or the beginning of a name and a star: `admin/*`. Each method returns
+/// whether it changed the list.
 #[pyclass(frozen, module = "twolane", name = "AccessList")]
 #[derive(Debug)]
 pub(crate) struct AccessList(pub(crate) twolane::AccessList);
@@ -24,50 +27,52 @@ impl AccessList {
         Self(if nobody { twolane::AccessList::nobody() } else { twolane::AccessList::everybody() })
     }
 
-    /// The key may connect, and use every protocol that has no list of its own.
+    /// Allows the key to connect, and to use every protocol without a list of its own.
     fn allow(&self, py: Python<'_>, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let key = key::peer_from(peer)?.0;
         Ok(py.detach(|| self.0.allow(key)))
     }
 
-    /// The key may not connect. If it is connected, it is cut off.
+    /// Denies the key. If the peer is connected, it is disconnected.
     fn deny(&self, py: Python<'_>, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let key = key::peer_from(peer)?.0;
         Ok(py.detach(|| self.0.deny(key)))
     }
 
-    /// The key is like all others again.
+    /// Removes the entry of the key, which is then treated like an unknown key.
     fn forget(&self, py: Python<'_>, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let key = key::peer_from(peer)?.0;
         Ok(py.detach(|| self.0.forget(&key)))
     }
 
-    /// The protocols of `pattern` get a list of their own, empty at first.
+    /// Gives the protocols of `pattern` a list of their own, empty at first.
     fn restrict(&self, py: Python<'_>, pattern: &str) -> PyResult<bool> {
         let pattern = parse(pattern)?;
         Ok(py.detach(|| self.0.restrict(&pattern)))
     }
 
-    /// The protocols of `pattern` have no list of their own any more.
+    /// Removes the separate list of the protocols of `pattern`.
     fn unrestrict(&self, py: Python<'_>, pattern: &str) -> PyResult<bool> {
         let pattern = parse(pattern)?;
         Ok(py.detach(|| self.0.unrestrict(&pattern)))
     }
 
-    /// The key may use the protocols of `pattern`, which get a list of their own by that. It may connect, too.
+    /// Allows the key to use the protocols of `pattern`, which get a list of their own by this call. The key may
+    /// also connect.
     fn allow_for(&self, py: Python<'_>, pattern: &str, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (pattern, key) = (parse(pattern)?, key::peer_from(peer)?.0);
         Ok(py.detach(|| self.0.allow_for(&pattern, key)))
     }
 
-    /// The key is taken off the list of the protocols of `pattern`; its open streams of those are aborted.
+    /// Removes the key from the list of the protocols of `pattern`. Its open streams of these protocols are
+    /// aborted.
     fn revoke_for(&self, py: Python<'_>, pattern: &str, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (pattern, key) = (parse(pattern)?, key::peer_from(peer)?.0);
         Ok(py.detach(|| self.0.revoke_for(&pattern, &key)))
     }
 }
 
-/// A pattern of protocol names.
+/// Parses a pattern of protocol names.
 pub(crate) fn parse(text: &str) -> PyResult<Pattern> {
     let parsed = text.parse::<Pattern>();
     Ok(parsed.map_err(|error| Problem::of("InvalidProtocol", &error))?)

@@ -1,4 +1,4 @@
-//! The same work without Python, for `python -m twolane.bench` to compare with.
+//! The benchmark's work without Python, for `python -m twolane.bench` to compare with.
 
 use std::time::{Duration, Instant};
 
@@ -9,21 +9,22 @@ use twolane::{Endpoint, Ticket};
 
 use crate::{runtime, ticket::ticket_from};
 
-/// As in `python/twolane/bench.py`.
+/// The same values as in `python/twolane/bench.py`.
 const BULK: &str = "bench-bulk/1";
 const ECHO: &str = "bench-echo/1";
 const PIECE: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Binds an endpoint that serves both, until the process ends, and returns its ticket.
+/// Binds an endpoint that serves both protocols until the process ends. Returns its ticket.
 #[pyfunction]
 pub(crate) fn bench_serve(py: Python<'_>) -> PyResult<String> {
     let handle = runtime::handle()?;
     py.detach(|| handle.block_on(serve())).map_err(failed)
 }
 
-/// Sends pieces of 1 MiB on one stream (`bulk`), or requests of 64 bytes with so many in flight, for so many seconds after
-/// as many of `warm_up`. Returns how many were done, and the seconds that took.
+/// Sends pieces of 1 MiB on one stream (`bulk`), or requests of 64 bytes with `in_flight` requests in flight.
+/// Measures for `seconds`, after a warm-up of `warm_up` seconds. Returns the number of pieces or requests, and the
+/// seconds that they took.
 #[pyfunction]
 pub(crate) fn bench_run(
     py: Python<'_>,
@@ -53,7 +54,7 @@ pub(crate) fn bench_run(
     done.map(|(count, took)| (count, took.as_secs_f64())).map_err(failed)
 }
 
-/// The compiler that this module was built with, and the profile.
+/// Returns the version of the compiler that built this module, and the build profile.
 #[pyfunction]
 pub(crate) fn bench_built() -> (&'static str, &'static str) {
     (env!("TWOLANE_RUSTC"), env!("TWOLANE_PROFILE"))
@@ -73,7 +74,7 @@ async fn serve() -> Result<String, Failure> {
         let _ = stream.finish();
     })?;
     let ticket = endpoint.ticket().to_string();
-    // Held by a task for as long as the process lives.
+    // The task holds the endpoint until the process ends.
     tokio::spawn(async move {
         let _endpoint = endpoint;
         std::future::pending::<()>().await;

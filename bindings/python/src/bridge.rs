@@ -1,9 +1,9 @@
-//! From tokio's threads to an event loop: a queue for each loop, and a socket that wakes it.
+//! Delivery from tokio's threads to an event loop: a queue for each event loop, and a socket that wakes the loop.
 //!
-//! Whoever has something for a loop puts it in the loop's queue, and writes one byte to the socket if the loop is not
-//! awake yet. The loop watches the other end (`add_reader`) and takes all that is in the queue. So no thread of tokio
-//! ever waits for the interpreter's lock, and a burst costs one wake-up. Loops that cannot watch a socket (Windows'
-//! proactor) are called with `call_soon_threadsafe`, from a thread that may wait.
+//! A thread that has an item for an event loop puts it into the loop's queue, and writes one byte to the socket if
+//! the loop is not awake yet. The loop watches the other end (`add_reader`) and takes all items from the queue. So
+//! no thread of tokio ever waits for the interpreter's lock, and a burst costs one wake-up. A loop that cannot
+//! watch a socket (Windows' proactor) is called with `call_soon_threadsafe`, from a thread that may wait.
 
 use std::{
     cell::RefCell,
@@ -14,20 +14,20 @@ use pyo3::{exceptions::PyNotImplementedError, intern, prelude::*, sync::PyOnceLo
 
 use crate::{runtime, wait::Slot};
 
-/// Makes a Python object of a result, on the loop's thread.
+/// Converts a result to a Python object, on the thread of the event loop.
 pub(crate) type Convert = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Py<PyAny>> + Send>;
 
-/// What a loop is to be told.
+/// An item for an event loop.
 pub(crate) enum Item {
-    /// Something may be ready: whoever waits is to look again.
+    /// Something may be ready: the waiting caller should poll again.
     Wake(Arc<Slot>),
     /// A future has its result.
     Done { future: Py<PyAny>, result: Convert },
-    /// A function is to be called with something that came in.
+    /// A function is to be called with an argument that has arrived.
     Call { callback: Arc<Py<PyAny>>, argument: Convert },
 }
 
-/// One loop's queue.
+/// The queue of one event loop.
 pub(crate) struct Bridge {
     queue: Mutex<Queue>,
     signal: Signal,
@@ -46,7 +46,8 @@ enum Signal {
     Threadsafe(Py<PyWeakrefReference>),
 }
 
-/// What the loop calls when the socket has something. The loop alone holds it, so it goes when the loop is closed.
+/// The callable that the event loop runs when the socket is readable. Only the loop holds it, so it is dropped when
+/// the loop is closed.
 #[pyclass(frozen, module = "twolane._native")]
 struct Drain {
     bridge: Arc<Bridge>,
@@ -54,7 +55,7 @@ struct Drain {
     socket: Option<std::os::unix::net::UnixStream>,
 }
 
-/// The loops of this thread: their addresses, and what proves that they are still the same.
+/// The event loops of this thread: their addresses, and weak references that prove that they still exist.
 type Known = Vec<(usize, Py<PyWeakrefReference>, Arc<Bridge>)>;
 
 thread_local! {
@@ -62,7 +63,7 @@ thread_local! {
 }
 
 impl Bridge {
-    /// The running loop, and its bridge.
+    /// Returns the running event loop and its bridge.
     pub(crate) fn current<'py>(py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Arc<Self>)> {
         static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let running = RUNNING.import(py, "asyncio", "get_running_loop")?;
@@ -88,12 +89,12 @@ impl Bridge {
             loops.push((address, weak.unbind(), Arc::clone(&bridge)));
             gone
         });
-        // What they hold may run Python code.
+        // The removed entries are dropped here, outside the borrow, because their drop may run Python code.
         drop(gone);
         Ok((event_loop, bridge))
     }
 
-    /// Gives the loop something. From any thread. Once the loop is closed, it is dropped.
+    /// Gives an item to the event loop, from any thread. After the loop is closed, the item is dropped.
     pub(crate) fn push(self: &Arc<Self>, item: Item) {
         let mut queue = self.lock();
         if queue.closed {
@@ -143,7 +144,8 @@ impl Bridge {
             #[cfg(unix)]
             Signal::Socket(socket) => {
                 use std::io::Write;
-                // At most one byte is under way, so there is room for it; the other end is gone with its loop.
+                // At most one byte is in the socket, so there is room for it. An error means that the event loop
+                // and the other end are gone.
                 let _ = (&*socket).write(&[1]);
             }
             Signal::Threadsafe(_) => {
@@ -167,7 +169,7 @@ impl Bridge {
             };
             event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (drain,)).map(drop)
         });
-        // The loop is closed or gone, or the interpreter is.
+        // The event loop is closed or gone, or the interpreter is gone.
         if !matches!(called, Some(Ok(()))) {
             self.close();
         }
@@ -223,7 +225,8 @@ impl Item {
             Self::Done { future, result } => {
                 let future = future.bind(py);
                 if future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                    // Cancelled in the meantime: the result goes, and with it what it holds.
+                    // The future was cancelled in the meantime. The result is dropped with everything that it
+                    // holds.
                     return Ok(());
                 }
                 match result(py) {

@@ -1,4 +1,4 @@
-//! Bytes from Python, without copying them where that is sound, and bytes for Python.
+//! Bytes from Python, without a copy where that is safe, and bytes for Python.
 
 use bytes::Bytes;
 use pyo3::{
@@ -9,11 +9,11 @@ use pyo3::{
     types::{PyBytes, PyMemoryView},
 };
 
-/// Below this a copy is cheaper than an object that is counted, and released by another thread.
+/// Below this length in bytes, a copy is cheaper than a reference-counted object that another thread releases.
 const SMALL: usize = 16 * 1024;
 
-/// The bytes of any object that has some. Those of a `bytes`, or of a `memoryview` of one, are not copied; others are,
-/// since Python could change them while they are sent.
+/// Returns the bytes of a bytes-like object. Large data of a `bytes`, or of a `memoryview` of a `bytes`, is not
+/// copied. Data of other objects is copied, because Python code could change it while it is sent.
 pub(crate) fn from_python(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     if let Ok(bytes) = data.cast::<PyBytes>() {
         let slice = bytes.as_bytes();
@@ -42,14 +42,15 @@ pub(crate) fn from_python(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     Ok(buffer.to_vec(data.py())?.into())
 }
 
-/// A part of a `bytes`, which cannot change, with a reference that keeps it.
+/// A part of a `bytes`, which cannot change, with a reference that keeps the object alive.
 struct Owned {
     _object: Py<PyBytes>,
     start: *const u8,
     len: usize,
 }
 
-// SAFETY: a `bytes` never changes, and the reference is released by whatever thread next holds the interpreter's lock.
+// SAFETY: a `bytes` never changes, and the reference is released by the next thread that holds the interpreter's
+// lock.
 unsafe impl Send for Owned {}
 
 impl Owned {
@@ -60,17 +61,17 @@ impl Owned {
 
 impl AsRef<[u8]> for Owned {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the bytes live as long as the object, which is held, and never change.
+        // SAFETY: the bytes live as long as the object, to which this value holds a reference, and never change.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 }
 
-/// Received bytes, which `memoryview` shows without copying them.
+/// Received bytes, which a `memoryview` shows without a copy.
 #[pyclass(frozen, module = "twolane._native")]
 pub(crate) struct Chunk(Bytes);
 
 impl Chunk {
-    /// A `memoryview` of the bytes.
+    /// Returns a `memoryview` of the bytes.
     pub(crate) fn view(py: Python<'_>, bytes: Bytes) -> PyResult<Py<PyAny>> {
         let chunk = Bound::new(py, Self(bytes))?;
         Ok(PyMemoryView::from(chunk.as_any())?.into_any().unbind())
@@ -85,7 +86,7 @@ impl Chunk {
 
     /// # Safety
     ///
-    /// As Python's protocol has it: `view` is valid.
+    /// As Python's buffer protocol requires: `view` is valid.
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
         view: *mut pyo3::ffi::Py_buffer,
@@ -93,7 +94,7 @@ impl Chunk {
     ) -> PyResult<()> {
         let bytes = &slf.get().0;
         let (start, len) = (bytes.as_ptr().cast_mut().cast(), bytes.len() as pyo3::ffi::Py_ssize_t);
-        // SAFETY: the bytes live as long as the object, to which the view gets a reference, and are read only.
+        // SAFETY: the bytes live as long as the object, to which the view gets a reference, and are read-only.
         let filled = unsafe { pyo3::ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, len, 1, flags) };
         if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
     }

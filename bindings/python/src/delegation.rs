@@ -1,4 +1,4 @@
-//! Certificates by which an owner's key lets another act for it.
+//! Certificates with which an owner's key lets another key act for it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,12 +16,12 @@ use crate::{
     ticket,
 };
 
-/// A certificate: its owner lets a node act for it, for some protocols, towards some peers, for some time.
+/// A certificate. Its owner lets a node act for it, for some protocols, towards some peers, for some time.
 ///
-/// Made of its text or bytes, which are checked, or with `Delegation.issue`. Times are seconds since 1970, as
-/// `time.time()` gives them.
+/// Made from its text or its bytes, which are checked, or with `Delegation.issue`. Times are seconds since 1970, as
+/// `time.time()` returns them.
 ///
-/// Raises `DelegationError` (a `ValueError`) for what does not hold.
+/// Raises `DelegationError` (a `ValueError`) if the certificate is not valid.
 #[pyclass(frozen, eq, module = "twolane", name = "Delegation")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Delegation(pub(crate) delegation::Delegation);
@@ -39,8 +39,8 @@ impl Delegation {
         Ok(Self(delegation::Delegation::from_bytes(&bytes).map_err(Problem::from)?))
     }
 
-    /// Signs a certificate with the owner's key: `node` may act for it in the protocols of `scope` (patterns such as
-    /// `mail/*`), towards the peers of `audience` (everybody if there are none), until `expires`.
+    /// Signs a certificate with the owner's key. `node` may act for the owner in the protocols of `scope` (patterns
+    /// such as `mail/*`), towards the peers of `audience` (all peers if it is empty), until `expires`.
     #[staticmethod]
     #[pyo3(signature = (owner, node, *, scope, expires, audience = None, not_before = None, serial = None))]
     fn issue(
@@ -68,49 +68,49 @@ impl Delegation {
         Ok(Self(builder.sign(&owner.get().0).map_err(|error| Problem::of("DelegationError", &error))?))
     }
 
-    /// Whose key it is.
+    /// The key that issued the certificate.
     #[getter]
     fn owner(&self) -> PeerId {
         PeerId(self.0.owner())
     }
 
-    /// Who acts for it.
+    /// The key that acts for the owner.
     #[getter]
     fn node(&self) -> PeerId {
         PeerId(self.0.node())
     }
 
-    /// For which protocols.
+    /// The patterns of the protocols for which the node acts.
     #[getter]
     fn scope(&self) -> Vec<String> {
         self.0.scope().iter().map(|pattern| pattern.as_str().to_owned()).collect()
     }
 
-    /// Towards whom; nobody means everybody.
+    /// The peers towards which the node acts. An empty list means all peers.
     #[getter]
     fn audience(&self) -> Vec<PeerId> {
         self.0.audience().iter().map(|peer| PeerId(*peer)).collect()
     }
 
-    /// From when on, in seconds since 1970.
+    /// The first moment at which the certificate holds, in seconds since 1970.
     #[getter]
     fn not_before(&self) -> f64 {
         seconds(self.0.not_before())
     }
 
-    /// Until when, in seconds since 1970.
+    /// The first moment at which the certificate no longer holds, in seconds since 1970.
     #[getter]
     fn expires(&self) -> f64 {
         seconds(self.0.expires())
     }
 
-    /// What it is revoked by: 32 hexadecimal digits.
+    /// The serial, by which the owner revokes the certificate: 32 hexadecimal digits.
     #[getter]
     fn serial(&self) -> String {
         self.0.serial().to_string()
     }
 
-    /// Whether the scope has the protocol.
+    /// Returns whether the scope covers the protocol.
     fn permits(&self, protocol: &str) -> bool {
         self.0.permits(protocol)
     }
@@ -136,7 +136,7 @@ impl Delegation {
     }
 }
 
-/// What a certificate is revoked by.
+/// Parses the serial of a certificate.
 pub(crate) fn parse_serial(text: &str) -> PyResult<Serial> {
     Ok(text.parse::<Serial>().map_err(|error| Problem::of("DelegationError", &error))?)
 }

@@ -26,13 +26,13 @@ use crate::{
     ticket::{Ticket, socket_addr, ticket_from},
 };
 
-/// An endpoint, as long as it is bound.
+/// A bound endpoint.
 #[pyclass(frozen, module = "twolane._native")]
 pub(crate) struct Endpoint {
     shared: Local<Arc<Shared>>,
 }
 
-/// What is looked for at exit.
+/// The part of an endpoint that is registered for the exit of the interpreter.
 pub(crate) struct Shared {
     pub(crate) endpoint: twolane::Endpoint,
 }
@@ -274,7 +274,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Goes on if the caller leaves.
+    /// Shuts the endpoint down. The shutdown continues even if the caller is cancelled.
     fn shutdown(&self, py: Python<'_>, deadline: f64) -> PyResult<Op> {
         let (endpoint, deadline) = (self.endpoint().clone(), seconds(deadline)?);
         Op::start_detached(py, async move { endpoint.shutdown(deadline).await }, |py, report| {
@@ -297,7 +297,7 @@ pub(crate) struct Keep {
 
 #[pymethods]
 impl Keep {
-    /// How the peer stands: the name of the state, how many dials failed in a row, and what went wrong last.
+    /// Returns the name of the state, the number of dials that failed in a row, and the last error.
     fn state(&self) -> (&'static str, u32, Option<String>) {
         if runtime::is_forked() {
             return ("ended", 0, None);

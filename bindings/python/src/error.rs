@@ -1,6 +1,6 @@
-//! Every error of the crate as an exception of `twolane.exceptions`.
+//! Conversion of every error of the crate to an exception of `twolane.exceptions`.
 //!
-//! A message is the words of the error and of its causes, for people; what programs need is in attributes.
+//! The message consists of the text of the error and of its causes, for people. Programs use the attributes.
 
 use std::{error::Error, io};
 
@@ -18,7 +18,7 @@ use twolane::{
 
 use crate::key::PeerId;
 
-/// An exception to be.
+/// The data of an exception that is not made yet.
 #[derive(Debug, Default)]
 pub(crate) struct Problem {
     class: &'static str,
@@ -42,24 +42,24 @@ impl Problem {
         Self { class, message: message.into(), ..Self::default() }
     }
 
-    /// With the error's words, and its causes'.
+    /// Makes a problem with the text of the error and of its causes.
     pub(crate) fn of(class: &'static str, error: &dyn Error) -> Self {
         Self::new(class, chain(error))
     }
 
-    /// Whom it happened with.
+    /// Sets the peer, if it is not set yet.
     pub(crate) fn with_peer(mut self, peer: PublicKey) -> Self {
         self.peer.get_or_insert(peer);
         self
     }
 
-    /// How far it had come.
+    /// Sets the phase that the operation had reached, if it is not set yet.
     pub(crate) fn with_phase(mut self, phase: &'static str) -> Self {
         self.phase.get_or_insert(phase);
         self
     }
 
-    /// Data that ended too early.
+    /// Makes the problem for data that ended too early.
     pub(crate) fn incomplete(partial: Bytes, expected: usize, message: String) -> Self {
         Self { partial: Some((partial, expected)), ..Self::new("IncompleteReadError", message) }
     }
@@ -103,7 +103,7 @@ impl Problem {
 
 impl From<Problem> for PyErr {
     fn from(problem: Problem) -> Self {
-        // Only ever called where the interpreter's lock is held, so this does not wait.
+        // This call does not wait, because the caller always holds the interpreter's lock.
         Python::attach(|py| match problem.make(py) {
             Ok(exception) => Self::from_value(exception),
             Err(error) => error,
@@ -111,13 +111,13 @@ impl From<Problem> for PyErr {
     }
 }
 
-/// An error's words and those of its causes, each once.
+/// Returns the text of an error and of its causes, each only once.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let words = cause.to_string();
-        // Some errors have their cause's words in their own.
+        // Some errors contain the text of their cause in their own text.
         if !message.contains(&words) {
             message.push_str(": ");
             message.push_str(&words);
@@ -145,7 +145,7 @@ pub(crate) fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-/// What a program can tell ends of connections apart by.
+/// Returns the name by which a program distinguishes the causes of a lost connection.
 pub(crate) fn lost_name(lost: &ConnectionLost) -> &'static str {
     match lost {
         ConnectionLost::TimedOut => "timed_out",
@@ -298,7 +298,7 @@ impl From<RequestError> for Problem {
             RequestFailure::GetStream(cause) => Self::from(cause),
             RequestFailure::Read(cause) => Self::from(cause.clone()),
             RequestFailure::TooLarge { .. } => Self::of("TooLarge", &error.cause),
-            // The only other one is the deadline.
+            // The only other variant is the timeout.
             _ => Self { retryable: !handled, fault: Some("peer"), ..Self::of("RequestTimeout", &error.cause) },
         };
         let message = format!("the request to {} failed: {}", error.protocol, problem.message);

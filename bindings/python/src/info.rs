@@ -1,4 +1,4 @@
-//! What is known of peers and of the endpoint, as dicts for Python's dataclasses.
+//! Information about peers and about the endpoint, as dicts for Python's dataclasses.
 
 use std::time::Instant;
 
@@ -75,7 +75,7 @@ pub(crate) fn shutdown(py: Python<'_>, report: ShutdownReport) -> PyResult<Py<Py
     Ok(dict.into_any().unbind())
 }
 
-/// The name of the event's class, and what it is made of.
+/// Returns the name of the event's class, and its arguments.
 pub(crate) fn event(py: Python<'_>, event: &Event) -> PyResult<Py<PyAny>> {
     let made = match event {
         Event::Connected { peer } => ("Connected", PeerId(*peer)).into_pyobject(py)?.into_any(),
@@ -92,7 +92,7 @@ pub(crate) fn event(py: Python<'_>, event: &Event) -> PyResult<Py<PyAny>> {
             ("DialFailed", PeerId(*peer), chain(&**cause), cause.is_retryable()).into_pyobject(py)?.into_any()
         }
         Event::Missed(count) => ("Missed", *count).into_pyobject(py)?.into_any(),
-        // From a later version of the crate.
+        // An event of a later version of the crate.
         other => ("OtherEvent", format!("{other:?}")).into_pyobject(py)?.into_any(),
     };
     Ok(made.unbind())

@@ -15,11 +15,12 @@ use twolane::{PublicKey, SecretKey, Signature, storage};
 
 use crate::{data, error::Problem};
 
-/// The public key that a peer is known by: an Ed25519 key, whose text (an id52) has 52 characters.
+/// The public key that identifies a peer: an Ed25519 key, whose text (an id52) has 52 characters.
 ///
-/// Made of an id52 (in either case) or of 32 bytes; equal, hashable and ordered as the id52s are. `str()` gives the id52.
+/// Made from an id52 (in either case) or from 32 bytes. Keys are equal, hashable and ordered like their id52s.
+/// `str()` returns the id52.
 ///
-/// Raises `InvalidKey` (a `ValueError`) for what is not a key.
+/// Raises `InvalidKey` (a `ValueError`) if the value is not a key.
 #[pyclass(frozen, eq, ord, module = "twolane", name = "PeerId")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PeerId(pub(crate) PublicKey);
@@ -44,7 +45,7 @@ impl PeerId {
         self.0.to_string()
     }
 
-    /// Checks that `signature` was made by this key over exactly `message`. Raises `InvalidSignature` if it was not.
+    /// Checks that this key made `signature` over exactly `message`. Raises `InvalidSignature` if it did not.
     fn verify(&self, message: &Bound<'_, PyAny>, signature: &Bound<'_, PyAny>) -> PyResult<()> {
         let signature = data::from_python(signature)?;
         let Ok(signature) = <&[u8; Signature::LENGTH]>::try_from(&*signature) else {
@@ -78,10 +79,10 @@ impl PeerId {
     }
 }
 
-/// A secret key with its public one: whoever has it *is* the peer.
+/// A secret key with its public key. The holder of the secret key *is* the peer.
 ///
-/// `KeyPair()` is `KeyPair.generate()`. It is never shown, and cannot be pickled: `to_file`, `to_bytes` and `to_hex` give
-/// the secret away.
+/// `KeyPair()` is `KeyPair.generate()`. The secret is never shown, and a `KeyPair` cannot be pickled. `to_file`,
+/// `to_bytes` and `to_hex` reveal the secret.
 #[pyclass(frozen, eq, module = "twolane", name = "KeyPair")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyPair(pub(crate) SecretKey);
@@ -93,18 +94,18 @@ impl KeyPair {
         Self::generate()
     }
 
-    /// A new key, from the operating system's random numbers.
+    /// Generates a new key from the operating system's random numbers.
     #[staticmethod]
     fn generate() -> PyResult<Self> {
         let key = SecretKey::try_generate().map_err(|error| Problem::of("TwolaneError", &error))?;
         Ok(Self(key))
     }
 
-    /// Reads a key file. With `create`, one is made (mode 0600) if there is none; several programs that do so at the
+    /// Reads a key file. With `create`, a missing file is created (mode 0600). Several programs that do so at the
     /// same time get the same key.
     ///
-    /// Raises `KeyFileError` (an `OSError`): it is not there (`FileNotFoundError`), others can read it
-    /// (`PermissionError`), or it does not hold a key. What is there is never overwritten.
+    /// Raises `KeyFileError` (an `OSError`) if the file does not exist (`FileNotFoundError`), if others can read it
+    /// (`PermissionError`), or if it does not hold a key. An existing file is never overwritten.
     #[staticmethod]
     #[pyo3(signature = (path, *, create = false))]
     fn from_file(py: Python<'_>, path: PathBuf, create: bool) -> PyResult<Self> {
@@ -112,32 +113,33 @@ impl KeyPair {
         Ok(Self(read.map_err(Problem::from)?))
     }
 
-    /// Writes a key file, mode 0600, all of it or nothing.
+    /// Writes a key file, mode 0600, completely or not at all.
     ///
-    /// Raises `KeyFileError` (an `OSError`): there is something already (`FileExistsError`), or it cannot be written.
+    /// Raises `KeyFileError` (an `OSError`) if something exists at the path (`FileExistsError`), or if the file
+    /// cannot be written.
     fn to_file(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         Ok(py.detach(|| storage::file::create(path, &self.0)).map_err(Problem::from)?)
     }
 
-    /// Of the 32 bytes that `to_bytes` gives.
+    /// Makes a key pair from the 32 bytes that `to_bytes` returns.
     #[staticmethod]
     fn from_bytes(seed: &[u8]) -> PyResult<Self> {
         let seed = seed.try_into().map_err(|_| Problem::new("InvalidKey", "a secret key has 32 bytes"))?;
         Ok(Self(SecretKey::from_bytes(seed)))
     }
 
-    /// Of the 64 hexadecimal digits that `to_hex` gives.
+    /// Makes a key pair from the 64 hexadecimal digits that `to_hex` returns.
     #[staticmethod]
     fn from_hex(text: &str) -> PyResult<Self> {
         Ok(Self(SecretKey::from_hex(text).map_err(|error| Problem::of("InvalidKey", &error))?))
     }
 
-    /// Gives the secret away: its 32 bytes.
+    /// Reveals the secret: its 32 bytes.
     fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, self.0.to_bytes().as_slice())
     }
 
-    /// Gives the secret away: 64 hexadecimal digits.
+    /// Reveals the secret: 64 hexadecimal digits.
     fn to_hex<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         PyString::new(py, &self.0.to_hex())
     }
@@ -148,7 +150,7 @@ impl KeyPair {
         PeerId(self.0.public_key())
     }
 
-    /// Signs exactly `message`: 64 bytes, which `PeerId.verify` checks.
+    /// Signs exactly `message`. Returns 64 bytes, which `PeerId.verify` checks.
     fn sign<'py>(&self, py: Python<'py>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let message = data::from_python(message)?;
         Ok(PyBytes::new(py, self.0.sign(&message).as_bytes()))
@@ -167,7 +169,7 @@ impl KeyPair {
     }
 }
 
-/// A peer, given as `PeerId` or as the text of one.
+/// Returns a peer that is given as a `PeerId` or as its text.
 pub(crate) fn peer_from(value: &Bound<'_, PyAny>) -> PyResult<PeerId> {
     if let Ok(peer) = value.cast::<PeerId>() {
         return Ok(*peer.get());
@@ -180,7 +182,7 @@ pub(crate) fn peer_from(value: &Bound<'_, PyAny>) -> PyResult<PeerId> {
     Ok(PeerId(key))
 }
 
-/// Seconds that make sense as a bound.
+/// Converts a number of seconds to a duration. Infinity becomes the maximum duration.
 pub(crate) fn seconds(value: f64) -> PyResult<std::time::Duration> {
     if value == f64::INFINITY {
         return Ok(std::time::Duration::MAX);

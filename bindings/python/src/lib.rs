@@ -1,15 +1,15 @@
-//! The native half of the PyPI package `twolane`: crate `twolane`, as asyncio needs it.
+//! The native half of the PyPI package `twolane`: an adaptation of the crate `twolane` for asyncio.
 //!
-//! - `runtime`: the tokio runtime below, and what becomes of it at fork and at exit;
-//! - `bridge`: how what happens there reaches an event loop, without the interpreter's lock;
+//! - `runtime`: the tokio runtime, and its state after a fork and at exit;
+//! - `bridge`: delivery of results from tokio to an event loop, without the interpreter's lock;
 //! - `wait`, `op`: the two ways to wait, for readiness and for a result;
-//! - `error`: every error as an exception of `twolane.exceptions`;
-//! - `endpoint`, `serve`, `source`, `stream`: what the Python classes of the same names are made of;
+//! - `error`: conversion of every error to an exception of `twolane.exceptions`;
+//! - `endpoint`, `serve`, `source`, `stream`: the native parts of the Python classes of the same names;
 //! - `key`, `ticket`, `access`, `delegation`, `options`, `info`: values.
 //!
-//! Three rules keep it free of deadlocks and lost bytes. No thread of tokio ever waits for the interpreter's lock. No
-//! lock is held while Python code may run. And whatever can be cancelled is only ever *ready*: it is taken by a
-//! synchronous call, on the thread of the event loop, by a caller that is there to get it.
+//! Three rules prevent deadlocks and lost bytes. First, no thread of tokio ever waits for the interpreter's lock.
+//! Second, no lock is held while Python code may run. Third, a cancellable operation only ever becomes *ready*: a
+//! synchronous call on the thread of the event loop takes its result, so the caller is there to receive it.
 
 mod access;
 mod bench;
@@ -32,7 +32,7 @@ mod wait;
 
 use pyo3::prelude::*;
 
-/// `twolane._native`. No part of the public interface: `twolane` is.
+/// The module `twolane._native`. It is not part of the public interface; the package `twolane` is.
 #[pymodule(gil_used = true)]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

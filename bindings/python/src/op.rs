@@ -1,4 +1,4 @@
-//! Waiting for a result: a task of tokio, and a future of asyncio that it completes.
+//! Waiting for a result: a task of tokio, and a future of asyncio that the task completes.
 
 use std::future::Future;
 
@@ -10,7 +10,7 @@ use crate::{
     runtime,
 };
 
-/// An operation that runs.
+/// A running operation.
 #[pyclass(frozen, module = "twolane._native")]
 pub(crate) struct Op {
     future: Py<PyAny>,
@@ -18,7 +18,7 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    /// Starts `task`, which ends when the caller does not want its result any more.
+    /// Starts `task`, which is aborted when the caller cancels the operation.
     pub(crate) fn start<T: Send + 'static>(
         py: Python<'_>,
         task: impl Future<Output = T> + Send + 'static,
@@ -28,7 +28,7 @@ impl Op {
         Ok(Self { future, abort: Some(abort) })
     }
 
-    /// Starts `task`, which goes on even if the caller leaves.
+    /// Starts `task`, which continues even if the caller is cancelled.
     pub(crate) fn start_detached<T: Send + 'static>(
         py: Python<'_>,
         task: impl Future<Output = T> + Send + 'static,
@@ -41,13 +41,13 @@ impl Op {
 
 #[pymethods]
 impl Op {
-    /// Done when the operation is.
+    /// The future that completes with the operation.
     #[getter]
     fn future(&self, py: Python<'_>) -> Py<PyAny> {
         self.future.clone_ref(py)
     }
 
-    /// The result is not wanted any more.
+    /// Cancels the operation.
     fn cancel(&self) {
         if let Some(abort) = &self.abort
             && !runtime::is_forked()

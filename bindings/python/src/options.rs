@@ -1,4 +1,4 @@
-//! Options of an endpoint: limits, as a dict of numbers, and the name of its congestion control.
+//! Options of an endpoint: limits as a dict of numbers, and the name of the congestion control.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use twolane::{Congestion, Limits};
 
 use crate::{error::Problem, key::seconds};
 
-/// The limits' values by default, durations in seconds.
+/// Returns the default values of the limits, with durations in seconds.
 #[pyfunction]
 pub(crate) fn default_limits(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     to_dict(py, &Limits::default())
 }
 
-/// The congestion control with this name.
+/// Returns the congestion control with this name.
 pub(crate) fn congestion(name: &str) -> PyResult<Congestion> {
     let named = name.parse::<Congestion>();
     Ok(named.map_err(|error| Problem::new("InvalidOption", error.to_string()))?)
@@ -21,7 +21,7 @@ pub(crate) fn congestion(name: &str) -> PyResult<Congestion> {
 
 macro_rules! limits {
     (counts: $($count:ident),+; durations: $($duration:ident),+) => {
-        /// The limits as they are.
+        /// Returns the limits as a dict.
         pub(crate) fn to_dict<'py>(py: Python<'py>, limits: &Limits) -> PyResult<Bound<'py, PyDict>> {
             let dict = PyDict::new(py);
             $(dict.set_item(stringify!($count), limits.$count)?;)+
@@ -29,7 +29,7 @@ macro_rules! limits {
             Ok(dict)
         }
 
-        /// The limits that a dict changes.
+        /// Returns the default limits with the changes of a dict.
         pub(crate) fn from_dict(dict: &Bound<'_, PyDict>) -> PyResult<Limits> {
             let mut limits = Limits::default();
             for (name, value) in dict {
@@ -52,7 +52,7 @@ limits! {
         linger, error_timeout, idle_timeout, path_timeout, unused_timeout
 }
 
-/// A bound that is never reached is infinite.
+/// Converts a duration to seconds. The maximum duration, which means no limit, becomes infinity.
 fn in_seconds(bound: Duration) -> f64 {
     if bound == Duration::MAX { f64::INFINITY } else { bound.as_secs_f64() }
 }

@@ -1,4 +1,4 @@
-//! Rules in Python: a function that is asked about every connection and every stream.
+//! Access rules in Python: a function that is asked about every connection and every stream.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,8 +13,8 @@ use crate::{
     runtime::Local,
 };
 
-/// Calls `callback` on the loop that was running when it was given. No thread of tokio waits for the answer; it has the
-/// endpoint's `access_timeout`.
+/// Calls `callback` on the event loop that was running when the callback was given. No thread of tokio waits for
+/// the answer. The answer has to come within the endpoint's `access_timeout`.
 pub(crate) struct Rules {
     callback: Arc<Py<PyAny>>,
     bridge: Arc<Bridge>,
@@ -61,7 +61,7 @@ struct About {
     metadata: Bytes,
 }
 
-/// What a rule is asked: whether a peer may be connected (`protocol` is None), or may open a stream.
+/// A question to an access rule: whether a peer may be connected (`protocol` is None), or may open a stream.
 #[pyclass(frozen, module = "twolane", name = "Question")]
 pub(crate) struct Question {
     about: About,
@@ -70,36 +70,38 @@ pub(crate) struct Question {
 
 #[pymethods]
 impl Question {
-    /// Who asks, as the handshake proved it.
+    /// The peer, as the handshake proved it.
     #[getter]
     fn peer(&self) -> PeerId {
         PeerId(self.about.peer)
     }
 
-    /// The key that the peer acts for, by a delegation: of a stream, if its scope has the protocol.
+    /// The key that the peer acts for with a delegation. For a stream, only if the scope of the delegation covers
+    /// the protocol.
     #[getter]
     fn owner(&self) -> Option<PeerId> {
         self.about.owner.map(PeerId)
     }
 
-    /// The protocol of the stream. None: whether the peer may be connected at all.
+    /// The protocol of the stream. None if the question is whether the peer may be connected at all.
     #[getter]
     fn protocol(&self) -> Option<&str> {
         self.about.protocol.as_ref().map(Protocol::as_str)
     }
 
-    /// What came with the stream.
+    /// The metadata of the stream.
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.about.metadata)
     }
 
-    /// Yes, or why not. The second answer is none; with none at all, it is a refusal.
+    /// Answers the question: None allows, and a text refuses with that reason. A second answer has no effect. A
+    /// question that is dropped without an answer is refused.
     #[pyo3(name = "_answer")]
     fn answer(&self, refusal: Option<String>) {
         let sender = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
-            // It may have been given up by now.
+            // The endpoint may have given the question up by now.
             let _ = sender.send(refusal.map_or(Verdict::Allow, Verdict::refuse));
         }
     }

@@ -1,4 +1,5 @@
-//! The tokio runtime under everything: made at the first use, gone at exit, and out of reach in a forked child.
+//! The tokio runtime of the package. It is created at the first use, stopped at exit, and unusable in a forked
+//! child.
 
 use std::{
     mem::ManuallyDrop,
@@ -15,8 +16,8 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::{endpoint::Shared, error::Problem};
 
-/// How long the end of the interpreter may be held up by endpoints that nobody closed. Telling the peers takes
-/// milliseconds; without it they would notice after their idle timeout, 20 s by default.
+/// Maximum time for which endpoints that were not closed delay the end of the interpreter. Telling the peers takes
+/// milliseconds; without it, the peers would notice after their idle timeout, 20 s by default.
 const EXIT: Duration = Duration::from_secs(1);
 
 const OPEN: u8 = 0;
@@ -32,7 +33,7 @@ struct Cell {
     runtime: Mutex<Option<Runtime>>,
 }
 
-/// The runtime, made if there is none.
+/// Returns the runtime, and creates it if there is none.
 pub(crate) fn handle() -> PyResult<&'static Handle> {
     match STATE.load(SeqCst) {
         OPEN => {}
@@ -52,15 +53,15 @@ pub(crate) fn handle() -> PyResult<&'static Handle> {
     }
 }
 
-/// Takes note of an endpoint, so that its peers are told at exit.
+/// Registers an endpoint, so that its peers are told at exit.
 pub(crate) fn register(endpoint: Weak<Shared>) {
     let mut endpoints = ENDPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
     endpoints.retain(|endpoint| endpoint.strong_count() > 0);
     endpoints.push(endpoint);
 }
 
-/// Called by `atexit`: closes what is open and stops the threads, so that nothing runs while the interpreter is taken
-/// apart.
+/// Called by `atexit`. Closes all open endpoints and stops the threads, so that no thread runs during the
+/// finalization of the interpreter.
 #[pyfunction]
 pub(crate) fn at_exit(py: Python<'_>) {
     if STATE.compare_exchange(OPEN, EXITED, SeqCst, SeqCst).is_err() {
@@ -75,7 +76,7 @@ pub(crate) fn at_exit(py: Python<'_>) {
             for endpoint in endpoints.into_iter().filter_map(|endpoint| endpoint.upgrade()) {
                 closing.spawn(async move { endpoint.endpoint.shutdown(Duration::ZERO).await });
             }
-            // Who is not told by then finds out by the idle timeout.
+            // A peer that is not told by then detects the end by its idle timeout.
             let _ = tokio::time::timeout(EXIT, closing.join_all()).await;
         });
         runtime.shutdown_timeout(EXIT);
@@ -88,12 +89,13 @@ pub(crate) fn after_fork_in_child() {
     STATE.store(FORKED, SeqCst);
 }
 
-/// Whether this is a forked child.
+/// Returns whether this process is a forked child.
 pub(crate) fn is_forked() -> bool {
     STATE.load(SeqCst) == FORKED
 }
 
-/// What must not be dropped in a forked child, since that takes locks. Elsewhere it is dropped inside the runtime.
+/// A value that must not be dropped in a forked child, because its drop takes locks. In other processes it is
+/// dropped inside the runtime.
 pub(crate) struct Local<T>(ManuallyDrop<T>);
 
 impl<T> Local<T> {

@@ -15,11 +15,11 @@ use crate::{
     stream::{Stream, stream_error},
 };
 
-/// Code of the error that a caller gets whose request nobody answered: the handler raised, or its loop is gone.
-/// (Those of the libraries start at 2^61; applications' own are below.)
+/// The error code for a request that was not answered, because the handler raised an exception or its event loop is
+/// gone. (The codes of the libraries start at 2^61; the codes of applications are below.)
 const HANDLER_FAILED: u64 = (1 << 61) + 2;
 
-/// Calls `callback` on the running loop with every stream of `protocol`.
+/// Calls `callback` on the running event loop with every stream of `protocol`.
 pub(crate) fn streams(
     py: Python<'_>,
     endpoint: &twolane::Endpoint,
@@ -35,7 +35,7 @@ pub(crate) fn streams(
     }))
 }
 
-/// Calls `callback` on the running loop with every request of `protocol`.
+/// Calls `callback` on the running event loop with every request of `protocol`.
 pub(crate) fn requests(
     py: Python<'_>,
     endpoint: &twolane::Endpoint,
@@ -61,12 +61,12 @@ pub(crate) fn requests(
     }))
 }
 
-/// What becomes of whoever asked.
+/// The state of the peer that sent the request.
 enum Caller {
     Waits,
-    /// This is to be called if it gives up.
+    /// The function to call if the peer gives up.
     Cancels(Arc<Py<PyAny>>),
-    /// It has its answer, or has given up.
+    /// The peer has its answer, or has given up.
     Gone,
 }
 
@@ -76,7 +76,7 @@ impl Caller {
     }
 }
 
-/// Tells the handler when its caller has given up: the future that holds it is then dropped.
+/// Tells the handler when the peer has given up. The future that holds this value is dropped then.
 struct Notice {
     bridge: Arc<Bridge>,
     caller: Arc<Mutex<Caller>>,
@@ -128,7 +128,7 @@ impl Request {
         PyBytes::new(py, &self.request.body)
     }
 
-    /// Answers. The second answer is none.
+    /// Answers the request. A second answer has no effect.
     #[pyo3(name = "_answer")]
     fn answer(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = data::from_python(data)?;
@@ -136,20 +136,21 @@ impl Request {
         Ok(())
     }
 
-    /// Answers with an error.
+    /// Answers the request with an error.
     #[pyo3(name = "_fail")]
     fn fail(&self, code: u64, text: String, details: &Bound<'_, PyAny>) -> PyResult<()> {
         self.send(Err(stream_error(code, text, details)?));
         Ok(())
     }
 
-    /// The handler broke.
+    /// Answers the request after the handler has failed.
     #[pyo3(name = "_broke")]
     fn broke(&self) {
         self.send(Err(StreamError::new(HANDLER_FAILED, "the handler of the request failed")));
     }
 
-    /// Has `callback` called (with None) if the caller gives up. False if it has done so already.
+    /// Registers `callback`, which is called (with None) if the peer gives up. Returns False if the peer has
+    /// already given up.
     #[pyo3(name = "_when_given_up")]
     fn when_given_up(&self, callback: Py<PyAny>) -> bool {
         let mut caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,7 +170,7 @@ impl Request {
     fn send(&self, answer: Result<Bytes, StreamError>) {
         let sender = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
-            // Nobody may be waiting any more.
+            // The peer may have given up.
             let _ = sender.send(answer);
         }
     }

@@ -1,4 +1,4 @@
-//! What comes in one by one: streams, events, reports.
+//! Sources that deliver items one by one: streams, events and reports.
 
 use std::{
     pin::Pin,
@@ -18,11 +18,11 @@ use crate::{
     wait::{Slot, Turn},
 };
 
-/// One by one. What has come stays inside until `next` returns it.
+/// A source of items. An arrived item stays inside until `next` returns it.
 #[pyclass(frozen, module = "twolane._native")]
 pub(crate) struct Source {
     items: Local<Mutex<Option<Items>>>,
-    /// What was there when it was made.
+    /// An item that was ready when the source was made.
     first: Local<Mutex<Option<Option<Item>>>>,
     slot: Arc<Slot>,
     waker: Waker,
@@ -45,7 +45,7 @@ impl Source {
         Self { items, first, waker: slot.waker(), slot }
     }
 
-    /// Begins to wait at once, and not when it is first asked: the endpoint knows from now on what is wanted.
+    /// Polls for the first item at once, so that the endpoint knows from now on which protocols are accepted.
     fn begun(self) -> Self {
         let mut cx = Context::from_waker(&self.waker);
         if let Poll::Ready(first) = self.poll(&mut cx) {
@@ -61,7 +61,7 @@ impl Source {
         }
     }
 
-    /// The streams that peers open for one of `protocols`, until the endpoint shuts down.
+    /// Makes a source of the streams that peers open for one of `protocols`. It ends when the endpoint shuts down.
     pub(crate) fn streams(endpoint: twolane::Endpoint, protocols: Vec<Protocol>) -> Self {
         let streams = stream::unfold(Some((endpoint, protocols)), |state| async move {
             let (endpoint, protocols) = state?;
@@ -91,7 +91,8 @@ impl Source {
 
 #[pymethods]
 impl Source {
-    /// The next one, in a tuple; or a future after which to ask again. `StopAsyncIteration` at the end.
+    /// Returns the next item in a tuple, or a future after which to call again. Raises `StopAsyncIteration` at the
+    /// end.
     fn next(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let turn = self.slot.turn(py, &self.waker, |cx| {
             let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -114,7 +115,7 @@ impl Source {
         Ok(PyTuple::new(py, [made])?.into_any().unbind())
     }
 
-    /// Nothing more is wanted. What has come for somebody else, too, goes to the next who asks.
+    /// Closes the source. Streams that have arrived but were not taken go to the next caller that accepts them.
     fn close(&self) {
         if runtime::is_forked() {
             return;

@@ -14,12 +14,13 @@ use crate::{
     key::{self, PeerId},
 };
 
-/// A peer's key with addresses that were known when it was made: what one machine shows and the other takes.
+/// A peer's key with the addresses that were known when the ticket was made. One machine shows it and another
+/// machine uses it.
 ///
-/// Made of its text, or of an id52 or `PeerId`, which is then a ticket without addresses. `str()` gives the text. A
-/// ticket says nothing secret, and grants nothing.
+/// Made from its text, or from an id52 or a `PeerId`, which gives a ticket without addresses. `str()` returns the
+/// text. A ticket is not secret, and grants no access.
 ///
-/// Raises `InvalidTicket` (a `ValueError`) for what is neither.
+/// Raises `InvalidTicket` (a `ValueError`) if the value is neither a ticket nor a key.
 #[pyclass(frozen, eq, module = "twolane", name = "Ticket")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ticket(pub(crate) twolane::Ticket);
@@ -62,7 +63,7 @@ impl Ticket {
         self.0.addrs().iter().filter_map(relay).collect()
     }
 
-    /// The same without direct addresses: the peer is to be reached over its relay first.
+    /// Returns the ticket without direct addresses, so that the peer is reached over its relay first.
     fn relay_only(&self) -> Self {
         Self(self.0.clone().relay_only())
     }
@@ -86,7 +87,7 @@ impl Ticket {
     }
 }
 
-/// Where to dial, given as `PeerId`, `Ticket` or the text of either.
+/// Returns the ticket of a peer that is given as a `PeerId`, a `Ticket` or the text of either.
 pub(crate) fn ticket_from(value: &Bound<'_, PyAny>) -> PyResult<twolane::Ticket> {
     if let Ok(peer) = value.cast::<PeerId>() {
         return Ok(twolane::Ticket::new(peer.get().0));
@@ -101,14 +102,14 @@ pub(crate) fn ticket_from(value: &Bound<'_, PyAny>) -> PyResult<twolane::Ticket>
     Ok(text.to_str()?.parse().map_err(|error: twolane::ParseTicketError| Problem::of("InvalidTicket", &error))?)
 }
 
-/// An address with its port.
+/// Parses an address with its port.
 pub(crate) fn socket_addr(text: &str) -> PyResult<SocketAddr> {
     let wrong =
         || Problem::new("InvalidOption", format!("{text:?} is not an address with a port, such as 0.0.0.0:4433"));
     Ok(text.parse().map_err(|_| wrong())?)
 }
 
-/// Peers, as `key::peer_from` takes them.
+/// Returns peers, each given in a form that `key::peer_from` accepts.
 pub(crate) fn peers_from(values: &[Bound<'_, PyAny>]) -> PyResult<Vec<twolane::PublicKey>> {
     values.iter().map(|value| Ok(key::peer_from(value)?.0)).collect()
 }

@@ -1,7 +1,7 @@
-//! Waiting for readiness: the caller polls, and a future tells it when to poll again.
+//! Waiting for readiness. The caller polls, and a future tells it when to poll again.
 //!
-//! The future carries nothing, so nothing is lost when it is cancelled: what is ready stays where it is until somebody
-//! polls again.
+//! The future carries no value, so its cancellation loses nothing: a ready value stays where it is until the next
+//! poll.
 
 use std::{
     sync::{
@@ -19,11 +19,11 @@ use crate::{
     runtime,
 };
 
-/// A place for one caller that waits. Its waker may be called by any thread.
+/// The place of one waiting caller. Any thread may call its waker.
 #[derive(Default)]
 pub(crate) struct Slot {
     state: Mutex<State>,
-    /// Whether the loop has been told and has not looked yet.
+    /// Whether the event loop has been notified and has not handled the notification yet.
     queued: AtomicBool,
 }
 
@@ -33,7 +33,7 @@ struct State {
     waiter: Option<Py<PyAny>>,
 }
 
-/// What a caller gets: the value, or a future after which to ask again.
+/// The result of a poll: the value, or a future after which to poll again.
 pub(crate) enum Turn<T> {
     Ready(T),
     Wait(Py<PyAny>),
@@ -44,9 +44,10 @@ impl Slot {
         Waker::from(Arc::clone(self))
     }
 
-    /// Polls, inside the runtime. If that is pending, the future that is returned is done when to poll again.
+    /// Polls inside the runtime. If the poll is pending, returns a future that completes when the caller should
+    /// poll again.
     ///
-    /// `poll` is called without any lock held, and must not run Python code while it holds one.
+    /// `poll` is called without any lock held, and must not run Python code while it holds a lock.
     pub(crate) fn turn<T>(
         self: &Arc<Self>,
         py: Python<'_>,
@@ -65,19 +66,20 @@ impl Slot {
             return Ok(Turn::Ready(value));
         }
         drop(guard);
-        // The loop runs on this thread, so it cannot take the wake-up before the waiter is in its place.
+        // The event loop runs on this thread, so it cannot handle the wake-up before the waiter is in place.
         let future = event_loop.call_method0(intern!(py, "create_future"))?.unbind();
         let before = self.lock().waiter.replace(future.clone_ref(py));
         drop(before);
         Ok(Turn::Wait(future))
     }
 
-    /// The loop has been told: whoever waits may look again.
+    /// Handles a notification on the event loop: the waiting caller may poll again.
     pub(crate) fn fire(&self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<()> {
         self.queued.store(false, Release);
         let waiter = {
             let mut state = self.lock();
-            // Meant for a loop that was used before: the one that is used now polled after it.
+            // The notification is for an event loop that was used before. The current event loop has polled since
+            // then.
             if !state.bridge.as_ref().is_some_and(|known| Arc::ptr_eq(known, bridge)) {
                 return Ok(());
             }
@@ -92,7 +94,8 @@ impl Slot {
         Ok(())
     }
 
-    /// Has wake-ups go to this loop. True if they went elsewhere before, so that one may have been missed.
+    /// Directs wake-ups to this event loop. Returns true if they went elsewhere before, so that a wake-up may have
+    /// been missed.
     fn attach(&self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<bool> {
         let waiter = self.lock().waiter.as_ref().map(|waiter| waiter.clone_ref(py));
         if let Some(waiter) = waiter
@@ -132,7 +135,8 @@ impl Wake for Slot {
         let bridge = self.lock().bridge.clone();
         match bridge {
             Some(bridge) => bridge.push(Item::Wake(Arc::clone(self))),
-            // Nobody has waited yet: whoever does polls again after it has said where.
+            // No caller has waited yet. The first caller that waits attaches its event loop, and polls again after
+            // that.
             None => self.queued.store(false, Release),
         }
     }

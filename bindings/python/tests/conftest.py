@@ -1,4 +1,4 @@
-"""What the tests have in common: endpoints on loopback."""
+"""Shared parts of the tests: endpoints on loopback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from twolane import Limits, Node, XStream
 
 LIMITS = Limits(connect_timeout=60, open_timeout=60, accept_timeout=60, idle_timeout=60, header_timeout=60)
-"""None is reached before a test is given up, however slow the machine is."""
+"""No test reaches one of these limits before its own timeout, even on a slow machine."""
 
 
 def node(**options: typing.Any) -> Node:
@@ -27,14 +27,14 @@ class Pair(typing.NamedTuple):
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    """Two endpoints that are bound."""
+    """Two bound endpoints."""
     async with node() as server, node() as client:
         yield Pair(server, client)
 
 
 @contextlib.asynccontextmanager
 async def both(pair: Pair, protocol: str = "test/1") -> AsyncIterator[tuple[XStream, XStream]]:
-    """Both ends of a stream: the opener's, and the acceptor's."""
+    """Both ends of a stream: the opener's stream, and the acceptor's stream."""
     streams = pair.server.accept(protocol)
     async with asyncio.TaskGroup() as tasks:
         opening = tasks.create_task(pair.client.open_stream(pair.server.ticket, protocol))
@@ -48,6 +48,6 @@ async def both(pair: Pair, protocol: str = "test/1") -> AsyncIterator[tuple[XStr
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Lets everything else go on until something is so."""
+    """Waits until the condition is true, while other tasks continue."""
     while not condition():
         await asyncio.sleep(0.001)

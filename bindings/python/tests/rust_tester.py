@@ -1,6 +1,6 @@
-"""The other side of all cases of the Rust program `stream-tester`, in Python: for its `run --against`.
+"""The acceptor for all cases of the Rust program `stream-tester`, in Python: for its `run --against`.
 
-The opener's script says what to do on a stream, one step after the other, and then asks for what was seen.
+The opener sends a script of steps for a stream, and then asks for a report of the result.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from twolane import Limits, Node, Request, StreamFailure, XStream
 
 PROTOCOL, REQUESTS, NOBODY = "stream-tester/1", "stream-tester-request/1", "stream-tester-nobody/1"
 TAKES = 1024 * 1024
-"""Bytes that are taken as a request, and given as a response."""
+"""Maximum number of bytes that are accepted as a request, and returned as a response."""
 LIMITS = Limits(peers=16, accept_timeout=0.3, request_bytes=TAKES)
 NO_ROLE, NO_REPORT = 1, 2
 
 PERIOD, STRIDE = 1_048_573, 7_919
 BASE = blake3.blake3(b"stream-tester/1").digest(length=PERIOD)
 MOST = 128 << 20
-"""Bytes of one step."""
+"""Maximum number of bytes of one step."""
 PIECE = 64 * 1024
 FULL = 2_080_000
-"""From so many unread bytes on, a write that has to wait waits for its reader."""
+"""Minimum number of unread bytes from which a waiting write certainly waits for its reader."""
 CUT = 8_000_000
 
 
 def pattern(seed: int, length: int) -> bytes:
-    """The data of the program: known at both sides from a number alone."""
+    """Returns the test data of the program, which both sides can compute from a number."""
     return b"".join(pieces(seed, 0, length))
 
 
 def pieces(seed: int, at: int, end: int, most: int = PERIOD) -> collections.abc.Iterator[bytes]:
-    """The same from `at` on, in pieces."""
+    """Returns the same data from the offset `at` on, in pieces."""
     while at < end:
         start = (at + seed % PERIOD * STRIDE) % PERIOD
         yield (piece := BASE[start : start + min(most, end - at)])
@@ -46,7 +46,7 @@ def pieces(seed: int, at: int, end: int, most: int = PERIOD) -> collections.abc.
 
 
 def words(parts: dict[str, int]) -> tuple[int, str, bytes]:
-    """What is said on the error lane, of numbers that stand for it."""
+    """Returns the code, text and details of an error record, computed from the numbers that stand for it."""
     code, length = parts["code"], parts["text"]
     text = (f"fehlgeschlagen für {code}, " * (length // 16 + 1)).encode()[:length].decode(errors="ignore")
     return code, text + "." * (length - len(text.encode())), pattern(code, parts["details"])
@@ -69,7 +69,7 @@ def told(said: twolane.StreamFailed | twolane.Report) -> dict[str, object]:
 
 
 def ending(error: Exception, *, reading: bool) -> object:
-    """How a lane ended, in the program's words."""
+    """Returns the end of a lane, in the words of the program."""
     match error:
         case twolane.StreamAborted() if reading:
             return {"aborted": told(error)}
@@ -90,7 +90,7 @@ def ending(error: Exception, *, reading: bool) -> object:
 
 
 class Lane:
-    """One direction: bytes, and the last that was seen of it."""
+    """One direction: its bytes, and its end."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -107,7 +107,7 @@ class Lane:
 
 
 class Player:
-    """Takes the steps of a script on a stream, one after the other, and keeps what it sees."""
+    """Executes the steps of a script on a stream, one after the other, and records the results."""
 
     def __init__(self, stream: XStream, seed: int) -> None:
         self.stream = stream
@@ -136,7 +136,7 @@ class Player:
 
     @contextlib.asynccontextmanager
     async def noting(self, lane: Lane) -> typing.AsyncIterator[None]:
-        """An error is what this lane ended with."""
+        """Records an error as the end of this lane."""
         try:
             yield
         except (twolane.TwolaneError, ValueError) as error:
@@ -145,7 +145,8 @@ class Player:
     # Writing
 
     def rest(self, length: int, piece: int = PIECE) -> collections.abc.Iterator[bytes]:
-        """Pieces of the data from where the writer is now, asked for one by one: some may be taken in part."""
+        """Yields pieces of the data from the writer's position on. Each piece is computed on demand, because
+        a write may take only part of a piece."""
         end = self.stream.bytes_written + length
         while (at := self.stream.bytes_written) < end:
             yield next(pieces(self.seed, at, end, piece))
@@ -156,7 +157,7 @@ class Player:
                 await self.stream.write(piece)
 
     async def do_write_dropping(self, how: dict[str, int]) -> None:
-        """Every write that has to wait is cancelled once, and made again from where it came to."""
+        """Cancels every write that has to wait once, and repeats it from the position that it reached."""
         async with self.noting(self.written):
             for n, piece in enumerate(self.rest(how["len"])):
                 async with contextlib.AsyncExitStack() as patience:
@@ -169,7 +170,7 @@ class Player:
         await self.do_write({"len": MOST, "piece": PIECE})
 
     async def do_fill(self, parts: dict[str, int]) -> None:
-        """Writes until the peer takes no more, says so, and goes on."""
+        """Writes until the peer takes no more, reports that, and continues."""
         start = self.stream.bytes_written
         async with self.noting(self.written):
             for piece in self.rest(MOST):
@@ -303,7 +304,8 @@ class Player:
             await self.stream.abort(*words(parts))
 
     async def hear_the_rest(self) -> None:
-        """What was not waited for. The error that ended the stream is there, or is about to be."""
+        """Reads the reports that no step has waited for. The error that ended the stream has arrived, or is
+        about to arrive."""
         failed = any(isinstance(end, dict) and {"failed", "aborted"} & end.keys() for end in self.ends())
         with contextlib.suppress(TimeoutError, StopAsyncIteration):
             async with asyncio.timeout(5 if failed else 0):
@@ -330,7 +332,7 @@ class Acceptor:
         self.news = asyncio.Condition()
         node.serve(PROTOCOL, self.take)
         node.serve_requests(REQUESTS, self.answer)
-        # Known from now on, and not taken.
+        # The protocol is known from now on, but its streams are not accepted.
         node.accept(NOBODY).close()
 
     async def take(self, stream: XStream) -> None:
@@ -371,7 +373,7 @@ class Acceptor:
             case {"fail": parts}:
                 raise StreamFailure(*words(parts))
             case {"size": length}:
-                # One more than may be given is enough to be refused.
+                # One byte more than the limit is enough to be refused.
                 return pattern(0, min(length, TAKES + 1))
             case {"never": number}:
                 nothing = {"sum": {"bytes": 0, "blake3": ""}, "end": "open"}

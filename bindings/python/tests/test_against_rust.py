@@ -1,5 +1,5 @@
-"""Against the Rust program `stream-tester`: it plays the other side's part and reports what it saw (`serve`), and has
-Python play the acceptor's in all of its cases (`run`)."""
+"""Tests against the Rust program `stream-tester`. With `serve` it plays the other side and reports what it
+saw; with `run` it lets Python play the acceptor in all of its cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Other(typing.NamedTuple):
 
     @contextlib.asynccontextmanager
     async def play(self, number: int, *steps: object) -> AsyncIterator[XStream]:
-        """A stream whose acceptor does these steps."""
+        """A stream whose acceptor executes these steps."""
         role = {"play": {"id": number, "report": True, "steps": steps}}
         stream = await self.client.open_stream(self.ticket, PROTOCOL, metadata=json.dumps(role).encode())
         try:
@@ -35,7 +35,7 @@ class Other(typing.NamedTuple):
             stream.close()
 
     async def seen(self, number: int) -> dict[str, typing.Any]:
-        """What the acceptor saw on it."""
+        """Returns the acceptor's report of this stream."""
         role = json.dumps({"report": {"id": number}}).encode()
         async with self.client.open_stream(self.ticket, PROTOCOL, metadata=role) as stream:
             await stream.finish()
@@ -59,7 +59,7 @@ async def tester() -> AsyncIterator[Other]:
 
 
 def seed(number: int) -> int:
-    """Of what the acceptor writes."""
+    """Returns the seed of the data that the acceptor writes."""
     return number * 2 + 1
 
 
@@ -136,7 +136,7 @@ async def test_warnings_in_both_directions(tester: Other) -> None:
 
 async def test_rust_drops_its_side(tester: Other) -> None:
     async with tester.play(7, {"read": 1}, "drop_send", "read_end") as stream:
-        # By now it is open: a reset before that would be of the opening.
+        # The stream is open by now. A reset before that would be a failed opening.
         await stream.write(b"x")
         with pytest.raises(twolane.StreamReset):
             await stream.read()
@@ -168,5 +168,5 @@ async def test_every_case_of_rust_holds_against_a_node_in_python() -> None:
     events = [json.loads(line) for line in done.stdout.splitlines()]
     failed = [(event["name"], event["error"]) for event in events if event["event"] == "case" and not event["ok"]]
     assert failed == [] and done.returncode == 0, (failed, done)
-    # The summary comes last, and nothing was left out.
+    # The summary comes last, and no case was left out.
     assert events[-1]["event"] == "summary" and events[-1]["passed"] >= 55

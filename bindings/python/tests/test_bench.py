@@ -1,4 +1,4 @@
-"""What `python -m twolane.bench` counts, and what it makes of it."""
+"""The counting and the evaluation of `python -m twolane.bench`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_every_request_is_counted_and_none_of_the_warm_up(in_flight: int) 
         asked += 1
         return BODY
 
-    # No time at all: one of each that is in flight.
+    # Without any time, one request is made for each place in flight.
     done = await _bench.many(ask, Times(0, 0), in_flight)
     assert (done.units, asked) == (in_flight, 2 * in_flight)
     done = await _bench.many(ask, Times(0, 0.01), in_flight)

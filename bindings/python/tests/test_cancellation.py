@@ -1,4 +1,4 @@
-"""Cancelling loses no byte, whatever is cancelled, and whenever."""
+"""No cancelled operation loses a byte, whichever operation it is, and whenever it is cancelled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ READS = 10_000
 
 
 async def impatient(seconds: float, what: object) -> object:
-    """The result, or None if it takes longer. Timeouts of nothing and of some loop turns among them."""
+    """Returns the result, or None if it takes longer than the timeout. The timeout may be 0 or a few turns of
+    the loop."""
     try:
         async with asyncio.timeout(seconds):
             return await what  # type: ignore[misc]
@@ -28,7 +29,7 @@ async def test_ten_thousand_reads_under_random_timeouts_lose_nothing(pair: Pair)
     seed = random.randrange(2**32)
     print("seed", seed)
     choose = random.Random(seed)
-    # Pieces that come apart, each with its own content.
+    # Random data, so that each piece has different content.
     data = random.Random(1).randbytes(32_000_000)
     reads = cancelled = written = 0
     async with both(pair) as (a, b):
@@ -119,7 +120,7 @@ async def test_a_line_that_comes_in_pieces_survives_a_cancellation_after_each(pa
 
 
 async def test_a_write_that_is_cancelled_tells_what_was_taken(pair: Pair) -> None:
-    """The writer goes on from `bytes_written`, and the reader sees everything once."""
+    """The writer continues from `bytes_written`, and the reader gets every byte once."""
     data = os.urandom(20_000_000)
     choose = random.Random(3)
     async with both(pair) as (a, b):
@@ -151,7 +152,7 @@ async def test_a_cancelled_write_leaves_those_of_others_alone(pair: Pair) -> Non
         first = asyncio.create_task(a.write(b"a" * 10_000_000))
         second = asyncio.create_task(a.write(b"b" * 100_000))
         third = asyncio.create_task(a.write(b"c" * 100_000))
-        # The window is full of the first, so the second waits behind it.
+        # The first write fills the window, so the second write waits behind it.
         await until(lambda: a.bytes_written > 1_000_000)
         second.cancel()
         reading = asyncio.create_task(b.readexactly(10_100_000))
@@ -197,7 +198,8 @@ async def test_opening_and_asking_can_be_cancelled_at_any_moment(pair: Pair) -> 
 
     async def accept() -> None:
         async for stream in streams:
-            # Answered and ended: let go of without an end, its opener could get the reset before the answer.
+            # The stream is accepted and then finished. If it were dropped without an end, its opener could
+            # get the reset before the answer.
             with contextlib.suppress(ConnectionError):
                 async with stream:
                     pass
@@ -216,7 +218,7 @@ async def test_opening_and_asking_can_be_cancelled_at_any_moment(pair: Pair) -> 
 
 
 async def test_data_that_is_always_there_does_not_keep_the_loop_from_turning(pair: Pair) -> None:
-    """With nothing to wait for, neither a timeout nor another task would ever get its turn."""
+    """Without anything to wait for, neither a timeout nor another task would ever run."""
     calls = 10_000
     turns = 0
 
@@ -228,7 +230,7 @@ async def test_data_that_is_always_there_does_not_keep_the_loop_from_turning(pai
 
     async with both(pair) as (a, b):
         counting = asyncio.create_task(count())
-        # So few small pieces never have to wait for their reader.
+        # This number of small pieces never has to wait for the reader.
         for _ in range(120):
             await a.write(b"x")
         written = turns

@@ -1,4 +1,4 @@
-"""The documents say what the code does."""
+"""The documents agree with the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 
 
 def blocks(path: pathlib.Path) -> list[str]:
-    """The Python in a document: fenced, or indented by four."""
+    """Returns the Python code in a document: fenced, or indented by four spaces."""
     text = path.read_text(encoding="utf-8")
     fenced = re.findall(r"```python\n(.*?)```", text, re.S)
     indented = re.findall(r"(?:\n    .*|\n(?=\n    ))+", re.sub(r"```.*?```", "", text, flags=re.S))
@@ -34,7 +34,7 @@ def test_the_code_in_the_documents_uses_what_exists(name: str) -> None:
     seen = blocks(path)
     assert seen
     for block in seen:
-        # Of a sketch, `..` stands for what is left out.
+        # In a sketch, `..` stands for omitted code.
         tree = ast.parse("async def sketch():\n" + textwrap.indent(re.sub(r"(?<!\.)\.\.(?!\.)", "...", block), "    "))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "twolane":
@@ -47,7 +47,7 @@ def test_the_code_in_the_documents_uses_what_exists(name: str) -> None:
 
 def test_the_example_of_the_package_gives_what_it_says() -> None:
     parsed = doctest.DocTestParser().get_doctest(twolane.__doc__ or "", {}, "twolane", None, 0)
-    # What `>>>` alone continues.
+    # A line with `>>>` alone continues the example.
     for example in parsed.examples:
         example.source = re.sub(r"^>>>$", "", example.source, flags=re.M)
     results = doctest.DocTestRunner().run(parsed)

@@ -1,4 +1,4 @@
-"""What an endpoint does: handlers, requests, peers, events, rules."""
+"""The functions of an endpoint: handlers, requests, peers, events, rules."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ async def test_rules_are_changed_while_it_runs() -> None:
         assert access.allow_for("admin/*", str(client.id))
         assert await client.request(server.ticket, "admin/1") == b"yes"
         assert access.deny(client.id)
-        # It is cut off, or refused at once if it asks before that.
+        # The client is disconnected, or refused at once if its request comes before that.
         with pytest.raises((twolane.ConnectionLost, twolane.Rejected)):
             await client.request(server.ticket, "test/1")
 
@@ -247,7 +247,7 @@ async def test_a_rule_that_takes_its_time_holds_up_nothing_else() -> None:
     async with node(access=rule, limits=limits) as server, node() as client:
         for protocol in ("slow/1", "test/1", "never/1"):
             server.serve_requests(protocol, lambda request: b"yes")
-        # More of them than the library has threads.
+        # More requests than the library has threads.
         asking = [asyncio.create_task(client.request(server.ticket, "never/1")) for _ in range(16)]
         waiting = asyncio.create_task(client.request(server.ticket, "slow/1"))
         await asked.wait()

@@ -1,4 +1,4 @@
-"""The error lane, and what goes wrong, as exceptions."""
+"""The error lane, and errors as exceptions."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ async def test_an_endpoint_that_is_not_bound_or_closed_says_so() -> None:
 
 
 def test_the_tree_in_the_documentation_is_the_tree() -> None:
-    """Each line of it: the class, what it is a case of, and the builtin."""
+    """Checks each line of the tree: the class, its base class, and the builtin."""
     assert exceptions.__doc__ is not None
     parents = ["TwolaneError"]
     seen = {"TwolaneError"}

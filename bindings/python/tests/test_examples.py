@@ -1,4 +1,4 @@
-"""The examples, as people run them: in processes of their own, where any warning is an error."""
+"""Runs the examples as users run them: in separate processes, in which any warning is an error."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
 PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
 BINARIES = pathlib.Path(os.environ.get("TWOLANE_BINARIES", HERE.parents[2] / "target" / "release"))
-"""Where the Rust programs are."""
+"""The directory of the Rust programs."""
 
 
 def program(name: str) -> str:
     path = BINARIES / name
     if not path.exists():
-        # The gate says that they must be there.
+        # If the variable is set, the programs must exist.
         if os.environ.get("TWOLANE_BINARIES"):
             pytest.fail(f"{path} is not there")
         pytest.skip(f"{path} is not there: cargo build --release -p twolane-test")
@@ -38,7 +38,7 @@ def ask(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def serving(*command: str, first_line: bool = True) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A program that prints its ticket first, and runs until it is stopped."""
+    """Runs a program that prints its ticket first, and that runs until it is stopped."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         try:
@@ -111,19 +111,20 @@ def test_an_interrupt_ends_a_program_that_waits_for_its_user(name: str) -> None:
         if name == "chat":
             _, ticket = stack.enter_context(serving(*PYTHON, chat, "room", "--offline"))
             command = [*PYTHON, chat, "join", ticket, "ann", "--offline"]
-        # What ignores it, as what a shell starts in the background does, has its children ignore it, too.
+        # A process that ignores SIGINT, such as a background process of a shell, passes that on to its
+        # children.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
             child = stack.enter_context(subprocess.Popen(command, text=True, **pipes))  # type: ignore[call-overload]
         finally:
             signal.signal(signal.SIGINT, before)
-        # It prints this when it is about to wait for what is typed, or waits already.
+        # The program prints this just before it waits for input, or while it already waits.
         last_words = "quit" if name == "interactive_node" else "ann is here"
         while last_words not in (line := child.stdout.readline()):
             assert line, "it ended"
         child.send_signal(signal.SIGINT)
-        # Without a key pressed, and standard input still open.
+        # It ends without a key press, while standard input is still open.
         assert child.wait(timeout=30) == 130
         assert child.stderr.read() == ""
 

@@ -1,4 +1,4 @@
-"""Beginnings and ends: loops, threads, forks, exits, interrupts, memory."""
+"""Start and end of endpoints and processes: loops, threads, forks, exits, interrupts, memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ import twolane
 
 
 def run(program: str, *, wait: float = 60) -> subprocess.CompletedProcess[str]:
-    """A program of its own, for which any warning is an error."""
+    """Runs a program in its own process, in which any warning is an error."""
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(program)]
     return subprocess.run(command, capture_output=True, text=True, timeout=wait, check=False)
 
 
 async def talk() -> bytes:
-    """Everything that matters, on the running loop."""
+    """Uses all main functions on the running loop."""
     async with node() as server, node() as client:
 
         @server.serve("echo/1")
@@ -59,7 +59,7 @@ def test_two_loops_take_turns_in_one_thread() -> None:
     first, second = (loop.run_until_complete(node().start()) for loop in loops)
     loops[0].run_until_complete(_serve(first))
     for _ in range(20):
-        # The server answers on its own loop, which has to run meanwhile.
+        # The server answers on its own loop, which has to run in the meantime.
         asking = loops[1].create_task(second.request(first.ticket, "echo/1", b"x"))
         while not asking.done():
             loops[0].run_until_complete(asyncio.sleep(0.001))
@@ -105,7 +105,7 @@ def test_an_endpoint_is_shut_down_by_another_thread() -> None:
             stream = await client.open_stream(server.ticket, "slow/1")
             await begun.wait()
             report = await asyncio.to_thread(lambda: asyncio.run(server.shutdown(0.1)))
-            # The handler has ended, in its own thread, when the call returns.
+            # The handler has ended in its own thread when the call returns.
             assert cancelled.is_set() and report.streams_cut == 1
             with pytest.raises(ConnectionError):
                 await stream.read()
@@ -143,7 +143,7 @@ def test_uvloop() -> None:
 
 def test_a_loop_that_cannot_watch_sockets() -> None:
     class Proactor(asyncio.SelectorEventLoop):
-        """As Windows' own loop behaves."""
+        """Behaves like Windows' own loop."""
 
         def add_reader(  # type: ignore[override]
             self, fd: typing.Any, callback: typing.Any, *args: typing.Any
@@ -190,7 +190,8 @@ def test_a_child_that_was_forked_gets_a_clear_error() -> None:
 
 
 def test_a_child_that_was_forked_lets_go_of_streams_that_are_in_use_in_that_moment() -> None:
-    # Threads of the parent hold locks of the stream now and then, and in the child nobody releases those.
+    # Threads of the parent hold locks of the stream now and then. In the child, no thread releases those
+    # locks.
     done = run("""
         import asyncio, os, signal, warnings
         import twolane
@@ -280,7 +281,7 @@ def test_peers_are_told_of_an_exit_at_once(tmp_path: pathlib.Path) -> None:
             """
             done = await asyncio.to_thread(run, program)
             assert (done.returncode, done.stderr) == (0, "")
-            # Not the idle timeout, which is a minute here.
+            # This is shorter than the idle timeout, which is one minute here.
             async with asyncio.timeout(30):
                 assert isinstance(await anext(events), twolane.Connected)
                 async for event in events:
@@ -343,7 +344,7 @@ def test_what_is_not_closed_is_told() -> None:
 
 
 def memory() -> int:
-    """Resident bytes."""
+    """Returns the resident memory in bytes."""
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -378,7 +379,7 @@ def test_memory_is_flat_over_many_streams() -> None:
             return await many(count // 10), await many(count * 8 // 10)
 
     before, after = asyncio.run(main())
-    # 100 bytes a stream would be 8 MB.
+    # 100 bytes for each stream would be 8 MB.
     assert after - before < 8_000_000, (before, after)
     assert threading.active_count() == 1
 

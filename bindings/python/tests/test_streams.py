@@ -1,4 +1,4 @@
-"""What a stream does with data."""
+"""The data of a stream."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ async def test_the_limit_of_a_line_is_the_same_however_the_line_comes(pair: Pair
             line = b"x" * length + b"\n"
             reading = asyncio.create_task(b.readline(limit=limit))
             for n in range(len(line) - 1):
-                # Byte by byte, with turns of the reader in between.
+                # The line is written byte by byte, with turns of the reader in between.
                 await a.write(line[n : n + 1])
                 await asyncio.sleep(0)
             if length <= limit:
                 await a.write(b"\n")
                 assert await reading == line
             else:
-                # It is known before the line ends, and nothing of it is gone.
+                # The error comes before the line ends, and none of the line is lost.
                 with pytest.raises(twolane.TooLarge):
                     await reading
                 await a.write(b"\n")
@@ -123,14 +123,14 @@ async def test_the_limit_of_a_line_is_the_same_however_the_line_comes(pair: Pair
 async def test_a_line_after_other_reads_is_searched_anew(pair: Pair) -> None:
     async with both(pair) as (a, b):
         await a.write(b"zab")
-        # They come together: with this one, the others are there to be searched.
+        # The bytes arrive together: when this byte is read, the others are there to be searched.
         assert await b.readexactly(1) == b"z"
         reading = asyncio.create_task(b.readline())
         await asyncio.sleep(0)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        # What was searched is taken in another way, and a line feed comes within as many bytes.
+        # Another call takes the searched bytes, and a line feed follows within the same number of bytes.
         assert await b.readexactly(2) == b"ab"
         await a.write(b"\nc\n")
         assert await b.readline() == b"\n"
@@ -233,7 +233,7 @@ async def test_a_block_that_raises_resets_the_stream(pair: Pair) -> None:
 
 
 async def test_opening_can_be_entered(pair: Pair) -> None:
-    # Wanted from here on: the opener does not wait for `anext`.
+    # The protocol is accepted from here on: the opener does not wait for `anext`.
     streams = pair.server.accept("test/1")
     async with pair.client.open_stream(pair.server.ticket, "test/1", metadata=b"meta", early_data=b"ear") as stream:
         await stream.write(b"ly")
@@ -252,7 +252,7 @@ async def test_delivered_means_that_the_other_endpoint_has_it(pair: Pair) -> Non
         await a.finish()
         await a.delivered()
         assert await b.read() == b"all of it"
-        # Of data that is not finished nothing can be said.
+        # There is no result for data that is not finished.
         await b.write(b"not all of it")
         with pytest.raises(twolane.StreamEnded):
             await b.delivered()
@@ -264,7 +264,7 @@ async def test_a_paused_reader_holds_its_writer_up(pair: Pair) -> None:
             async with asyncio.timeout(0.5):
                 while True:
                     await a.write(b"x" * 100_000)
-        # A window of 2 MB, and what the two sides have under way.
+        # The window of 2 MB, and the data that both sides have in transit.
         assert a.bytes_written < 20_000_000
         taken = a.bytes_written
         await_end = asyncio.create_task(a.finish())

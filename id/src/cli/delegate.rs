@@ -42,7 +42,7 @@ pub(super) fn run(args: &Delegate, json: bool) -> eyre::Result<()> {
     Ok(())
 }
 
-/// What programs are told of a delegation.
+/// Returns the fields of the JSON object that describes a delegation.
 pub(super) fn fields(delegation: &Delegation) -> Value {
     json!({
         "delegation": delegation,
@@ -56,7 +56,7 @@ pub(super) fn fields(delegation: &Delegation) -> Value {
     })
 }
 
-/// The end. The argument parser has made sure that exactly one is given.
+/// Returns the expiry. The argument parser has ensured that exactly one of the two options is given.
 fn expires(args: &Delegate, not_before: SystemTime) -> eyre::Result<SystemTime> {
     if let Some(duration) = &args.duration {
         let duration = humantime::parse_duration(duration)

@@ -1,4 +1,4 @@
-//! From an error to a line and an exit code.
+//! Conversion of an error to an error line and an exit code.
 
 use std::process::ExitCode;
 
@@ -9,21 +9,21 @@ use twolane_id::{DelegationError, IssueError, VerifyError};
 
 use super::output;
 
-/// The command line makes no sense, in a way that the argument parser cannot see.
+/// The error for a wrong command line that the argument parser cannot detect.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(super) struct Usage(pub(super) &'static str);
 
-/// Tells what went wrong, in one line with all its causes, and with an object for programs if they
-/// asked.
+/// Reports an error with all its causes in one line, and with a JSON object if `--json` was given.
 pub(super) fn report(report: &Report, json: bool) -> ExitCode {
     tell(&in_one_line(report), exit_code(report), json)
 }
 
-/// The exit code for a delegation that is genuine, and would not be accepted.
+/// The exit code for a delegation that is genuine but would not be accepted.
 pub(super) const NOT_ACCEPTED: u8 = 4;
 
-/// Ends with what the argument parser has to say: help, a version, or how the arguments are wrong.
+/// Prints the output of the argument parser (help, a version, or an error in the arguments) and returns the exit
+/// code.
 pub(super) fn usage(error: &clap::Error, json: bool) -> ExitCode {
     if !error.use_stderr() {
         return match error.print() {
@@ -41,15 +41,15 @@ pub(super) fn usage(error: &clap::Error, json: bool) -> ExitCode {
 
 fn tell(text: &str, code: u8, json: bool) -> ExitCode {
     if json {
-        // When even this cannot be written, the line on standard error and the exit code remain.
+        // If this write fails too, the line on standard error and the exit code remain.
         let _ = output::object("error", json!({ "error": text, "exit_code": code }));
     }
     output::talk(format_args!("error: {text}"));
     ExitCode::from(code)
 }
 
-/// The chain of causes, from the outermost on. Many errors repeat their own cause in their text:
-/// what has been said is not said again.
+/// Returns the chain of causes in one line, the outermost cause first. Many errors repeat their own cause in their
+/// text, so a cause that the line already contains is left out.
 fn in_one_line(report: &Report) -> String {
     report.chain().fold(String::new(), |mut line, cause| {
         let cause = cause.to_string();
@@ -64,7 +64,7 @@ fn in_one_line(report: &Report) -> String {
 }
 
 fn exit_code(report: &Report) -> u8 {
-    // A forged delegation is that before it is a wrong argument.
+    // A forged delegation has its own exit code, even if it is also a wrong argument.
     if let Some(DelegationError::BadSignature { .. }) = report.downcast_ref() {
         return 5;
     }

@@ -1,4 +1,4 @@
-//! What is read: messages, and keys from standard input. All of it bounded.
+//! Input with limits: messages, and keys from standard input.
 
 use std::{
     error::Error,
@@ -13,18 +13,19 @@ use zeroize::Zeroizing;
 
 use super::failure::Usage;
 
-/// Ed25519 goes over the message twice, so all of it has to be in memory.
+/// Maximum length of a message in bytes. Ed25519 reads the message twice, so all of it has to be in memory.
 const MESSAGE_LIMIT: u64 = 64 << 20;
 
-/// Keys and id52s have 64 characters or fewer, and a delegation at most 3287; the rest is for white space.
+/// Maximum length of a text in bytes. Keys and id52s have at most 64 characters, and a delegation at most 3287; the
+/// rest is for white space.
 const TEXT_LIMIT: usize = 4096;
 
 pub(super) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Parses an argument. A wrong one is a wrong command line, as `wrong` says. The message does not repeat it, for it may
-/// be a secret key that was pasted in the wrong place.
+/// Parses an argument. A wrong argument is a wrong command line, described by `wrong`. The error text does not
+/// repeat the argument, because it can be a secret key that was pasted in the wrong place.
 pub(super) fn argument<T>(text: &str, wrong: &'static str) -> eyre::Result<T>
 where
     T: FromStr<Err: Error + Send + Sync + 'static>,
@@ -32,7 +33,7 @@ where
     text.parse().wrap_err(Usage(wrong))
 }
 
-/// Reads the message at `path`, or standard input for `-`.
+/// Reads the message at `path`, or from standard input if `path` is `-`.
 pub(super) fn message(path: &Path) -> eyre::Result<Vec<u8>> {
     let message = if is_stdin(path) {
         read_at_most(MESSAGE_LIMIT, io::stdin().lock())
@@ -50,7 +51,7 @@ pub(super) fn message(path: &Path) -> eyre::Result<Vec<u8>> {
 
 /// Reads one short text from standard input, without the white space around it.
 pub(super) fn text_from_stdin() -> eyre::Result<Zeroizing<String>> {
-    // Reserved at once, so that growing leaves no copy of a secret behind.
+    // The capacity is reserved at once, because a growing buffer would leave copies of a secret in memory.
     let mut text = Zeroizing::new(String::with_capacity(TEXT_LIMIT + 1));
     io::stdin().lock().take(TEXT_LIMIT as u64 + 1).read_to_string(&mut text).wrap_err("cannot read standard input")?;
     if text.len() > TEXT_LIMIT {
@@ -59,7 +60,7 @@ pub(super) fn text_from_stdin() -> eyre::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.trim_ascii().to_owned()))
 }
 
-/// Reads to the end, or returns `None` when that is more than `limit` bytes away.
+/// Reads to the end, or returns `None` if the input has more than `limit` bytes.
 fn read_at_most(limit: u64, reader: impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let length = reader.take(limit + 1).read_to_end(&mut bytes)?;

@@ -40,17 +40,17 @@ pub(super) fn run(args: &Inspect, json: bool) -> eyre::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// What is asked, and how it is answered: why it is accepted, or why not.
+/// A question, and its answer: the reason why the delegation is accepted, or why it is not.
 type Answer = (&'static str, Result<String, String>);
 
-/// Asks one thing at a time, in circumstances that are otherwise as the owner meant them: so each answer is about its
-/// own question.
+/// Asks one question at a time. All other circumstances are as the owner intended, so each answer is about its own
+/// question alone.
 fn answers(args: &Inspect, delegation: &Delegation, now: SystemTime) -> eyre::Result<Vec<Answer>> {
     let meant = Presented {
         now: delegation.not_before(),
         skew: Duration::ZERO,
         node: delegation.node(),
-        // Where no audience is named, anybody will do.
+        // Without a named audience, any key is accepted.
         audience: delegation.audience().first().copied().unwrap_or_else(|| delegation.owner()),
     };
     let ask = |presented: Presented, yes: String| match delegation.verify(&presented) {
@@ -81,7 +81,7 @@ fn answers(args: &Inspect, delegation: &Delegation, now: SystemTime) -> eyre::Re
     Ok(answers)
 }
 
-/// How long it still holds, if it does now.
+/// Returns how long the delegation still holds, if it holds now.
 fn seconds_left(delegation: &Delegation, now: SystemTime) -> Option<u64> {
     let left = delegation.expires().duration_since(now).ok().filter(|left| !left.is_zero())?;
     (now >= delegation.not_before()).then_some(left.as_secs())

@@ -1,4 +1,4 @@
-//! What happens between the command line and the exit code.
+//! The command line interface, from the arguments to the exit code.
 
 mod args;
 mod delegate;

@@ -1,6 +1,6 @@
-//! Standard output, which is data, and standard error, which is talk.
+//! Output: results to standard output, messages for people to standard error.
 //!
-//! Not by `println!`, which panics when the reader has gone.
+//! `println!` is not used, because it panics if the reader has closed the stream.
 
 use std::{
     fmt::Display,
@@ -10,14 +10,13 @@ use std::{
 use eyre::WrapErr;
 use serde_json::{Value, json};
 
-/// Writes a result to standard output, all of it or an error.
+/// Writes a whole result to standard output, or returns an error.
 pub(super) fn line(text: impl Display) -> eyre::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).wrap_err("cannot write to standard output")
 }
 
-/// Writes a result for programs: one line, an object that names the event and the version of its
-/// layout.
+/// Writes a result for programs: one line with a JSON object that names the event and the version of its layout.
 pub(super) fn object(event: &str, mut fields: Value) -> eyre::Result<()> {
     if let Value::Object(fields) = &mut fields {
         fields.insert("event".to_owned(), json!(event));
@@ -26,7 +25,8 @@ pub(super) fn object(event: &str, mut fields: Value) -> eyre::Result<()> {
     line(fields)
 }
 
-/// Writes a line for people to standard error. If nobody can read it, nobody can be told.
+/// Writes a line for people to standard error. An error of this write is ignored, because it cannot be reported
+/// anywhere.
 pub(super) fn talk(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }

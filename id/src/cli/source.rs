@@ -1,4 +1,4 @@
-//! Secret keys, from wherever the command line says that they are.
+//! Loading of secret keys from the source that the command line names.
 
 use eyre::{WrapErr, eyre};
 use twolane_id::{PublicKey, SecretKey, storage};
@@ -6,7 +6,7 @@ use twolane_id::{PublicKey, SecretKey, storage};
 use super::{args::Source, failure::Usage, input};
 
 impl Source {
-    /// Reads the secret key. The argument parser has made sure that exactly one place is given.
+    /// Reads the secret key. The argument parser has ensured that exactly one source is given.
     pub(super) fn load(&self) -> eyre::Result<SecretKey> {
         if let Some(path) = &self.key_file {
             if input::is_stdin(path) {
@@ -25,13 +25,13 @@ impl Source {
         Err(Usage("no secret key is given: use --key-file, --env or --keyring").into())
     }
 
-    /// Whether the key is read from standard input.
+    /// Returns whether the key is read from standard input.
     pub(super) fn is_stdin(&self) -> bool {
         self.key_file.as_deref().is_some_and(input::is_stdin)
     }
 }
 
-/// Parses an id52 that is an argument.
+/// Parses an id52 given as an argument.
 pub(super) fn parse_id52(text: &str) -> eyre::Result<PublicKey> {
     input::argument(text, "the argument ID52 is not an id52")
 }

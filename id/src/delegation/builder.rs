@@ -1,14 +1,14 @@
-//! How an owner makes a certificate.
+//! The builder with which an owner makes a certificate.
 
 use std::{collections::BTreeSet, time::SystemTime};
 
 use super::{Delegation, IssueError, Pattern, Serial, certificate::Claims, format, time};
 use crate::{PublicKey, SecretKey};
 
-/// A certificate that is not signed yet. Made by [`Delegation::build`].
+/// A certificate that is not signed yet. [`Delegation::build`] makes one.
 ///
-/// A scope and an expiry have to be given: neither "everything" nor "for ever" is a good default for what another
-/// machine may do in one's name.
+/// A scope and an expiry are required: neither "everything" nor "for ever" is a good default for the rights of
+/// another machine.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is delegated until it is signed"]
 pub struct DelegationBuilder {
@@ -25,40 +25,41 @@ impl DelegationBuilder {
         Self { node, scope: BTreeSet::new(), audience: BTreeSet::new(), not_before: None, expires: None, serial: None }
     }
 
-    /// Adds a pattern to the protocols for which the node acts for the owner. At least one is needed, and at most
-    /// [`Delegation::MAX_SCOPE`] fit; the same one twice counts once.
+    /// Adds a pattern to the protocols for which the node acts for the owner. At least one pattern is needed, and
+    /// at most [`Delegation::MAX_SCOPE`] fit. A repeated pattern counts once.
     pub fn scope(mut self, pattern: Pattern) -> Self {
         self.scope.insert(pattern);
         self
     }
 
-    /// Adds several patterns, as [`scope`](Self::scope) does one.
+    /// Adds several patterns, like repeated calls of [`scope`](Self::scope).
     pub fn scopes(mut self, patterns: impl IntoIterator<Item = Pattern>) -> Self {
         self.scope.extend(patterns);
         self
     }
 
-    /// Adds a peer to those towards whom the node acts for the owner. Without any, the certificate is good towards
-    /// everybody. At most [`Delegation::MAX_AUDIENCE`] fit; the same one twice counts once.
+    /// Adds a peer towards which the node acts for the owner. Without any such peer, the certificate is valid
+    /// towards everybody. At most [`Delegation::MAX_AUDIENCE`] peers fit. A repeated peer counts once.
     pub fn audience(mut self, peer: PublicKey) -> Self {
         self.audience.insert(peer);
         self
     }
 
-    /// The first moment at which the certificate holds, rounded down to a second. By default the moment of signing.
+    /// Sets the first moment at which the certificate holds, rounded down to a second. The default is the moment of
+    /// signing.
     pub fn not_before(mut self, time: SystemTime) -> Self {
         self.not_before = Some(time);
         self
     }
 
-    /// The first moment at which the certificate holds no more, rounded down to a second. Required. What is later than
-    /// the year 9999 is taken for its last second.
+    /// Sets the first moment at which the certificate no longer holds, rounded down to a second. This field is
+    /// required. A time after the year 9999 is replaced by the last second of that year.
     pub fn expires(mut self, time: SystemTime) -> Self {
         self.expires = Some(time);
         self
     }
 
-    /// The serial. By default a random one, which nobody has to keep count of.
+    /// Sets the serial. The default is a random serial, for which no counter is needed.
     pub fn serial(mut self, serial: impl Into<Serial>) -> Self {
         self.serial = Some(serial.into());
         self
@@ -68,7 +69,7 @@ impl DelegationBuilder {
     ///
     /// # Errors
     ///
-    /// [`IssueError`] says what the certificate lacks, or what makes no sense in it.
+    /// Returns [`IssueError`], which names the missing or invalid part of the certificate.
     pub fn sign(self, owner: &SecretKey) -> Result<Delegation, IssueError> {
         let Self { node, scope, audience, not_before, expires, serial } = self;
         let Some(expires) = expires else {

@@ -1,4 +1,4 @@
-//! The certificate, and when it is to be believed.
+//! The certificate and its verification.
 
 use std::{
     fmt,
@@ -10,20 +10,20 @@ use crate::PublicKey;
 
 /// A certificate by which an owner's key states that a node's key acts for it.
 ///
-/// Every value of this type is well-formed and bears the signature of the owner that it names. Whether it may be
-/// believed *here and now* is what [`verify`](Self::verify) answers; see the [module](super) for all that a peer has to
-/// check.
+/// Every value of this type is well-formed and has the signature of the owner that it names.
+/// [`verify`](Self::verify) checks whether it holds *here and now*. The [module](super) lists all checks that a
+/// peer has to make.
 ///
-/// Two are equal when their bytes are. The text form is written by [`Display`](fmt::Display), read by
-/// [`FromStr`](std::str::FromStr), and is what serde sees. [`Debug`] shows the fields without the signature.
+/// Two certificates are equal if their bytes are equal. The text form is written by [`Display`](fmt::Display) and
+/// read by [`FromStr`](std::str::FromStr), and serde uses it too. [`Debug`] shows the fields without the signature.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Delegation {
     pub(super) claims: Claims,
-    /// The whole certificate, signature included.
+    /// The whole certificate, including the signature.
     pub(super) bytes: Vec<u8>,
 }
 
-/// What an owner states. Kept in canonical order.
+/// The statement of an owner, in canonical order.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Claims {
     pub(super) owner: PublicKey,
@@ -37,29 +37,31 @@ pub(super) struct Claims {
     pub(super) audience: Vec<PublicKey>,
 }
 
-/// The circumstances in which a certificate is shown, all of them known to the peer that it is shown to.
+/// The circumstances in which a certificate is shown. The peer to which it is shown knows all of them itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Presented {
-    /// The time, by this machine's clock.
+    /// The current time, by this machine's clock.
     pub now: SystemTime,
-    /// How far the owner's clock and this one may be apart: the certificate holds that much longer at both ends. A
-    /// minute forgives clocks that are set by a network; zero forgives nothing.
+    /// Maximum difference between the owner's clock and this machine's clock. The certificate holds for this duration
+    /// longer at both ends. One minute tolerates clocks that are set by a network; zero tolerates no difference.
     pub skew: Duration,
-    /// Who shows it: the key that the handshake of the connection has proved. Never a key from a message.
+    /// The key of the peer that shows the certificate, as proved by the handshake of the connection. Never a key
+    /// from a message.
     pub node: PublicKey,
-    /// Who looks at it: our own key.
+    /// The key of the peer that checks the certificate: the local key.
     pub audience: PublicKey,
 }
 
 impl Delegation {
-    /// The most bytes that a whole certificate may have. With 16 audience keys that leaves 1373 bytes for the scope.
+    /// Maximum length of a whole certificate in bytes. With 16 audience keys, 1373 bytes remain for the scope.
     pub const MAX_LEN: usize = 2048;
 
-    /// The most patterns in a scope. A node that needs more than 16 families of protocols is given a wider pattern, or
-    /// two certificates.
+    /// Maximum number of patterns in a scope. A node that needs more than 16 families of protocols needs a wider
+    /// pattern, or two certificates.
     pub const MAX_SCOPE: usize = 16;
 
-    /// The most audience keys. A certificate for more peers than that is one for anybody, or several.
+    /// Maximum number of audience keys. For more peers, issue a certificate without an audience, or several
+    /// certificates.
     pub const MAX_AUDIENCE: usize = 16;
 
     /// Begins a certificate for `node`.
@@ -80,73 +82,79 @@ impl Delegation {
         DelegationBuilder::new(node)
     }
 
-    /// Reads a certificate: its structure, that it is written in the one canonical way, and the owner's signature.
+    /// Reads a certificate. Checks its structure, that it has the one canonical encoding, and the owner's
+    /// signature.
     ///
     /// # Errors
     ///
-    /// [`DelegationError`] says what is wrong first. Nothing that the bytes claim should be believed then.
+    /// Returns [`DelegationError`], which names the first flaw. After an error, nothing that the bytes claim is to
+    /// be trusted.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DelegationError> {
         let claims = format::decode(bytes)?;
         Ok(Self { claims, bytes: bytes.to_vec() })
     }
 
-    /// The whole certificate, as [`from_bytes`](Self::from_bytes) takes it.
+    /// Returns the whole certificate, in the form that [`from_bytes`](Self::from_bytes) reads.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.bytes.clone()
     }
 
-    /// The whole certificate, borrowed.
+    /// Returns the whole certificate, borrowed.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Who states it, and has signed it.
+    /// Returns the key that has issued and signed the certificate.
     pub fn owner(&self) -> PublicKey {
         self.claims.owner
     }
 
-    /// Who acts for the owner.
+    /// Returns the key that acts for the owner.
     pub fn node(&self) -> PublicKey {
         self.claims.node
     }
 
-    /// The protocols for which the node acts for the owner: 1 to [`MAX_SCOPE`](Self::MAX_SCOPE) patterns, ascending.
+    /// Returns the protocols for which the node acts for the owner: 1 to [`MAX_SCOPE`](Self::MAX_SCOPE) patterns,
+    /// ascending.
     pub fn scope(&self) -> &[Pattern] {
         &self.claims.scope
     }
 
-    /// The peers towards which the node acts for the owner: up to [`MAX_AUDIENCE`](Self::MAX_AUDIENCE) keys, ascending.
-    /// None means any peer.
+    /// Returns the peers towards which the node acts for the owner: up to [`MAX_AUDIENCE`](Self::MAX_AUDIENCE)
+    /// keys, ascending. An empty list means any peer.
     pub fn audience(&self) -> &[PublicKey] {
         &self.claims.audience
     }
 
-    /// The first moment at which it holds, in whole seconds.
+    /// Returns the first moment at which the certificate holds, in whole seconds.
     pub fn not_before(&self) -> SystemTime {
         time::to_system(self.claims.not_before)
     }
 
-    /// The first moment at which it holds no more, in whole seconds, at most 9999-12-31T23:59:59Z.
+    /// Returns the first moment at which the certificate no longer holds, in whole seconds, at most
+    /// 9999-12-31T23:59:59Z.
     pub fn expires(&self) -> SystemTime {
         time::to_system(self.claims.expires)
     }
 
-    /// Which of the owner's certificates this is, for taking it back.
+    /// Returns the serial, which identifies this certificate among those of the owner. The owner needs it for
+    /// revocation.
     pub fn serial(&self) -> Serial {
         self.claims.serial
     }
 
-    /// Checks that the certificate holds in these circumstances: the one who shows it is the node that it names, we are
-    /// among those it is meant for, `now + skew >= not_before`, and `now - skew < expires`.
+    /// Checks that the certificate holds in these circumstances: the peer that shows it is the node that it names,
+    /// the local key is in the audience or the audience is empty, `now + skew >= not_before`, and
+    /// `now - skew < expires`.
     ///
-    /// Neither the protocol nor a revocation is looked at: that is for [`permits`](Self::permits) and
-    /// [`RevocationList::check`](super::RevocationList::check). A clock before 1970 counts as 1970.
+    /// This method checks neither the protocol nor a revocation; use [`permits`](Self::permits) and
+    /// [`RevocationList::check`](super::RevocationList::check) for those. A clock before 1970 counts as 1970.
     ///
     /// # Errors
     ///
     /// [`WrongNode`](DelegationError::WrongNode), [`WrongAudience`](DelegationError::WrongAudience),
-    /// [`NotYetValid`](DelegationError::NotYetValid) or [`Expired`](DelegationError::Expired); the first that applies, in
-    /// this order.
+    /// [`NotYetValid`](DelegationError::NotYetValid) or [`Expired`](DelegationError::Expired); the first one that
+    /// applies, in this order.
     pub fn verify(&self, presented: &Presented) -> Result<(), DelegationError> {
         let Claims { node, audience, not_before, expires, .. } = &self.claims;
         let Presented { now, skew, node: presented_by, audience: us } = *presented;
@@ -166,7 +174,7 @@ impl Delegation {
         Ok(())
     }
 
-    /// Whether the scope covers `protocol`, the name of one, such as `chat/1`.
+    /// Returns whether the scope covers `protocol`, a protocol name such as `chat/1`.
     pub fn permits(&self, protocol: &str) -> bool {
         self.claims.scope.iter().any(|pattern| pattern.matches(protocol))
     }

@@ -1,4 +1,4 @@
-//! Why a certificate is not believed, and why one is not issued.
+//! Errors of reading, verifying and issuing a certificate.
 //!
 //! Every message says what to do next.
 
@@ -9,30 +9,30 @@ use thiserror::Error;
 use super::{Serial, time::Utc};
 use crate::{InvalidPublicKey, PublicKey, RandomnessError};
 
-/// A delegation is not to be believed. Up to [`BadSignature`](Self::BadSignature) the fault of whoever made, cut or
-/// changed it, so that nothing in it counts; from [`NotYetValid`](Self::NotYetValid) on it is genuine, and does not hold
-/// in these circumstances.
+/// The reason why a delegation is not accepted. In the variants up to [`BadSignature`](Self::BadSignature), the
+/// delegation was made wrongly, cut or changed, and nothing in it is to be trusted. From
+/// [`NotYetValid`](Self::NotYetValid) on, it is genuine but does not hold in these circumstances.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DelegationError {
-    /// The text is none of a delegation.
+    /// The text is not the text of a delegation.
     #[error("{flaw}")]
     BadText {
-        /// What is wrong with it.
+        /// The flaw of the text.
         flaw: TextFlaw,
     },
     /// The bytes end too early.
     #[error("the delegation ends after {found} bytes, within its {part}: get it again, whole")]
     Truncated {
-        /// How many bytes there are.
+        /// The number of bytes.
         found: usize,
-        /// What they end in.
+        /// The part in which the bytes end.
         part: &'static str,
     },
-    /// There are more bytes than a delegation has.
+    /// There are more bytes than a delegation can have.
     #[error("the delegation has {len} bytes, and the limit is {max}: ask its owner for one with a shorter scope")]
     TooLong {
-        /// How many bytes there are.
+        /// The number of bytes.
         len: usize,
         /// The limit, [`Delegation::MAX_LEN`](super::Delegation::MAX_LEN).
         max: usize,
@@ -43,33 +43,33 @@ pub enum DelegationError {
         /// The version that the first byte names.
         found: u8,
     },
-    /// The bytes are not the one encoding that a delegation has.
+    /// The bytes are not the canonical encoding of a delegation.
     #[error("the delegation is not written as it has to be: {what}; ask its owner for another")]
     NotCanonical {
-        /// What is wrong, as a sentence.
+        /// The flaw, as a sentence.
         what: &'static str,
     },
     /// One of the keys is not usable.
     #[error("the delegation's {which} key is not usable ({error}): ask its owner for another")]
     BadKey {
-        /// Whose key: `owner`, `node` or `audience`.
+        /// The role of the key: `owner`, `node` or `audience`.
         which: &'static str,
-        /// What is wrong with it.
+        /// The flaw of the key.
         error: InvalidPublicKey,
     },
-    /// The owner and the node are one key. Such a certificate would say nothing.
+    /// The owner and the node are the same key. Such a certificate would state nothing.
     #[error("{owner} delegates to itself, which means nothing: ask its owner for one that names another key")]
     OwnerIsNode {
-        /// The key that is both.
+        /// The key that is both owner and node.
         owner: PublicKey,
     },
-    /// The owner has not signed exactly this.
+    /// The signature is not the owner's signature over exactly these bytes.
     #[error("the delegation is not signed by {owner}, whom it names as its owner: do not trust anything in it")]
     BadSignature {
-        /// Who should have signed.
+        /// The owner that the delegation names.
         owner: PublicKey,
     },
-    /// It does not hold yet, the allowance for skewed clocks included.
+    /// The delegation does not hold yet, even with the allowance for skewed clocks.
     #[error(
         "the delegation holds from {} on, and it is {} here: wait, or set the clock",
         Utc(*.not_before), Utc(*.now)
@@ -77,35 +77,35 @@ pub enum DelegationError {
     NotYetValid {
         /// The first moment at which it holds.
         not_before: SystemTime,
-        /// The time here, without the allowance.
+        /// The local time, without the allowance.
         now: SystemTime,
     },
-    /// It holds no more, the allowance for skewed clocks included.
+    /// The delegation no longer holds, even with the allowance for skewed clocks.
     #[error(
         "the delegation expired at {}, and it is {} here: ask its owner for a new one",
         Utc(*.expired), Utc(*.now)
     )]
     Expired {
-        /// The first moment at which it held no more.
+        /// The first moment at which it no longer held.
         expired: SystemTime,
-        /// The time here, without the allowance.
+        /// The local time, without the allowance.
         now: SystemTime,
     },
-    /// Somebody else than the node shows it. Either a mix-up, or a copy in the wrong hands.
+    /// A peer other than the node shows the delegation. This is either a mix-up or a misused copy.
     #[error("the delegation is for the node {named}, and {presented_by} shows it: do not accept it from there")]
     WrongNode {
-        /// The node that it names.
+        /// The node that the delegation names.
         named: PublicKey,
         /// The peer of the connection.
         presented_by: PublicKey,
     },
-    /// It is meant for others than us.
+    /// The audience of the delegation does not contain the local key.
     #[error("the delegation is not meant for {us}: ask its owner for one whose audience has this key")]
     WrongAudience {
-        /// The key that it was shown to.
+        /// The local key, to which the delegation was shown.
         us: PublicKey,
     },
-    /// Its owner has taken it back.
+    /// The owner has revoked the delegation.
     #[error("the delegation with the serial {serial} is revoked: ask its owner for a new one")]
     Revoked {
         /// Its serial.
@@ -113,19 +113,19 @@ pub enum DelegationError {
     },
 }
 
-/// What is wrong with a text that should be a delegation's. The fault of whoever wrote or copied it.
+/// The flaw of a text that should be a delegation. The text was written or copied wrongly.
 ///
-/// Repeats nothing of a text that does not begin as a delegation's, for that may be a secret.
+/// A text that does not begin like a delegation is not repeated, because it can be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TextFlaw {
-    /// It does not begin with `delegation`.
+    /// The text does not begin with `delegation`.
     #[error("a delegation begins with the word delegation, and this text does not: copy it whole, without spaces")]
     Prefix,
-    /// It is longer than any delegation.
+    /// The text is longer than any delegation.
     #[error("a delegation has at most {max} characters, and this text has {len} bytes: copy nothing else")]
     TooLong {
-        /// Its length in bytes.
+        /// The length of the text in bytes.
         len: usize,
         /// The limit.
         max: usize,
@@ -135,16 +135,16 @@ pub enum TextFlaw {
     Character {
         /// The first such character.
         found: char,
-        /// Which one it is, counted from 1.
+        /// Its position in the text, counted from 1.
         position: usize,
     },
-    /// No number of whole bytes has so many characters.
+    /// The number of characters does not correspond to a whole number of bytes.
     #[error("a part of the delegation is missing, it has {len} characters: copy it whole")]
     Cut {
-        /// How many characters there are.
+        /// The number of characters.
         len: usize,
     },
-    /// The last character carries bits that no byte has.
+    /// The last character carries bits beyond the last whole byte.
     #[error("the last character of the delegation cannot be {found:?}: it was mistyped or cut from a longer text")]
     TrailingBits {
         /// The last character.
@@ -152,21 +152,21 @@ pub enum TextFlaw {
     },
 }
 
-/// A delegation cannot be issued as it was asked for. The fault of the caller, but for
-/// [`Randomness`](Self::Randomness).
+/// The reason why a delegation cannot be issued as requested. Except for [`Randomness`](Self::Randomness), the
+/// caller's request is wrong.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum IssueError {
-    /// No protocol is named.
+    /// The scope is empty.
     #[error("a delegation needs a scope: name at least one pattern, such as chat/*")]
     ScopeEmpty,
-    /// No end is named.
+    /// No expiry is given.
     #[error("a delegation needs an end: say when it expires")]
     NoExpiry,
     /// There are more patterns than fit.
     #[error("a delegation has at most {max} patterns, not {found}: use wider ones, or issue several")]
     TooManyPatterns {
-        /// How many there are.
+        /// The number of patterns.
         found: usize,
         /// The limit, [`Delegation::MAX_SCOPE`](super::Delegation::MAX_SCOPE).
         max: usize,
@@ -174,23 +174,23 @@ pub enum IssueError {
     /// There are more audience keys than fit.
     #[error("a delegation is meant for at most {max} peers, not {found}: name none, which means any, or issue several")]
     TooManyPeers {
-        /// How many there are.
+        /// The number of audience keys.
         found: usize,
         /// The limit, [`Delegation::MAX_AUDIENCE`](super::Delegation::MAX_AUDIENCE).
         max: usize,
     },
-    /// The whole would be longer than anybody reads.
+    /// The certificate would be longer than the limit for reading it.
     #[error("the delegation would have {len} bytes, and the limit is {max}: use shorter patterns, or issue several")]
     TooLong {
-        /// How many bytes it would have.
+        /// The length that the certificate would have, in bytes.
         len: usize,
         /// The limit, [`Delegation::MAX_LEN`](super::Delegation::MAX_LEN).
         max: usize,
     },
-    /// The owner and the node are one key.
+    /// The owner and the node are the same key.
     #[error("a key cannot delegate to itself: name the key of the node, or sign with the owner's")]
     OwnerIsNode,
-    /// There would be no second in which it holds.
+    /// The delegation would not hold for even one second.
     #[error(
         "the delegation would never hold: it begins at {} and expires at {}",
         Utc(*.not_before), Utc(*.expires)
@@ -198,25 +198,25 @@ pub enum IssueError {
     NeverValid {
         /// The first moment at which it would hold.
         not_before: SystemTime,
-        /// The first moment at which it would hold no more.
+        /// The first moment at which it would no longer hold.
         expires: SystemTime,
     },
-    /// The operating system has no random numbers to give for the serial.
+    /// The operating system provides no random numbers for the serial.
     #[error("no serial can be chosen: give one")]
     Randomness(#[from] RandomnessError),
 }
 
-/// A text is no pattern of protocol names.
+/// The error for a text that is not a pattern of protocol names.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParsePatternError {
-    /// There is nothing.
+    /// The text is empty.
     #[error("a pattern cannot be empty: write chat/1, chat/* or *")]
     Empty,
-    /// It is longer than the longest name of a protocol.
+    /// The text is longer than the longest name of a protocol.
     #[error("the pattern has {len} characters, and the limit is {max}")]
     TooLong {
-        /// How many characters it has.
+        /// The number of characters in the text.
         len: usize,
         /// The limit, [`Pattern::MAX_LEN`](super::Pattern::MAX_LEN).
         max: usize,
@@ -226,33 +226,33 @@ pub enum ParsePatternError {
     Character {
         /// The first such character.
         found: char,
-        /// Which one it is, counted from 1.
+        /// Its position in the text, counted from 1.
         position: usize,
     },
-    /// A star is elsewhere than at the end.
+    /// A star is not at the end of the pattern.
     #[error("the star at character {position} is not at the end of the pattern: write chat/1, chat/* or *")]
     Star {
-        /// Which character it is, counted from 1.
+        /// The position of the star, counted from 1.
         position: usize,
     },
 }
 
-/// A text is no serial.
+/// The error for a text that is not a serial.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseSerialError {
     /// The text does not have 32 characters.
     #[error("a serial has 32 hexadecimal digits, this text has {found} characters: copy it whole, without spaces")]
     Length {
-        /// How many characters the text has.
+        /// The number of characters in the text.
         found: usize,
     },
-    /// A character is no lower-case hexadecimal digit.
+    /// A character is not a lower-case hexadecimal digit.
     #[error("{found:?}, character {position} of 32, does not occur in a serial: only 0-9 and a-f (lower case) do")]
     Character {
         /// The first such character.
         found: char,
-        /// Which one it is, counted from 1.
+        /// Its position in the text, counted from 1.
         position: usize,
     },
 }

@@ -1,15 +1,16 @@
-//! From claims to bytes, and back: the layout that the documentation of the module lists.
+//! Encoding of claims to bytes and back, in the layout that the documentation of the module lists.
 
 use super::{Delegation, DelegationError, Pattern, Serial, certificate::Claims, time};
 use crate::{PublicKey, SecretKey, Signature};
 
-/// What stands before the bytes of a certificate when they are signed, so that a signature over something else is never
-/// one over a certificate. Whoever signs messages that others choose should refuse those which begin like this.
+/// The prefix of the bytes of a certificate when they are signed. It ensures that a signature over other data is
+/// never a signature over a certificate. A program that signs messages chosen by others should refuse messages that
+/// begin with this prefix.
 pub const CONTEXT: &[u8] = b"twolane delegation v1\0";
 
 const VERSION: u8 = 1;
 
-/// Lays out the claims, which are in canonical order, and signs them.
+/// Encodes the claims, which are in canonical order, and signs them.
 pub(super) fn encode(claims: &Claims, owner: &SecretKey) -> Vec<u8> {
     let mut signed = CONTEXT.to_vec();
     signed.push(VERSION);
@@ -18,7 +19,7 @@ pub(super) fn encode(claims: &Claims, owner: &SecretKey) -> Vec<u8> {
     signed.extend(claims.not_before.to_be_bytes());
     signed.extend(claims.expires.to_be_bytes());
     signed.extend(claims.serial.as_bytes());
-    // Neither number exceeds 16, and no pattern 255 bytes: nothing is cut off.
+    // Neither count exceeds 16, and no pattern exceeds 255 bytes, so the casts lose nothing.
     signed.push(claims.scope.len() as u8);
     for pattern in &claims.scope {
         signed.push(pattern.as_str().len() as u8);
@@ -34,7 +35,7 @@ pub(super) fn encode(claims: &Claims, owner: &SecretKey) -> Vec<u8> {
     bytes
 }
 
-/// Reads the one encoding that the claims have, and checks the signature.
+/// Decodes the claims from their one encoding, and checks the signature.
 pub(super) fn decode(bytes: &[u8]) -> Result<Claims, DelegationError> {
     let (len, max) = (bytes.len(), Delegation::MAX_LEN);
     if len > max {
@@ -129,7 +130,7 @@ impl<'a> Reader<'a> {
         Ok(audience)
     }
 
-    /// Everything that has been read.
+    /// Returns all bytes that have been read.
     fn before(&self) -> &'a [u8] {
         let len = self.bytes.len() - self.rest.len();
         &self.bytes[..len]

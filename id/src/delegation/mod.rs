@@ -1,15 +1,15 @@
 //! Delegation: an owner's signed statement that a node acts for it.
 //!
-//! A person or a company has one key, the *owner*, kept where it is safe. Each of its machines has a key of its own,
-//! the *node*, which is what others meet on the network. A [`Delegation`] is the certificate between the two: "node N
-//! acts for me, for these protocols, towards these peers, from then until then". Whoever is shown one knows the owner
-//! behind the connection, and the owner's key never has to be on the machine.
+//! A person or a company has one key, the *owner*, kept in a safe place. Each machine of the owner has its own key,
+//! the *node*, which other peers meet on the network. A [`Delegation`] is the certificate between the two keys:
+//! "node N acts for me, for these protocols, towards these peers, from this time until that time". A peer that is
+//! shown the certificate knows the owner behind the connection, and the owner's key never has to be on the machine.
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};
 //! use twolane_id::{Delegation, Presented, SecretKey};
 //!
-//! // At the owner, once. The node has told its id52.
+//! // On the owner's machine, once. The node has told the owner its id52.
 //! let owner = SecretKey::generate();
 //! # let (laptop, me) = (SecretKey::generate().public_key(), SecretKey::generate().public_key());
 //! let month = Duration::from_secs(30 * 24 * 60 * 60);
@@ -19,7 +19,7 @@
 //!     .sign(&owner)?;
 //! let text = delegation.to_string();
 //!
-//! // At a peer, which got the text from a connection that was opened by the key `laptop`.
+//! // On a peer, which received the text on a connection with the key `laptop`.
 //! let delegation: Delegation = text.parse()?;
 //! delegation.verify(&Presented {
 //!     now: SystemTime::now(),
@@ -32,25 +32,27 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What has to be checked
+//! # Required checks
 //!
-//! A certificate is no secret: every peer that it was shown to has a copy. What makes it worth something is who shows
-//! it, and that only the connection's handshake can tell. So a peer decides in five steps:
+//! A certificate is not secret: every peer that it was shown to has a copy. Its value depends on the peer that
+//! shows it, and only the handshake of the connection proves the key of that peer. A peer therefore decides in five
+//! steps:
 //!
-//! 1. [`Delegation::from_bytes`] or [`FromStr`](std::str::FromStr): well-formed, and signed by the owner that it names.
-//!    A value of the type has passed this.
-//! 2. [`Delegation::verify`]: shown by the node that it names, to a peer that it is meant for, at a time when it holds.
-//! 3. [`RevocationList::check`]: not taken back.
+//! 1. [`Delegation::from_bytes`] or [`FromStr`](std::str::FromStr): the certificate is well-formed, and signed by
+//!    the owner that it names. Every value of the type has passed this check.
+//! 2. [`Delegation::verify`]: the certificate is shown by the node that it names, to a peer in its audience, at a
+//!    time when it holds.
+//! 3. [`RevocationList::check`]: the certificate is not revoked.
 //! 4. [`Delegation::permits`]: the protocol that the node asks for is in the scope.
-//! 5. [`Delegation::owner`] is somebody to whom the peer grants what is asked. A valid certificate from a stranger is a
-//!    stranger's.
+//! 5. [`Delegation::owner`]: the peer grants the request to this owner. A valid certificate of an unknown owner
+//!    gives no rights by itself.
 //!
-//! Expiry is not enforced by itself: whatever is granted because of a certificate ends at [`Delegation::expires`] if
-//! the one who granted it sees to that.
+//! Expiry is not enforced automatically. The program that grants access because of a certificate has to end the
+//! access at [`Delegation::expires`].
 //!
 //! # The bytes, version 1
 //!
-//! Integers are big-endian. There is one encoding for each certificate, and nothing else is read.
+//! Integers are big-endian. Each certificate has one encoding, and no other encoding is read.
 //!
 //! | offset | bytes | what |
 //! | ---: | ---: | --- |
@@ -66,11 +68,12 @@
 //! | | 32 each | the audience keys; none means that the certificate is good towards anybody |
 //! | | 64 | the owner's Ed25519 signature (RFC 8032) over [`CONTEXT`] and everything before the signature |
 //!
-//! Patterns are strictly ascending, compared byte by byte (a text before its own continuations), and so are audience
-//! keys. No certificate is longer than 2048 bytes. Each public key is a sound one, as [`PublicKey`] defines it.
+//! Patterns are strictly ascending, compared byte by byte (a text comes before its own continuations). The audience
+//! keys are strictly ascending too. No certificate is longer than 2048 bytes. Each public key is valid, as
+//! [`PublicKey`] defines it.
 //!
-//! The text form is `delegation`, then the bytes in base32hex (RFC 4648, section 7) without padding; written in lower
-//! case, read in either.
+//! The text form is `delegation`, followed by the bytes in base32hex (RFC 4648, section 7) without padding. It is
+//! written in lower case and read in either case.
 //!
 //! [`PublicKey`]: crate::PublicKey
 

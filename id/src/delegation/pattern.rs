@@ -1,4 +1,4 @@
-//! Which protocols: one, a family, or all.
+//! Patterns of protocol names: one protocol, a family, or all protocols.
 
 use std::{fmt, str::FromStr};
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::ParsePatternError;
 use crate::key::text;
 
-/// A pattern of protocol names: `chat/1` is that protocol, `chat/*` every one whose name begins with `chat/`, and `*`
-/// every one.
+/// A pattern of protocol names. `chat/1` covers that protocol, `chat/*` every protocol whose name begins with
+/// `chat/`, and `*` every protocol.
 ///
-/// 1 to 255 visible ASCII characters, of which only the last may be a `*`. Letters are compared as they are. The star
-/// stands for any characters, and for none: `chat*` covers `chat/1`, `chatter/1` and `chat` itself, so a family is
-/// best written with its slash. Patterns sort byte by byte.
+/// A pattern has 1 to 255 visible ASCII characters, of which only the last may be a `*`. The comparison of letters
+/// is case-sensitive. The star stands for any number of characters, including none: `chat*` covers `chat/1`,
+/// `chatter/1` and `chat` itself, so write a family with its slash. Patterns sort byte by byte.
 ///
 /// ```
 /// use twolane_id::Pattern;
@@ -27,10 +27,11 @@ use crate::key::text;
 pub struct Pattern(String);
 
 impl Pattern {
-    /// The longest pattern in characters, which are bytes here: as long as the longest name of a protocol.
+    /// Maximum length of a pattern in characters, each of which is one byte. It equals the maximum length of a
+    /// protocol name.
     pub const MAX_LEN: usize = 255;
 
-    /// Whether `protocol`, a name such as `chat/1`, is one of those.
+    /// Returns whether the pattern covers `protocol`, a protocol name such as `chat/1`.
     pub fn matches(&self, protocol: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(beginning) => protocol.starts_with(beginning),
@@ -38,7 +39,7 @@ impl Pattern {
         }
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Which certificates have been taken back.
+//! Revoked certificates.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use super::{Delegation, DelegationError, Serial};
 use crate::PublicKey;
 
-/// The certificates that are not to be believed any more, each named by its owner and its serial.
+/// A list of revoked certificates, each identified by its owner and its serial.
 ///
-/// The owner is part of the name: who revokes a serial takes back their own certificates with it, and nobody else's,
-/// even if another owner has chosen the same serial. How a revocation reaches a peer is the program's matter; it has to
-/// make sure that it comes from the owner.
+/// The owner is part of the identification. An owner that revokes a serial revokes only its own certificates, even
+/// if another owner has chosen the same serial. The program has to bring revocations to a peer, and has to make
+/// sure that each one comes from the owner.
 ///
-/// The list has no bound of its own. It holds what the program puts in, some 50 bytes each, so a program that takes
-/// revocations from others bounds their number for each owner, and removes those whose certificates have expired: an
-/// expired certificate needs no revocation. Looking one up takes logarithmic time. With serde it is a list of pairs.
+/// The list has no limit of its own. It holds the entries that the program adds, about 50 bytes each. A program
+/// that accepts revocations from others should limit their number for each owner, and remove those of expired
+/// certificates: an expired certificate needs no revocation. A lookup takes logarithmic time. With serde, the list
+/// is a list of pairs.
 ///
 /// ```
 /// # use std::time::{Duration, SystemTime};
@@ -37,22 +38,22 @@ use crate::PublicKey;
 pub struct RevocationList(BTreeSet<(PublicKey, Serial)>);
 
 impl RevocationList {
-    /// An empty list.
+    /// Makes an empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Revokes the certificate of `owner` with this serial. Whether it was not revoked before.
+    /// Revokes the certificate of `owner` with this serial. Returns `false` if it was already revoked.
     pub fn insert(&mut self, owner: PublicKey, serial: Serial) -> bool {
         self.0.insert((owner, serial))
     }
 
-    /// Takes a revocation back. Whether there was one.
+    /// Removes a revocation. Returns whether there was one.
     pub fn remove(&mut self, owner: PublicKey, serial: Serial) -> bool {
         self.0.remove(&(owner, serial))
     }
 
-    /// Whether the certificate of `owner` with this serial is revoked.
+    /// Returns whether the certificate of `owner` with this serial is revoked.
     pub fn contains(&self, owner: PublicKey, serial: Serial) -> bool {
         self.0.contains(&(owner, serial))
     }
@@ -61,23 +62,23 @@ impl RevocationList {
     ///
     /// # Errors
     ///
-    /// [`DelegationError::Revoked`].
+    /// [`DelegationError::Revoked`] if it is.
     pub fn check(&self, delegation: &Delegation) -> Result<(), DelegationError> {
         let serial = delegation.serial();
         if self.contains(delegation.owner(), serial) { Err(DelegationError::Revoked { serial }) } else { Ok(()) }
     }
 
-    /// How many are revoked.
+    /// Returns the number of revocations.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none is revoked.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them, ascending by owner, then by serial.
+    /// Iterates over all revocations, ascending by owner, then by serial.
     pub fn iter(&self) -> impl Iterator<Item = (PublicKey, Serial)> {
         self.0.iter().copied()
     }

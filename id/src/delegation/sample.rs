@@ -1,4 +1,4 @@
-//! What the tests of this module have in common: keys, times, and a certificate over them.
+//! Shared samples for the tests of this module: keys, times, and a certificate.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,7 +35,7 @@ pub(super) fn pattern(text: &str) -> Pattern {
     text.parse().unwrap()
 }
 
-/// For `mail/1` and `chat/*`, towards anybody.
+/// Returns a builder for `mail/1` and `chat/*`, towards any peer.
 pub(super) fn builder() -> DelegationBuilder {
     Delegation::build(node())
         .scopes(["mail/1", "chat/*"].map(pattern))
@@ -48,10 +48,10 @@ pub(super) fn sample() -> Delegation {
     builder().sign(&owner()).unwrap()
 }
 
-/// Certificates of every kind that can be issued.
+/// Generates certificates of every kind that can be issued.
 pub(super) fn any_delegation() -> impl Strategy<Value = Delegation> {
     let patterns = btree_set("[!-)+-~]{1,60}\\*?|\\*", 1..=Delegation::MAX_SCOPE);
-    // Made once: a key takes longer than all the rest.
+    // The keys are made once, because making a key takes longer than all other steps.
     let keys: Vec<_> = (100..120).map(key).collect();
     let peers = subsequence(keys, 0..=Delegation::MAX_AUDIENCE);
     let times = (0..time::MAX).prop_flat_map(|begin| (Just(begin), begin + 1..=time::MAX));

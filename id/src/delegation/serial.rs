@@ -1,4 +1,4 @@
-//! What tells one owner's certificates apart.
+//! The serial of a certificate.
 
 use std::{fmt, str::FromStr};
 
@@ -11,9 +11,9 @@ use crate::{
     key::text::{self, Flaw},
 };
 
-/// The serial of a certificate: 16 bytes, usually random, by which its owner can take it back.
+/// The serial of a certificate: 16 bytes, usually random. The owner uses it to revoke the certificate.
 ///
-/// Its text form is 32 lower-case hexadecimal digits, and only those are read; that is also what serde sees.
+/// The text form is 32 lower-case hexadecimal digits, and only those are read. serde uses the text form too.
 ///
 /// ```
 /// use twolane_id::Serial;
@@ -26,23 +26,23 @@ use crate::{
 pub struct Serial([u8; Self::LENGTH]);
 
 impl Serial {
-    /// The length of a serial in bytes: so many that random ones never meet.
+    /// The length of a serial in bytes. It is long enough that two random serials are never equal in practice.
     pub const LENGTH: usize = 16;
 
     /// The length of the text form in characters, all of which are ASCII.
     pub const HEX_LENGTH: usize = 32;
 
-    /// Takes the 16 bytes; any are a serial.
+    /// Makes a serial from 16 bytes. Any 16 bytes are valid.
     pub fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
         Self(bytes)
     }
 
-    /// The 16 bytes.
+    /// Returns the 16 bytes.
     pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
         self.0
     }
 
-    /// The 16 bytes, borrowed.
+    /// Returns the 16 bytes, borrowed.
     pub fn as_bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0
     }

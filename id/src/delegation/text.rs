@@ -1,4 +1,4 @@
-//! The text form: `delegation`, and the bytes in base32hex.
+//! The text form: `delegation`, followed by the bytes in base32hex.
 
 use std::{fmt, str::FromStr};
 
@@ -8,11 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Delegation, DelegationError, TextFlaw};
 use crate::key::text;
 
-/// Says what the text is. All of its letters are in the alphabet of base32hex, so the whole is one word to a browser
-/// and to a double click.
+/// The prefix that identifies the text. All of its letters are in the alphabet of base32hex, so browsers and double
+/// clicks treat the whole text as one word.
 const PREFIX: &str = "delegation";
 
-/// The longest text: the prefix, and five bits a character.
+/// Maximum length of a text: the prefix, and one character for every five bits.
 const MAX_TEXT_LEN: usize = PREFIX.len() + (Delegation::MAX_LEN * 8).div_ceil(5);
 
 impl fmt::Display for Delegation {
@@ -37,7 +37,7 @@ fn decode(text: &str) -> Result<Vec<u8>, TextFlaw> {
     if !prefix.eq_ignore_ascii_case(PREFIX) {
         return Err(TextFlaw::Prefix);
     }
-    // Before the text is gone over: it may come from a peer.
+    // The length is checked before the text is scanned, because the text may come from a peer.
     if text.len() > MAX_TEXT_LEN {
         return Err(TextFlaw::TooLong { len: text.len(), max: MAX_TEXT_LEN });
     }

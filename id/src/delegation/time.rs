@@ -1,26 +1,27 @@
-//! Unix seconds and `SystemTime`, without a value that overflows.
+//! Conversion between Unix seconds and `SystemTime` without overflow.
 
 use std::{
     fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The last second that a certificate can name, 9999-12-31T23:59:59Z: the last that RFC 3339 can write, and one that
-/// the clock of every platform can hold.
+/// The last second that a certificate can name, 9999-12-31T23:59:59Z. It is the last second that RFC 3339 can
+/// write, and the clock of every platform can represent it.
 pub(super) const MAX: u64 = 253_402_300_799;
 
-/// Whole seconds since 1970, rounded down, kept between 0 and [`MAX`].
+/// Returns the whole seconds since 1970, rounded down, clamped to the range from 0 to [`MAX`].
 pub(super) fn to_seconds(time: SystemTime) -> u64 {
     since_1970(time).as_secs().min(MAX)
 }
 
-/// The moment that many seconds after 1970. `seconds` is at most [`MAX`].
+/// Returns the moment `seconds` seconds after 1970. `seconds` is at most [`MAX`].
 pub(super) fn to_system(seconds: u64) -> SystemTime {
-    // No platform that std knows is without a year 9999; where one was, what is unknown would have expired.
+    // Every platform that std supports can represent the year 9999. On any other platform, a time that cannot be
+    // represented becomes 1970, so the certificate counts as expired.
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
 
-/// What a clock says. Before 1970 it counts as 1970.
+/// Returns the time since 1970. A time before 1970 counts as 1970.
 pub(super) fn since_1970(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }

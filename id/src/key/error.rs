@@ -1,19 +1,19 @@
-//! What can be wrong with a key or a signature, one type for each operation.
+//! Errors of keys and signatures, one type for each operation.
 //!
-//! Every message says what to do next, and none contains any part of a secret.
+//! Every message says what to do next. No message contains any part of a secret.
 
 use thiserror::Error;
 
 use super::PublicKey;
 
-/// A text is not an id52. The fault of whoever wrote or copied the text.
+/// The error for a text that is not an id52. The text was written or copied wrongly.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParsePublicKeyError {
     /// The text does not have 52 characters.
     #[error("an id52 has 52 characters, this text has {found}: copy it whole, without spaces")]
     Length {
-        /// How many characters the text has.
+        /// The number of characters in the text.
         found: usize,
     },
     /// A character is outside the alphabet.
@@ -21,10 +21,10 @@ pub enum ParsePublicKeyError {
     Character {
         /// The first such character.
         found: char,
-        /// Which one it is, counted from 1.
+        /// Its position in the text, counted from 1.
         position: usize,
     },
-    /// The last character carries bits that no key has: 52 characters hold 260 bits, a key has 256.
+    /// The last character carries bits that no key has: 52 characters hold 260 bits, and a key has 256.
     #[error(
         "the last character of an id52 is 0 or g, not {found:?}: it was mistyped or \
          cut from a longer text"
@@ -33,7 +33,7 @@ pub enum ParsePublicKeyError {
         /// The last character.
         found: char,
     },
-    /// The text is well-formed and stands for 32 bytes which are no usable key.
+    /// The text is well-formed, but the 32 bytes that it stands for are not a usable key.
     #[error(
         "the characters are those of an id52, but the key is not usable: ask its \
          owner for the id52 again"
@@ -41,27 +41,27 @@ pub enum ParsePublicKeyError {
     Key(#[from] InvalidPublicKey),
 }
 
-/// 32 bytes are not a usable public key. The fault of whoever made the bytes: no key generator
-/// yields such.
+/// The error for 32 bytes that are not a usable public key. The bytes were made wrongly: no key generator
+/// produces such bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum InvalidPublicKey {
-    /// The coordinate is not reduced modulo 2^255 - 19 (RFC 8032, section 5.1.3, step 1): a second
-    /// spelling of a point that has a canonical one, so that one peer could appear under two names.
+    /// The coordinate is not reduced modulo 2^255 - 19 (RFC 8032, section 5.1.3, step 1). It is a second encoding
+    /// of a point that has a canonical one, so one peer could appear under two names.
     #[error("the 32 bytes are not the canonical encoding of a point")]
     NotCanonical,
     /// No point of the curve has this coordinate (RFC 8032, section 5.1.3, step 3).
     #[error("the 32 bytes are not a point of the Ed25519 curve")]
     NotOnCurve,
-    /// The point is one of the eight of small order. For such a key there are signatures that
-    /// verify for almost any message, made without a secret.
+    /// The point is one of the eight points of small order. For such a key, signatures that verify for almost any
+    /// message can be made without a secret.
     #[error("the key is one of the eight weak points under which anybody can sign")]
     SmallOrder,
 }
 
-/// A text is not a secret key. The fault of whoever wrote or copied the text.
+/// The error for a text that is not a secret key. The text was written or copied wrongly.
 ///
-/// Carries no character of the text, because most of the text may well be a secret.
+/// It carries no character of the text, because most of the text can be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseSecretKeyError {
@@ -71,18 +71,18 @@ pub enum ParseSecretKeyError {
          without spaces"
     )]
     Length {
-        /// How many characters the text has.
+        /// The number of characters in the text.
         found: usize,
     },
-    /// A character is no lower-case hexadecimal digit.
+    /// A character is not a lower-case hexadecimal digit.
     #[error("character {position} of 64 of the secret key is not one of 0-9 and a-f (lower case)")]
     Character {
-        /// Which one it is, counted from 1.
+        /// Its position in the text, counted from 1.
         position: usize,
     },
 }
 
-/// A text is not a signature. The fault of whoever wrote or copied the text.
+/// The error for a text that is not a signature. The text was written or copied wrongly.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseSignatureError {
@@ -92,10 +92,10 @@ pub enum ParseSignatureError {
          without spaces"
     )]
     Length {
-        /// How many characters the text has.
+        /// The number of characters in the text.
         found: usize,
     },
-    /// A character is no lower-case hexadecimal digit.
+    /// A character is not a lower-case hexadecimal digit.
     #[error(
         "{found:?}, character {position} of 128, does not occur in a signature: only 0-9 and \
          a-f (lower case) do"
@@ -103,13 +103,13 @@ pub enum ParseSignatureError {
     Character {
         /// The first such character.
         found: char,
-        /// Which one it is, counted from 1.
+        /// Its position in the text, counted from 1.
         position: usize,
     },
 }
 
-/// A signature was not made by this key over exactly this message. Either the message, the
-/// signature or the key is not the one that was meant; which of them, nobody can tell.
+/// The error for a signature that this key did not make over exactly this message. The message, the signature or
+/// the key is not the intended one. Verification cannot tell which of the three is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the signature is not {key}'s for exactly these bytes: do not trust them")]
 pub struct VerifyError {
@@ -123,7 +123,7 @@ impl VerifyError {
     }
 }
 
-/// The operating system has no random numbers to give, so no key or serial can be chosen.
+/// The error for an operating system that provides no random numbers, so no key or serial can be generated.
 #[derive(Debug, Clone, Copy, Error)]
 #[error("the operating system's random number generator does not work, so nothing was generated")]
 pub struct RandomnessError(#[from] getrandom::Error);

@@ -1,4 +1,4 @@
-//! The three values: public key, secret key, signature; and what can be wrong with each.
+//! The public key, the secret key and the signature, and their errors.
 
 mod error;
 mod public;

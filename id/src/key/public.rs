@@ -13,16 +13,15 @@ use super::{
 
 /// An Ed25519 public key (RFC 8032, section 5.1): the name of a peer.
 ///
-/// Its text form, written by [`Display`](fmt::Display) and read by [`FromStr`], is the *id52*: the
-/// 32 bytes in base32hex (RFC 4648, section 7) without padding, always 52 characters, the last of
-/// them `0` or `g`. It is written in lower case and read in either case. [`Debug`] shows the first
-/// ten characters, for logs.
+/// Its text form, written by [`Display`](fmt::Display) and read by [`FromStr`], is the *id52*: the 32 bytes in
+/// base32hex (RFC 4648, section 7) without padding. It always has 52 characters, and the last one is `0` or `g`. It
+/// is written in lower case and read in either case. [`Debug`] shows the first ten characters, for logs.
 ///
-/// Every value of this type is a sound key: canonically encoded, on the curve, and not of small
-/// order. So two keys are the same peer exactly when their bytes are equal, and copying, comparing
-/// and hashing cost what they cost for 32 bytes. Keys sort as their id52s do.
+/// Every value of this type is a valid key: canonically encoded, on the curve, and not of small order. Two keys
+/// therefore name the same peer exactly when their bytes are equal. Copying, comparing and hashing a key cost the
+/// same as for 32 bytes. Keys sort in the same order as their id52s.
 ///
-/// With serde it is the id52 in formats for people, and 32 bytes in others.
+/// With serde, a key is the id52 in human-readable formats, and 32 bytes in other formats.
 ///
 /// ```
 /// use twolane_id::PublicKey;
@@ -42,11 +41,11 @@ impl PublicKey {
     /// The length of an id52 in characters, all of which are ASCII.
     pub const ID52_LENGTH: usize = 52;
 
-    /// Takes the 32 bytes of RFC 8032, section 5.1.2: the compressed point, little-endian.
+    /// Reads a key from the 32 bytes of RFC 8032, section 5.1.2: the compressed point, little-endian.
     ///
     /// # Errors
     ///
-    /// [`InvalidPublicKey`] says which requirement the bytes do not meet.
+    /// Returns [`InvalidPublicKey`], which names the requirement that the bytes do not meet.
     ///
     /// ```
     /// use twolane_id::{InvalidPublicKey, PublicKey, SecretKey};
@@ -60,33 +59,33 @@ impl PublicKey {
             return Err(InvalidPublicKey::NotCanonical);
         }
         let point = VerifyingKey::from_bytes(bytes).map_err(|_| InvalidPublicKey::NotOnCurve)?;
-        // Also refuses the other kind of second spelling, "minus zero": x is zero in two points
-        // only, of order 1 and 2.
+        // This check also refuses the other kind of second encoding, "minus zero": x is zero only in two points,
+        // which have the orders 1 and 2.
         if point.is_weak() {
             return Err(InvalidPublicKey::SmallOrder);
         }
         Ok(Self(*bytes))
     }
 
-    /// The 32 bytes, as [`from_bytes`](Self::from_bytes) takes them.
+    /// Returns the 32 bytes, in the form that [`from_bytes`](Self::from_bytes) reads.
     pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
         self.0
     }
 
-    /// The 32 bytes, borrowed.
+    /// Returns the 32 bytes, borrowed.
     pub fn as_bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0
     }
 
-    /// Checks that `signature` was made with this key's secret over exactly `message`.
+    /// Checks that `signature` was made with the secret of this key over exactly `message`.
     ///
-    /// Verification is as in RFC 8032, section 5.1.7, without its optional cofactor, and strict:
-    /// besides a scalar S that is not reduced, a nonce point R of small order is refused. Whoever
-    /// lacks the secret cannot turn a valid signature into a different valid one.
+    /// Verification follows RFC 8032, section 5.1.7, without its optional cofactor, and is strict: it refuses a
+    /// scalar S that is not reduced, and also a nonce point R of small order. Without the secret, a valid signature
+    /// cannot be turned into a different valid one.
     ///
     /// # Errors
     ///
-    /// [`VerifyError`], which does not tell why: no reason for a mismatch can be relied upon.
+    /// Returns [`VerifyError`] without a reason, because no reason for a mismatch would be reliable.
     ///
     /// ```
     /// let secret = twolane_id::SecretKey::generate();
@@ -100,9 +99,8 @@ impl PublicKey {
             .map_err(|_| VerifyError { key: *self })
     }
 
-    /// For a key that was just derived from a secret, and therefore is sound: the point is S times
-    /// the base point, with S not zero modulo the group's order because of the bits set in RFC
-    /// 8032, section 5.1.5.
+    /// Takes a key that was just derived from a secret, and is therefore valid: the point is S times the base
+    /// point, and S is not zero modulo the group's order because of the bits set in RFC 8032, section 5.1.5.
     pub(super) fn from_derived(key: &VerifyingKey) -> Self {
         Self(key.to_bytes())
     }
@@ -122,7 +120,7 @@ impl fmt::Display for PublicKey {
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Ten characters are 50 bits: enough to tell the peers in a log apart, and still readable.
+        // Ten characters are 50 bits: enough to distinguish the peers in a log, and still readable.
         self.with_id52(|id52| write!(formatter, "PublicKey({id52:.10}..)"))
     }
 }
@@ -171,7 +169,7 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// Whether the y coordinate (all but the top bit, which is the sign of x) is less than 2^255 - 19.
+/// Returns whether the y coordinate (all bits but the top bit, which is the sign of x) is less than 2^255 - 19.
 fn is_reduced(bytes: &[u8; PublicKey::LENGTH]) -> bool {
     let [first, middle @ .., last] = bytes;
     !(*first >= 0xed && middle.iter().all(|byte| *byte == 0xff) && last & 0x7f == 0x7f)

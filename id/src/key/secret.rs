@@ -1,4 +1,4 @@
-//! The secret key: made, read, used and shown on request only.
+//! The secret key.
 
 use std::{fmt, str::FromStr};
 
@@ -11,22 +11,19 @@ use super::{
     text::{self, Flaw},
 };
 
-/// An Ed25519 secret key: the 32-byte seed of RFC 8032, section 5.1.5. Whoever has it *is* the
-/// peer.
+/// An Ed25519 secret key: the 32-byte seed of RFC 8032, section 5.1.5. The holder of the secret key *is* the peer.
 ///
-/// There is no `Display` and no serde, [`Debug`] shows the public key, and equality takes the same
-/// time whatever the keys. Only [`to_bytes`](Self::to_bytes) and [`to_hex`](Self::to_hex) give the
-/// secret away.
+/// The type implements neither `Display` nor serde's traits. [`Debug`] shows the public key, and equality takes the
+/// same time for all keys. Only [`to_bytes`](Self::to_bytes) and [`to_hex`](Self::to_hex) reveal the secret.
 ///
-/// Drop overwrites the secret in memory. Each clone is a secret of its own; a move can leave the
-/// former place unwiped, which no Rust type can prevent, so hand out references where a key lives
-/// long.
+/// Drop overwrites the secret in memory. Each clone is a separate copy of the secret. A move can leave the old
+/// memory unwiped, which no Rust type can prevent; pass references to a key that lives long.
 ///
 /// ```
 /// use twolane_id::SecretKey;
 ///
 /// let key = SecretKey::generate();
-/// let text = key.to_hex(); // wiped when dropped, as the key is
+/// let text = key.to_hex(); // wiped on drop, like the key
 /// assert_eq!(SecretKey::from_hex(&text)?, key);
 /// # Ok::<(), twolane_id::ParseSecretKeyError>(())
 /// ```
@@ -40,12 +37,12 @@ impl SecretKey {
     /// The length of the text form in characters, all of which are ASCII.
     pub const HEX_LENGTH: usize = 64;
 
-    /// Makes a new key from the operating system's random numbers.
+    /// Generates a new key from the operating system's random numbers.
     ///
     /// # Panics
     ///
-    /// When the operating system has no random numbers to give, in which case nothing that needs
-    /// cryptography can run. [`try_generate`](Self::try_generate) returns an error instead.
+    /// Panics if the operating system provides no random numbers, in which case no cryptography can work.
+    /// [`try_generate`](Self::try_generate) returns an error instead.
     ///
     /// ```
     /// let key = twolane_id::SecretKey::generate();
@@ -59,31 +56,30 @@ impl SecretKey {
         }
     }
 
-    /// Makes a new key from the operating system's random numbers.
+    /// Generates a new key from the operating system's random numbers.
     ///
     /// # Errors
     ///
-    /// [`RandomnessError`] when the operating system refuses to give any, say in a sandbox that
-    /// forbids it.
+    /// Returns [`RandomnessError`] if the operating system provides none, for example in a sandbox that forbids it.
     pub fn try_generate() -> Result<Self, RandomnessError> {
         let mut seed = Zeroizing::new([0; Self::LENGTH]);
         getrandom::fill(seed.as_mut_slice())?;
         Ok(Self::from_bytes(&seed))
     }
 
-    /// Takes the 32-byte seed. Any 32 bytes are a secret key; only random ones are a secret.
+    /// Makes a key from the 32-byte seed. Any 32 bytes are a valid secret key, but only random bytes are secret.
     ///
-    /// The caller keeps `bytes`, and should have them in a [`Zeroizing`].
+    /// The caller keeps `bytes`, and should hold them in a [`Zeroizing`].
     pub fn from_bytes(bytes: &[u8; Self::LENGTH]) -> Self {
         Self(SigningKey::from_bytes(bytes))
     }
 
-    /// Reads the text form: exactly 64 lower-case hexadecimal digits, nothing around them.
+    /// Reads the text form: exactly 64 lower-case hexadecimal digits, with nothing around them.
     ///
     /// # Errors
     ///
-    /// [`ParseSecretKeyError`] tells the length or the position that is wrong, and nothing of the
-    /// text itself.
+    /// Returns [`ParseSecretKeyError`], which names the wrong length or position and contains nothing of the text
+    /// itself.
     pub fn from_hex(text: &str) -> Result<Self, ParseSecretKeyError> {
         text::check(text, Self::HEX_LENGTH, text::is_hex)?;
         let mut seed = Zeroizing::new([0; Self::LENGTH]);
@@ -93,31 +89,28 @@ impl SecretKey {
         Ok(Self::from_bytes(&seed))
     }
 
-    /// Gives the seed away: the 32 bytes that [`from_bytes`](Self::from_bytes) takes. Wiped when
-    /// dropped.
+    /// Reveals the seed: the 32 bytes that [`from_bytes`](Self::from_bytes) reads. The returned value is wiped on
+    /// drop.
     pub fn to_bytes(&self) -> Zeroizing<[u8; Self::LENGTH]> {
         Zeroizing::new(self.0.to_bytes())
     }
 
-    /// Gives the secret away in its text form: 64 lower-case hexadecimal digits. Wiped when
-    /// dropped.
+    /// Reveals the secret in its text form: 64 lower-case hexadecimal digits. The returned value is wiped on drop.
     pub fn to_hex(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(Self::HEX_LENGTH));
         HEXLOWER.encode_append(self.0.as_bytes(), &mut text);
         text
     }
 
-    /// The public key that belongs to this secret. Computed when the secret was made, so this is
-    /// cheap.
+    /// Returns the public key of this secret. It was computed when the secret key was made, so the call is cheap.
     pub fn public_key(&self) -> PublicKey {
         PublicKey::from_derived(self.0.as_ref())
     }
 
-    /// Signs exactly `message` (RFC 8032, section 5.1.6). The same message always gives the same
-    /// signature.
+    /// Signs exactly `message` (RFC 8032, section 5.1.6). The same message always gives the same signature.
     ///
-    /// What a signature is for should be part of what is signed: a signature over `b"42"` is as
-    /// good for one program's 42 as for another's.
+    /// The message should name the purpose of the signature. A signature over `b"42"` alone is valid for the 42 of
+    /// any program.
     ///
     /// ```
     /// let key = twolane_id::SecretKey::generate();
@@ -129,7 +122,7 @@ impl SecretKey {
     }
 }
 
-/// Kept by the field, which wipes itself.
+/// The field wipes itself on drop.
 impl ZeroizeOnDrop for SecretKey {}
 
 const _: fn() = || {
@@ -144,7 +137,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// As [`SecretKey::from_hex`]. There is deliberately no way back by `Display`.
+/// Works like [`SecretKey::from_hex`]. `Display` is missing on purpose.
 impl FromStr for SecretKey {
     type Err = ParseSecretKeyError;
 

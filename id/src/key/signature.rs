@@ -12,12 +12,11 @@ use super::{
 
 /// An Ed25519 signature (RFC 8032, section 5.1.6): the point R and the scalar S, 32 bytes each.
 ///
-/// Any 64 bytes can be held; whether they are somebody's signature over something is what
-/// [`PublicKey::verify`](crate::PublicKey::verify) answers. Made by
-/// [`SecretKey::sign`](crate::SecretKey::sign).
+/// A value can hold any 64 bytes. [`PublicKey::verify`](crate::PublicKey::verify) checks whether they are the
+/// signature of a key over a message. [`SecretKey::sign`](crate::SecretKey::sign) makes signatures.
 ///
-/// Its text form is 128 lower-case hexadecimal digits, and only those are read. [`Debug`] shows the
-/// first sixteen. With serde it is the text in formats for people, and 64 bytes in others.
+/// The text form is 128 lower-case hexadecimal digits, and only those are read. [`Debug`] shows the first sixteen.
+/// With serde, a signature is the text in human-readable formats, and 64 bytes in other formats.
 ///
 /// ```
 /// use twolane_id::{SecretKey, Signature};
@@ -37,17 +36,17 @@ impl Signature {
     /// The length of the text form in characters, all of which are ASCII.
     pub const HEX_LENGTH: usize = 128;
 
-    /// Takes the 64 bytes of RFC 8032: R, then S, both little-endian.
+    /// Reads a signature from the 64 bytes of RFC 8032: R, then S, both little-endian.
     pub fn from_bytes(bytes: &[u8; Self::LENGTH]) -> Self {
         Self(*bytes)
     }
 
-    /// The 64 bytes, as [`from_bytes`](Self::from_bytes) takes them.
+    /// Returns the 64 bytes, in the form that [`from_bytes`](Self::from_bytes) reads.
     pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
         self.0
     }
 
-    /// The 64 bytes, borrowed.
+    /// Returns the 64 bytes, borrowed.
     pub fn as_bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0
     }
@@ -104,7 +103,7 @@ impl Serialize for Signature {
         if serializer.is_human_readable() {
             self.with_hex(|hex| serializer.serialize_str(hex))
         } else {
-            // serde knows arrays of up to 32 elements, and a signature is two of those.
+            // serde supports arrays of up to 32 elements, so a signature is written as two of them.
             let dalek = self.to_dalek();
             (dalek.r_bytes(), dalek.s_bytes()).serialize(serializer)
         }

@@ -1,4 +1,4 @@
-//! Texts over a fixed alphabet, which is what every value here has.
+//! Parsing of texts over a fixed alphabet. Every type of this crate has such a text form.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -7,16 +7,16 @@ use serde::{
     de::{Error, Visitor},
 };
 
-/// Why a text cannot be decoded, before its meaning is looked at.
+/// The reason why a text cannot be decoded, found before its meaning is checked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
     Length { found: usize },
     Character { found: char, position: usize },
 }
 
-/// Checks that `text` is `length` characters of an ASCII alphabet. Afterwards its bytes are its
-/// characters, so a decoder, which counts bytes, and a person, who counts characters, mean the
-/// same.
+/// Checks that `text` consists of `length` characters of an ASCII alphabet. After this check the number of bytes
+/// equals the number of characters, so the positions that a decoder reports in bytes are also positions in
+/// characters.
 pub(crate) fn check(text: &str, length: usize, is_symbol: fn(char) -> bool) -> Result<(), Flaw> {
     let found = text.chars().count();
     if found != length {
@@ -28,17 +28,17 @@ pub(crate) fn check(text: &str, length: usize, is_symbol: fn(char) -> bool) -> R
     }
 }
 
-/// A digit of base32hex (RFC 4648, section 7) in either case.
+/// Returns whether `character` is a digit of base32hex (RFC 4648, section 7) in either case.
 pub(crate) fn is_base32hex(character: char) -> bool {
     matches!(character, '0'..='9' | 'a'..='v' | 'A'..='V')
 }
 
-/// A lower-case hexadecimal digit.
+/// Returns whether `character` is a lower-case hexadecimal digit.
 pub(crate) fn is_hex(character: char) -> bool {
     matches!(character, '0'..='9' | 'a'..='f')
 }
 
-/// Deserializes whatever is parsed from a string, borrowed or not.
+/// Deserializes a value that is parsed from a string, borrowed or not.
 pub(crate) fn deserialize<'de, D, T>(deserializer: D, expecting: &'static str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

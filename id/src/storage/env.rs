@@ -8,16 +8,16 @@ use zeroize::Zeroizing;
 use super::parse_stored;
 use crate::{ParseSecretKeyError, SecretKey};
 
-/// Reads the secret key in the environment variable `name`: 64 lower-case hexadecimal digits, with
-/// any white space around them. `None` when there is no such variable.
+/// Reads the secret key in the environment variable `name`: 64 lower-case hexadecimal digits, with any white space
+/// around them. Returns `None` if there is no such variable.
 ///
-/// The copy made here is wiped; the environment itself keeps the key for as long as the process
-/// lives, and hands it to the processes that it starts.
+/// This function wipes its own copy of the text. The environment itself keeps the key until the process ends, and
+/// passes it on to child processes.
 ///
 /// # Errors
 ///
-/// [`KeyEnvError`] when the variable exists and does not hold a key. An empty one is an error too:
-/// it is more often a failed substitution than a wish for no key.
+/// [`KeyEnvError`] if the variable exists and does not hold a key. An empty variable is an error too, because it is
+/// more often a failed substitution than a request for no key.
 ///
 /// ```
 /// use twolane_id::{SecretKey, storage};
@@ -32,11 +32,11 @@ pub fn from_env(name: &str) -> Result<Option<SecretKey>, KeyEnvError> {
     env::var_os(name).map(|value| from_value(name, value)).transpose()
 }
 
-/// An environment variable exists and does not hold a secret key. The fault of whoever set it.
+/// The error for an environment variable that exists and does not hold a secret key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum KeyEnvError {
-    /// There is nothing in it, or white space only.
+    /// The variable is empty, or has only white space.
     #[error(
         "the environment variable {name} is empty: set it to the 64 digits of a secret key, or \
          unset it"
@@ -45,12 +45,12 @@ pub enum KeyEnvError {
         /// The name of the variable.
         name: String,
     },
-    /// What is in it is not the text of a secret key.
+    /// The value is not the text of a secret key.
     #[error("the environment variable {name} does not hold a secret key")]
     Content {
         /// The name of the variable.
         name: String,
-        /// What is wrong with the text, without the text.
+        /// The flaw of the text. It contains nothing of the text.
         source: ParseSecretKeyError,
     },
 }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_variable_with_something_else_in_it_is_an_error() {
-        // There is hardly a process without this one.
+        // `PATH` is set in almost every process.
         let error = from_env("PATH").unwrap_err();
         assert!(matches!(error, KeyEnvError::Content { name, .. } if name == "PATH"));
         let source = ParseSecretKeyError::Length { found: 10 };

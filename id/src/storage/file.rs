@@ -1,12 +1,12 @@
 //! Keys in files.
 //!
-//! A key file holds the 64 lower-case hexadecimal digits of one secret key, and a line end. It is
-//! complete or absent, whatever happens while it is made; it is never overwritten; and on Unix it
-//! is its owner's only. Elsewhere it has the access rules of its directory, so choose one that
-//! others cannot read.
+//! A key file holds the 64 lower-case hexadecimal digits of one secret key, and a line end. The file is either
+//! complete or absent, even if the program or the machine stops during its creation. It is never overwritten. On
+//! Unix, only its owner has access. On other systems it has the access rules of its directory, so choose a
+//! directory that others cannot read.
 //!
-//! The functions here do blocking file access: from async code, call them before the work starts or
-//! in `spawn_blocking`.
+//! The functions of this module block on file access. From async code, call them before the work starts or in
+//! `spawn_blocking`.
 
 mod error;
 
@@ -28,8 +28,8 @@ use crate::SecretKey;
 ///
 /// # Errors
 ///
-/// [`KeyFileError::NotFound`] when there is nothing at `path`. Everything else that is there and is
-/// not a regular file with one key, for its owner only, is another [`KeyFileError`].
+/// [`KeyFileError::NotFound`] if nothing exists at `path`. For anything at `path` that is not a regular file with
+/// one key and with access for its owner only, another [`KeyFileError`].
 ///
 /// ```no_run
 /// let key = twolane_id::storage::file::load("/etc/example/key")?;
@@ -37,7 +37,7 @@ use crate::SecretKey;
 /// ```
 pub fn load(path: impl AsRef<Path>) -> Result<SecretKey, KeyFileError> {
     let path = path.as_ref();
-    // All questions are put to the open file: what its name stands for can change in between.
+    // All checks use the open file, because the path can point to another file in the meantime.
     let mut file = open(path)?;
     let metadata = file.metadata().map_err(|source| io_error(path, "look at", source))?;
     if !metadata.is_file() {
@@ -54,18 +54,16 @@ pub fn load(path: impl AsRef<Path>) -> Result<SecretKey, KeyFileError> {
         .map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
 }
 
-/// Writes `key` into a new file at `path`, mode 0600, and makes the directories that are missing,
-/// mode 0700.
+/// Writes `key` into a new file at `path`, mode 0600, and creates missing directories, mode 0700.
 ///
-/// The file appears at once and whole, after its content has reached the disk: a crash or a full
-/// disk leaves no file at `path`. What can stay behind is a hidden temporary file beside it, of the
-/// same mode.
+/// The complete file appears in one step, after its content has reached the disk. A crash or a full disk leaves no
+/// file at `path`, but can leave a hidden temporary file of the same mode in the same directory.
 ///
 /// # Errors
 ///
-/// [`KeyFileError::AlreadyExists`] when anything is at `path`, which then is as it was.
-/// [`KeyFileError::Io`] when the system does not let us write; if what it could not do is sync the
-/// directory, the file is there, and may be gone after a power cut.
+/// [`KeyFileError::AlreadyExists`] if anything exists at `path`, which stays unchanged. [`KeyFileError::Io`] if the
+/// operating system refuses the write. If only the sync of the directory failed, the file exists, but can be lost
+/// in a power cut.
 ///
 /// ```
 /// use twolane_id::{SecretKey, storage::file};
@@ -95,14 +93,14 @@ pub fn create(path: impl AsRef<Path>, key: &SecretKey) -> Result<(), KeyFileErro
     sync_directory(directory).map_err(|source| io_error(path, "sync the directory of", source))
 }
 
-/// Reads the key in the file at `path`, or makes a new one and stores it when there is no file.
+/// Reads the key in the file at `path`, or generates a key and stores it if there is no file.
 ///
-/// When several programs do this at the same time, one of them makes the key and all get that one.
+/// If several programs call this at the same time, one of them generates the key, and all of them get that key.
 ///
 /// # Errors
 ///
-/// As [`load`] and [`create`]. In particular, a file that is there and cannot be used is an error
-/// and stays as it is: a new key would be a new identity.
+/// The errors of [`load`] and [`create`]. In particular, a file that exists and cannot be used is an error and
+/// stays unchanged: a new key would be a new identity.
 ///
 /// ```
 /// use twolane_id::storage::file;
@@ -123,14 +121,14 @@ pub fn load_or_create(path: impl AsRef<Path>) -> Result<SecretKey, KeyFileError>
     let key = SecretKey::try_generate()?;
     match create(path, &key) {
         Ok(()) => Ok(key),
-        // Somebody else was faster, and theirs is complete.
+        // Another program created the file first, and that file is complete.
         Err(KeyFileError::AlreadyExists { .. }) => load(path),
         Err(error) => Err(error),
     }
 }
 
-/// The most a key file can hold: a key with generous white space. A bound, so that a wrong path (a
-/// video, a device) is not read into memory.
+/// Maximum length of a key file in bytes: a key with generous white space. The limit prevents reading the target of
+/// a wrong path (a video, a device) into memory.
 const MAX_LENGTH: usize = 1024;
 
 fn io_error(path: &Path, action: &'static str, source: io::Error) -> KeyFileError {
@@ -144,8 +142,7 @@ fn open(path: &Path) -> Result<File, KeyFileError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
-        // Not through a link; and without waiting for somebody at the other end, should it be a
-        // pipe.
+        // The flags refuse a symbolic link, and prevent waiting for a writer if the path is a pipe.
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     }
     #[cfg(not(unix))]
@@ -176,8 +173,8 @@ fn refuse_if_others_have_access(_: &Path, _: &fs::Metadata) -> Result<(), KeyFil
     Ok(())
 }
 
-/// Fills `buffer` from the start, and returns how much of it. A `Vec` would leave copies behind as
-/// it grows.
+/// Fills `buffer` from the start, and returns the number of bytes read. A growing `Vec` would leave copies of the
+/// key in memory.
 fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -202,7 +199,7 @@ fn create_directories(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
-/// Puts `key` on the disk in a file of mode 0600 that vanishes unless it is given a name.
+/// Writes `key` to the disk in a file of mode 0600, which is removed unless it is given a name.
 fn write_temporary(directory: &Path, key: &SecretKey) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".key-");
@@ -222,7 +219,7 @@ fn write_temporary(directory: &Path, key: &SecretKey) -> io::Result<NamedTempFil
 #[cfg(unix)]
 fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
-        // Some file systems have nothing to sync here, and say so.
+        // Some file systems have nothing to sync for a directory, and return one of these errors.
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
         result => result,
     }

@@ -6,15 +6,14 @@
 //! | macOS | the user's login keychain |
 //! | Windows | the Credential Manager |
 //!
-//! A key lies under a service, the name of the program or family of programs, and its own id52.
+//! A key is stored under a service, which is the name of the program or family of programs, and under its own id52.
 //!
-//! A store that would lose the key is refused, and keeps no copy of it: the kernel's keyring of
-//! Linux (gone after a reboot), the session collection of a Secret Service (gone after logging
-//! out), anything that is memory of this process. A machine without a desktop session usually has
-//! no keyring that lasts; keep the key in a [`file`](mod@super::file) there.
+//! A store that would lose the key is refused and keeps no copy of it: the kernel's keyring of Linux (lost after a
+//! reboot), the session collection of a Secret Service (lost after logout), and any store in the memory of this
+//! process. A machine without a desktop session usually has no persistent keyring; keep the key in a
+//! [`file`](mod@super::file) there.
 //!
-//! Calls block, possibly for as long as the system asks the user for a password: from async code,
-//! call them in `spawn_blocking`.
+//! Calls block, possibly until the user has entered a password. From async code, call them in `spawn_blocking`.
 
 mod error;
 
@@ -50,26 +49,24 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Connects to the keyring of this operating system. `service` is part of the place of every
-    /// key.
+    /// Connects to the keyring of this operating system. Every key is stored under `service` and its own id52.
     ///
     /// # Errors
     ///
-    /// [`KeyringError::Unavailable`] when there is no keyring to talk to, and
-    /// [`KeyringError::NotPersistent`] when it would not keep a key until it is deleted.
+    /// [`KeyringError::Unavailable`] if no keyring can be reached, and [`KeyringError::NotPersistent`] if the
+    /// keyring would not keep a key until it is deleted.
     pub fn open(service: &str) -> Result<Self, KeyringError> {
         Self::with_store(service, system_store()?)
     }
 
-    /// Stores `key` under its own id52, and makes sure that it is there to be read again.
+    /// Stores `key` under its own id52, and checks that it can be read again.
     ///
-    /// Does nothing when the key is there already.
+    /// If the keyring already has the key, it is not written again; the check is done all the same.
     ///
     /// # Errors
     ///
-    /// [`KeyringError::NotPersistent`] and [`KeyringError::NotKept`] when the keyring does not keep
-    /// the key; [`KeyringError::Occupied`] when something else has this key's place, which then is
-    /// as it was.
+    /// [`KeyringError::NotPersistent`] and [`KeyringError::NotKept`] if the keyring does not keep the key.
+    /// [`KeyringError::Occupied`] if the entry of this key holds something else, which stays unchanged.
     pub fn store(&self, key: &SecretKey) -> Result<(), KeyringError> {
         let id = key.public_key();
         match self.load(&id) {
@@ -78,8 +75,8 @@ impl Keyring {
                 let entry = self.entry(&id)?;
                 entry.set_password(&key.to_hex()).map_err(|error| store_error("write", id, error))?;
                 self.check_kept(key).inspect_err(|_| {
-                    // What the keyring will not keep should not linger in it either. If that fails
-                    // as well, the first error is the one to know.
+                    // A key that the keyring does not keep should not stay there for a while either. If the
+                    // deletion fails too, the first error is the relevant one.
                     let _ = entry.delete_credential();
                 })
             }
@@ -91,8 +88,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`KeyringError::NotFound`] when there is none, and [`KeyringError::Occupied`] when what is
-    /// there is not the secret of `id`.
+    /// [`KeyringError::NotFound`] if there is no entry, and [`KeyringError::Occupied`] if the entry does not hold
+    /// the secret key of `id`.
     pub fn load(&self, id: &PublicKey) -> Result<SecretKey, KeyringError> {
         let text = self.entry(id)?.get_password().map(Zeroizing::new);
         let text = text.map_err(|error| store_error("read", *id, error))?;
@@ -102,12 +99,11 @@ impl Keyring {
             .ok_or(KeyringError::Occupied { id: *id })
     }
 
-    /// Deletes the secret key that belongs to `id`. If there is no copy elsewhere, nobody will be
-    /// `id` again.
+    /// Deletes the secret key that belongs to `id`. Without another copy of the key, the identity `id` is lost.
     ///
     /// # Errors
     ///
-    /// [`KeyringError::NotFound`] when there is none.
+    /// [`KeyringError::NotFound`] if there is no entry.
     pub fn delete(&self, id: &PublicKey) -> Result<(), KeyringError> {
         self.entry(id)?.delete_credential().map_err(|error| store_error("delete", *id, error))
     }
@@ -129,7 +125,7 @@ impl Keyring {
         self.store.build(&self.service, &id.to_string(), None).map_err(|error| store_error("name", *id, error))
     }
 
-    /// Looks at what was stored as a later run of the program would.
+    /// Checks the stored key in the way in which a later run of the program would read it.
     fn check_kept(&self, key: &SecretKey) -> Result<(), KeyringError> {
         let id = key.public_key();
         match self.load(&id) {
@@ -167,8 +163,8 @@ fn system_store() -> Result<Arc<CredentialStore>, KeyringError> {
     Err(KeyringError::Unavailable { source: None })
 }
 
-/// A Secret Service keeps one collection in memory only, and its default collection can be that
-/// one, which the store does not tell.
+/// Returns whether `entry` is in the session collection. A Secret Service keeps that collection in memory only. It
+/// can be the default collection, and the store does not report that.
 #[cfg(all(unix, not(any(target_os = "android", target_os = "ios", target_os = "macos"))))]
 fn is_in_session_collection(entry: &Entry) -> bool {
     use zbus_secret_service_keyring_store::cred::Wrapper;

@@ -1,4 +1,4 @@
-//! Where secret keys are kept.
+//! Storage of secret keys.
 //!
 //! | where | for | module |
 //! | --- | --- | --- |
@@ -6,11 +6,11 @@
 //! | an environment variable | containers, services configured from outside | [`env`](mod@env) |
 //! | the system's keyring | programs of a person who is logged in | `keyring` (a feature) |
 //!
-//! In the first two a key is text: 64 lower-case hexadecimal digits, with any white space around
-//! them. So is the entry in the keyring, where people look at it with the system's own tools.
+//! A key in a file or in an environment variable is text: 64 lower-case hexadecimal digits, with any white space
+//! around them. The entry in the keyring has the same form, because people look at it with the system's own tools.
 //!
-//! A key that cannot be read is an error, never a reason to make another one: only
-//! [`file::load_or_create`] makes keys, and only where there is no file at all.
+//! A key that cannot be read is an error, and never a reason to generate another one. Only [`file::load_or_create`]
+//! generates keys, and only if no file exists.
 
 pub mod env;
 pub mod file;
@@ -21,7 +21,8 @@ use std::str;
 
 use crate::{ParseSecretKeyError, SecretKey};
 
-/// Reads the stored form of a key, which people may have edited: white space around it is theirs.
+/// Reads the stored form of a key. White space around it is allowed, because people may have edited the stored
+/// text.
 fn parse_stored(bytes: &[u8]) -> Result<SecretKey, ParseSecretKeyError> {
     let bytes = bytes.trim_ascii();
     match str::from_utf8(bytes) {

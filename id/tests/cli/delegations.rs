@@ -8,7 +8,7 @@ use super::*;
 pub(crate) const NODE: &str = "g4sne3l8fkblull3ahjc6j3upj5or2khmjn3f8ituo7ln3u9mea0";
 const PEER: &str = "tl4ihhh8q71cdqn90cs90mclc4kli9pqbhhvidhmo5319b476v8g";
 
-/// How the key delegates everything to the node, from 2020 to 2040.
+/// Arguments with which the key delegates everything to the node, from 2020 to 2040.
 const DELEGATE: [&str; 12] = [
     "delegate",
     "--key-file",
@@ -24,13 +24,13 @@ const DELEGATE: [&str; 12] = [
     "000102030405060708090a0b0c0d0e0f",
 ];
 
-/// What comes of it. Made by another program, which knows nothing but the documented layout.
+/// The resulting delegation. Another program, which knows only the documented layout, has made it.
 pub(crate) const GENUINE: &str = "\
     delegation0658houteg4v35ftabdiqf5qblpckpo9nsep84grudq8g0dk1tnlp09pes7agv8nbtba6l36od67tj6bhm593d7e6uh5rtgfbe7sjcs\
     k0000002u1fgg000000087ajug00020g30g2gc1o81450m30d1o7g209a02s09vv113iq6jl8d4rof2guc9piej854p6b9suash1b16ssojikgrou\
     aqtuar6u73ma8775qrivb2a1qtl5rc7gfkfbjo5e852oglg0";
 
-/// The same, from 2020 to 2021 and from 9000 to 9999.
+/// The same delegation, from 2020 to 2021 and from 9000 to 9999.
 const EXPIRED: &str = "\
     delegation0658houteg4v35ftabdiqf5qblpckpo9nsep84grudq8g0dk1tnlp09pes7agv8nbtba6l36od67tj6bhm593d7e6uh5rtgfbe7sjcs\
     k0000002u1fgg00000005vrj6000020g30g2gc1o81450m30d1o7g209a02fvrj9qjs7vhna2p2qc9ui77am5o236e6tj16eoimfv6c7soqqddpl9\
@@ -40,14 +40,14 @@ const FUTURE: &str = "\
     k00000ct70g58000000tfs4oe000020g30g2gc1o81450m30d1o7g209a03m8b9j5g4d85l8l0ek0l1ak8m5l0behl7juvvkq8v3ss37sefhjcbt2\
     i8msn4td7crq2daplq1no639f1nrdfagfg9dp1fbcsutm8g7";
 
-/// Delegates to the node with these arguments besides, and hands over the text.
+/// Delegates to the node with these additional arguments, and returns the text.
 fn delegate(scene: &Scene, args: &[&str]) -> String {
     let run = scene.run(&[&["delegate", "-f", "key", NODE][..], args].concat());
     assert_eq!(run.code, 0, "{}", run.err);
     run.line().to_owned()
 }
 
-/// The value of a row of the table.
+/// Returns the values of a row of the table.
 fn row<'a>(run: &'a Run, name: &str) -> Vec<&'a str> {
     let rows = run.out.lines().filter_map(|line| line.split_once("  "));
     rows.filter(|(found, _)| *found == name).map(|(_, value)| value.trim_start()).collect()
@@ -180,7 +180,7 @@ fn inspect_tells_expired_and_not_yet_valid_from_malformed_and_forged() {
             assert_eq!(run.code, code, "{text}: {}", run.err);
             assert!(run.err.starts_with("error: ") && run.err.contains(reason), "{text}: {}", run.err);
             assert_eq!(run.err.lines().count(), 1);
-            // What is not signed is not shown.
+            // The content of an unsigned delegation is not shown.
             assert_eq!(run.out.is_empty(), code != 4, "{text}: {}", run.out);
         }
     }
@@ -201,7 +201,7 @@ fn inspect_refuses_another_node_peer_or_protocol_each_for_its_own_reason() {
         assert!(row(&run, name)[0].starts_with("no: ") && row(&run, name)[0].contains(reason), "{}", run.out);
         assert!(run.err.starts_with("error: ") && run.err.contains(reason), "{}", run.err);
     }
-    // The right node is the right one even when the time is not.
+    // The answer about the node does not depend on the time.
     let run = scene.run(&["inspect", EXPIRED, "--node", NODE]);
     assert_eq!((run.code, row(&run, "from the node")), (4, vec![format!("yes, from {NODE}").as_str()]));
     for args in [["--node", "abc"], ["--audience", SECRET]] {

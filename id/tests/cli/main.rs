@@ -1,4 +1,4 @@
-//! The program `id52` as its users meet it: arguments in, two streams and an exit code out.
+//! Tests of the program `id52` through its interface: arguments, both output streams and the exit code.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
 
 mod delegations;
@@ -27,7 +27,7 @@ struct Run {
 }
 
 impl Run {
-    /// The only line on standard output.
+    /// Returns the only line on standard output.
     fn line(&self) -> &str {
         let line = self.out.strip_suffix('\n').expect("standard output ends with a line end");
         assert!(!line.contains('\n'), "one line: {line:?}");
@@ -38,7 +38,7 @@ impl Run {
         serde_json::from_str(self.line()).expect("standard output is one JSON object")
     }
 
-    /// Checks the code, that nothing is on standard output, and that the error is one line.
+    /// Checks the exit code, that standard output is empty, and that the error is one line.
     fn fails(&self, code: i32) -> &str {
         assert_eq!(self.code, code, "{}", self.err);
         assert_eq!(self.out, "");
@@ -47,7 +47,7 @@ impl Run {
     }
 }
 
-/// A directory to run in, with a good key in `key`.
+/// A working directory with a valid key in the file `key`.
 struct Scene(TempDir);
 
 impl Scene {
@@ -93,7 +93,7 @@ impl Scene {
             .current_dir(self.path())
             .env_remove("DBUS_SESSION_BUS_ADDRESS")
             .env("XDG_RUNTIME_DIR", self.path())
-            // Where backtraces are on, each error would take 0.2 s to collect one that nobody sees.
+            // With backtraces on, each error would take 0.2 s to collect a backtrace that no test reads.
             .env("RUST_LIB_BACKTRACE", "0")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -107,7 +107,7 @@ impl Scene {
 
     fn run_with_input(&self, args: &[&str], input: impl AsRef<[u8]>) -> Run {
         let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
-        // A program that has seen enough stops reading, which is its right.
+        // A program that has read enough may close its standard input, so an error of this write is ignored.
         let _ = child.stdin.take().unwrap().write_all(input.as_ref());
         finish(child.wait_with_output().unwrap())
     }
@@ -368,7 +368,7 @@ fn a_machine_without_a_keyring_is_told_what_to_do_instead() {
     let scene = Scene::new();
     let run = scene.run(&["generate", "--keyring"]);
     if cfg!(all(feature = "keyring", any(windows, target_os = "macos"))) {
-        // These have one; whether it is unlocked depends on who runs this.
+        // These systems have a keyring. Whether it is unlocked depends on the user that runs the test.
         assert!([0, 1].contains(&run.code));
     } else {
         assert!(run.fails(1).contains("file"));

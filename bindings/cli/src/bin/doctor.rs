@@ -1,4 +1,4 @@
-//! Tells who can reach this machine, and what is in the way.
+//! Tells which peers can reach this machine, and which obstacles there are.
 
 fn main() -> std::process::ExitCode {
     twolane_cli::cli::doctor::main(std::env::args_os())

@@ -1,4 +1,4 @@
-//! When the other side can be told where we are.
+//! The announcement of this endpoint's ticket to the user.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -6,13 +6,14 @@ use twolane::{Endpoint, Ticket};
 
 use super::Net;
 
-/// How long the ticket waits for a relay. Without a network nobody waits longer than this; with one, a relay answers in
-/// 0.2 s, and one that answers later is told of when it does.
+/// Maximum time for which the first ticket waits for a relay. Without a network, the user waits no longer than
+/// this. With a network, a relay answers in 0.2 s; a relay that answers later is announced then.
 const RELAY_WAIT: Duration = Duration::from_millis(500);
-/// When it is time to say that no relay answers.
+/// Time after which the program warns that no relay answers.
 const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Tells the ticket as soon as it says enough, with `true`, and once more, with `false`, when a relay is found later.
+/// Calls `tell` with the ticket and `true` as soon as the ticket is complete enough, and once more with `false` if
+/// a relay is found later.
 pub async fn announce(
     endpoint: &Endpoint,
     net: &Net,
@@ -25,7 +26,7 @@ pub async fn announce(
     if !known {
         if !endpoint.online(RELAY_PATIENCE - RELAY_WAIT).await {
             warn("no relay can be reached: the other side must reach this machine directly".into());
-            // However long that takes.
+            // The wait has no limit.
             while !endpoint.online(RELAY_PATIENCE).await {}
         }
         let now = endpoint.ticket();

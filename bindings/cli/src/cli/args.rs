@@ -30,17 +30,19 @@ pub struct Net {
     #[arg(long, value_name = "ADDR")]
     pub bind: Vec<SocketAddr>,
 
-    /// How fast to send where the network is the limit: adaptive, cubic, bbr3, or background, which yields to all others
+    /// How fast to send where the network is the limit: adaptive, cubic, bbr3, or background, which yields to
+    /// all others
     #[arg(long, value_name = "NAME", default_value_t)]
     pub congestion: Congestion,
 }
 
 impl Net {
-    /// An endpoint as the options say. A key that is in the environment variable `env` counts if no file is named.
+    /// Makes an endpoint builder from the options. If no key file is named, the key in the environment variable
+    /// `env` is used.
     ///
     /// # Errors
     ///
-    /// The key cannot be used.
+    /// Returns an error if the key cannot be used.
     pub fn builder(&self, env: &str) -> Result<Builder, Problem> {
         let mut builder = Endpoint::builder().congestion(self.congestion.clone());
         let key = match &self.key_file {
@@ -56,7 +58,7 @@ impl Net {
         for addr in &self.bind {
             builder = builder.bind_addr(*addr);
         }
-        // After the addresses: it adds one only where there is none.
+        // This call comes after the addresses, because it adds an address only if there is none.
         if self.offline {
             builder = builder.offline();
         }
@@ -69,12 +71,12 @@ impl Net {
         Ok(builder)
     }
 
-    /// Whether a relay is to be waited for.
+    /// Returns whether to wait for a relay.
     pub(super) fn has_relay(&self) -> bool {
         !self.offline || !self.relay.is_empty()
     }
 
-    /// What the other side has to be told to reach us.
+    /// Returns the options with which the other side can reach this endpoint.
     pub fn for_the_other_side(&self) -> String {
         let mut options = String::new();
         if self.offline {
@@ -87,7 +89,7 @@ impl Net {
     }
 }
 
-/// For a shell.
+/// Quotes a text for a shell.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -1,4 +1,4 @@
-//! One file that arrives at a receiver.
+//! A file that arrives at a receiver.
 
 use std::{
     pin::pin,
@@ -17,12 +17,13 @@ use crate::{
     transfer::{Expected, FileName, Inbox, Meter, Offer, Receipt, ReceiveError, Rehearsal, Unconfirmed, receive},
 };
 
-/// One file that arrives.
+/// A file that arrives.
 pub(super) struct Transfer {
     pub(super) number: u64,
     pub(super) peer: String,
     pub(super) stream: XStream,
-    /// For `file/2`: the streams beside this one, or `None` if there are none that could be expected.
+    /// For `file/2`: the expected part streams. The inner `None` means that the offer describes no acceptable part
+    /// streams.
     pub(super) spread: Option<Option<Expected>>,
     pub(super) meter: Meter,
     pub(super) inbox: Inbox,
@@ -33,13 +34,14 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    /// The bytes stored, or what the program ends with if this was its only transfer.
+    /// Returns the number of stored bytes, or the problem with which the program ends if this was its only
+    /// transfer.
     pub(super) async fn run(mut self) -> Result<u64, Problem> {
         let started = Instant::now();
         let offer = Offer::from_bytes(self.stream.metadata()).ok();
         let size = offer.as_ref().and_then(|offer| offer.size);
         let name = offer.as_ref().and_then(|offer| FileName::from_offer(&offer.name).ok());
-        // A name that is no name is not shown: it may be made for terminals.
+        // An invalid name is not printed, because it can contain sequences that a terminal would obey.
         let name = name.map_or_else(|| "a file".to_owned(), |name| name.to_string());
         self.output.event(Event::Offer {
             transfer: self.number,
@@ -69,7 +71,7 @@ impl Transfer {
         let told = error.to_stream_error(bytes);
         let code = told.as_ref().map(StreamError::code);
         if let Some(told) = told {
-            // A sender that is gone needs no reason.
+            // An error of this write is ignored, because a sender that is gone needs no reason.
             let _ = self.stream.fail(told).await;
         }
         let message = in_one_line(&error);

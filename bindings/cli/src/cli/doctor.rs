@@ -1,4 +1,4 @@
-//! `doctor`: tells who can reach an endpoint on this machine, and what is in the way.
+//! `doctor`: tells which peers can reach an endpoint on this machine, and which obstacles there are.
 
 use std::{
     ffi::OsString,
@@ -21,9 +21,9 @@ use crate::{
     signals::Signals,
 };
 
-/// How long the end may take: a peer that was asked about is told, if it can be.
+/// Maximum time for the shutdown. A connected peer is told that the connection closes, if possible.
 const SHUTDOWN: Duration = Duration::from_secs(1);
-/// How often a peer is looked at whose path is not direct yet. Holes are punched in some 200 ms.
+/// The interval between two checks of a peer whose path is not direct yet. Hole punching takes about 200 ms.
 const LOOK: Duration = Duration::from_millis(20);
 
 const HELP: &str = "\
@@ -62,54 +62,54 @@ pub struct Args {
     net: Net,
 }
 
-/// How an endpoint stands, for programs.
+/// The network status of an endpoint, for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// `direct`, `relay_only`, `local_network`, `this_machine`, `nobody` or `unknown`.
     pub reach: String,
-    /// That in words.
+    /// The same as a text.
     pub meaning: String,
-    /// A relay knows us.
+    /// Whether a relay knows this endpoint.
     pub online: bool,
-    /// What is in the way.
+    /// The obstacles.
     pub obstacles: Vec<Obstacle>,
-    /// The relays, the one where peers meet us first.
+    /// The relays. The home relay, where peers meet this endpoint, comes first.
     pub relays: Vec<Relay>,
-    /// UDP over IPv4 went to a relay and back; `null` if no relay was asked.
+    /// Whether a UDP packet over IPv4 reached a relay and came back; `null` if no relay was asked.
     pub ipv4: Option<bool>,
     /// The same over IPv6.
     pub ipv6: Option<bool>,
-    /// Our addresses as relays see them.
+    /// The addresses of this endpoint as the relays see them.
     pub public_addrs: Vec<String>,
-    /// Whether the NAT uses another port for every destination; `null` if there were not two relays to compare.
+    /// Whether the NAT uses another port for every destination; `null` if there were no two relays to compare.
     pub nat_varies: Option<bool>,
-    /// Addresses at which peers may reach us.
+    /// The addresses at which peers may reach this endpoint.
     pub addrs: Vec<String>,
-    /// `off`, `on`, or why peers in the local network are not found.
+    /// `off`, `on`, or the reason why peers in the local network are not found.
     pub local_network: String,
 }
 
-/// What is in the way.
+/// An obstacle to reaching this endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obstacle {
-    /// A word.
+    /// The kind of obstacle, as a word.
     pub kind: String,
-    /// What it is and what to do.
+    /// A description of the obstacle, and what to do.
     pub message: String,
 }
 
-/// One relay.
+/// The status of one relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relay {
-    /// Where it is.
+    /// The URL of the relay.
     pub url: String,
-    /// Peers are told to meet us there.
+    /// Whether this is the home relay, where peers are told to meet this endpoint.
     pub home: bool,
-    /// It knows us.
+    /// Whether the relay knows this endpoint.
     pub connected: bool,
-    /// The shortest round trip to it.
+    /// The shortest round-trip time to the relay.
     pub latency_ns: Option<u64>,
-    /// Why it does not know us.
+    /// The reason why the relay does not know this endpoint.
     pub error: Option<String>,
 }
 
@@ -152,7 +152,7 @@ impl From<&Status> for Diagnosis {
 }
 
 impl Diagnosis {
-    /// A table for people.
+    /// Returns a table for people.
     fn table(&self) -> String {
         let mut rows = Vec::new();
         for relay in &self.relays {
@@ -201,7 +201,7 @@ impl Diagnosis {
     }
 }
 
-/// The program, with its arguments, the first of which is its name.
+/// Runs the program. The first argument is the name of the program.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Args = match super::parse(args.into_iter().collect()) {
         Ok(args) => args,
@@ -288,7 +288,7 @@ async fn reach(endpoint: &Endpoint, ticket: Ticket, bound: Duration, output: Out
     Ok(())
 }
 
-/// What was asked for goes to standard output.
+/// Prints a requested result to standard output.
 fn print(output: Output, text: &str) {
     if !output.is_json() {
         let mut out = io::stdout().lock();

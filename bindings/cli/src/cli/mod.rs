@@ -1,4 +1,4 @@
-//! What the programs have in common: how they start, how they reach the network, how they end.
+//! The shared parts of the programs: start, network options and end.
 
 mod announce;
 mod args;
@@ -29,34 +29,35 @@ use crate::{
     signals::Signals,
 };
 
-/// How often a transfer that moves says how far it is.
+/// The interval between two progress reports of a transfer.
 pub const TICK: Duration = Duration::from_millis(200);
 
-/// How long the threads that write to disks may take to clean up.
+/// Maximum time for the threads that write to disks to clean up.
 const CLEANUP: Duration = Duration::from_secs(2);
 
-/// What a program was asked to do and did.
+/// The count of transferred files and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Files.
+    /// The number of files.
     pub files: u64,
-    /// Their bytes.
+    /// The number of bytes of these files.
     pub bytes: u64,
 }
 
-/// Why a program did not do what it was asked to.
+/// The reason why a program failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// How it ends.
+    /// The exit status.
     pub exit: Exit,
-    /// One line: what failed, with whom, what to try.
+    /// One line: the failure, the peer, and what to try.
     pub message: String,
-    /// What the peer said on the error lane, if it did.
+    /// The error that the peer sent on the error lane, if any.
     pub error_lane: Option<ErrorLane>,
 }
 
 impl Problem {
-    /// A problem in one's own words. Names of files are part of them, and may contain what a terminal would obey.
+    /// Makes a problem from a message. Control characters are escaped, because the message can contain file names,
+    /// and a terminal would obey control characters in them.
     pub fn new(exit: Exit, message: impl AsRef<str>) -> Self {
         let mut line = String::new();
         for character in message.as_ref().chars() {
@@ -69,12 +70,12 @@ impl Problem {
         Self { exit, message: line, error_lane: None }
     }
 
-    /// A problem that an error is behind, with its causes.
+    /// Makes a problem from an error and its causes.
     pub fn because(exit: Exit, what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(exit, format!("{what}: {}", in_one_line(error)))
     }
 
-    /// As an event.
+    /// Converts the problem to an event.
     pub fn into_failure(self) -> Failure {
         Failure {
             message: self.message,
@@ -85,11 +86,12 @@ impl Problem {
     }
 }
 
-/// The arguments, or how a program ends that has none it can use: with help, a version, or an error.
+/// Parses the arguments.
 ///
 /// # Errors
 ///
-/// The exit code, after everything has been said.
+/// Returns the exit code if there are no arguments to run with (help, the version, or wrong arguments). The text is
+/// already printed.
 pub fn parse<A: Parser>(args: Vec<OsString>) -> Result<A, ExitCode> {
     let json = args.iter().any(|arg| arg == "--json");
     A::try_parse_from(args).map_err(|error| {
@@ -105,7 +107,7 @@ pub fn parse<A: Parser>(args: Vec<OsString>) -> Result<A, ExitCode> {
     })
 }
 
-/// Runs a program to its end, and says how that was.
+/// Runs a program to its end, and reports the result.
 pub fn run<F>(output: Output, program: impl FnOnce(Signals) -> F) -> ExitCode
 where
     F: Future<Output = Result<Tally, Problem>>,
@@ -128,7 +130,7 @@ where
     }
 }
 
-/// Runs a program in a runtime of its own, and returns when its threads have ended.
+/// Runs a program in its own runtime, and returns after its threads have ended.
 pub fn drive<T, F>(program: impl FnOnce(Signals) -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
@@ -142,12 +144,12 @@ where
             Signals::listen().map_err(|error| Problem::because(Exit::Failure, "no signals can be had", &error))?;
         program(signals).await
     });
-    // Temporary files are removed by then.
+    // The threads remove temporary files before this returns.
     runtime.shutdown_timeout(CLEANUP);
     result
 }
 
-/// The first characters of a key, for people who have few to tell apart.
+/// Returns the first characters of a key, enough for people to distinguish a few keys.
 pub fn short(id52: &str) -> String {
     id52.chars().take(8).chain(['…']).collect()
 }

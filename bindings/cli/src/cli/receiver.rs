@@ -1,4 +1,4 @@
-//! `receiver`: takes files from senders.
+//! `receiver`: receives files from senders.
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
@@ -14,13 +14,14 @@ use crate::{
     transfer::{Gathering, Inbox, Meter, Offer, PART_PROTOCOL, PROTOCOL, Reason, Rehearsal, SPREAD_PROTOCOL},
 };
 
-/// Files that arrive at the same time. Further senders wait, and are told "busy" if that takes too long.
+/// Maximum number of concurrent transfers. Further senders wait, and are told "busy" if that takes too long.
 const TRANSFERS: usize = 16;
-/// Of those, from one peer: one that does nothing keeps its places for ten minutes, and is not to have all of them.
+/// Maximum number of concurrent transfers from one peer. An idle sender keeps its places for ten minutes, and must
+/// not occupy all of them.
 const TRANSFERS_OF_ONE: usize = 4;
-/// How long a sender may take to hear that it has too many.
+/// Maximum time for telling a sender that it has too many transfers.
 const REFUSAL: Duration = Duration::from_secs(5);
-/// How long the end may take: senders hear why, and read what was confirmed.
+/// Maximum time for the shutdown, in which senders receive the reason and the confirmations.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
@@ -73,7 +74,7 @@ pub struct Args {
     refuse_stall: u64,
 }
 
-/// The program, with its arguments, the first of which is its name.
+/// Runs the program. The first argument is the name of the program.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let args: Args = match super::parse(args) {
         Ok(args) => args,
@@ -137,7 +138,7 @@ impl Receiver {
             let free = if self.args.once { number == 0 } else { transfers.len() < TRANSFERS };
             tokio::select! {
                 exit = self.signals.asked() => {
-                    // The transfers hear it too, tell their senders, and end.
+                    // The transfers see the signal too, tell their senders, and end.
                     let ending = async {
                         while let Some(done) = transfers.join_next().await {
                             tally.files += u64::from(matches!(done, Ok(Ok(_))));
@@ -191,7 +192,8 @@ impl Receiver {
     fn announce(&self, ticket: &Ticket, first: bool) {
         let options = self.args.net.for_the_other_side();
         let ticket = ticket.to_string();
-        // Who runs a checkout has no `sender` in the path, and neither has the other side.
+        // In a checkout started by cargo, `sender` is not in the path, and probably not on the other machine
+        // either.
         let sender = if std::env::var_os("CARGO").is_some() { "cargo sender --" } else { "sender" };
         let command = format!("{sender}{options} {} FILE", quoted(&ticket));
         let dir = self.inbox.dir().display().to_string();
@@ -232,7 +234,7 @@ impl Receiver {
         }
     }
 
-    /// Tells a sender that it has as many transfers under way as it may have.
+    /// Tells a sender that it has reached the limit of concurrent transfers.
     fn refuse(&self, number: u64, mut stream: XStream) {
         let (peer, code) = (stream.get_remote_id52(), Reason::Busy.code());
         let message = format!("{TRANSFERS_OF_ONE} files of this sender are arriving, which is the most for one");
@@ -270,12 +272,13 @@ impl Receiver {
     }
 }
 
-/// How many transfers each peer has under way: one for each clone that somebody holds.
+/// The number of concurrent transfers of each peer. Each held clone of an `Arc` counts as one transfer.
 #[derive(Debug, Default)]
 struct Shares(HashMap<PublicKey, Arc<()>>);
 
 impl Shares {
-    /// To be held as long as a transfer goes on. `None` if the peer has as many as it may have.
+    /// Returns a share, which the caller holds until the transfer ends. Returns `None` if the peer has reached its
+    /// limit.
     fn take(&mut self, peer: PublicKey) -> Option<Arc<()>> {
         self.0.retain(|_, share| Arc::strong_count(share) > 1);
         let share = self.0.entry(peer).or_default();

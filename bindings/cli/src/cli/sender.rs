@@ -25,11 +25,11 @@ use crate::{
     },
 };
 
-/// How long the end may take when all went well: the receiver has confirmed everything by then.
+/// Maximum time for the shutdown after success. The receiver has confirmed everything by then.
 const SHUTDOWN: Duration = Duration::from_secs(3);
-/// How long it may take when something failed, and the other side is perhaps gone.
+/// Maximum time for the shutdown after a failure, when the peer may be gone.
 const SHUTDOWN_FAILED: Duration = Duration::from_secs(1);
-/// How long an interrupted sender tries to say so.
+/// Maximum time for which an interrupted sender tries to tell the receiver.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
@@ -75,7 +75,7 @@ pub struct Args {
     net: Net,
 }
 
-/// The program, with its arguments, the first of which is its name.
+/// Runs the program. The first argument is the name of the program.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let args: Args = match super::parse(args) {
         Ok(args) => args,
@@ -127,12 +127,12 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
         }
     }
     let deadline = if result.is_ok() { SHUTDOWN } else { SHUTDOWN_FAILED };
-    // The sockets of a peer that is gone would take 3 s more, and the user waits for the reason.
+    // Closing the sockets of a peer that is gone would take 3 s more, while the user waits for the reason.
     let _ = timeout(deadline, session.endpoint.shutdown(deadline)).await;
     result.map(|()| tally)
 }
 
-/// What to send, and under which names. All of it is looked at before the receiver is troubled.
+/// Returns the inputs and their names. All inputs are checked before the receiver is contacted.
 fn files(args: &Args) -> Result<Vec<(Input, String)>, Problem> {
     if args.name.is_some() && args.files.len() > 1 {
         let message = "--name is for one file: send them one by one";
@@ -163,7 +163,7 @@ fn files(args: &Args) -> Result<Vec<(Input, String)>, Problem> {
         .collect()
 }
 
-/// One connection, and what is sent over it.
+/// One connection, and the transfers over it.
 struct Session {
     endpoint: Endpoint,
     events: Events,
@@ -336,7 +336,7 @@ impl Session {
     }
 }
 
-/// The stream that a file goes over, and those beside it if it is worth them and the receiver knows of such.
+/// Opens the stream for a file, and the part streams if the file is long enough and the receiver supports them.
 async fn open(
     endpoint: &Endpoint,
     ticket: &Ticket,
@@ -346,7 +346,8 @@ async fn open(
     let first = async |source: &Source, protocol: &str| {
         let options = StreamOptions {
             metadata: source.offer().to_bytes().into(),
-            // A little more than the dial may take, so that a dial which takes too long says so itself.
+            // The timeout is slightly longer than the timeout of the dial, so that a dial that takes too long
+            // reports its own error.
             timeout: Some(bound + Duration::from_millis(100)),
             ..StreamOptions::default()
         };
@@ -359,7 +360,8 @@ async fn open(
             Ok(stream) => {
                 return match Parts::open(endpoint, ticket.peer(), plan, id).await {
                     Ok(parts) => Ok((stream, parts)),
-                    // A receiver that refuses takes none of the others, and gives its reason on the first.
+                    // A receiver that refuses the file rejects the part streams, and sends its reason on the first
+                    // stream.
                     Err(error) => Err(refusal(stream).await.unwrap_or_else(|| error.into())),
                 };
             }
@@ -370,7 +372,7 @@ async fn open(
     Ok((first(source, PROTOCOL).await?, Parts::default()))
 }
 
-/// Why a transfer ended before its end.
+/// The reason why a transfer ended early.
 enum Stop {
     Asked(Exit),
     Failed(SendError),
@@ -382,7 +384,8 @@ impl From<SendError> for Stop {
     }
 }
 
-/// An error with its causes, but for what is said already and for the words of the layers below.
+/// Returns an error with its causes, without facts that the message already contains and without the words of lower
+/// layers.
 fn words(error: &SendError) -> String {
     match error {
         SendError::Open(GetStreamError::Dial { source: DialError::NoAddress(_), .. }) => {
@@ -396,7 +399,7 @@ fn words(error: &SendError) -> String {
     }
 }
 
-/// What to try, where the error does not say so itself.
+/// Returns a hint for the user, if the error does not contain one itself.
 fn advice(error: &SendError) -> String {
     let advice = match error {
         SendError::Refused(error) => match Reason::from_code(error.code()) {

@@ -1,10 +1,10 @@
 //! Sizes on the command line.
 
-/// Reads a number of bytes: `4096`, `64KiB`, `256MiB`, `1GiB`, `10MB`.
+/// Parses a number of bytes: `4096`, `64KiB`, `256MiB`, `1GiB`, `10MB`.
 ///
 /// # Errors
 ///
-/// What a size looks like, in words.
+/// Returns a text that describes the expected form.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &text[digits.len()..] {

@@ -1,4 +1,4 @@
-//! A program of this package as a process of its own, and the events that it writes.
+//! A program of this package in its own process, and the events that it writes.
 
 use std::{env, ffi::OsString, process::Stdio, time::Duration};
 
@@ -14,15 +14,15 @@ use crate::{
     output::{Event, Line},
 };
 
-/// How long a program may say nothing. It speaks a few times a second while anything moves; what takes long without a
-/// word is a disk that syncs.
+/// Maximum time without an event from a program. A program writes events several times a second during a transfer.
+/// Only a slow disk sync takes long without an event.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// The parts that this program plays when its first argument says so.
+/// The programs that this program runs if its first argument names them.
 pub(super) const SENDER: &str = "sender";
 pub(super) const RECEIVER: &str = "receiver";
 
-/// Dropped, it is killed.
+/// A child process. Drop kills it.
 pub(super) struct Child {
     program: &'static str,
     process: tokio::process::Child,
@@ -30,7 +30,7 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts this program anew, to play another one.
+    /// Starts this program again, in the role of another program.
     pub(super) fn start(program: &'static str, args: impl IntoIterator<Item = OsString>) -> Result<Self, Problem> {
         let what = format!("{program} cannot be started");
         let failed = |error| Problem::because(Exit::Failure, &what, &error);
@@ -40,7 +40,7 @@ impl Child {
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // The events say the same.
+            // The events contain the same information.
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -51,7 +51,7 @@ impl Child {
         Ok(Self { program, process, lines: BufReader::new(stdout).lines() })
     }
 
-    /// The next event; `None` once the program has closed its output.
+    /// Returns the next event, or `None` once the program has closed its output.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Problem> {
         let line = timeout(SILENCE, self.lines.next_line())
             .await
@@ -64,7 +64,7 @@ impl Child {
         }
     }
 
-    /// The exit code, when the program has ended; -1 if a signal ended it.
+    /// Waits until the program has ended, and returns its exit code; -1 if a signal ended it.
     pub(super) async fn ended(mut self) -> Result<i32, Problem> {
         let status = timeout(SILENCE, self.process.wait())
             .await

@@ -1,4 +1,4 @@
-//! The files of the demo: made, hashed and counted here, with no help from the programs that send them.
+//! The files of the demo. The demo generates, hashes and counts them without the code of the sender and receiver.
 
 use std::{
     fs::{self, File},
@@ -10,7 +10,7 @@ use crate::{cli::Problem, exit::Exit};
 
 const CHUNK: usize = 1 << 20;
 
-/// Writes so many bytes that do not compress, and other ones each time.
+/// Writes `size` incompressible bytes, different in each run.
 pub(super) async fn generate(path: PathBuf, size: u64) -> Result<PathBuf, Problem> {
     let what = "the demo's file cannot be made";
     blocking(what, move || {
@@ -40,7 +40,7 @@ pub(super) async fn hash(path: PathBuf) -> Result<blake3::Hash, Problem> {
     .await
 }
 
-/// The file in a directory, if it is the only one.
+/// Returns the file in a directory, if it is the only one.
 pub(super) async fn only_file(dir: PathBuf) -> Result<Option<PathBuf>, Problem> {
     blocking("what arrived cannot be looked at", move || {
         let mut files = fs::read_dir(dir)?;
@@ -52,7 +52,7 @@ pub(super) async fn only_file(dir: PathBuf) -> Result<Option<PathBuf>, Problem> 
     .await
 }
 
-/// How many files are in a directory, hidden ones included.
+/// Returns the number of files in a directory, including hidden files.
 pub(super) async fn count(dir: PathBuf) -> Result<usize, Problem> {
     blocking("what was refused cannot be looked at", move || Ok(fs::read_dir(dir)?.count())).await
 }

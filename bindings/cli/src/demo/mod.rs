@@ -1,8 +1,9 @@
-//! `demo`: the main job on one machine, with nothing set up.
+//! `demo`: a file transfer on one machine, without any setup.
 //!
-//! A relay on loopback, a receiver and a sender as processes of their own that know each other by key and relay alone.
-//! A file goes from one to the other, and its data takes the direct way as soon as there is one. Then a second one that
-//! is refused half-way, while the data lane is full: its error comes on the error lane.
+//! The demo starts a relay on loopback, and a receiver and a sender in their own processes, which know each other
+//! only by key and relay. One file goes from the sender to the receiver, and its data takes the direct path as soon
+//! as there is one. The receiver refuses a second file half-way, while the data lane is full; the error arrives on
+//! the error lane.
 
 mod child;
 mod data;
@@ -25,17 +26,18 @@ use crate::{
     signals::Signals,
 };
 
-/// What the second transfer is refused with.
+/// The error code of the refusal of the second transfer.
 const CODE: u64 = 507;
-/// The second file: with the 2 MB that a data lane takes unread, the sender is far from its end when it is refused. A
-/// longer one would go over several streams, which take all of it.
+/// Length of the second file in bytes. A data lane takes 2 MB that the receiver has not read, so the sender is far
+/// from the end of the file when it is refused. A longer file would go over several streams, which take all of it.
 const REFUSED: u64 = 15 << 20;
-/// How long its receiver reads nothing before it refuses. The lane is full after some 10 ms.
+/// Time for which the receiver reads nothing before it refuses. The data lane is full after about 10 ms.
 const STALL: Duration = Duration::from_millis(300);
-/// For how long of this the sender must have waited for room. A write that has just begun waits too.
+/// Minimum time for which the sender must have waited for room. It is above zero, because a write that has just
+/// begun waits too.
 const BLOCKED: Duration = Duration::from_millis(150);
-/// A file from which on the direct path has to come up while it is sent. Paths are direct after 10 to 45 ms, in which 2 MB
-/// have gone over the relay; a file that is over by then has no need of one.
+/// Minimum length of a file, in bytes, for which the path has to become direct during the transfer. Paths become
+/// direct after 10 to 45 ms, in which about 2 MB go over the relay. A shorter file can end before that.
 const LONG: u64 = 16 << 20;
 
 const EXAMPLES: &str = "\
@@ -69,8 +71,8 @@ pub struct Args {
     json: bool,
 }
 
-/// The program, with its arguments, the first of which is its name. It plays the two others too, in processes of their
-/// own, so that one program is all that has to be built: see `child.rs`.
+/// Runs the program. The first argument is the name of the program. The demo also runs the sender and the receiver,
+/// in child processes, so that only one program has to be built: see `child.rs`.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     match args.get(1).and_then(|part| part.to_str()) {
         Some(child::SENDER) => return cli::sender::main(args[1..].to_vec()),
@@ -113,7 +115,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     exit.into()
 }
 
-/// Everything is ended and removed when this is dropped: the children, the relay, the directory.
+/// Runs both transfers. When the future is dropped, the children and the relay are ended, and the directory is
+/// removed.
 async fn show(args: &Args, output: Output, summary: &mut Summary) -> Result<(), Problem> {
     let dir = tempfile::Builder::new()
         .prefix("twolane-demo-")
@@ -171,7 +174,7 @@ async fn show(args: &Args, output: Output, summary: &mut Summary) -> Result<(), 
     Ok(())
 }
 
-/// Looks at the transfer that was to be refused.
+/// Checks the transfer that the receiver had to refuse.
 fn refused(sent: &Sent, output: Output, summary: &mut Summary) {
     let failures = &mut summary.failures;
     let expected = i32::from(Exit::Refused.code());
@@ -223,7 +226,7 @@ fn rate(sent: &Sent) -> f64 {
     if seconds > 0.0 { (sent.bytes as f64 / 1e6 / seconds * 10.0).round() / 10.0 } else { 0.0 }
 }
 
-/// To the microsecond: what is finer is not measured.
+/// Converts nanoseconds to milliseconds, cut to microseconds, the precision of the measurement.
 fn milliseconds(nanos: u64) -> f64 {
     (nanos / 1000) as f64 / 1000.0
 }

@@ -6,10 +6,10 @@ use iroh_relay::server::{RelayConfig, Server, ServerConfig};
 
 use crate::{cli::Problem, exit::Exit};
 
-/// Keys that the relay remembers. Its default of a million costs 56 MB.
+/// The number of keys that the relay remembers. The default of one million takes 56 MB.
 const KEYS: usize = 1024;
 
-/// A relay for this machine alone: plain HTTP, as nobody else is on the way. Dropped, it stops.
+/// A relay for this machine alone. It uses plain HTTP, because the traffic stays on loopback. Drop stops it.
 pub(super) struct Relay {
     server: Server,
     url: String,
@@ -34,7 +34,7 @@ impl Relay {
     }
 
     pub(super) async fn stop(self) {
-        // It serves nobody any more.
+        // An error is ignored, because the relay serves no clients any more.
         let _ = self.server.shutdown().await;
     }
 }

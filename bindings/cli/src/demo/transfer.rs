@@ -1,4 +1,4 @@
-//! One transfer between two processes, watched.
+//! An observed transfer between two processes.
 
 use std::{ffi::OsString, path::Path};
 
@@ -11,29 +11,29 @@ use crate::{
     progress::Bar,
 };
 
-/// What every transfer of the demo has.
+/// The settings that all transfers of the demo share.
 pub(super) struct Setup {
     pub(super) output: Output,
     pub(super) relay: String,
 }
 
-/// What was seen of a transfer.
+/// The observed result of a transfer.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
-    /// Exit codes of the sender and of the receiver.
+    /// The exit codes of the sender and of the receiver.
     pub(super) codes: (i32, i32),
-    /// The ways that data took, in their order.
+    /// The paths that the data took, in order.
     pub(super) paths: Vec<String>,
     pub(super) open_ns: u64,
     pub(super) bytes: u64,
     pub(super) elapsed_ns: u64,
     pub(super) error_lane: Option<ErrorLane>,
-    /// When the receiver refused.
+    /// The time at which the receiver refused the file.
     pub(super) refused_at_ns: Option<u64>,
 }
 
 impl Setup {
-    /// Sends a file to a receiver with the given options. Both are killed if this is dropped.
+    /// Sends a file to a receiver with the given options. Dropping the future kills both processes.
     pub(super) async fn run(&self, file: &Path, inbox: &Path, options: &[&str]) -> Result<Sent, Problem> {
         let mut args: Vec<OsString> = vec!["--once".into(), "--dir".into(), inbox.into()];
         args.extend(options.iter().map(OsString::from));
@@ -64,7 +64,7 @@ impl Setup {
         Ok(sent)
     }
 
-    /// No way but loopback and the relay.
+    /// Adds the options that leave only loopback and the relay.
     fn on_this_machine(&self, args: Vec<OsString>) -> impl Iterator<Item = OsString> {
         ["--offline", "--relay", &self.relay].map(OsString::from).into_iter().chain(args)
     }
@@ -102,7 +102,7 @@ impl Setup {
     }
 }
 
-/// Waits until the receiver is known to the relay.
+/// Waits until the relay knows the receiver.
 async fn reachable(receiver: &mut Child) -> Result<Ticket, Problem> {
     loop {
         match receiver.next().await? {

@@ -1,4 +1,4 @@
-//! Streams that come before the offer which they belong to: pure.
+//! Part streams that arrive before the offer to which they belong. This module does no I/O.
 
 use std::{
     collections::VecDeque,
@@ -9,20 +9,20 @@ use twolane::PublicKey;
 
 use super::TransferId;
 
-/// How long a stream may wait for its offer, which is a round trip away.
+/// Maximum time for which a stream waits for its offer. The offer should arrive within one round trip.
 pub(super) const GATHER: Duration = Duration::from_secs(30);
-/// Streams that are kept, those of all senders together.
+/// Maximum number of waiting streams of all senders together.
 const MAX: usize = 64;
-/// Of one sender: those of two transfers.
+/// Maximum number of waiting streams of one sender: those of two transfers.
 const MAX_OF_ONE: usize = 16;
 
-/// The sender, and which of its transfers.
+/// The sender, and the transfer.
 pub(super) type Key = (PublicKey, TransferId);
 
-/// A stream of a transfer, and which of its streams it is.
+/// A stream of a transfer, and its part number.
 pub(super) type Part<S> = (usize, S);
 
-/// Streams without an offer, the oldest first.
+/// The streams without an offer, the oldest first.
 #[derive(Debug)]
 pub(super) struct Early<S>(VecDeque<Waiting<S>>);
 
@@ -40,7 +40,7 @@ impl<S> Default for Early<S> {
 }
 
 impl<S> Early<S> {
-    /// Keeps a stream. Where there is no room, the oldest one goes of the sender that has the most.
+    /// Adds a stream. If there is no room, the oldest stream of the sender with the most streams is dropped.
     pub(super) fn add(&mut self, key: Key, part: Part<S>, now: Instant) {
         if self.of(key.0) == MAX_OF_ONE {
             self.drop_oldest_of(key.0);
@@ -52,7 +52,7 @@ impl<S> Early<S> {
         self.0.push_back(Waiting { key, part, until: now + GATHER });
     }
 
-    /// The streams of a transfer whose offer has come.
+    /// Removes and returns the streams of a transfer whose offer has arrived.
     pub(super) fn take(&mut self, key: Key) -> Vec<Part<S>> {
         let (here, others): (VecDeque<_>, _) =
             std::mem::take(&mut self.0).into_iter().partition(|waiting| waiting.key == key);
@@ -60,12 +60,12 @@ impl<S> Early<S> {
         here.into_iter().map(|waiting| waiting.part).collect()
     }
 
-    /// Drops what has waited for too long.
+    /// Drops the streams that have waited too long.
     pub(super) fn expire(&mut self, now: Instant) {
         self.0.retain(|waiting| now < waiting.until);
     }
 
-    /// When there is something to drop next.
+    /// Returns the time at which the next stream has to be dropped.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.0.front().map(|waiting| waiting.until)
     }

@@ -1,4 +1,4 @@
-//! How far a transfer is, for whoever shows it.
+//! The progress of a transfer.
 
 use std::{
     sync::{
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Counts a transfer's bytes, and knows for how long it has been waiting for the peer.
+/// Counts the bytes of a transfer, and measures how long the current write has been waiting for the peer.
 #[derive(Debug, Default)]
 pub struct Meter {
     bytes: AtomicU64,
@@ -16,12 +16,12 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Bytes of the file that were written to the stream, or read from it.
+    /// Returns the number of bytes of the file that were written to the stream, or read from it.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
 
-    /// For how long the write that is under way has been waiting, if one is.
+    /// Returns how long the current write has been waiting. Returns `None` if no write is in progress.
     pub fn waiting(&self) -> Option<Duration> {
         self.lock().map(|since| since.elapsed())
     }

@@ -1,21 +1,24 @@
-//! One file over one stream, or over several.
+//! Transfer of one file over one stream or over several streams.
 //!
-//! The protocol `file/1`, which any program may speak:
+//! The protocol `file/1`, which any program may implement:
 //!
-//! 1. The opener's metadata is an [`Offer`]: one JSON object, `{"name": "photo.jpg", "size": 123456}`, the size `null`
-//!    if it is not known beforehand.
-//! 2. The opener's data is the file, then the 32 bytes of its BLAKE3 hash, then the end. The hash comes last because
-//!    the file is read once; the acceptor holds the last 32 bytes back, so it needs no frames.
-//! 3. The acceptor stores the file and answers with one line of JSON, a [`Receipt`], and the end.
+//! 1. The metadata of the opener is an [`Offer`]: one JSON object, `{"name": "photo.jpg", "size": 123456}`. The
+//!    size is `null` if it is not known in advance.
+//! 2. The data of the opener is the file, then the 32 bytes of its BLAKE3 hash, then the end. The hash comes last,
+//!    because the file is read only once. The acceptor holds the last 32 bytes back, so the protocol needs no
+//!    frames.
+//! 3. The acceptor stores the file, and answers with one line of JSON, a [`Receipt`], and the end.
 //!
-//! The protocol `file/2` is for files of known length that one stream's window of 2 MB would slow down on a long path.
-//! The offer has one thing more, `"spread": {"id": 4711, "streams": 8, "block": 524288}`. Once it is taken, the opener
-//! opens the other streams, of the protocol `file-part/2`, with the metadata `{"id": 4711, "part": 1}`, and so on. The
-//! file's blocks take turns on the streams, the first one included; the latter ends with the hash, the others with their
-//! last block. Everything else is said on the first stream as above.
+//! The protocol `file/2` is for files of known length that the flow control window of one stream, 2 MB, would slow
+//! down on a long path. The offer has one more field, `"spread": {"id": 4711, "streams": 8, "block": 524288}`. Once
+//! the acceptor has accepted the stream, the opener opens the part streams, of the protocol `file-part/2`, with the
+//! metadata `{"id": 4711, "part": 1}`, and so on. The blocks of the file go to the streams in turn, including the
+//! first stream. The first stream ends with the hash, each part stream with its last block. Everything else is
+//! exchanged on the first stream, as above.
 //!
-//! Either side may fail the stream at any time; the codes are those of [`Reason`]. Of the acceptor's errors the details
-//! are a JSON object with the bytes of the file it had taken, `{"received": 65536}`.
+//! Either side may fail the stream at any time, with one of the codes of [`Reason`]. The details of the acceptor's
+//! errors are a JSON object with the number of bytes of the file that the acceptor had taken,
+//! `{"received": 65536}`.
 
 mod early;
 mod meter;
@@ -44,16 +47,17 @@ pub use self::{
 
 /// The name of the protocol with one stream.
 pub const PROTOCOL: &str = "file/1";
-/// The name of the protocol with several.
+/// The name of the protocol with several streams.
 pub const SPREAD_PROTOCOL: &str = "file/2";
-/// What the streams beside its first are of.
+/// The name of the protocol of the part streams, the streams of a transfer beside the first one.
 pub const PART_PROTOCOL: &str = "file-part/2";
 
-/// How much is read, hashed and written at a time. Below 128 KiB the hand-over between threads shows; above 1 MiB
-/// nothing is gained.
+/// The number of bytes that are read, hashed and written at a time. Below 128 KiB the hand-over between threads
+/// costs time; above 1 MiB nothing is gained.
 const CHUNK: usize = 512 * 1024;
-/// Chunks that wait between a disk and the network. With those at both ends a transfer holds some 3 MiB.
+/// The number of chunks that wait between the disk and the network. Together with those at both ends, a transfer
+/// holds about 3 MiB.
 const QUEUE: usize = 4;
-/// How long a peer that is connected may do nothing before the transfer is given up. Long, because a disk may be slow
-/// and a pipe idle.
+/// Maximum time for which a connected peer may do nothing before the transfer is given up. It is long, because a
+/// disk can be slow and a pipe can be idle.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);

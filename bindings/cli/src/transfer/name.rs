@@ -1,49 +1,51 @@
-//! The names that a stranger may give a file here.
+//! The file names that a receiver accepts from a sender.
 
 use std::{fmt, path::Path};
 
-/// The longest name that common file systems take, in bytes.
+/// Maximum length of a name in bytes, as common file systems allow it.
 const MAX: usize = 255;
 
-/// The name of a file in the receiver's directory: one component, and nothing that a terminal or a shell trips over.
+/// The name of a file in the receiver's directory: one path component, without characters that disturb a terminal
+/// or a shell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileName(String);
 
-/// Why a name is refused.
+/// The reason why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// There is nothing after the last separator.
+    /// The name is empty after the last separator.
     #[error("the name is empty")]
     Empty,
-    /// `.` or `..`, which are directories.
+    /// The name is `.` or `..`, which are directories.
     #[error("the name stands for a directory")]
     Directory,
-    /// NUL, a line feed, an escape sequence, or a character that reverses what is shown.
+    /// The name contains NUL, a line feed, an escape sequence, or a character that reverses the displayed text.
     #[error("the name contains a control character")]
     Control,
-    /// Longer than a file system takes.
+    /// The name is longer than a file system allows.
     #[error("the name has {len} bytes, and {MAX} is the most")]
     TooLong {
-        /// Its length, in bytes.
+        /// The length of the name in bytes.
         len: usize,
     },
-    /// On Windows: a drive, a stream of another file, a device, or another name than the file would have.
+    /// On Windows: the name denotes a drive, a stream of another file or a device, or Windows would change it.
     #[error("the name means something else to Windows")]
     Windows,
-    /// What the receiver calls its own temporary files.
+    /// The name has the form of the receiver's own temporary files.
     #[error("the name is one that the receiver uses itself")]
     Reserved,
 }
 
 impl FileName {
-    /// The last component of what the sender calls the file: where it was there is of no interest here.
+    /// Takes the last component of the name that the sender offers. The directory of the file at the sender does
+    /// not matter.
     ///
     /// # Errors
     ///
-    /// [`NameError`] if no file can have that name.
+    /// Returns [`NameError`] if no file can have that name.
     pub fn from_offer(offered: &str) -> Result<Self, NameError> {
-        // The sender's system may be one that separates with a backslash.
+        // The sender's system may use a backslash as the separator.
         let name = offered.rsplit(['/', '\\']).next().unwrap_or_default();
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -66,7 +68,7 @@ impl FileName {
         Ok(Self(name.to_owned()))
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -85,12 +87,14 @@ impl fmt::Display for FileName {
 }
 
 fn is_control(character: char) -> bool {
-    // The second part reverses the direction of writing, which makes `gpj.exe` look like `exe.jpg`.
+    // The second part matches characters that reverse the direction of writing, which makes `gpj.exe` look like
+    // `exe.jpg`.
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether Windows takes it for the name of a file in the directory it is joined to: `C:x` is in another one, `a:b` is a
-/// stream of the file `a`, `nul.txt` is a device, and of `a.` and `a ` the last character is dropped.
+/// Returns whether Windows takes the name for a file in the directory that it is joined to. `C:x` is in another
+/// directory, `a:b` is a stream of the file `a`, `nul.txt` is a device, and Windows drops the last character of
+/// `a.` and `a `.
 fn is_a_file_on_windows(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
     let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));

@@ -1,61 +1,61 @@
-//! What the two sides tell each other beside the file.
+//! The JSON objects that the sender and the receiver exchange in addition to the file.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, TransferId};
 
-/// What the sender says first, as the stream's metadata.
+/// The offer that the sender makes in the metadata of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// What the sender calls the file. The receiver makes of it what it likes.
+    /// The name of the file at the sender. The receiver decides under which name to store it.
     pub name: String,
-    /// How long it is, if that is known.
+    /// The length of the file in bytes, if it is known.
     pub size: Option<u64>,
-    /// How it is spread over several streams.
+    /// How the file is spread over several streams, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
 }
 
-/// A file over several streams.
+/// The spread of a file over several streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spread {
-    /// What the streams have in common.
+    /// The id that the streams of the transfer share.
     pub id: TransferId,
-    /// Which of them carries what.
+    /// The assignment of the blocks of the file to the streams.
     #[serde(flatten)]
     pub plan: Plan,
 }
 
-/// What the receiver says once the file is stored.
+/// The receiver's confirmation that the file is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The name it was stored under.
+    /// The name under which the file was stored.
     pub stored: String,
-    /// How long it is.
+    /// The length of the file in bytes.
     pub bytes: u64,
-    /// Its BLAKE3 hash, in hexadecimal digits.
+    /// The BLAKE3 hash of the file, in hexadecimal digits.
     pub blake3: String,
 }
 
-/// What goes with the receiver's errors, for programs.
+/// The details of the receiver's errors, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusalDetails {
-    /// Bytes of the file that the receiver had taken.
+    /// The number of bytes of the file that the receiver had taken.
     pub received: u64,
 }
 
 impl Offer {
-    /// As bytes for the stream's metadata.
+    /// Encodes the offer for the metadata of the stream.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A string and a number always have a form in JSON.
+        // The encoding cannot fail, because strings and numbers always have a form in JSON.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// From a stream's metadata, whose length the library bounds.
+    /// Decodes an offer from the metadata of a stream. The library limits the length of the metadata.
     ///
     /// # Errors
     ///
-    /// What is wrong with the JSON.
+    /// Returns an error if the JSON is invalid.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }

@@ -1,56 +1,58 @@
-//! Which stream carries which bytes of a file: pure.
+//! The assignment of the bytes of a file to streams. This module does no I/O.
 
 use serde::{Deserialize, Serialize};
 
-/// Streams that a file is spread over. Each has a window of 2 MB: with eight of them 16 MB can be on the way, which is
-/// a link of 500 Mbit/s at 100 ms twice over.
+/// The number of streams over which a file is spread. Each stream has a window of 2 MB, so eight streams can have
+/// 16 MB in flight. That is twice the bandwidth-delay product of a path with 500 Mbit/s and 100 ms.
 const STREAMS: u32 = 8;
-/// A receiver takes no more from anybody.
+/// Maximum number of streams that a receiver accepts.
 const MAX_STREAMS: u32 = 16;
-/// Bytes in a row on one stream. Four blocks fit into a window, so that no stream runs dry while others have their turn.
+/// Length of a block in bytes. Four blocks fit into a window, so that no stream runs dry while other streams have
+/// their turn.
 const BLOCK: u64 = 512 * 1024;
-/// Of a larger block a window would hold less than one.
+/// Maximum length of a block in bytes that a receiver accepts. A window would hold less than one larger block.
 const MAX_BLOCK: u64 = 1024 * 1024;
-/// Shorter files go over one stream: they end before a second one would have helped.
+/// Minimum length of a file, in bytes, that is spread over several streams. A shorter file is sent before a second
+/// stream could help.
 const MIN_SIZE: u64 = 16 * 1024 * 1024;
 
-/// How a file of known length is spread: block 0 on stream 0, block 1 on stream 1, and so on, in turn.
+/// The spread of a file of known length: block 0 on stream 0, block 1 on stream 1, and so on, in turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// How many streams; the first is the one with the offer.
+    /// The number of streams. The first stream is the one with the offer.
     streams: u32,
-    /// Bytes of a block; the last one may be shorter.
+    /// The length of a block in bytes. The last block may be shorter.
     block: u64,
 }
 
-/// A part of a file that one stream carries in one piece.
+/// A contiguous part of a file that one stream carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) stream: usize,
-    /// Bytes from where it was asked to the end of the block.
+    /// The number of bytes from the requested offset to the end of the block.
     pub(super) len: u64,
 }
 
 impl Plan {
-    /// The plan for a file, if it is worth one.
+    /// Returns the plan for a file, or `None` if the file is too short or its length is unknown.
     pub fn of(size: Option<u64>) -> Option<Self> {
         size.filter(|size| *size >= MIN_SIZE).map(|_| Self { streams: STREAMS, block: BLOCK })
     }
 
-    /// Whether a receiver takes part in it.
+    /// Returns whether a receiver accepts the plan.
     pub fn is_sane(self) -> bool {
         (2..=MAX_STREAMS).contains(&self.streams) && (1..=MAX_BLOCK).contains(&self.block)
     }
 
-    /// How many streams.
+    /// Returns the number of streams.
     pub fn streams(self) -> usize {
         self.streams as usize
     }
 
-    /// What the byte at `offset` belongs to.
+    /// Returns the stream of the byte at `offset`, and the number of bytes to the end of its block.
     pub(super) fn at(self, offset: u64) -> Range {
         let (index, within) = (offset / self.block, offset % self.block);
-        // Below the number of streams, which fits.
+        // The value is below the number of streams, so the cast loses nothing.
         let stream = (index % u64::from(self.streams)) as usize;
         Range { stream, len: self.block - within }
     }
@@ -101,7 +103,7 @@ mod tests {
             let plan = Plan { streams, block };
             let mut shares = vec![0; plan.streams()];
             let mut offset = 0;
-            // Whatever pieces the file is read in.
+            // The result does not depend on the pieces in which the file is read.
             while offset < size {
                 let range = plan.at(offset);
                 let len = range.len.min(step).min(size - offset);

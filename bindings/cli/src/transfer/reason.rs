@@ -1,35 +1,35 @@
-//! The codes on the error lane of `file/1`.
+//! The error codes on the error lane of `file/1` and `file/2`.
 
-/// Why a side fails a transfer.
+/// The reason why one side fails a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The offer, or what follows the file, is not what the protocol says.
+    /// The offer, or the data after the file, violates the protocol.
     Protocol,
-    /// The file's name cannot be one.
+    /// The name cannot be the name of a file.
     Name,
-    /// There is a file of this name, and nothing is overwritten.
+    /// A file of this name exists, and nothing is overwritten.
     Exists,
     /// The receiver's disk, quota or file size limit is reached.
     StorageFull,
-    /// The receiver cannot write.
+    /// The receiver cannot write the file.
     Storage,
-    /// What arrived is not what was sent.
+    /// The received bytes are not the bytes that were sent.
     Hash,
-    /// More or less than offered was sent.
+    /// The sender sent more or fewer bytes than offered.
     Size,
-    /// The sender cannot read its file any further.
+    /// The sender cannot read the rest of its file.
     Source,
     /// The program was interrupted.
     Interrupted,
     /// The other side did nothing for too long.
     Silent,
-    /// The sender has as many transfers under way at the receiver as one peer may have.
+    /// The sender has reached the limit of concurrent transfers from one peer at the receiver.
     Busy,
 }
 
 impl Reason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 11] = [
         Self::Protocol,
         Self::Name,
@@ -44,7 +44,7 @@ impl Reason {
         Self::Busy,
     ];
 
-    /// The number on the wire.
+    /// Returns the code on the wire.
     pub fn code(self) -> u64 {
         match self {
             Self::Protocol => 1,
@@ -61,12 +61,13 @@ impl Reason {
         }
     }
 
-    /// From the number on the wire. `None` for the receiver's own codes, and those of later versions.
+    /// Returns the reason for a code on the wire. Returns `None` for the receiver's own codes and for the codes of
+    /// later versions.
     pub fn from_code(code: u64) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.code() == code)
     }
 
-    /// What the sender's user may do about it.
+    /// Returns a hint for the sender's user.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Protocol => "use programs of the same version on both sides",

@@ -13,69 +13,70 @@ use super::{
     stripes::{Stripes, Ungathered},
 };
 
-/// The length of a BLAKE3 hash.
+/// The length of a BLAKE3 hash in bytes.
 const HASH: usize = blake3::OUT_LEN;
 
-/// How long a sender may take to hear that its file is stored. It is some 200 bytes, and a connection that is dead is
-/// found within 20 s; a sender that lives and takes them not would keep its place at the receiver for ever.
+/// Maximum time for a sender to read the receipt. The receipt has about 200 bytes, and a dead connection is
+/// detected within 20 s. Without this limit, a live sender that does not read the receipt would keep its place at
+/// the receiver for ever.
 const CONFIRM: Duration = Duration::from_secs(30);
 
-/// A refusal half-way, to try out the error lane.
+/// A refusal half-way through the file, to try out the error lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rehearsal {
-    /// How many bytes of the file are taken before.
+    /// The number of bytes of the file that are taken before the refusal.
     pub after: u64,
-    /// The code that the sender is told.
+    /// The error code that the sender is told.
     pub code: u64,
-    /// How long nothing is read before the refusal, so that the data lane fills up.
+    /// The time for which nothing is read before the refusal, so that the data lane fills up.
     pub stall: Duration,
 }
 
-/// Why a file was not received.
+/// The reason why a file was not received.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
     /// The offer cannot be read.
     #[error("the offer cannot be read")]
     Offer(#[source] serde_json::Error),
-    /// The file is spread over other streams than the receiver takes, or than the offer says.
+    /// The part streams are missing, or are not those of the offer.
     #[error("the streams that the file is spread over are not those of the offer")]
     Spread,
     /// The data is too short for a hash.
     #[error("the data ended without a hash")]
     NoHash,
-    /// The name cannot be a file's.
+    /// The name cannot be the name of a file.
     #[error("the file cannot have this name: {0}")]
     Name(#[from] NameError),
-    /// It cannot be stored.
+    /// The file cannot be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// More or less than offered arrived.
+    /// More or fewer bytes than offered arrived.
     #[error("{offered} bytes were offered, and {} arrived", if *.more { "more" } else { "less" })]
     Size {
-        /// The length offered.
+        /// The offered length in bytes.
         offered: u64,
-        /// Whether there was more.
+        /// Whether more bytes arrived.
         more: bool,
     },
-    /// The receiver was told to refuse.
+    /// The receiver was configured to refuse the file.
     #[error("refused after {after} bytes, as the receiver was told to")]
     Rehearsed {
-        /// The bytes taken.
+        /// The number of bytes that were taken.
         after: u64,
-        /// The code.
+        /// The error code.
         code: u64,
     },
     /// The sender failed the transfer.
     #[error("the sender gave up: {:?}", .0.text())]
     Failed(std::sync::Arc<StreamError>),
-    /// The sender went away without a reason.
+    /// The sender ended the stream without a reason.
     #[error("the sender dropped the transfer before the file was complete")]
     Dropped,
-    /// The connection is gone.
+    /// The connection was lost.
     #[error("the connection was lost before the file was complete")]
     Lost(#[from] ConnectionLost),
-    /// The sender is connected and sends nothing.
+    /// The sender is connected, but sends nothing.
     #[error("the sender sent nothing for {0:?}")]
     Silent(Duration),
     /// The receiver was asked to stop.
@@ -86,29 +87,30 @@ pub enum ReceiveError {
     Read(#[source] ReadError),
 }
 
-/// Why a sender may not know that its file is stored.
+/// The reason why a sender may not know that its file is stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unconfirmed {
     /// The stream or the connection has ended.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// The sender is connected and does not take it.
+    /// The sender is connected, but does not read the receipt.
     #[error("the sender did not take the receipt within {0:?}")]
     Silent(Duration),
 }
 
-/// Takes a file from a stream, and the ones beside it that are `expected`, and stores it, unless `stop` resolves before
-/// all of it has come.
+/// Receives a file from a stream and from the `expected` part streams, and stores it. Stops if `stop` resolves
+/// before the whole file has arrived.
 ///
-/// The `Result` inside says whether the sender could be told that the file is stored: it is, either way.
+/// The inner `Result` tells whether the sender could be told that the file is stored. The file is stored in both
+/// cases.
 ///
-/// Not cancel-safe: dropped half-way, nothing is stored, and the sender is told nothing but that.
+/// Not cancel-safe: if the future is dropped half-way, nothing is stored, and the sender receives no reason.
 ///
 /// # Errors
 ///
-/// [`ReceiveError`]. Nothing is left of the file then; the sender is to be told with
-/// [`to_stream_error`](ReceiveError::to_stream_error), if that is not `None`.
+/// Returns [`ReceiveError`]. Nothing of the file remains then. The caller has to tell the sender with
+/// [`to_stream_error`](ReceiveError::to_stream_error), unless that returns `None`.
 pub async fn receive(
     stream: &mut XStream,
     expected: Option<Expected>,
@@ -140,7 +142,7 @@ pub async fn receive(
 }
 
 impl ReceiveError {
-    /// What to tell the sender. `None` if it has said so itself, or is gone.
+    /// Returns the error for the sender. Returns `None` if the sender has failed the transfer itself, or is gone.
     pub fn to_stream_error(&self, received: u64) -> Option<StreamError> {
         let code = match self {
             Self::Rehearsed { code, .. } => *code,
@@ -149,7 +151,7 @@ impl ReceiveError {
         Some(refusal(code, &self.words(), received))
     }
 
-    /// The kind of error, if the sender is to be told.
+    /// Returns the kind of error, if the sender is to be told.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Offer(_) | Self::Spread | Self::NoHash => Some(Reason::Protocol),
@@ -162,7 +164,8 @@ impl ReceiveError {
         }
     }
 
-    /// With the causes. Of the system's words only those about room are the sender's business: others may name paths.
+    /// Returns the text with the causes. Only the system's errors about missing room are included for the sender,
+    /// because other errors may name paths.
     fn words(&self) -> String {
         match self {
             Self::Store(StoreError::Full(source)) => format!("{self}: {source}"),
@@ -171,7 +174,7 @@ impl ReceiveError {
     }
 }
 
-/// An error of the receiver, with the bytes it had taken.
+/// Makes an error for the sender, with the number of bytes that the receiver had taken.
 fn refusal(code: u64, text: &str, received: u64) -> StreamError {
     let error = StreamError::new(code, text);
     let details = serde_json::to_vec(&RefusalDetails { received }).unwrap_or_default();
@@ -181,7 +184,7 @@ fn refusal(code: u64, text: &str, received: u64) -> StreamError {
     }
 }
 
-/// The file with all its streams, up to its hash, which is returned.
+/// Receives the file from all its streams. Returns the hash that follows the file.
 async fn gather_and_take(
     stream: &mut XStream,
     expected: Option<Expected>,
@@ -203,7 +206,7 @@ async fn gather_and_take(
     }
 }
 
-/// The file, up to its hash, which is returned.
+/// Receives the file. Returns the hash that follows it.
 async fn take(
     stream: &mut Stripes<'_>,
     offer: &Offer,
@@ -213,7 +216,7 @@ async fn take(
 ) -> Result<blake3::Hash, ReceiveError> {
     let mut chunk = vec![0; CHUNK];
     let mut filled = 0;
-    // All that was read; the last 32 bytes of it may be the hash.
+    // The number of bytes that were read. The last 32 of them may be the hash.
     let mut total: u64 = 0;
     loop {
         if let Some(rehearsal) = rehearsal
@@ -281,7 +284,7 @@ async fn in_time(confirming: impl Future<Output = Result<(), WriteError>>) -> Re
     Ok(timeout(CONFIRM, confirming).await.map_err(|_| Unconfirmed::Silent(CONFIRM))??)
 }
 
-/// A thread that hashes and writes, a few chunks behind the network.
+/// A thread that hashes and writes the file, a few chunks behind the network.
 struct Disk {
     /// `None` once there is nothing more to write.
     jobs: Option<mpsc::Sender<Job>>,
@@ -320,7 +323,7 @@ impl Disk {
         }
     }
 
-    /// Resolves when the disk has failed. Cancel-safe.
+    /// Waits until the disk has failed. Cancel-safe.
     async fn failed(&mut self) -> StoreError {
         match (&mut self.worker).await {
             Ok(Err(error)) => error,
@@ -329,7 +332,7 @@ impl Disk {
         }
     }
 
-    /// Returns when nothing is left of the file.
+    /// Discards the file. Returns once nothing of the file remains.
     async fn discard(mut self) {
         self.jobs = None;
         if !self.worker.is_finished() {
@@ -343,7 +346,7 @@ impl Disk {
         {
             return Ok(());
         }
-        // The worker ends before its queue does only if it has failed.
+        // The worker ends before its queue only if it has failed.
         Err(self.failed().await)
     }
 }

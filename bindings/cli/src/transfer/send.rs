@@ -10,68 +10,71 @@ use twolane::{
 
 use super::{Meter, PATIENCE, Parts, Reason, Receipt, Source, source::Item};
 
-/// The longest receipt that is read: a name of 255 bytes, escaped, and two numbers.
+/// Maximum length of a receipt in bytes: a name of 255 bytes, escaped, and two numbers.
 const MAX_RECEIPT: usize = 4096;
-/// How long a receiver's reason may take that has let go of a stream. It is under way at that time.
+/// Maximum time to wait for the reason of a receiver that has let go of a stream. The reason is already on its way
+/// at that time.
 const REASON: Duration = Duration::from_secs(30);
 
-/// Why a file was not sent, or is not known to have arrived.
+/// The reason why a file was not sent, or is not known to have arrived.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// There was no stream to send it on.
+    /// No stream could be opened.
     #[error(transparent)]
     Open(#[from] GetStreamError),
-    /// The receiver said no, and why: in a stranger's words, so quoted, which takes care of what a terminal would obey.
+    /// The receiver refused the file, with a reason. The text is quoted, because it comes from the peer and may
+    /// contain characters that a terminal would obey.
     #[error("the receiver did not take it: {:?} (code {})", .0.text(), .0.code())]
     Refused(Arc<StreamError>),
-    /// The receiver let go of the stream without a word.
+    /// The receiver ended the stream without a reason.
     #[error("the receiver gave up without a reason (code {code})")]
     Dropped {
-        /// The transport's code.
+        /// The code of the STOP_SENDING or RESET_STREAM frame.
         code: u64,
     },
-    /// The connection is gone.
+    /// The connection was lost.
     #[error("the connection was lost")]
     Lost(#[from] ConnectionLost),
     /// The file cannot be read.
     #[error("the file cannot be read")]
     Source(#[source] io::Error),
-    /// The file is not as long as it was at the start.
+    /// The length of the file has changed since the start.
     #[error("the file changed while it was sent: it had {offered} bytes, and now has {}", if *.more { "more" } else { "less" })]
     Changed {
-        /// Its length at the start.
+        /// The length at the start, in bytes.
         offered: u64,
-        /// Whether there is more now.
+        /// Whether the file is longer now.
         more: bool,
     },
-    /// The receiver stored something else.
+    /// The receiver stored other bytes than those that were sent.
     #[error("the receiver confirmed {confirmed}, and {sent} was sent")]
     Mismatch {
-        /// The hash and length in the receipt.
+        /// The hash and the length in the receipt.
         confirmed: String,
-        /// Those of what was sent.
+        /// The hash and the length of the sent bytes.
         sent: String,
     },
-    /// The receiver's answer is none.
+    /// The answer of the receiver is not a receipt.
     #[error("the receiver's answer cannot be read")]
     Answer(#[source] NextError),
-    /// The receiver answered before it had everything.
+    /// The receiver answered before it had the whole file.
     #[error("the receiver answered before the file was sent")]
     Early,
-    /// The receiver is connected and does nothing.
+    /// The receiver is connected, but does nothing.
     #[error("the receiver took nothing for {0:?}")]
     Silent(Duration),
 }
 
-/// Sends a file on a stream that was opened with its offer, and on the `parts` beside it that the offer announces; waits
-/// until the receiver has confirmed it.
+/// Sends a file on a stream that was opened with the file's offer, and on the part streams `parts` that the offer
+/// announces. Waits until the receiver has confirmed the file.
 ///
-/// Not cancel-safe: dropped half-way, the stream has to be ended with [`XStream::abort`], or dropped.
+/// Not cancel-safe: if the future is dropped half-way, the caller has to end the stream with [`XStream::abort`], or
+/// drop it.
 ///
 /// # Errors
 ///
-/// [`SendError`]. The stream has ended then, and the receiver was told.
+/// Returns [`SendError`]. The stream has ended then, and the receiver was told.
 pub async fn send(
     stream: &mut XStream,
     parts: &mut Parts,
@@ -90,12 +93,12 @@ pub async fn send(
         Err(error @ SendError::Silent(_)) => StreamError::new(Reason::Silent.code(), error.to_string()),
         _ => return result,
     };
-    // What cannot be told any more is of no use to a receiver that is gone.
+    // An error of this call is ignored, because a receiver that is gone needs no reason.
     let _ = stream.abort(told).await;
     result
 }
 
-/// What a receiver says that refuses before everything is opened.
+/// Waits for the reason of a receiver that refuses the file before all streams are open.
 pub async fn refusal(mut stream: XStream) -> Option<SendError> {
     let (_, rx) = stream.halves();
     match timeout(REASON, receipt(rx)).await {
@@ -111,7 +114,8 @@ async fn exchange(
     meter: &Meter,
 ) -> Result<Receipt, SendError> {
     let (tx, rx) = stream.halves();
-    // Read from the start: a refusal has to come through while nothing can be written, or the source has nothing.
+    // The answer is read from the start, because a refusal has to arrive even while writes are blocked or the
+    // source has no data.
     let mut answer = pin!(receipt(rx));
     let sent = tokio::select! {
         biased;
@@ -120,7 +124,7 @@ async fn exchange(
     };
     let hash = match sent {
         Ok(hash) => hash,
-        // A receiver that refuses lets go of every stream, and gives its reason on the first one.
+        // A receiver that refuses the file ends every stream, and sends its reason on the first one.
         Err(dropped @ SendError::Dropped { .. }) => {
             return Err(match timeout(REASON, answer).await {
                 Ok(Err(reason)) => reason.into(),
@@ -140,14 +144,15 @@ async fn exchange(
     Ok(receipt)
 }
 
-/// The receiver's line, and its end: read too, so that the receiver knows that it was.
+/// Reads the receiver's line and the end of the stream. The end is read too, so that the receiver knows that the
+/// receipt was read.
 async fn receipt(rx: &mut RecvStream) -> Result<Receipt, NextError> {
     let line = rx.next_line(MAX_RECEIPT).await?;
     rx.read_to_end(0).await?;
     serde_json::from_str(&line).map_err(|error| NextError::Json(Arc::new(error)))
 }
 
-/// The file, its hash, and the end.
+/// Writes the file, its hash and the end. Returns the hash.
 async fn pump(
     tx: &mut SendStream,
     parts: &mut Parts,
@@ -158,7 +163,7 @@ async fn pump(
     loop {
         let item = match source.next().await {
             Some(item) => item.map_err(SendError::Source)?,
-            // The thread that reads has died.
+            // The reading thread has died.
             None => return Err(SendError::Source(io::ErrorKind::BrokenPipe.into())),
         };
         let (data, end) = match item {

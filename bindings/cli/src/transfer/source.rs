@@ -1,4 +1,4 @@
-//! Reading and hashing a file, beside the network.
+//! Reading and hashing a file on a separate thread.
 
 use std::{
     fs::File,
@@ -12,19 +12,19 @@ use tokio::sync::mpsc;
 
 use super::{CHUNK, Offer, QUEUE, Spread};
 
-/// Where a file's bytes come from.
+/// The source of the bytes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// A file, or a named pipe.
+    /// A file or a named pipe.
     Path(PathBuf),
     /// Standard input.
     Stdin,
 }
 
-/// A file that is being read and hashed by a thread of its own, a few chunks ahead of the network.
+/// A file that a separate thread reads and hashes, a few chunks ahead of the network.
 ///
-/// Dropped, it ends the thread at its next chunk. A read that waits, say for a pipe, is not woken: the thread must not
-/// be waited for.
+/// Drop ends the thread at its next chunk. It does not interrupt a read that blocks, for example on a pipe, so
+/// nothing may wait for the thread.
 #[derive(Debug)]
 pub struct Source {
     offer: Offer,
@@ -38,11 +38,11 @@ pub(super) enum Item {
 }
 
 impl Input {
-    /// Looks at a file without waiting for it.
+    /// Checks a file without waiting for it.
     ///
     /// # Errors
     ///
-    /// It is not there, cannot be read, or is a directory.
+    /// Returns an error if the file does not exist, cannot be read, or is a directory.
     pub fn check(&self) -> io::Result<()> {
         let Self::Path(path) = self else {
             return Ok(());
@@ -52,13 +52,13 @@ impl Input {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         if metadata.is_file() {
-            // Opening a named pipe would wait for its writer.
+            // Opening a named pipe would block until it has a writer.
             File::open(path)?;
         }
         Ok(())
     }
 
-    /// What the receiver is told that it is called. `None` if the name is not text.
+    /// Returns the name that is sent to the receiver. Returns `None` if the file name is not text.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Path(path) => path.file_name().and_then(|name| name.to_str()),
@@ -68,11 +68,12 @@ impl Input {
 }
 
 impl Source {
-    /// Starts to read.
+    /// Starts to read the file.
     ///
     /// # Errors
     ///
-    /// The file cannot be looked at, or no thread can be had. Others come when it is read.
+    /// Returns an error if the metadata of the file cannot be read, or if no thread can be started. Later errors
+    /// are returned by `next`.
     pub fn start(input: &Input, name: String) -> io::Result<Self> {
         let size = match input {
             Input::Path(path) => regular_size(path)?,
@@ -86,24 +87,24 @@ impl Source {
                 Input::Stdin => read(&mut io::stdin().lock(), &chunks),
             };
             if let Err(error) = read {
-                // Nobody listens any more: then nobody wants to know.
+                // An error of this send is ignored, because the receiver of the channel is gone.
                 let _ = chunks.blocking_send(Err(error));
             }
         })?;
         Ok(Self { offer: Offer { name, size, spread: None }, items })
     }
 
-    /// What to tell the receiver.
+    /// Returns the offer for the receiver.
     pub fn offer(&self) -> &Offer {
         &self.offer
     }
 
-    /// Has the file go over several streams, or over one.
+    /// Spreads the file over several streams, or uses one stream if `spread` is `None`.
     pub fn spread(&mut self, spread: Option<Spread>) {
         self.offer.spread = spread;
     }
 
-    /// What comes next; `None` after the end or an error.
+    /// Returns the next item, or `None` after the end or an error.
     ///
     /// Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<io::Result<Item>> {
@@ -111,8 +112,8 @@ impl Source {
     }
 }
 
-/// The length of a file, if it is known. Of files that the system makes while they are read, as those below `/proc`, it
-/// is said to be 0.
+/// Returns the length of a file, if it is known. Files that the system generates while they are read, such as those
+/// below `/proc`, report a length of 0.
 fn regular_size(path: &Path) -> io::Result<Option<u64>> {
     let metadata = path.metadata()?;
     if !metadata.is_file() || (metadata.len() == 0 && File::open(path)?.read(&mut [0])? > 0) {
@@ -136,7 +137,7 @@ fn read(input: &mut impl Read, chunks: &mpsc::Sender<io::Result<Item>>) -> io::R
             chunk.truncate(len);
             Item::Data(chunk.into())
         };
-        // The network gets it first, and is busy with it while it is hashed.
+        // The chunk goes to the network first, which can send it while it is being hashed.
         let hashed = match &item {
             Item::Data(data) => data.clone(),
             Item::End(_) => Bytes::new(),

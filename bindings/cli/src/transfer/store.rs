@@ -1,8 +1,8 @@
-//! The receiver's directory: a file is in it complete or not at all, and none is ever overwritten.
+//! The receiver's directory. It contains each file completely or not at all, and no file is ever overwritten.
 //!
-//! What arrives is written to a hidden temporary file beside its place, synced, and given its name in one step that
-//! fails if there is a file of that name. A temporary file is locked while its receiver lives, so that what a killed
-//! receiver left behind can be told from what another one is writing.
+//! Received bytes are written to a hidden temporary file in the same directory. The file is synced, and is then
+//! given its name in one step that fails if a file of that name exists. A receiver locks its temporary files while
+//! it runs. The lock distinguishes the files of a running receiver from those that a killed receiver has left.
 
 use std::{
     fs::{self, File},
@@ -17,36 +17,36 @@ use super::{FileName, Reason, Receipt};
 const PREFIX: &str = ".twolane-";
 const SUFFIX: &str = ".part";
 
-/// The directory that files are received into.
+/// The directory into which files are received.
 #[derive(Debug, Clone)]
 pub struct Inbox {
     dir: PathBuf,
 }
 
-/// Why a file is not stored.
+/// The reason why a file is not stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// There is a file of this name.
+    /// A file of this name exists.
     #[error("a file named {0} is there, and nothing is overwritten")]
     Exists(FileName),
-    /// No room: the disk, the quota, or the limit on a file's size.
+    /// There is no room: the disk is full, or the quota or the limit on the size of a file is reached.
     #[error("there is no room for it")]
     Full(#[source] io::Error),
-    /// Anything else that the system says.
+    /// Any other error of the operating system.
     #[error("it cannot be stored")]
     Io(#[source] io::Error),
-    /// What arrived is not what was sent.
+    /// The received bytes are not the bytes that were sent.
     #[error("it arrived damaged: the hash is {found}, and should be {expected}")]
     Hash {
-        /// Of what arrived.
+        /// The hash of the received bytes.
         found: blake3::Hash,
-        /// Of what was sent.
+        /// The hash of the sent bytes.
         expected: blake3::Hash,
     },
 }
 
-/// A file that is arriving. Dropped, it is gone.
+/// A file that is arriving. Drop removes it.
 #[derive(Debug)]
 pub(super) struct Part {
     file: NamedTempFile,
@@ -57,11 +57,11 @@ pub(super) struct Part {
 }
 
 impl Inbox {
-    /// Opens a directory, and makes it if it is not there.
+    /// Opens a directory, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// It cannot be made, or is none.
+    /// Returns an error if the directory cannot be created, or if the path is not a directory.
     pub fn open(dir: impl Into<PathBuf>) -> io::Result<Self> {
         let dir = dir.into();
         fs::create_dir_all(&dir).map_err(|error| match error.kind() {
@@ -71,15 +71,16 @@ impl Inbox {
         Ok(Self { dir })
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Removes what receivers that were killed have left, and returns how many files that were. What cannot be locked
-    /// or removed is left alone.
+    /// Removes the files that killed receivers have left, and returns their number. Files that cannot be locked or
+    /// removed stay.
     pub fn clean(&self) -> usize {
-        // Nobody makes a temporary file meanwhile: one that is made and not yet locked would look left behind.
+        // The lock prevents other receivers from creating a temporary file in the meantime: a file that is created
+        // but not yet locked would look abandoned.
         let Ok(guard) = File::open(&self.dir) else {
             return 0;
         };
@@ -97,7 +98,7 @@ impl Inbox {
             .count()
     }
 
-    /// Starts a file, if there is none of its name.
+    /// Starts a file, unless a file of this name exists.
     pub(super) fn begin(&self, name: FileName) -> Result<Part, StoreError> {
         if self.dir.join(&name).symlink_metadata().is_ok() {
             return Err(StoreError::Exists(name));
@@ -107,11 +108,11 @@ impl Inbox {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // As for any new file: the umask decides.
+            // The umask decides, as for any new file.
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
         let guard = File::open(&self.dir).map_err(StoreError::from_io)?;
-        // File systems without locks exist: there, nothing is ever cleaned.
+        // Some file systems have no locks. There, nothing is ever cleaned.
         let _ = guard.lock_shared();
         let file = builder.tempfile_in(&self.dir).map_err(StoreError::from_io)?;
         let _ = file.as_file().try_lock();
@@ -126,7 +127,7 @@ impl Part {
         self.file.as_file_mut().write_all(data).map_err(StoreError::from_io)
     }
 
-    /// Gives the file its name, if it is the one that was sent.
+    /// Gives the file its name, if its hash is the expected one.
     pub(super) fn store(self, expected: blake3::Hash) -> Result<Receipt, StoreError> {
         self.store_and(sync_directory, expected)
     }
@@ -148,7 +149,7 @@ impl Part {
                 _ => StoreError::from_io(refused.error),
             });
         }
-        // The file is there and whole; its name is on the disk when the directory is.
+        // The file is complete at this point. Its name is on the disk only after the directory is synced.
         if let Err(error) = sync(&self.dir).or_else(unless_it_cannot) {
             let _ = fs::remove_file(&target);
             return Err(StoreError::from_io(error));
@@ -158,7 +159,7 @@ impl Part {
 }
 
 impl StoreError {
-    /// The reason that the sender is told.
+    /// Returns the reason that the sender is told.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Exists(_) => Reason::Exists,
@@ -180,13 +181,13 @@ impl StoreError {
 
 fn sync_directory(dir: &Path) -> io::Result<()> {
     if cfg!(windows) {
-        // There a directory cannot be opened as a file, and need not be.
+        // On Windows a directory cannot be opened as a file, and does not need to be synced.
         return Ok(());
     }
     File::open(dir)?.sync_all()
 }
 
-/// Some file systems cannot sync a directory, and then need not.
+/// Turns errors of file systems that cannot sync a directory into success. These file systems do not need the sync.
 fn unless_it_cannot(error: io::Error) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),
@@ -194,7 +195,7 @@ fn unless_it_cannot(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// Whether a file of this name is one that is arriving.
+/// Returns whether `name` is the name of a file that is arriving.
 pub(super) fn is_temporary(name: &str) -> bool {
     name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }

@@ -1,4 +1,4 @@
-//! A file's bytes in their order, over one stream or spread over several.
+//! The bytes of a file in order, over one stream or spread over several streams.
 
 use std::{
     collections::HashMap,
@@ -22,42 +22,43 @@ use super::{
     early::{Early, GATHER, Key},
 };
 
-/// How long the first stream is asked why another one has ended. Its reason is under way at that time.
+/// Maximum time to wait on the first stream for the reason why another stream has ended. The reason is already on
+/// its way at that time.
 const REASON: Duration = Duration::from_secs(2);
 
-/// What joins the streams of one transfer.
+/// The id that the streams of one transfer share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TransferId(u64);
 
 impl TransferId {
-    /// A new one: it has to be unique among those that one sender has under way at one receiver.
+    /// Makes a random id. An id has to be unique among the concurrent transfers of one sender to one receiver.
     pub fn random() -> Self {
         Self(rand::random())
     }
 }
 
-/// The metadata of a stream beside the first.
+/// The metadata of a part stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct PartOffer {
     id: TransferId,
-    /// From 1 on: the stream with the offer is number 0.
+    /// The number of the part stream, counted from 1. The stream with the offer has the number 0.
     part: usize,
 }
 
-/// The sender's streams beside the first. Empty if there is one only.
+/// The sender's part streams. Empty if the transfer has only one stream.
 #[derive(Debug, Default)]
 pub struct Parts {
     plan: Option<Plan>,
-    /// As many as are planned beside the first, in their order.
+    /// The part streams in order, as many as planned.
     streams: Vec<XStream>,
 }
 
 impl Parts {
-    /// Opens them, all at once.
+    /// Opens all part streams concurrently.
     ///
     /// # Errors
     ///
-    /// One was not opened.
+    /// Returns an error if a stream cannot be opened.
     pub async fn open(
         endpoint: &Endpoint,
         peer: PublicKey,
@@ -73,7 +74,7 @@ impl Parts {
         Ok(Self { plan: Some(plan), streams: try_join_all(opening).await? })
     }
 
-    /// Writes the file's next bytes, of which `offset` were written before.
+    /// Writes the next bytes of the file. `offset` is the number of bytes that were written before.
     pub(super) async fn write(
         &mut self,
         first: &mut SendStream,
@@ -96,24 +97,25 @@ impl Parts {
         Ok(())
     }
 
-    /// Every byte has been written.
+    /// Finishes the part streams, after every byte has been written.
     pub(super) fn finish(&mut self) -> Result<(), WriteError> {
         self.streams.iter_mut().try_for_each(XStream::finish)
     }
 }
 
-/// Where a receiver puts streams that belong to a transfer which is under way.
+/// The receiver's collection point for the part streams of transfers.
 #[derive(Debug, Clone, Default)]
 pub struct Gathering(Arc<Mutex<Waiting>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     expected: HashMap<Key, mpsc::Sender<(usize, XStream)>>,
-    /// Streams that came before their offer was read: the two take different ways through the endpoint.
+    /// The part streams whose offer has not been read yet. An offer and its part streams take different ways
+    /// through the endpoint, so a part stream can arrive first.
     early: Early<XStream>,
 }
 
-/// The streams beside the first that a receiver waits for. Dropped, it waits for none.
+/// The part streams that a receiver waits for. After a drop, the receiver waits for none of them.
 #[derive(Debug)]
 pub struct Expected {
     gathering: Gathering,
@@ -123,7 +125,8 @@ pub struct Expected {
 }
 
 impl Gathering {
-    /// Expects the other streams of a transfer. `None` if that transfer is under way already.
+    /// Registers a transfer whose part streams are expected. Returns `None` if this transfer is already in
+    /// progress.
     pub fn expect(&self, peer: PublicKey, id: TransferId, plan: Plan) -> Option<Expected> {
         let (sender, arriving) = mpsc::channel(plan.streams());
         let key = (peer, id);
@@ -139,7 +142,7 @@ impl Gathering {
         Some(Expected { gathering: self.clone(), key, plan, arriving })
     }
 
-    /// A stream of [`PART_PROTOCOL`] has come. It is kept for a while if nobody expects it yet.
+    /// Adds a stream of [`PART_PROTOCOL`]. It is kept for a while if no transfer expects it yet.
     pub fn add(&self, stream: XStream) {
         let Ok(PartOffer { id, part }) = serde_json::from_slice(stream.metadata()) else {
             return;
@@ -147,15 +150,15 @@ impl Gathering {
         let key = (stream.peer(), id);
         let mut waiting = self.lock();
         if let Some(sender) = waiting.expected.get(&key) {
-            // Of more than were planned none has room.
+            // The channel has no room for more streams than planned, so extra streams are dropped.
             let _ = sender.try_send((part, stream));
             return;
         }
         waiting.early.add(key, (part, stream), Instant::now());
     }
 
-    /// Drops streams that nobody has expected for half a minute, which their senders notice, and returns when that has
-    /// happened once; if there are none, never. Cancel-safe.
+    /// Waits until streams have to be dropped because no transfer has expected them for half a minute, and drops
+    /// them once. The senders notice the drop. If no stream is waiting, this never returns. Cancel-safe.
     pub async fn expire(&self) {
         let Some(at) = self.lock().early.next_expiry() else {
             return std::future::pending().await;
@@ -175,7 +178,7 @@ impl Drop for Expected {
     }
 }
 
-/// A receiver's streams.
+/// The streams of a transfer at the receiver.
 #[derive(Debug)]
 pub(super) struct Stripes<'a> {
     first: &'a mut XStream,
@@ -185,19 +188,19 @@ pub(super) struct Stripes<'a> {
     offset: u64,
 }
 
-/// Why the streams beside the first are not there.
+/// The reason why the part streams are missing.
 #[derive(Debug)]
 pub(super) enum Ungathered {
-    /// They did not come in time.
+    /// The part streams did not arrive in time.
     TimedOut,
-    /// There are others than planned.
+    /// The part streams are not the planned ones.
     Wrong,
-    /// The first one has ended.
+    /// The first stream has ended.
     Read(ReadError),
 }
 
 impl<'a> Stripes<'a> {
-    /// With all the streams that are expected. `size` is the file's length, which a plan is made for.
+    /// Waits for all expected part streams. `size` is the length of the file for which the plan was made.
     pub(super) async fn gather(
         first: &'a mut XStream,
         expected: Option<Expected>,
@@ -218,7 +221,7 @@ impl<'a> Stripes<'a> {
             }
             Ok(())
         };
-        // A sender that is gone is noticed at once. What it sends meanwhile stays where it is.
+        // This detects at once that the sender is gone. Bytes that the sender sends in the meantime stay unread.
         let (_, watched) = first.halves();
         let gathered = tokio::select! {
             gathered = timeout(GATHER, gathering) => gathered,
@@ -236,7 +239,7 @@ impl<'a> Stripes<'a> {
         Ok(Self { first, plan: Some(expected.plan), parts, size, offset: 0 })
     }
 
-    /// The next bytes: those of the file, and what follows them on the first stream. 0 at the end.
+    /// Reads the next bytes: those of the file, then those that follow on the first stream. Returns 0 at the end.
     ///
     /// Cancel-safe.
     pub(super) async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ReadError> {
@@ -259,7 +262,7 @@ impl<'a> Stripes<'a> {
         Ok(read)
     }
 
-    /// Whether every stream beside the first has ended, as it has to once the file is whole.
+    /// Returns whether every part stream has ended, as it has to once the file is complete.
     pub(super) async fn have_ended(&mut self) -> Result<bool, ReadError> {
         for part in &mut self.parts {
             if part.read(&mut [0]).await? != 0 {
@@ -269,7 +272,7 @@ impl<'a> Stripes<'a> {
         Ok(true)
     }
 
-    /// What the sender says on the first stream about the end of another one.
+    /// Returns the reason that the sender gives on the first stream for the end of another stream.
     async fn reason(&mut self) -> Option<ReadError> {
         let mut buf = vec![0; 64 * 1024];
         let ended = async {
@@ -285,7 +288,7 @@ impl<'a> Stripes<'a> {
     }
 }
 
-/// Waits until a stream has ended before its time.
+/// Waits until a stream has ended early.
 async fn ended(recv: &mut RecvStream) -> ReadError {
     match recv.peek(1).await {
         Err(error) => error,

@@ -1,4 +1,4 @@
-//! Command lines that cannot work.
+//! Command lines that are refused.
 
 use std::{fs, path::Path, process::Command};
 
@@ -131,7 +131,7 @@ trait Spawn {
 }
 
 impl Spawn for Command {
-    /// Starts a program and waits for its first event, whatever that is.
+    /// Starts a program and waits for its first event of any kind.
     fn spawn_ready(&mut self) -> Program {
         let mut program = Program::start(self);
         program.wait_for(|_| Some(()));

@@ -1,4 +1,4 @@
-//! The demo, which checks more than this does.
+//! The demo, which makes most checks itself.
 
 use twolane_cli::output::Event;
 
@@ -23,7 +23,7 @@ fn the_demo_holds_for_generated_data_and_for_files_long_and_short() {
         assert!(summary.ok && summary.failures.is_empty());
         assert_eq!(summary.bytes, len);
         assert!(hash.is_none_or(|hash| summary.blake3 == Some(hash)));
-        // A short file may be over before there is another path.
+        // The transfer of a short file can end before there is a direct path.
         let paths = summary.paths.iter().map(String::as_str).collect::<Vec<_>>();
         assert!(paths == ["relay", "direct"] || (len == 10 && paths == ["relay"]), "{paths:?}");
         let lane = summary.error_lane.as_ref().unwrap();

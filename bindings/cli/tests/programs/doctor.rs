@@ -1,4 +1,4 @@
-//! What the doctor finds.
+//! The results of the doctor.
 
 use std::net::Ipv4Addr;
 
@@ -40,7 +40,7 @@ fn a_peer_that_is_there_is_reached_and_how_is_told() {
         _ => None,
     });
     assert_eq!(reached, [(Some("direct".to_owned()), true)]);
-    // Whether others reach us was not the question.
+    // The exit code does not depend on the reach of this endpoint if a ticket is given.
     assert_eq!(diagnosis(&ended).reach, "this_machine");
     let nobody = twolane::SecretKey::generate().public_key().to_string();
     examined(&["--offline", "--timeout", "1", &nobody]).failed(3);

@@ -11,17 +11,17 @@ use twolane_cli::{output::Event, transfer::Reason};
 use crate::support::{Program, bytes, file, names, receiver, sender, sent};
 
 const HALF: usize = 1 << 20;
-/// A connection is given up 20 s after its peer was last heard, or was last sent to. What else would end the wait comes
-/// after 10 minutes.
+/// Maximum time in these tests to detect a dead peer. A connection is given up 20 s after the last packet from or
+/// to its peer. Any other limit would end the wait after 10 minutes.
 const FOUND_DEAD: Duration = Duration::from_secs(120);
 
-/// Starts to send what never ends, and waits until the receiver has half of it. The pipe stays open as long as it is
-/// held.
+/// Starts to send an endless input, and waits until the receiver has half of the data. The pipe stays open until
+/// the returned value is dropped.
 fn half_way(receiver: &mut Program, ticket: &str) -> (Program, std::process::ChildStdin) {
     let mut sender = sender(ticket, ["-", "--name", "data"]);
     let mut stdin = sender.stdin();
     stdin.write_all(&bytes(HALF)).unwrap();
-    // The last 32 bytes might be the hash.
+    // The receiver holds back the last 32 bytes, because they might be the hash.
     receiver.wait_for_bytes(HALF as u64 - 32);
     (sender, stdin)
 }
@@ -38,7 +38,7 @@ fn a_sender_that_waits_for_its_input_finds_out_that_the_receiver_was_killed() {
     let failure = ended.failed(3);
     assert!(failure.message.contains("killed"), "{}", failure.message);
 
-    // What it left is not under the file's name, and the next receiver clears it away.
+    // The partial file does not have the final name, and the next receiver removes it.
     let left = names(inbox.path());
     assert!(left.len() == 1 && left[0] != "data", "{left:?}");
     let (_next, _) = receiver(inbox.path(), &[]);
@@ -106,12 +106,12 @@ fn a_sender_that_is_killed_leaves_nothing_at_the_receiver() {
 fn a_peer_that_is_not_there_is_3_within_the_timeout() {
     let (_guard, path, _) = file("data", 10);
     let nobody = SecretKey::generate().public_key();
-    // A socket that nobody reads: no answer, not even that nobody is there.
+    // No program reads from this socket, so there is no answer, not even an ICMP error.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let ticket = Ticket::new(nobody).with_addr(silent.local_addr().unwrap());
     let at = Instant::now();
     let sender = sent(&ticket.to_string(), [path.as_os_str(), "--timeout".as_ref(), "1".as_ref()]);
-    // Without the option it would be 15 s.
+    // Without the option, the sender would wait for 15 s.
     assert!(at.elapsed() < Duration::from_secs(15), "{:?}", at.elapsed());
     let failure = sender.failed(3);
     assert!(failure.message.contains(&nobody.to_string()), "{}", failure.message);

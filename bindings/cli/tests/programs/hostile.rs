@@ -1,4 +1,4 @@
-//! The other side of a program played by the library: strangers, and peers that do not keep to the protocol.
+//! Tests in which the library plays the other side of a program: strangers, and peers that violate the protocol.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn open_for(endpoint: &Endpoint, ticket: &str, protocol: &str, metadata: &
     endpoint.get_stream_with(ticket.parse::<Ticket>().unwrap(), protocol, options).await.unwrap()
 }
 
-/// One that its receiver may drop as soon as it has accepted it.
+/// Opens a stream that the receiver may drop as soon as it has accepted it.
 async fn open_in_vain(endpoint: &Endpoint, ticket: &str, metadata: &str) -> Option<XStream> {
     let options = StreamOptions { metadata: metadata.as_bytes().to_vec().into(), ..StreamOptions::default() };
     match endpoint.get_stream_with(ticket.parse::<Ticket>().unwrap(), PART_PROTOCOL, options).await {
@@ -30,7 +30,7 @@ async fn open_in_vain(endpoint: &Endpoint, ticket: &str, metadata: &str) -> Opti
     }
 }
 
-/// The code with which the receiver fails a transfer.
+/// Returns the code with which the receiver fails a transfer.
 async fn code(mut stream: XStream) -> u64 {
     match stream.next_string().await {
         Err(NextError::Read(ReadError::Failed(error))) => error.code(),
@@ -68,7 +68,7 @@ async fn a_file_that_is_not_what_its_offer_or_hash_says_is_not_stored() {
         ("", b"data", hash.as_bytes(), Reason::Protocol),
     ] {
         let mut stream = open(&peer, &ticket, offer).await;
-        // The receiver may have said no before everything is written.
+        // The receiver may refuse the file before everything is written.
         if stream.write_all(data).await.is_ok() && stream.write_all(hash).await.is_ok() {
             let _ = stream.finish();
         }
@@ -91,7 +91,7 @@ async fn a_peer_that_holds_its_transfers_open_leaves_places_for_others() {
     let ended = tokio::task::spawn_blocking(move || sent(&ticket, [path])).await.unwrap();
     ended.done();
     assert_eq!(std::fs::read(inbox.path().join("data")).unwrap(), data);
-    // Those over its share are told why, and the others are left alone.
+    // The senders of the transfers over the limit are told the reason, and the other transfers continue.
     for stream in held.split_off(4) {
         assert_eq!(code(stream).await, Reason::Busy.code());
     }
@@ -105,7 +105,7 @@ async fn a_peer_that_holds_its_transfers_open_leaves_places_for_others() {
     peer.shutdown(Duration::from_secs(5)).await;
 }
 
-/// Longer than a stream may wait for its offer.
+/// Longer than the time for which a stream may wait for its offer.
 const LATE: Duration = Duration::from_secs(40);
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn a_spread_file_that_does_not_keep_to_its_plan_is_not_stored() {
         let _ = first.finish();
         assert_eq!(code(first).await, reason.code(), "{part:?}");
     }
-    // One stream twice, and one that there is not in the plan.
+    // Part numbers that are not in the plan.
     for parts in [&[2][..], &[0], &[7]] {
         let first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
         for part in parts {
@@ -207,7 +207,7 @@ async fn a_spread_file_that_does_not_keep_to_its_plan_is_not_stored() {
 
     let mut first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
     let mut second = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":1,"part":1}"#).await;
-    // Of a stranger's stream, or one with an id that nobody gave, nothing comes.
+    // A stream with an unknown id, and a stream without an id, have no effect.
     let stray = open_in_vain(&peer, &ticket, r#"{"id":2,"part":1}"#).await;
     let garbage = open_in_vain(&peer, &ticket, "hello").await;
     second.write_all(b"4567").await.unwrap();
@@ -220,7 +220,7 @@ async fn a_spread_file_that_does_not_keep_to_its_plan_is_not_stored() {
     assert_eq!(std::fs::read(inbox.path().join("a")).unwrap(), b"0123456789");
     drop((stray, garbage));
 
-    // The two take different ways through the endpoint: a stream may come before the offer that it belongs to.
+    // An offer and its part stream take different ways through the endpoint, so the part stream may arrive first.
     let offer = r#"{"name":"b","size":10,"spread":{"id":5,"streams":2,"block":4}}"#;
     let mut second = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":5,"part":1}"#).await;
     let mut first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;

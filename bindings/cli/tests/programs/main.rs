@@ -1,5 +1,5 @@
-//! The programs as processes, watched through the events they write. Nothing here sleeps: each step waits for the one
-//! before it to be seen.
+//! Tests that run the programs as processes and observe the events that they write. No test sleeps: each step waits
+//! until the previous step is visible.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may, their helpers too")]
 

@@ -1,4 +1,4 @@
-//! Files that a receiver does not take, and what the sender hears.
+//! Files that a receiver refuses, and the errors that the sender gets.
 
 use std::{fs, time::Duration};
 
@@ -27,7 +27,7 @@ fn a_long_file_that_is_there_is_refused_with_its_reason_as_a_short_one_is() {
     fs::write(inbox.path().join("data"), b"mine").unwrap();
     let (_guard, path, _) = file("data", 1 << 24);
     for options in [&[][..], &["--once"]] {
-        // With `--once` the receiver ends while the other streams are being opened.
+        // With `--once` the receiver ends while the part streams are being opened.
         let (_receiver, ticket) = receiver(inbox.path(), options);
         let sender = sent(&ticket, [&path]);
         let lane = sender.failed(4).error_lane.as_ref().unwrap();
@@ -54,17 +54,17 @@ fn a_name_that_is_none_is_refused() {
 #[test]
 fn a_refusal_half_way_comes_with_its_code_while_the_data_lane_is_full() {
     let inbox = tempfile::tempdir().unwrap();
-    // The sender fills the lane within 0.1 s, if it has a turn.
+    // The sender fills the data lane within 0.1 s, if it gets processor time.
     let options = ["--once", "--refuse-after", "1MiB", "--refuse-code", "77", "--refuse-stall", "3000"];
     let (receiver, ticket) = receiver(inbox.path(), &options);
     let (_guard, path, _) = file("data", 8 << 20);
     let sender = sent(&ticket, [&path]);
     let lane = sender.failed(4).error_lane.as_ref().unwrap();
     assert_eq!((lane.code, lane.offset), (77, Some(1 << 20)));
-    // Half of the time in which nothing was read.
+    // At least half of the time for which the receiver read nothing.
     let blocked = lane.blocked_ns.map(Duration::from_nanos).unwrap_or_default();
     assert!(lane.sent < 8 << 20 && blocked >= Duration::from_millis(1500), "{lane:?}");
-    // What the receiver told is what it says that it told.
+    // The event of the receiver contains the code that the sender was told.
     let receiver = receiver.ended();
     receiver.failed(4);
     let told = receiver.picked(|event| match event {
@@ -79,7 +79,7 @@ fn a_refusal_half_way_comes_with_its_code_while_the_data_lane_is_full() {
 #[test]
 fn a_receiver_without_room_says_so_and_keeps_nothing() {
     let inbox = tempfile::tempdir().unwrap();
-    // A limit on the size of files is a full disk that needs no rights: 1024 blocks, of 512 or of 1024 bytes.
+    // A limit on the file size acts like a full disk, and needs no privileges: 1024 blocks of 512 or 1024 bytes.
     let mut limited = std::process::Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$@\"", "sh", RECEIVER]);
     limited.args(["--json", "--offline", "--once", "--dir"]).arg(inbox.path());

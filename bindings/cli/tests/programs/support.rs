@@ -1,4 +1,4 @@
-//! A program as a process, and its events.
+//! A program in its own process, and its events.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,8 +14,8 @@ use std::{
 use tempfile::TempDir;
 use twolane_cli::output::{Event, Failure, Line, SCHEMA};
 
-/// Longer than anything here takes, on a machine that is busy with other things, and less than the 10 minutes that a
-/// program waits for another one that is connected and does nothing. A connection is found dead within 25 s.
+/// Maximum time for one step. It is longer than any step takes on a busy machine, and shorter than the 10 minutes
+/// for which a program waits for a connected but idle peer. A dead connection is detected within 25 s.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) const SENDER: &str = env!("CARGO_BIN_EXE_sender");
@@ -23,7 +23,7 @@ pub(crate) const RECEIVER: &str = env!("CARGO_BIN_EXE_receiver");
 pub(crate) const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 pub(crate) const DOCTOR: &str = env!("CARGO_BIN_EXE_doctor");
 
-/// A running program. Dropped, it is killed.
+/// A running program. Drop kills it.
 pub(crate) struct Program {
     child: Child,
     events: Receiver<Event>,
@@ -32,7 +32,7 @@ pub(crate) struct Program {
     stderr: Option<JoinHandle<String>>,
 }
 
-/// How a program ended.
+/// The result of a program.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) events: Vec<Event>,
@@ -46,7 +46,8 @@ impl Program {
         let (sender, events) = mpsc::channel();
         let reader = thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
-                // Nobody listens to a program that was killed.
+                // An error of this send is ignored: the test no longer reads the events of a program that it has
+                // killed.
                 let _ = sender.send(parse(&line.unwrap()));
             }
         });
@@ -62,7 +63,7 @@ impl Program {
         self.child.stdin.take().expect("standard input is a pipe")
     }
 
-    /// The next event for which `pick` has a value.
+    /// Waits for the next event for which `pick` returns a value.
     pub(crate) fn wait_for<T>(&mut self, pick: impl Fn(&Event) -> Option<T>) -> T {
         loop {
             match self.events.recv_timeout(PATIENCE) {
@@ -78,7 +79,7 @@ impl Program {
         }
     }
 
-    /// Waits until so many bytes of a file have come.
+    /// Waits until `wanted` bytes of a file have arrived.
     pub(crate) fn wait_for_bytes(&mut self, wanted: u64) {
         self.wait_for(|event| match event {
             Event::Progress { bytes, .. } if *bytes >= wanted => Some(()),
@@ -91,7 +92,7 @@ impl Program {
         assert!(status.unwrap().success());
     }
 
-    /// Waits for the end. Everything that was written must be events, and the last of them tell how it went.
+    /// Waits for the end of the program. Checks that every line is an event. The last event tells the result.
     pub(crate) fn ended(mut self) -> Ended {
         while let Ok(event) = self.events.recv_timeout(PATIENCE) {
             self.seen.push(event);
@@ -113,7 +114,7 @@ impl Drop for Program {
 }
 
 impl Ended {
-    /// The program did what it was asked to.
+    /// Checks that the program succeeded.
     #[track_caller]
     pub(crate) fn done(&self) -> &Self {
         assert_eq!(self.status.code(), Some(0), "{}", self.stderr);
@@ -121,7 +122,7 @@ impl Ended {
         self
     }
 
-    /// The program ended with this exit code, an error as its last event, and one line for people.
+    /// Checks that the program ended with this exit code, an error as its last event, and one line for people.
     #[track_caller]
     pub(crate) fn failed(&self, code: i32) -> &Failure {
         assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
@@ -129,7 +130,7 @@ impl Ended {
             panic!("the last event is no error: {:#?}", self.events)
         };
         assert_eq!(i32::from(failure.exit_code), code);
-        // Who has interrupted a program is not told that it was an error.
+        // After an interruption the line has no `error: ` prefix.
         let error = if matches!(code, 130 | 143) { "" } else { "error: " };
         assert_eq!(self.stderr, format!("{error}{}\n", failure.message));
         assert!(!failure.message.contains('\n'));
@@ -141,7 +142,7 @@ impl Ended {
     }
 }
 
-/// A receiver that is ready, and its ticket.
+/// Starts a receiver, and waits until it is ready. Returns its ticket too.
 pub(crate) fn receiver(dir: &Path, options: &[&str]) -> (Program, String) {
     ready(command(RECEIVER, &["--offline", "--dir"]).arg(dir).args(options))
 }
@@ -161,7 +162,7 @@ pub(crate) fn sender(ticket: &str, args: impl IntoIterator<Item = impl AsRef<OsS
     Program::start(command.stdin(Stdio::piped()))
 }
 
-/// Sends and waits for the end.
+/// Sends files, and waits for the end of the sender.
 pub(crate) fn sent(ticket: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
     sender(ticket, args).ended()
 }
@@ -170,12 +171,12 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.arg("--json").args(args);
     command.env_remove("SENDER_KEY").env_remove("RECEIVER_KEY").env_remove("RUST_LOG");
-    // Started by cargo, a receiver prints a command for cargo.
+    // A receiver that cargo starts prints a command for cargo.
     command.env_remove("CARGO");
     command
 }
 
-/// A directory with one file of so many bytes.
+/// Makes a directory with one file of `len` bytes.
 pub(crate) fn file(name: &str, len: usize) -> (TempDir, std::path::PathBuf, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
@@ -190,7 +191,7 @@ pub(crate) fn bytes(len: usize) -> Vec<u8> {
     data
 }
 
-/// The names in a directory, hidden ones included.
+/// Returns the names in a directory, including hidden files.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -44,7 +44,7 @@ fn a_file_arrives_as_it_is_and_is_confirmed() {
 
 #[test]
 fn a_long_file_arrives_over_several_streams_as_it_is() {
-    // Whole rounds of blocks, and none that is whole at the end.
+    // One length with whole rounds of blocks, and one with a short block at the end.
     for len in [1 << 24, (1 << 24) + (1 << 20) + 1] {
         let (_guard, path, data) = file("long.bin", len);
         let inbox = tempfile::tempdir().unwrap();

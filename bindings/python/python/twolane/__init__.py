@@ -15,9 +15,10 @@
 >>> asyncio.run(main())
 b'HELLO'
 
-`Endpoint` (or `Node`) is our end, `XStream` a stream, `KeyPair` and `PeerId` are keys, `Ticket` says where a peer is.
-Everything that can go wrong is a `TwolaneError`: `twolane.exceptions` has the tree. Properties are synchronous, operations
-are awaited, and every one of them may be cancelled; each says what that means.
+`Endpoint` (or `Node`) is a local endpoint and `XStream` is a stream. `KeyPair` and `PeerId` are keys, and a
+`Ticket` has the addresses of a peer. Every error is a `TwolaneError`; `twolane.exceptions` has the tree.
+Properties are synchronous, and operations are awaited. Every operation may be cancelled, and its documentation
+describes the effect.
 """
 
 import atexit as _atexit
@@ -171,7 +172,8 @@ __all__ = [
     "exceptions",
 ]
 
-# No thread of the library runs while the interpreter is taken apart, and peers are told that we are gone.
+# When the interpreter exits, this stops the threads of the library, and tells the peers that this endpoint is
+# gone.
 _atexit.register(_native.at_exit)
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(after_in_child=_native.after_fork_in_child)

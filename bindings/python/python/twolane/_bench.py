@@ -1,6 +1,6 @@
-"""What `twolane.bench` compares: each side's server, and its client.
+"""The sides that `twolane.bench` compares: the server and the client of each side.
 
-A client does each piece of work twice, for a time each: to warm up, and to be measured.
+A client does each task twice, for one duration each: to warm up, and to be measured.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ BODY: typing.Final = b"\7" * 64
 
 
 class Done(typing.NamedTuple):
-    """What was done in the time that was measured: pieces, or requests, and in how many seconds."""
+    """The work of the measured time: the number of pieces or requests, and the seconds that they took."""
 
     units: int
     seconds: float
 
 
 class Times(typing.NamedTuple):
-    """Seconds that are not counted, and then those that are."""
+    """The seconds of the warm-up, and the measured seconds."""
 
     warm_up: float
     measured: float
 
 
 class Side(typing.NamedTuple):
-    """One of those that are compared."""
+    """One of the compared sides."""
 
     title: str
     settings: str
@@ -48,11 +48,13 @@ class Side(typing.NamedTuple):
 
 
 Lane = tuple[Callable[[bytes], Awaitable[object]], Callable[[], Awaitable[int]]]
-"""How a piece is written, and how the data is ended, which returns how many bytes have arrived."""
+"""Two functions: one writes a piece, the other ends the data and returns the number of bytes that have
+arrived."""
 
 
 async def pieces(lane: Callable[[], AbstractAsyncContextManager[Lane]], times: Times) -> Done:
-    """Writes as many pieces as there is time for, and waits until they have arrived. Each time on a lane of its own."""
+    """Writes as many pieces as possible in the time, and waits until they have arrived. Each time uses its
+    own lane."""
     done = Done(0, 0.0)
     for seconds in times:
         async with lane() as (write, finish):
@@ -68,7 +70,7 @@ async def pieces(lane: Callable[[], AbstractAsyncContextManager[Lane]], times: T
 
 
 async def many(ask: Callable[[], Awaitable[bytes]], times: Times, in_flight: int) -> Done:
-    """As many requests as there is time for, always so many of them under way."""
+    """Sends as many requests as possible in the time, always with `in_flight` requests in flight."""
     done = Done(0, 0.0)
     for seconds in times:
         start = time.perf_counter()
@@ -294,13 +296,13 @@ async def ask_iroh(where: str, times: Times, in_flight: int) -> Done:
 
 
 async def ready(where: str) -> None:
-    """Says where the server is, and returns when nobody needs it any more."""
+    """Prints the address of the server, and returns when the client no longer needs the server."""
     print(where, flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 class Worthless(Exception):
-    """Something else was measured than what was asked for."""
+    """The measured work differs from the requested work."""
 
 
 def check(holds: bool, otherwise: str) -> None:
@@ -338,4 +340,4 @@ SIDES: typing.Final = {
         ask_iroh,
     ),
 }
-"""By the words for the command line."""
+"""The sides by their names on the command line."""

@@ -1,4 +1,5 @@
-"""The native half. `twolane` is the public interface; of these, it shows the classes without an underscore that it names."""
+"""The native half. `twolane` is the public interface; it exports the classes without an underscore that it
+names."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What becomes of a handler and of a rule: its outcome is the peer's to hear, its faults are the log's."""
+"""Outcomes of handlers and rules. The peer is told the outcome; faults of the handler go to the log."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ RequestHandler: typing.TypeAlias = Callable[[Request], Awaitable[Buffer] | Buffe
 """A function, or a coroutine function, that is called with every request and returns the response."""
 
 Rule: typing.TypeAlias = Callable[[Question], Awaitable[bool] | bool]
-"""A function, or a coroutine function, that says whether a peer may connect, or may open a stream."""
+"""A function, or a coroutine function, that decides whether a peer may connect, or may open a stream."""
 
 HANDLER_FAILED: typing.Final = 2**61 + 2
-"""The code that a peer gets when a handler raises anything but `StreamFailure`."""
+"""The error code for the peer if a handler raises an exception other than `StreamFailure`."""
 
 
 async def serve(handler: StreamHandler, stream: XStream) -> None:
@@ -34,7 +34,8 @@ async def serve(handler: StreamHandler, stream: XStream) -> None:
     except exceptions.StreamFailure as failure:
         await tell(stream.fail(failure.code or 0, failure.text or "", failure.details))
     except (exceptions.StreamError, exceptions.ConnectionLost) as error:
-        # The peer has ended it, or is gone: it needs not be told, and our user has seen it.
+        # The peer has ended the stream, or is gone. It does not need to be told, and the handler has seen the
+        # exception.
         logger.debug("a stream of %s ended: %s", stream.protocol, error)
     except Exception:
         logger.exception("the handler of %s failed", stream.protocol)
@@ -46,8 +47,8 @@ async def serve(handler: StreamHandler, stream: XStream) -> None:
 def cancel(
     loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[typing.Any]]
 ) -> concurrent.futures.Future[None] | None:
-    """Cancels tasks of a loop that may run in another thread. The result is done when they have ended; None if that
-    loop is closed."""
+    """Cancels tasks of an event loop that may run in another thread. The returned future completes when the
+    tasks have ended. Returns None if that loop is closed."""
     ended: concurrent.futures.Future[None] = concurrent.futures.Future()
     left = set(tasks)
 

@@ -9,12 +9,13 @@ if typing.TYPE_CHECKING:
     from ._native import Op, Source, Write
 
 TURNS: typing.Final = 32
-"""So many calls in a row may return without a turn of the event loop. A fast peer can always have more data ready: with
-no turn at all neither a timeout nor another task would ever get its chance. At 256 KiB a call this is some 8 ms."""
+"""Maximum number of calls in a row that may return without a turn of the event loop. A fast peer can always
+have more data ready. Without a turn, neither a timeout nor another task would ever run. At 256 KiB a call,
+the maximum takes about 8 ms."""
 
 
 async def result(op: Op) -> typing.Any:
-    """Waits for an operation. Cancelled, it ends the operation."""
+    """Waits for an operation. If it is cancelled, it ends the operation."""
     try:
         return await op.future
     except asyncio.CancelledError:
@@ -23,7 +24,7 @@ async def result(op: Op) -> typing.Any:
 
 
 async def taken(write: Write) -> None:
-    """Waits until flow control took a write. Cancelled, it takes back what is left of it."""
+    """Waits until flow control took a write. If it is cancelled, it withdraws the rest of the write."""
     try:
         while (future := write.poll()) is not None:
             await future
@@ -33,7 +34,7 @@ async def taken(write: Write) -> None:
 
 
 async def following(source: Source) -> typing.Any:
-    """Waits for what comes next. Cancelled, it leaves it there."""
+    """Waits for the next item. If it is cancelled, the item stays in the source."""
     while True:
         item = source.next()
         if isinstance(item, tuple):

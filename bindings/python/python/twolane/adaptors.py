@@ -1,4 +1,4 @@
-"""A stream for code that was written for `asyncio.open_connection`."""
+"""An adaptor of a stream for code that was written for `asyncio.open_connection`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["to_asyncio"]
 
 _PIECE: typing.Final = 64 * 1024
 _HIGH: typing.Final = 64 * 1024
-"""Bytes that wait to be written before `drain` waits; asyncio's own value."""
+"""The number of bytes waiting to be written above which `drain` waits; asyncio's own value."""
 
 
 def to_asyncio(stream: XStream) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -29,7 +29,7 @@ def to_asyncio(stream: XStream) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 
 
 class _Transport(asyncio.Transport):
-    """Two tasks: one that reads and feeds the protocol, one that writes what waits."""
+    """A transport with two tasks: one reads and feeds the protocol, the other writes the queued data."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, stream: XStream, protocol: asyncio.StreamReaderProtocol
@@ -133,12 +133,12 @@ class _Transport(asyncio.Transport):
         return self._closing or self._lost
 
     def close(self) -> None:
-        """Writes what waits, finishes, and lets go."""
+        """Writes the queued data, finishes, and closes."""
         self._closing = True
         self._changed.set()
 
     def abort(self) -> None:
-        """Lets go at once: the peer reads an error."""
+        """Closes at once. The peer reads an error."""
         self._closing = True
         self._end(None)
 

@@ -1,9 +1,9 @@
-"""How fast it is here: `python -m twolane.bench`.
+"""Benchmark on this machine: `python -m twolane.bench`.
 
-twolane in Python is measured beside the Rust library without Python, asyncio's TCP streams, and PyPI `iroh` if it is
-installed, between two processes on this machine. All sides are measured in turns, for the same time and after the same
-warm-up, and each is as often the first. An advantage is the median of the ratios of the turns, with the interval that
-the median lies in in 95 of 100 cases; over 1 is in favour of twolane.
+twolane in Python is compared with the Rust library without Python, with asyncio's TCP streams, and with PyPI
+`iroh` if it is installed, between two processes on this machine. All sides are measured in turns, for the
+same time and after the same warm-up, and each side is first equally often. An advantage is the median of the
+ratios of the turns, with a 95 % interval for the median. A value above 1 is in favour of twolane.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ._bench import BODY, PIECE, SIDES, Done, Times, Worthless, check
 
 OURS: typing.Final = "twolane"
 FEWEST: typing.Final = 5
-"""Fewer turns have no interval of 95 %."""
+"""Minimum number of turns. Fewer turns have no interval of 95 %."""
 RESAMPLES: typing.Final = 2_000
 SCHEMA: typing.Final = 1
 
@@ -44,7 +44,7 @@ examples:
 
 
 class Work(typing.NamedTuple):
-    """What is measured; without `in_flight`, bulk."""
+    """A measured task. Without `in_flight` it is a bulk transfer."""
 
     name: str
     unit: str
@@ -59,7 +59,7 @@ WORKS: typing.Final = (
 
 
 class Row(typing.NamedTuple):
-    """One figure, of twolane and of another side. More is better in all of them."""
+    """One figure for twolane and for another side. In all figures, a larger value is better."""
 
     name: str
     unit: str
@@ -75,7 +75,7 @@ class Row(typing.NamedTuple):
 
 
 def row(work: Work, peer: str, ours: Sequence[float], theirs: Sequence[float]) -> Row:
-    """From the values of both sides, turn by turn."""
+    """Makes a row from the values of both sides, turn by turn."""
     ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
     low, high = interval(ratios)
     mine, others, advantage = (statistics.median(values) for values in (ours, theirs, ratios))
@@ -83,9 +83,9 @@ def row(work: Work, peer: str, ours: Sequence[float], theirs: Sequence[float]) -
 
 
 def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Where the median lies of what the values are drawn from, in 95 of 100 cases: the percentile bootstrap.
+    """Returns the 95 % interval for the median of the distribution of the values: the percentile bootstrap.
 
-    The same values have the same interval.
+    The same values always give the same interval.
     """
     if len(values) < FEWEST:
         return None, None
@@ -95,13 +95,13 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def in_turn(sides: Sequence[str], turn: int) -> list[str]:
-    """The sides in the order of a turn: of as many turns as there are sides, each begins one."""
+    """Returns the sides in the order of a turn. The first side changes with each turn."""
     first = turn % len(sides)
     return [*sides[first:], *sides[:first]]
 
 
 def measure(work: Work, who: str, times: Times) -> float:
-    """One side in one turn: a server in a process of its own, and the units a second."""
+    """Measures one side in one turn, with a server in its own process. Returns the units per second."""
     command = [sys.executable, "-W", "ignore", "-m", "twolane.bench", "--serve", who]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None and server.stdout is not None
@@ -126,7 +126,7 @@ def rate(work: Work, done: Done) -> float:
 
 
 def conditions(who: Sequence[str], times: Times) -> dict[str, object]:
-    """What a run is measured with. The fields are those of the other programs that measure."""
+    """Returns the conditions of a run. The fields are those of the other measuring programs."""
     rustc, profile = _native.bench_built()
     versions = {OURS: __version__, "python": platform.python_version()}
     if "iroh" in who:
@@ -149,13 +149,13 @@ def conditions(who: Sequence[str], times: Times) -> dict[str, object]:
         "profile": profile,
         "versions": versions,
         "settings": settings,
-        # Nobody looks how busy others keep this machine.
+        # The load that other programs put on this machine is not observed.
         "watched": False,
     }
 
 
 def git(*arguments: str) -> str | None:
-    """Of the checkout that this is run in, if it is one of twolane."""
+    """Runs git on the checkout in which this is run. Returns None if it is not a checkout of twolane."""
     run = ["git", "-c", "safe.directory=*"]
     try:
         top = subprocess.run([*run, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
@@ -175,7 +175,7 @@ def processor() -> str | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The program."""
+    """Runs the program."""
     parser = argparse.ArgumentParser(
         prog="python -m twolane.bench",
         description="Measures twolane in Python beside the Rust library, TCP, and PyPI iroh where it is installed.",
@@ -233,7 +233,7 @@ def positive(kind: type[int] | type[float]) -> typing.Callable[[str], float]:
 
 
 class Speaker:
-    """What is said: to programs one JSON object a line, to people a table."""
+    """Writes the output: one JSON object a line for programs, or a table for people."""
 
     def __init__(self, json: bool) -> None:
         self._json = json

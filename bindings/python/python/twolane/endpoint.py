@@ -1,4 +1,4 @@
-"""The endpoint: what a program holds."""
+"""The endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .stream import Buffer, XStream
 __all__ = ["Endpoint", "Events", "Keep", "Node", "Peer", "RequestHandler", "Rule", "StreamHandler", "Streams"]
 
 Peer: typing.TypeAlias = PeerId | Ticket | str
-"""Whom to talk to: a key, a ticket that also says where it is, or the text of either."""
+"""A peer to talk to: a key, a ticket that also has its addresses, or the text of either."""
 
 _S = typing.TypeVar("_S", bound=StreamHandler)
 _R = typing.TypeVar("_R", bound=RequestHandler)
@@ -30,7 +30,8 @@ _EAGER: typing.Final = sys.version_info >= (3, 12)
 
 
 class Endpoint:
-    """Our end: one key, one connection to each peer, any number of streams over it. Also known as `Node`.
+    """A local endpoint: one key, one connection to each peer, and any number of streams on it. Also known as
+    `Node`.
 
     >>> async with Endpoint(KeyPair.from_file("my.key", create=True)) as node:
     ...     @node.serve("echo/1")
@@ -40,11 +41,12 @@ class Endpoint:
     ...     print("reachable as", node.ticket)
     ...     await asyncio.Event().wait()
 
-    It is bound by `async with`, by `await Endpoint(..)` or by `start`, which takes milliseconds whatever the network is
-    like; there is nothing to set up for the event loop. Handlers run on the loop that was running when they were given,
-    or when the endpoint was bound. The other operations work on any loop of any thread.
+    `async with`, `await Endpoint(..)` or `start` binds the endpoint, which takes milliseconds in any network.
+    The event loop needs no setup. Handlers run on the loop that was running when they were given, or when the
+    endpoint was bound. The other operations work on any loop of any thread.
 
-    By default it finds peers, and is found, by iroh's public relays and DNS and on the local network.
+    By default the endpoint uses iroh's public relays, DNS and the local network to find peers and to be
+    found.
     """
 
     def __init__(
@@ -67,24 +69,27 @@ class Endpoint:
     ) -> None:
         """Configures an endpoint, which is not bound yet.
 
-        `key`: what peers know it by; a new one, that is gone with it, by default.
-        `offline`: no relay, no lookup, no multicast; on loopback only unless `bind` says otherwise.
-        `bind`: addresses such as `0.0.0.0:4433`, at most one for IPv4 and one for IPv6; any by default.
-        `relays`: URLs of relays of one's own, in place of n0's.
+        `key`: the key by which peers identify it. By default a new key, which is lost with the endpoint.
+        `offline`: no relay, no lookup, no multicast; on loopback only, unless `bind` names other addresses.
+        `bind`: addresses such as `0.0.0.0:4433`, at most one for IPv4 and one for IPv6. By default any
+            address.
+        `relays`: URLs of your own relays, which replace n0's relays.
         `n0`, `mdns`: whether n0's relays and DNS, and multicast on the local network, are used.
         `relay_only`: no direct paths.
-        `peers`: tickets of peers whose addresses are known beforehand.
-        `access`: who may connect and open streams; everybody by default. An `AccessList`, or a function that is called
-        with each `Question`, on the loop that the endpoint is bound on, and returns whether it may: at once, or as a
-        coroutine function within `Limits.access_timeout`. Anything but True is a refusal; a `PermissionError` that it
-        raises is one in its words, which the peer reads. What is open stays open when its answers change.
-        `delegations`: shown to peers, so that this endpoint counts there as acting for their owners.
-        `revocations`: (owner, serial) of delegations that are not taken.
-        `congestion`: the congestion control of what this endpoint sends. `adaptive` is BBR3 with corrections over a distance
-        and Cubic to peers that are near; `cubic` and `bbr3` are those alone, and
-        `background` yields to everybody (LEDBAT++).
-        `limits`: every bound.
-        `close_timeout`: seconds that the end of `async with` waits for open streams.
+        `peers`: tickets of peers whose addresses are known in advance.
+        `access`: decides which peers may connect and open streams; by default all. An `AccessList`, or a
+            function that is called with each `Question` on the loop on which the endpoint is bound. The
+            function returns whether the peer may, at once or as a coroutine function within
+            `Limits.access_timeout`. Any result other than True is a refusal. A `PermissionError` is a refusal
+            with its text, which the peer reads. Open connections and streams stay open when the function's
+            answers change.
+        `delegations`: shown to peers, where this endpoint then acts for their owners.
+        `revocations`: (owner, serial) of delegations that are not accepted.
+        `congestion`: the congestion control for the data that this endpoint sends. `adaptive` is BBR3 with
+            corrections for distant peers, and Cubic for near peers; `cubic` and `bbr3` are those alone;
+            `background` yields to all other traffic (LEDBAT++).
+        `limits`: all limits.
+        `close_timeout`: the number of seconds for which the end of `async with` waits for open streams.
         """
         self._key = KeyPair.generate() if key is None else key
         self._options: dict[str, typing.Any] = {
@@ -114,13 +119,15 @@ class Endpoint:
 
     @classmethod
     def bind(cls, *args: typing.Any, **kwargs: typing.Any) -> Endpoint:
-        """As the class itself: `await Endpoint.bind(..)`, or `async with Endpoint.bind(..) as node`."""
+        """Works like the class itself: `await Endpoint.bind(..)`, or
+        `async with Endpoint.bind(..) as node`."""
         return cls(*args, **kwargs)
 
-    # Its life
+    # State
 
     async def start(self) -> Endpoint:
-        """Binds the sockets. This takes milliseconds, network or not: what cannot be reached is seen in `status`.
+        """Binds the sockets. This takes milliseconds, with or without a network. `status` shows what cannot
+        be reached.
 
         Raises `BindError` (an `OSError`), `InvalidOption` and `InvalidTicket` (`ValueError`s).
         """
@@ -139,10 +146,11 @@ class Endpoint:
         return self
 
     async def shutdown(self, deadline: float = 5.0) -> info.ShutdownReport:
-        """Takes no new streams, asks every peer to finish, waits until all streams have ended, at most `deadline`
-        seconds, and closes. Then handlers that still run are cancelled.
+        """Accepts no new streams, asks every peer to finish, waits at most `deadline` seconds until all
+        streams have ended, and closes. Then it cancels the handlers that still run.
 
-        Cancelled, it goes on in the background. Called again, it waits for the same end.
+        If the call is cancelled, the shutdown continues in the background. A second call waits for the same
+        end.
         """
         if self._native is None:
             self._closed = True
@@ -158,7 +166,7 @@ class Endpoint:
         return info.ShutdownReport(**report)
 
     async def close(self) -> None:
-        """As `shutdown`, with the `close_timeout` that the endpoint was made with."""
+        """Works like `shutdown` with the `close_timeout` of the constructor."""
         await self.shutdown(self._close_timeout)
 
     stop = close
@@ -177,35 +185,36 @@ class Endpoint:
     def __await__(self) -> Generator[typing.Any, typing.Any, Endpoint]:
         return self.start().__await__()
 
-    # What it is
+    # Properties
 
     @property
     def id(self) -> PeerId:
-        """Our public key."""
+        """The public key of this endpoint."""
         return self._id
 
     @property
     def id52(self) -> str:
-        """Our public key as text."""
+        """The public key of this endpoint as text."""
         return str(self._id)
 
     @property
     def ticket(self) -> Ticket:
-        """Our key with the addresses that are known now. More may become known as relays answer: see `online`."""
+        """The key of this endpoint with the addresses that are known now. More addresses may become known
+        when relays answer: see `online`."""
         return self._bound().ticket()
 
     @property
     def limits(self) -> info.Limits:
-        """The bounds in force."""
+        """The limits in force."""
         return self._limits if self._native is None else info.Limits(**self._native.limits())
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, or is being closed."""
+        """Whether the endpoint is closed, or is being closed."""
         return self._closed
 
     def status(self) -> info.Status:
-        """How this endpoint stands in the network now."""
+        """Returns the current network status of this endpoint."""
         parts = self._bound().status()
         relays = tuple(info.RelayStatus(**relay) for relay in parts.pop("relays"))
         return info.Status(
@@ -213,46 +222,50 @@ class Endpoint:
         )
 
     async def online(self, timeout: float = 5.0) -> bool:
-        """Waits until a relay knows us, at most so many seconds. False if none does by then, which is no failure."""
+        """Waits until a relay knows this endpoint, for at most `timeout` seconds. Returns False if none does
+        by then, which is not an error."""
         return bool(await _wait.result(self._bound().online(timeout)))
 
     def openmetrics(self) -> str:
-        """The counters, as OpenMetrics text."""
+        """Returns the counters as OpenMetrics text."""
         return self._bound().openmetrics()
 
     # Peers
 
     async def connect(self, peer: Peer, *, timeout: float | None = None) -> PeerId:
-        """Connects to a peer, if it is not connected yet. (`open_stream` and `request` do so by themselves.)
+        """Connects to a peer, if it is not connected yet. (`open_stream` and `request` connect by
+        themselves.)
 
-        Raises `DialError`, `DialTimeout` (a `TimeoutError`), `Forbidden`. Cancel-safe: a dial that others wait for goes on.
+        Raises `DialError`, `DialTimeout` (a `TimeoutError`), `Forbidden`. Cancel-safe: a dial that other
+        callers wait for continues.
         """
         return typing.cast("PeerId", await _wait.result(self._bound().connect(peer, timeout)))
 
     async def disconnect(self, peer: Peer, reason: str = "") -> bool:
-        """Closes the connection to a peer at once, with words that it can read. False if it was not connected."""
+        """Closes the connection to a peer at once, with a reason that the peer can read. Returns False if the
+        peer was not connected."""
         return self._bound().disconnect(peer, reason)
 
     def peers(self) -> list[info.PeerInfo]:
-        """The peers that are connected, ordered by key."""
+        """Returns the connected peers, ordered by key."""
         return [_peer_info(parts) for parts in self._bound().peers()]
 
     def peer(self, peer: Peer) -> info.PeerInfo | None:
-        """One peer, if it is connected."""
+        """Returns one peer, if it is connected."""
         parts = self._bound().peer(peer)
         return None if parts is None else _peer_info(parts)
 
     def add_peer(self, ticket: Ticket | str) -> None:
-        """Remembers where a peer is, for later dials."""
+        """Adds addresses of a peer, for later dials."""
         self._bound().add_peer(ticket)
 
     def keep(self, peer: Peer) -> Keep:
-        """Keeps a peer connected until `close` of the result is called, or its `with` block ends: dials it now, and again
-        whenever the connection is lost."""
+        """Keeps a peer connected until `close` of the result is called, or until its `with` block ends. Dials
+        the peer now, and again whenever the connection is lost."""
         return Keep(self._bound().keep(peer))
 
     def events(self) -> Events:
-        """What happens from now on: `async for event in node.events()`."""
+        """Returns the events from now on: `async for event in node.events()`."""
         return Events(self._bound().events())
 
     # Streams
@@ -266,15 +279,18 @@ class Endpoint:
         early_data: Buffer = b"",
         timeout: float | None = None,
     ) -> Opening:
-        """Opens a stream, over the connection that exists or a new one: one round trip when the peer is connected.
+        """Opens a stream over the existing connection or a new one. This takes one round trip if the peer is
+        connected.
 
-        To be awaited, or used with `async with`. `metadata` (at most 16 KiB) is there for the acceptor before any data;
-        `early_data` travels with it. `timeout` bounds the whole; by default the endpoint's limits do.
+        The result is to be awaited, or used with `async with`. The acceptor receives `metadata` (at most 16
+        KiB) before any data; `early_data` travels with it. `timeout` limits the whole operation; by default
+        the limits of the endpoint apply.
 
-        Raises `Rejected` (`UnknownProtocol` among them), `DialError`, `DialTimeout`, `OpenTimeout`, `TooManyStreams`,
-        `Forbidden`, `ConnectionLost`; `InvalidProtocol`, `InvalidTicket` and `TooLarge` are mistakes of the caller.
+        Raises `Rejected` (including `UnknownProtocol`), `DialError`, `DialTimeout`, `OpenTimeout`,
+        `TooManyStreams`, `Forbidden` and `ConnectionLost`. `InvalidProtocol`, `InvalidTicket` and `TooLarge`
+        are mistakes of the caller.
 
-        Cancel-safe: a stream that is opened in that moment is reset.
+        Cancel-safe: a stream that opens at that moment is reset.
         """
         return Opening(self._open(peer, protocol, metadata, early_data, timeout))
 
@@ -285,9 +301,10 @@ class Endpoint:
         return XStream(await _wait.result(op))
 
     def accept(self, *protocols: str) -> Streams:
-        """The streams that peers open for these protocols: `async for stream in node.accept("echo/1")`.
+        """Returns the streams that peers open for these protocols:
+        `async for stream in node.accept("echo/1")`.
 
-        Streams for other protocols are none of its business. It ends when the endpoint shuts down.
+        Streams of other protocols are not affected. The iteration ends when the endpoint shuts down.
         """
         return Streams(self._bound().accept(list(protocols)))
 
@@ -296,15 +313,18 @@ class Endpoint:
     @typing.overload
     def serve(self, protocol: str, handler: StreamHandler) -> None: ...
     def serve(self, protocol: str, handler: StreamHandler | None = None) -> typing.Any:
-        """Calls a coroutine function with every stream of a protocol, each in a task of its own. A decorator.
+        """Calls a coroutine function with every stream of a protocol, each in its own task. Can be used as a
+        decorator.
 
-        The stream is finished when the handler returns. A handler that raises `StreamFailure` fails it with those words;
-        any other exception is logged, and aborts it. Nothing else is touched. May be used before the endpoint is bound.
+        The stream is finished when the handler returns. If the handler raises `StreamFailure`, the stream
+        fails with that code and text. Any other exception is logged, and aborts the stream. Other streams are
+        not affected. `serve` may be called before the endpoint is bound.
 
         Raises `AlreadyServed` and `InvalidProtocol` (`ValueError`s).
         """
 
-        # The native half holds what it calls: held strongly, an endpoint that is forgotten would stay for ever.
+        # The native half holds the function. A strong reference in it would keep a forgotten endpoint alive
+        # for ever.
         endpoint = weakref.ref(self)
 
         def install(function: StreamHandler, native: _native.Endpoint) -> None:
@@ -321,12 +341,14 @@ class Endpoint:
     @typing.overload
     def serve_requests(self, protocol: str, handler: RequestHandler) -> None: ...
     def serve_requests(self, protocol: str, handler: RequestHandler | None = None) -> typing.Any:
-        """Calls a function with every request of a protocol, and sends back the bytes that it returns. A decorator.
+        """Calls a function with every request of a protocol, and sends back the bytes that it returns. Can be
+        used as a decorator.
 
-        The function may be a coroutine function; its task is cancelled when the caller gives up. `StreamFailure` is sent
-        to the caller; any other exception is logged, and the caller learns that the handler failed.
+        The function may be a coroutine function; its task is cancelled when the caller gives up.
+        `StreamFailure` is sent to the caller. Any other exception is logged, and the caller learns that the
+        handler failed.
 
-        Raises as `serve`.
+        Raises the same exceptions as `serve`.
         """
 
         endpoint = weakref.ref(self)
@@ -341,17 +363,20 @@ class Endpoint:
         return self._handle(protocol, handler, install)
 
     def stop_serving(self, protocol: str) -> bool:
-        """No further stream of the protocol is taken; those that are being handled go on. False if it had no handler."""
+        """Stops serving the protocol. Streams that are being handled continue. Returns False if the protocol
+        had no handler."""
         known = self._handlers.pop(protocol, None) is not None
         return known if self._native is None else self._native.stop_serving(protocol)
 
     async def request(self, peer: Peer, protocol: str, data: Buffer = b"", *, timeout: float = 30.0) -> bytes:
-        """Sends `data` to a peer's handler of requests and returns its response: one round trip when it is connected.
+        """Sends `data` to a peer's request handler and returns the response. This takes one round trip if the
+        peer is connected.
 
-        Raises `RequestTimeout` (a `TimeoutError`), `StreamFailed` with the handler's words, and as `open_stream`. Their
-        `phase` says how far the request came, and `may_have_been_handled` whether it is safe to send it again.
+        Raises `RequestTimeout` (a `TimeoutError`), `StreamFailed` with the handler's text, and the exceptions
+        of `open_stream`. Their `phase` tells how far the request came, and `may_have_been_handled` whether it
+        is safe to send it again.
 
-        Cancelled, it resets the stream, and the handler at the other side is cancelled.
+        If the call is cancelled, the stream is reset, and the handler on the other side is cancelled.
         """
         op = self._bound().request(peer, protocol, data, timeout)
         try:
@@ -364,22 +389,23 @@ class Endpoint:
     # Delegations
 
     def set_delegations(self, delegations: Iterable[Delegation]) -> None:
-        """Replaces the delegations that this endpoint shows. Raises `DelegationError` if one is for another key."""
+        """Replaces the delegations that this endpoint shows. Raises `DelegationError` if one is for another
+        key."""
         self._bound().set_delegations(list(delegations))
 
     def revoke(self, owner: PeerId | str, serial: str) -> bool:
-        """Takes a delegation for revoked: peers that have shown it act for its owner no more, at once. False if it was
-        revoked already."""
+        """Revokes a delegation here: peers that have shown it no longer act for its owner, at once. Returns
+        False if it was already revoked."""
         return self._bound().revoke(owner, serial)
 
     def set_revocations(self, revocations: Iterable[tuple[PeerId | str, str]]) -> None:
-        """Replaces the list of what is revoked."""
+        """Replaces the list of revoked delegations."""
         self._bound().set_revocations(list(revocations))
 
-    # Inside
+    # Internal
 
     def _asker(self) -> Callable[[Question], None]:
-        # Held by the native half, and so not to hold this.
+        # The native half holds the function, which must not keep the endpoint alive.
         endpoint = weakref.ref(self)
 
         def ask(question: Question) -> None:
@@ -399,7 +425,8 @@ class Endpoint:
         return ask
 
     def _end_tasks(self) -> list[asyncio.Future[None]]:
-        """Cancels the handlers that still run, each on its own loop; what it returns is done when they have ended."""
+        """Cancels the running handlers, each on its own loop. The returned futures complete when the handlers
+        have ended."""
         tasks: dict[asyncio.AbstractEventLoop, list[asyncio.Task[typing.Any]]] = {}
         for task in tuple(self._tasks):
             # A handler that closes the endpoint does not wait for itself.
@@ -441,7 +468,7 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         task: asyncio.Task[None]
         if _EAGER:
-            # Most answers need no turn of the loop.
+            # Most answers need no turn of the event loop.
             task = asyncio.Task(coroutine, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
             if task.done():
                 return task
@@ -474,7 +501,7 @@ class Endpoint:
 
 
 Node = Endpoint
-"""The word that users of pyxnetwork know."""
+"""An alias under the name that users of pyxnetwork know."""
 
 
 def _peer_info(parts: dict[str, typing.Any]) -> info.PeerInfo:

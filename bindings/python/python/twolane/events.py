@@ -1,4 +1,4 @@
-"""What happens to an endpoint's peers. Made for `match`:
+"""Events of an endpoint's peers, for use with `match`:
 
     async for event in node.events():
         match event:
@@ -30,14 +30,14 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connected:
-    """The peer was not connected, and is."""
+    """A peer that was not connected is connected now."""
 
     peer: PeerId
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PathChanged:
-    """The peer's data takes another way."""
+    """The peer's data takes another path."""
 
     peer: PeerId
     path: str
@@ -46,18 +46,18 @@ class PathChanged:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The peer was connected, and is not."""
+    """A peer that was connected is no longer connected."""
 
     peer: PeerId
     cause: str
-    """Why, for people."""
+    """The cause, for people."""
     reason: str
-    """Why, for programs; the same words as `ConnectionLost.reason`."""
+    """The cause, for programs; the same names as in `ConnectionLost.reason`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StandingEnded:
-    """The peer acted for an owner, and does not any more: the delegation has expired or was revoked."""
+    """The peer no longer acts for an owner: the delegation has expired or was revoked."""
 
     peer: PeerId
     owner: PeerId
@@ -75,14 +75,14 @@ class DialFailed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Missed:
-    """The subscriber was too slow: so many events were dropped here (`Limits.events`)."""
+    """The subscriber was too slow: `count` events were dropped at this point (`Limits.events`)."""
 
     count: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OtherEvent:
-    """Something that this version has no class for."""
+    """An event that this version has no class for."""
 
     text: str
 
@@ -98,6 +98,6 @@ _CLASSES: typing.Final[dict[str, typing.Any]] = {
 
 
 def from_native(parts: tuple[typing.Any, ...]) -> Event:
-    """Of the name and the fields that the native half gives."""
+    """Makes an event from the name and the fields that the native half returns."""
     event: Event = _CLASSES[parts[0]](*parts[1:])
     return event

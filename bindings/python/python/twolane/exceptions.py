@@ -1,22 +1,22 @@
-"""Everything that can go wrong, as one tree. Each is also the builtin that people catch already.
+"""All exceptions of the package, as one tree. Most are also the builtin that programs already catch.
 
     TwolaneError
     ├── StreamError
-    │   ├── StreamFailed            ConnectionError         the peer failed the stream, and says why
+    │   ├── StreamFailed            ConnectionError         the peer failed the stream, with a reason
     │   │   └── StreamAborted       ConnectionAbortedError  likewise, and unread data is discarded
     │   ├── StreamFailedIncomplete  ConnectionError         likewise, and bytes that it wrote before did not arrive
     │   ├── StreamReset             ConnectionResetError    the peer dropped the stream before its data was complete
     │   ├── StreamStopped           BrokenPipeError         the peer stopped reading
-    │   ├── StreamTimedOut          TimeoutError            nothing more could be sent for too long
+    │   ├── StreamTimedOut          TimeoutError            nothing could be sent for too long
     │   ├── StreamEnded             ConnectionError         this side has ended the stream
     │   └── IncompleteReadError     EOFError                the data ended, in order, before there was enough
-    ├── ConnectionLost              ConnectionError         the connection to the peer is no more; `reason` says why
+    ├── ConnectionLost              ConnectionError         the connection to the peer was lost; `reason` tells why
     │   ├── ConnectionTimedOut      TimeoutError
     │   └── Forbidden               PermissionError         the rules of one of the two sides do not allow it
     ├── DialError                   ConnectionError         the peer cannot be reached
     │   └── DialTimeout             TimeoutError
-    ├── Rejected                    ConnectionRefusedError  the peer said no to a stream; `reason` says why
-    │   └── UnknownProtocol                                 nobody there serves the protocol
+    ├── Rejected                    ConnectionRefusedError  the peer rejected a stream; `reason` tells why
+    │   └── UnknownProtocol                                 the peer does not serve the protocol
     ├── OpenTimeout                 TimeoutError            the peer did not answer the stream in time
     │   └── TooManyStreams                                  as many are open as the peer allows
     ├── RequestTimeout              TimeoutError            there was no response in time
@@ -24,17 +24,17 @@
     ├── ProtocolViolation           ConnectionError         the peer does not follow the wire format
     ├── EndpointClosed              ConnectionError         this endpoint is closed, or is closing
     ├── NotStarted                  RuntimeError            this endpoint is not bound yet
-    ├── BindError                   OSError                 no socket
+    ├── BindError                   OSError                 no socket could be bound
     ├── KeyFileError                OSError                 a key file cannot be used
     │   ├── KeyFileNotFound         FileNotFoundError
     │   ├── KeyFileExists           FileExistsError
-    │   └── KeyFilePermission       PermissionError         others can read it, or we cannot
+    │   └── KeyFilePermission       PermissionError         others can read it, or this program cannot
     ├── InvalidKey                  ValueError              not a key
     ├── InvalidSignature            ValueError              not a signature by that key over that message
     ├── InvalidTicket               ValueError              not a ticket
-    ├── InvalidProtocol             ValueError              not a protocol's name, or not a pattern of such
+    ├── InvalidProtocol             ValueError              not a protocol name, or not a pattern of names
     ├── InvalidOption               ValueError              not an address or a relay
-    ├── DelegationError             ValueError              a certificate that does not hold, or cannot be made
+    ├── DelegationError             ValueError              a certificate that is not valid, or cannot be made
     ├── AlreadyServed               ValueError              the protocol has a handler
     ├── ConcurrentUse               RuntimeError            two tasks wait for the same thing
     ├── ForkError                   RuntimeError            used in a forked child
@@ -93,35 +93,36 @@ __all__ = [
 
 
 class TwolaneError(Exception):
-    """The base of all.
+    """The base class of all exceptions.
 
-    `str()` is for people: what happened, with the causes, and what to do. A peer's words in it are shown as they are,
-    but for what a terminal would obey. Programs look at the class and the attributes:
+    `str()` is for people: what happened, with the causes, and what to do. It shows the text from a peer as it
+    is, but escapes characters that a terminal would obey. Programs use the class and the attributes:
     """
 
     code: int | None
-    """The application's code, of errors that the peer sent; the transport's, of a reset."""
+    """The application's code, for errors that the peer sent; the code on the wire, for a reset."""
     text: str | None
-    """The peer's words."""
+    """The text from the peer."""
     details: bytes
-    """What the peer sent for programs, at most 60 KiB."""
+    """The details that the peer sent for programs, at most 60 KiB."""
     offset: int | None
-    """How many bytes of data the peer had written on the stream before. Of `StreamFailed` all of them have been read; of
-    `StreamAborted` and `StreamFailedIncomplete` not."""
+    """The number of bytes of data that the peer had written on the stream before the error. For
+    `StreamFailed`, all of them were read; for `StreamAborted` and `StreamFailedIncomplete`, not all."""
     missing: int | None
-    """Of `StreamFailedIncomplete`: how many bytes before `offset` did not arrive."""
+    """For `StreamFailedIncomplete`: the number of bytes before `offset` that did not arrive."""
     peer: PeerId | None
-    """With whom, where the operation has one."""
+    """The peer of the operation, if it has one."""
     phase: str | None
-    """How far it came: `dial`, `open`, `send`, `answer`, `response`, `read` or `write`."""
+    """The phase that the operation had reached: `dial`, `open`, `send`, `answer`, `response`, `read` or
+    `write`."""
     fault: str | None
-    """Whose it is: `caller`, `peer`, `network` or `us`."""
+    """The side at fault: `caller`, `peer`, `network` or `us`."""
     reason: str | None
-    """The kind, where the class has several, such as `busy` or `restarted`."""
+    """The kind of error, if the class has several, such as `busy` or `restarted`."""
     retryable: bool
-    """Whether the same may work later, with nothing changed."""
+    """Whether the same operation may succeed later without any change."""
     may_have_been_handled: bool | None
-    """Of a request: whether the peer's program can have seen it. If not, it is safe to send it again."""
+    """For a request: whether the peer's program may have seen it. If not, it is safe to send it again."""
 
     def __init__(
         self,
@@ -139,7 +140,7 @@ class TwolaneError(Exception):
         retryable: bool = False,
         may_have_been_handled: bool | None = None,
     ) -> None:
-        # The constructors of some builtins take other arguments, and none needs to be called.
+        # Constructors of some builtin exceptions take other arguments, and none of them needs to be called.
         self.args = (_harmless(message),)
         self.code = code
         self.text = text
@@ -158,40 +159,43 @@ class TwolaneError(Exception):
 
 
 class StreamError(TwolaneError):
-    """A stream did not come to a good end."""
+    """A stream did not end successfully."""
 
 
 class StreamFailed(StreamError, ConnectionError):
-    """The peer failed the stream: `code`, `text`, `details`, and `offset`. Every byte before that has been read."""
+    """The peer failed the stream, with `code`, `text`, `details` and `offset`. Every byte before `offset` was
+    read."""
 
 
 class StreamAborted(StreamFailed, ConnectionAbortedError):
-    """The peer aborted the stream: what was not read yet is discarded."""
+    """The peer aborted the stream: unread data is discarded."""
 
 
 class StreamFailedIncomplete(StreamError, ConnectionError):
-    """The peer failed the stream (`code`, `text`, `details`), and its data ended before `offset`: the last `missing` bytes
-    of it did not arrive. No kind of `StreamFailed`, whose `offset` is how many bytes have been read."""
+    """The peer failed the stream (`code`, `text`, `details`), and its data ended before `offset`: the last
+    `missing` bytes did not arrive. This is not a subclass of `StreamFailed`, whose `offset` is the number of
+    bytes that were read."""
 
 
 class StreamReset(StreamError, ConnectionResetError):
-    """The peer's side was dropped or cancelled: the data is not complete, and no reason was given."""
+    """The peer's side was dropped or cancelled: the data is not complete, and there is no reason."""
 
 
 class StreamStopped(StreamError, BrokenPipeError):
-    """The peer wants no more data, and gave no reason."""
+    """The peer stopped reading, without a reason."""
 
 
 class StreamTimedOut(StreamError, TimeoutError):
-    """The peer allowed nothing more to be sent for the time that this side waits at most."""
+    """The peer allowed no more data to be sent for the maximum time that this side waits."""
 
 
 class StreamEnded(StreamError, ConnectionError):
-    """This side has finished, failed, aborted or closed the stream before."""
+    """This side has already finished, failed, aborted or closed the stream."""
 
 
 class IncompleteReadError(StreamError, asyncio.IncompleteReadError):
-    """The data ended, in order, before there was enough of it: `partial` is what there was, `expected` how many bytes."""
+    """The data ended, in order, before there was enough: `partial` are the received bytes, `expected` their
+    expected number."""
 
     def __init__(
         self, message: str = "", *, partial: bytes = b"", expected: int | None = None, **attributes: typing.Any
@@ -205,15 +209,15 @@ class IncompleteReadError(StreamError, asyncio.IncompleteReadError):
 
 
 class ConnectionLost(TwolaneError, ConnectionError):
-    """The connection to the peer is no more."""
+    """The connection to the peer was lost."""
 
 
 class ConnectionTimedOut(ConnectionLost, TimeoutError):
-    """Nothing was heard from the peer any more."""
+    """Nothing arrived from the peer any more."""
 
 
 class Forbidden(ConnectionLost, PermissionError):
-    """The rules of one of the two sides do not allow the connection, or do not any more."""
+    """The rules of one of the two sides do not allow the connection, or no longer allow it."""
 
 
 class DialError(TwolaneError, ConnectionError):
@@ -225,16 +229,17 @@ class DialTimeout(DialError, TimeoutError):
 
 
 class Rejected(TwolaneError, ConnectionRefusedError):
-    """The peer said no to this stream, and to nothing else. `reason` is one of `unknown_protocol`, `refused`, `busy`,
-    `shutting_down`, `too_large`, `malformed`, `unsupported` and `other`; `text` may have more."""
+    """The peer rejected this stream, without effect on others. `reason` is one of `unknown_protocol`,
+    `refused`, `busy`, `shutting_down`, `too_large`, `malformed`, `unsupported` and `other`; `text` may have
+    more information."""
 
 
 class UnknownProtocol(Rejected):
-    """Nobody there serves the protocol: check its spelling and version on both sides."""
+    """The peer does not serve the protocol: check its spelling and version on both sides."""
 
 
 class OpenTimeout(TwolaneError, TimeoutError):
-    """The peer is connected, and did not answer the stream in time."""
+    """The peer is connected, but did not answer the stream in time."""
 
 
 class TooManyStreams(OpenTimeout):
@@ -242,11 +247,11 @@ class TooManyStreams(OpenTimeout):
 
 
 class RequestTimeout(TwolaneError, TimeoutError):
-    """There was no response in time. `phase` and `may_have_been_handled` say how far the request came."""
+    """There was no response in time. `phase` and `may_have_been_handled` tell how far the request came."""
 
 
 class TooLarge(TwolaneError, ValueError):
-    """Something is over a limit, which the message names. Nothing was taken or sent of it."""
+    """A size is over a limit, which the message names. Nothing of the data was taken or sent."""
 
 
 class ProtocolViolation(TwolaneError, ConnectionError):
@@ -266,51 +271,51 @@ class BindError(TwolaneError, OSError):
 
 
 class KeyFileError(TwolaneError, OSError):
-    """A key file cannot be read or made."""
+    """A key file cannot be read or created."""
 
 
 class KeyFileNotFound(KeyFileError, FileNotFoundError):
-    """There is no key file."""
+    """The key file does not exist."""
 
 
 class KeyFileExists(KeyFileError, FileExistsError):
-    """There is something at the path, and a key file is never overwritten."""
+    """Something exists at the path, and a key file is never overwritten."""
 
 
 class KeyFilePermission(KeyFileError, PermissionError):
-    """Others can read the key file, or we cannot."""
+    """Others can read the key file, or this program cannot read it."""
 
 
 class InvalidKey(TwolaneError, ValueError):
-    """Not a key."""
+    """The value is not a key."""
 
 
 class InvalidSignature(TwolaneError, ValueError):
-    """Not a signature by that key over exactly that message."""
+    """The signature was not made by that key over exactly that message."""
 
 
 class InvalidTicket(TwolaneError, ValueError):
-    """Neither a ticket nor an id52."""
+    """The value is neither a ticket nor an id52."""
 
 
 class InvalidProtocol(TwolaneError, ValueError):
-    """Not 1 to 255 visible ASCII characters, or not a pattern."""
+    """The name is not 1 to 255 visible ASCII characters, or the text is not a pattern."""
 
 
 class InvalidOption(TwolaneError, ValueError):
-    """An option of an endpoint that cannot be."""
+    """An option of an endpoint is not valid."""
 
 
 class DelegationError(TwolaneError, ValueError):
-    """A delegation does not hold, or cannot be made like that."""
+    """A delegation is not valid, or cannot be made in this form."""
 
 
 class AlreadyServed(TwolaneError, ValueError):
-    """The protocol has a handler: stop serving it first."""
+    """The protocol already has a handler: stop serving it first."""
 
 
 class ConcurrentUse(TwolaneError, RuntimeError):
-    """Another task waits for the same thing already."""
+    """Another task already waits for the same thing."""
 
 
 class ForkError(TwolaneError, RuntimeError):
@@ -318,7 +323,7 @@ class ForkError(TwolaneError, RuntimeError):
 
 
 class StreamFailure(TwolaneError):
-    """For handlers to raise: fails the stream, or the request, with these words to the peer.
+    """Raised by handlers: fails the stream, or the request, with this code and text for the peer.
 
     >>> raise StreamFailure(28, "the disk is full", details=b"/srv/mail")
     """
@@ -339,7 +344,7 @@ def _again(
 
 
 def _harmless(message: str) -> str:
-    """A peer's words may be in it: what a terminal would obey is spelled out."""
+    """Escapes characters that a terminal would obey, because the message may contain text from a peer."""
     if message.isprintable():
         return message
     return "".join(

@@ -1,4 +1,4 @@
-"""What is known of peers and of the endpoint, and the limits."""
+"""Information about peers and about the endpoint, and the limits."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ __all__ = ["Limits", "PathInfo", "PeerInfo", "RelayStatus", "Report", "ShutdownR
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PathInfo:
-    """One way to a peer."""
+    """One path to a peer."""
 
     kind: str
     """`direct` or `relay`."""
     remote: str
     """An IP address with its port, or a relay's URL."""
     rtt: float
-    """Its round trip, in seconds."""
+    """The round-trip time in seconds."""
     selected: bool
-    """Whether data takes it now."""
+    """Whether data takes this path now."""
     sent: int
-    """Bytes of UDP payload sent on it."""
+    """The number of bytes of UDP payload sent on the path."""
     received: int
-    """Bytes of UDP payload received on it."""
+    """The number of bytes of UDP payload received on the path."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """What is known of a connected peer, at one moment."""
+    """Information about a connected peer at one moment."""
 
     id: PeerId
     owner: PeerId | None
-    """The key that it acts for, by a delegation that holds now."""
+    """The key that the peer acts for, by a delegation that holds now."""
     path: str | None
-    """The way its data takes now, `direct` or `relay`; None while that is being decided."""
+    """The path that the data takes now, `direct` or `relay`; None until it is known."""
     rtt: float | None
-    """Round trip of that way, in seconds."""
+    """The round-trip time of that path in seconds."""
     paths: tuple[PathInfo, ...]
-    """Every way there is, that one among them."""
+    """All paths, including the selected one."""
     streams: int
-    """Streams that are open, in both directions."""
+    """The number of open streams, in both directions."""
     connections: int
-    """QUIC connections: one, and for a moment two after both sides dialled at once."""
+    """The number of QUIC connections: one, or for a moment two after both sides dialled at the same time."""
     connected_for: float
-    """Seconds without a break."""
+    """The number of seconds since the peer connected, without interruption."""
     sent: int
-    """Bytes of UDP payload sent, on the connections that exist now."""
+    """The number of bytes of UDP payload sent on the connections that exist now."""
     received: int
     last_error: str | None
-    """The last thing that went wrong with this peer."""
+    """The last error with this peer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,57 +63,60 @@ class RelayStatus:
 
     url: str
     connected: bool
-    """Whether it knows us now."""
+    """Whether the relay knows this endpoint now."""
     last_error: str | None
-    """Why it does not."""
+    """The reason why it does not."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Status:
-    """How an endpoint stands in the network. What is not reachable is said here, and fails nothing."""
+    """The network status of an endpoint. Parts of the network that cannot be reached are reported here, and
+    cause no errors."""
 
     sockets: tuple[str, ...]
-    """Local sockets."""
+    """The local sockets."""
     addrs: tuple[str, ...]
-    """Addresses at which peers may reach us, as far as known."""
+    """The known addresses at which peers may reach this endpoint."""
     relays: tuple[RelayStatus, ...]
-    """Empty if none is configured, or none was chosen yet."""
+    """The relays. Empty if none is configured, or none was chosen yet."""
     local_network: bool
     """Whether peers on the local network are found."""
     local_network_error: str | None
-    """Why not, if that was wanted."""
+    """The reason why they are not found, if the lookup was requested."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShutdownReport:
-    """How an endpoint ended."""
+    """The result of a shutdown."""
 
     drained: int = 0
-    """Connections that ended with nothing under way."""
+    """The number of connections that ended without open streams."""
     cut: int = 0
-    """Connections that were closed by the deadline, or lost before it, with streams open."""
+    """The number of connections with open streams that were closed at the deadline, or lost before it."""
     silent: int = 0
-    """Connections that were closed since nothing came from their peers any more."""
+    """The number of connections that were closed because nothing arrived from their peers any more."""
     streams_cut: int = 0
-    """Streams that were open on the last two."""
+    """The number of streams that were open on the connections counted in `cut` and `silent`."""
     tasks_left: int = 0
-    """Handlers and hooks that went on when this was returned."""
+    """The number of handlers and hooks that were still running when this report was returned."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
-    """What the peer said on the error lane."""
+    """A report of the peer on the error lane."""
 
     severity: str
-    """`warning`: the stream goes on. `fatal` or `abort`: it has ended, and reading and writing say so too."""
+    """`warning`: the stream continues. `fatal` or `abort`: the stream has ended, and reading and writing
+    raise an error too."""
     code: int
     text: str
-    """The peer's words: show them as a quotation."""
+    """The text from the peer. Show it as a quotation."""
     details: bytes
     offset: int
-    """How many bytes of data the peer had written before."""
+    """The number of bytes of data that the peer had written before the report."""
     missed: int = 0
-    """Reports that were dropped before this one, because nobody read them (`Limits.warnings`)."""
+    """The number of reports that were dropped before this one, because they were not read
+    (`Limits.warnings`)."""
 
 
 _DEFAULTS: typing.Final = _native.default_limits()
@@ -129,58 +132,59 @@ def _seconds(name: str) -> typing.Any:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Every bound of an endpoint. Each has a safe default, and the one that is hit is named in the error.
+    """The limits of an endpoint. Each has a safe default, and an error names the limit that was reached.
 
-    Durations are in seconds, sizes in bytes. What too low and too high values do is in the documentation of the Rust
-    crate, under the same names.
+    Durations are in seconds, sizes in bytes. The documentation of the Rust crate describes the effects of
+    values that are too low and too high, under the same names.
     """
 
     peers: int = _count("peers")
-    """Peers that may be connected at a time."""
+    """Maximum number of peers that are connected at the same time."""
     handshakes: int = _count("handshakes")
-    """Inbound handshakes under way at a time."""
+    """Maximum number of concurrent inbound handshakes."""
     handshakes_per_address: int = _count("handshakes_per_address")
-    """Of those, from one address."""
+    """Maximum number of concurrent inbound handshakes from one address."""
     streams_per_peer: int = _count("streams_per_peer")
-    """Streams that one side may have open to the other at a time."""
+    """Maximum number of streams that one side may have open to the other at the same time."""
     streams_without_header: int = _count("streams_without_header")
-    """Streams of one connection whose header has not come."""
+    """Maximum number of streams of one connection whose header has not arrived."""
     streams_waiting: int = _count("streams_waiting")
-    """Streams of one peer that wait for somebody to accept them."""
+    """Maximum number of streams of one peer that wait to be accepted."""
     metadata: int = _count("metadata")
-    """Metadata of a stream, at most 16 KiB."""
+    """Maximum length of a stream's metadata, up to 16 KiB."""
     unread_bytes: int = _count("unread_bytes")
-    """Bytes that one peer may have sent and nobody read, all its streams together."""
+    """Maximum number of unread bytes that one peer may have sent, on all its streams together."""
     warnings: int = _count("warnings")
-    """Warnings that wait to be read on one stream."""
+    """Maximum number of unread warnings on one stream."""
     request_bytes: int = _count("request_bytes")
-    """A request, or a response."""
+    """Maximum length of a request or of a response."""
     events: int = _count("events")
-    """Events that wait for a slow subscriber."""
+    """Maximum number of events that wait for a slow subscriber."""
     connect_timeout: float = _seconds("connect_timeout")
-    """A dial, from looking the peer up to the end of the handshake."""
+    """Maximum time for a dial, from the lookup of the peer to the end of the handshake."""
     hello_timeout: float = _seconds("hello_timeout")
-    """An inbound handshake, and the peer's first words."""
+    """Maximum time for an inbound handshake, and for the peer's first message (HELLO)."""
     header_timeout: float = _seconds("header_timeout")
-    """A stream's header, and between two pieces of a request."""
+    """Maximum time for a stream's header, and between two pieces of a request."""
     access_timeout: float = _seconds("access_timeout")
     clock_skew: float = _seconds("clock_skew")
-    """How far the clocks of two machines may differ."""
+    """Maximum difference between the clocks of two machines."""
     open_timeout: float = _seconds("open_timeout")
-    """A stream to be opened: a free place, and the peer's answer."""
+    """Maximum time to open a stream: to wait for a free place, and for the peer's answer."""
     accept_timeout: float = _seconds("accept_timeout")
-    """How long a stream waits for an `accept`, before its opener is told `busy`."""
+    """Maximum time for which a stream waits for an `accept`, before its opener is told `busy`."""
     linger: float = _seconds("linger")
-    """How long a stream that was failed waits for the peer to read the bytes before the error."""
+    """Maximum time for which a failed stream waits for the peer to read the bytes before the error."""
     error_timeout: float = _seconds("error_timeout")
-    """How long the end of a stream waits for the words that explain it."""
+    """Maximum time for which the end of a stream waits for the record that explains it."""
     idle_timeout: float = _seconds("idle_timeout")
-    """A connection over which nothing at all arrives is given up after this."""
+    """Time after which a connection is given up if nothing arrives over it."""
     path_timeout: float = _seconds("path_timeout")
-    """A direct path over which nothing arrives is given up after this, if a relay can carry on.
+    """Time after which a direct path is given up if nothing arrives over it and a relay can replace it.
 
-    A third of it is the time between the packets that keep the path alive."""
+    The packets that keep the path alive are sent at a third of this interval."""
     unused_timeout: float = _seconds("unused_timeout")
-    """A connection that this node has dialled and does not keep, and on which nothing was open for so long, is let go of.
+    """Time after which a connection without open streams is closed, if this node has dialled it and does not
+    keep it.
 
-    `math.inf` is never."""
+    `math.inf` means never."""

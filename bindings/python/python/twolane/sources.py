@@ -1,4 +1,4 @@
-"""What an endpoint gives to iterate over, to hold, or to enter."""
+"""The objects of an endpoint to iterate over, to hold, or to enter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ __all__ = ["Events", "Keep", "Streams"]
 
 
 class Events(AsyncIterator[events.Event]):
-    """What happens to peers; see `Endpoint.events`. Cancel-safe: an event is taken only when it is returned."""
+    """The events of an endpoint's peers; see `Endpoint.events`. Cancel-safe: an event is taken only when it
+    is returned."""
 
     def __init__(self, source: _native.Source) -> None:
         self._source = source
@@ -23,8 +24,8 @@ class Events(AsyncIterator[events.Event]):
 
 
 class Streams(AsyncIterator[XStream]):
-    """Streams that peers open; see `Endpoint.accept`. Cancel-safe: a stream is taken only when it is returned. Once this
-    is closed or dropped, they go to whoever else accepts the protocol."""
+    """Streams that peers open; see `Endpoint.accept`. Cancel-safe: a stream is taken only when it is
+    returned. Once this is closed or dropped, the streams go to any other caller that accepts the protocol."""
 
     def __init__(self, source: _native.Source) -> None:
         self._source = source
@@ -33,7 +34,7 @@ class Streams(AsyncIterator[XStream]):
         return XStream(await _wait.following(self._source))
 
     def close(self) -> None:
-        """Nothing more is wanted here."""
+        """Stops accepting streams here."""
         self._source.close()
 
 
@@ -50,16 +51,16 @@ class Keep:
 
     @property
     def failures(self) -> int:
-        """Dials in a row that led to nothing."""
+        """The number of dials in a row that failed."""
         return self._native.state()[1]
 
     @property
     def last_error(self) -> str | None:
-        """What went wrong last, unless it is connected."""
+        """The last error, unless the peer is connected."""
         return self._native.state()[2]
 
     def close(self) -> None:
-        """Lets the peer be. A connection that is there stays."""
+        """Stops keeping the peer connected. An existing connection stays open."""
         self._native.close()
 
     def __enter__(self) -> Keep:
@@ -70,7 +71,7 @@ class Keep:
 
 
 class Opening(Coroutine[typing.Any, typing.Any, XStream]):
-    """A stream that is being opened: to be awaited, or entered."""
+    """A stream that is being opened: to be awaited, or to be entered with `async with`."""
 
     __slots__ = ("_coroutine", "_stream")
 

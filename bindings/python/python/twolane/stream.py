@@ -1,4 +1,4 @@
-"""The two-lane stream."""
+"""The stream with a data lane and an error lane."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
 __all__ = ["Buffer", "Reports", "XStream"]
 
 Buffer: typing.TypeAlias = bytes | bytearray | memoryview
-"""What can be written."""
+"""The types of data that can be written."""
 
 _PIECE: typing.Final = 256 * 1024
 _MAX_LINE: typing.Final = 1024 * 1024
@@ -30,19 +30,22 @@ _HEADER: typing.Final = 4
 
 
 class XStream:
-    """One stream between two peers: data in both directions, and an error lane beside it.
+    """A stream between two peers: data in both directions, and an error lane beside it.
 
-    Got from `Endpoint.open_stream`, `Endpoint.accept` or in a handler of `Endpoint.serve`. Several tasks may use it at
-    the same time: one that reads, any number that write (whole writes, one after the other), any that warn or fail.
+    `Endpoint.open_stream`, `Endpoint.accept` and the handlers of `Endpoint.serve` provide streams. Several
+    tasks may use a stream at the same time: one that reads, any number that write (whole writes, one after
+    the other), and any number that warn or fail.
 
-    **An end of data means success**: it is read only if the peer finished on purpose. If the peer failed the stream, every
-    byte that it wrote before is read first, then `StreamFailed` is raised with its words.
+    **An end of data means success**: it is read only if the peer finished on purpose. If the peer failed the
+    stream, every byte that it wrote before is read first. Then `StreamFailed` is raised with the peer's code
+    and text.
 
-    `async with` finishes the stream when the block ends, and resets it when the block raises, so that the peer never
-    takes what it got for complete.
+    `async with` finishes the stream when the block ends, and resets it when the block raises an exception, so
+    that the peer never takes incomplete data for complete data.
 
-    **Cancelling is safe.** A read that is cancelled, by `asyncio.timeout` say, has taken nothing: what had come is
-    there for the next one. A write that is cancelled ends where it is, and `bytes_written` tells how much of it was taken.
+    **Cancelling is safe.** A cancelled read, for example by `asyncio.timeout`, has taken nothing: the next
+    read gets the data. A cancelled write stops where it is, and `bytes_written` tells how much of it was
+    taken.
 
     >>> async with await node.open_stream(peer, "echo/1") as stream:
     ...     await stream.write(b"hello")
@@ -53,11 +56,11 @@ class XStream:
     __slots__ = ("__weakref__", "_native", "_turns")
 
     def __init__(self, native: _native.Stream) -> None:
-        """Not for programs: streams come from an endpoint."""
+        """Not for programs: an endpoint provides streams."""
         self._native = native
         self._turns = 0
 
-    # What it is
+    # Properties
 
     @property
     def peer(self) -> PeerId:
@@ -66,32 +69,33 @@ class XStream:
 
     @property
     def owner(self) -> PeerId | None:
-        """The key that the peer acted for in this protocol when the stream was opened, by a delegation."""
+        """The key for which the peer acted in this protocol, by a delegation, when the stream was opened."""
         return self._native.owner
 
     @property
     def protocol(self) -> str:
-        """The protocol that was agreed on."""
+        """The protocol of the stream."""
         return self._native.protocol
 
     @property
     def metadata(self) -> bytes:
-        """What the opener sent along, at most 16 KiB."""
+        """The metadata that the opener sent, at most 16 KiB."""
         return self._native.metadata
 
     @property
     def id(self) -> int:
-        """Unique among the streams of one connection."""
+        """The id of the stream, unique among the streams of one connection."""
         return self._native.id
 
     @property
     def bytes_written(self) -> int:
-        """How many bytes flow control has taken so far. After a write that was cancelled, this tells how far it came."""
+        """The number of bytes that flow control has taken so far. After a cancelled write, it shows how much
+        of it was taken."""
         return self._native.bytes_written
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes were read so far."""
+        """The number of bytes that were read so far."""
         return self._native.bytes_read
 
     @property
@@ -102,12 +106,13 @@ class XStream:
     # Reading
 
     async def read(self, n: int = -1, *, limit: int = _MAX_ALL) -> bytes:
-        """At most `n` bytes, as soon as there are any; `b""` is the end of the data. A call gives up to 256 KiB.
+        """Returns at most `n` bytes as soon as any are available; `b""` is the end of the data. One call
+        returns up to 256 KiB.
 
-        Without `n`, everything up to the end, which must not be more than `limit` bytes.
+        Without `n`, returns everything up to the end, which must not be more than `limit` bytes.
 
-        Raises `StreamFailed` with the peer's words, `StreamReset`, `ConnectionLost`: the data is not complete.
-        `TooLarge`: there is more than `limit`; nothing was taken.
+        Raises `StreamFailed` with the peer's code and text, `StreamReset` or `ConnectionLost` if the data is
+        not complete. Raises `TooLarge` if there is more than `limit`; nothing was taken then.
 
         Cancel-safe: a cancelled call has taken nothing.
         """
@@ -125,42 +130,46 @@ class XStream:
             await taken
 
     async def readexactly(self, n: int) -> bytes:
-        """Exactly `n` bytes.
+        """Returns exactly `n` bytes.
 
-        Raises as `read`, and `IncompleteReadError` (an `EOFError`) if the data ends before, with what there was in
-        `partial`.
+        Raises the exceptions of `read`, and `IncompleteReadError` (an `EOFError`) if the data ends early,
+        with the received bytes in `partial`.
 
-        Cancel-safe: what had come of them is there for the next call.
+        Cancel-safe: the next call gets the bytes that had already arrived.
         """
         if n < 0:
             raise ValueError("n cannot be negative")
         return typing.cast("bytes", await self._take(self._native.read_exactly, n))
 
     async def readline(self, *, limit: int = _MAX_LINE) -> bytes:
-        """The next line, with its line feed; without one if the data ends before, and `b""` at the end.
+        """Returns the next line with its line feed. The line feed is missing if the data ends first; `b""` is
+        the end.
 
-        Raises as `read`, and `TooLarge` (a `ValueError`) for a line of more than `limit` bytes, which takes nothing away.
+        Raises the exceptions of `read`, and `TooLarge` (a `ValueError`) for a line of more than `limit`
+        bytes, of which nothing is taken.
 
         Cancel-safe.
         """
         return typing.cast("bytes", await self._take(self._native.read_line, limit))
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Reads some bytes into a buffer, with one copy, and returns how many; 0 is the end of the data.
+        """Reads some bytes into a buffer, with one copy, and returns their number; 0 is the end of the data.
 
-        Raises as `read`. Cancel-safe.
+        Raises the exceptions of `read`. Cancel-safe.
         """
         return typing.cast("int", await self._take(self._native.read_into, buffer))
 
     async def read_chunk(self, n: int = _PIECE) -> memoryview:
-        """The next bytes in one piece as they came in, without a copy: one packet's, some 1,200. Empty at the end.
+        """Returns the next bytes in one piece as they arrived, without a copy: those of one packet, about
+        1,200. Empty at the end.
 
-        Raises as `read`. Cancel-safe. `readinto` is faster for much data.
+        Raises the exceptions of `read`. Cancel-safe. `readinto` is faster for large amounts of data.
         """
         return typing.cast("memoryview", await self._take(self._native.read_chunk, n))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The data, piece by piece. It ends when the peer has finished, and raises as `read` otherwise."""
+        """Iterates over the data, piece by piece. Ends when the peer has finished, and raises the exceptions
+        of `read` otherwise."""
         return self
 
     async def __anext__(self) -> bytes:
@@ -172,14 +181,16 @@ class XStream:
     # Writing
 
     async def write(self, data: Buffer) -> None:
-        """Writes all of `data`, and returns when flow control took it: a peer that does not read slows this down.
+        """Writes all of `data`, and returns when flow control took it: a peer that does not read slows the
+        writer down.
 
-        A `bytes`, or a `memoryview` of one, is not copied; others are.
+        The data of a `bytes`, or of a `memoryview` of a `bytes`, is not copied; other data is.
 
-        Raises `StreamFailed` with the peer's words, `StreamStopped`, `StreamEnded` if it was finished here before,
-        `ConnectionLost`.
+        Raises `StreamFailed` with the peer's code and text, `StreamStopped`, `StreamEnded` if the stream was
+        already finished here, or `ConnectionLost`.
 
-        Cancelled, it ends where it is; `bytes_written` tells how much was taken. At most nothing is lost by going on there.
+        If the call is cancelled, the write stops where it is; `bytes_written` tells how much was taken. A
+        program that continues there loses nothing.
         """
         if self._turns >= _wait.TURNS:
             await self._turn()
@@ -191,9 +202,12 @@ class XStream:
         await _wait.taken(write)
 
     async def finish(self) -> None:
-        """Says that the data is complete: the peer reads an end of data after the last byte. The other direction goes on.
+        """Marks the data as complete: the peer reads an end of data after the last byte. The other direction
+        continues.
 
-        Does nothing if it was called before, or if an error that ended the stream has been read. Raises as `write`. Cancelled while an earlier write waits, it is not done.
+        Does nothing if it was called before, or if an error that ended the stream was read. Raises the
+        exceptions of `write`. If the call is cancelled while an earlier write waits, the data is not marked
+        as complete.
         """
         if self._native.write_ended:
             return
@@ -202,53 +216,60 @@ class XStream:
             await _wait.taken(write)
 
     async def delivered(self) -> None:
-        """Waits until the peer's endpoint has every byte, after `finish`. (Its program may not have read them.)
+        """Waits after `finish` until the peer's endpoint has every byte. (Its program may not have read
+        them.)
 
-        Raises as `write`, if the peer did not want them all. Cancel-safe.
+        Raises the exceptions of `write` if the peer did not want all bytes. Cancel-safe.
         """
         await _wait.result(self._native.delivered())
 
     # The error lane
 
     async def fail(self, code: int, text: str = "", details: Buffer = b"") -> None:
-        """Fails the stream: the peer reads every byte that was written here before, then `StreamFailed` with this.
+        """Fails the stream: the peer reads every byte that was written here before, then `StreamFailed` with
+        this error.
 
-        `code` is the application's own (62 bits), `text` for people (at most 4 KiB, more is cut), `details` for programs
-        (at most 60 KiB). Reading and writing end here at once.
+        `code` is the application's own code (62 bits), `text` is for people (at most 4 KiB, longer text is
+        cut), `details` are for programs (at most 60 KiB). Reading and writing end here at once.
 
-        Raises `StreamEnded` if that has happened before, and as `write`. Cancelled, it goes out nevertheless.
+        Raises `StreamEnded` if the stream was already failed, and the exceptions of `write`. If the call is
+        cancelled, the error is sent nevertheless.
         """
         await self._native.fail(code, text, details, False).future
 
     async def abort(self, code: int, text: str = "", details: Buffer = b"") -> None:
-        """As `fail`, but at once: what the peer has not read yet, in either direction, is discarded."""
+        """Works like `fail`, but at once: data that the peer has not read yet, in either direction, is
+        discarded."""
         await self._native.fail(code, text, details, True).future
 
     async def warn(self, code: int, text: str = "", details: Buffer = b"") -> None:
-        """Tells the peer something, which `errors` gives there; the stream goes on. Also after `finish`.
+        """Sends a warning, which the peer's `errors` returns; the stream continues. Also possible after
+        `finish`.
 
-        Raises as `write`. Cancelled, it goes out nevertheless.
+        Raises the exceptions of `write`. If the call is cancelled, the warning is sent nevertheless.
         """
         await self._native.warn(code, text, details).future
 
     def errors(self) -> Reports:
-        """What the peer says on the error lane, from now on or not read yet: warnings, and the fatal error.
+        """Returns the peer's reports on the error lane, unread or future ones: warnings, and the fatal error.
 
-        It ends after the fatal error, or when the stream is closed here. Reading and writing raise a fatal error whether or not anybody reads it here.
+        The iteration ends after the fatal error, or when the stream is closed here. Reading and writing raise
+        a fatal error even if it is not read here.
         """
         return Reports(self._native.errors())
 
     # Messages
 
     async def write_json(self, value: object) -> None:
-        """Writes a value as one line of JSON, as `send_json` of the Rust crate does. Raises as `write` and `json.dumps`."""
+        """Writes a value as one line of JSON, like `send_json` of the Rust crate. Raises the exceptions of
+        `write` and `json.dumps`."""
         await self.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
 
     async def read_json(self, *, limit: int = _MAX_LINE) -> typing.Any:
-        """The value in the next line, as `write_json` writes it.
+        """Returns the value in the next line, as `write_json` writes it.
 
-        Raises as `readline`, `IncompleteReadError` (an `EOFError`) at the end of the data, and `ValueError` for what is
-        no JSON. Cancel-safe.
+        Raises the exceptions of `readline`, `IncompleteReadError` (an `EOFError`) at the end of the data, and
+        `ValueError` if the line is not JSON. Cancel-safe.
         """
         line = await self.readline(limit=limit)
         if not line.endswith(b"\n"):
@@ -256,20 +277,23 @@ class XStream:
         return json.loads(line)
 
     async def write_message(self, data: Buffer) -> None:
-        """Writes a message: its length in 4 bytes, big-endian, and its bytes. Raises as `write`."""
+        """Writes a message: its length in 4 bytes, big-endian, and its bytes. Raises the exceptions of
+        `write`."""
         body = bytes(data)
         await self.write(len(body).to_bytes(_HEADER, "big") + body)
 
     async def read_message(self, *, limit: int = _MAX_MESSAGE) -> bytes:
-        """The next message, as `write_message` writes it.
+        """Returns the next message, as `write_message` writes it.
 
-        Raises as `read`, `IncompleteReadError` (an `EOFError`) at the end of the data, and `TooLarge` for one of more than
-        `limit` bytes, which takes nothing away. Cancel-safe: a message is taken whole or not at all.
+        Raises the exceptions of `read`, `IncompleteReadError` (an `EOFError`) at the end of the data, and
+        `TooLarge` for a message of more than `limit` bytes, of which nothing is taken. Cancel-safe: a message
+        is taken whole or not at all.
         """
         return typing.cast("bytes", await self._take(self._native.read_message, limit))
 
     async def messages(self, *, limit: int = _MAX_MESSAGE) -> AsyncIterator[bytes]:
-        """The messages, until the peer has finished. Raises as `read_message` otherwise."""
+        """Iterates over the messages until the peer has finished. Raises the exceptions of `read_message`
+        otherwise."""
         while True:
             try:
                 message = await self.read_message(limit=limit)
@@ -280,7 +304,8 @@ class XStream:
             yield message
 
     async def json_messages(self, *, limit: int = _MAX_LINE) -> AsyncIterator[typing.Any]:
-        """The values in the lines, until the peer has finished. Raises as `read_json` otherwise."""
+        """Iterates over the values in the lines until the peer has finished. Raises the exceptions of
+        `read_json` otherwise."""
         while True:
             try:
                 value = await self.read_json(limit=limit)
@@ -291,8 +316,8 @@ class XStream:
             yield value
 
     def to_asyncio(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The stream as code knows it that was written for `asyncio.open_connection`. The stream belongs to the pair
-        from then on: closing the writer closes it, `write_eof` finishes it."""
+        """Returns the stream in the form for code that was written for `asyncio.open_connection`. The stream
+        belongs to the pair from then on: closing the writer closes it, `write_eof` finishes it."""
         from .adaptors import to_asyncio
 
         return to_asyncio(self)
@@ -300,22 +325,24 @@ class XStream:
     # The end
 
     def set_priority(self, priority: int) -> None:
-        """How urgent this stream's data is against other streams to the same peer: -32,768 to 32,767. Larger goes
-        first; 0 is the default."""
+        """Sets the priority of this stream's data relative to other streams to the same peer: -32,768 to
+        32,767. A stream with a higher priority is sent first; the default is 0."""
         self._native.set_priority(priority)
 
     def close(self) -> None:
-        """Lets go of both directions at once. A direction that was not finished is reset: the peer reads an error. What
-        waits in a read or a write here raises."""
+        """Closes both directions at once. A direction that was not finished is reset: the peer reads an
+        error. A read or a write that waits here raises an exception."""
         self._native.close_writing()
         self._native.close_reading()
 
     def close_writing(self) -> None:
-        """Lets go of our direction alone. If it was not finished it is reset; what the peer writes still comes."""
+        """Closes only the sending direction. If it was not finished it is reset; data from the peer still
+        arrives."""
         self._native.close_writing()
 
     def close_reading(self) -> None:
-        """Lets go of the peer's direction alone: its writes raise `StreamStopped` from then on, and ours go on."""
+        """Closes only the receiving direction: the peer's writes raise `StreamStopped` from then on, and
+        writes here continue."""
         self._native.close_reading()
 
     async def __aenter__(self) -> XStream:
@@ -370,6 +397,6 @@ class Reports(AsyncIterator[Report]):
         if self._over:
             raise StopAsyncIteration
         report = Report(*await _wait.following(self._source))
-        # Nothing comes after the error that ended the stream.
+        # No report follows the error that ended the stream.
         self._over = report.severity != "warning"
         return report

@@ -1,4 +1,5 @@
-//! The two-lane stream: what both directions share. `read` and `write` are the directions.
+//! The stream with a data lane and an error lane: the parts that both directions share. `read` and `write` are the
+//! directions.
 
 mod read;
 mod write;
@@ -28,20 +29,20 @@ use crate::{
     wait::Slot,
 };
 
-/// A stream. Dropped before it is finished, it is reset.
+/// A stream. Dropping it before it is finished resets it.
 #[pyclass(frozen, module = "twolane._native")]
 pub(crate) struct Stream {
     inner: Local<Arc<Inner>>,
 }
 
-/// The two directions have a lock each: neither waits for the other.
+/// The shared state. Each direction has its own lock, so neither waits for the other.
 pub(crate) struct Inner {
     recv: Mutex<RecvSide>,
     recv_slot: Arc<Slot>,
     recv_waker: Waker,
     send: Mutex<SendSide>,
     errors: Errors,
-    /// Bytes that flow control has taken, and bytes that were read.
+    /// The number of bytes that flow control has taken, and the number of bytes that were read.
     written: AtomicU64,
     read: AtomicU64,
     peer: PublicKey,
@@ -56,7 +57,7 @@ impl Stream {
         Self::with_early(stream, 0)
     }
 
-    /// A stream on which so many bytes were written as it was opened.
+    /// Makes a stream on which `early` bytes were written when it was opened.
     pub(crate) fn with_early(stream: XStream, early: u64) -> Self {
         let recv_slot = Arc::new(Slot::default());
         let (errors, peer, id) = (stream.errors(), stream.peer(), stream.id());
@@ -118,25 +119,27 @@ impl Stream {
         self.inner.read.load(Relaxed)
     }
 
-    /// Whether nothing more can be written here. Nothing can in a forked child, where the locks may be held for ever.
+    /// Whether no more data can be written here. Always true in a forked child, where the locks may be held for
+    /// ever.
     #[getter]
     fn write_ended(&self) -> bool {
         runtime::is_forked() || self.inner.send().is_over()
     }
 
-    /// Whether nothing more can be read here: the end of the data or an error was read, or this side ended it.
+    /// Whether no more data can be read here: the end of the data or an error was read, or this side has ended the
+    /// direction.
     #[getter]
     fn read_ended(&self) -> bool {
         runtime::is_forked() || self.inner.recv().is_over()
     }
 
-    /// Warnings and errors of the peer.
+    /// The warnings and errors from the peer.
     fn errors(&self) -> PyResult<Source> {
         runtime::handle()?;
         Ok(Source::reports(self.inner.errors.clone()))
     }
 
-    /// Tells the peer something. Goes on if the caller leaves.
+    /// Sends a warning to the peer. The operation continues even if the caller is cancelled.
     fn warn(&self, py: Python<'_>, code: u64, text: String, details: &Bound<'_, PyAny>) -> PyResult<Op> {
         let warning = stream_error(code, text, details)?;
         runtime::handle()?;
@@ -148,7 +151,7 @@ impl Stream {
         Op::start_detached(py, warned, none)
     }
 
-    /// Fails the stream, or aborts it. Goes on if the caller leaves.
+    /// Fails or aborts the stream. The operation continues even if the caller is cancelled.
     fn fail(&self, py: Python<'_>, code: u64, text: String, details: &Bound<'_, PyAny>, discard: bool) -> PyResult<Op> {
         let error = stream_error(code, text, details)?;
         let guard = runtime::handle()?.enter();
@@ -166,14 +169,14 @@ impl Stream {
         Op::start_detached(py, failing, none)
     }
 
-    /// Lets go of the direction that is written, by a reset if it is unfinished.
+    /// Lets go of the sending direction. An unfinished direction is reset.
     fn close_writing(&self) -> PyResult<()> {
         let _guard = runtime::handle()?.enter();
         drop(self.inner.end_send());
         Ok(())
     }
 
-    /// Lets go of the direction that is read: the peer is told to stop.
+    /// Lets go of the receiving direction. The peer is told to stop sending (STOP_SENDING).
     fn close_reading(&self) -> PyResult<()> {
         let _guard = runtime::handle()?.enter();
         let recv = self.inner.recv().end();
@@ -192,7 +195,7 @@ impl Stream {
         };
         let settled = settled.ok_or_else(ended)?;
         let delivering = async move {
-            // What was not finished never settles: the error is there at once.
+            // An unfinished stream never settles, so its error is returned at once.
             if let Some(known) = n0_future::future::poll_once(poll_fn(|cx| inner.send().poll_delivered(cx))).await {
                 return known;
             }
@@ -202,7 +205,7 @@ impl Stream {
         Op::start(py, delivering, none)
     }
 
-    /// How urgent this stream's data is. Larger goes first.
+    /// Sets the priority of this stream's data. Streams with a higher priority are sent first.
     fn set_priority(&self, priority: i16) -> PyResult<()> {
         runtime::handle()?;
         let set = self.inner.send().stream().map(|stream| stream.set_priority(priority));
@@ -219,7 +222,8 @@ impl Inner {
         self.recv.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This side has failed the stream: the reader finds out when it polls, and so stops the peer's data.
+    /// Called after this side has failed the stream. The reader detects it when it polls, and then stops the peer's
+    /// data.
     fn notice_failure(&self) {
         let mut cx = Context::from_waker(&self.recv_waker);
         self.recv().notice(&mut cx);
@@ -227,7 +231,7 @@ impl Inner {
     }
 }
 
-/// An error to be sent.
+/// Makes an error to be sent.
 pub(crate) fn stream_error(code: u64, text: String, details: &Bound<'_, PyAny>) -> PyResult<StreamError> {
     if code >= 1 << 62 {
         return Err(PyValueError::new_err("a code has at most 62 bits"));

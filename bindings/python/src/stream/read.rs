@@ -1,7 +1,7 @@
-//! The direction that is read.
+//! The receiving direction.
 //!
-//! Every call either takes what it wants, synchronously, or takes nothing and gives a future after which to call again.
-//! What has come of a line or of a fixed number of bytes stays in the crate's stream meanwhile.
+//! Every call either takes its data synchronously, or takes nothing and returns a future after which to call again.
+//! In the meantime, the received part of a line or of a fixed number of bytes stays in the crate's stream.
 
 use std::{
     cell::Cell,
@@ -17,26 +17,27 @@ use twolane::{ReadError, RecvStream, WriteError};
 use super::{Inner, Stream};
 use crate::{data::Chunk, error::Problem, wait::Turn};
 
-/// Taken in one call at most. Measured on loopback, 64 KiB cost a tenth of the throughput, and 1 MiB gained nothing.
+/// Maximum number of bytes that one call takes. On loopback, 64 KiB cost a tenth of the throughput, and 1 MiB
+/// gained nothing.
 const PIECE: usize = 256 * 1024;
 
-/// The length before a message, big-endian.
+/// The length of the big-endian number before a message that gives the length of the message.
 const HEADER: usize = 4;
 
 thread_local! {
-    /// Where data is put on its way into a `bytes`, whose length has to be known when it is made.
+    /// The buffer for data on its way into a `bytes`, whose length has to be known when it is made.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// What is read, and how it ended.
+/// The stream, and its end.
 pub(super) struct RecvSide {
     stream: Option<RecvStream>,
     over: bool,
-    /// So many bytes of what was read ahead are no line's end.
+    /// The number of bytes of the read-ahead data that were searched and contain no line feed.
     searched: usize,
 }
 
-/// What a caller wants.
+/// The data that a caller asks for.
 #[derive(Clone, Copy)]
 enum Want {
     Some(usize),
@@ -46,47 +47,47 @@ enum Want {
     All(usize),
 }
 
-/// What it gets.
+/// The data that the caller gets.
 enum Got {
-    /// So many bytes in the scratch.
+    /// This number of bytes in the scratch buffer.
     Scratch(usize),
     Data(Bytes),
-    /// The data ended before.
+    /// The data ended too early.
     Incomplete(Bytes),
-    /// A message, behind so many bytes that tell its length.
+    /// A message, without the header that gives its length.
     Message(Bytes),
-    /// There is more than it wants to have.
+    /// There is more data than the limit of the caller.
     TooLong,
 }
 
 #[pymethods]
 impl Stream {
-    /// At most `len` bytes, none at the end; or a future after which to ask again.
+    /// Returns at most `len` bytes, none at the end of the data; or a future after which to call again.
     fn read(&self, py: Python<'_>, len: usize) -> PyResult<Py<PyAny>> {
         self.take(py, Want::Some(len))
     }
 
-    /// Exactly `len` bytes.
+    /// Returns exactly `len` bytes.
     fn read_exactly(&self, py: Python<'_>, len: usize) -> PyResult<Py<PyAny>> {
         self.take(py, Want::Exactly(len))
     }
 
-    /// A line with its line feed; without it at the end of the data.
+    /// Returns a line with its line feed. At the end of the data the line feed may be missing.
     fn read_line(&self, py: Python<'_>, limit: usize) -> PyResult<Py<PyAny>> {
         self.take(py, Want::Line(limit))
     }
 
-    /// A message with its length before it.
+    /// Returns a message that is preceded by its length.
     fn read_message(&self, py: Python<'_>, limit: usize) -> PyResult<Py<PyAny>> {
         self.take(py, Want::Message(limit))
     }
 
-    /// Everything up to the end.
+    /// Returns all data up to the end.
     fn read_all(&self, py: Python<'_>, limit: usize) -> PyResult<Py<PyAny>> {
         self.take(py, Want::All(limit))
     }
 
-    /// The next piece as it came in, as a memoryview that is not copied.
+    /// Returns the next piece as it arrived, as a memoryview without a copy.
     fn read_chunk(&self, py: Python<'_>, max: usize) -> PyResult<Py<PyAny>> {
         let turn = self.inner.recv_slot.turn(py, &self.inner.recv_waker, |cx| {
             let mut recv = self.inner.recv();
@@ -104,7 +105,7 @@ impl Stream {
         }
     }
 
-    /// Reads into a buffer, and tells how many bytes; or gives a future.
+    /// Reads into a buffer and returns the number of bytes, or returns a future.
     fn read_into(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let buffer = PyBuffer::<u8>::get(buffer)?;
         let slice = if buffer.readonly() { None } else { buffer.as_slice_ptr() };
@@ -112,8 +113,8 @@ impl Stream {
             return Err(PyTypeError::new_err("a writable, contiguous buffer of bytes is needed"));
         };
         let turn = self.inner.recv_slot.turn(py, &self.inner.recv_waker, |cx| {
-            // SAFETY: the buffer is held, so its memory stays; nothing else writes to it, since this thread holds the
-            // interpreter's lock until it returns.
+            // SAFETY: this function holds the buffer, so its memory stays valid. No other code writes to it,
+            // because this thread holds the interpreter's lock until it returns.
             let room = unsafe { slice.as_mut() };
             let mut recv = self.inner.recv();
             let len = ready!(recv.poll(cx, |stream, cx| pin!(stream.read(room)).poll(cx)));
@@ -133,7 +134,8 @@ impl Stream {
 
 impl Stream {
     fn take(&self, py: Python<'_>, want: Want) -> PyResult<Py<PyAny>> {
-        // Taken out of its place: making Python objects may run other code, which may read as well.
+        // The scratch buffer is taken out of its place, because making Python objects may run other code that reads
+        // too.
         let mut scratch = SCRATCH.take();
         let taken = self.take_with(py, want, &mut scratch);
         SCRATCH.set(scratch);
@@ -200,7 +202,8 @@ impl Stream {
 }
 
 impl Inner {
-    /// What ended reading and ends the whole stream is known now, and need not be told once more by the other direction.
+    /// Converts an error of reading. If the error ended the whole stream, the sending direction is marked as ended,
+    /// so that the same error is not reported twice.
     fn read_failed(&self, error: ReadError) -> Problem {
         if self.recv().stream.is_none() {
             return Problem::from(WriteError::EndedHere).with_phase("read");
@@ -226,7 +229,7 @@ impl RecvSide {
         self.stream.take()
     }
 
-    /// Has the stream find out what ended it, without taking data.
+    /// Makes the stream detect the cause of its end, without taking data.
     pub(super) fn notice(&mut self, cx: &mut Context<'_>) {
         if let Some(stream) = &mut self.stream {
             let _ = pin!(stream.read(&mut [0])).poll(cx);
@@ -238,7 +241,7 @@ impl RecvSide {
         cx: &mut Context<'_>,
         poll: impl FnOnce(&mut RecvStream, &mut Context<'_>) -> Poll<Result<T, ReadError>>,
     ) -> Poll<Result<T, ReadError>> {
-        // It may take some of what was searched.
+        // The poll may take some of the searched data.
         self.searched = 0;
         match &mut self.stream {
             Some(stream) => poll(stream, cx),
@@ -316,7 +319,7 @@ impl RecvSide {
     }
 }
 
-/// Reading after this side has let go.
+/// The error for reading after this side has let go of the direction.
 fn closed() -> ReadError {
     ReadError::Lost(twolane::ConnectionLost::Closed)
 }

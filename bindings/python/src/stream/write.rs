@@ -1,8 +1,8 @@
-//! The direction that is written.
+//! The sending direction.
 //!
-//! What flow control takes at once is written by the caller's own call. The rest waits in a queue, whole writes one
-//! after the other, which a task of tokio works off: a large write costs the event loop one wake-up. A write that is
-//! cancelled leaves the queue at once, and how much of it was taken is counted.
+//! The caller's own call writes the data that flow control takes at once. The rest waits in a queue of whole
+//! writes, which a task of tokio processes in order, so a large write costs the event loop one wake-up. A cancelled
+//! write leaves the queue at once, and the bytes of it that were taken are counted.
 
 use std::{
     collections::VecDeque,
@@ -23,17 +23,17 @@ use crate::{
     wait::{Slot, Turn},
 };
 
-/// Below this a write is copied from Python's memory straight into the transport's.
+/// Below this length in bytes, a write is copied directly from Python's memory into noq's buffers.
 const SMALL: usize = 16 * 1024;
 
-/// What is written, and what waits to be.
+/// The stream, and the queue of writes.
 pub(super) struct SendSide {
     stream: Option<SendStream>,
-    /// What is told to whoever uses the stream after this side has let go of it.
+    /// The error for calls after this side has let go of the stream.
     gone: WriteError,
     finished: bool,
     queue: VecDeque<Job>,
-    /// Whether a task works the queue off, and what wakes it.
+    /// Whether a task processes the queue, and the waker of that task.
     driving: bool,
     waker: Option<Waker>,
     next: u64,
@@ -50,7 +50,7 @@ enum What {
     Finish,
 }
 
-/// How a job ended, for whoever waits for it.
+/// The result of a job, for the waiting caller.
 #[derive(Default)]
 struct Outcome {
     result: Mutex<Option<Result<(), WriteError>>>,
@@ -68,7 +68,7 @@ pub(crate) struct Write {
 
 #[pymethods]
 impl Stream {
-    /// Writes. None if flow control took all of it at once.
+    /// Writes data. Returns None if flow control took all of it at once.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Option<Write>> {
         let guard = runtime::handle()?.enter();
         if let Ok(bytes) = data.cast::<PyBytes>()
@@ -94,7 +94,7 @@ impl Stream {
         self.enqueue(py, What::Data(bytes)).map(Some)
     }
 
-    /// Says that the data is complete. None if that is done: otherwise it is once what was written before is.
+    /// Finishes the data. Returns None if that is done, or a `Write` that completes after the queued writes.
     fn finish(&self, py: Python<'_>) -> PyResult<Option<Write>> {
         let guard = runtime::handle()?.enter();
         let finished = {
@@ -123,7 +123,7 @@ impl Stream {
 
 #[pymethods]
 impl Write {
-    /// A future after which to ask again; None once it is done.
+    /// Returns a future after which to poll again, or None once the write is done.
     fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let turn = self.outcome.slot.turn(py, &self.waker, |_| {
             match self.outcome.result.lock().unwrap_or_else(PoisonError::into_inner).clone() {
@@ -140,7 +140,7 @@ impl Write {
         }
     }
 
-    /// Nothing more of it is written.
+    /// Cancels the write. No more of it is written.
     fn cancel(&self) {
         if !runtime::is_forked() {
             self.inner.cancel(self.id);
@@ -155,7 +155,8 @@ impl Drop for Write {
 }
 
 impl Inner {
-    /// Writes until flow control takes no more, if nothing waits already. Tells how much it took.
+    /// Writes until flow control takes no more, unless other writes already wait. Returns the number of bytes that
+    /// were taken.
     fn write_now(
         &self,
         len: usize,
@@ -168,7 +169,7 @@ impl Inner {
             return Err(send.gone.clone());
         };
         let mut at = 0;
-        // Nobody needs to be woken: the task that writes the rest asks again.
+        // No waker is needed, because the task that writes the rest polls again.
         let mut cx = Context::from_waker(Waker::noop());
         while at < len && !waits {
             match write(stream, at, &mut cx) {
@@ -205,7 +206,7 @@ impl Inner {
         Ok(id)
     }
 
-    /// Works the queue off.
+    /// Processes the queue.
     fn poll_queue(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut ended = Vec::new();
         let polled = self.send().poll_queue(cx, &self.written, &mut ended);
@@ -215,15 +216,15 @@ impl Inner {
         polled
     }
 
-    /// Takes a job out of the queue.
+    /// Removes a job from the queue.
     fn cancel(&self, id: u64) {
         let mut send = self.send();
         let before = send.queue.len();
-        // Dropped outside the lock, as everything that holds a Python object.
+        // The job is dropped outside the lock, like everything that holds a Python object.
         let (job, queue): (VecDeque<Job>, VecDeque<Job>) =
             std::mem::take(&mut send.queue).into_iter().partition(|job| job.id == id);
         send.queue = queue;
-        // The task may wait for room that nobody needs any more.
+        // The task may wait for room that is no longer needed.
         let waker = if send.queue.len() < before { send.waker.take() } else { None };
         drop(send);
         drop(job);
@@ -232,7 +233,7 @@ impl Inner {
         }
     }
 
-    /// Takes the stream out; what waits to be written is not.
+    /// Takes the stream out. Queued writes are not written any more.
     pub(super) fn end_send(&self) -> Option<SendStream> {
         let mut send = self.send();
         send.finished = true;
@@ -264,12 +265,12 @@ impl SendSide {
         self.finished
     }
 
-    /// The stream is known to have ended.
+    /// Marks the stream as ended.
     pub(super) fn note_end(&mut self) {
         self.finished = true;
     }
 
-    /// The peer had ended the stream before this side did.
+    /// Records that the peer had ended the stream before this side did.
     pub(super) fn note_cause(&mut self, cause: WriteError) {
         self.gone = cause;
     }

@@ -84,7 +84,7 @@ fn patterns_and_peers_are_16_each_at_most() {
 
 #[test]
 fn what_nobody_would_read_is_not_issued() {
-    // 163 bytes without a scope, and 256 for each of seven patterns, leave 93.
+    // 163 bytes without the scope and 256 bytes for each of seven patterns leave 93 bytes.
     let long = ('a'..='g').map(|letter| pattern(&letter.to_string().repeat(255)));
     let with = |last: usize| {
         let scope = long.clone().chain([pattern(&"h".repeat(last))]);

@@ -3,7 +3,8 @@ use std::time::UNIX_EPOCH;
 use super::*;
 use crate::delegation::sample::*;
 
-/// The sample's circumstances as its owner meant them: shown by the node, to anybody, in the middle of its time.
+/// Returns the circumstances that the owner of the sample intended: shown by the node, to any peer, during its
+/// validity.
 fn presented() -> Presented {
     Presented { now: at(BEGIN + 1000), skew: Duration::ZERO, node: node(), audience: key(9) }
 }
@@ -29,7 +30,7 @@ fn it_holds_for_the_node_that_it_names() {
 
 #[test]
 fn a_copy_in_the_hands_of_anybody_else_is_worthless_and_the_error_names_both() {
-    // A stranger, the peer that it was shown to, and the owner itself, who is no node.
+    // The keys of a stranger, of the peer that it was shown to, and of the owner, which is not a node.
     for presented_by in [key(7), presented().audience, owner().public_key()] {
         let error = sample().verify(&Presented { node: presented_by, ..presented() });
         assert_eq!(error, Err(DelegationError::WrongNode { named: node(), presented_by }));
@@ -42,7 +43,7 @@ fn an_audience_is_kept_to_and_no_audience_is_everybody() {
     for us in [key(3), key(4)] {
         assert_eq!(delegation.verify(&Presented { audience: us, ..presented() }), Ok(()));
     }
-    // Neither the owner nor the node is in the audience by itself.
+    // Neither the owner nor the node is in the audience unless it is named.
     for us in [key(5), owner().public_key(), node()] {
         let error = delegation.verify(&Presented { audience: us, ..presented() });
         assert_eq!(error, Err(DelegationError::WrongAudience { us }));
@@ -84,7 +85,7 @@ fn absurd_clocks_and_skews_are_answered_without_overflow() {
             assert!(error.to_string().contains("Z here"), "{error}");
         }
     }
-    // A clock before 1970 is one of 1970, where this one begins.
+    // A clock before 1970 counts as 1970, which is when this certificate begins.
     let from_1970 = builder().not_before(UNIX_EPOCH).sign(&owner()).unwrap();
     assert_eq!(from_1970.verify(&Presented { now: before_1970, ..presented() }), Ok(()));
 }

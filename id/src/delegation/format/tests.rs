@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{InvalidPublicKey, delegation::sample::*};
 
-/// The sample for one peer, part by part as the documentation lists them. The keys are those of the seeds 32 times 01,
+/// The sample for one peer, in the parts that the documentation lists. The keys are those of the seeds 32 times 01,
 /// 02 and 03.
 const GOLDEN: [&str; 13] = [
     "01",                                                               // the version
@@ -30,7 +30,7 @@ fn for_one_peer() -> Delegation {
     builder().audience(key(3)).sign(&owner()).unwrap()
 }
 
-/// What stands between the serial and the signature, for a certificate that is otherwise the sample.
+/// The parts of a certificate that the tests vary. All other parts are those of the sample.
 struct Parts {
     owner: [u8; 32],
     node: [u8; 32],
@@ -52,7 +52,7 @@ impl Parts {
         }
     }
 
-    /// Laid out and signed by the owner, so that nothing but its own flaw makes it unsound.
+    /// Encodes and signs the certificate with the owner's key, so that only the tested flaw makes it invalid.
     fn signed(&self) -> Vec<u8> {
         let times = [self.not_before.to_be_bytes(), self.expires.to_be_bytes()].concat();
         let body =
@@ -85,7 +85,7 @@ fn read(bytes: &[u8]) -> Result<Delegation, DelegationError> {
     Delegation::from_bytes(bytes)
 }
 
-/// Expects the sentence of `NotCanonical`.
+/// Returns the sentence of the expected `NotCanonical`.
 fn refused_for(parts: &Parts) -> &'static str {
     match read(&parts.signed()) {
         Err(DelegationError::NotCanonical { what }) => what,
@@ -110,7 +110,7 @@ fn the_parts_of_these_tests_are_those_of_a_sound_certificate() {
 fn every_flipped_bit_is_noticed() {
     let mut bytes = for_one_peer().to_bytes();
     let signed = (bytes.len() - Signature::LENGTH) * 8;
-    // One bit of each byte of the signature: the tests of the signature flip all of them.
+    // For the signature, one bit of each byte is flipped. The tests of the signature flip all of its bits.
     let signature = (signed..bytes.len() * 8).filter(|bit| bit % 8 == bit / 8 % 8);
     for bit in (0..signed).chain(signature) {
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -160,7 +160,7 @@ fn owner_and_node_cannot_be_swapped() {
     let bytes = sample().to_bytes();
     let swapped = [&bytes[..1], &bytes[33..65], &bytes[1..33], &bytes[65..]].concat();
     assert_eq!(read(&swapped), bad(node()));
-    // A node that names itself the owner's node, and signs for the owner.
+    // A node that names itself as the owner's node, and signs in place of the owner.
     let body = &bytes[..bytes.len() - 64];
     let forged = [body, secret(2).sign(&[CONTEXT, body].concat()).as_bytes()].concat();
     assert_eq!(read(&forged), bad(owner().public_key()));
@@ -300,7 +300,8 @@ proptest! {
         let _ = read(&bytes);
     }
 
-    /// Signed, so that the reader gets as far as it can; and what it then accepts has no other encoding.
+    /// The bytes are signed, so the reader gets as far as possible. Bytes that it then accepts have no other
+    /// encoding.
     #[test]
     fn no_signed_bytes_panic_and_those_that_are_read_are_canonical(
         tail in prop::collection::vec(prop_oneof![0..4_u8, Just(b'*'), any::<u8>()], 0..80),

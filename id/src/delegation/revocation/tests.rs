@@ -26,7 +26,7 @@ fn an_owner_revokes_their_own_certificates_only() {
     let revoked: RevocationList = [(key(5), delegation.serial())].into_iter().collect();
     assert_eq!(revoked.check(&delegation), Ok(()));
     assert!(revoked.check(&same_serial).is_err());
-    // The node is no owner: naming it revokes nothing.
+    // The node is not the owner, so a revocation in its name has no effect.
     let revoked: RevocationList = [(node(), delegation.serial())].into_iter().collect();
     assert_eq!(revoked.check(&delegation), Ok(()));
 }

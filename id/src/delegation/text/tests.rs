@@ -48,7 +48,7 @@ fn what_is_longer_than_any_delegation_is_refused_with_the_limit() {
     assert_eq!(MAX_TEXT_LEN, 3287);
     let text = format!("{PREFIX}{}", "0".repeat(3278));
     assert_eq!(flaw(&text), TextFlaw::TooLong { len: 3288, max: 3287 });
-    // As long as the longest, and of a version that there is not.
+    // This text has the maximum length, and a version that does not exist.
     let text = format!("{PREFIX}{}", "0".repeat(3277));
     assert_eq!(text.parse::<Delegation>(), Err(DelegationError::Version { found: 0 }));
 }
@@ -66,7 +66,7 @@ fn a_text_cut_anywhere_is_refused() {
 
 #[test]
 fn bits_after_the_last_byte_have_to_be_zero() {
-    // 163 bytes and two patterns of 7: 177 bytes are 1416 bits, and 284 characters have 4 more.
+    // 163 bytes and two patterns of 7 bytes are 177 bytes, or 1416 bits. 284 characters have 4 more bits.
     let text = sample().to_string();
     let (rest, last) = text.split_at(text.len() - 1);
     assert!(["0", "g"].contains(&last), "{last}");

@@ -19,7 +19,7 @@ fn key(seed: u8) -> PublicKey {
     SecretKey::from_bytes(&[seed; 32]).public_key()
 }
 
-/// All points whose order divides the cofactor 8, by their orders.
+/// All points whose order divides the cofactor 8, with their orders.
 const SMALL_ORDER: [(u8, &str); 8] = [
     (1, "0100000000000000000000000000000000000000000000000000000000000000"),
     (2, "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
@@ -93,7 +93,7 @@ fn of_the_32_last_characters_only_the_two_without_trailing_bits_are_read() {
         let result = format!("{}{last}", &RFC_8032_TEST_1[..51]).parse::<PublicKey>();
         match last {
             '0' => assert_eq!(result.unwrap().to_string(), RFC_8032_TEST_1),
-            // The other sign of x, which is another point of the curve.
+            // The digit flips the sign of x, which gives another point of the curve.
             'g' | 'G' => assert_ne!(result.unwrap().to_string(), RFC_8032_TEST_1),
             found => assert_eq!(result, Err(ParsePublicKeyError::TrailingBits { found })),
         }
@@ -113,7 +113,7 @@ fn each_of_the_eight_points_of_small_order_is_refused() {
 
 #[test]
 fn every_coordinate_that_is_not_reduced_is_refused() {
-    // From 2^255 - 19 to 2^255 - 1, with either sign of x.
+    // The coordinates from 2^255 - 19 to 2^255 - 1, with either sign of x.
     for (first, last) in (0xed..=0xff).flat_map(|first| [(first, 0x7f), (first, 0xff)]) {
         let mut bytes = [0xff; 32];
         bytes[0] = first;
@@ -176,7 +176,7 @@ fn serde_writes_the_id52_for_people_and_32_bytes_for_machines() {
     let json = serde_json::to_string(&key).unwrap();
     assert_eq!(json, format!("\"{key}\""));
     assert_eq!(serde_json::from_str::<PublicKey>(&json).unwrap(), key);
-    // Not borrowed from the input.
+    // The string is not borrowed from the input.
     let value = serde_json::from_str::<serde_json::Value>(&json).unwrap();
     assert_eq!(serde_json::from_value::<PublicKey>(value).unwrap(), key);
 

@@ -34,7 +34,7 @@ fn a_wrong_length_is_named_in_characters() {
         ("0".repeat(63), 63),
         ("0".repeat(65), 65),
         (format!("{}\n", "0".repeat(64)), 65),
-        // The lengths at which other formats are, and other parsers panic.
+        // Lengths of other formats, and lengths at which other parsers panic.
         ("0".repeat(52), 52),
         ("é".repeat(32), 32),
         ("0".repeat(128), 128),
@@ -67,8 +67,8 @@ fn upper_case_is_refused_so_that_a_key_has_one_text() {
     assert_eq!(text.parse::<SecretKey>(), Err(ParseSecretKeyError::Character { position: 1 }));
 }
 
-/// Two implementations apply to a type that has the trait, and then which one is meant is ambiguous
-/// and this does not compile.
+/// Two implementations apply to a type that has the trait. The call is then ambiguous, and this test does not
+/// compile.
 #[test]
 fn a_secret_key_has_neither_display_nor_serde() {
     struct Second;

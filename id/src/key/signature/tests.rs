@@ -86,7 +86,7 @@ fn another_message_or_another_key_is_noticed_and_the_error_names_the_key() {
 #[test]
 fn a_scalar_that_is_not_reduced_is_refused() {
     let (key, message, signature) = signed();
-    // S + L is the same number modulo L, and therefore satisfies the equation.
+    // S + L equals S modulo L, and therefore satisfies the equation.
     let mut forged = signature.to_bytes();
     let mut carry = 0;
     for (byte, addend) in forged[32..].iter_mut().zip(decode(L)) {

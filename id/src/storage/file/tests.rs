@@ -4,14 +4,14 @@ use tempfile::{TempDir, tempdir};
 
 use super::*;
 
-/// A directory for one test, and the path of a key in it that is not there yet.
+/// Returns a directory for one test, and the path of a key in it that does not exist yet.
 fn scene() -> (TempDir, std::path::PathBuf) {
     let directory = tempdir().unwrap();
     let path = directory.path().join("key");
     (directory, path)
 }
 
-/// The names in a directory.
+/// Returns the sorted names in a directory.
 fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -19,7 +19,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Writes a file as a careful person would.
+/// Writes a file with the mode that a key file has to have.
 fn write(path: &Path, content: impl AsRef<[u8]>) {
     fs::write(path, content).unwrap();
     set_mode(path, 0o600);

@@ -1,4 +1,4 @@
-//! What can be wrong with a key in the keyring.
+//! Errors of keys in the keyring.
 
 use keyring_core::Error as StoreError;
 use thiserror::Error;
@@ -6,28 +6,28 @@ use zeroize::Zeroizing;
 
 use crate::PublicKey;
 
-/// Why a key cannot be stored in the keyring or read from it.
+/// The reason why a key cannot be stored in the keyring or read from it.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KeyringError {
-    /// There is no keyring on this system, or it cannot be reached, or it stays locked.
+    /// This system has no keyring, or the keyring cannot be reached, or it stays locked.
     #[error(
         "this system has no keyring that can be used: keep the key in a file, or log in to a \
          desktop session"
     )]
     Unavailable {
-        /// What the keyring says; absent where no keyring is known for this kind of system.
+        /// The error of the keyring. `None` if no keyring is known for this kind of system.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// The keyring would lose the key by itself.
+    /// The keyring would lose the key without a deletion.
     #[error("the {store} keeps a key only {lifetime}, so it was not used: keep the key in a file")]
     NotPersistent {
-        /// What kind of store it is.
+        /// The kind of store.
         store: String,
-        /// How long it would keep the key.
+        /// The time for which it would keep the key.
         lifetime: &'static str,
     },
-    /// The keyring took the key, and does not have it when asked again.
+    /// The keyring accepted the key, but does not return it.
     #[error("the keyring accepted the key of {id} and does not give it back: keep the key in a file")]
     NotKept {
         /// The public key.
@@ -39,7 +39,7 @@ pub enum KeyringError {
         /// The public key.
         id: PublicKey,
     },
-    /// The entry of this public key holds something that is not its secret key.
+    /// The entry of this public key holds something other than its secret key.
     #[error(
         "the keyring's entry for {id} does not hold its secret key: look at it with the \
          system's own tool"
@@ -53,27 +53,27 @@ pub enum KeyringError {
     Ambiguous {
         /// The public key.
         id: PublicKey,
-        /// How many there are.
+        /// The number of entries.
         count: usize,
     },
-    /// The keyring fails in another way.
+    /// The keyring fails for another reason.
     #[error("cannot {action} the keyring's entry for {id}")]
     Store {
         /// The public key.
         id: PublicKey,
-        /// What was being done, in an infinitive.
+        /// The failed action, as an infinitive.
         action: &'static str,
-        /// What the keyring says.
+        /// The error of the keyring.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Tells what the store says in our words. Nothing of what is stored gets into the error.
+/// Converts an error of the store. Nothing of the stored content gets into the new error.
 pub(super) fn store_error(action: &'static str, id: PublicKey, error: StoreError) -> KeyringError {
     match error {
         StoreError::NoEntry => KeyringError::NotFound { id },
         StoreError::Ambiguous(entries) => KeyringError::Ambiguous { id, count: entries.len() },
-        // These two carry what was stored, which no error may.
+        // These two errors carry the stored content, which no error of this crate may contain.
         StoreError::BadEncoding(data) | StoreError::BadDataFormat(data, _) => {
             drop(Zeroizing::new(data));
             KeyringError::Occupied { id }

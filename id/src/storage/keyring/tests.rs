@@ -4,16 +4,16 @@ use keyring_core::{Error as StoreError, api::CredentialStoreApi, mock};
 
 use super::*;
 
-/// What a store says about how long it keeps things.
+/// The persistence that a store reports.
 type Promise = fn() -> CredentialPersistence;
 
 const FOR_EVER: Promise = || CredentialPersistence::UntilDelete;
 
-/// A store in memory that promises whatever it is told to promise.
+/// A store in memory that reports a given persistence.
 struct Promising {
     promise: Promise,
     store: Arc<mock::Store>,
-    /// Every entry comes from a store of its own: nothing that is written is ever found.
+    /// Whether every entry comes from a separate store, so that nothing written is ever found.
     forgets: bool,
 }
 
@@ -53,7 +53,7 @@ impl CredentialStoreApi for Promising {
     }
 }
 
-/// A keyring that works.
+/// Returns a working keyring and its store.
 fn keyring() -> (Keyring, Arc<Promising>) {
     let store = Promising::new(FOR_EVER, false);
     (Keyring::with_store("test", store.clone()).unwrap(), store)
