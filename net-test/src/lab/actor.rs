@@ -1,4 +1,4 @@
-//! A peer as the lab sees it: the process, and everything that it has said.
+//! A peer as the lab sees it: the peer's process, and everything that it has reported.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,13 +13,14 @@ use super::{
 };
 use crate::child::Child;
 
-/// A peer is bound in milliseconds; on a busy machine, its process takes a while to start.
+/// Maximum time to wait until a peer is bound. Binding takes milliseconds, but a process starts slowly on a busy
+/// machine.
 const READY: Duration = Duration::from_secs(20);
 
-/// The last try may begin just before the time is over.
+/// Extra time to wait for the result of [`Actor::ask`]. The last try may begin just before the time is over.
 const ASKING: Duration = Duration::from_secs(10);
 
-/// Killed when dropped.
+/// A peer process. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Actor {
     pub machine: Machine,
@@ -27,12 +28,12 @@ pub struct Actor {
     pub sockets: Vec<SocketAddr>,
     process: Child<Said>,
     log: Vec<Said>,
-    /// Connections may break.
+    /// Broken connections do not end the case.
     forgives: bool,
 }
 
 impl Actor {
-    /// Waits until the endpoint is bound.
+    /// Starts a peer, and waits until its endpoint is bound.
     pub async fn start(name: &str, machine: &Machine, config: &Config) -> Result<Self, Fault> {
         let process = process::start(&machine.netns, name, parts::PEER, config)?;
         let mut actor = Self {
@@ -53,7 +54,7 @@ impl Actor {
         Ok(actor)
     }
 
-    /// From now on a connection may break without ending the case.
+    /// Lets connections break from now on without ending the case.
     pub fn forgive(&mut self) {
         self.forgives = true;
     }
@@ -62,7 +63,7 @@ impl Actor {
         Ok(self.process.tell(command).await?)
     }
 
-    /// Waits for a line that `wanted` takes, among all since the start.
+    /// Waits for a line for which `wanted` returns `Some`. Lines since the start of the peer count.
     pub async fn wait<T>(
         &mut self,
         what: &str,
@@ -86,7 +87,7 @@ impl Actor {
         }
     }
 
-    /// Everything that the peer has said by now.
+    /// Returns everything that the peer has reported by now.
     pub fn log(&mut self) -> Result<&[Said], Fault> {
         while let Some(said) = self.process.said_already() {
             self.take(said)?;
@@ -94,7 +95,7 @@ impl Actor {
         Ok(&self.log)
     }
 
-    /// Waits until a relay knows the peer, and returns the ticket: its key and that relay.
+    /// Waits until a relay knows the peer. Returns the peer's ticket, which has its key and that relay.
     pub async fn online(&mut self, within: Duration) -> Result<String, Fault> {
         let what = format!("{} online", self.process.name());
         self.wait(&what, within, |said| match said {
@@ -104,7 +105,7 @@ impl Actor {
         .await
     }
 
-    /// The last that the peer has said of its path.
+    /// Returns the peer's latest report about its path: `true` for a direct path.
     pub fn says_direct(&mut self) -> Result<Option<bool>, Fault> {
         Ok(self.log()?.iter().rev().find_map(|said| match said {
             Said::Path { direct, .. } => Some(*direct),
@@ -112,7 +113,7 @@ impl Actor {
         }))
     }
 
-    /// Asks another peer until it answers. Returns the number of tries, and the time of the answer.
+    /// Asks another peer until it answers. Returns the number of tries and the time of the answer.
     pub async fn ask(&mut self, peer: &str, within: Duration) -> Result<(u32, u64), Fault> {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         self.tell(&Command::Ask { peer: peer.to_owned(), within_ms }).await?;
@@ -121,13 +122,13 @@ impl Actor {
             _ => None,
         });
         let (ok, tries, at_ns, error) = asked.await?;
-        // The next request has an answer of its own.
+        // The answer is removed, so that the next request waits for its own.
         self.log.retain(|said| !matches!(said, Said::Asked { .. }));
         ensure(ok, || format!("no answer in {within:?} and {tries} tries: {}", error.unwrap_or_default()))?;
         Ok((tries, at_ns))
     }
 
-    /// Ends the conversation.
+    /// Ends the conversation, and returns its results.
     pub async fn stop(&mut self, within: Duration) -> Result<Done, Fault> {
         self.tell(&Command::Stop).await?;
         let done = self.wait("the end of the conversation", within, |said| match said {
@@ -135,7 +136,7 @@ impl Actor {
             _ => None,
         });
         let done = done.await?;
-        // The next conversation has an end of its own.
+        // The result is removed, so that the next conversation waits for its own.
         self.log.retain(|said| !matches!(said, Said::Done(_)));
         Ok(done)
     }

@@ -1,7 +1,7 @@
-//! The measured and the allowed figures: the place to adjust after a measurement.
+//! The measured and the allowed figures of the cases. This is the place to adjust after a measurement.
 //!
-//! A bound is at most three times the measured figure, or [`LEAST_MS`] more, which a scheduler may add. Routers are 30 ms
-//! from the internet, so that two homes are 120 ms apart, there and back.
+//! A bound is at most three times the measured figure, or the measured figure plus [`LEAST_MS`], which a scheduler
+//! may add. Routers are 30 ms from the internet, so the round-trip time between two homes is 120 ms.
 
 use super::{
     fault::Fault,
@@ -11,9 +11,9 @@ use super::{
 pub struct Bound {
     pub case: &'static str,
     pub figure: Figure,
-    /// The median of runs on two cores, as in README's table.
+    /// The median of runs on two cores, as in the table of the README.
     pub measured: f64,
-    /// More than this fails.
+    /// The largest figure that passes.
     pub bound: f64,
 }
 
@@ -23,7 +23,7 @@ const fn ms(case: &'static str, figure: Figure, measured: f64, bound: f64) -> Bo
 
 use Figure::{Again, Answered, Direct, Moved, Online, Relayed, Stall};
 
-/// In milliseconds: the case, the figure, the usual and the allowed value.
+/// The bounds in milliseconds: the case, the figure, the measured and the allowed value.
 pub const BOUNDS: &[Bound] = &[
     ms("same-network", Direct, 420.0, 1260.0),
     ms("same-network", Stall, 35.0, 235.0),
@@ -84,9 +84,9 @@ pub const BOUNDS: &[Bound] = &[
     ms("peer-restarted", Direct, 5200.0, 15000.0),
     ms("peer-restarted", Stall, 170.0, 510.0),
     ms("peer-restarted", Answered, 5810.0, 9000.0),
-    // The link's time, and what packets cost.
+    // The transfer time of the link, and the overhead of packets.
     ms("many-responses", Answered, 85_000.0, 120_000.0),
-    // What was under way takes 4 s, and the first packet after the outage comes up to 8 s after it.
+    // The data under way takes 4 s, and the first packet after the outage comes up to 8 s after its end.
     ms("bulk-outage", Answered, 9_000.0, 20_000.0),
     ms("killed-twice", Answered, 700.0, 2_100.0),
     ms("killed-and-back", Answered, 1_740.0, 2_500.0),
@@ -94,7 +94,7 @@ pub const BOUNDS: &[Bound] = &[
     ms("relayed-and-back", Answered, 2_000.0, 3_000.0),
 ];
 
-/// A case is void if the machine lets a thread wait for longer.
+/// A case is void if a thread of the lab was woken later than this.
 #[cfg(test)]
 const LEAST_MS: f64 = 200.0;
 
@@ -129,7 +129,7 @@ mod tests {
         }
     }
 
-    /// Cases without a conversation have no stalls and no way.
+    /// Cases without a conversation. They have no stall, and the way of their data is not measured.
     const WITHOUT_TALK: [&str; 6] =
         ["many-responses", "bulk-outage", "killed-twice", "killed-and-back", "dialler-back", "relayed-and-back"];
 
@@ -142,7 +142,7 @@ mod tests {
                 continue;
             }
             assert!(bounded(Stall), "{}", case.name);
-            // What goes over the relay from the beginning has a pair that goes direct.
+            // A case whose data stays on the relay has a pair that goes direct.
             assert!(case.pair.is_some() || bounded(Direct), "{}", case.name);
         }
     }

@@ -1,5 +1,6 @@
-//! The named counters of `nft` in a namespace, read over netlink in microseconds. To run `nft` every 10 ms for several cases
-//! would keep the processors busy.
+//! Reads the named counters of `nft` in a namespace over netlink, which takes microseconds.
+//!
+//! Running `nft` every 10 ms for several cases would keep the processors busy.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::{fault::Fault, nat::COUNTERS, netns::Netns};
 
-// From linux/netlink.h and linux/netfilter/nf_tables.h.
+// These values are from linux/netlink.h and linux/netfilter/nf_tables.h.
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const REQUEST_DUMP: u16 = 0x301;
@@ -21,14 +22,14 @@ const TABLE: u16 = 1;
 const NAME: u16 = 2;
 const DATA: u16 = 4;
 const BYTES: u16 = 1;
-/// The lengths of a message's head, and of the part before its attributes.
+/// The lengths of a message's header, and of the part between the header and the attributes.
 const HEAD: usize = 16;
 const FAMILY: usize = 4;
 
-/// Bytes by name.
+/// The byte count of each counter, by name.
 pub type Counts = BTreeMap<String, u64>;
 
-/// The counters of the table [`COUNTERS`].
+/// A netlink socket that reads the counters of the table [`COUNTERS`].
 #[derive(Debug)]
 pub struct Counters(File);
 
@@ -42,7 +43,7 @@ impl Counters {
         Ok(Self(File::from(socket)))
     }
 
-    /// The kernel answers at once.
+    /// Reads all counters. The kernel answers at once.
     pub fn read(&self) -> Result<Counts, Fault> {
         let read = || -> io::Result<Counts> {
             (&self.0).write_all(&request(COUNTERS))?;
@@ -75,7 +76,7 @@ fn request(table: &str) -> Vec<u8> {
     message
 }
 
-/// Takes the counters out of an answer. Returns whether it was the last one.
+/// Adds the counters of an answer to `counts`. Returns whether the answer was the last one.
 fn take(mut answer: &[u8], counts: &mut Counts) -> io::Result<bool> {
     while let Some(head) = answer.first_chunk::<HEAD>() {
         let len = usize::try_from(u32::from_ne_bytes([head[0], head[1], head[2], head[3]])).unwrap_or(usize::MAX);
@@ -108,7 +109,7 @@ fn attributes(mut bytes: &[u8]) -> BTreeMap<u16, &[u8]> {
     while let Some(&[a, b, c, d]) = bytes.first_chunk() {
         let len = usize::from(u16::from_ne_bytes([a, b]));
         let Some(value) = bytes.get(4..len) else { break };
-        // The highest two bits say how the value is encoded.
+        // The highest two bits are flags for the encoding of the value.
         found.insert(u16::from_ne_bytes([c, d]) & 0x3fff, value);
         bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
     }

@@ -7,7 +7,7 @@ pub enum Fault {
     /// A check of the case failed.
     #[error("{0}")]
     Not(String),
-    /// Wrong data or a broken connection, which no busy machine excuses.
+    /// Wrong data or a broken connection. A busy machine is no excuse for either.
     #[error("{0}")]
     Wrong(String),
     /// A figure is over its bound.
@@ -27,7 +27,7 @@ impl Fault {
         Self::Lab(format!("{what}: {error}"))
     }
 
-    /// A busy machine may be the reason.
+    /// Returns whether a busy machine can be the reason.
     pub fn may_be_late(&self) -> bool {
         !matches!(self, Self::Wrong(_) | Self::Panicked(_))
     }

@@ -6,37 +6,37 @@ use super::peer::Done;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// From the command to ask or talk until the first response, the dial included.
+    /// Time from the command to ask or talk to the first response, including the dial.
     pub ttfb_ms: Option<f64>,
-    /// From the command to ask or talk until data arrived directly.
+    /// Time from the command to ask or talk until data arrived over a direct path.
     pub direct_ms: Option<f64>,
-    /// Bytes that had arrived over the relay by then.
+    /// Bytes that had arrived over the relay by that time.
     pub relayed_first_bytes: Option<u64>,
-    /// The longest time in which nothing arrived, or a response was waited for.
+    /// The longest time without arriving data, or the longest wait for a response.
     pub stall_ms: Option<f64>,
-    /// The beginning of the stall, after the command.
+    /// Time from the command to the beginning of that stall.
     pub stall_from_ms: Option<f64>,
-    /// From the cut of the direct path until data arrived over the relay.
+    /// Time from the cut of the direct path until data arrived over the relay.
     pub relayed_ms: Option<f64>,
-    /// From the moment in which the network was mended until data arrived directly again.
+    /// Time from the repair of the network until data arrived over a direct path again.
     pub again_ms: Option<f64>,
-    /// From the moment in which an address or a mapping changed until data arrived from the new one.
+    /// Time from the change of an address or a mapping until data arrived from the new one.
     pub moved_ms: Option<f64>,
-    /// From the moment in which the relay came up until a peer was online.
+    /// Time from the start of the relay until a peer was online.
     pub online_ms: Option<f64>,
-    /// From the disturbance until the answer of a peer that was asked again and again.
+    /// Time from the disturbance to the answer of a peer that was asked repeatedly.
     pub answered_ms: Option<f64>,
-    /// How often that peer was asked.
+    /// The number of times that this peer was asked.
     pub tries: Option<u32>,
-    /// Bytes that the relay sent to clients, by its own count.
+    /// Bytes that the relay sent to clients, as counted by the relay.
     pub relay_bytes: Option<u64>,
-    /// Bytes that arrived by UDP from others than the services, by the receiving kernel's count.
+    /// Bytes that arrived by UDP from machines other than the services, as counted by the receiving kernel.
     pub direct_bytes: Option<u64>,
     /// Bytes of the transfer.
     pub bytes: Option<u64>,
-    /// Answered requests.
+    /// The number of answered requests.
     pub requests: Option<u64>,
-    /// The longest for which the machine let a thread of the lab wait.
+    /// The longest delay with which the machine woke a thread of the lab.
     pub lag_ms: Option<f64>,
     pub note: Option<String>,
 }
@@ -50,7 +50,7 @@ macro_rules! bounded {
         }
 
         impl Figure {
-            /// Its name in an event.
+            /// Returns the name of the figure in an event.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($field),)*
@@ -104,7 +104,7 @@ impl Figures {
     }
 }
 
-/// Milliseconds between two times in nanoseconds, to the microsecond.
+/// Returns the milliseconds between two times in nanoseconds, to the microsecond.
 pub fn since(from_ns: u64, to_ns: u64) -> f64 {
     (to_ns.saturating_sub(from_ns) / 1000) as f64 / 1000.0
 }

@@ -1,4 +1,4 @@
-//! The delay with which the machine wakes a thread up. Measurements are late by as much.
+//! Measures the delay with which the machine wakes a thread. Measurements of the lab are late by the same time.
 
 use std::{
     sync::{
@@ -10,10 +10,10 @@ use std::{
 };
 
 const TICK: Duration = Duration::from_millis(10);
-/// Less is usual for a scheduler.
+/// The shortest delay that is recorded. Shorter ones are usual for a scheduler.
 const WORTH: Duration = Duration::from_millis(5);
 
-/// A ticker on a thread of its own. Ends when dropped.
+/// A ticker on its own thread. The thread ends when this is dropped.
 #[derive(Debug)]
 pub struct Lag {
     seen: Arc<Mutex<Vec<(Instant, Duration)>>>,
@@ -37,7 +37,7 @@ impl Lag {
         lag
     }
 
-    /// The longest delay that ended after `begun`.
+    /// Returns the longest delay that ended after `begun`.
     pub fn worst_since(&self, begun: Instant) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = |&(slept, late): &(Instant, Duration)| slept + TICK + late >= begun;

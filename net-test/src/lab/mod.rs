@@ -1,12 +1,13 @@
-//! `lab`: twolane through real NATs, a real relay and bad links, on one machine and without the internet.
+//! `lab`: tests twolane through real NATs, a real relay and bad links, on one machine and without the internet.
 //!
-//! Each case has a small internet of its own, made of network namespaces. In it run a relay (TLS, QUIC address
-//! discovery), an iroh-dns-server, and peers, each a process of its own that uses the library as every program does. Two
-//! of them have a conversation: a transfer that is checked by its hash, and requests. The peers measure how that went. The
-//! counters of the receiving kernel and of the relay tell which way data took, and since when; the peers have to agree.
+//! Each case has its own small internet of network namespaces. A relay (TLS, QUIC address discovery), an
+//! iroh-dns-server and peers run in it. Each peer is a process that uses the library as any program does. Two peers
+//! have a conversation: a transfer that is checked by its hash, and requests. The peers measure the conversation. The
+//! counters of the receiving kernel and of the relay show which way the data took, and since when. The reports of the
+//! peers have to agree with them.
 //!
-//! Namespaces, routers and NATs are made with `ip` and `nft`, in commands that a reader can type into a shell. (The crate
-//! patchbay impairs links with netem alone, silently without effect where the kernel has none.)
+//! Namespaces, routers and NATs are made with `ip` and `nft`, in commands that a reader can type into a shell. (The
+//! crate patchbay impairs links only with netem. Without netem in the kernel this silently has no effect.)
 
 #![allow(unreachable_pub, reason = "this module has no other users than its own program")]
 
@@ -102,9 +103,9 @@ enum Command {
     Share(share::Args),
 }
 
-/// The program, with its arguments, the first of which is its name.
+/// Runs the program. The first argument is the program's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    // A part ends with the lab, however that ends.
+    // A part is killed when the lab ends, for whatever reason the lab ends.
     let is_part = args.get(1).and_then(|part| part.to_str()).is_some_and(|part| parts::ALL.contains(&part));
     if is_part && prctl::set_pdeathsig(Signal::SIGKILL).is_err() {
         return Exit::Failure.into();
@@ -136,7 +137,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         return Exit::Done.into();
     }
     if !needs::are_met_inside() {
-        // Returns only if it cannot be done.
+        // `enter` returns only if it failed.
         let why = needs::enter();
         return run::nothing(&cases, report, &why).into();
     }
@@ -156,7 +157,7 @@ fn list(cases: &[&Case], report: Report) {
     }
 }
 
-/// One of the hidden parts: its configuration is the one argument, as JSON.
+/// Runs one of the hidden parts. The part's configuration is its only argument, as JSON.
 fn part<C, F>(args: &[OsString], play: impl FnOnce(C) -> F) -> ExitCode
 where
     C: DeserializeOwned,
@@ -166,7 +167,7 @@ where
     let Some(config) = config else {
         return Exit::Usage.into();
     };
-    // A signal is for the lab, whose end is the end of the input here.
+    // The part ignores signals. They are for the lab, and the part ends when its input does, which the lab closes.
     let fail = |fault: Fault| Problem::new(Exit::Failure, fault.to_string());
     say::end(Output::new(false, false), cli::drive(async |_| play(config).await.map(|()| Exit::Done).map_err(fail)))
 }

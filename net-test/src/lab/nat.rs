@@ -1,32 +1,34 @@
 //! Kinds of routers, as rule sets for `nft`.
 //!
-//! On every router `wan` leads to the internet and `lan` to the machines behind it.
+//! On every router, the interface `wan` leads to the internet, and `lan` to the machines behind the router.
 
 use std::{
     fmt::Write,
     net::{IpAddr, Ipv4Addr},
 };
 
-/// Every kind filters by address and port: a packet has to come from an address and port that a packet was sent to. IPv6 is
-/// never translated.
+/// The kinds of routers.
+///
+/// Each kind filters by address and port: it lets a packet in only from an address and port to which a packet was
+/// sent. IPv6 is never translated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nat {
-    /// Endpoint-independent mapping: one external port for an internal one, the same if it is free.
+    /// Endpoint-independent mapping: one external port for each internal port, with the same number if that is free.
     Home,
-    /// [`Nat::Home`] with an external port that cannot be told from the internal one.
+    /// [`Nat::Home`] with an external port that cannot be derived from the internal one.
     RandomPorts,
-    /// [`Nat::Home`] that leads packets for its own external address back inside.
+    /// [`Nat::Home`] that sends packets for its own external address back inside.
     Hairpin,
-    /// Another external port for each destination (RFC 4787: address- and port-dependent mapping).
+    /// A different external port for each destination (RFC 4787: address- and port-dependent mapping).
     Symmetric,
-    /// [`Nat::Home`] that lets no UDP through but DNS, as in some offices.
+    /// [`Nat::Home`] that drops all UDP except DNS, as in some offices.
     NoUdp,
     /// No translation, as with IPv6 at home.
     Firewall,
 }
 
-/// External ports of [`Nat::RandomPorts`], below those that systems take for sockets. A hash of the address and port inside
-/// chooses one.
+/// External ports of [`Nat::RandomPorts`], below the range from which systems take ports for sockets. A hash of the
+/// internal address and port chooses one.
 const RANDOM_PORTS: std::ops::Range<u16> = 20_000..20_064;
 
 pub const COUNTERS: &str = "lab";
@@ -40,7 +42,7 @@ pub struct Rebound {
 }
 
 impl Nat {
-    /// `wan`: the external address.
+    /// Returns the rules for `nft`. `wan` is the external address.
     pub fn rules(self, wan: Option<Ipv4Addr>) -> String {
         self.rules_with(wan, None)
     }
@@ -53,8 +55,8 @@ impl Nat {
             self.translate(&mut rules, wan, rebound);
             rules.push_str("}\n");
         }
-        // A packet that is dropped leaves no conntrack entry. A packet for a port of the router itself would leave one, and
-        // the kernel would move the mappings of machines behind it out of the way, which no home router does.
+        // A packet that is dropped leaves no conntrack entry. A packet to a port of the router itself would leave
+        // one, and the kernel would then change the mappings of machines behind the router. No home router does that.
         rules.push_str("table inet filter {\n chain in {\n  type filter hook input priority filter\n");
         rules.push_str(
             "  iifname wan icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept\n",
@@ -64,7 +66,8 @@ impl Nat {
         if self == Self::NoUdp {
             rules.push_str("  udp dport 53 accept\n  udp sport 53 accept\n  meta l4proto udp drop\n");
         }
-        // As in home routers: TCP gets through links with a small MTU. (Programs that use UDP find the MTU themselves.)
+        // As in home routers, this lets TCP pass links with a small MTU. (Programs that use UDP discover the MTU
+        // themselves.)
         rules.push_str("  tcp flags syn tcp option maxseg size set 1200\n");
         rules.push_str("  iifname wan ct state established,related accept\n  iifname wan drop\n }\n}\n");
         rules
@@ -98,7 +101,7 @@ impl Nat {
     }
 }
 
-/// Drops all UDP between the inside and these addresses, in both directions.
+/// Returns rules that drop all UDP between the inside and these addresses, in both directions.
 pub fn cut(with: &[IpAddr]) -> String {
     let mut rules = String::from("table inet cut {\n chain through {\n  type filter hook forward priority -300\n");
     for addr in with {
@@ -110,11 +113,13 @@ pub fn cut(with: &[IpAddr]) -> String {
     rules
 }
 
-/// The end of [`cut`].
+/// Removes the rules of [`cut`].
 pub const HEAL: &str = "delete table inet cut\n";
 
-/// Counts bytes that arrive on a machine: `relayed` from the relay, `direct` by UDP from all others but the services, and among
-/// those `moved`, from the source that this expression picks.
+/// Returns rules that count the bytes that arrive on a machine.
+///
+/// `relayed` counts bytes from the relay. `direct` counts bytes that arrive by UDP from all machines other than the
+/// services. `moved` counts the part of `direct` whose source matches the expression `moved`.
 pub fn count(services: &[IpAddr], moved: Option<&str>) -> String {
     let mut rules = format!("table inet {COUNTERS}\ndelete table inet {COUNTERS}\ntable inet {COUNTERS} {{\n");
     for counter in ["relayed", "direct", "moved"] {

@@ -1,8 +1,9 @@
 //! The requirements of the lab, and its namespaces.
 //!
-//! The lab starts itself anew in a network and mount namespace of its own, and in a user namespace if it is not root. It has
-//! its own `/run` then, for the names of `ip netns` and for its files: nothing of the machine is touched, two labs do not see
-//! each other, and the kernel removes everything with the last process, however the lab ends.
+//! The lab starts itself again in its own network and mount namespaces, and in its own user namespace if it is not
+//! root. There it has its own `/run`, for the names of `ip netns` and for its files. The lab therefore changes
+//! nothing on the machine, and two labs do not see each other. The kernel removes everything with the last process,
+//! however the lab ends.
 
 use std::{
     env, fs,
@@ -19,10 +20,13 @@ use super::{
     world::{Family, World},
 };
 
-/// The mount on the lab's `/run`, which an environment variable could not prove.
+/// The name of the lab's mount on `/run`. It proves that the lab runs in its namespaces, which an environment
+/// variable could not.
 const OWN: &str = "twolane-lab";
-/// Mounts a new `/run` with links to the entries of the old one (tools, on some systems, and a user's files), which is reached
-/// by its open file; then starts the lab.
+/// Mounts a new `/run`, and then starts the lab.
+///
+/// The new `/run` has links to the entries of the old one, which are tools on some systems, and files of the user.
+/// The script reaches the old `/run` through an open file descriptor.
 const SCRIPT: &str = r#"exec 3</run &&
 mount -t tmpfs -o size=90% twolane-lab /run && mkdir /run/netns /run/outside && mount --rbind /proc/self/fd/3 /run/outside &&
 for name in /run/outside/*; do [ -e "/run/${name##*/}" ] || ln -s "$name" /run/ || exit; done &&
@@ -36,7 +40,8 @@ fn has_own(mounts: &str) -> bool {
     mounts.lines().any(|line| line.starts_with(&format!("{OWN} /run tmpfs ")))
 }
 
-/// Becomes the same program in namespaces of its own. Returns only if that is impossible, with the reason.
+/// Replaces this process by the same program in its own namespaces. Returns only if that is impossible, with the
+/// reason.
 pub fn enter() -> String {
     for (tool, package) in
         [("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("unshare", "util-linux")]
@@ -63,7 +68,7 @@ pub fn enter() -> String {
     format!("the lab cannot be started: {error}")
 }
 
-/// Makes a small world, as a test of the kernel. Routers are at the end of links in user space.
+/// Tests the kernel by making a small world. Its router is at the end of a userspace link.
 pub async fn probe() -> Result<(), String> {
     link::available()?;
     let made = async {
@@ -89,7 +94,7 @@ fn has(tool: &str) -> bool {
     run.is_ok_and(|status| status.success())
 }
 
-/// The path with the directories of `ip` and `nft`, which the path of an ordinary user lacks on Debian.
+/// Returns the path with the directories of `ip` and `nft`. The path of an ordinary user lacks them on Debian.
 fn path() -> String {
     with_sbin(&env::var("PATH").unwrap_or_default())
 }

@@ -25,25 +25,26 @@ impl Netns {
         &self.0
     }
 
-    /// Removes the name, if there is one, as `ip netns del` does.
+    /// Removes the name as `ip netns del` does. Does nothing if the name does not exist.
     pub fn remove(&self) -> io::Result<()> {
         let path = format!("/run/netns/{}", self.0);
         match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             _ => {}
         }
-        // An incomplete one is not mounted.
+        // A namespace whose creation was interrupted is not mounted.
         let unmounted = umount2(path.as_str(), MntFlags::MNT_DETACH);
         fs::remove_file(path).map_err(|error| unmounted.err().map_or(error, io::Error::from))
     }
 
-    /// For `nsenter`.
+    /// Returns the option with which `nsenter` enters this namespace.
     pub fn enter_option(&self) -> String {
         format!("--net=/run/netns/{}", self.0)
     }
 
-    /// Runs `work` on a thread inside, and waits for it, which has to take milliseconds. Sockets and devices that are opened
-    /// there stay there.
+    /// Runs `work` on a thread inside the namespace, and waits for it.
+    ///
+    /// `work` has to be done within milliseconds. Sockets and devices that it opens stay in the namespace.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Fault> {
         let what = format!("entering the namespace {}", self.0);
         thread::scope(|scope| {

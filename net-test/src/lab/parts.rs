@@ -5,16 +5,16 @@ use std::io::{self, BufRead, Write};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
-/// [`super::services`].
+/// Runs [`super::services`].
 pub const SERVE: &str = "serve";
-/// [`super::peer`].
+/// Runs [`super::peer`].
 pub const PEER: &str = "peer";
-/// [`super::links::end`].
+/// Runs [`super::links::end`].
 pub const END: &str = "end";
-/// [`super::share::flow`].
+/// Runs [`super::share::flow`].
 pub const FLOW: &str = "flow";
 
-/// The programs of `twolane-cli`, for a file over a link.
+/// The programs of `twolane-cli`. They send a file over a link.
 pub const SENDER: &str = "sender";
 pub const RECEIVER: &str = "receiver";
 
@@ -25,15 +25,15 @@ const COMMANDS: usize = 64;
 pub fn say(said: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(said) {
         let mut out = io::stdout().lock();
-        // Without a lab this process ends, at the end of its input.
+        // If the lab is gone, the write fails. This process then ends at the end of its input.
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 }
 
-/// The commands of the lab. Their end has to end this process.
+/// Returns a channel of the lab's commands. The caller has to end the process when the channel closes.
 pub fn commands<C: DeserializeOwned + Send + 'static>() -> mpsc::Receiver<C> {
     let (sender, receiver) = mpsc::channel(COMMANDS);
-    // A thread, since reading standard input blocks and cannot be cancelled.
+    // Reading standard input blocks and cannot be cancelled, so it has its own thread.
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines() {
             let Ok(line) = line else { return };

@@ -1,4 +1,4 @@
-//! Sockets in namespaces, and the delay of a link, measured before a case relies on it.
+//! Sockets in namespaces, and a check of a link's delay before a case relies on the link.
 
 use std::{
     io,
@@ -8,13 +8,14 @@ use std::{
 
 use super::{fault::Fault, netns::Netns};
 
-/// A busy machine adds to a delay: one round trip that is near it will do.
+/// The number of round trips that may be tried. A busy machine adds to the delay, so one round trip near the delay is
+/// enough.
 const TRIES: usize = 20;
 const NEAR: Duration = Duration::from_millis(10);
-/// For an answer. No link of a case has a delay near this.
+/// Maximum time to wait for an answer. No link of a case has a delay near this.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Sends packets from one namespace to an address in another one, and back. Each way takes `way`.
+/// Checks that packets between a namespace and an address in another one take `way` in each direction.
 pub async fn verify(from: &Netns, to: &Netns, addr: IpAddr, way: Duration) -> Result<(), Fault> {
     let (from, to) = (from.clone(), to.clone());
     let measured = tokio::task::spawn_blocking(move || {
@@ -35,7 +36,7 @@ pub fn fault(error: io::Error) -> Fault {
     Fault::lab("a probe", error)
 }
 
-/// The times there and back.
+/// The times of the way there and of the way back.
 type Trip = [Duration; 2];
 
 fn is_near(trip: Trip, way: Duration) -> bool {
@@ -52,7 +53,7 @@ fn judge(trips: &[Trip], way: Duration) -> Result<(), String> {
     Err(format!("packets take {trips:?}, there and back, over a link of {way:?}"))
 }
 
-/// A socket in a namespace, on every address of a family.
+/// Binds a socket in a namespace, on every address of a family.
 pub fn bind(netns: &Netns, v4: bool, port: u16, patience: Duration) -> Result<UdpSocket, Fault> {
     let any: IpAddr = if v4 { [0; 4].into() } else { [0; 16].into() };
     let socket = netns.inside(|| UdpSocket::bind((any, port)))?.map_err(fault)?;
@@ -72,7 +73,8 @@ fn trip(near: &UdpSocket, far: &UdpSocket, to: (IpAddr, u16)) -> io::Result<Trip
     Ok([there, left.elapsed()])
 }
 
-/// Receives a packet. The end of a child of the lab may interrupt any thread.
+/// Receives a packet. The end of a child process of the lab can interrupt any thread, so an interrupted call is
+/// repeated.
 pub fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
     loop {
         match socket.recv_from(buffer) {

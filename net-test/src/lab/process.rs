@@ -1,4 +1,4 @@
-//! This program in a namespace, playing one of its hidden parts.
+//! Starts this program in a namespace, in one of its hidden parts.
 
 use std::{env, fmt::Debug, time::Duration};
 
@@ -8,10 +8,10 @@ use tokio::{process::Command, time::timeout};
 use super::{fault::Fault, netns::Netns};
 use crate::child::{Broken, Child};
 
-/// The time for the end of a part: it shuts down its endpoint, which has 3 s.
+/// Maximum time to wait for the end of a part. It shuts down its endpoint, for which it has 3 s.
 pub const END: Duration = Duration::from_secs(8);
 
-/// Starts `part` of this program in a namespace, with `config` in its arguments.
+/// Starts `part` of this program in a namespace, with `config` as an argument.
 pub fn start<S>(netns: &Netns, name: &str, part: &str, config: &impl Serialize) -> Result<Child<S>, Fault>
 where
     S: DeserializeOwned + Send + 'static,

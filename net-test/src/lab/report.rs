@@ -1,4 +1,4 @@
-//! The output of the lab: events for programs, a table for people.
+//! The output of the lab: events for programs, and a table for people.
 
 use std::{env, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A case has ended, or was skipped.
+    /// The result of a case that has ended or was skipped.
     Case(Box<Verdict>),
     /// The last line.
     Summary {
@@ -56,7 +56,7 @@ impl Outcome {
     }
 }
 
-/// Each outcome counts once.
+/// The number of results of each kind. Each outcome counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     pub passed: usize,
@@ -79,7 +79,7 @@ impl Tally {
         tally
     }
 
-    /// The last line, and how the program ends.
+    /// Writes the last line, and returns the exit code of the program.
     pub fn end(self, output: Output, lasting: Duration) -> Exit {
         let Self { passed, failed, skipped, void } = self;
         let seconds = lasting.as_secs_f64();
@@ -88,7 +88,8 @@ impl Tally {
         self.judge(env::var_os("CI").is_some_and(|ci| ci == "true"))
     }
 
-    /// In CI nobody looks at the reason why a case was not played to its end: it has failed.
+    /// Returns the exit code. With `strict` (in CI), a skipped or void case is a failure, since nobody reads the reason
+    /// there.
     pub fn judge(self, strict: bool) -> Exit {
         let open = self.skipped + self.void;
         if self.failed > 0 || (strict && open > 0) { Exit::Failure } else { Exit::Done }
@@ -98,10 +99,10 @@ impl Tally {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub name: String,
-    /// The case held. It did not if it was skipped or is void.
+    /// Whether the case held. It is `false` for a case that was skipped or is void.
     pub ok: bool,
     pub skipped: bool,
-    /// The machine was too busy, twice.
+    /// Whether the machine was too busy, twice.
     pub void: bool,
     #[serde(flatten)]
     pub figures: Figures,
@@ -123,7 +124,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// `name`: the characters of the longest name.
+    /// Creates a report. `name` is the number of characters of the longest name.
     pub fn new(output: Output, name: usize) -> Self {
         Self { output, widths: [-name.cast_signed(), -7, 8, 7, 7, 7, 8] }
     }

@@ -1,4 +1,4 @@
-//! Plays the cases, some at a time, and judges them.
+//! Plays the cases, several at a time, and judges them.
 
 use std::{
     sync::Arc,
@@ -23,13 +23,13 @@ use super::{
 };
 use crate::{cli::Problem, exit::Exit, report::milliseconds, signals::Signals};
 
-/// Cases that are played at a time. A case moves 0.5 MB/s and mostly waits; with six of them two processors are busy to a
-/// third, and stalls of the machine are not taken for stalls of the network.
+/// The number of cases that are played at a time. A case moves 0.5 MB/s and mostly waits. Six cases use a third of
+/// two processors, so a stall of the machine is not taken for a stall of the network.
 const AT_A_TIME: usize = 6;
-/// A case during which the lag was longer is void. Nearly all bounds are longer.
+/// A case is void if the lag during it was longer than this. Nearly all bounds are longer.
 const BUSY: Duration = Duration::from_millis(200);
 
-/// Plays these cases, and their pairs.
+/// Plays these cases and their pairs.
 pub async fn ladder(
     mut cases: Vec<&'static Case>,
     bound: Duration,
@@ -63,7 +63,7 @@ fn tally(verdicts: &[Verdict]) -> Tally {
     Tally::of(verdicts.iter().map(Verdict::outcome))
 }
 
-/// A machine on which nothing can be played.
+/// Reports all cases as skipped, on a machine that cannot play any.
 pub fn nothing(cases: &[&'static Case], report: Report, why: &str) -> Exit {
     let played: Vec<_> = cases.iter().map(|case| skipped(case, why)).collect();
     for verdict in &played {
@@ -72,7 +72,7 @@ pub fn nothing(cases: &[&'static Case], report: Report, why: &str) -> Exit {
     tally(&played).end(report.output, Duration::ZERO)
 }
 
-/// Every case that was asked for has one verdict.
+/// Checks that every case that was asked for has exactly one verdict.
 fn complete(cases: &[&'static Case], played: &[Verdict]) -> Result<(), String> {
     let mut asked: Vec<_> = cases.iter().map(|case| case.name).collect();
     let mut judged: Vec<_> = played.iter().map(|verdict| verdict.name.as_str()).collect();
@@ -81,7 +81,7 @@ fn complete(cases: &[&'static Case], played: &[Verdict]) -> Result<(), String> {
     if asked == judged { Ok(()) } else { Err(format!("asked for were {asked:?}, and judged {judged:?}")) }
 }
 
-/// A verdict is told when it is final.
+/// Plays the cases, and reports each verdict when it is final.
 async fn play(cases: &[&'static Case], bound: Duration, report: Report, lag: &Arc<Lag>) -> Vec<Verdict> {
     let (alone, together): (Vec<_>, Vec<_>) = cases.iter().copied().partition(|case| case.alone);
     let (mut verdicts, mut waiting) = (Vec::new(), Vec::new());
@@ -93,7 +93,7 @@ async fn play(cases: &[&'static Case], bound: Duration, report: Report, lag: &Ar
             verdicts.push(verdict);
         }
     };
-    // Cases that measure the lab's own times would be disturbed by others.
+    // These cases measure the lab's own times, which other cases would disturb.
     for case in alone {
         take(case, one(case, bound, lag).await);
     }
@@ -106,18 +106,18 @@ async fn play(cases: &[&'static Case], bound: Duration, report: Report, lag: &Ar
         });
     }
     while let Some(done) = running.join_next().await {
-        // A verdict that is lost, though `one` does not panic, is missed when all are counted.
+        // `one` does not panic. If a verdict is lost nevertheless, `complete` notices.
         if let Ok((case, verdict)) = done {
             take(case, verdict);
         }
     }
-    // Once more, with the machine for itself.
+    // Void cases are played once more, one at a time.
     for (case, verdict) in &mut waiting {
         if verdict.void {
             *verdict = one(case, bound, lag).await;
         }
     }
-    // Pairs need no pair.
+    // A case that is a pair has no pair itself, so its verdict is final first.
     waiting.sort_by_key(|(case, _)| case.pair.is_some());
     for (case, mut verdict) in waiting {
         if let Some(pair) = case.pair.filter(|_| verdict.ok) {
@@ -134,7 +134,7 @@ async fn play(cases: &[&'static Case], bound: Duration, report: Report, lag: &Ar
     verdicts
 }
 
-/// Plays a case in a task of its own: a panic becomes a fault, and the end of the task ends the world of the case.
+/// Plays a case in its own task. A panic becomes a fault, and the end of the task ends the world of the case.
 async fn one(case: &'static Case, bound: Duration, lag: &Lag) -> Verdict {
     let begun = Instant::now();
     let bound = bound.max(Duration::from_secs(case.seconds));
@@ -275,7 +275,7 @@ mod tests {
             PLAYED.fetch_add(1, Relaxed);
             Ok(())
         }));
-        // A lag that lasts: the second time is disturbed as well.
+        // The lag lasts, so the second try is disturbed as well.
         let later = Instant::now() + 60 * SECOND;
         let verdicts = played(&[counted, paired("counted")], Lag::of(&[(later, BUSY * 2)])).await;
         assert_eq!(PLAYED.load(Relaxed), 2);

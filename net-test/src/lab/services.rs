@@ -1,7 +1,7 @@
 //! The middle of the small internet: a relay with TLS and QUIC address discovery, and an iroh-dns-server.
 //!
-//! Both run in one process in a namespace of its own (`lab serve`), so that they can be killed and started again. The
-//! relay's certificate comes from the lab, which gives it to the peers as a root.
+//! Both run in one process in a namespace of its own (`lab serve`), so the lab can kill and restart them. The lab
+//! makes the relay's certificate, and gives it to the peers as a trusted root.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -25,15 +25,15 @@ use super::{
 };
 use crate::child::Child;
 
-/// The relay's name, and the origin under which peers are looked up.
+/// The relay's name, and the DNS origin under which peers are looked up.
 const NAME: &str = "lab.test";
-/// Where the relay tells endpoints their public addresses: iroh's port for that.
+/// The port on which the relay tells endpoints their public addresses. It is iroh's port for QUIC address discovery.
 const QAD: u16 = 7842;
 const DNS: u16 = 53;
 const PKARR: u16 = 8080;
-/// A relay is up in some milliseconds.
+/// Maximum time to wait for an answer of the process. A relay starts within milliseconds.
 const UP: Duration = Duration::from_secs(10);
-/// Verified keys in the relay's cache. The default takes 56 MB.
+/// The number of verified keys in the relay's cache. The default takes 56 MB.
 const KEYS: usize = 1024;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Config {
     /// The certificate and its key, as DER.
     certificate: Vec<u8>,
     key: Vec<u8>,
-    /// Where the DNS server keeps its records.
+    /// The directory in which the DNS server keeps its records.
     dir: PathBuf,
     v4: Option<Ipv4Addr>,
     v6: Option<Ipv6Addr>,
@@ -49,13 +49,13 @@ pub struct Config {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Said {
-    /// Everything is bound.
+    /// Both servers are bound.
     Serving,
     /// Bytes that the relay has sent to clients.
     Sent(u64),
 }
 
-/// Killed when dropped.
+/// The relay and the DNS server. Their process is killed when this is dropped.
 #[derive(Debug)]
 pub struct Services {
     pub machine: Machine,
@@ -82,7 +82,7 @@ impl Services {
         Ok(Self { machine, config, process: None, _dir: dir })
     }
 
-    /// Starts them, for the first time or again, on the same addresses and with the same certificate.
+    /// Starts or restarts both servers, always with the same addresses and the same certificate.
     pub async fn start(&mut self) -> Result<(), Fault> {
         let mut process = process::start(&self.machine.netns, "the relay", parts::SERVE, &self.config)?;
         let serving = |said: &Said| matches!(said, Said::Serving).then_some(());
@@ -91,7 +91,7 @@ impl Services {
         Ok(())
     }
 
-    /// Kills them. Their counters are lost.
+    /// Kills both servers. Their counters are lost.
     pub async fn kill(&mut self) -> Result<(), Fault> {
         match self.process.take() {
             Some(process) => Ok(process.kill().await?),
@@ -99,7 +99,7 @@ impl Services {
         }
     }
 
-    /// Bytes that the relay has sent to clients since it was started.
+    /// Returns the number of bytes that the relay has sent to clients since it was started.
     pub async fn relayed(&mut self) -> Result<u64, Fault> {
         let Some(process) = &mut self.process else { return Ok(0) };
         process.tell(&"counters").await?;
@@ -110,7 +110,7 @@ impl Services {
         process::answer(process, "the relay's counters", UP, sent).await
     }
 
-    /// The addresses and names that a peer on this machine has to know.
+    /// Returns the addresses and names that a peer on this machine has to know.
     pub fn reach(&self, machine: &Machine) -> Reach {
         let addr = if machine.v4.is_none() && machine.v6.is_some() {
             IpAddr::V6(SERVICES_V6)
@@ -128,7 +128,7 @@ impl Services {
     }
 }
 
-/// `lab serve`: until the input ends.
+/// Runs `lab serve` until its input ends.
 pub async fn serve(config: Config) -> Result<(), Fault> {
     let any = if config.v6.is_some() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -151,7 +151,7 @@ pub async fn serve(config: Config) -> Result<(), Fault> {
     let mut dns = DnsServerConfig::default();
     dns.dns.port = DNS;
     dns.dns.bind_addr = Some(any);
-    // The root has to be among them: the server keeps its own records there.
+    // The root has to be among the origins: the server keeps its own records there.
     dns.dns.origins = vec![format!("{NAME}."), ".".into()];
     dns.dns.rr_a = config.v4;
     dns.dns.rr_aaaa = config.v6;
@@ -169,11 +169,11 @@ pub async fn serve(config: Config) -> Result<(), Fault> {
 
     parts::say(&Said::Serving);
     let mut commands = parts::commands::<String>();
-    // There is one command.
+    // The only command asks for the counters.
     while commands.recv().await.is_some() {
         parts::say(&Said::Sent(server.metrics().server.bytes_sent.get()));
     }
-    // Nobody is served any more.
+    // No client needs an answer any more, so errors do not matter.
     let _ = server.shutdown().await;
     let _ = dns.shutdown().await;
     Ok(())

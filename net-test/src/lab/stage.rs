@@ -16,21 +16,21 @@ use super::{
 };
 use crate::output::now_ns;
 
-/// The time until the relay knows a peer: a round trip for each of DNS, TCP, TLS and HTTP, and iroh's probe of relays,
-/// which takes up to 3 s where one of its protocols gets no answer.
+/// Maximum time until the relay knows a peer. It takes a round trip each for DNS, TCP, TLS and HTTP, and iroh's probe
+/// of relays, which takes up to 3 s where one of its protocols gets no answer.
 pub const ONLINE: Duration = Duration::from_secs(10);
-/// For the beginning and the end of a conversation.
+/// Maximum time to wait for the beginning of a conversation. [`END`] is the same for its end.
 pub const BEGIN: Duration = Duration::from_secs(15);
 pub const END: Duration = Duration::from_secs(15);
-/// For finding a direct path where there is one.
+/// Maximum time to find a direct path where there is one.
 pub const DIRECT: Duration = Duration::from_secs(5);
 /// The time for which data moves on a direct path, at 0.5 MB/s.
 pub const WHILE: Duration = Duration::from_secs(3);
-/// Between two looks at what has arrived.
+/// The time between two reads of the traffic.
 const LOOK: Duration = Duration::from_millis(10);
-/// Bytes that may arrive directly where no direct path can be: packets that look for a path.
+/// Bytes that may arrive directly where no direct path is possible. They are path probes.
 const PROBES: u64 = 64_000;
-/// Bytes that have to come over the relay first, where only the relay is known: a piece of the transfer.
+/// Bytes that have to come over the relay first, where the peers know only the relay: a piece of the transfer.
 const FIRST: u64 = 16_000;
 
 pub struct Stage {
@@ -45,7 +45,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// The services have a machine, and are not started.
+    /// Creates a stage whose services have a machine and are not started.
     pub async fn without_services(family: Family) -> Result<Self, Fault> {
         let mut world = World::new(family).await?;
         let machine = world.services().await?;
@@ -53,7 +53,7 @@ impl Stage {
         Ok(Self { world, services })
     }
 
-    /// A machine behind a router of its own.
+    /// Creates a machine behind its own router.
     pub async fn home(&mut self, name: &str, nat: Nat) -> Result<(Router, Machine), Fault> {
         self.home_with(name, nat, Family::V4).await
     }
@@ -64,7 +64,7 @@ impl Stage {
         Ok((router, machine))
     }
 
-    /// A peer that finds others by the services.
+    /// Starts a peer that finds others through the services.
     pub async fn peer(&self, name: &str, machine: &Machine) -> Result<Actor, Fault> {
         self.peer_with(name, machine, None).await
     }
@@ -74,18 +74,19 @@ impl Stage {
         Actor::start(name, machine, &config).await
     }
 
-    /// A peer that knows nothing but its local network.
+    /// Starts a peer that finds others only on its local network.
     pub async fn local_peer(name: &str, machine: &Machine) -> Result<Actor, Fault> {
         let config = Config { mdns: true, ..Config::default() };
         Actor::start(name, machine, &config).await
     }
 
-    /// Two peers that the relay knows, and a conversation between them: the first knows the other's key and relay.
+    /// Starts two peers and a conversation between them. The relay knows both, and the first peer knows the key and
+    /// the relay of the second.
     pub async fn talk(&mut self, a: &Machine, b: &Machine) -> Result<Talk, Fault> {
         self.talk_with(a, b, None).await
     }
 
-    /// `moved` picks packets that are counted by themselves.
+    /// Does the same as [`Stage::talk`]. Packets that match `moved` are also counted separately.
     pub async fn talk_with(&mut self, a: &Machine, b: &Machine, moved: Option<&str>) -> Result<Talk, Fault> {
         let (a, mut b) = (self.peer("a", a).await?, self.peer("b", b).await?);
         let ticket = b.online(ONLINE).await?;
@@ -95,7 +96,7 @@ impl Stage {
     }
 }
 
-/// A conversation, and the traffic at the machine that did not begin it.
+/// A conversation, and the traffic at the machine of the peer that did not begin it.
 pub struct Talk {
     pub a: Actor,
     pub b: Actor,
@@ -103,14 +104,14 @@ pub struct Talk {
     watch: Watch,
     /// The time since which data has to go directly.
     direct_ns: Option<u64>,
-    /// Bytes that the relay had sent before.
+    /// Bytes that the relay had sent before the conversation.
     relayed_before: u64,
-    /// Bytes that relays had sent that were killed since.
+    /// Bytes that were sent by relays that have been killed since.
     relayed_by_dead: u64,
 }
 
 impl Talk {
-    /// Two peers that have not spoken. Traffic counts from now on.
+    /// Creates a conversation of two peers that have not exchanged data. Traffic counts from now on.
     pub async fn new(stage: &mut Stage, a: Actor, b: Actor, moved: Option<&str>) -> Result<Self, Fault> {
         let watch = Watch::start(&b.machine, &stage.services.machine.addrs(), moved).await?;
         let relayed_before = stage.services.relayed().await?;
@@ -118,7 +119,7 @@ impl Talk {
         Ok(Self { a, b, began_ns, watch, direct_ns, relayed_before, relayed_by_dead: 0 })
     }
 
-    /// Asks the peer until it answers. The conversation begins with that.
+    /// Asks the peer until it answers. The conversation begins with the first try.
     pub async fn ask(&mut self, peer: &str, within: Duration, figures: &mut Figures) -> Result<u64, Fault> {
         self.began_ns = now_ns();
         let (tries, answered) = self.a.ask(peer, within).await?;
@@ -127,7 +128,7 @@ impl Talk {
         Ok(answered)
     }
 
-    /// Waits until data has gone both ways.
+    /// Begins the conversation, and waits until data has gone both ways.
     pub async fn begin(&mut self, peer: &str) -> Result<(), Fault> {
         let told_ns = now_ns();
         self.a.tell(&Command::Talk { peer: peer.to_owned() }).await?;
@@ -147,7 +148,7 @@ impl Talk {
         self.watch.look(at)
     }
 
-    /// Waits until data takes this way after `since_ns`, and returns the time of that.
+    /// Waits until data takes this way at `since_ns` or later. Returns the time at which it began to do so.
     pub async fn way(&mut self, way: Way, since_ns: u64, within: Duration) -> Result<u64, Fault> {
         let until = Instant::now() + within;
         loop {
@@ -165,7 +166,7 @@ impl Talk {
         }
     }
 
-    /// Data takes a direct path, now or soon.
+    /// Waits until data takes a direct path.
     pub async fn direct(&mut self) -> Result<(), Fault> {
         self.way(Way::Direct, self.began_ns, DIRECT).await.map(drop)
     }
@@ -176,13 +177,13 @@ impl Talk {
         self.go_on(WHILE).await
     }
 
-    /// [`Talk::settle`] and [`Talk::end`].
+    /// Does the same as [`Talk::settle`] and then [`Talk::end`].
     pub async fn end_direct(mut self, stage: &mut Stage, figures: &mut Figures) -> Result<(), Fault> {
         self.settle().await?;
         self.end(stage, figures, Way::Direct).await
     }
 
-    /// Data has come over the relay before it came directly.
+    /// Checks that data came over the relay before it came directly.
     pub fn started_relayed(&self) -> Result<(), Fault> {
         let first = self.relayed_first();
         ensure(first.is_some_and(|bytes| bytes >= FIRST), || {
@@ -190,7 +191,7 @@ impl Talk {
         })
     }
 
-    /// Bytes that had come over the relay when data began to come directly.
+    /// Returns the number of bytes that had come over the relay when data began to come directly.
     pub fn relayed_first(&self) -> Option<u64> {
         self.look(|traffic| {
             let direct = traffic.at(traffic.took(Way::Direct, self.began_ns)?);
@@ -198,7 +199,7 @@ impl Talk {
         })
     }
 
-    /// Fails if the conversation breaks meanwhile.
+    /// Lets the conversation go on for a time. Fails if it breaks meanwhile.
     pub async fn go_on(&mut self, lasting: Duration) -> Result<(), Fault> {
         sleep(lasting).await;
         self.a.log().map(drop)
@@ -208,9 +209,10 @@ impl Talk {
         self.look(|traffic| traffic.changes(since_ns))
     }
 
-    /// Ends the conversation, and checks that data arrived unchanged, that every request was answered, and which way data took.
+    /// Ends the conversation. Checks that data arrived unchanged, that every request was answered, and which way data
+    /// took.
     pub async fn end(mut self, stage: &mut Stage, figures: &mut Figures, way: Way) -> Result<(), Fault> {
-        // Counted before the end, so that all of it was part of the conversation.
+        // The relay's bytes are counted before the end, so all of them belong to the conversation.
         let relayed = self.relayed(stage).await?;
         let (all, rest, now, took) = self.look(|traffic| {
             let rest = self.direct_ns.map(|direct_ns| traffic.since(direct_ns));
@@ -235,7 +237,7 @@ impl Talk {
                 ensure(took.is_none() && all.direct <= PROBES, || {
                     format!("{} bytes arrived directly, where no direct path can be", all.direct)
                 })?;
-                // The counts are of packets: the data, its acknowledgements, and what packets cost.
+                // The counters count packets: the data, its acknowledgements, and headers.
                 ensure(relayed.min(all.relayed) >= done.bytes * 9 / 10, || {
                     format!("of {} bytes {} arrived by the relay, which sent {relayed}", done.bytes, all.relayed)
                 })?;
@@ -245,7 +247,7 @@ impl Talk {
             })?,
             (Way::Direct, None) => return Err(Fault::Lab("nobody has looked whether data goes directly".into())),
         }
-        // TLS, TCP and acknowledgements add to the count of the relay.
+        // TLS, TCP and acknowledgements add to the bytes that arrive from the relay.
         ensure(all.relayed <= relayed * 5 / 4 + PROBES, || {
             format!("the relay sent {relayed} bytes, and {} arrived from it", all.relayed)
         })?;
@@ -256,14 +258,14 @@ impl Talk {
         self.b.end().await
     }
 
-    /// Kills the relay, and keeps its count.
+    /// Kills the relay, and keeps its byte count.
     pub async fn kill_relay(&mut self, stage: &mut Stage) -> Result<(), Fault> {
         self.relayed_by_dead = self.relayed(stage).await?;
         self.relayed_before = 0;
         stage.services.kill().await
     }
 
-    /// Bytes that the relay has sent in this conversation.
+    /// Returns the number of bytes that the relay has sent in this conversation.
     async fn relayed(&self, stage: &mut Stage) -> Result<u64, Fault> {
         let now = stage.services.relayed().await?;
         Ok(self.relayed_by_dead + now.saturating_sub(self.relayed_before))

@@ -1,4 +1,4 @@
-//! The programs that the lab runs.
+//! Runs the external programs that the lab uses.
 
 use std::{process::Stdio, time::Duration};
 
@@ -6,10 +6,10 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use super::{fault::Fault, netns::Netns};
 
-/// Each takes milliseconds, or a second on a busy machine.
+/// Maximum time for a program. Each takes milliseconds, or a second on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Returns the standard output.
+/// Runs a program, and returns its standard output.
 pub async fn run(program: &str, args: &[&str], input: &str) -> Result<String, Fault> {
     let what = || format!("{program} {}", args.join(" "));
     let mut child = Command::new(program)
@@ -23,7 +23,7 @@ pub async fn run(program: &str, args: &[&str], input: &str) -> Result<String, Fa
     let mut stdin = child.stdin.take();
     let feed = async {
         if let Some(stdin) = &mut stdin {
-            // A program that ends early says why on its standard error.
+            // A program that ends early gives the reason on its standard error.
             let _ = stdin.write_all(input.as_bytes()).await;
         }
         drop(stdin);
@@ -40,7 +40,7 @@ pub async fn run(program: &str, args: &[&str], input: &str) -> Result<String, Fa
     Err(Fault::lab(&what(), format!("{said} (input: {})", input.trim().replace('\n', "; "))))
 }
 
-/// Lines for `ip -batch`, here or in a namespace.
+/// Runs lines with `ip -batch`, in a namespace or, without one, in that of the lab.
 pub async fn ip(netns: Option<&Netns>, lines: &str) -> Result<(), Fault> {
     let args: &[&str] = match netns {
         Some(netns) => &["-n", netns.name(), "-batch", "-"],
@@ -49,7 +49,7 @@ pub async fn ip(netns: Option<&Netns>, lines: &str) -> Result<(), Fault> {
     run("ip", args, lines).await.map(drop)
 }
 
-/// Rules for `nft -f`, in a namespace.
+/// Runs rules with `nft -f` in a namespace.
 pub async fn nft(netns: &Netns, rules: &str) -> Result<(), Fault> {
     run("nsenter", &[&netns.enter_option(), "nft", "-f", "-"], rules).await.map(drop)
 }

@@ -1,4 +1,5 @@
-//! The way that data takes, and since when: from the counters in the kernel of the receiving machine, not from what peers say.
+//! The way that data takes, and since when. It comes from the counters in the kernel of the receiving machine, and
+//! not from reports of the peers.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,13 +12,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{counters::Counters, fault::Fault, nat, tools, world::Machine};
 use crate::output::now_ns;
 
-/// Between two reads of the counters: the precision with which a change is dated.
+/// The time between two reads of the counters. It is the precision with which a change is dated.
 const EVERY: Duration = Duration::from_millis(10);
-/// A way is taken when it carries most of the data for so long: six pieces of the transfer.
+/// Data takes a way when that way carries most of it for this time, which is six pieces of the transfer.
 const WINDOW_NS: u64 = 200_000_000;
 /// A fifth of the bytes that the transfer sends in a window.
 const ENOUGH: u64 = 20_000;
-/// Packets that look for a path have 1,200 bytes and arrive one or two at a time: more bytes are data.
+/// The smallest number of bytes that is taken for data. Path probes have 1,200 bytes and arrive one or two at a time.
 const DATA: u64 = 4_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +27,15 @@ pub enum Way {
     Direct,
 }
 
-/// Bytes that have arrived by a time, by their source.
+/// The bytes that have arrived by a time, by source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {
     pub at_ns: u64,
-    /// From the relay.
+    /// Bytes from the relay.
     pub relayed: u64,
-    /// By UDP from others.
+    /// Bytes that arrived by UDP from machines other than the services.
     pub direct: u64,
-    /// The part of those from the source that the case is about.
+    /// The part of `direct` from the source that the case is about.
     pub moved: u64,
 }
 
@@ -55,7 +56,8 @@ impl Sample {
         }
     }
 
-    /// The way of most of the data, if there is enough. Beside relayed data, packets look for a direct path.
+    /// Returns the way of most of the data, if there is enough. Path probes also arrive directly while data is
+    /// relayed.
     fn way(self) -> Option<Way> {
         if self.direct >= ENOUGH && self.relayed * 10 <= self.direct {
             Some(Way::Direct)
@@ -79,7 +81,7 @@ impl Traffic {
         self.0.last().copied().unwrap_or_default()
     }
 
-    /// The last sample until that time.
+    /// Returns the last sample at or before this time.
     pub fn at(&self, at_ns: u64) -> Sample {
         self.0[..self.0.partition_point(|sample| sample.at_ns <= at_ns)].last().copied().unwrap_or_default()
     }
@@ -88,23 +90,23 @@ impl Traffic {
         self.last().since(self.at(at_ns))
     }
 
-    /// The time at which data has begun to take this way, at `since_ns` or later.
+    /// Returns the time at which data began to take this way, at `since_ns` or later.
     pub fn took(&self, way: Way, since_ns: u64) -> Option<u64> {
         self.windows(since_ns).find(|window| window.way() == Some(way)).and_then(Window::began)
     }
 
-    /// The time at which data has begun to arrive from the source that the case is about.
+    /// Returns the time at which data began to arrive from the source that the case is about.
     pub fn moved(&self) -> Option<u64> {
         self.0.iter().find(|sample| sample.moved >= DATA).map(|sample| sample.at_ns)
     }
 
-    /// The way in the last window.
+    /// Returns the way of the data in the last window.
     pub fn now(&self) -> Option<Way> {
         let last = self.last();
         self.since(last.at_ns.saturating_sub(WINDOW_NS)).way()
     }
 
-    /// How often data has changed its way.
+    /// Returns the number of times that data has changed its way.
     pub fn changes(&self, since_ns: u64) -> usize {
         let mut ways: Vec<_> = self.windows(since_ns).filter_map(|window| window.way()).collect();
         ways.dedup();
@@ -144,7 +146,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// `moved`: an expression of `nft` that picks a source.
+    /// Starts to read the counters. `moved` is an expression of `nft` that matches a source.
     pub async fn start(machine: &Machine, services: &[std::net::IpAddr], moved: Option<&str>) -> Result<Self, Fault> {
         tools::nft(&machine.netns, &nat::count(services, moved)).await?;
         let counters = Counters::open(&machine.netns)?;
@@ -155,7 +157,7 @@ impl Watch {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             loop {
                 ticks.tick().await;
-                // The namespace has ended.
+                // The read fails when the namespace has ended.
                 let Ok(sample) = sample(&counters) else { return };
                 lock(&reading).push(sample);
             }
@@ -184,7 +186,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Samples every 10 ms, from 1 s on, with 5 kB in each: `'r'`elayed, `'d'`irect, or nothing.
+    /// Returns samples every 10 ms from 1 s on. The letters are `r` for 5 kB of relayed data, `d` for 5 kB of direct
+    /// data, and `p` for a path probe. Other characters mean that nothing arrives.
     fn traffic(ways: &str) -> Traffic {
         let mut sample = Sample { at_ns: 1000 * MS, ..Sample::default() };
         let mut traffic = Traffic(vec![sample]);

@@ -1,7 +1,7 @@
 //! The small internet of one case: machines, routers, and the cables between them.
 //!
-//! Everything is a network namespace with cables (veth pairs) to others. `inet` in the middle is where all routers and
-//! public machines are plugged in:
+//! Every machine and router is a network namespace with cables (veth pairs) to others. All routers and public
+//! machines are plugged into `inet` in the middle:
 //!
 //! ```text
 //!   a ── r1 ──┐               ┌── r2 ── b
@@ -12,8 +12,8 @@
 //!  198.18.0.2
 //! ```
 //!
-//! Each world has these addresses to itself, so that cases can be played at the same time. Between a router and `inet` is a link
-//! with a delay, so that packets cross on their way as they do in the world.
+//! Each world has its own copy of these addresses, so cases can be played at the same time. The link between a router
+//! and `inet` has a delay, so packets cross on their way as they do on the internet.
 
 use std::{
     fmt::Write,
@@ -32,14 +32,15 @@ use super::{
     ping, tools,
 };
 
-/// From a router to the internet, one way: two homes are 120 ms apart, and each 60 ms from the relay, there and back.
+/// The delay from a router to the internet, one way. The round-trip time is 120 ms between two homes, and 60 ms
+/// between a home and the relay.
 pub const WAN: Duration = Duration::from_millis(30);
 
-/// The services' addresses: the relay, the DNS server.
+/// The addresses of the services, which are the relay and the DNS server.
 pub const SERVICES_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 pub const SERVICES_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 
-/// Which kinds of addresses a machine has.
+/// The kinds of addresses that a machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     V4,
@@ -62,11 +63,11 @@ pub struct Machine {
     pub netns: Netns,
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
-    /// The interface at the end of its cable.
+    /// The interface at the end of the machine's cable.
     pub uplink: &'static str,
     gateway_v4: Option<Ipv4Addr>,
     gateway_v6: Option<Ipv6Addr>,
-    /// Others of its network are reached by the gateway alone.
+    /// The machine reaches others of its network only through the gateway.
     isolated: bool,
 }
 
@@ -76,7 +77,7 @@ pub struct Router {
     pub wan: Machine,
     pub nat: Nat,
     number: u8,
-    /// The first three numbers of the addresses inside.
+    /// The first three bytes of the addresses inside.
     inside: [u8; 3],
     hosts: u8,
 }
@@ -94,9 +95,9 @@ pub struct World {
 }
 
 impl World {
-    /// An internet without machines, for packets of `family`.
+    /// Creates an internet without machines, for packets of `family`.
     pub async fn new(family: Family) -> Result<Self, Fault> {
-        // One process at a time sees these names: its /run is its own.
+        // Only this process sees the names, since it has its own /run.
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("w{}", WORLDS.fetch_add(1, Relaxed));
         let inet = Netns::named(format!("{prefix}-inet"));
@@ -127,7 +128,7 @@ impl World {
         self.distant_router(nat, family, WAN).await
     }
 
-    /// `way`: the delay to the internet.
+    /// Creates a router. `way` is its delay to the internet.
     pub async fn distant_router(&mut self, nat: Nat, family: Family, way: Duration) -> Result<Router, Fault> {
         self.routers += 1;
         let number = self.routers;
@@ -139,7 +140,8 @@ impl World {
         finish_router(Router { wan, nat, number, inside: [10, 0, number], hosts: 1 }).await
     }
 
-    /// A router of a carrier: those behind it are routers, in 100.64.0.0/10 (RFC 6598). IPv4 alone.
+    /// Creates the router of a carrier. The machines behind it are routers, in 100.64.0.0/10 (RFC 6598). It has only
+    /// IPv4.
     pub async fn carrier(&mut self, nat: Nat) -> Result<Router, Fault> {
         self.routers += 1;
         let number = self.routers;
@@ -158,7 +160,7 @@ impl World {
         self.behind(router, name, "eth0", family, false).await
     }
 
-    /// A machine behind a router, at the other end of a link that was measured. IPv4 alone.
+    /// Creates a machine behind a router, at the other end of a link that is measured. It has only IPv4.
     pub async fn distant_host(
         &mut self,
         router: &mut Router,
@@ -169,7 +171,7 @@ impl World {
         self.cables += 1;
         let netns = self.namespace(name, false).await?;
         let [a, b, _] = router.inside;
-        // A subnet of its own: the router's end is a device without neighbours.
+        // The machine has its own subnet, since the router's end is a device without neighbours.
         let subnet = 100 + u8::try_from(self.cables).unwrap_or_default();
         let far = Machine::v4(netns, [a, b, subnet, 2], [a, b, subnet, 1]);
         let near = Plug { netns: router.wan.netns.clone(), interface: format!("far{}", self.cables) };
@@ -177,12 +179,13 @@ impl World {
         Ok((far, link))
     }
 
-    /// Two machines with nothing but a link between them, which was not measured. IPv4 alone.
+    /// Creates two machines with only a link between them, which is not measured. They have only IPv4.
     pub async fn two_unverified(&mut self, shape: Shape, seed: u64) -> Result<(Machine, Machine, Link), Fault> {
         self.two_unequal([shape; 2], seed).await
     }
 
-    /// The same with a shape for the direction from the first machine to the second, and one for the way back.
+    /// Does the same as [`World::two_unverified`], with one shape from the first machine to the second and one for
+    /// the way back.
     pub async fn two_unequal(&mut self, shapes: [Shape; 2], seed: u64) -> Result<(Machine, Machine, Link), Fault> {
         let a = Machine::v4(self.namespace("a", false).await?, [10, 99, 0, 1], [10, 99, 0, 2]);
         let b = Machine::v4(self.namespace("b", false).await?, [10, 99, 0, 2], [10, 99, 0, 1]);
@@ -192,7 +195,7 @@ impl World {
         Ok((a, b, link))
     }
 
-    /// Unplugs a machine from its router, and plugs it into another one: a laptop that moves.
+    /// Unplugs a machine from its router, and plugs it into another one, like a laptop that moves.
     pub async fn move_to(&mut self, machine: &mut Machine, router: &mut Router) -> Result<(), Fault> {
         tools::ip(Some(&machine.netns), &format!("link del {}\n", machine.uplink)).await?;
         let family = match (machine.v4, machine.v6) {
@@ -212,7 +215,7 @@ impl World {
         Ok(machine)
     }
 
-    /// A router's side towards the internet, with a link that was measured.
+    /// Creates a router's side towards the internet, with a link that is measured.
     async fn across(&mut self, number: u8, family: Family, way: Duration) -> Result<Machine, Fault> {
         let netns = self.namespace(&format!("r{number}"), true).await?;
         let machine = public_machine(netns, "wan", 10 + number, family);
@@ -266,7 +269,7 @@ impl World {
         Ok(machine)
     }
 
-    /// A cable from a machine to a bridge, with the machine's addresses and its way out.
+    /// Plugs a cable from a machine into a bridge, and sets the machine's addresses and routes.
     async fn cable(&mut self, at: &Netns, bridge: &str, machine: &Machine) -> Result<(), Fault> {
         self.cables += 1;
         let (port, uplink, name) = (format!("p{}", self.cables), machine.uplink, machine.netns.name());
@@ -278,19 +281,20 @@ impl World {
 
     async fn namespace(&mut self, name: &str, routes: bool) -> Result<Netns, Fault> {
         let netns = Netns::named(format!("{}-{name}", self.prefix));
-        // Taken away even if it is not made to the end.
+        // The name is removed even if the creation fails half-way.
         self.netns.push(netns.clone());
         create(&netns, routes).await?;
         Ok(netns)
     }
 
-    /// Processes inside lose their network, as when a world is dropped; a namespace ends with its last process.
+    /// Removes the namespaces, as a drop does. Processes inside lose their network. A namespace ends with its last
+    /// process.
     pub async fn end(mut self) -> Result<(), Fault> {
         let removed = tokio::task::spawn_blocking(move || self.remove()).await;
         removed.map_err(io::Error::from).flatten().map_err(|error| Fault::lab("a namespace cannot be removed", error))
     }
 
-    /// The names of the namespaces.
+    /// Returns the names of the namespaces.
     pub fn names(&self) -> Vec<String> {
         self.netns.iter().map(|netns| netns.name().to_owned()).collect()
     }
@@ -303,13 +307,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // The fault that drops a world says more than an error here.
+        // The fault that drops a world is more informative than an error here.
         let _ = self.remove();
     }
 }
 
 impl Machine {
-    /// A machine with IPv4 alone.
+    /// Creates a machine with only IPv4.
     fn v4(netns: Netns, addr: [u8; 4], gateway: [u8; 4]) -> Self {
         Self {
             netns,
@@ -338,7 +342,7 @@ impl Machine {
         self.gateway_v4.map(IpAddr::V4).into_iter().chain(self.gateway_v6.map(IpAddr::V6)).collect()
     }
 
-    /// Unplugs the cable, or plugs it in again, and sets the addresses and routes that the kernel has forgotten.
+    /// Unplugs the cable, or plugs it in again and sets the addresses and routes that the kernel has forgotten.
     pub async fn set_link(&self, up: bool) -> Result<(), Fault> {
         if up {
             self.configure().await
@@ -363,17 +367,17 @@ impl Machine {
 }
 
 impl Router {
-    /// Drops all UDP to and from these addresses, without a word.
+    /// Silently drops all UDP to and from these addresses.
     pub async fn cut(&self, with: &[IpAddr]) -> Result<(), Fault> {
         tools::nft(&self.wan.netns, &nat::cut(with)).await
     }
 
-    /// Ends what [`Router::cut`] began.
+    /// Removes the rules of [`Router::cut`].
     pub async fn heal(&self) -> Result<(), Fault> {
         tools::nft(&self.wan.netns, nat::HEAL).await
     }
 
-    /// From now on the router forgets a mapping that no packet has used for `idle`.
+    /// Lets the router forget, from now on, mappings that no packet has used for `idle`.
     pub fn forget_after(&self, idle: Duration) -> Result<(), Fault> {
         let write = || {
             for name in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
@@ -385,7 +389,7 @@ impl Router {
         written.map_err(|error| Fault::lab("a router cannot be told to forget", error))
     }
 
-    /// Forgets all mappings, and maps one port to another one from now on.
+    /// Makes the router forget all mappings, and maps one port to another one from now on.
     pub async fn rebind(&self, rebound: nat::Rebound) -> Result<(), Fault> {
         tools::nft(&self.wan.netns, &self.nat.rules_with(self.wan.v4, Some(rebound))).await?;
         // The kernel forgets the mappings of an interface that goes down.
@@ -408,7 +412,7 @@ async fn finish_router(router: Router) -> Result<Router, Fault> {
     Ok(router)
 }
 
-/// A link from a machine to a router, measured.
+/// Creates a link from a machine to a router, and measures it.
 async fn join(far: &Machine, near: &Plug, shape: Shape, seed: u64) -> Result<Link, Fault> {
     let (Some(addr), Some(gateway)) = (far.v4, far.gateway_v4) else {
         return Err(Fault::Lab("a link without addresses".into()));
@@ -433,7 +437,7 @@ async fn create(netns: &Netns, routes: bool) -> Result<(), Fault> {
         names.iter().try_for_each(|name| fs::write(format!("/proc/sys/net/{name}"), value))
     };
     let written = netns.inside(|| {
-        // While addresses are looked for that are there twice, neighbours do not answer: the first packet takes 2 s.
+        // While duplicate address detection runs, neighbours do not answer, and the first packet takes 2 s.
         set(&["ipv6/conf/all/accept_dad", "ipv6/conf/default/accept_dad"], "0")?;
         if routes { set(&["ipv4/ip_forward", "ipv6/conf/all/forwarding"], "1") } else { Ok(()) }
     })?;
@@ -441,7 +445,7 @@ async fn create(netns: &Netns, routes: bool) -> Result<(), Fault> {
     tools::ip(Some(netns), "link set lo up\n").await
 }
 
-/// A machine that reaches others through `inet` alone, since some are at the end of a link.
+/// Returns a machine that reaches others only through `inet`, since some are at the end of a link.
 fn public_machine(netns: Netns, uplink: &'static str, host: u8, family: Family) -> Machine {
     Machine {
         netns,

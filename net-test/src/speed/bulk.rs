@@ -1,8 +1,10 @@
-//! Moving data over one stream, both ways at once if asked: the same code over either side's streams.
+//! Moves data over one stream, in both directions at once if asked. The code is the same for the streams of both
+//! sides.
 //!
-//! The client begins with 17 bytes: the lengths that it sends and wants (big endian), and whether to hash. Then both send, each
-//! in pieces of [`PIECE`]. When the server has read everything it adds the length of that and, if asked, the BLAKE3 hash. (Or
-//! it reads for some time: see [`super::timed`].)
+//! The client begins with 17 bytes: the number of bytes that it sends and the number that it wants (big endian), and
+//! whether to hash. Then both ends send, in pieces of [`PIECE`]. When the server has read everything, it adds the
+//! number of bytes that it has read and, if asked, their BLAKE3 hash. (The server can also read for a given time: see
+//! [`super::timed`].)
 
 use std::time::Duration;
 
@@ -24,11 +26,12 @@ pub struct Load {
     pub up: u64,
     /// Bytes from the server to the client.
     pub down: u64,
-    /// Both sides hash the data, and compare. Not while time is taken: a hash costs as much as the transfer.
+    /// Both ends hash the data, and compare the hashes. This is not used while a time is measured, since hashing
+    /// costs as much as the transfer.
     pub check: bool,
 }
 
-/// The client's part. Both ends have all data when this returns.
+/// Runs the client's end. Both ends have all data when this returns.
 pub async fn run(mut send: impl Tx, mut recv: impl Rx, load: Load) -> Result<(), Broken> {
     let writing = async {
         let asked = [&load.up.to_be_bytes()[..], &load.down.to_be_bytes(), &[u8::from(load.check)]].concat();
@@ -53,7 +56,7 @@ pub async fn run(mut send: impl Tx, mut recv: impl Rx, load: Load) -> Result<(),
     Ok(())
 }
 
-/// The server's part.
+/// Runs the server's end.
 pub async fn serve(mut send: impl Tx, mut recv: impl Rx) -> Result<(), Broken> {
     let mut asked = BytesMut::new();
     while asked.len() < ASKED {
@@ -86,7 +89,7 @@ pub async fn serve(mut send: impl Tx, mut recv: impl Rx) -> Result<(), Broken> {
     send.finish()
 }
 
-/// Writes `len` bytes of the pattern, and returns their hash, with `check`.
+/// Writes `len` bytes of the pattern. Returns their hash if `check` is set, and zeros otherwise.
 async fn pour(send: &mut impl Tx, len: u64, check: bool) -> Result<[u8; blake3::OUT_LEN], Broken> {
     let piece = pattern();
     let mut left = len;
@@ -98,7 +101,8 @@ async fn pour(send: &mut impl Tx, len: u64, check: bool) -> Result<[u8; blake3::
     Ok(pattern_hash(len, check))
 }
 
-/// Neighbours differ: a shift by one or a missing packet changes the hash.
+/// Returns a piece of the pattern. Adjacent bytes differ, so a shift by one byte or a missing packet changes the
+/// hash.
 pub(super) fn pattern() -> Bytes {
     (0..PIECE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
@@ -116,7 +120,7 @@ fn pattern_hash(len: u64, check: bool) -> [u8; blake3::OUT_LEN] {
     *hasher.finalize().as_bytes()
 }
 
-/// Takes `expected` bytes, and then a trailer.
+/// A reader that takes `expected` bytes and then a trailer.
 struct Sink {
     expected: u64,
     read: u64,
@@ -146,7 +150,7 @@ impl Sink {
         self.hasher.as_ref().map_or([0; blake3::OUT_LEN], |hasher| *hasher.finalize().as_bytes())
     }
 
-    /// The trailer, if the data before it is the expected one.
+    /// Returns the trailer, if the data before it has the expected length and hash.
     fn end(self, expected: [u8; blake3::OUT_LEN]) -> Result<Vec<u8>, Broken> {
         if self.read != self.expected || self.trailer.len() != TRAILER || self.hash() != expected {
             return Err(Broken::msg("something else came than the server sent"));

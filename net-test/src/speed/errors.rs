@@ -18,17 +18,18 @@ use crate::{
     stats::median,
 };
 
-/// A client asks [`Service::Refuse`] for an error at once, or when it asks again, with the lane full.
+/// The first byte of a client of [`Service::Refuse`]. With this one, the server sends an error at once. With the next
+/// one, it fills the lane, and sends the error when the client asks again.
 const AT_ONCE: u8 = b'i';
 const WHEN_FULL: u8 = b'f';
-/// Flow control holds up a write that makes no progress for so long: on loopback a packet takes under 1 ms.
+/// The time without progress after which flow control holds up a write. On loopback a packet takes less than 1 ms.
 const FULL: Duration = Duration::from_millis(50);
 const CODE: u64 = 507;
 const WORDS: &str = "no space left";
-/// Errors in a round.
+/// The number of errors in a round.
 const ERRORS: u32 = 200;
 
-/// Rows of both sides, and of twolane alone.
+/// Measures the rows of both sides, and those of twolane alone.
 pub async fn rows(bench: &Bench<Ours, Raw>, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
     let (rounds, ours, theirs) = (bench.rounds, &bench.ours.client, &bench.theirs.client);
     theirs.connect(Service::Refuse).await?;
@@ -42,7 +43,7 @@ pub async fn rows(bench: &Bench<Ours, Raw>, row: &mut impl FnMut(Row)) -> Result
     Ok(())
 }
 
-/// The median of the microseconds of many times.
+/// Repeats `one`, and returns the median of its durations in microseconds.
 async fn often<S: Side, F: Future<Output = Result<(), Broken>>>(side: S, one: fn(S) -> F) -> Result<f64, Broken> {
     let mut took = Vec::new();
     for _ in 0..ERRORS {
@@ -54,7 +55,7 @@ async fn often<S: Side, F: Future<Output = Result<(), Broken>>>(side: S, one: fn
     Ok(median(&took))
 }
 
-/// A stream that is opened and fails.
+/// Opens a stream of twolane that fails.
 async fn idle(ours: Ours) -> Result<(), Broken> {
     let (mut send, mut recv) = ours.open(Service::Refuse).await?;
     send.write_all(&[AT_ONCE]).await?;
@@ -64,7 +65,7 @@ async fn idle(ours: Ours) -> Result<(), Broken> {
     }
 }
 
-/// The reset of raw iroh: a code, no words, and data that is lost.
+/// Opens a stream of raw iroh that is reset. The reset has a code and no text, and data is lost.
 async fn reset(theirs: Raw) -> Result<(), Broken> {
     let (mut send, mut recv) = theirs.open(Service::Refuse).await?;
     send.write_all(&[AT_ONCE]).await?;
@@ -74,7 +75,7 @@ async fn reset(theirs: Raw) -> Result<(), Broken> {
     }
 }
 
-/// From asking for the error to having it, with a data lane that takes no more: microseconds.
+/// Returns the time from asking for the error to receiving it while the data lane is full, in microseconds.
 async fn behind_data(ours: Ours) -> Result<f64, Broken> {
     let (mut send, recv) = ours.open(Service::Refuse).await?;
     let errors = recv.errors();

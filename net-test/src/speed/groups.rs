@@ -46,19 +46,20 @@ pub enum Group {
     Transport,
 }
 
-/// Bytes of bulk in a round: 80 ms at 0.8 GB/s.
+/// Bytes of bulk data in a round. At 0.8 GB/s they take 80 ms.
 const VOLUME: u64 = 64 << 20;
-/// Requests in a round: of the slowest, 64 KiB at 3,400 a second, over 1,000, so that 10 lie beyond the 99th
-/// in a hundred.
+/// The time for requests in a round. The slowest requests, of 64 KiB at 3,400 a second, are over 1,000 in this time,
+/// so 10 of them lie beyond the 99th percentile.
 const SLICE: Duration = Duration::from_millis(400);
-/// Endpoints that connect in a round.
+/// The number of endpoints that connect in a round.
 const CONNECTS: usize = 24;
-/// Peers that are connected and idle, for the memory of one.
+/// The number of idle connected peers for the memory of one peer.
 const IDLE: usize = 100;
-/// Peers of each side that are connected and idle while one is not. More take more memory than a small machine has.
+/// The number of idle connected peers of each side while another peer sends requests. More would take more memory
+/// than a small machine has.
 const CROWD: usize = 500;
 
-/// The same work on either side, in turns. The work is told whether it warms up.
+/// Does the same work on both sides, in turns. The work gets a flag that tells whether it only warms up.
 macro_rules! turns {
     ($bench:ident, |$half:ident, $warm:ident| $work:expr) => {
         measured(
@@ -76,7 +77,7 @@ macro_rules! turns {
     };
 }
 
-/// One turn that warms up both sides and is left out, and then those that count.
+/// Warms up both sides with one turn, whose results are left out, and then measures the turns that count.
 pub(super) async fn measured<T>(
     rounds: usize,
     mut ours: impl AsyncFnMut(bool) -> Result<T, Broken>,
@@ -119,7 +120,7 @@ impl<A: Side, B: Side> Bench<A, B> {
                 pace_rows("open", B::NAME, &turns!(self, |half, _warm| work::opens(&half.client, SLICE).await), row);
                 Ok(())
             }
-            // For these sides alone: see `speed::run`.
+            // These groups exist only for certain sides: see `speed::run`.
             Group::Errors | Group::Transport => Ok(()),
             Group::Connects => self.connects("connect", false, row).await,
             Group::SecondProtocol => {
@@ -135,7 +136,7 @@ impl<A: Side, B: Side> Bench<A, B> {
         }
     }
 
-    /// The rows of every peer.
+    /// Measures the rows that are common to all comparisons.
     pub async fn common(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         self.move_data("bulk-one-way-1".into(), 1, (VOLUME, 0), row).await?;
         self.connects("connect-first-answer", true, row).await?;
@@ -161,7 +162,7 @@ impl<A: Side, B: Side> Bench<A, B> {
         (up, down): (u64, u64),
         row: &mut impl FnMut(Row),
     ) -> Result<(), Broken> {
-        // The turn that warms up is checked as well: both ends hash, which costs as much as the transfer.
+        // The data of the turn that warms up is checked as well: both ends hash, which costs as much as the transfer.
         let turns = turns!(self, |half, warm| work::bulk(&half.client, streams, Load { up, down, check: warm }).await);
         row(Row::new(name, "MB/s", Better::Higher, B::NAME, &turns));
         Ok(())
@@ -222,7 +223,8 @@ impl<A: Side, B: Side> Bench<A, B> {
         Ok(())
     }
 
-    /// Both crowds are there at the same time, so that their cost weighs on both sides.
+    /// Measures the rate of one peer beside many idle ones. Both crowds are connected at the same time, so their cost
+    /// affects both sides.
     async fn peers(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         let alone = self.rates().await?;
         let crowds =
@@ -248,7 +250,7 @@ impl<A: Side, B: Side> Bench<A, B> {
         Ok(rates)
     }
 
-    /// Work that grows faster than its size shows as a falling rate.
+    /// Measures work of growing size. Work that grows faster than its size shows as a falling rate.
     async fn growth(&self, row: &mut impl FnMut(Row)) -> Result<(), Broken> {
         for times in [1, 10, 100] {
             self.move_data(format!("growth-bulk-{times}x"), 1, (VOLUME / 4 * times, 0), row).await?;
@@ -262,7 +264,7 @@ impl<A: Side, B: Side> Bench<A, B> {
     }
 }
 
-/// Threads that take processors, until it is dropped.
+/// Threads that use the processors until this is dropped.
 struct Busy(Arc<AtomicBool>);
 
 impl Busy {
@@ -290,7 +292,7 @@ fn pairs<T>(turns: &[(T, T)], pick: impl Fn(&T) -> f64) -> Vec<(f64, f64)> {
     turns.iter().map(|(ours, theirs)| (pick(ours), pick(theirs))).collect()
 }
 
-/// A row for each figure. A percentile for which any turn had too few requests has none.
+/// Adds a row for each figure. There is no row for a percentile if any turn had too few requests for it.
 fn pace_rows(name: &str, peer: &str, turns: &[(Pace, Pace)], row: &mut impl FnMut(Row)) {
     type Pick = fn(&Pace) -> Option<f64>;
     let figures: [(&str, &str, Better, Pick); 4] = [

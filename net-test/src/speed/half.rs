@@ -1,4 +1,5 @@
-//! One side of a comparison: a server in a process of its own, whose usage is counted, and a client in this one.
+//! One side of a comparison: a server in a process of its own, whose resource usage is counted, and a client in this
+//! process.
 
 use std::{env, time::Duration};
 
@@ -17,10 +18,10 @@ use super::{
 };
 use crate::{child::Child, report::print, stream_tester::scale::footprint::Footprint};
 
-/// A server answers a question at once; it is bound in 50 ms.
+/// Maximum time to wait for an answer of a server. A server answers at once, and is bound in 50 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A line of a server.
+/// A line of a server's output.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Said {
@@ -30,14 +31,15 @@ enum Said {
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Seconds of processor time since it started.
+    /// Processor time since the process started, in seconds.
     pub cpu: f64,
-    /// Resident bytes. (A heap that is counted is a slower one: `net-test/tests/allocations.rs` counts.)
+    /// Resident memory in bytes. (Counting the allocations of the heap would make it slower.
+    /// `net-test/tests/allocations.rs` counts them.)
     pub resident: u64,
 }
 
 impl Usage {
-    /// The usage of this process. Needs a runtime.
+    /// Returns the usage of this process. Needs a runtime.
     pub fn now() -> Self {
         Self {
             cpu: ProcessTime::now().as_duration().as_secs_f64(),
@@ -46,7 +48,8 @@ impl Usage {
     }
 }
 
-/// The server's part of this program: prints the address, and the usage for each line of standard input, until that ends.
+/// Runs the server of one side. Prints its address, and its usage for each line of standard input, until the input
+/// ends.
 pub async fn obey<S: Side>() -> Result<(), Broken> {
     let (_server, address) = S::serve().await?;
     print(&serde_json::to_string(&Said::Address(address))?);
@@ -57,7 +60,7 @@ pub async fn obey<S: Side>() -> Result<(), Broken> {
     Ok(())
 }
 
-/// A server process. Killed when dropped.
+/// A server process. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     pub address: String,
@@ -104,7 +107,7 @@ impl<S: Side> Half<S> {
         Ok(Self { server, client })
     }
 
-    /// The processor seconds of both processes for `work`.
+    /// Runs `work`. Returns its result, and the processor time of both processes during it, in seconds.
     pub async fn spent<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Broken>) -> Result<(T, f64), Broken> {
         let (before, here) = (self.server.usage().await?, Usage::now());
         let done = work().await?;

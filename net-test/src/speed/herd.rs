@@ -1,4 +1,5 @@
-//! A hub that thousands of peers keep is killed and started again: how soon they are back, and whether a newcomer gets in meanwhile.
+//! Kills and restarts a hub to which thousands of peers keep a connection. Measures how soon the peers are connected
+//! again, and whether a new peer can connect meanwhile.
 
 use std::{
     collections::BTreeMap,
@@ -32,20 +33,22 @@ use crate::{
     stats::percentile,
 };
 
-/// Peers that connect at the same time in the beginning: more would wait for a processor of this machine.
+/// The number of peers that connect at the same time in the beginning. More would wait for a processor of this
+/// machine.
 const AT_A_TIME: usize = 64;
-/// The first probes of new connections, and the search for larger packets, are over then.
+/// The time after which the first probes of new connections and path MTU discovery are over.
 const SETTLED: Duration = Duration::from_secs(6);
-/// 3,000 peers connect in 20 s.
+/// Maximum time to wait for the peers or the hub. 3,000 peers connect in 20 s.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A newcomer comes so often.
+/// The time between two newcomers.
 const NEWCOMERS: Duration = Duration::from_secs(1);
-/// Of one peer: its keeping, and its losses.
+/// The limit of waiting events at one peer. A peer has only the events of its own connection.
 const EVENTS: usize = 64;
 
-/// Other systems have one loopback address, unless more are set up.
+/// Whether each peer has its own loopback address. Systems other than Linux have one loopback address, unless more
+/// are set up.
 const EACH_ITS_ADDRESS: bool = cfg!(target_os = "linux");
-/// Sockets and files of an endpoint.
+/// The number of sockets and files of an endpoint.
 const FILES: u64 = 4;
 
 const AFTER: &str = "\
@@ -87,11 +90,11 @@ pub struct Herd {
     peers_of: Option<Ticket>,
 }
 
-/// What a child says.
+/// A line of a child process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Said {
-    /// The hub.
+    /// The hub is bound.
     There { ticket: String },
     /// All peers are connected.
     Kept,
@@ -108,11 +111,11 @@ struct Figures {
     median_ms: f64,
     p99_ms: f64,
     last_ms: f64,
-    /// Dials of theirs that failed meanwhile.
+    /// The number of dials of the peers that failed meanwhile.
     dials_failed: u64,
     newcomers: usize,
     slowest_newcomer_ms: f64,
-    /// The reason, if the figures are worth nothing.
+    /// The reason why the figures are void, if they are.
     void: Option<String>,
     ok: bool,
 }
@@ -176,7 +179,7 @@ async fn play(herd: &Herd, output: Output) -> Result<Figures, Broken> {
     let (_again, ticket) = start_hub(&key, at, peers).await?;
     let (back_ns, over) = (now_ns(), CancellationToken::new());
     let newcomers = AbortOnDropHandle::new(tokio::spawn(newcomers(ticket, within, over.clone())));
-    // Each counts once, with the last time at which it came back.
+    // Each peer counts once, with the last time at which it came back.
     let (mut back, mut dials_failed) = (BTreeMap::new(), 0);
     let until = Instant::now() + 2 * within;
     while back.len() < peers
@@ -199,7 +202,8 @@ async fn play(herd: &Herd, output: Output) -> Result<Figures, Broken> {
 }
 
 impl Figures {
-    /// `times` of those that are back, and of newcomers: in milliseconds, the least first.
+    /// Creates the figures. `times` are those of the peers that are back. They and the times of the newcomers are in
+    /// milliseconds and in ascending order.
     fn new(peers: usize, within: Duration, times: &[f64], dials_failed: u64, newcomers: &[f64]) -> Self {
         let most = within.as_secs_f64() * 1e3;
         let (last_ms, slowest) = (percentile(times, 1.0), percentile(newcomers, 1.0));
@@ -219,8 +223,8 @@ impl Figures {
     }
 }
 
-/// Until `over`, a new endpoint each second; how long each took to connect, in milliseconds. One that has not in twice the time
-/// counts with that.
+/// Connects a new endpoint each second until `over`. Returns the time that each took to connect, in milliseconds. An
+/// endpoint that has not connected in twice the time `within` counts with that.
 async fn newcomers(hub: Ticket, within: Duration, over: CancellationToken) -> Result<Vec<f64>, Broken> {
     let (mut connecting, mut ticks) = (JoinSet::new(), interval(NEWCOMERS));
     while over.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -228,7 +232,7 @@ async fn newcomers(hub: Ticket, within: Duration, over: CancellationToken) -> Re
         connecting.spawn(async move {
             let endpoint = Endpoint::builder().offline().bind().await?;
             let began = Instant::now();
-            // What fails is tried again, as people do.
+            // A dial that fails is repeated, as a user would do.
             let _ = timeout(2 * within, async { while endpoint.connect(hub.clone()).await.is_err() {} }).await;
             Ok::<_, Broken>(began.elapsed().as_secs_f64() * 1e3)
         });
@@ -237,7 +241,8 @@ async fn newcomers(hub: Ticket, within: Duration, over: CancellationToken) -> Re
 }
 
 fn limits(peers: usize) -> Limits {
-    // With room for newcomers. Where all come from one address, that has more than its share.
+    // There is room for newcomers. If all peers have one address, they need more room, since one address may have
+    // only a share of the peers and of the handshakes.
     let (room, alike) =
         if EACH_ITS_ADDRESS { (256, Limits::default().handshakes_per_address) } else { (peers, AT_A_TIME) };
     Limits { peers: peers + room, handshakes_per_address: alike, ..Limits::default() }
@@ -250,7 +255,7 @@ async fn hub(at: SocketAddr, key: &Path, peers: usize) -> Result<(), Broken> {
     until_told().await
 }
 
-/// The address of a peer of its own.
+/// Returns the address of a peer. On Linux no other peer has it.
 fn place(peer: usize) -> Ipv4Addr {
     let [.., high, low] = peer.to_be_bytes();
     if EACH_ITS_ADDRESS { Ipv4Addr::new(127, 1, high, low) } else { Ipv4Addr::LOCALHOST }
@@ -289,7 +294,7 @@ async fn peers(hub: &Ticket, peers: usize) -> Result<(), Broken> {
     until_told().await
 }
 
-/// Says when a peer that was lost is back.
+/// Reports when a peer that was lost is connected again.
 async fn watch(peer: usize, mut events: Events) -> Result<(), Broken> {
     let (mut lost, mut dials_failed) = (false, 0);
     while let Some(event) = events.next().await {
@@ -332,7 +337,7 @@ fn say(said: &Said) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Until the standard input ends.
+/// Waits until the standard input ends.
 async fn until_told() -> Result<(), Broken> {
     tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await?;
     Ok(())

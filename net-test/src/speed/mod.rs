@@ -1,4 +1,4 @@
-//! `speed`: the cost of the layer, beside raw iroh, in one run.
+//! `speed`: measures the cost of the layer, compared with raw iroh, in one run.
 //!
 //! `net-test/heavy` measures rust-libp2p and pea2pea with the same code. It is a workspace of its own.
 
@@ -29,10 +29,10 @@ use self::{
 };
 use crate::{conditions::Conditions, figures, output::Output, report::print};
 
-/// Nothing can be done about a measurement that breaks but to say so.
+/// A measurement that failed. It can only be reported.
 pub type Broken = eyre::Report;
 
-/// For the help of each program.
+/// A description of the method, for the help of each program.
 pub const METHOD: &str = "\
 Each side's server is a process of its own, on loopback; the clients are in this one. Both sides are measured in turns,
 after one that warms up and is left out; in it both ends hash bulk data and compare, and in the others they compare its
@@ -151,7 +151,7 @@ mod tests {
 
     use super::{side::Service, *};
 
-    /// Requests of a side with fewer streams would wait in its client.
+    /// With fewer streams, requests of a side would wait in its client.
     #[tokio::test(flavor = "multi_thread")]
     async fn every_side_has_as_many_streams_open_as_requests_are_in_flight() {
         async fn opens<S: Side>() {

@@ -1,4 +1,4 @@
-//! twolane.
+//! The side of twolane.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     side::{Anywhere, PATIENCE, STREAMS, Service, Side},
 };
 
-/// Thousands of peers come from one address here.
+/// The limit for peers. Here thousands of peers come from one address.
 const PEERS: usize = 8_192;
 const HANDSHAKES: usize = 256;
 
@@ -40,7 +40,7 @@ impl Anywhere for Ours {
         }
         endpoint.serve(Service::Bulk.name(), |stream| async move {
             let (send, recv) = stream.split();
-            // The client tells of a stream that breaks.
+            // The client reports a stream that breaks.
             let _ = bulk::serve(send, recv).await;
         })?;
         endpoint.serve(Service::Refuse.name(), |stream| async move { drop(errors::refuse(stream).await) })?;
@@ -90,7 +90,7 @@ impl Side for Ours {
         Ok(self.endpoint.get_stream(self.server.clone(), service.name()).await?.split())
     }
 
-    /// The server has taken an open stream.
+    /// Opens an empty stream. This waits until the server has taken it.
     async fn touch(&self) -> Result<(), Broken> {
         let (mut send, _recv) = self.open(Service::Echo).await?;
         Ok(send.finish()?)
@@ -100,7 +100,7 @@ impl Side for Ours {
         self.first(Service::Echo, message).await
     }
 
-    /// The message travels with the protocol's name.
+    /// Sends a message to a service. The message travels together with the protocol's name.
     async fn first(&self, service: Service, message: Bytes) -> Result<Bytes, Broken> {
         Ok(self.endpoint.request(self.server.clone(), service.name(), message, PATIENCE).await?)
     }

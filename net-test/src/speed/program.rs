@@ -1,4 +1,4 @@
-//! The beginning and the end of programs that measure, and their rows.
+//! The common beginning and end of the programs that measure, and their rows.
 
 use std::{ffi::OsString, fs, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -51,7 +51,7 @@ pub struct How {
     pub svg: Option<PathBuf>,
 }
 
-/// A program, with its arguments, the first of which is its name.
+/// Runs a program. The first argument is the program's name.
 pub fn main<A: Parser>(
     args: Vec<OsString>,
     how: impl FnOnce(&A) -> How,
@@ -74,7 +74,7 @@ pub fn main<A: Parser>(
     report::end(output, ended)
 }
 
-/// The rows of a run: each is printed as it comes, and all of them are written at the end.
+/// The rows of a run. Each row is printed when it is added, and all rows are written at the end.
 #[derive(Debug)]
 pub struct Rows {
     output: Output,
@@ -95,13 +95,14 @@ impl Rows {
         self.output.say(format_args!("{text}"));
     }
 
-    /// A remark about a side.
+    /// Prints a remark about a side.
     pub fn note(&self, peer: &str, text: String) {
         self.output.say(format_args!("{peer}: {text}"));
         report::event(self.output, Event::Note { peer: peer.to_owned(), text });
     }
 
-    /// Adds a row that has been measured since the last one. It is void if others kept the machine busy meanwhile.
+    /// Adds a row that has been measured since the last one. The row is void if other processes kept the machine busy
+    /// meanwhile.
     pub fn add(&mut self, mut row: Row) {
         row.void = self.watch.as_mut().and_then(Watch::lap);
         self.output.say(format_args!("{}", line(&row)));
@@ -136,13 +137,13 @@ fn ratio(text: &str) -> Result<f64, String> {
     if ratio.is_finite() && ratio > 0.0 { Ok(ratio) } else { Err("not a number over 0".to_owned()) }
 }
 
-/// The rates that can be held against the other side's. A row that is void says nothing.
+/// Returns the rates that can be compared with those of the other side. A void row is left out.
 fn judged(rows: &[Row]) -> impl Iterator<Item = (&str, f64)> {
     let rates = rows.iter().filter(|row| row.better == Better::Higher && row.void.is_none() && !row.is_of_one_side());
     rates.filter_map(|row| Some((row.name.as_str(), row.advantage?)))
 }
 
-/// The rates that are less than so much of the other side's.
+/// Returns the rates that are less than `least` times those of the other side.
 fn under(rows: &[Row], least: f64) -> Vec<&str> {
     judged(rows).filter(|(_, advantage)| *advantage < least).map(|(name, _)| name).collect()
 }

@@ -1,4 +1,4 @@
-//! Raw iroh: an ALPN and a connection for each protocol, `open_bi` for a stream.
+//! The side of raw iroh: an ALPN and a connection for each protocol, and `open_bi` for a stream.
 
 use std::{
     collections::HashMap,
@@ -21,12 +21,12 @@ use super::{
     side::{Anywhere, MAX_MESSAGE, PATIENCE, STREAMS, Service, Side},
 };
 
-/// With iroh's defaults, but for the number of streams.
+/// Raw iroh with its defaults, except for the number of streams.
 pub type Raw = RawWith<false>;
-/// With twolane's windows, timeouts and congestion controller: the difference to twolane is the layer.
+/// Raw iroh with twolane's windows, timeouts and congestion controller. Its difference from twolane is the layer.
 pub type Tuned = RawWith<true>;
 
-/// A client, with a connection for each service.
+/// A client with a connection for each service.
 #[derive(Debug, Clone)]
 pub struct RawWith<const TUNED: bool> {
     endpoint: Endpoint,
@@ -34,7 +34,7 @@ pub struct RawWith<const TUNED: bool> {
     connections: Arc<Mutex<HashMap<Service, Connection>>>,
 }
 
-/// Ends when dropped.
+/// A server. It ends when this is dropped.
 #[derive(Debug)]
 pub struct RawServer {
     endpoint: Endpoint,
@@ -146,7 +146,8 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
         Ok(timeout(PATIENCE, self.connection(service)?.open_bi()).await??)
     }
 
-    /// A server does not see an open stream before data is sent, and does not answer it by itself.
+    /// Waits until the server has ended a stream. A server does not see an open stream before data is sent, and does
+    /// not answer it by itself.
     async fn touch(&self) -> Result<(), Broken> {
         timeout(PATIENCE, self.exchange(Bytes::new())).await?.map(drop)
     }
@@ -160,14 +161,14 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
     }
 }
 
-/// A task for each stream, as in iroh's examples.
+/// Serves each stream in its own task, as in iroh's examples.
 async fn accept_streams(connection: Connection) {
     let (alpn, is) = (connection.alpn().to_vec(), |service: Service, alpn: &[u8]| service.name().as_bytes() == alpn);
     let (bulk, refuse) = (is(Service::Bulk, &alpn), is(Service::Refuse, &alpn));
     while let Ok((mut send, mut recv)) = connection.accept_bi().await {
         tokio::spawn(async move {
             if bulk {
-                // The client tells of a stream that breaks.
+                // The client reports a stream that breaks.
                 let _ = bulk::serve(send, recv).await;
             } else if refuse {
                 let _ = errors::reset_back(send, recv).await;

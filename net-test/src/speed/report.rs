@@ -1,4 +1,4 @@
-//! The rows, for programs and for people.
+//! The output of the rows: events for programs, and a table for people.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub enum Event {
     Row(Row),
     /// A remark about a side.
     Note { peer: String, text: String },
-    /// The last line. `failed`: rates that are under the bound that was asked for.
+    /// The last line. `failed` is the number of rates under the bound that was asked for.
     Summary { rows: usize, failed: usize, void: usize, ms: u64 },
 }
 

@@ -1,7 +1,7 @@
-//! The two sides of every comparison behind one trait: twolane, and raw iroh.
+//! The two sides of every comparison behind one trait: twolane and raw iroh.
 //!
-//! Both have the same limits for streams, times and messages, which are here. Apart from that each is used as its documentation
-//! has it, with its defaults.
+//! Both have the same limits for streams, times and messages, which are defined here. Otherwise each is used as in
+//! its documentation, with its defaults.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -10,18 +10,18 @@ use tokio::time::timeout;
 
 use super::Broken;
 
-/// Streams that a peer may have open, on every side that has streams: with fewer, requests in flight would wait on one side
-/// only. (noq has 100 by default, twolane 256.)
+/// The number of streams that a peer may have open, on every side that has streams. With fewer, requests in flight
+/// would wait on one side only. (The default is 100 in noq and 256 in twolane.)
 pub const STREAMS: u32 = 1_024;
-/// No request and no opening takes longer. Every side pays for the timer, as a program would.
+/// The timeout of each request and of opening each stream. Every side pays for the timer, as a program would.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const MAX_MESSAGE: usize = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
-    /// Sends back what comes, all of it at once.
+    /// Sends back all data that comes, when it has come completely.
     Echo,
-    /// Echo as a second protocol.
+    /// Does the same as `Echo`, as a second protocol.
     Second,
     /// Moves data: see [`super::bulk`].
     Bulk,
@@ -32,7 +32,7 @@ pub enum Service {
 impl Service {
     pub const ALL: [Self; 4] = [Self::Echo, Self::Second, Self::Bulk, Self::Refuse];
 
-    /// The protocol, and the ALPN of raw iroh.
+    /// Returns the name of the protocol, which is also the ALPN of raw iroh.
     pub fn name(self) -> &'static str {
         match self {
             Self::Echo => "speed-echo/1",
@@ -45,7 +45,7 @@ impl Service {
 
 pub trait Tx: Send + 'static {
     fn write_all(&mut self, data: &[u8]) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// Without a copy.
+    /// Writes data without a copy.
     fn write_chunk(&mut self, data: Bytes) -> impl Future<Output = Result<(), Broken>> + Send;
     fn finish(&mut self) -> Result<(), Broken>;
 }
@@ -73,27 +73,28 @@ pub trait Side: Clone + Send + Sync + 'static {
     /// The name in the rows.
     const NAME: &'static str;
 
-    /// The settings that are not defaults, and the differences to twolane.
+    /// Returns the settings that are not defaults, and the differences from twolane.
     fn settings() -> String;
 
-    /// Starts a server, which runs until it is dropped. The text is its address.
+    /// Starts a server, which runs until it is dropped. Returns it and its address as text.
     fn serve() -> impl Future<Output = Result<(Self::Server, String), Broken>> + Send;
     type Server: Send;
 
-    /// Ends a server in order, within this time.
+    /// Shuts a server down, within this time.
     fn end(server: Self::Server, _within: Duration) -> impl Future<Output = ()> + Send {
         async { drop(server) }
     }
 
-    /// A client that is not connected.
+    /// Creates a client that is not connected.
     fn client(server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
     fn connect(&self, service: Service) -> impl Future<Output = Result<(), Broken>> + Send;
     fn open(&self, service: Service) -> impl Future<Output = Result<(Self::Tx, Self::Rx), Broken>> + Send;
     /// Opens an empty stream, and waits until the server is known to have taken it.
     fn touch(&self) -> impl Future<Output = Result<(), Broken>> + Send;
-    /// A message on a stream of its own, and its answer.
+    /// Sends a message on a stream of its own, and returns the answer.
     fn request(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send;
-    /// The first message for another service of a connected server, and its answer, as quickly as the side can.
+    /// Sends the first message for another service of a connected server, as quickly as the side can, and returns the
+    /// answer.
     fn first(&self, service: Service, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send {
         async move {
             let asked = async {
@@ -109,7 +110,7 @@ pub trait Side: Clone + Send + Sync + 'static {
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
-/// The halves of a stream with the methods of QUIC's libraries.
+/// Implements [`Tx`] and [`Rx`] for the halves of a stream that have the methods of QUIC libraries.
 macro_rules! halves {
     ($send:ty, $recv:ty) => {
         impl Tx for $send {
@@ -141,10 +142,10 @@ macro_rules! halves {
 halves!(twolane::SendStream, twolane::RecvStream);
 halves!(iroh::endpoint::SendStream, iroh::endpoint::RecvStream);
 
-/// A side whose ends can be bound anywhere, for links between machines.
+/// A side whose ends can be bound to any address, for links between machines.
 pub trait Anywhere: Side {
-    /// [`Side::serve`], bound there. `None` is loopback.
+    /// Does the same as [`Side::serve`], bound to `at`. `None` is loopback.
     fn serve_at(at: Option<SocketAddr>) -> impl Future<Output = Result<(Self::Server, String), Broken>> + Send;
-    /// [`Side::client`], bound there.
+    /// Does the same as [`Side::client`], bound to `at`.
     fn client_at(at: Option<SocketAddr>, server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
 }

@@ -1,9 +1,10 @@
-//! Bulk for some time on one stream, counted by the server.
+//! Bulk data for a given time on one stream, counted by the server.
 //!
-//! A link with a rate and losses has no useful length for a transfer: one that takes 1 s with one controller takes 100 with
-//! another. The client asks as in [`super::bulk`], with milliseconds in place of a length, and writes without an end. When that
-//! time is over, since the server has read the question, the server answers with the number of bytes that had come, and goes
-//! on reading: other loads are measured beside bulk at its full speed.
+//! On a link with a rate and losses there is no useful length for a transfer: a transfer that takes 1 s with one
+//! congestion controller takes 100 s with another. The client asks as in [`super::bulk`], with milliseconds in place
+//! of a length, and then writes without an end. The time begins when the server has read the question. When it is
+//! over, the server answers with the number of bytes that have come, and continues to read. Other loads are then
+//! measured beside bulk data at its full speed.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +16,10 @@ use super::{
     side::{Rx, Service, Side, Tx},
 };
 
-/// In the place of the check of [`super::bulk`].
+/// The value that marks this mode. It stands in the place of the flag for hashing of [`super::bulk`].
 pub(super) const MODE: u8 = 2;
 
-/// Bulk that runs. Ends when dropped.
+/// Running bulk data. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Running<R> {
     writing: JoinSet<Broken>,
@@ -32,7 +33,7 @@ impl<R: Rx> Running<R> {
         Ok(Self { writing: JoinSet::from_iter([write(send, lasting)]), recv, lasting })
     }
 
-    /// 10^6 bytes a second.
+    /// Returns the rate in 10^6 bytes per second.
     pub async fn rate(&mut self) -> Result<f64, Broken> {
         let count = tokio::select! {
             count = self.recv.to_end(size_of::<u64>()) => count?,
@@ -42,7 +43,7 @@ impl<R: Rx> Running<R> {
         Ok(u64::from_be_bytes(*count) as f64 / 1e6 / self.lasting.as_secs_f64())
     }
 
-    /// Fails if bulk had ended by itself.
+    /// Stops the bulk data. Fails if it had ended by itself.
     pub fn stop(mut self) -> Result<(), Broken> {
         self.writing.try_join_next().map_or(Ok(()), |broken| Err(ended(Some(broken))))
     }
@@ -56,7 +57,7 @@ fn ended(broken: Option<Result<Broken, tokio::task::JoinError>>) -> Broken {
     }
 }
 
-/// Ends with the stream.
+/// Writes until the stream fails, and returns the failure.
 async fn write(mut send: impl Tx, lasting: Duration) -> Broken {
     let mut asked = [0; ASKED];
     asked[..8].copy_from_slice(&u64::try_from(lasting.as_millis()).unwrap_or(u64::MAX).to_be_bytes());
@@ -71,7 +72,7 @@ async fn write(mut send: impl Tx, lasting: Duration) -> Broken {
     }
 }
 
-/// The server's part, after the question, with which `taken` bytes came.
+/// Runs the server's end after the question. `taken` is the number of bytes that came with the question.
 pub(super) async fn serve(
     mut send: impl Tx,
     mut recv: impl Rx,
@@ -80,7 +81,7 @@ pub(super) async fn serve(
 ) -> Result<(), Broken> {
     let begun = Instant::now();
     let reading = async {
-        // A reader that never has to wait is not interrupted either.
+        // The loop checks the time itself, since `timeout` cannot interrupt a reader that never has to wait.
         while begun.elapsed() < lasting {
             match recv.chunk().await? {
                 Some(chunk) => taken += chunk.len(),
@@ -92,7 +93,7 @@ pub(super) async fn serve(
     timeout(lasting, reading).await.unwrap_or(Ok(()))?;
     send.write_all(&(taken as u64).to_be_bytes()).await?;
     send.finish()?;
-    // Until the client resets it.
+    // The server reads until the client resets the stream.
     while recv.chunk().await?.is_some() {}
     Ok(())
 }

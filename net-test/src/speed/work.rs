@@ -1,4 +1,4 @@
-//! The measured work: each function does some on one side, and returns the result.
+//! The measured work. Each function does some work on one side, and returns the result.
 
 use std::time::{Duration, Instant};
 
@@ -18,14 +18,14 @@ use crate::stats::{percentile, tail};
 pub struct Pace {
     pub count: usize,
     pub rate: f64,
-    /// Microseconds.
+    /// Latency in microseconds. The next two fields are in the same unit.
     pub p50: f64,
-    /// `None` of too few requests.
+    /// `None` if there were too few requests.
     pub p99: Option<f64>,
     pub p999: Option<f64>,
 }
 
-/// 10^6 bytes a second, both ways together.
+/// Moves bulk data. Returns the rate of both directions together, in 10^6 bytes per second.
 pub async fn bulk<S: Side>(side: &S, streams: u64, load: Load) -> Result<f64, Broken> {
     let share = |all: u64| all / streams;
     let load = Load { up: share(load.up), down: share(load.down), check: load.check };
@@ -44,7 +44,7 @@ pub async fn bulk<S: Side>(side: &S, streams: u64, load: Load) -> Result<f64, Br
     Ok((streams * (load.up + load.down)) as f64 / 1e6 / started.elapsed().as_secs_f64())
 }
 
-/// Each request is compared with its answer.
+/// Sends requests, and compares each answer with its request.
 pub async fn requests<S: Side>(side: &S, size: usize, in_flight: usize, time: Duration) -> Result<Pace, Broken> {
     let message: Bytes = (0..size).map(|n| n as u8).collect();
     let until = Instant::now() + time;
@@ -61,7 +61,7 @@ pub async fn requests<S: Side>(side: &S, size: usize, in_flight: usize, time: Du
     .await
 }
 
-/// One after the other.
+/// Opens streams one after the other.
 pub async fn opens<S: Side>(side: &S, time: Duration) -> Result<Pace, Broken> {
     let side = side.clone();
     repeat(1, Instant::now() + time, move || {
@@ -71,7 +71,8 @@ pub async fn opens<S: Side>(side: &S, time: Duration) -> Result<Pace, Broken> {
     .await
 }
 
-/// New endpoints, one after the other; `answered`: each until its first byte has been answered. Returns connections a second.
+/// Connects new endpoints one after the other. With `answered`, each one also waits for the answer to its first byte.
+/// Returns the number of connections per second.
 pub async fn connects<S: Side>(half: &Half<S>, count: usize, answered: bool) -> Result<f64, Broken> {
     let mut clients = Vec::new();
     for _ in 0..count {
@@ -92,11 +93,11 @@ pub async fn connects<S: Side>(half: &Half<S>, count: usize, answered: bool) -> 
     Ok(rate)
 }
 
-/// The traffic of a new connection (acknowledgements, control streams, a search for larger packets) is over after so many
-/// requests.
+/// The number of requests after which the traffic of a new connection (acknowledgements, control streams, path MTU
+/// discovery) is over.
 const SETTLED: usize = 20;
 
-/// The microseconds until the answer to the first byte on another protocol, with a peer that is known.
+/// Returns the time until the answer to the first byte on a second protocol of a known peer, in microseconds.
 pub async fn second_protocol<S: Side>(half: &Half<S>) -> Result<f64, Broken> {
     let client = S::client(&half.server.address).await?;
     let (client, took) = as_a_task(async move {
@@ -117,8 +118,10 @@ pub async fn second_protocol<S: Side>(half: &Half<S>) -> Result<f64, Broken> {
     Ok(took.as_secs_f64() * 1e6)
 }
 
-/// Runs `work` where an application's own tasks run. Awaited by the first thread of the program, which is none of the runtime's,
-/// every packet would wake up another thread first: a request of either side takes half as long again.
+/// Runs `work` in a task of the runtime, as an application does.
+///
+/// The first thread of the program does not belong to the runtime. If it awaited the work, every packet would wake up
+/// another thread first, and a request of either side would take half as long again.
 pub(super) async fn as_a_task<T: Send + 'static>(
     work: impl Future<Output = Result<T, Broken>> + Send + 'static,
 ) -> Result<T, Broken> {
@@ -126,18 +129,18 @@ pub(super) async fn as_a_task<T: Send + 'static>(
     task.join_next().await.ok_or_else(|| Broken::msg("a task has no end"))??
 }
 
-/// Endpoints that are connected to the server, and idle.
+/// Connects idle endpoints to the server.
 pub async fn crowd<S: Side>(server: &Server, count: usize) -> Result<Vec<S>, Broken> {
     let mut clients = Vec::new();
     while clients.len() < count {
-        // A few at a time: the handshakes of an address are bounded.
+        // The endpoints connect a few at a time, because the number of handshakes of one address is limited.
         let mut connecting = JoinSet::new();
         for _ in 0..(count - clients.len()).min(8) {
             let server = server.address.clone();
             connecting.spawn(async move {
                 let client = S::client(&server).await?;
                 client.connect(Service::Echo).await?;
-                // Both sides know of a connection after an answer.
+                // Both sides know of the connection after an answer.
                 client.request(Bytes::from_static(b"here")).await?;
                 Ok::<_, Broken>(client)
             });
@@ -149,14 +152,14 @@ pub async fn crowd<S: Side>(server: &Server, count: usize) -> Result<Vec<S>, Bro
     Ok(clients)
 }
 
-/// Resident memory of a new server alone, in MB, and of each idle peer, in kB. The server is a new one: a process keeps memory
-/// that was used once.
+/// Returns the resident memory of a new server alone, in MB, and of each idle peer, in kB. A new server is used
+/// because a process keeps memory that it has used once.
 pub async fn idle_memory<S: Side>(_: &Half<S>, count: usize) -> Result<(f64, f64), Broken> {
-    /// The first probes of a connection are over then.
+    /// The time after which the first probes of a connection are over.
     const SETTLED: Duration = Duration::from_secs(2);
     let server = Server::start::<S>().await?;
     let alone = server.usage().await?;
-    // A first connection sets up shared memory once.
+    // The first connection allocates memory that all connections share.
     let first = crowd::<S>(&server, 1).await?;
     let before = server.usage().await?;
     let began = Instant::now();
@@ -177,7 +180,7 @@ pub async fn close<S: Side>(clients: Vec<S>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Does something again and again until the time is over, in `at_a_time` tasks.
+/// Repeats `one` in `at_a_time` tasks until the time is over.
 pub(super) async fn repeat<F, Fut>(at_a_time: usize, until: Instant, one: F) -> Result<Pace, Broken>
 where
     F: Fn() -> Fut + Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! Networks that change while data moves. The program that sends and receives may notice a stall, and nothing else.
+//! Networks that change while data moves. The programs that send and receive may notice a stall, and nothing else.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -18,15 +18,16 @@ use crate::{
     output::now_ns,
 };
 
-/// The case is given up when data is not on its way again after so long. Raw iroh takes up to 60 s to go direct again.
+/// Maximum time until data moves again. Raw iroh takes up to 60 s to use a direct path again.
 const HEALED: Duration = Duration::from_secs(15);
-/// The time in which a relay that restarts is down. Raw iroh stands still for 7 to 14 s when it is down for 4 s.
+/// The downtime of a relay that restarts. With a downtime of 4 s, raw iroh stalls for 7 to 14 s.
 const DOWN: Duration = Duration::from_secs(3);
-/// The time for which data has to flow after that.
+/// The time for which data has to move after the restart.
 const UP: Duration = Duration::from_secs(7);
-/// The external port of a socket whose router has forgotten the first one.
+/// The external port of a socket after its router has forgotten the first one.
 const REBOUND: u16 = 40_001;
-/// The worst routers forget an unused mapping as early as this. RFC 4787 demands two minutes.
+/// The time after which the routers forget an unused mapping. The worst real routers are as early as this. RFC 4787
+/// demands two minutes.
 const FORGETS: Duration = Duration::from_secs(3);
 /// The time without data on a connection behind such a router.
 const IDLE: Duration = Duration::from_secs(8);
@@ -47,7 +48,7 @@ impl Homes {
         Ok(Self { stage, left, right, a, b })
     }
 
-    /// A conversation on a direct path.
+    /// Begins a conversation, and waits until it uses a direct path.
     async fn talk(&mut self, moved: Option<&str>) -> Result<Talk, Fault> {
         let mut talk = self.stage.talk_with(&self.a, &self.b, moved).await?;
         talk.settle().await?;
@@ -55,7 +56,7 @@ impl Homes {
     }
 }
 
-/// Two machines at home. The first has a link of this shape to its router.
+/// Creates two machines at home. The first has a link of this shape to its router.
 async fn with_a_link(shape: Shape) -> Result<(Stage, Machine, Link, Machine), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let mut left = stage.world.router(Nat::Home, Family::V4).await?;
@@ -138,11 +139,11 @@ pub async fn relay_restarted(figures: &mut Figures) -> Result<(), Fault> {
     talk.end(&mut stage, figures, Way::Relayed).await
 }
 
-/// Checks that data arrives from a new source, and none from the old one. The lab began to change the network at `before`,
-/// and has done so.
+/// Checks that data arrives from a new source, and that none arrives from the old one. The lab began to change the
+/// network at `before`, and the change is complete.
 async fn arrives_from_elsewhere(talk: &mut Talk, before: u64, figures: &mut Figures) -> Result<(), Fault> {
     let changed = now_ns();
-    // Packets that were on their way have arrived then.
+    // By this time, packets that were under way during the change have arrived.
     let over = changed + u64::try_from((4 * WAN).as_nanos()).unwrap_or_default();
     let until = Instant::now() + HEALED;
     let moved = loop {

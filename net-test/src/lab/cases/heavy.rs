@@ -1,4 +1,4 @@
-//! Much at a time on a slow link, outages amid it, and restarts under slow rules.
+//! Large amounts of data on a slow link, outages during a transfer, and restarts under slow rules.
 
 use std::time::Duration;
 
@@ -19,31 +19,31 @@ use crate::{
     stream_tester::chaos::trials::outage,
 };
 
-/// 100 ms there and back, with the router's way to the internet.
+/// The link's one-way delay. The round-trip time is 100 ms, including the router's way to the internet.
 const DELAY: Duration = Duration::from_millis(50);
 const REQUESTS: u64 = 100;
 const RESPONSE: u64 = 1_000_000;
-/// 100 MB take 80 s, and what packets cost.
+/// At this rate 100 MB take 80 s, and more with the overhead of packets.
 const SLOW: u64 = 10_000_000;
-/// At 2.1 MB each they fill what a connection takes without an acknowledgement.
+/// The number of bulk streams. At 2.1 MB each they fill the bytes that a connection takes without an acknowledgement.
 const LANES: u64 = 9;
 const QUICK: u64 = 40_000_000;
 const DOWN: Duration = Duration::from_secs(10);
-/// A wait that fails the case.
+/// Maximum time to wait for a slow step. A longer wait fails the case.
 const PATIENCE: Duration = Duration::from_secs(150);
 const SOON: Duration = Duration::from_secs(20);
-/// The rules think so long about the first two instances.
+/// The time that the access rules take to decide about each of the first two instances.
 const THINKING: Duration = Duration::from_secs(4);
 const AFTERWARDS: Duration = Duration::from_secs(8);
 
-/// A machine at home behind a slow link, and a public one. Neither knows a relay.
+/// A machine at home behind a slow link, and a public one. Neither has a relay.
 struct Distant {
     world: World,
     router: Router,
     a: Machine,
     b: Actor,
     link: Link,
-    /// The way to `b`, and what it is started with.
+    /// The ticket of `b`. The next field is the configuration with which `b` is started.
     ticket: String,
     b_config: Config,
 }
@@ -68,7 +68,7 @@ impl Distant {
         Ok(Self { world, router, a, b, link, ticket, b_config })
     }
 
-    /// `b` is killed, and started again at once at its address.
+    /// Kills `b`, and starts it again at once at the same address.
     async fn restart_b(mut self) -> Result<Self, Fault> {
         let machine = self.b.machine.clone();
         self.b.kill().await?;
@@ -119,11 +119,11 @@ pub async fn bulk_outage(figures: &mut Figures) -> Result<(), Fault> {
     let mut a = peer("a", &distant.a, None).await?;
     a.tell(&Command::Bulk { peer: distant.ticket.clone(), lanes: LANES }).await?;
     a.wait("streams that are open", SOON, |said| matches!(said, Said::Opened).then_some(())).await?;
-    // So that nothing of it is acknowledged.
+    // The cut ensures that no data is acknowledged.
     distant.router.cut(&distant.b.machine.addrs()).await?;
     a.tell(&Command::Begin).await?;
     a.wait("bulk that fills the connection", SOON, |said| matches!(said, Said::Full).then_some(())).await?;
-    // No writer gets on any more.
+    // By this time no writer makes progress any more.
     sleep(Duration::from_secs(1)).await;
     a.tell(&Command::FailOne).await?;
     sleep(DOWN).await;
@@ -180,7 +180,7 @@ pub async fn killed_twice(figures: &mut Figures) -> Result<(), Fault> {
     let (tries, answered) = a.ask(&distant.ticket, SOON).await?;
     figures.answered_ms = Some(since(began, answered));
     figures.tries = Some(tries);
-    // The rules' answer for those that are gone comes meanwhile.
+    // During this conversation the rules answer for the killed instances.
     a.tell(&Command::Talk { peer: distant.ticket.clone() }).await?;
     sleep(AFTERWARDS).await;
     let done = a.stop(SOON).await?;
@@ -189,7 +189,7 @@ pub async fn killed_twice(figures: &mut Figures) -> Result<(), Fault> {
     distant.end().await
 }
 
-/// Restarts, the slowest of which is told.
+/// The number of restarts. The figure is the slowest one.
 pub(super) const RESTARTS: usize = 3;
 
 pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
@@ -199,7 +199,7 @@ pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
     a.ask(&distant.ticket, SOON).await?;
     let mut slowest = 0.0_f64;
     for _ in 0..RESTARTS {
-        // What it sends now has been acknowledged, and it hears nothing of the end.
+        // During this time all data that `a` has sent is acknowledged. `a` then notices nothing of the end of `b`.
         sleep(Duration::from_secs(1)).await;
         distant = distant.restart_b().await?;
         let back = now_ns();
@@ -212,7 +212,7 @@ pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
     distant.end().await
 }
 
-/// The one that is killed has dialled, and is asked by the other one, which has accepted.
+/// The program that is killed has dialled. Its peer, which has accepted, asks it after the restart.
 pub async fn dialler_killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
     let mut distant = Distant::new(QUICK, &[]).await?;
     let mut config = Config { key: Some(rand::random()), ..Config::default() };
@@ -221,7 +221,7 @@ pub async fn dialler_killed_and_back(figures: &mut Figures) -> Result<(), Fault>
     let mut slowest = 0.0_f64;
     for _ in 0..RESTARTS {
         a.ask(&distant.ticket, SOON).await?;
-        // What `b` sends now has been acknowledged, and it hears nothing of the end.
+        // During this time all data that `b` has sent is acknowledged. `b` then notices nothing of the end of `a`.
         sleep(Duration::from_secs(1)).await;
         a.kill().await?;
         a = Actor::start("a, again", &distant.a, &config).await?;
@@ -229,7 +229,7 @@ pub async fn dialler_killed_and_back(figures: &mut Figures) -> Result<(), Fault>
         let (_, answered) = distant.b.ask(&a.id52, SOON).await?;
         ensure(answered >= back, || "an answer of before the restart".into())?;
         slowest = slowest.max(since(back, answered));
-        // `b` has dialled the connection that there is now.
+        // `b` has dialled the present connection, so `a` starts anew to dial the next one.
         a.end().await?;
         a = Actor::start("a, once more", &distant.a, &config).await?;
     }

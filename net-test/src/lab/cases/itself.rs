@@ -26,28 +26,29 @@ use crate::lab::{
     world::{Family, Machine, World, way},
 };
 
-/// The time for a packet. Over the link of a router it takes 30 ms.
+/// Maximum time to wait for a packet. A packet takes 30 ms over the link of a router.
 const ANSWER: Duration = Duration::from_millis(500);
-/// Routers without UDP let DNS through.
+/// The port of DNS, which even routers that drop UDP let through.
 const DNS: u16 = 53;
 
-/// The treatment of packets from one socket by a router.
+/// What a router does with the packets of one socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     inside: SocketAddr,
-    /// The addresses that two others saw it as. `None` if nothing arrived.
+    /// The address of the socket as each of two other machines saw it. `None` if nothing arrived there.
     mapped: [Option<SocketAddr>; 2],
-    /// An answer of the first came back.
+    /// An answer from the first machine came back.
     answered: bool,
-    /// A packet came in from another port of the first.
+    /// A packet from another port of the first machine came in.
     other_port: bool,
-    /// A packet of a machine that was not talked to came in, at the address that the first saw.
+    /// A packet came in from a machine to which nothing was sent. It was sent to the address that the first machine
+    /// saw.
     unasked: bool,
     /// A packet to a DNS server was answered.
     dns: bool,
 }
 
-/// Two machines that are talked to, and one that is not.
+/// Two machines to which the socket sends, and one to which it does not.
 type Others = [Machine; 3];
 
 pub async fn nat_kinds(figures: &mut Figures) -> Result<(), Fault> {
@@ -73,7 +74,8 @@ pub async fn nat_kinds(figures: &mut Figures) -> Result<(), Fault> {
             looks.push((nat, outside, spawn_blocking(move || look(&host, &others, v4, outside))));
         }
     }
-    // Behind two routers the mapping is the same for both machines, and another for each behind a symmetric carrier.
+    // Behind two routers the mapping is the same for both machines. Behind a symmetric carrier each machine has
+    // another one.
     for nat in [Nat::Home, Nat::Symmetric] {
         let mut carrier = world.carrier(nat).await?;
         let mut home = world.router_behind(&mut carrier, Nat::Home).await?;
@@ -100,7 +102,7 @@ pub async fn nat_kinds(figures: &mut Figures) -> Result<(), Fault> {
     ensure(left.is_empty(), || format!("a world that was dropped leaves {left:?}"))
 }
 
-/// `outside` is the external address, where addresses are translated.
+/// Checks what a router did against its kind. `outside` is the external address if the router translates addresses.
 fn judge(nat: Nat, outside: Option<IpAddr>, seen: &Seen) -> Result<(), &'static str> {
     let is = |held: bool, what| if held { Ok(()) } else { Err(what) };
     is(!seen.unasked, "it lets in whom nobody has asked")?;
@@ -135,13 +137,16 @@ fn addr_of(machine: &Machine, socket: &UdpSocket) -> Result<SocketAddr, Fault> {
     Ok(SocketAddr::new(addr.ok_or_else(|| Fault::Lab("a machine without an address".into()))?, local.port()))
 }
 
-/// The sender of the next packet.
+/// Returns the sender of the next packet.
 fn heard(socket: &UdpSocket) -> Option<SocketAddr> {
     ping::receive(socket, &mut [0; 16]).ok().map(|(_, from)| from)
 }
 
-/// The sender's address as the receiver sees it, if anything gets through. The kernel may let up to a second pass until it
-/// sends on a cable that was just plugged in, so one lost packet says nothing.
+/// Sends packets until one arrives. Returns the sender's address as the receiver sees it, or `None` if nothing
+/// arrives.
+///
+/// The kernel may wait for up to a second before it sends on a cable that was just plugged in. One lost packet
+/// therefore proves nothing.
 fn hello(from: &UdpSocket, to: &UdpSocket, addr: SocketAddr) -> Result<Option<SocketAddr>, Fault> {
     for _ in 0..3 {
         from.send_to(b"hello", addr).map_err(fault)?;
@@ -166,7 +171,7 @@ fn look(host: &Machine, others: &Others, v4: bool, translated: Option<IpAddr>) -
     for (n, machine) in [one, two].into_iter().enumerate() {
         seen.mapped[n] = hello(&inside, &outside[n], addr_of(machine, &outside[n])?)?;
     }
-    // Where nothing came out, the address that it would have come from is tried.
+    // If nothing came out, the answer goes to the address from which a packet would have come.
     let (addr, port) = (translated.unwrap_or_else(|| seen.inside.ip()), seen.inside.port());
     let mapped = seen.mapped[0].unwrap_or_else(|| SocketAddr::new(addr, port));
     outside[0].send_to(b"answer", mapped).map_err(fault)?;
@@ -183,12 +188,12 @@ fn look(host: &Machine, others: &Others, v4: bool, translated: Option<IpAddr>) -
     Ok(seen)
 }
 
-/// A DNS server that answers every packet, until it is dropped.
+/// A DNS server that answers every packet until it is dropped.
 struct Echo(Arc<AtomicBool>);
 
 impl Echo {
     fn start(machine: &Machine) -> Result<Self, Fault> {
-        // A socket for IPv6 takes IPv4 as well.
+        // A socket for IPv6 also receives IPv4.
         let (socket, echo) = (bind(machine, false, DNS)?, Self(Arc::default()));
         let end = Arc::clone(&echo.0);
         spawn_blocking(move || {
@@ -208,7 +213,7 @@ impl Drop for Echo {
     }
 }
 
-/// A router forgets a mapping that is not used, and not before.
+/// Checks that a router forgets a mapping that is not used, and not too early.
 async fn forgets(world: &mut World, other: &Machine) -> Result<(), Fault> {
     let mut router = world.router(Nat::Home, Family::V4).await?;
     let host = world.host(&mut router, "forgotten", Family::V4).await?;
@@ -226,7 +231,8 @@ async fn forgets(world: &mut World, other: &Machine) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Whether a carrier's router leads a packet for its own address back inside, with a sender that can be answered there.
+/// Returns whether a carrier's router sends a packet for its own address back inside. Checks that the packet has a
+/// sender address that can be answered there.
 async fn hairpin(world: &mut World, nat: Nat, other: &Machine) -> Result<bool, Fault> {
     let mut carrier = world.carrier(nat).await?;
     let left = world.host(&mut carrier, &format!("left-{nat:?}").to_lowercase(), Family::V4).await?;
@@ -243,7 +249,7 @@ async fn hairpin(world: &mut World, nat: Nat, other: &Machine) -> Result<bool, F
     Ok(heard.is_some())
 }
 
-/// The kernel counts every byte that arrives, under its source.
+/// Checks that the kernel counts every byte that arrives under its source.
 async fn counts([one, two, counted]: &Others) -> Result<(), Fault> {
     const PACKETS: u64 = 20;
     const BYTES: u64 = 100;
@@ -260,7 +266,7 @@ async fn counts([one, two, counted]: &Others) -> Result<(), Fault> {
         }
     }
     let counts = counters.read()?;
-    // With the heads of IP and UDP.
+    // Each packet has headers of IP and UDP.
     let moved = PACKETS * (BYTES + 28);
     let expected = [("direct", 2 * moved), ("moved", moved), ("relayed", 0)];
     let expected = expected.map(|(name, bytes)| (name.to_owned(), bytes)).into_iter().collect();
@@ -272,7 +278,7 @@ pub async fn impairments(figures: &mut Figures) -> Result<(), Fault> {
     let cable = Shape::CABLE;
     let slow = Shape { rate: Some(10_000_000), queue: ms(50), ..cable };
     let steady = Packets { count: 500, size: 128, every: ms(2) };
-    // 2 MB, twice as much as 10 Mbit/s take in the time.
+    // 2 MB in half a second, twice what a link of 10 Mbit/s takes in that time.
     let flood = Packets { count: 1000, size: 1250, every: Duration::from_micros(500) };
     let large = Packets { count: 50, size: 1281, every: ms(2) };
     let (plain, delayed, jittered, lossy, mixed, doubled, slow_seen, large_seen, fits) = try_join!(

@@ -1,4 +1,4 @@
-//! Relays, networks and peers that come later, or again.
+//! Relays, networks and peers that come late, or come back.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// The delay of a relay, network or peer that comes late.
 const LATER: Duration = Duration::from_secs(4);
-/// The case is given up when nobody has noticed it for so long. iroh tries a relay again after up to 10 s.
+/// Maximum time until a peer uses what came late. iroh tries a relay again after up to 10 s.
 const NOTICED: Duration = Duration::from_secs(15);
 
 fn is_online(said: &Said) -> bool {
@@ -68,7 +68,7 @@ pub async fn peer_restarted(figures: &mut Figures) -> Result<(), Fault> {
     first.begin(&ticket).await?;
     first.settle().await?;
 
-    // It is switched off without a word: `a` does not know, and its transfer hangs.
+    // `b` is killed, so it sends no close. `a` does not know of that, and its transfer hangs.
     let Talk { mut a, b, .. } = first;
     a.forgive();
     b.kill().await?;

@@ -1,4 +1,4 @@
-//! The ladder of cases, from the easiest network to the worst.
+//! The cases, from the easiest network to the worst.
 
 mod disturbed;
 mod heavy;
@@ -22,11 +22,11 @@ type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send + 'a>>;
 pub struct Case {
     pub name: &'static str,
     pub sentence: &'static str,
-    /// The case that goes direct on the same harness. Without that, staying relayed proves nothing.
+    /// A case that goes direct on the same harness. Without it, data that stays on the relay would prove nothing.
     pub pair: Option<&'static str>,
-    /// The case measures times of the lab itself, which others would disturb.
+    /// The case measures times of the lab itself, which other cases would disturb.
     pub alone: bool,
-    /// The time after which it is given up is at least so long.
+    /// The minimum time, in seconds, before the case is given up.
     pub seconds: u64,
     pub run: for<'a> fn(&'a mut Figures) -> Running<'a>,
 }
@@ -37,7 +37,7 @@ macro_rules! case {
     };
 }
 
-/// In the order in which they are played.
+/// All cases, in the order in which they are played.
 pub const CASES: &[Case] = &[
     case!("nat-kinds", "each kind of router maps ports and filters answers as it is meant to", itself::nat_kinds, alone: true),
     case!("impairments", "delay, jitter, loss, reordering, duplication, rate, queue and MTU are what was asked for", itself::impairments, alone: true),
@@ -107,7 +107,7 @@ impl Case {
     }
 }
 
-/// Two machines, each behind a router of its own.
+/// Creates two machines, each behind its own router.
 async fn at_home(left: Nat, right: Nat) -> Result<(Stage, Machine, Machine), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (_, a) = stage.home("a", left).await?;

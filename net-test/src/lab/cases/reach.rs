@@ -1,4 +1,4 @@
-//! Networks with a direct path that peers have to find.
+//! Networks with a direct path, which the peers have to find.
 
 use std::time::Duration;
 
@@ -14,20 +14,21 @@ use crate::lab::{
 
 type Net = (Stage, Machine, Machine);
 
-/// Two machines that know each other by key and relay; the data's path becomes direct.
+/// Checks that the data's path becomes direct between two machines that know each other by key and relay.
 async fn becomes_direct((mut stage, a, b): Net, figures: &mut Figures) -> Result<(), Fault> {
     let talk = stage.talk(&a, &b).await?;
     talk.end_direct(&mut stage, figures).await
 }
 
-/// The path becomes direct, and the first data comes over the relay.
+/// Checks that the first data comes over the relay, and that the path then becomes direct.
 async fn relayed_first((mut stage, a, b): Net, figures: &mut Figures) -> Result<(), Fault> {
     let mut talk = stage.talk(&a, &b).await?;
     talk.direct().await?;
     talk.started_relayed()?;
     talk.go_on(WHILE).await?;
     let changes = talk.changes(talk.began_ns);
-    // None where the relay's data was over before it filled a window: that there was some is known.
+    // There is no change if the relayed data ended before it filled a window. That there was relayed data is known
+    // from the check above.
     ensure(changes <= 1, || format!("data changed its way {changes} times"))?;
     talk.end(&mut stage, figures, Way::Direct).await
 }
@@ -71,7 +72,7 @@ pub async fn random_ports(figures: &mut Figures) -> Result<(), Fault> {
     relayed_first(at_home(Nat::RandomPorts, Nat::RandomPorts).await?, figures).await
 }
 
-/// Two homes behind one carrier.
+/// Creates two homes behind one carrier.
 pub async fn neighbours(world: &mut World, carrier: Nat) -> Result<(Machine, Machine), Fault> {
     let mut carrier = world.carrier(carrier).await?;
     let mut left = world.router_behind(&mut carrier, Nat::Home).await?;
@@ -91,7 +92,7 @@ pub async fn by_key_alone(figures: &mut Figures) -> Result<(), Fault> {
     b.online(ONLINE).await?;
     let key = b.id52.clone();
     let mut talk = Talk::new(&mut stage, a, b, None).await?;
-    // The key is published when the relay knows the peer, and found a little later.
+    // The key is published when the relay knows the peer, and can be found shortly after that.
     talk.ask(&key, DIRECT, figures).await?;
     talk.begin(&key).await?;
     talk.end_direct(&mut stage, figures).await
@@ -101,7 +102,7 @@ pub async fn carrier_nat(figures: &mut Figures) -> Result<(), Fault> {
     becomes_direct(carrier_and_home(Nat::Home).await?, figures).await
 }
 
-/// A machine at home, whose carrier translates again, and a machine at another home.
+/// Creates a machine at home behind a carrier that translates addresses again, and a machine at another home.
 pub async fn carrier_and_home(carrier: Nat) -> Result<Net, Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let mut carrier = stage.world.carrier(carrier).await?;

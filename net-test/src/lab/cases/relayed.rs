@@ -1,4 +1,4 @@
-//! Networks without a direct path: data goes over the relay, and goes well.
+//! Networks without a direct path: data goes over the relay, without trouble.
 
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use crate::{
     output::now_ns,
 };
 
-/// Long enough for iroh's second attempt to get through the NATs, after 5 s.
+/// The time for which data has to stay on the relay. It is long enough for iroh's second attempt to get through the
+/// NATs, after 5 s.
 const WHILE: Duration = Duration::from_secs(8);
 
-/// Two machines that know each other by key and relay; the data's path stays relayed.
+/// Checks that the data's path stays relayed between two machines that know each other by key and relay.
 async fn stays_relayed((mut stage, a, b): (Stage, Machine, Machine), figures: &mut Figures) -> Result<(), Fault> {
     let mut talk = stage.talk(&a, &b).await?;
     talk.go_on(WHILE).await?;
@@ -56,7 +57,8 @@ pub async fn no_hairpin(figures: &mut Figures) -> Result<(), Fault> {
     stays_relayed((stage, a, b), figures).await
 }
 
-/// Only the relay connects the two, and the one that is back has to connect to it first.
+/// Kills and restarts a peer that is reached only over the relay. The restarted peer has to connect to the relay
+/// first.
 pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
     let (stage, a, b_machine) = at_home(Nat::Symmetric, Nat::Symmetric).await?;
     let key = Some(rand::random());
@@ -65,7 +67,7 @@ pub async fn killed_and_back(figures: &mut Figures) -> Result<(), Fault> {
     a.ask(&ticket, ONLINE).await?;
     let mut slowest = 0.0_f64;
     for _ in 0..RESTARTS {
-        // What it sends now has been acknowledged, and it hears nothing of the end.
+        // During this time all data that `a` has sent is acknowledged. `a` then notices nothing of the end of `b`.
         sleep(Duration::from_secs(1)).await;
         b.kill().await?;
         b = stage.peer_with("b, again", &b_machine, key).await?;

@@ -1,7 +1,7 @@
-//! The fates of all packets: the counts of the model beside those of the kernels at both ends.
+//! Accounts for all packets: compares the counts of the model with those of the kernels at both ends.
 //!
-//! Losses that the model does not know of would be blamed on a library. A load on a link that lost packets of its own, or was
-//! late, is void.
+//! Losses that the model does not know of would be blamed on a library. A load is void if the link was late or lost
+//! packets that the model did not drop.
 
 use std::{fs, time::Duration};
 
@@ -11,15 +11,15 @@ use super::{
 };
 use crate::lab::fault::Fault;
 
-/// A packet that is given later than this is late. Busy machines are late by less, mostly; it is a tenth of a round trip of
-/// 20 ms.
+/// A packet is late if it is given to the device more than this after its time. Most packets on busy machines are
+/// less late. The value is a tenth of a round-trip time of 20 ms.
 pub const LATE: Duration = Duration::from_millis(2);
-/// The share of packets that may be late: too few to move a median.
+/// The share of packets that may be late. It is too small to change a median.
 const MAY_BE_LATE: f64 = 0.05;
-/// No packet may be as late as this: half of a queue, and more than timers of 20 ms bear.
+/// The maximum delay of any packet. It is half of a queue, and more than timers of 20 ms tolerate.
 const TOO_LATE: Duration = Duration::from_millis(50);
-/// Standard deviations between the losses of the model and the share that was asked for. With 5 and two hundred loads in a run,
-/// one run in ten thousand is void for nothing.
+/// The maximum difference, in standard deviations, between the losses of the model and the configured share. With 5
+/// deviations and two hundred loads in a run, one run in ten thousand is void without a reason.
 const DEVIATIONS: f64 = 5.0;
 
 /// The counters of a device, in its kernel.
@@ -27,11 +27,11 @@ const DEVIATIONS: f64 = 5.0;
 pub struct Device {
     /// Packets that the kernel gave to the link.
     pub sent: u64,
-    /// Packets that it dropped before.
+    /// Packets that the kernel dropped before the link.
     pub not_sent: u64,
-    /// Packets that it took from the link.
+    /// Packets that the kernel took from the link.
     pub received: u64,
-    /// Packets that it did not take.
+    /// Packets that the kernel did not take from the link.
     pub not_received: u64,
 }
 
@@ -41,7 +41,7 @@ pub struct Given {
     pub packets: u64,
     /// Packets that the device did not take.
     pub refused: u64,
-    /// Later than [`LATE`].
+    /// Packets that were later than [`LATE`].
     pub late: u64,
     /// The delay of the latest packet.
     pub latest: Duration,
@@ -60,19 +60,19 @@ impl Given {
     }
 }
 
-/// One direction, between two looks.
+/// The account of one direction, from the beginning of a load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {
     pub counts: Counts,
     pub given: Given,
-    /// The device of the sender.
+    /// The device of the sender. The next field is the device of the receiver.
     pub from: Device,
     pub to: Device,
 }
 
 impl Device {
     pub fn of(plug: &Plug) -> Result<Self, Fault> {
-        // A thread's own view: the process's is that of its first thread's namespace.
+        // The view of the calling thread. The view of the process is that of its first thread's namespace.
         let text = plug.netns.inside(|| fs::read_to_string("/proc/thread-self/net/dev"))?;
         let text = text.map_err(|error| Fault::lab("counters", error))?;
         Self::parse(&text, &plug.interface).ok_or_else(|| Fault::Lab(format!("no counters of {}", plug.interface)))
@@ -81,7 +81,7 @@ impl Device {
     fn parse(text: &str, interface: &str) -> Option<Self> {
         let line = text.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'))?;
         let numbers: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
-        // Bytes, packets, errors, drops and four others: received, and then sent.
+        // Each direction has bytes, packets, errors, drops and four other columns. The received ones come first.
         let &[_, received, rx_errors, rx_drops, _, _, _, _, _, sent, tx_errors, tx_drops, ..] = numbers.as_slice()
         else {
             return None;
@@ -100,22 +100,23 @@ impl Device {
 }
 
 impl Account {
-    /// Both kernels and the model agree: nothing is on its way, and nothing is missing.
+    /// Returns whether both kernels and the model agree: no packet is under way, and none is missing.
     pub fn balances(&self) -> bool {
         self.from.sent == self.counts.packets && self.to.received == self.counts.arriving()
     }
 
-    /// The reason why a load on the link is void, if it is.
+    /// Returns the reason why a load on the link is void, if it is.
     pub fn fault(&self, shape: &Shape) -> Option<String> {
         let Self { given, .. } = self;
         let late = given.late_share();
-        // Without a rate only the machine holds up senders: the queue in front of the giving thread is their own.
+        // Without a rate, only the machine slows senders down. The queue in front of the giving thread then belongs
+        // to them.
         let in_time = shape.rate.is_none() || (late <= MAY_BE_LATE && given.latest <= TOO_LATE);
         let late = || format!("{:.1} % of the packets were late, the latest by {:?}", late * 100.0, given.latest);
         self.missing(shape).or_else(|| (!in_time).then(late))
     }
 
-    /// The same, for packets that are missing and not for those that are late.
+    /// Does the same as [`Account::fault`], but only for missing packets, and not for late ones.
     pub fn missing(&self, shape: &Shape) -> Option<String> {
         let Self { counts, given, from, to } = self;
         let met = counts.packets - counts.too_large - counts.overflowed;

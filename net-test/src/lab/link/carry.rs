@@ -23,18 +23,18 @@ use super::{
 };
 use crate::lab::{fault::Fault, netns::Netns};
 
-/// The largest IP packet; a TUN device gives one at a time.
+/// The size of the largest IP packet. A TUN device returns one packet at a time.
 const PACKET: usize = 65_536;
-/// Between two looks of an idle thread at whether the link has ended.
+/// The time after which an idle thread checks whether the link has ended.
 const LOOK: Duration = Duration::from_millis(200);
-/// Packets that arrive within this time are given together: ten at 500 Mbit/s. A thread that woke for each would take the
-/// processor from their senders. It is at most a tenth of the delay.
+/// Packets that arrive within this time are given together: ten at 500 Mbit/s. A thread that woke for each packet
+/// would take processor time from the senders. The time used is at most a tenth of the delay.
 const AT_ONCE: Duration = Duration::from_micros(200);
-/// The time for packets on their way after their senders have ended: a delay of 150 ms, and the queue's 100.
+/// Maximum time for packets under way after their senders have ended. A delay of 150 ms and a queue of 100 ms fit in.
 const SETTLING: Duration = Duration::from_secs(3);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
-/// The queue of the device. The default of 500 packets is 12 ms at 500 Mbit/s, and the scheduler may let the thread wait for
-/// longer: the device would drop packets that the model does not know of.
+/// The queue length of the device, in packets. The default of 500 packets is 12 ms at 500 Mbit/s. The scheduler may
+/// let the thread wait for longer, and the device would then drop packets that the model does not know of.
 const DEVICE_QUEUE: u32 = 20_000;
 
 #[derive(Debug, Clone)]
@@ -43,13 +43,13 @@ pub struct Plug {
     pub interface: String,
 }
 
-/// A link between two namespaces. Dropped, it ends; its interfaces go with it.
+/// A link between two namespaces. It ends when it is dropped, and its interfaces are removed.
 #[derive(Debug)]
 pub struct Link {
     there: Arc<Lane>,
     back: Arc<Lane>,
     ends: [Plug; 2],
-    /// There, and back.
+    /// The shape of the direction from the first end to the second, and the shape of the way back.
     shapes: [Shape; 2],
 }
 
@@ -57,7 +57,7 @@ pub struct Link {
 #[derive(Debug, Clone, Copy)]
 pub struct Begun([Device; 2]);
 
-/// One direction.
+/// One direction of a link.
 struct Lane {
     state: Mutex<State>,
     changed: Condvar,
@@ -69,19 +69,20 @@ struct Lane {
 
 struct State {
     model: Model,
-    /// Packets on their way, the next to arrive on top. The number keeps the order of packets that arrive at the same time.
+    /// Packets under way. The next one to arrive is on top. The number keeps the order of packets that arrive at the
+    /// same time.
     on_the_way: BinaryHeap<Reverse<(Duration, u64, Vec<u8>)>>,
     number: u64,
     given: Given,
 }
 
 impl Link {
-    /// A link of the same shape in both directions. The interfaces are there and have no addresses.
+    /// Starts a link of the same shape in both directions. Its interfaces exist afterwards, without addresses.
     pub fn start(one: &Plug, other: &Plug, shape: Shape, seed: u64) -> Result<Self, Fault> {
         Self::start_unequal(one, other, [shape; 2], seed)
     }
 
-    /// With a shape for the direction from the first end to the second, and one for the way back.
+    /// Starts a link with one shape from the first end to the second, and another one for the way back.
     pub fn start_unequal(one: &Plug, other: &Plug, shapes: [Shape; 2], seed: u64) -> Result<Self, Fault> {
         let ends = [one.clone(), other.clone()];
         let (one, other) = (Arc::new(open(one)?), Arc::new(open(other)?));
@@ -91,7 +92,8 @@ impl Link {
         Ok(Self { there, back, ends, shapes })
     }
 
-    /// Begins anew with another seed, when no packet is on its way any more, so that earlier packets have no influence.
+    /// Restarts the models with another seed, when no packet is under way any more. Earlier packets then have no
+    /// influence.
     pub async fn begin(&self, seed: u64) -> Result<Begun, Fault> {
         let (seed_there, seed_back) = seeds(seed);
         let quiet = async {
@@ -99,7 +101,7 @@ impl Link {
                 self.there.reset(Model::new(self.shapes[0], seed_there));
                 self.back.reset(Model::new(self.shapes[1], seed_back));
                 let begun = Begun(self.devices()?);
-                // A kernel may send a packet of its own at any time.
+                // A kernel may send a packet of its own at any time, so the check is repeated.
                 if [&self.there, &self.back].iter().all(|lane| lane.is_unused()) {
                     return Ok(begun);
                 }
@@ -110,7 +112,8 @@ impl Link {
         timeout(SETTLING, quiet).await.map_err(late)?
     }
 
-    /// The accounts of both directions since `begun`, when all packets have arrived, or after some time if some are missing.
+    /// Returns the accounts of both directions since `begun`. Waits until all packets have arrived, or for a limited
+    /// time if some are missing.
     pub async fn settle(&self, begun: Begun) -> Result<[Account; 2], Fault> {
         let until = Instant::now() + SETTLING;
         loop {
@@ -137,7 +140,7 @@ impl Link {
         Ok([Device::of(&self.ends[0])?, Device::of(&self.ends[1])?])
     }
 
-    /// Records what passes the neck from now on. Steps and pauses of the link count from now on, too.
+    /// Records from now on what passes the neck. The steps and pauses of the link also count from now on.
     pub fn record(&self) {
         for lane in [&self.there, &self.back] {
             let mut state = lane.lock();
@@ -147,7 +150,7 @@ impl Link {
         }
     }
 
-    /// What was recorded of the direction from the first end to the second, if it has a neck.
+    /// Returns the record of the direction from the first end to the second, if it has a neck.
     pub fn recorded(&self) -> Option<Record> {
         let mut state = self.there.lock();
         let now = self.there.begun.elapsed();
@@ -155,7 +158,7 @@ impl Link {
         state.model.end(now)
     }
 
-    /// The direction from the first end to the second.
+    /// Returns the counts of the direction from the first end to the second.
     pub fn there(&self) -> Counts {
         self.there.lock().model.counts()
     }
@@ -208,11 +211,11 @@ fn carry(from: Arc<SyncDevice>, to: Arc<SyncDevice>, model: Model) -> Result<Arc
 }
 
 impl Lane {
-    /// Takes packets from a device, until the link ends.
+    /// Takes packets from a device until the link ends.
     fn take(&self, device: &SyncDevice) {
         let mut buffer = vec![0; PACKET];
         while !self.end.load(Relaxed) {
-            // Waits only if there is no packet.
+            // `recv` does not block. The thread waits in `recv_intr` only if there is no packet.
             let received = match device.recv(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     device.recv_intr(&mut buffer, &self.interrupt)
@@ -222,7 +225,7 @@ impl Lane {
             let len = match received {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // The device is gone, with its namespace.
+                // The device no longer exists, because its namespace has ended.
                 Err(_) => return,
             };
             let packet = &buffer[..len];
@@ -244,7 +247,7 @@ impl Lane {
         }
     }
 
-    /// Gives packets to a device when their time has come, until the link ends.
+    /// Gives packets to a device at their arrival times, until the link ends.
     fn give(&self, device: &SyncDevice) {
         let mut due = Vec::new();
         loop {
@@ -275,14 +278,14 @@ impl Lane {
                 given.packets += 1;
                 given.late += u64::from(late > LATE);
                 given.latest = given.latest.max(late);
-                // An interface that is down takes nothing, like a cable that is not plugged in.
+                // An interface that is down takes no packets, like a cable that is not plugged in.
                 given.refused += u64::from(device.send(&packet).is_err());
             }
             self.lock().given.add(given);
         }
     }
 
-    /// No packet was on its way since the last reset.
+    /// Returns whether no packet is under way and none has come since the last reset.
     fn is_unused(&self) -> bool {
         let state = self.lock();
         state.on_the_way.is_empty() && state.model.counts() == Counts::default() && state.given == Given::default()
@@ -299,7 +302,7 @@ impl Lane {
 }
 
 impl State {
-    /// Lets all go on their way that have left the neck.
+    /// Sends the packets that have left the neck on their way.
     fn pass(&mut self, now: Duration) {
         while let Some((fate, packet)) = self.model.next(now) {
             self.take(fate, &packet);
@@ -318,7 +321,8 @@ impl State {
         }
     }
 
-    /// The time at which a packet arrives, or at which one may.
+    /// Returns the arrival time of the next packet, or the earliest possible one of a packet that is still in the
+    /// neck.
     fn next(&self) -> Option<Duration> {
         let on_the_way = self.on_the_way.peek().map(|Reverse((arrives, ..))| *arrives);
         on_the_way.into_iter().chain(self.model.next_arrives()).min()

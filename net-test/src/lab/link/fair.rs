@@ -1,4 +1,4 @@
-//! Flow queues with CoDel (RFC 8290 and RFC 8289), in virtual time. Pure.
+//! Flow queues with CoDel (RFC 8290 and RFC 8289), in virtual time. The code is pure: it has no clock and no I/O.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,19 +7,19 @@ use std::{
 
 use super::neck::Waiting;
 
-/// The recommended values of both RFCs, which kernels have as defaults.
+/// The values that both RFCs recommend and that kernels have as defaults.
 const TARGET: Duration = Duration::from_millis(5);
 const INTERVAL: Duration = Duration::from_millis(100);
 const QUANTUM: i64 = 1514;
 const QUEUES: u32 = 1024;
 const LIMIT: usize = 10_240;
-/// One packet of the largest size: CoDel drops nothing from a queue that is no longer.
+/// One packet of the largest size. CoDel drops nothing from a queue that is not longer.
 const MTU: usize = 1514;
 
 #[derive(Debug, Default)]
 pub struct FairQueues {
     queues: BTreeMap<u32, Queue>,
-    /// Flows that have just begun go first.
+    /// Flows that have just begun. They are served first.
     new: VecDeque<u32>,
     old: VecDeque<u32>,
     packets: usize,
@@ -37,7 +37,8 @@ struct Queue {
 /// The state of RFC 8289, section 5.
 #[derive(Debug, Default)]
 struct Codel {
-    /// The queue has been too long since an interval before this.
+    /// The time at which dropping may begin: one interval after the queue became too long. `None` if the queue is
+    /// short enough.
     first_above: Option<Duration>,
     drop_next: Duration,
     count: u32,
@@ -54,7 +55,8 @@ impl FairQueues {
         self.packets == 0
     }
 
-    /// Returns the packet that is dropped for it, if there are too many: the first of the longest queue.
+    /// Adds a packet. Returns the packet that is dropped if there are too many, which is the first of the longest
+    /// queue.
     pub fn push(&mut self, packet: Waiting) -> Option<Waiting> {
         let key = packet.hash % QUEUES;
         let queue = self.queues.entry(key).or_default();
@@ -74,7 +76,7 @@ impl FairQueues {
         Some(dropped)
     }
 
-    /// The packet that is sent at `now`. Those that CoDel drops instead are given to `drop`.
+    /// Returns the packet that is sent at `now`. The packets that CoDel drops are given to `drop`.
     pub fn pop(&mut self, now: Duration, mut drop: impl FnMut(Waiting)) -> Option<Waiting> {
         loop {
             let from_new = !self.new.is_empty();
@@ -98,7 +100,7 @@ impl FairQueues {
                 self.forget(&packet);
                 return Some(packet);
             }
-            // A new queue that is empty becomes an old one first, so that no flow can stay new.
+            // A new queue that is empty becomes an old one first, so no flow can stay new.
             self.advance(from_new, (from_new && !self.old.is_empty()).then_some(key));
         }
     }
@@ -122,7 +124,7 @@ impl Queue {
         Some(packet)
     }
 
-    /// The next packet, and whether it may be dropped.
+    /// Takes the next packet. Returns it, and whether it may be dropped.
     fn look(&mut self, now: Duration) -> (Option<Waiting>, bool) {
         let Some(packet) = self.pop() else {
             self.codel.first_above = None;
@@ -157,7 +159,7 @@ impl Queue {
             packet.map(&mut drop);
             packet = self.look(now).0;
             self.codel.dropping = true;
-            // It was dropping a moment ago: it goes on from the rate that it had found.
+            // If CoDel was dropping a moment ago, it continues at the rate that it had found.
             let since = self.codel.count - self.codel.last_count;
             let recently = now.saturating_sub(self.codel.drop_next) < INTERVAL * 16;
             self.codel.count = if since > 1 && recently { since } else { 1 };
@@ -182,8 +184,10 @@ mod tests {
         Waiting { came, flow: hash as u8, hash, packet: vec![0; len] }
     }
 
-    /// Serves one packet a millisecond, while each flow has so many packets come in one; returns what each flow was given and
-    /// lost, and the longest wait of each in the second half.
+    /// Serves one packet a millisecond. Each flow is its hash and the interval of its packets in milliseconds.
+    ///
+    /// Returns, for each flow, the numbers of packets that were served and dropped, and the longest wait in the
+    /// second half.
     fn play(flows: &[(u32, u32)], lasting: u32) -> Vec<(u32, u32, Duration)> {
         let mut fair = FairQueues::default();
         let mut seen = vec![(0, 0, Duration::ZERO); flows.len()];
@@ -191,7 +195,7 @@ mod tests {
         for n in 0..lasting {
             let now = n * MS;
             for (hash, every) in flows {
-                // Faster than the link for 1, half of it for 2.
+                // An interval of 1 stands for two packets a millisecond, twice what the link serves.
                 for _ in 0..if *every == 1 { 2 } else { u32::from(n % every == 0) } {
                     assert!(fair.push(packet(now, *hash, 1500)).is_none());
                 }
@@ -241,7 +245,7 @@ mod tests {
             fair.push(packet(n * MS, 1, 1500));
             if n >= 20 {
                 fair.pop(n * MS, |_| drops.push(n));
-                // The queue is as long as before, whatever was dropped.
+                // The queue stays as long as before, whatever was dropped.
                 while fair.bytes() < 20 * 1500 {
                     fair.push(packet(n * MS - 10 * MS, 1, 1500));
                 }

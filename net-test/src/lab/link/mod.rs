@@ -1,5 +1,5 @@
-//! A link in user space, since not every kernel has netem: two TUN devices, and threads that carry packets between them. No
-//! case relies on a link that was not measured first.
+//! A userspace link, since not every kernel has netem. It consists of two TUN devices and threads that carry packets
+//! between them. Every link is measured before a case relies on it.
 
 mod account;
 mod carry;

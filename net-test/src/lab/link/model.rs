@@ -1,10 +1,11 @@
-//! The effects of a bad link on a packet. Pure: time and randomness in, a fate out.
+//! The effects of a bad link on a packet. The code is pure: time and randomness go in, and a fate comes out.
 //!
-//! A packet meets the impairments in the order of a real link: a router drops what is larger than the next hop takes;
-//! the queue in front of the bottleneck takes it, or is full; the bottleneck sends it at its rate; on the way it is lost,
-//! doubled, held up. Delay and jitter keep the order; only packets that are chosen for it are overtaken.
+//! A packet meets the impairments in the order of a real link. A router drops packets that are larger than the next
+//! hop takes. The queue in front of the bottleneck takes the packet, or is full. The bottleneck sends the packet at
+//! its rate. On the way the packet may be lost, duplicated or delayed. Delay and jitter keep the order, and only
+//! packets that are chosen for it are overtaken.
 //!
-//! Where a link has a [`Neck`], that is the queue and the bottleneck: packets wait in it, and leave it with their fates.
+//! If a link has a [`Neck`], that is the queue and the bottleneck: packets wait in it, and leave it with their fates.
 
 use std::time::Duration;
 
@@ -19,30 +20,31 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     pub delay: Duration,
-    /// The most that is added to the delay, evenly distributed, and never out of order.
+    /// The maximum that is added to the delay. It is evenly distributed, and keeps the order of packets.
     pub jitter: Duration,
-    /// The share of packets.
+    /// The share of packets that are lost.
     pub loss: f64,
-    /// The share of packets that are held up by [`REORDER_BY`], so that others overtake them.
+    /// The share of packets that are delayed by [`REORDER_BY`], so that others overtake them.
     pub reorder: f64,
     /// The share of packets that arrive twice.
     pub duplicate: f64,
-    /// Bits a second.
+    /// The rate in bits per second.
     pub rate: Option<u64>,
-    /// The length of the queue in front of the bottleneck, in time. More is dropped.
+    /// The length of the queue in front of the bottleneck, as a time. Packets beyond it are dropped.
     pub queue: Duration,
-    /// Larger IP packets vanish without a word. The kernel keeps to the 1,500 bytes of the interface.
+    /// The size of the largest IP packet that passes. Larger ones vanish silently. The kernel keeps to the 1,500
+    /// bytes of the interface.
     pub mtu: Option<usize>,
-    /// A bottleneck of another kind. `rate` and `queue` only say what to expect of it, then.
+    /// A bottleneck of another kind. With one, `rate` and `queue` only say what a measurement should find.
     pub neck: Option<Neck>,
-    /// From this time of a record on the delay is another one.
+    /// A change of the delay: the time since the beginning of a record, and the delay from then on.
     pub step: Option<(Duration, Duration)>,
 }
 
 pub const REORDER_BY: Duration = Duration::from_millis(8);
 
 impl Shape {
-    /// A cable: no impairment at all.
+    /// A cable, without any impairment.
     pub const CABLE: Self = Self {
         delay: Duration::ZERO,
         jitter: Duration::ZERO,
@@ -50,7 +52,7 @@ impl Shape {
         reorder: 0.0,
         duplicate: 0.0,
         rate: None,
-        // As in home routers: more is bufferbloat, less makes every sender look bad.
+        // As in home routers. A longer queue is bufferbloat, and a shorter one makes every sender look bad.
         queue: Duration::from_millis(100),
         mtu: None,
         neck: None,
@@ -58,7 +60,7 @@ impl Shape {
     };
 }
 
-/// Times are since the start of the link.
+/// What happens to a packet. Times are since the start of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     Arrives(Duration),
@@ -68,7 +70,7 @@ pub enum Fate {
     TooLarge,
 }
 
-/// Each packet counts once, under its fate.
+/// The number of packets by fate. Each packet counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     pub packets: u64,
@@ -80,7 +82,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Packets for the other end, with second copies.
+    /// Returns the number of packets for the other end, including duplicates.
     pub fn arriving(&self) -> u64 {
         (self.packets + self.doubled).saturating_sub(self.lost + self.overflowed + self.too_large)
     }
@@ -92,7 +94,7 @@ pub struct Model {
     rng: SmallRng,
     /// The time at which the bottleneck has sent all packets.
     free: Duration,
-    /// The arrival of the last packet that keeps the order.
+    /// The arrival time of the last packet that keeps the order.
     last: Duration,
     counts: Counts,
     neck: Option<Bottleneck>,
@@ -101,7 +103,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// The same seed gives the same fates to the same packets.
+    /// Creates a model. With the same seed, the same packets have the same fates.
     pub fn new(shape: Shape, seed: u64) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
         let neck = shape.neck.map(|neck| Bottleneck::new(neck, seed));
@@ -118,13 +120,13 @@ impl Model {
         Counts { overflowed: self.counts.overflowed + dropped, ..self.counts }
     }
 
-    /// Steps count from now on, and what passes the neck is recorded.
+    /// Begins a record of what passes the neck. Steps count from now on.
     pub fn begin(&mut self, now: Duration) {
         self.begun = Some(now);
         self.neck.iter_mut().for_each(|neck| neck.begin(now));
     }
 
-    /// The record, if there is a neck.
+    /// Ends the record, and returns it if there is a neck.
     pub fn end(&mut self, now: Duration) -> Option<Record> {
         self.neck.as_mut().map(|neck| neck.end(now))
     }
@@ -133,7 +135,8 @@ impl Model {
         self.neck.is_some()
     }
 
-    /// A packet comes to the neck. All that had left it is taken from [`Model::next`] before.
+    /// Adds a packet to the neck. The caller has to take all packets that have left the neck from [`Model::next`]
+    /// before.
     pub fn push(&mut self, now: Duration, packet: &[u8]) {
         self.counts.packets += 1;
         if self.shape.mtu.is_some_and(|mtu| packet.len() > mtu) {
@@ -143,7 +146,7 @@ impl Model {
         }
     }
 
-    /// The fate of the next packet that has left the neck.
+    /// Returns the next packet that has left the neck, and its fate.
     pub fn next(&mut self, now: Duration) -> Option<(Fate, Vec<u8>)> {
         let (left, packet) = self.neck.as_mut()?.next(now)?;
         let fate = self.on_the_way(left);
@@ -151,12 +154,12 @@ impl Model {
         Some((fate, packet))
     }
 
-    /// The earliest time at which a packet may arrive that is still in the neck.
+    /// Returns the earliest time at which a packet that is still in the neck can arrive.
     pub fn next_arrives(&self) -> Option<Duration> {
         Some(self.neck.as_ref()?.starts()? + self.delay())
     }
 
-    /// A packet of `len` bytes comes at `now`, which never goes back.
+    /// Returns the fate of a packet of `len` bytes that comes at `now`. The time never goes back between calls.
     pub fn packet(&mut self, now: Duration, len: usize) -> Fate {
         let fate = self.fate(now, len);
         self.counts.packets += 1;
@@ -185,14 +188,14 @@ impl Model {
             if self.free - now > shape.queue {
                 return Fate::Overflowed;
             }
-            // Packets have some thousand bits: no overflow before rates of 10^9 bits a nanosecond.
+            // No overflow: a packet has at most 2^19 bits, and 2^19 * 10^9 fits in 64 bits.
             self.free += Duration::from_nanos(len as u64 * 8 * 1_000_000_000 / rate);
             sent = self.free;
         }
         self.on_the_way(sent)
     }
 
-    /// The fate of a packet that has left the bottleneck.
+    /// Returns the fate of a packet that has left the bottleneck.
     fn on_the_way(&mut self, sent: Duration) -> Fate {
         let shape = self.shape;
         // A lost packet has used the bottleneck, too.
@@ -206,7 +209,7 @@ impl Model {
         }
         arrives = arrives.max(self.last);
         if self.happens(shape.reorder) {
-            // Packets after it do not wait.
+            // Packets after this one do not wait for it.
             self.counts.reordered += 1;
             arrives += REORDER_BY;
         } else {
@@ -216,12 +219,13 @@ impl Model {
     }
 
     fn happens(&mut self, share: f64) -> bool {
-        // A link without an impairment draws no number for it, so that adding one changes nothing in the others' absence.
+        // An impairment that a link does not have draws no random number, so it does not change the fates by the
+        // others.
         share > 0.0 && self.rng.random::<f64>() < share
     }
 }
 
-/// A seed for each direction.
+/// Returns a seed for each direction.
 pub fn seeds(seed: u64) -> (u64, u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
     (rng.next_u64(), rng.next_u64())
@@ -234,7 +238,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// The fates of so many packets of 1,000 bytes, one every millisecond.
+    /// Returns the fates of this number of packets of 1,000 bytes, one every millisecond.
     fn fates(shape: Shape, packets: u32) -> Vec<(Duration, Fate)> {
         let mut model = Model::new(shape, 7);
         (0..packets).map(|n| (n * MS, model.packet(n * MS, 1000))).collect()
@@ -299,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_bottleneck_sends_at_its_rate() {
-        // 1,000 bytes at 4 Mbit/s take 2 ms, and one comes every millisecond.
+        // 1,000 bytes at 4 Mbit/s take 2 ms, and one packet comes every millisecond.
         let shape = Shape { rate: Some(4_000_000), queue: Duration::from_secs(60), ..Shape::CABLE };
         for (n, (_, fate)) in fates(shape, 1000).into_iter().enumerate() {
             assert_eq!(fate, Fate::Arrives(2 * MS * (n as u32 + 1)));
@@ -386,7 +390,7 @@ mod tests {
         assert_eq!(counts.arriving() + lost, fates.len() as u64);
         assert!(counts.overflowed > 700 && lost > 70, "{counts:?}");
         assert_eq!(model.next_arrives(), None);
-        // The first that is not too large comes after 0.5 ms, and each takes 1 ms.
+        // The first packet that is not too large comes after 0.5 ms, and each takes 1 ms.
         let arrived = fates.iter().filter_map(|(fate, _)| if let Fate::Arrives(at) = fate { Some(*at) } else { None });
         assert!(arrived.map(|at| at - 6 * MS - MS / 2).all(|since| since.as_micros() % 1000 == 0));
     }

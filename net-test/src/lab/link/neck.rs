@@ -1,5 +1,7 @@
-//! A bottleneck that flows share: a queue with an exact length, a rate that may change, and a record of all that passes. Pure:
-//! it lives in virtual time, so that a thread that is late makes packets late and changes nothing else.
+//! A bottleneck that flows share: a queue with an exact length, a rate that may change, and a record of all that
+//! passes.
+//!
+//! The code is pure and runs in virtual time. A thread that is late makes packets late, and changes nothing else.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,30 +9,32 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::{fair::FairQueues, record::Record};
 
-/// Times of steps and pauses are since the beginning of the record. Before that there are none, and nothing is held.
+/// The properties of a bottleneck. Times of steps and pauses are since the beginning of the record. Before the record
+/// there are no steps and no pauses, and no packet is held.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neck {
-    /// Bits a second.
+    /// The rate in bits per second.
     pub rate: u64,
     pub queue: Queue,
-    /// From this time on the rate is another one.
+    /// Changes of the rate: a time, and the rate from then on.
     pub steps: &'static [(Duration, u64)],
     pub pauses: Option<Pauses>,
-    /// What has been sent is held, and released together after a time between these two: the aggregates of Wi-Fi.
+    /// The shortest and the longest time for which sent packets are held. They are released together, as the
+    /// aggregates of Wi-Fi.
     pub held: Option<(Duration, Duration)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Queue {
-    /// One queue of so many bytes of IP packets. What does not fit is dropped.
+    /// One queue of this number of bytes of IP packets. Packets that do not fit are dropped.
     Bytes(usize),
-    /// No queue: what exceeds the rate by more than so many bytes is dropped.
+    /// No queue. Packets that exceed the rate by more than this number of bytes are dropped.
     Policer(usize),
     /// A queue for each flow, with CoDel.
     Fair,
 }
 
-/// The bottleneck sends nothing for some time, again and again.
+/// Repeated pauses in which the bottleneck sends nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pauses {
     pub every: Duration,
@@ -41,9 +45,9 @@ pub struct Pauses {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     pub came: Duration,
-    /// Whose it is: the last number of the sender's address.
+    /// The flow of the packet: the last byte of the sender's address.
     pub flow: u8,
-    /// Of the addresses, the protocol and the ports.
+    /// A hash of the addresses, the protocol and the ports.
     pub hash: u32,
     pub packet: Vec<u8>,
 }
@@ -53,11 +57,11 @@ pub struct Bottleneck {
     neck: Neck,
     rng: SmallRng,
     waiting: Packets,
-    /// The time at which all packets have been sent that are not in the queue.
+    /// The time at which all packets that are not in the queue have been sent.
     free: Duration,
     /// The end of the present aggregate.
     released: Duration,
-    /// The tokens of a policer, in bits by 10^-9.
+    /// The tokens of a policer, in units of 10^-9 bits.
     tokens: u128,
     filled: Duration,
     begun: Option<Duration>,
@@ -84,7 +88,7 @@ impl Waiting {
     }
 }
 
-/// FNV-1a of the protocol, the addresses and the ports of an IPv4 packet without options.
+/// Returns the FNV-1a hash of the protocol, the addresses and the ports of an IPv4 packet without options.
 fn hash(packet: &[u8]) -> u32 {
     let parts = [packet.get(9..10), packet.get(12..24)];
     let bytes = parts.into_iter().flatten().flatten();
@@ -111,13 +115,13 @@ impl Bottleneck {
         }
     }
 
-    /// Records from now on. Steps and pauses count from now on, too.
+    /// Begins a record. Steps and pauses also count from now on.
     pub fn begin(&mut self, now: Duration) {
         self.begun = Some(now);
         self.record = Record::new(now);
     }
 
-    /// What was recorded, until `now`.
+    /// Ends the record at `now`, and returns it.
     pub fn end(&mut self, now: Duration) -> Record {
         self.look(now);
         self.begun = None;
@@ -128,7 +132,7 @@ impl Bottleneck {
         self.dropped
     }
 
-    /// A packet comes. All that was sent until `now` has to be taken from [`Bottleneck::next`] before.
+    /// Adds a packet. The caller has to take all packets that were sent until `now` from [`Bottleneck::next`] before.
     pub fn push(&mut self, now: Duration, packet: &[u8]) {
         self.look(now);
         let packet = Waiting::new(now, packet);
@@ -151,7 +155,7 @@ impl Bottleneck {
         }
     }
 
-    /// The next packet that the bottleneck has begun to send until `now`, and when it leaves.
+    /// Returns the next packet whose sending has begun by `now`, and the time at which it leaves.
     pub fn next(&mut self, now: Duration) -> Option<(Duration, Vec<u8>)> {
         let starts = self.starts()?;
         if starts > now {
@@ -182,7 +186,7 @@ impl Bottleneck {
         Some((leaves, packet.packet))
     }
 
-    /// The time at which the bottleneck can send the next packet.
+    /// Returns the time at which the bottleneck can send the next packet.
     pub fn starts(&self) -> Option<Duration> {
         let is_empty = match &self.waiting {
             Packets::One { queue, .. } => queue.is_empty(),
@@ -195,7 +199,7 @@ impl Bottleneck {
         let (Some(begun), Some(Pauses { every, lasting })) = (self.begun, self.neck.pauses) else { return at };
         let since = at.saturating_sub(begun);
         let within = Duration::from_nanos((since.as_nanos() % every.as_nanos().max(1)) as u64);
-        // The first pause comes when the time has passed once.
+        // The first pause begins after one full interval.
         if since >= every && within < lasting { at + (lasting - within) } else { at }
     }
 
@@ -228,7 +232,7 @@ impl Bottleneck {
         }
     }
 
-    /// Nothing has come or gone until `until`.
+    /// Records the queue until `until`, up to which no packet has come or gone.
     fn look(&mut self, until: Duration) {
         if self.begun.is_none() {
             return;
@@ -242,7 +246,7 @@ impl Bottleneck {
     }
 }
 
-/// The time for so many bytes.
+/// Returns the time that the bottleneck takes for these bytes.
 fn takes(bytes: usize, rate: u64) -> Duration {
     Duration::from_nanos(bytes as u64 * 8 * 1_000_000_000 / rate.max(1))
 }
@@ -253,7 +257,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
     const SECOND: Duration = Duration::from_secs(1);
-    /// 1,000 bytes take a millisecond.
+    /// At this rate 1,000 bytes take a millisecond.
     const PLAIN: Neck = Neck { rate: 8_000_000, queue: Queue::Bytes(10_000), steps: &[], pauses: None, held: None };
 
     fn packet(flow: u8) -> Vec<u8> {
@@ -262,7 +266,7 @@ mod tests {
         packet
     }
 
-    /// Packets of flow 1 come in equal steps; returns when each left, and the record.
+    /// Sends packets of flow 1 at equal intervals. Returns the time at which each left, and the record.
     fn play(neck: Neck, every: Duration, lasting: Duration) -> (Vec<Duration>, Record) {
         let mut neck = Bottleneck::new(neck, 7);
         let (mut left, mut now) = (Vec::new(), Duration::ZERO);
@@ -276,7 +280,7 @@ mod tests {
         (left, neck.end(lasting))
     }
 
-    /// The share of flow 1's packets that were dropped.
+    /// Returns the share of flow 1's packets that were dropped.
     fn loss(record: &Record) -> f64 {
         let sum = record.sum(1, Duration::ZERO, SECOND);
         sum.dropped as f64 / sum.came as f64
@@ -285,7 +289,7 @@ mod tests {
     #[test]
     fn a_queue_has_its_length_to_the_byte_and_goes_at_the_rate() {
         let (left, record) = play(PLAIN, MS / 2, SECOND);
-        // One is being sent, and ten wait.
+        // One packet is being sent, and ten wait.
         assert_eq!(left.len(), 1000 + 10);
         assert!(left.windows(2).all(|pair| pair[1] - pair[0] == MS));
         let loss = loss(&record);
@@ -328,7 +332,7 @@ mod tests {
         let (left, _) = play(neck, MS, SECOND);
         let within = |from: u32, until: u32| left.iter().filter(|at| (from * MS..until * MS).contains(*at)).count();
         assert!(within(0, 300) >= 298, "{}", within(0, 300));
-        // What had begun is sent to its end.
+        // A packet whose sending has begun is sent to its end.
         assert!(within(301, 400) <= 1 && within(601, 700) <= 1);
         assert!(within(400, 600) >= 198);
     }

@@ -1,6 +1,6 @@
 //! The behaviour of a link, measured with packets from one end to the other.
 //!
-//! Both sockets belong to this process, so both times come from one clock, and a way is measured in one direction.
+//! Both sockets belong to this process, so both times come from one clock, and each direction is measured separately.
 
 use std::{
     collections::BTreeSet,
@@ -30,34 +30,35 @@ pub struct Way {
 #[derive(Debug, Clone, Copy)]
 pub struct Packets {
     pub count: u32,
-    /// Bytes of an IP packet.
+    /// The size of each IP packet in bytes.
     pub size: usize,
-    /// Zero sends as fast as the machine does.
+    /// The time between two packets. Zero sends as fast as the machine can.
     pub every: Duration,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Measured {
     pub sent: u32,
-    /// Without second copies.
+    /// Packets that arrived, without duplicates.
     pub arrived: u32,
     pub doubled: u32,
     /// Packets that arrived after a later one.
     pub overtaken: u32,
-    /// The least time on the way.
+    /// The shortest time on the way. The next field is the longest.
     pub least: Duration,
     pub most: Duration,
-    /// From one arrival to the next, where nothing but the link holds them up.
+    /// The time between two arrivals, where only the link delays them.
     pub between: Duration,
 }
 
-/// IPv4 and UDP headers.
+/// The length of the IPv4 and UDP headers.
 const HEADERS: usize = 28;
-/// A second of small packets, with the overhead of the kernel for each.
+/// Room for a second of small packets, with the overhead of the kernel for each.
 const RECEIVE_BUFFER: usize = 64 << 20;
-/// Nothing follows when nothing came for so long: more than any delay that links have here.
+/// When nothing has come for this time, no packet follows. It is longer than any delay of the links here.
 const QUIET: Duration = Duration::from_millis(700);
-/// The same, when as many have come as were sent: second copies come with the first ones.
+/// The shorter time after which no packet follows if as many have come as were sent. Duplicates come with the first
+/// copies.
 const ALL_HERE: Duration = Duration::from_millis(50);
 
 impl Measured {
@@ -73,48 +74,49 @@ impl Measured {
         f64::from(self.overtaken) / f64::from(self.arrived.max(1))
     }
 
-    /// Bits a second, for IP packets of this size.
+    /// Returns the rate in bits per second, for IP packets of this size.
     pub fn rate(&self, size: usize) -> f64 {
         size as f64 * 8.0 / self.between.as_secs_f64().max(1e-9)
     }
 }
 
-/// Takes as long as the sending, and about a second.
+/// Sends packets and measures their arrival. Takes as long as the sending, and about a second.
 pub async fn measure(way: Way, packets: Packets) -> Result<Measured, Fault> {
     let measured = tokio::task::spawn_blocking(move || measure_here(&way, packets)).await;
     measured.map_err(|error| Fault::lab("a measurement", error))?
 }
 
-/// Packets for the delay, and for losses that were not asked for.
+/// The number of packets for the delay, and for the check that there are no losses where none were configured.
 const FEW: f64 = 2_000.0;
-/// Expected losses: a link with half or twice the share is told from the right one.
+/// The number of expected losses. With it, a link with half or twice the configured share is told from a correct one.
 const EXPECTED: f64 = 40.0;
-/// Packets at most, for shares under 0.1 %.
+/// The maximum number of packets, for shares under 0.1 %.
 const MANY: f64 = 40_000.0;
-/// Packets for the delay where there is jitter, so far apart that none waits for the one before it: jitter keeps the order, and
-/// closer ones would all be as late as the latest. The least of 60 is over a third of the jitter once in 10^10.
+/// The number of packets for the delay where there is jitter. They are so far apart that none waits for the one
+/// before it: jitter keeps the order, and closer packets would all be as late as the latest. The probability that the
+/// least delay of 60 packets is over a third of the jitter is 10^-10.
 const APART: u32 = 60;
-/// Bytes of an IP packet that hardly uses the link.
+/// The size of an IP packet that hardly uses the link, in bytes.
 const SMALL: usize = 64;
-/// Bytes of an IP packet that floods the link.
+/// The size of an IP packet that floods the link, in bytes.
 const LARGE: usize = 1500;
-/// The tolerance for the delay: two threads wake up, each within a tenth of a millisecond. One of two thousand packets is in
-/// time on every machine.
+/// The tolerance for the delay. Two threads wake up, each within a tenth of a millisecond. On every machine, one of
+/// two thousand packets is in time.
 const OFF_BY: Duration = Duration::from_micros(500);
-/// The rate is measured with so many times as much as the link takes.
+/// The rate is measured with packets at this multiple of the link's rate.
 const TOO_FAST: f64 = 1.2;
-/// The length of that, in lengths of the queue, which is full to three fifths by then.
+/// The duration of that measurement, in lengths of the queue. The queue is full to three fifths at its end.
 const FLOODING: f64 = 3.0;
 /// The tolerance for the rate.
 const RATE_OFF_BY: f64 = 0.03;
 
-/// Checks a link against its shape, once, before a case relies on it. It takes some 3 s.
+/// Checks a link against its shape, once, before a case relies on it. Takes about 3 s.
 ///
-/// The link's seed is the one that it was started with, so that it has the same losses each time.
+/// The link has the seed that it was started with, so it has the same losses each time.
 pub async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault> {
     let rarest = [shape.loss, shape.duplicate].into_iter().filter(|share| *share > 0.0).fold(1.0, f64::min);
     let count = (EXPECTED / rarest).clamp(FEW, MANY);
-    // For a second, or as long as half of the rate takes.
+    // The packets take a second, or longer if they would use more than half of the rate.
     let every = (1.0 / count).max(shape.rate.map_or(0.0, |rate| SMALL as f64 * 8.0 * 2.0 / rate as f64));
     let packets = Packets { count: count as u32, size: SMALL, every: Duration::from_secs_f64(every) };
     let measured = measure(way.clone(), packets).await?;
@@ -137,7 +139,7 @@ pub async fn verify(way: &Way, shape: &Shape) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Delay and jitter. A busy machine can only add to them, so that the least counts.
+/// Checks delay and jitter. A busy machine can only add to them, so the least delay counts.
 pub fn verify_time(shape: &Shape, measured: &Measured) -> Result<(), String> {
     let Measured { least, most, .. } = *measured;
     if measured.arrived == 0 {
@@ -153,7 +155,7 @@ pub fn verify_time(shape: &Shape, measured: &Measured) -> Result<(), String> {
     Ok(())
 }
 
-/// Loss and duplication, each by four standard deviations: none at all where none was asked for.
+/// Checks loss and duplication, each with four standard deviations. None may be seen where none was configured.
 pub fn verify_loss(shape: &Shape, measured: &Measured) -> Result<(), String> {
     let shares = [("loss", shape.loss, measured.lost()), ("duplication", shape.duplicate, measured.doubled())];
     for (what, asked, seen) in shares {
@@ -164,10 +166,10 @@ pub fn verify_loss(shape: &Shape, measured: &Measured) -> Result<(), String> {
     Ok(())
 }
 
-/// Reordering, of packets that come every 2 ms.
+/// Checks reordering, for packets that come every 2 ms.
 pub fn verify_order(shape: &Shape, measured: &Measured) -> Result<(), String> {
     let (asked, seen) = (shape.reorder, measured.overtaken());
-    // The last packet cannot be overtaken, and jitter that keeps the order lets more fall into the gap.
+    // The last packet cannot be overtaken, and jitter that keeps the order lets more packets fall into the gap.
     if (seen - asked).abs() > deviations(asked, measured) + 0.02 {
         return Err(format!("the link overtakes {seen:.3} (by {REORDER_BY:?}), and {asked:.3} was asked for"));
     }
@@ -189,7 +191,7 @@ fn measure_here(way: &Way, packets: Packets) -> Result<Measured, Fault> {
     let (receiver, sender) = (bind(&way.to, true, 0, QUIET)?, bind(&way.from, true, 0, QUIET)?);
     let port = receiver.local_addr().map_err(fault)?.port();
     let to = SocketAddr::from((way.addr, port));
-    // A thread that waits for the processor loses nothing.
+    // With this buffer, a thread that waits for the processor loses no packet.
     setsockopt(&receiver, RcvBufForce, &RECEIVE_BUFFER).map_err(|error| fault(error.into()))?;
     thread::scope(|scope| {
         let sending = scope.spawn(|| send(&sender, to, packets));
@@ -259,10 +261,12 @@ fn evaluate(sent: &[Instant], arrivals: &[(u32, Instant)]) -> Measured {
     measured
 }
 
-/// The pace of a link. A machine that is busy makes arrivals late and none early: the line under all of them, in the middle,
-/// has the link's slope (an edge of their lower convex hull).
+/// Returns the time between two packets at the pace of the link.
+///
+/// A busy machine makes arrivals late and none early. The line under all arrivals, in the middle, therefore has the
+/// slope of the link. It is an edge of their lower convex hull.
 fn between(arrivals: &[Instant]) -> Duration {
-    // The first quarter may have met a link that had nothing to send.
+    // In the first quarter the link may have had nothing to send.
     let arrivals = &arrivals[arrivals.len() / 4..];
     let Some(first) = arrivals.first() else { return Duration::ZERO };
     let mut hull: Vec<(f64, f64)> = Vec::new();
@@ -329,7 +333,7 @@ mod tests {
         let begun = Instant::now();
         let arrivals = |late: fn(u32) -> Duration| (0..1000).map(|n| begun + n * MS + late(n)).collect::<Vec<_>>();
         assert_eq!(between(&arrivals(|_| Duration::ZERO)), MS);
-        // The thread wakes every 5 ms, and once not for 60.
+        // The thread wakes every 5 ms, and once sleeps for 60 ms.
         let waking = between(&arrivals(|n| (4 - n % 5) * MS));
         assert!((MS * 99 / 100..=MS * 101 / 100).contains(&waking), "{waking:?}");
         let asleep = between(&arrivals(|n| if n >= 940 { (1000 - n) * MS } else { Duration::ZERO }));

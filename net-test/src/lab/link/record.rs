@@ -1,16 +1,18 @@
-//! What a bottleneck has seen: the bytes, the drops and the queue of each flow, by time. Pure.
+//! What passed a bottleneck: the bytes, the drops and the queue of each flow, by time. The code is pure: it has no
+//! clock and no I/O.
 //!
-//! A flow is told from the others by the last number of its sender's IPv4 address, so that no flow has to be believed.
+//! Flows are distinguished by the last byte of the sender's IPv4 address, so the record relies on no report of a
+//! flow.
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// The length of a bucket: a tenth of the second whose mean is judged, and several packets at 1 Mbit/s.
+/// The length of a bucket. It is a tenth of the second whose mean is judged, and holds several packets at 1 Mbit/s.
 pub const BUCKET: Duration = Duration::from_millis(100);
-/// Between two looks at the queue. Half a millisecond of a queue at 20 Mbit/s is a packet, and 200 looks a second give
-/// a 95th percentile of each second.
+/// The time between two samples of the queue. A packet is half a millisecond of a queue at 20 Mbit/s. 200 samples a
+/// second give a 95th percentile of each second.
 pub const LOOK: Duration = Duration::from_millis(5);
 
-/// What came and went in a bucket.
+/// The packets of a flow in one bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// Bytes of IP packets that the bottleneck has sent.
@@ -20,12 +22,12 @@ pub struct Bucket {
     pub dropped: u64,
 }
 
-/// Times are since the beginning of the record.
+/// The record of a bottleneck. Times are since the beginning of the record.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Record {
     begun: Duration,
     flows: BTreeMap<u8, Vec<Bucket>>,
-    /// The time that a packet would have waited at each look, in microseconds.
+    /// The time that a packet would have waited at each sample, in microseconds.
     queue: Vec<u32>,
 }
 
@@ -46,7 +48,8 @@ impl Record {
         self.bucket(at, flow).bytes += len as u64;
     }
 
-    /// Nothing comes or goes until `until`, and a packet waits for as long as `waits` says.
+    /// Samples the queue until `until`, up to which no packet comes or goes. `waits` returns the time that a packet
+    /// would wait.
     pub fn look(&mut self, until: Duration, waits: impl Fn(Duration) -> Duration) {
         loop {
             let next = self.begun + LOOK * u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
@@ -66,7 +69,7 @@ impl Record {
         &mut buckets[index]
     }
 
-    /// The sum of a flow's buckets.
+    /// Returns the sum of a flow's buckets.
     pub fn sum(&self, flow: u8, from: Duration, until: Duration) -> Bucket {
         let buckets = self.flows.get(&flow).map(Vec::as_slice).unwrap_or_default();
         let within = part(buckets, index(from, BUCKET), index(until, BUCKET));
@@ -77,13 +80,13 @@ impl Record {
         })
     }
 
-    /// 10^6 bits a second.
+    /// Returns the rate of a flow in 10^6 bits per second.
     pub fn rate(&self, flow: u8, from: Duration, until: Duration) -> f64 {
         let lasting = until.saturating_sub(from).as_secs_f64();
         self.sum(flow, from, until).bytes as f64 * 8.0 / 1e6 / lasting.max(BUCKET.as_secs_f64())
     }
 
-    /// The times that packets waited, in milliseconds, in the order of time.
+    /// Returns the times that packets would have waited, in milliseconds and in the order of time.
     pub fn queue(&self, from: Duration, until: Duration) -> Vec<f64> {
         let looks = part(&self.queue, index(from, LOOK), index(until, LOOK));
         looks.iter().map(|micros| f64::from(*micros) / 1e3).collect()

@@ -1,4 +1,4 @@
-//! An end of a link, as a process of its own in a namespace (`lab end`).
+//! One end of a link, in a process of its own in a namespace (`lab end`).
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -33,7 +33,7 @@ pub struct Config {
     pub addr: Ipv4Addr,
     /// The name of the other end. An end without one serves.
     pub peer: Option<String>,
-    /// The length of bulk.
+    /// The duration of bulk data, in milliseconds.
     pub ms: u64,
 }
 
@@ -45,7 +45,7 @@ pub enum Said {
 }
 
 impl Library {
-    /// In the order of the table.
+    /// All libraries, in the order of the table.
     pub const ALL: [Self; 3] = [Self::Ours, Self::Raw, Self::Tuned];
 
     pub fn name(self) -> &'static str {
@@ -65,7 +65,7 @@ impl Library {
     }
 }
 
-/// `lab end`: one end serves until its input ends, the other one dials, measures and exits.
+/// Runs `lab end`. One end serves until its input ends. The other one dials, measures and exits.
 pub async fn run(config: Config) -> Result<(), Fault> {
     let ended = match config.library {
         Library::Ours => end::<Ours>(config).await,

@@ -1,4 +1,4 @@
-//! A file from the program `sender` to the program `receiver`, over a link.
+//! Sends a file from the program `sender` to the program `receiver` over a link.
 
 use std::{fs, io, io::Write, path::Path, time::Duration};
 
@@ -12,14 +12,16 @@ use crate::{
     output::{Event, Line},
 };
 
-/// Seconds that the file takes on the link: 750 MB at 500 Mbit/s. Finding the rate takes one of them.
+/// The time that the file takes at the link's rate, in seconds. At 500 Mbit/s the file has 750 MB. The sender takes
+/// one of these seconds to find the rate.
 const LASTING: f64 = 12.0;
-/// The time for a transfer at a sixth of the link's rate.
+/// Maximum time for a transfer. It is enough for a sixth of the link's rate.
 const BOUND: Duration = Duration::from_secs(80);
 const PIECE: u64 = 1 << 20;
 
 pub struct Sent {
-    /// On `/run`, which is the lab's own and goes with it, and memory: no disk is measured.
+    /// The directory of the files. It is on the lab's own `/run`, which is in memory and goes with the lab, so no
+    /// disk is measured.
     dir: TempDir,
 }
 
@@ -31,7 +33,8 @@ impl Sent {
         Ok(Self { dir })
     }
 
-    /// Its length by the time from its first byte to the receiver's confirmation, in 10^6 bytes a second.
+    /// Sends the file. Returns its length divided by the time from its first byte to the receiver's confirmation, in
+    /// 10^6 bytes per second.
     pub async fn rate(&self, a: &Machine, b: &Machine) -> Result<f64, Fault> {
         let inbox = self.dir.path().join("inbox");
         let (file, dir) = (self.dir.path().join("data.bin").display().to_string(), inbox.display().to_string());
@@ -73,7 +76,7 @@ async fn until<T>(program: &mut Child<Line>, mut wanted: impl FnMut(Event) -> Op
     timeout(BOUND, searching).await.map_err(|_| Fault::Late { what: what.clone(), after: BOUND })?
 }
 
-/// The receiver compares hashes: any bytes will do, and these take no time to make.
+/// Writes a file. Its content does not matter, since the receiver compares hashes. These bytes take no time to make.
 fn generate(path: &Path, len: u64) -> io::Result<()> {
     let piece: Vec<u8> = (0..PIECE as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut file = fs::File::create(path)?;

@@ -1,4 +1,4 @@
-//! Makes rows of the turns of a link, and checks the promises. Pure.
+//! Makes rows of the turns of a link, and checks the promises. The code is pure: it has no clock and no I/O.
 
 use serde::Serialize;
 
@@ -21,9 +21,9 @@ pub enum Load {
     OpenP99,
     Request,
     RequestP99,
-    /// The slowest of a hundred requests beside bulk.
+    /// The 99th percentile of a hundred requests beside bulk data.
     BesideBulk,
-    /// From `sender` to `receiver`, against the link's rate.
+    /// A file from `sender` to `receiver`, compared with the link's rate.
     File,
 }
 
@@ -37,7 +37,7 @@ pub struct LinkRow {
     pub row: Row,
     /// The seeds of the turns that count.
     pub seeds: Vec<u64>,
-    /// The smallest and the largest value of each side.
+    /// The smallest and the largest value of twolane. The next field has those of the other side.
     pub ours_range: (f64, f64),
     pub theirs_range: (f64, f64),
 }
@@ -91,7 +91,7 @@ impl Load {
         }
     }
 
-    /// The name of the other side, and a value of twolane and one of that in each turn.
+    /// Returns the name of the other side, and for each turn the values of twolane and of the other side.
     fn values(self, link: Link, other: Library, turns: &[&Turn]) -> (&'static str, Vec<(f64, f64)>) {
         if self == Self::File {
             let rate = link.bytes() / 1e6;
@@ -109,10 +109,10 @@ impl Judged {
         Self { skipped: true, void: false, why: vec![why.to_owned()], ..judged }
     }
 
-    /// `fault`: the reason why there are no more turns.
+    /// Judges the turns of a link. `fault` is the reason why there are no more turns.
     pub fn new(link: Link, turns: &[Turn], fault: Option<String>) -> Self {
         let valid: Vec<&Turn> = turns.iter().filter(|turn| turn.void.is_empty()).collect();
-        // More than half of the turns have to count, so that no choice of turns decides.
+        // More than half of the turns have to count, so that the choice of turns does not decide the result.
         let void = fault.is_none() && valid.len() * 2 <= turns.len();
         let mut judged = Self {
             link,
@@ -127,7 +127,7 @@ impl Judged {
         };
         let why = turns.iter().find_map(|turn| turn.void.first());
         for load in Load::ALL {
-            // A void row has the values of all turns, to tell why it is void.
+            // A void row has the values of all turns, to show why it is void.
             let used = if void { turns.iter().collect() } else { valid.clone() };
             let others: &[Library] = if load == Load::File { &[Library::Raw] } else { &[Library::Raw, Library::Tuned] };
             for other in others {
@@ -201,7 +201,7 @@ fn row(link: Link, load: Load, other: Library, turns: &[&Turn], void: Option<Str
     Some(LinkRow { link: link.name(), load, ok, row, seeds, ours_range, theirs_range })
 }
 
-/// The median of the turns that count, in round trips of the link.
+/// Returns the median of the turns that count, in round-trip times of the link.
 pub fn round_trips(judged: &Judged, load: Load, ours: bool) -> Option<f64> {
     let row = judged.row(load, Library::Raw)?;
     Some(if ours { row.ours } else { row.theirs } / (judged.link.rtt().as_secs_f64() * 1e3))
@@ -282,7 +282,7 @@ mod tests {
             (&value["seeds"], &value["ours_range"]),
             (&[1, 2, 3].as_slice().into(), &[15.0, 15.0].as_slice().into())
         );
-        // Six loads beside both, and the file.
+        // Six loads beside both other libraries, and the file.
         assert_eq!(judged.rows.len(), 13);
     }
 }

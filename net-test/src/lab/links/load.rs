@@ -1,4 +1,4 @@
-//! The loads of a link: streams that are opened, requests, bulk, and requests beside bulk.
+//! The loads of a link: streams that are opened, requests, bulk data, and requests beside bulk data.
 
 use std::time::{Duration, Instant};
 
@@ -14,30 +14,32 @@ use crate::{
     stats::percentile,
 };
 
-/// Samples of each latency.
+/// The number of samples of each latency.
 const COUNT: usize = 100;
-/// Requests before the measurement, during control streams, acknowledgements, and the search for larger packets.
+/// The number of requests before the measurement. They run during the first control streams, acknowledgements and
+/// path MTU discovery.
 const SETTLING: usize = 20;
-/// On a link without other data. A request does not wait for the one before: over 300 ms they would take half a minute.
+/// The time between two requests on a link without other data. A request does not wait for the previous one. If it
+/// did, the requests would take half a minute over 300 ms.
 const ALONE_EVERY: Duration = Duration::from_millis(5);
-/// Beside bulk: too few requests to be a load themselves.
+/// The time between two requests beside bulk data. The requests are too few to be a load themselves.
 const BESIDE_EVERY: Duration = Duration::from_millis(10);
-/// Bytes of a request and of its response.
+/// The length of a request and of its response, in bytes.
 const REQUEST: usize = 64;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Loads {
-    /// Until the server is known to have taken a stream.
+    /// The time from opening a stream until the client knows that the server has taken it.
     pub open: Latency,
-    /// A request until its response.
+    /// The time from a request to its response.
     pub request: Latency,
-    /// Bulk on one stream, in 10^6 bytes a second.
+    /// The rate of bulk data on one stream, in 10^6 bytes per second.
     pub bulk: f64,
-    /// Requests beside bulk that is at its full speed.
+    /// Requests beside bulk data at its full speed.
     pub beside: Latency,
 }
 
-/// Milliseconds.
+/// Percentiles of a latency, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     pub p50: f64,
@@ -63,8 +65,10 @@ pub async fn all<S: Side>(side: &S, lasting: Duration) -> Result<Loads, Broken> 
     Ok(Loads { open, request: alone, bulk, beside })
 }
 
-/// Does something at a pace, and returns the milliseconds that each took. Without a pace a slow one would hide those that would
-/// have come meanwhile.
+/// Does something at a fixed pace. Returns the time that each took, in milliseconds.
+///
+/// If each waited for the previous one instead, a slow one would hide the delays of those that would have come
+/// meanwhile.
 async fn paced<S: Side, F: Future<Output = Result<(), Broken>> + Send + 'static>(
     side: &S,
     count: usize,

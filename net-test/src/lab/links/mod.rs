@@ -1,10 +1,12 @@
-//! `lab links`: twolane and raw iroh in turns, on links of many kinds.
+//! `lab links`: measures twolane and raw iroh in turns, on links of many kinds.
 //!
-//! Each link is two namespaces with a link in user space between them, which is measured before it is used. At each end runs a
-//! process (`lab end`) with an endpoint of one library. The libraries are those of [`crate::speed`]: twolane, raw iroh with its
-//! defaults, and raw iroh with the transport configuration of twolane, which tells the settings from the layer. Each has the
-//! link and the machine to itself. The seed of a turn is the same for all libraries; the fates of packets are drawn as they
-//! come, so that a seed does not mean the same losses for two libraries, and there are several turns.
+//! Each link is a userspace link between two namespaces, and is measured before it is used. At each end runs a
+//! process (`lab end`) with an endpoint of one library. The libraries are those of [`crate::speed`]: twolane, raw
+//! iroh with its defaults, and raw iroh with the transport configuration of twolane. The last one separates the
+//! effect of the settings from that of the layer. Each library has the link and the machine to itself.
+//!
+//! The seed of a turn is the same for all libraries. The fates of packets are drawn as the packets come, so the same
+//! seed does not mean the same losses for two libraries. There are several turns for that reason.
 
 pub mod end;
 mod file;

@@ -1,4 +1,4 @@
-//! One link: measured first, and then used by each library in turn, with the same seeds.
+//! Plays one link: measures it first, and then lets each library use it in turn, with the same seeds.
 
 use std::time::Duration;
 
@@ -21,25 +21,26 @@ use crate::{
 };
 
 const UP: Duration = Duration::from_secs(10);
-/// The seed for measuring the link before it is used. The loads have others.
+/// The seed for measuring the link before it is used. The loads have other seeds.
 const VERIFYING: u64 = 1;
 
-/// Every library over the link with one seed.
+/// The results of all libraries over the link with one seed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Turn {
     pub seed: u64,
-    /// In the order of [`Library::ALL`].
+    /// The loads, in the order of [`Library::ALL`].
     pub loads: [Loads; 3],
-    /// A file from `sender` to `receiver`, in 10^6 bytes a second.
+    /// The rate of a file from `sender` to `receiver`, in 10^6 bytes per second.
     pub file: Option<f64>,
-    /// The reasons why the turn is void: the link lost packets of its own or was late, or others kept the machine busy.
+    /// The reasons why the turn is void: the link was late or lost packets that the model did not drop, or other
+    /// processes kept the machine busy.
     pub void: Vec<String>,
-    /// The delay of the latest packet of both directions; and the largest share of late packets.
+    /// The delay of the latest packet of both directions. The next field is the larger share of late packets.
     pub latest_ms: f64,
     pub late_share: f64,
 }
 
-/// The turns of a link, and why there are no more of them.
+/// Returns the turns of a link, and the reason why there are no more of them, if there is one.
 pub async fn play(link: Link, plan: &Plan) -> (Vec<Turn>, Option<Fault>) {
     let mut turns = Vec::new();
     let played = all(link, plan, &mut turns).await;
@@ -92,7 +93,7 @@ impl Turn {
     }
 }
 
-/// The loads of one library, with processes of their own.
+/// Measures the loads of one library, with processes of their own.
 async fn loads(library: Library, a: &Machine, b: &Machine, lasting: Duration) -> Result<Loads, Fault> {
     let start = |machine: &Machine, name: &str, peer: Option<String>| {
         let config = Config { library, addr: machine.addr()?, peer, ms: milliseconds(lasting) };
@@ -105,7 +106,8 @@ async fn loads(library: Library, a: &Machine, b: &Machine, lasting: Duration) ->
     };
     let name = process::answer(&mut server, "an end that serves", UP, name).await?;
     let mut client = start(a, "the end that dials", Some(name))?;
-    // Bulk, and the loads before and after it, on a link on which everything takes several tries.
+    // The time for bulk data, and for the loads before and after it on a link on which everything takes several
+    // tries.
     let bound = lasting + Duration::from_secs(60);
     let loads = |said: &Said| match said {
         Said::Loads(loads) => Some(*loads),

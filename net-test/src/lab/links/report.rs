@@ -1,4 +1,4 @@
-//! The links, for programs and for people.
+//! The output of the links: events for programs, and a table for people.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -24,7 +24,7 @@ use crate::{
 enum Event<'a> {
     /// A figure of both sides.
     Row(&'a LinkRow),
-    /// A link has been played, or was skipped.
+    /// The result of a link that has been played or was skipped.
     Link {
         name: String,
         ok: bool,
@@ -93,12 +93,12 @@ impl Report {
         event(self.output, link);
     }
 
-    /// The last line, and how the program ends. Each link counts once.
+    /// Writes the last line, and returns the exit code of the program. Each link counts once.
     pub fn end(&self, links: &[Judged]) -> Exit {
         Tally::of(links.iter().map(Judged::outcome)).end(self.output, self.begun.elapsed())
     }
 
-    /// A machine that has no links.
+    /// Reports all links as skipped, on a machine that cannot have links.
     pub fn nothing(&self, links: &[Link], why: &str) -> Exit {
         let skipped: Vec<Judged> = links.iter().map(|link| Judged::skipped(*link, why)).collect();
         skipped.iter().for_each(|judged| self.link(judged));

@@ -4,27 +4,28 @@ use std::time::Duration;
 
 use crate::lab::link::Shape;
 
-/// A link, the same in both directions.
+/// A link that is the same in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Link {
-    /// The round trip.
+    /// The round-trip time in microseconds.
     pub rtt_us: u64,
-    /// Without one, the link takes what the machine can carry.
+    /// The rate in Mbit/s. Without one, the link takes what the machine can carry.
     pub mbit: Option<u64>,
-    /// Of a thousand packets, in each direction.
+    /// The number of lost packets of a thousand, in each direction.
     pub lost: u64,
 }
 
-/// Ratios are of twolane to raw iroh.
+/// The promises for a link. Ratios are of twolane to raw iroh.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Promise {
-    /// Bulk on one stream.
+    /// The minimum ratio for bulk data on one stream.
     pub bulk: f64,
-    /// A file from sender to receiver, as a share of the link's rate.
+    /// The minimum rate of a file from `sender` to `receiver`, as a share of the link's rate.
     pub file: Option<f64>,
-    /// A stream that is opened on a live connection, and a request with early data, in round trips.
+    /// The maximum time to open a stream on a live connection, and for a request with early data, in round-trip
+    /// times.
     pub round_trips: Option<f64>,
-    /// The slowest of a hundred requests beside bulk, in round trips.
+    /// The maximum 99th percentile of a hundred requests beside bulk data, in round-trip times.
     pub beside: Option<f64>,
 }
 
@@ -57,14 +58,14 @@ impl Link {
         }
     }
 
-    /// Bytes a second, where there is a rate.
+    /// Returns the rate in bytes per second, or infinity without a rate.
     pub fn bytes(&self) -> f64 {
         self.mbit.map_or(f64::INFINITY, |mbit| mbit as f64 * 1e6 / 8.0)
     }
 
     pub fn promise(&self) -> Promise {
-        // A lost packet costs a request the time of its detection. With 5 % of losses each way one
-        // request in a hundred meets two in a row.
+        // A lost packet costs a request the time until the loss is detected. With 5 % of losses in each direction,
+        // one request in a hundred loses two packets in a row.
         let (lossless, rare) = (self.lost == 0, self.lost <= 10);
         Promise {
             bulk: match (self.rtt_us / 1000, self.mbit, self.lost) {
@@ -74,16 +75,16 @@ impl Link {
             },
             file: (*self == Self::new(100, 500, 0)).then_some(0.8),
             round_trips: (self.rtt_us == 100_000 && lossless).then_some(1.03),
-            // Without a rate the queue belongs to the machine.
+            // Without a rate, the queue is that of the machine.
             beside: (rare && self.mbit.is_some()).then_some(3.0),
         }
     }
 }
 
-/// A switch, with a round trip that is too long for the paths that twolane takes within one machine.
+/// A switch. Its round-trip time is too long for the paths that twolane takes within one machine.
 const NEAR: Link = Link { rtt_us: 300, mbit: None, lost: 0 };
 
-/// The links of the table in README.
+/// The links of the table in the README.
 pub const LINKS: &[Link] = &[
     Link::new(100, 500, 0),
     Link::new(20, 500, 1),
@@ -96,7 +97,7 @@ pub const LINKS: &[Link] = &[
     NEAR,
 ];
 
-/// Every combination.
+/// Returns every combination.
 pub fn all() -> Vec<Link> {
     let mut links = vec![NEAR];
     for rtt_ms in [20, 100, 300] {

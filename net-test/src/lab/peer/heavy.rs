@@ -1,4 +1,4 @@
-//! Many large responses at once, and bulk on many streams.
+//! Many large responses at once, and bulk data on many streams.
 
 use std::{
     sync::{
@@ -24,10 +24,10 @@ use crate::{
     },
 };
 
-/// The response has as many bytes as the request says, of the pattern that it says.
+/// The protocol of large responses. The request gives the length of the response and the number of its pattern.
 const LARGE: &str = "lab-large/1";
 const BULK: &str = "lab-bulk/1";
-/// Bytes that a connection takes without an acknowledgement, in writes of this library.
+/// Bytes that a connection takes without an acknowledgement from a writer of this library.
 const FULL: u64 = 8 * Limits::STREAM_WINDOW as u64;
 const FILLING: Duration = Duration::from_secs(60);
 
@@ -80,7 +80,8 @@ pub async fn many(endpoint: Endpoint, peer: Ticket, requests: u64, bytes: u64, w
     parts::say(&Said::Answered { whole, at_ns: now_ns(), first_error });
 }
 
-/// Opens streams and, once told to begin, writes until the first of them is to fail, and the others are to finish.
+/// Opens streams, waits for the command to begin, and writes. The first stream fails at its command, and the others
+/// finish at theirs.
 pub async fn bulk(endpoint: Endpoint, peer: Ticket, lanes: u64, [begin, fail, finish]: [CancellationToken; 3]) {
     let mut opened = Vec::new();
     for lane in 0..lanes {

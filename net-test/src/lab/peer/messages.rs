@@ -1,4 +1,4 @@
-//! The commands for a peer, and its answers.
+//! The commands for a peer, and its reports.
 
 use std::net::SocketAddr;
 
@@ -8,48 +8,48 @@ use serde::{Deserialize, Serialize};
 pub struct Reach {
     /// The relay's URL.
     pub relay: Option<String>,
-    /// The root for the relay's certificate, as DER.
+    /// The trusted root for the relay's certificate, as DER.
     pub root: Option<Vec<u8>>,
     pub nameserver: Option<SocketAddr>,
-    /// Where keys are published, and the DNS origin under which they are looked up.
+    /// The URL at which keys are published, and the DNS origin under which they are looked up.
     pub directory: Option<(String, String)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// The default is a new key.
+    /// The secret key. The default is a new key.
     pub key: Option<[u8; 32]>,
     pub reach: Reach,
-    /// Of its socket. The default is one that the system chooses.
+    /// The port of the socket. By default the system chooses one.
     pub port: Option<u16>,
     pub mdns: bool,
-    /// How long the rules think about each connection, in milliseconds: the first, the second and so on. Those after them are
-    /// allowed at once.
+    /// The time that the rules take to decide about each connection, in milliseconds, from the first connection on.
+    /// The rules allow all later connections at once.
     pub rules_ms: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Command {
-    /// Begin a conversation with this peer: a ticket, or an id52.
+    /// Begin a conversation with this peer, which is a ticket or an id52.
     Talk { peer: String },
-    /// End it.
+    /// End the conversation.
     Stop,
-    /// One request, again until there is a response.
+    /// Send one request, and repeat it until there is a response.
     Ask { peer: String, within_ms: u64 },
-    /// So many requests at once, each for a response of so many bytes.
+    /// Send `requests` requests at once, each for a response of `bytes` bytes.
     Many { peer: String, requests: u64, bytes: u64, within_ms: u64 },
-    /// Open so many streams.
+    /// Open `lanes` streams.
     Bulk { peer: String, lanes: u64 },
-    /// Write on them, without a pause.
+    /// Write on these streams without a pause.
     Begin,
-    /// Fail the first of them.
+    /// Fail the first of these streams.
     FailOne,
-    /// Finish the others.
+    /// Finish the other streams.
     FinishBulk,
 }
 
-/// Times are nanoseconds since 1970, by the clock that the lab has too.
+/// A report of a peer. Times are nanoseconds since 1970, by the clock that the lab also uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub enum Said {
@@ -57,27 +57,27 @@ pub enum Said {
     Ready { id52: String, sockets: Vec<SocketAddr> },
     /// A relay knows the peer. The ticket has that relay and no addresses.
     Online { ticket: String },
-    /// The first response was there.
+    /// The first response has arrived.
     FirstByte { at_ns: u64 },
-    /// Data takes this way now.
+    /// Data now takes this way.
     Path { direct: bool },
     /// A transfer or a request failed.
     Broken { what: String },
     /// The conversation was ended by command.
     Done(Done),
-    /// The end of [`Command::Ask`].
+    /// The result of [`Command::Ask`].
     Asked { ok: bool, tries: u32, at_ns: u64, last_error: Option<String> },
     /// The rules were asked about a connection.
     Ruling,
-    /// The end of [`Command::Many`].
+    /// The result of [`Command::Many`].
     Answered { whole: u64, at_ns: u64, first_error: Option<String> },
-    /// The streams of the bulk are open.
+    /// The streams of [`Command::Bulk`] are open.
     Opened,
-    /// The bulk has filled what a connection takes without an acknowledgement.
+    /// The bulk data has filled the bytes that a connection takes without an acknowledgement.
     Full,
-    /// The end of one stream of the bulk at its writer.
+    /// The result of one bulk stream at its writer.
     Wrote { lane: u64, bytes: u64, fault: Option<String> },
-    /// The same at its reader.
+    /// The result of one bulk stream at its reader.
     Read { lane: u64, bytes: u64, intact: bool, end: ReadEnd, at_ns: u64 },
 }
 
@@ -89,16 +89,16 @@ pub enum ReadEnd {
     Broken(String),
 }
 
-/// A conversation that was ended by command.
+/// The results of a conversation that was ended by command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// The sent and the received data have the same length and hash.
     pub identical: bool,
     /// Bytes of the transfer.
     pub bytes: u64,
-    /// Answered requests.
+    /// The number of answered requests.
     pub requests: u64,
-    /// Times without data at the receiver, and times until a response: those worth telling.
+    /// Times without data at the receiver and times until a response, if they are long enough to be reported.
     pub gaps: Vec<Gap>,
     pub longest_ms: f64,
 }
@@ -124,9 +124,9 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    /// Nobody sees a shorter gap.
+    /// The shortest gap that is reported. Users do not notice a shorter one.
     const WORTH_MS: f64 = 200.0;
-    /// Of more gaps the longest tells enough.
+    /// The largest number of gaps that are reported. Beyond it, the longest gap says enough.
     const MOST: usize = 200;
 
     pub fn add(&mut self, gap: Gap) {

@@ -1,7 +1,7 @@
-//! A peer of a case: a twolane endpoint in a namespace, as a process of its own (`lab peer`).
+//! A peer of a case: a twolane endpoint in a namespace, in a process of its own (`lab peer`).
 //!
-//! It serves a transfer and requests. Told to, it begins a conversation with another peer: a transfer that is checked by its
-//! hash, and requests one after the other, until it is told to stop.
+//! The peer serves a transfer and requests. On command it begins a conversation with another peer: a transfer that is
+//! checked by its hash, and requests one after the other, until a command ends both.
 
 mod heavy;
 mod messages;
@@ -25,11 +25,11 @@ pub use self::messages::{Command, Config, Done, Reach, ReadEnd, Said};
 use super::{fault::Fault, parts};
 use crate::output::in_one_line;
 
-/// How long a peer waits for a relay. Some cases have none for a while.
+/// Maximum time to wait for a relay. Some cases have none for a while.
 const ONLINE: Duration = Duration::from_secs(120);
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
-/// `lab peer`: until the input ends.
+/// Runs `lab peer` until its input ends.
 pub async fn run(config: Config) -> Result<(), Fault> {
     let endpoint = bind(config).await?;
     serve::serve(&endpoint)?;
@@ -78,7 +78,7 @@ fn ticket(peer: &str) -> Result<Ticket, Fault> {
     peer.parse().map_err(|error| Fault::lab("the peer's name", error))
 }
 
-/// Rules that take their time, as they are told to.
+/// Access rules that take the configured times to decide.
 struct Slow(Mutex<VecDeque<u64>>);
 
 impl Access for Slow {
@@ -129,7 +129,7 @@ fn tell(event: &Event) {
     }
 }
 
-/// To the microsecond.
+/// Returns the duration in milliseconds, to the microsecond.
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }

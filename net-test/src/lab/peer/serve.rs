@@ -1,4 +1,4 @@
-//! The side that did not begin a conversation.
+//! The peer that did not begin a conversation.
 
 use std::time::Instant;
 
@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{lab::fault::Fault, output::now_ns};
 
-/// Data up to its end; the answer is a [`Receipt`].
+/// The protocol of a transfer: data up to its end. The answer is a [`Receipt`].
 pub const TRANSFER: &str = "lab-transfer/1";
-/// The response is the request, backwards.
+/// The protocol of requests. The response is the request in reverse order.
 pub const ASK: &str = "lab-ask/1";
 
 pub fn serve(endpoint: &Endpoint) -> Result<(), Fault> {
@@ -20,7 +20,7 @@ pub fn serve(endpoint: &Endpoint) -> Result<(), Fault> {
     endpoint
         .serve_requests(ASK, |request| async move { Ok(request.body.iter().rev().copied().collect::<Vec<_>>().into()) })
         .map_err(broken)?;
-    // A transfer that is cut is told by the other side, which has begun the conversation.
+    // The other peer, which has begun the conversation, reports a transfer that breaks.
     endpoint.serve(TRANSFER, |stream| async move { drop(receive(stream).await) }).map_err(broken)
 }
 

@@ -1,4 +1,4 @@
-//! The side that began a conversation.
+//! The peer that began a conversation.
 
 use std::time::{Duration, Instant};
 
@@ -17,20 +17,21 @@ use crate::{
     stream_tester::pattern,
 };
 
-/// The transfer goes at 0.5 MB/s: enough to fill every path's window for a moment when it stalls, and little enough that
-/// several cases can be played at a time.
+/// The size of a piece of the transfer. With [`PIECE_EVERY`] it gives 0.5 MB/s. That is enough to fill the window of
+/// every path for a moment during a stall, and little enough to play several cases at a time.
 const PIECE: usize = 16 * 1024;
 const PIECE_EVERY: Duration = Duration::from_millis(32);
-/// Between a response and the next request.
+/// The time between a response and the next request.
 const PAUSE: Duration = Duration::from_millis(20);
 const REQUEST: usize = 64;
-/// Longer than any stall that a case allows, so that a stall is seen as a stall.
+/// Maximum time to wait for a response. It is longer than any stall that a case allows, so a stall is seen as a
+/// stall.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The times of [`ask`]: for a try, and until the next.
+/// Maximum time for one try of [`ask`]. [`AGAIN`] is the time until the next try.
 const TRY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A transfer and requests, until `stop`.
+/// Runs a transfer and requests until `stop`, and reports the results.
 pub async fn talk(endpoint: Endpoint, peer: String, stop: CancellationToken) {
     let peer: Ticket = match peer.parse() {
         Ok(peer) => peer,
@@ -49,7 +50,7 @@ pub async fn talk(endpoint: Endpoint, peer: String, stop: CancellationToken) {
     }));
 }
 
-/// One request, again until there is a response.
+/// Sends a request repeatedly until there is a response, and reports the result.
 pub async fn ask(endpoint: Endpoint, peer: String, within: Duration) {
     let peer: Ticket = match peer.parse() {
         Ok(peer) => peer,
@@ -79,7 +80,7 @@ async fn transfer(endpoint: &Endpoint, peer: &Ticket, stop: &CancellationToken) 
     };
     let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
     let mut ticks = interval(PIECE_EVERY);
-    // What could not be sent during a stall is not sent all at once after it.
+    // Data that could not be sent during a stall is not sent in one burst after it.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -124,7 +125,7 @@ async fn requests(endpoint: &Endpoint, peer: &Ticket, stop: &CancellationToken) 
             return None;
         }
         if count == 0 {
-            // How long this one took is the time to the first byte, and no gap.
+            // The duration of the first request is the time to the first byte, and not a gap.
             parts::say(&Said::FirstByte { at_ns: now_ns() });
         } else {
             gaps.add(Gap { at_ns, ms: milliseconds(begun.elapsed()) });

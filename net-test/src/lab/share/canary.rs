@@ -1,5 +1,5 @@
-//! A thread that wakes every 2 ms, as the flows' own timers do. Its lateness tells whether a run had the processor that it
-//! needed; a controller that is woken late paces late, and would be blamed for it.
+//! A thread that wakes every 2 ms, as the timers of the flows do. Its lateness shows whether a run had enough
+//! processor time. A congestion controller that is woken late paces late, and would be blamed for that.
 
 use std::{
     sync::{
@@ -14,14 +14,16 @@ use crate::stats::percentile;
 
 const TICK: Duration = Duration::from_millis(2);
 const WINDOW: Duration = Duration::from_millis(500);
-/// The 99th percentile of a window tells of 5 ms of its 500.
+/// The percentile of the wake-ups in a window. The 99th leaves out 5 ms of the 500 ms.
 const OF_A_WINDOW: f64 = 0.99;
-/// A tenth of the windows may be bad: a build that starts somewhere does not change the mean of a minute.
+/// The percentile of the windows in a run. A tenth of the windows may be bad: a build that starts on the machine does
+/// not change the mean of a minute.
 const OF_A_RUN: f64 = 0.9;
-/// Runs whose windows were later than this gave a Cubic flow up to twice the share of others; with less they agreed.
+/// The maximum lateness of a run. In runs with more lateness, a Cubic flow got up to twice the share of other
+/// runs. Runs with less lateness agreed.
 pub const MOST: Duration = Duration::from_millis(5);
 
-/// Ends when dropped.
+/// The thread that measures lateness. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Canary {
     /// The end of each window, and its lateness.
@@ -42,7 +44,7 @@ impl Canary {
         canary
     }
 
-    /// The lateness of a run.
+    /// Returns the lateness of a run.
     pub fn late(&self, begun: Instant, ended: Instant) -> Duration {
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let within = windows.iter().filter(|(at, _)| (begun..=ended + WINDOW).contains(at));

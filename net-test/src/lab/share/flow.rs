@@ -1,5 +1,5 @@
-//! One end of a flow, as a process of its own in a namespace (`lab flow`). It moves data for as long as it lives, and measures
-//! nothing but downloads: the link counts.
+//! One end of a flow, in a process of its own in a namespace (`lab flow`). It moves data as long as it lives, and
+//! measures only downloads. The link counts the data.
 
 use std::{future::pending, net::Ipv4Addr};
 
@@ -16,13 +16,13 @@ use crate::{
 pub enum Kind {
     /// twolane's endpoint.
     Ours,
-    /// Raw iroh with its defaults: noq's Cubic.
+    /// Raw iroh with its defaults, which use noq's Cubic.
     Iroh,
     /// Raw iroh with twolane's windows and noq's BBR3.
     Bbr3,
     TcpCubic,
     TcpBbr,
-    /// Clients that fetch pages, again and again.
+    /// Clients that fetch pages repeatedly.
     Web,
 }
 
@@ -44,22 +44,22 @@ pub enum Said {
     Serving {
         name: String,
     },
-    /// It waits for a command to begin.
+    /// The end waits for a command to begin.
     Ready,
-    /// A download that has ended.
+    /// A download has ended.
     Fetched {
-        /// When it began.
+        /// The time at which the download began.
         at_ns: u64,
         ms: f64,
     },
-    /// The flow has ended, which it should not.
+    /// The flow has ended, although it should not.
     Broken {
         why: String,
     },
 }
 
 impl Kind {
-    /// Data goes from the end that dials. The server of pages has it itself.
+    /// Returns whether the data comes from the end that dials. Pages come from the server, which is dialled.
     pub fn dials_from_the_source(self) -> bool {
         self != Self::Web
     }
@@ -80,7 +80,7 @@ impl Kind {
     }
 }
 
-/// `lab flow`: it goes on until it is killed.
+/// Runs `lab flow` until it is killed.
 pub async fn run(config: Config) -> Result<(), Fault> {
     let mut commands = parts::commands::<String>();
     let playing = async {
@@ -115,7 +115,7 @@ async fn serve(config: &Config) -> Result<(), Broken> {
     }
 }
 
-/// Dials and moves data, when it is told to.
+/// Dials, waits for the command to begin, and moves data.
 async fn dial(config: &Config, to: &str, began: impl Future<Output = Result<(), Broken>>) -> Result<(), Broken> {
     let control = config.kind.control();
     match config.kind {

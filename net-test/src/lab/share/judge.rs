@@ -1,4 +1,4 @@
-//! The medians of a row's rounds, and whether they hold what is promised. Pure.
+//! The medians of a row's rounds, and whether they hold the promises. The code is pure: it has no clock and no I/O.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub struct Judged {
     pub figures: Figures,
     pub rounds: usize,
     pub seeds: Vec<u64>,
-    /// Runs that were void each time that they were played.
+    /// Runs that were void on every try.
     pub void_runs: usize,
     /// A side has no more than half of its runs left.
     pub void: bool,
@@ -36,7 +36,7 @@ impl Figures {
         self.0.get(side)?.get(figure).copied()
     }
 
-    /// Under the names that programs read: those of our own side are shortest.
+    /// Returns the figures under the names that programs read. Those of twolane have the shortest names.
     pub fn flat(&self) -> BTreeMap<String, f64> {
         let name = |side: &str, figure: &str| match (side, figure) {
             (OURS, "mbps" | "loss") => format!("{OURS}_{figure}"),
@@ -55,7 +55,7 @@ impl Judged {
         Self { skipped: true, void: false, why: vec![why.to_owned()], ..judged }
     }
 
-    /// `fault`: the reason why there are no more rounds.
+    /// Judges the rounds of a row. `fault` is the reason why there are no more rounds.
     pub fn new(row: Row, rounds: &[Round], fault: Option<String>) -> Self {
         let (mut figures, mut series) = (Figures::default(), BTreeMap::new());
         let (mut void, mut void_runs, mut whys) = (false, 0, Vec::new());
@@ -66,7 +66,7 @@ impl Judged {
             whys.extend(runs.iter().find_map(|run| run.void.clone()));
             let is_void = valid.len() * 2 <= runs.len();
             void |= is_void;
-            // A void row has the figures of all runs, to tell why it is void.
+            // A void row has the figures of all runs, to show why it is void.
             figures.0.insert(side.name, medians(if is_void { &runs } else { &valid }));
             series.extend(runs.first().map(|run| (side.name, run.series.clone())));
         }
@@ -89,7 +89,7 @@ fn medians(runs: &[&Run]) -> Values {
     let mut medians = Values::new();
     for name in runs.iter().flat_map(|run| run.values.keys().copied()) {
         let values: Vec<f64> = runs.iter().filter_map(|run| run.values.get(name).copied()).collect();
-        // What more than half of the runs have not reached has no median.
+        // A figure that half of the runs or more lack has no median.
         if values.len() * 2 > runs.len() {
             medians.insert(name, median(&values));
         }
@@ -97,7 +97,7 @@ fn medians(runs: &[&Run]) -> Values {
     medians
 }
 
-/// The promises of a row that do not hold.
+/// Returns the promises of a row that do not hold.
 fn broken(row: &Row, figures: &Figures) -> Vec<String> {
     let link = row.mbit as f64;
     let ours = |figure| figures.get(OURS, figure);
@@ -173,7 +173,7 @@ impl Promises {
         unit: &str,
         held: impl Fn(f64) -> bool,
     ) {
-        // Nothing of nothing is as much as it may be.
+        // A value of zero relative to zero holds exactly.
         let seen = value.zip(to).map(|of| if of == (0.0, 0.0) { bound } else { of.0 / of.1 });
         if seen.is_some_and(&held) {
             return;

@@ -1,12 +1,13 @@
-//! `lab share`: who gets what of a bottleneck that is shared.
+//! `lab share`: measures how flows share a bottleneck.
 //!
-//! Each row is a bottleneck between two namespaces, in user space, which is measured before it is used. Its sides have it in
-//! turns: a flow of twolane, one of raw iroh with stock BBR3, one of raw iroh with its defaults, each with the same neighbours.
-//! Every end is a process of its own (`lab flow`), with an address of its own, by which the bottleneck tells flows apart: it
-//! counts what passes, what it drops and how long its queue is, and no flow is asked. Data goes one way; acknowledgements come
-//! back with the same delay over a direction without load.
+//! Each row is a userspace bottleneck between two namespaces, and is measured before it is used. The sides of the row
+//! use it in turns: a flow of twolane, one of raw iroh with stock BBR3, and one of raw iroh with its defaults. Each
+//! side has the same neighbours. Every end is a process (`lab flow`) with its own address, by which the bottleneck
+//! distinguishes flows. The bottleneck counts the packets that pass, the packets that it drops and the length of its
+//! queue, and relies on no report of a flow. Data goes one way. Acknowledgements come back with the same delay, over
+//! a direction without load.
 //!
-//! Several rows are played at a time. A canary tells whether the machine had time for that.
+//! Several rows are played at a time. A canary shows whether the machine had enough time for that.
 
 mod bounds;
 mod canary;
@@ -54,8 +55,8 @@ In each round every side has the bottleneck once, with the same seed, in an orde
 woke threads late is void and played again, at most twice; a row is void if a side has no more than half of its runs left. With
 CI=true that is a failure. A row is ok if the medians of its runs hold what net-test/src/lab/share/bounds.rs promises.";
 
-/// Rows that are played at a time, of flows at 20 Mbit/s. Five of them took 0.8 of a processor, with the link's threads and the ends
-/// of all flows, and on two processors threads were woken 0.5 ms late.
+/// The number of rows with flows at 20 Mbit/s that are played at a time. Five of them, with the link's threads and
+/// the ends of all flows, took 0.8 of a processor. On two processors, threads were then woken 0.5 ms late.
 const AT_A_TIME: usize = 6;
 const WARM: Duration = Duration::from_secs(10);
 const WARM_QUICK: Duration = Duration::from_secs(5);
@@ -87,7 +88,8 @@ pub struct Args {
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(5..=3600))]
     seconds: Option<u64>,
 
-    /// The congestion control of twolane's flows: adaptive, cubic, bbr3 or background, or the first without a part of it
+    /// The congestion control of twolane's flows: adaptive, cubic, bbr3 or background, or the first without a part of
+    /// it
     #[arg(long, value_name = "NAME", default_value = "adaptive", allow_hyphen_values = true, value_parser = named)]
     ours: String,
 
@@ -100,7 +102,7 @@ pub struct Args {
     json: bool,
 }
 
-/// The name of a congestion control that there is.
+/// Checks that there is a congestion control of this name.
 fn named(name: &str) -> Result<String, String> {
     quic::congestion(name).map(|_| name.to_owned())
 }
@@ -183,7 +185,7 @@ async fn all(rows: &[Row], plan: &Arc<Plan>, report: Report, signals: &Signals) 
     }
 }
 
-/// A row is told when it has been played.
+/// Plays the rows, and reports each one when it has been played.
 async fn play(rows: &[Row], plan: &Arc<Plan>, report: Report) -> Vec<Judged> {
     let canary = Arc::new(Canary::start());
     let (permits, mut running, mut judged) = (Arc::new(Semaphore::new(AT_A_TIME)), JoinSet::new(), Vec::new());
@@ -196,7 +198,7 @@ async fn play(rows: &[Row], plan: &Arc<Plan>, report: Report) -> Vec<Judged> {
         });
     }
     while let Some(done) = running.join_next().await {
-        // A row whose task has panicked is missed when all are counted.
+        // A row whose task has panicked is missing in the final count.
         if let Ok(row) = done {
             report.row(&row);
             judged.push(row);

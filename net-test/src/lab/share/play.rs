@@ -1,4 +1,4 @@
-//! One row: a world with a bottleneck, measured first, which its sides have in turn.
+//! Plays one row: a world with a bottleneck, which is measured first and which the sides then use in turns.
 
 use std::{
     fs, io,
@@ -28,20 +28,20 @@ use crate::{
 };
 
 const UP: Duration = Duration::from_secs(20);
-/// The seed for measuring the link before it is used. Runs have others.
+/// The seed for measuring the link before it is used. The runs have other seeds.
 const VERIFYING: u64 = 1;
-/// How often a run may be played, if the machine was too busy.
+/// The number of times that a run may be played if the machine was too busy.
 const TRIES: usize = 3;
-/// The last number of the receiver's address of a flow is higher by so much than the sender's.
+/// The difference between the last bytes of the receiver's and the sender's address of a flow.
 const RECEIVERS: u8 = 100;
-/// Flows that have addresses of their own.
+/// The number of flows that have their own addresses.
 const FLOWS: u8 = 4;
 
-/// All sides, once each.
+/// The results of all sides, once each.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Round {
     pub seed: u64,
-    /// In the order of [`Row::sides`].
+    /// The runs, in the order of [`Row::sides`].
     pub runs: Vec<Run>,
 }
 
@@ -50,16 +50,16 @@ pub struct Run {
     pub values: Values,
     /// The rate of each flow in each second.
     pub series: Vec<Vec<f64>>,
-    /// The reason why the run says nothing, each time that it was played.
+    /// The reason why the run is void, if it was void on every try.
     pub void: Option<String>,
-    /// How often it was played.
+    /// The number of times that the run was played.
     pub tries: usize,
 }
 
 /// A download.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fetched {
-    /// Since the first flow has started.
+    /// The beginning of the download, since the first flow started.
     pub at: Duration,
     pub ms: f64,
 }
@@ -73,7 +73,7 @@ struct Stage<'a> {
     canary: &'a Canary,
 }
 
-/// The rounds of a row, and why there are no more of them.
+/// Returns the rounds of a row, and the reason why there are no more of them, if there is one.
 pub async fn play(row: Row, plan: &Plan, canary: &Canary) -> (Vec<Round>, Option<Fault>) {
     let mut rounds = Vec::new();
     let played = all(row, plan, canary, &mut rounds).await;
@@ -103,7 +103,8 @@ async fn all(row: Row, plan: &Plan, canary: &Canary, rounds: &mut Vec<Round>) ->
     world.end().await
 }
 
-/// Gives a machine an address for each flow, and takes from its kernel what it would remember of one flow for the next.
+/// Gives a machine an address for each flow, and stops its kernel from remembering properties of one flow for the
+/// next.
 async fn prepare(machine: &Machine, first: u8) -> Result<(), Fault> {
     let addrs = (first..first + FLOWS).map(|last| format!("addr add {}/24 dev {}\n", addr(last), machine.uplink));
     tools::ip(Some(&machine.netns), &addrs.collect::<String>()).await?;
@@ -117,7 +118,7 @@ fn addr(last: u8) -> Ipv4Addr {
 }
 
 impl Stage<'_> {
-    /// A run that was void is played again.
+    /// Plays a run, and plays it again if it was void.
     async fn run(&self, side: &Side, seed: u64) -> Result<Run, Fault> {
         let mut tries = 1;
         loop {
@@ -160,7 +161,7 @@ impl Stage<'_> {
     }
 }
 
-/// Both ends of a flow. Killed when dropped.
+/// Both ends of a flow. They are killed when this is dropped.
 struct Playing {
     serves: Child<Said>,
     dials: Child<Said>,

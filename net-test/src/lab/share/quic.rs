@@ -1,4 +1,4 @@
-//! Flows over QUIC: twolane's endpoint by its public API, and raw iroh.
+//! Flows over QUIC: twolane's endpoint with its public API, and raw iroh.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,8 @@ use super::flow::{Config, Kind};
 use crate::speed::{Broken, bulk::PIECE};
 
 const PROTOCOL: &str = "share/1";
-/// The congestion control of `--ours`: one of twolane's by its name, or its default without a part, such as `-company`.
+/// Returns the congestion control for a value of `--ours`: one of twolane's by its name, or the default without a
+/// part, such as `-company`.
 pub fn congestion(name: &str) -> Result<Congestion, String> {
     match name.strip_prefix('-') {
         Some(part) => Congestion::unstable_without(part)
@@ -49,7 +50,7 @@ impl End {
         Ok(Self::Raw(builder.transport_config(transport).bind().await?))
     }
 
-    /// Reads all that comes, for as long as this end lives. Returns its name.
+    /// Reads all data that comes until this end is dropped. Returns the name of this end.
     pub fn serve(&self) -> Result<String, Broken> {
         match self {
             Self::Ours(endpoint) => {
@@ -78,7 +79,7 @@ impl End {
         }
     }
 
-    /// Writes on one stream, without an end.
+    /// Writes on one stream without an end.
     pub async fn pour(&self, to: &str) -> Result<(), Broken> {
         let (to, piece): (Ticket, _) = (to.parse()?, Bytes::from(vec![0; PIECE]));
         match self {

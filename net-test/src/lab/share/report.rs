@@ -1,4 +1,4 @@
-//! The rows, for programs and for people.
+//! The output of the rows: events for programs, and a table for people.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Event<'a> {
-    /// A row has been played, or was skipped.
+    /// The result of a row that has been played or was skipped.
     Row {
         name: String,
         ok: bool,
@@ -38,7 +38,7 @@ enum Event<'a> {
     Listed { name: String, sentence: &'static str },
 }
 
-/// The characters of the longest name.
+/// The number of characters of the longest name.
 const NAME: isize = 29;
 const WIDTHS: &[isize] = &[-NAME, -7, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6];
 
@@ -102,12 +102,12 @@ impl Report {
         event(self.output, row);
     }
 
-    /// The last line, and how the program ends. Each row counts once.
+    /// Writes the last line, and returns the exit code of the program. Each row counts once.
     pub fn end(&self, rows: &[Judged]) -> Exit {
         Tally::of(rows.iter().map(Judged::outcome)).end(self.output, self.begun.elapsed())
     }
 
-    /// A machine that cannot play anything.
+    /// Reports all rows as skipped, on a machine that cannot play any.
     pub fn nothing(&self, rows: &[Row], why: &str) -> Exit {
         let skipped: Vec<Judged> = rows.iter().map(|row| Judged::skipped(*row, why)).collect();
         skipped.iter().for_each(|judged| self.row(judged));

@@ -1,4 +1,4 @@
-//! The figures of one run, from what the link has recorded. Pure.
+//! The figures of one run, from the record of the link. The code is pure: it has no clock and no I/O.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,17 +12,18 @@ use crate::{
     stats::percentile,
 };
 
-/// By the name of the figure.
+/// Figures by name.
 pub type Values = BTreeMap<&'static str, f64>;
 
 /// The length of a window whose mean is judged.
 const SECOND: Duration = Duration::from_secs(1);
-/// A share that was reached has to last for so long.
+/// The time for which a share has to be kept to count as reached.
 const SUSTAINED: Duration = Duration::from_secs(3);
-/// The queue has to run empty once in so long: BBR's windows for the shortest round trip are of this length.
+/// The time in which the queue has to run empty once. BBR's windows for the shortest round-trip time have this
+/// length.
 const EMPTY_WITHIN: Duration = Duration::from_secs(10);
 
-/// The number of the first flow, by which the link tells it from others: see [`super::play`].
+/// The number of the first flow, which is also the last byte of its address: see [`super::play`].
 pub const FIRST_FLOW: u8 = 11;
 
 pub fn flow(index: usize) -> u8 {
@@ -57,7 +58,7 @@ pub fn values(row: &Row, side: &Side, window: Window, record: &Record, fetched: 
         }
         Check::Late => {
             values.extend(reaches(record, ours, window, bounds::RISES_TO * link).map(|at| ("rises_s", at)));
-            // A share that is reached may be lost again.
+            // A share that was reached may be lost again.
             values.insert("end_mbps", record.rate(ours, until - (until - from) / 4, until));
         }
         Check::Step => {
@@ -83,29 +84,30 @@ pub fn values(row: &Row, side: &Side, window: Window, record: &Record, fetched: 
     values
 }
 
-/// Each flow's rate in each second since the first one started, in Mbit/s.
+/// Returns each flow's rate in each second since the first flow started, in Mbit/s.
 pub fn series(side: &Side, window: Window, record: &Record) -> Vec<Vec<f64>> {
     let seconds = window.until.as_secs() as u32;
     let second = |id, n| (record.rate(id, SECOND * n, SECOND * (n + 1)) * 100.0).round() / 100.0;
     (0..side.flows.len()).map(|index| (0..seconds).map(|n| second(flow(index), n)).collect()).collect()
 }
 
-/// Jain's index: 1 for equal shares, and 1/n if one has all.
+/// Returns Jain's index: 1 for equal shares, and 1/n if one flow has the whole link.
 fn jain(rates: &[f64]) -> f64 {
     let (sum, squares) = rates.iter().fold((0.0, 0.0), |(sum, squares), rate| (sum + rate, squares + rate * rate));
     if squares > 0.0 { sum * sum / (squares * rates.len() as f64) } else { 0.0 }
 }
 
-/// The longest of the shortest waits of each 10 s.
+/// Returns the longest of the shortest waits of all periods of 10 s.
 fn least(queue: &[f64]) -> f64 {
     let looks = (EMPTY_WITHIN.as_micros() / LOOK.as_micros()) as usize;
     let shortest = |part: &[f64]| part.iter().copied().fold(f64::INFINITY, f64::min);
-    // A part that is shorter may not have had the time.
+    // In a shorter part the queue may not have had the time to run empty.
     let parts = queue.chunks(looks).filter(|part| part.len() == looks || queue.len() < looks);
     parts.map(shortest).filter(|waits| waits.is_finite()).fold(0.0, f64::max)
 }
 
-/// The time in the window, in seconds, from which on every second has this rate, for as long as [`SUSTAINED`].
+/// Returns the time in the window, in seconds, from which on every second has at least this rate, for as long as
+/// [`SUSTAINED`].
 fn reaches(record: &Record, flow: u8, window: Window, mbps: f64) -> Option<f64> {
     let steps = |lasting: Duration| (lasting.as_micros() / BUCKET.as_micros()) as u32;
     let all = steps(window.until.saturating_sub(window.from));
@@ -119,7 +121,7 @@ fn reaches(record: &Record, flow: u8, window: Window, mbps: f64) -> Option<f64> 
     Some(at as f64 * BUCKET.as_secs_f64())
 }
 
-/// The seconds of a window in which the link does not pause.
+/// Returns the number of seconds of a window in which the link does not pause.
 fn outside(window: Window) -> f64 {
     let (mut left, mut at) = (window.until.saturating_sub(window.from), PAUSES.every);
     while at < window.until {
@@ -141,7 +143,7 @@ mod tests {
         Row { check, mbit: 10, rtt_ms: 50, buffer: Buffer::Tenths(10), reordered: 0 }
     }
 
-    /// Flows with so many Mbit/s in each second.
+    /// Returns the record of flows with these rates, in Mbit/s, in each second.
     fn record(flows: &[&[f64]]) -> Record {
         let mut record = Record::new(Duration::ZERO);
         for (index, rates) in flows.iter().enumerate() {
@@ -167,7 +169,7 @@ mod tests {
     fn both_sides_have_their_rates_and_the_queue_is_the_links() {
         let values = seen(Check::Cubic, 20, &[&[2.0; 20], &[8.0; 20]], &[]);
         assert!((values["mbps"] - 2.0).abs() < 0.01 && (values["theirs_mbps"] - 8.0).abs() < 0.01, "{values:?}");
-        // It grows to 100 ms within 10 s, and is 30 after that.
+        // The queue grows to 100 ms within 10 s, and is 30 ms after that.
         assert_eq!((values["loss"], values["queue_p95_ms"], values["least_queue_ms"]), (0.0, 89.95, 30.0));
     }
 
@@ -185,7 +187,7 @@ mod tests {
         let seen = |rates: &[f64]| seen(Check::Late, rates.len() as u64, &[rates], &[]);
         let reached = |rates: &[f64]| seen(rates).get("rises_s").copied();
         assert_eq!(reached(&[9.0; 6]), Some(0.0));
-        // It has a share in the first second, and keeps one from the fourth on.
+        // The flow has a share in the first second, and keeps one from the fourth second on.
         let at = reached(&[9.0, 0.0, 0.0, 0.0, 9.0, 9.0, 9.0, 9.0]).unwrap();
         assert!((3.0..=4.0).contains(&at), "{at}");
         assert_eq!(reached(&[9.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0]), None);

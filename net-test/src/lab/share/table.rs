@@ -1,34 +1,34 @@
-//! The bottlenecks, and who shares each.
+//! The bottlenecks, and the flows that share each.
 
 use std::time::Duration;
 
 use super::flow::Kind;
 use crate::lab::link::{Neck, Pauses, Queue, Shape};
 
-/// What a row is about, and what is promised of it: see [`super::bounds`].
+/// The subject of a row. It determines the promises: see [`super::bounds`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// Beside one TCP Cubic flow, in front of a queue that is worth the name.
+    /// Beside one TCP Cubic flow, with a queue of useful length.
     Cubic,
-    /// Beside one TCP Cubic flow, with hardly a queue, or with a policer.
+    /// Beside one TCP Cubic flow, with hardly a queue or with a policer.
     Shallow,
     /// Beside one TCP BBR flow.
     Bbr,
-    /// As many flows of one kind.
+    /// This number of flows of one kind.
     Siblings(u8),
-    /// Beside a TCP Cubic flow that was there before.
+    /// Beside a TCP Cubic flow that started earlier.
     Late,
     /// Beside short downloads.
     Web,
-    /// Alone; packets are overtaken.
+    /// Alone, with packets that are overtaken.
     Reordered,
-    /// Alone; the round trip becomes three times as long.
+    /// Alone, while the round-trip time becomes three times as long.
     Step,
-    /// Alone; the link stands still again and again.
+    /// Alone, on a link that pauses repeatedly.
     Pauses,
-    /// Alone; packets arrive in aggregates.
+    /// Alone, with packets that arrive in aggregates.
     Wifi,
-    /// Alone; the rate falls to a tenth for 20 s.
+    /// Alone, while the rate falls to a tenth for 20 s.
     Rates,
     /// Beside one TCP Cubic flow, with a queue for each.
     Fair,
@@ -36,9 +36,9 @@ pub enum Check {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buffer {
-    /// Tenths of the product of rate and round trip.
+    /// Tenths of the product of the rate and the round-trip time.
     Tenths(u64),
-    /// Bytes of the burst of a policer.
+    /// The burst of a policer, in bytes.
     Policer(u64),
     Fair,
 }
@@ -49,11 +49,11 @@ pub struct Row {
     pub mbit: u64,
     pub rtt_ms: u64,
     pub buffer: Buffer,
-    /// Of a thousand packets.
+    /// The number of reordered packets of a thousand.
     pub reordered: u64,
 }
 
-/// One of those who have the bottleneck in turn.
+/// One of the sides that use the bottleneck in turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side {
     pub name: &'static str,
@@ -64,11 +64,11 @@ pub struct Side {
 pub struct Flow {
     pub kind: Kind,
     pub starts: Duration,
-    /// The side is measured beside it.
+    /// The flow is a neighbour, beside which the side is measured.
     pub is_rival: bool,
 }
 
-/// Since the first flow has started.
+/// The measured part of a run. Times are since the first flow started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub from: Duration,
@@ -84,20 +84,24 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// Between the starts of flows of one kind.
+/// The time between the starts of flows of one kind.
 const APART: Duration = secs(10);
-/// From the last start of flows of one kind until they have found their shares: half a minute was enough for all kinds.
+/// The time from the last start of flows of one kind until they have found their shares. Half a minute was enough for
+/// all kinds.
 const FINDING: Duration = secs(30);
-/// The age of the flow that was there before: Cubic has left its slow start by then, with 5 round trips of buffer too.
+/// The age of the earlier flow when the measured one starts. Cubic has left its slow start by then, even with a
+/// buffer of 5 round trips.
 pub const LATE: Duration = secs(20);
-/// The time of the change, of the round trip or of the rate. Every controller has found the first one by then.
+/// The time at which the round-trip time or the rate changes. Every congestion controller has found the first value
+/// by then.
 pub const CHANGE: Duration = secs(20);
 const STEPS: &[(Duration, u64)] = &[(CHANGE, 10_000_000), (secs(40), 100_000_000)];
-/// A roaming phone or a laptop that scans for networks is away for about as long.
+/// The pauses of a roaming phone, or of a laptop that scans for networks, are about this long.
 pub const PAUSES: Pauses = Pauses { every: secs(15), lasting: Duration::from_millis(100) };
-/// Between two aggregates of a busy Wi-Fi.
+/// The shortest and the longest time between two aggregates of a busy Wi-Fi.
 const HELD: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(20));
-/// A queue in time for the check of the rate before use, which has to outlast the burst of the largest policer twice.
+/// The length of the queue, as a time, for the check of the rate before use. The check has to last twice as long as
+/// the burst of the largest policer.
 const VERIFIED: Duration = Duration::from_millis(100);
 const VERIFIED_POLICER: Duration = Duration::from_millis(500);
 
@@ -145,12 +149,12 @@ impl Row {
         }
     }
 
-    /// Bytes on the way when the link is just full.
+    /// Returns the bytes under way when the link is just full.
     pub fn bdp(&self) -> u64 {
         self.mbit * 1000 * self.rtt_ms / 8
     }
 
-    /// There, through the bottleneck, and back, with the same delay and no load.
+    /// Returns the shape of the way there, with the bottleneck, and of the way back, with the same delay and no load.
     pub fn shapes(&self) -> [Shape; 2] {
         let delay = Duration::from_micros(self.rtt_ms * 500);
         let rate = self.mbit * 1_000_000;
@@ -208,7 +212,7 @@ impl Row {
         }
     }
 
-    /// What is measured, after `warm` and for `lasting` where the row has no times of its own.
+    /// Returns the measured part of a run: after `warm` if the row has no start of its own, and for `lasting`.
     pub fn window(&self, warm: Duration, lasting: Duration) -> Window {
         let from = match self.check {
             Check::Siblings(count) => APART * u32::from(count.saturating_sub(1)) + FINDING,
@@ -219,7 +223,7 @@ impl Row {
         Window { from, until: from + lasting }
     }
 
-    /// Of what the machine can play at a time.
+    /// Returns the part of the machine that the row takes, as a number of rows of `AT_A_TIME`.
     pub fn weight(&self) -> u32 {
         match self.check {
             Check::Siblings(count) => u32::from(count).div_ceil(2),
@@ -236,7 +240,7 @@ fn kind(name: &str) -> Kind {
     }
 }
 
-/// The rows of `--quick`: one of each kind of bottleneck, with both round trips.
+/// The rows of `--quick`: one of each kind of bottleneck, with short and long round-trip times.
 pub const QUICK: &[Row] = &[
     Row::new(Check::Cubic, 20, 100, Buffer::Tenths(10)),
     Row::new(Check::Cubic, 20, 100, Buffer::Tenths(5)),

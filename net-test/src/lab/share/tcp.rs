@@ -1,4 +1,4 @@
-//! Flows over the kernel's TCP: bulk, and clients that fetch pages.
+//! Flows over the kernel's TCP: bulk data, and clients that fetch pages.
 
 use std::{
     ffi::OsString,
@@ -27,29 +27,31 @@ use crate::{
 };
 
 const CLIENTS: u64 = 5;
-/// A small page with its pictures. It ends within Cubic's slow start, which is what users wait for.
+/// The size of a small page with its pictures, in bytes. It ends within Cubic's slow start, which is what users wait
+/// for.
 const PAGE: usize = 200_000;
-/// A reader's time between two pages. Five readers take a third of 20 Mbit/s when nobody is in their way.
+/// The shortest and the longest time of a reader between two pages. Five readers take a third of 20 Mbit/s without
+/// competing flows.
 const READING: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1500));
 const WAITING: u32 = 64;
 
 fn socket(addr: Ipv4Addr, control: &str) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     setsockopt(&socket, sockopt::TcpCongestion, &OsString::from(control))?;
-    // A flow that is killed is over: its kernel sends nothing more, which the next flow would meet.
+    // The kernel of a flow that is killed must send nothing more, since the next flow would meet that data.
     setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
     socket.bind(SocketAddr::from((addr, 0)))?;
     Ok(socket)
 }
 
-/// Connections that are accepted have the same congestion control.
+/// Listens on the address. Accepted connections have the same congestion control.
 pub fn listen(addr: Ipv4Addr, control: &str) -> Result<(TcpListener, String), Broken> {
     let listener = socket(addr, control)?.listen(WAITING)?;
     let name = listener.local_addr()?.to_string();
     Ok((listener, name))
 }
 
-/// Reads all that comes.
+/// Reads all data that comes.
 pub async fn read(listener: TcpListener) -> Result<(), Broken> {
     loop {
         let (mut stream, _) = listener.accept().await?;
@@ -72,7 +74,7 @@ pub async fn pour(addr: Ipv4Addr, control: &str, to: &str) -> Result<(), Broken>
 pub async fn serve_pages(listener: TcpListener) -> Result<(), Broken> {
     loop {
         let (stream, _) = listener.accept().await?;
-        // The client tells of a page that breaks.
+        // The client reports a page that breaks.
         tokio::spawn(page(stream));
     }
 }
@@ -81,12 +83,12 @@ async fn page(mut stream: TcpStream) -> io::Result<()> {
     stream.read_u8().await?;
     stream.write_all(&vec![0; PAGE]).await?;
     stream.shutdown().await?;
-    // Until the client has all of it: a socket that is dropped takes back what it has not sent.
+    // The stream stays until the client has all of the page. A dropped socket discards the data that it has not sent.
     while stream.read(&mut [0; 16]).await? > 0 {}
     Ok(())
 }
 
-/// Fetches pages with a connection for each, and says how long each took, from dialling to its last byte.
+/// Fetches pages with one connection for each, and reports the time from dialling to the last byte of each.
 pub async fn fetch_pages(addr: Ipv4Addr, control: &str, to: &str, seed: u64) -> Result<(), Broken> {
     let to: SocketAddr = to.parse()?;
     let mut clients = JoinSet::new();

@@ -1,4 +1,4 @@
-//! A hub, and its peers in another process: what each of the two is told, and does.
+//! A hub, and its peers in another process: the commands for the two processes, and what each does.
 
 use std::{
     env, fs,
@@ -29,42 +29,42 @@ use crate::{
     },
 };
 
-/// 3,000 peers connect in 20 s.
+/// Maximum time to wait for an answer. 3,000 peers connect in 20 s.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a child is asked.
+/// A command for a child process.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     Usage,
-    /// Peers: to bind so many endpoints.
+    /// For peers: bind this number of endpoints.
     Bind(usize),
-    /// Peers: to connect all of them, so many at a time, each until its first byte is answered.
+    /// For peers: connect all endpoints, this number at a time. Each one waits for the answer to its first byte.
     Connect(usize),
-    /// Peers: requests for a time, each of the next peer, so many in flight.
+    /// For peers: send requests for this time, with this number in flight. Each request is of the next peer.
     Requests(usize, Duration),
-    /// Both: to end in order, in this time at most.
+    /// For both: shut down within this time.
     End(Duration),
 }
 
-/// What a child says.
+/// An answer of a child process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Said {
     Address(String),
     Used(Used),
     Bound,
-    /// A second.
+    /// A number per second.
     Rate(f64),
-    /// After so many seconds.
+    /// The time that the shutdown took, in seconds.
     Ended(f64),
 }
 
-/// What a process has used since it started.
+/// The resources that a process has used since it started.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Used {
     pub usage: Usage,
-    /// How often its threads have waited for something.
+    /// The number of times that its threads have waited (voluntary context switches).
     pub wakes: u64,
 }
 
@@ -81,7 +81,7 @@ impl Used {
     }
 }
 
-/// The datagrams that this machine has sent, of all processes.
+/// Returns the number of datagrams that all processes of this machine have sent.
 pub fn datagrams() -> Result<u64, Broken> {
     let snmp = fs::read_to_string("/proc/net/snmp")?;
     sent(&snmp).ok_or_else(|| Broken::msg("the kernel does not count datagrams"))
@@ -94,7 +94,7 @@ fn sent(snmp: &str) -> Option<u64> {
     counts.split_whitespace().nth(at)?.parse().ok()
 }
 
-/// Be the hub: prints its address, and answers.
+/// Runs the hub: prints its address, and obeys commands.
 pub async fn hub<S: Side>() -> Result<(), Broken> {
     let (server, address) = S::serve().await?;
     let mut server = Some(server);
@@ -114,7 +114,7 @@ pub async fn hub<S: Side>() -> Result<(), Broken> {
     .await
 }
 
-/// Be its peers: answers.
+/// Runs the peers of a hub: obeys commands.
 pub async fn peers<S: Side>(hub: &str) -> Result<(), Broken> {
     let mut all = Vec::<S>::new();
     obeying(async |ask| match ask {
@@ -148,7 +148,7 @@ pub async fn peers<S: Side>(hub: &str) -> Result<(), Broken> {
     .await
 }
 
-/// Connects all of them, and returns how many a second.
+/// Connects all peers. Returns the number of connections per second.
 async fn connected<S: Side>(all: &[S], at_a_time: usize) -> Result<f64, Broken> {
     let began = Instant::now();
     let mut left = all.iter();
@@ -182,12 +182,12 @@ fn say(said: &Said) -> Result<(), Broken> {
     Ok(())
 }
 
-/// One of these processes. Killed when dropped.
+/// A process with a hub or with its peers. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process(Child<Said>);
 
 impl Process {
-    /// A hub, and its address.
+    /// Starts a hub. Returns it and its address.
     pub async fn hub<S: Side>() -> Result<(Self, String), Broken> {
         let mut hub = Self::start("a hub", &["--hub", S::NAME])?;
         match hub.answer().await? {
@@ -196,7 +196,7 @@ impl Process {
         }
     }
 
-    /// Peers of it.
+    /// Starts a process with peers of the hub.
     pub fn peers<S: Side>(hub: &str) -> Result<Self, Broken> {
         Self::start("peers", &["--peers-of", hub, "--of", S::NAME])
     }
@@ -217,7 +217,7 @@ impl Process {
         }
     }
 
-    /// A number that is the answer.
+    /// Sends a command whose answer is a number, and returns that number.
     pub async fn number(&mut self, ask: Ask) -> Result<f64, Broken> {
         match self.ask(ask).await? {
             Said::Rate(number) | Said::Ended(number) => Ok(number),

@@ -1,4 +1,4 @@
-//! A hub with up to thousands of peers: what each costs, beside raw iroh.
+//! Measures a hub with up to thousands of peers, and the cost of each peer, compared with raw iroh.
 
 pub mod crowd;
 
@@ -19,19 +19,19 @@ use crate::{
     report::{self, columns, milliseconds, number},
 };
 
-/// Peers that connect at the same time: more would wait for a processor of this machine.
+/// The number of peers that connect at the same time. More would wait for a processor of this machine.
 const AT_A_TIME: usize = 16;
-/// The first probes of new connections, and the search for larger packets, are over then.
+/// The time after which the first probes of new connections and path MTU discovery are over.
 const SETTLED: Duration = Duration::from_secs(6);
-/// A keep-alive comes every 5 s.
+/// The time for which the peers are idle. A keep-alive comes every 5 s.
 const IDLE: Duration = Duration::from_secs(30);
 const REQUESTS: [(&str, usize); 3] = [("requests-1", 1), ("requests-64", 64), ("requests-512", 512)];
 const SLICE: Duration = Duration::from_secs(2);
-/// The time in which an end has to come.
+/// Maximum time for a shutdown.
 const END: Duration = Duration::from_secs(10);
-/// Peers that were killed are dead for so long when the hub ends.
+/// The time between killing the peers and the shutdown of the hub.
 const DEAD: Duration = Duration::from_secs(1);
-/// What is held against raw iroh's growth.
+/// The two numbers of peers between which growth is measured. The growth is compared with that of raw iroh.
 const GROWTH: (usize, usize) = (100, 3_000);
 
 const AFTER: &str = "\
@@ -101,16 +101,16 @@ struct Figure {
     peers: usize,
     unit: &'static str,
     better: Better,
-    /// The medians of the rounds.
+    /// The median of twolane over the rounds. The next field is that of raw iroh.
     ours: f64,
     raw: f64,
     /// The median of the ratios of the rounds.
     ratio: f64,
-    /// The ratios of the rounds lie between these.
+    /// The smallest ratio of a round. The next field is the largest.
     low: f64,
     high: f64,
     rounds: usize,
-    /// The reason, if the row is worth nothing.
+    /// The reason why the row is void, if it is.
     void: Option<String>,
 }
 
@@ -181,7 +181,7 @@ fn tell(output: Output, figure: &Figure) {
     report::event(output, Event::Row(figure));
 }
 
-/// What is measured, in this order.
+/// The figures, in the order of their measurement: the name, the unit, and which direction is better.
 const NAMES: [(&str, &str, Better); 14] = [
     ("connects", "1/s", Better::Higher),
     ("memory-hub", "kB", Better::Lower),
@@ -201,7 +201,7 @@ const NAMES: [(&str, &str, Better); 14] = [
 
 impl Figure {
     fn new(name: &'static str, peers: usize, unit: &'static str, better: Better, turns: &[(f64, f64)]) -> Self {
-        // Its advantage is the other way round where less is better.
+        // With `Better::Lower`, `Row` would invert the ratio. A ratio here is always twolane's value over raw iroh's.
         let row = Row::new(name, unit, Better::Higher, Raw::NAME, turns);
         let ratios = || turns.iter().map(|(ours, raw)| ours / raw);
         Self {
@@ -220,7 +220,7 @@ impl Figure {
     }
 }
 
-/// Each figure with the most peers over that with the fewer ones.
+/// Returns the growth of each figure: its value with the larger number of peers over that with the smaller one.
 fn grown(figures: &[(Figure, Vec<(f64, f64)>)]) -> Vec<Figure> {
     let at = |peers: usize| figures.iter().filter(move |(figure, _)| figure.peers == peers);
     let pairs = at(GROWTH.1).filter_map(|many| Some((at(GROWTH.0).find(|few| few.0.name == many.0.name)?, many)));
@@ -235,14 +235,16 @@ fn grown(figures: &[(Figure, Vec<(f64, f64)>)]) -> Vec<Figure> {
 
 type Seen = BTreeMap<&'static str, f64>;
 
-/// A hub of one side and its peers, from the first connection to the end. Nothing of the other side is there meanwhile.
+/// Measures a hub of one side and its peers, from the first connection to the shutdown. No process of the other side
+/// exists meanwhile.
 async fn one<S: Side>(peers: usize, idle: Duration) -> Result<Seen, Broken> {
     let each = peers as f64;
     let (mut hub, address) = Process::hub::<S>().await?;
     let mut crowd = Process::peers::<S>(&address)?;
     let mut seen = Seen::new();
 
-    // What the endpoints of the peers take is theirs, whoever they are connected to.
+    // This measurement comes before `Bind`, so the memory of the peers' endpoints counts as memory of the peers,
+    // whatever they are connected to.
     let (alone, bare) = (hub.used().await?, crowd.used().await?);
     crowd.ask(Ask::Bind(peers)).await?;
     seen.insert("connects", crowd.number(Ask::Connect(AT_A_TIME)).await?);
@@ -278,7 +280,7 @@ async fn one<S: Side>(peers: usize, idle: Duration) -> Result<Seen, Broken> {
     Ok(seen)
 }
 
-/// The seconds in which a hub ends all of whose peers were killed.
+/// Returns the time in which a hub shuts down after all its peers were killed, in seconds.
 async fn dead<S: Side>(peers: usize) -> Result<f64, Broken> {
     let (mut hub, address) = Process::hub::<S>().await?;
     let mut crowd = Process::peers::<S>(&address)?;
