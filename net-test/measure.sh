@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Measures all that is published, and writes the tables of README.md and net/SPEED.md and the picture.
+# Measures all figures that are published, and writes the tables of README.md and net/SPEED.md and the picture.
 #
-#   bash net-test/measure.sh                 all of it: some two hours, on a machine that has nothing else to do
-#   bash net-test/measure.sh speed python    only these; the others' figures stay as they are
-#   bash net-test/measure.sh --try           nothing is measured: whether the programs of net-test take the arguments that stand here
+#   bash net-test/measure.sh                 measures everything: about two hours, on a machine without other work
+#   bash net-test/measure.sh speed python    measures only these; the figures of the others stay as they are
+#   bash net-test/measure.sh --try           measures nothing; checks that the programs of net-test accept the arguments below
 #
-#   TWOLANE_ROUNDS=15   how often both sides are measured for a row of speed, heavy and python
-#   TWOLANE_LAB_RUNS=5  how often the lab is played
-#   TWOLANE_LINKS="--rounds 5"  the links of README's table alone, which take a quarter of an hour and not an hour
+#   TWOLANE_ROUNDS=15   the number of measurements of both sides for a row of speed, heavy and python
+#   TWOLANE_LAB_RUNS=5  the number of runs of the lab
+#   TWOLANE_LINKS="--rounds 5"  measures only the links of README's table, in a quarter of an hour instead of an hour
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,12 +16,12 @@ figures=net-test/figures
 mkdir -p "$figures" target/figures
 export RUST_BACKTRACE=0 CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 
-# A program of net-test, as people run it: everything behind `--` is the program's and nothing is cargo's.
+# Runs a program of net-test as users do: the arguments after `--` are for the program, and not for cargo.
 program() {
     cargo run --release --quiet --package twolane-test --bin "$1" -- "${@:2}"
 }
 
-# In the form that the gate has built already.
+# Uses the debug build that test-all.sh has made already.
 if [ "${1:-}" = --try ]; then
     program() {
         "${CARGO_TARGET_DIR:-target}/debug/$1" "${@:2}" --help >/dev/null
@@ -29,7 +29,7 @@ if [ "${1:-}" = --try ]; then
     runs=1
 fi
 
-# The figures of a run that failed take nobody's place.
+# The figures of a run that failed do not replace earlier figures.
 measure() {
     local name=$1
     shift
@@ -42,7 +42,7 @@ speed() {
     program speed --json --rounds "$rounds"
 }
 
-# In the same target folder: crates of others that this workspace uses as well can be reused.
+# In the same target folder, so that dependencies that both workspaces use can be reused.
 heavy() {
     cargo run --release --quiet --target-dir "${CARGO_TARGET_DIR:-target}" --manifest-path net-test/heavy/Cargo.toml -- --json --rounds "$rounds"
 }
@@ -50,18 +50,18 @@ heavy() {
 lab() {
     for _ in $(seq "$runs"); do
         program speed conditions lab
-        # A case that did not hold is a figure too.
+        # A case that did not hold also counts as a figure.
         program lab --json || [ $? -eq 1 ]
     done
 }
 
 links() {
     program speed conditions links
-    # shellcheck disable=SC2086 # Words, as they are given.
+    # shellcheck disable=SC2086 # The words are separate arguments.
     program lab links ${TWOLANE_LINKS:---all} --json || [ $? -eq 1 ]
 }
 
-# In an environment of its own, with the package as people install it.
+# In a virtual environment, with the package installed as users install it.
 python() {
     local venv=target/figures/venv
     python3 -m venv "$venv"

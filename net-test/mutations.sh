@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Takes one rule out of the library at a time, and shows that a run of the harness finds it within ten minutes.
+# Removes one rule at a time from the library, and shows that a run of the harness detects it within ten minutes.
 #
-#   net-test/mutations.sh             every mutation; first, that the same trials hold without one
-#   net-test/mutations.sh NAME...     these alone
-#   net-test/mutations.sh --list      their names, and the rule that each takes out
+#   net-test/mutations.sh             runs every mutation, after checking that the same trials hold without a mutation
+#   net-test/mutations.sh NAME...     runs only these mutations
+#   net-test/mutations.sh --list      lists the names of the mutations, and the rule that each removes
 #
-# What is committed is built in a worktree of its own, target/mutations. A mutation that changes nothing is a failure: the rule has
-# moved, and the expression below has to follow it. The exit code is 1 if one changes nothing, does not build, or is not found.
+# The committed code is built in a worktree of its own, target/mutations. A mutation that changes nothing is a failure: the code of
+# the rule has moved, and the expression below has to be adapted. The exit code is 1 if a mutation changes nothing, does not build,
+# or is not detected.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD tree=$PWD/target/mutations seed=${TWOLANE_CHAOS_SEED:-7}
@@ -50,7 +51,7 @@ wanted() {
     return 1
 }
 
-# The library with a change, if any, and the trial on it.
+# Builds the library with the current change, if any, and runs the trial with it.
 play() {
     local trial=$1 seconds=$2
     (cd "$tree" && cargo build --quiet --package twolane-test --bin stream-tester) || return 2
@@ -68,7 +69,7 @@ list() {
     echo "$name: $rule"
 }
 
-# Nothing is taken out: what is found then is no proof.
+# Runs the trial without a mutation. If it fails here, it proves nothing about the mutation.
 whole() {
     play "$trial" "$seconds" || code=$?
     [ $code = 0 ] || fails "the trial $trial does not hold while nothing is taken out ($code)"

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Everything that has to hold, in the order in which it fails soonest. Needs Rust and Python; installs the rest.
+# Runs all checks, in the order in which they fail soonest. Needs Rust and Python, and installs everything else.
 #
-#   bash net-test/test-all.sh                    all of it
-#   bash net-test/test-all.sh clippy lab         these steps alone
-#   bash net-test/test-all.sh --list             the names of the steps
+#   bash net-test/test-all.sh                    runs all steps
+#   bash net-test/test-all.sh clippy lab         runs only these steps
+#   bash net-test/test-all.sh --list             lists the names of the steps
 #
-#   TWOLANE_CHAOS_SEED=N                         the minute of chaos with another seed
-#   TWOLANE_ALLOW_SKIP="dependencies lab"        these steps may be skipped, with CI=true as well
+#   TWOLANE_CHAOS_SEED=N                         the seed of the minute of chaos
+#   TWOLANE_ALLOW_SKIP="dependencies lab"        these steps may be skipped, even with CI=true
 #
-# A step that this machine cannot play is skipped. The last line names it, and with CI=true the whole has failed then.
+# A step that this machine cannot run is skipped. The last line names it. With CI=true a skipped step is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Tests are full of errors that are expected: a backtrace for each takes longer than the test.
+# Tests make many expected errors, and a backtrace for each would take longer than the test.
 export RUST_BACKTRACE=0 RUST_LIB_BACKTRACE=0
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
-# What is built once needs no notes for the next time: 2 GB, and a tenth of the build.
+# A single build needs no incremental data: it takes 2 GB, and a tenth of the build time.
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 
 target=${CARGO_TARGET_DIR:-target}
@@ -50,7 +50,7 @@ format() {
     cargo fmt --manifest-path net-test/heavy/Cargo.toml --check
 }
 
-# Of the workspaces beside this one.
+# The lock files of all workspaces.
 locks() {
     for manifest in Cargo.toml net/fuzz/Cargo.toml net-test/heavy/Cargo.toml; do
         cargo metadata --quiet --locked --format-version 1 --manifest-path "$manifest" >/dev/null
@@ -59,13 +59,13 @@ locks() {
 
 clippy() {
     cargo clippy --quiet --workspace --all-targets --all-features -- -D warnings
-    # Without the features that are on by default: keys alone, and what `cargo demo` builds.
+    # Without the default features: only keys, and the programs that `cargo demo` builds.
     cargo clippy --quiet -p twolane-id --no-default-features --all-targets -- -D warnings
     cargo clippy --quiet -p twolane-cli --no-default-features --lib --bins -- -D warnings
 }
 
-# In the same target folder and with the same features, so that what they have in common with this workspace is not
-# compiled again.
+# In the same target folder and with the same features, so that crates that both workspaces use are not compiled
+# again.
 heavy() {
     cargo clippy --quiet --locked --all-targets --target-dir "$target" --manifest-path net-test/heavy/Cargo.toml -- -D warnings
 }
@@ -78,7 +78,7 @@ docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --all-features --no-deps
 }
 
-# Built without optimisation: it runs for a second and takes minutes to build.
+# cargo-deny is built without optimisation, because it runs for a second and takes minutes to build.
 dependencies() {
     local bin version=0.20.2
     bin=$target/tools/bin/cargo-deny
@@ -98,8 +98,8 @@ packages() {
     cargo package --quiet --locked --no-verify --allow-dirty -p twolane-id -p twolane
 }
 
-# Not --lib, which would also make a test of the Python module, and that cannot be linked without Python's library. Two tests for
-# each processor: most of them wait for time to pass.
+# Not --lib, which would also build a test of the Python module. That test cannot be linked without Python's library. Two tests run
+# for each processor, because most of them wait for time to pass.
 tests() {
     local processors
     processors=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
@@ -115,7 +115,7 @@ demo() {
     cargo demo -- --json --size 64MiB
 }
 
-# A program as the tests build it: they have done so, unless this step is played alone.
+# Runs a program in the build of the tests. It exists already, unless this step runs alone.
 program() {
     cargo test --quiet --workspace --all-features --tests --no-run
     "$target/debug/$1" "${@:2}"
@@ -126,8 +126,8 @@ measure() {
     bash net-test/measure.sh --try
 }
 
-# Of a debug build, in which twolane has 0.5 to 1.2 of raw iroh's rates. When connections kept what lanes had been lent, it was
-# 0.15 after some hundred requests of 64 KiB.
+# With a debug build, in which twolane has 0.5 to 1.2 of raw iroh's rates. With a fault by which connections kept the credit that
+# lanes had borrowed, it was 0.15 after some hundred requests of 64 KiB.
 speed() {
     judged speed --only requests --rounds 3 --at-least 0.4
 }
@@ -148,7 +148,7 @@ leaks() {
     program stream-tester leaks --cycles 1000 --json
 }
 
-# The lab's tools, from Debian's packages. Whoever may not install them is told by the lab what is missing.
+# Installs the lab's tools from Debian's packages. If the user may not install them, the lab reports what is missing.
 lab_tools() {
     local packages=()
     for tool in ip:iproute2 nft:nftables nsenter:util-linux; do
@@ -166,14 +166,14 @@ lab_tools() {
         echo "the lab's tools cannot be installed here: ${packages[*]}"
 }
 
-# Plays what has verdicts, and a summary of them as its last line. A verdict is void where the machine was too busy to tell:
-# then all is played again, at most twice. What is void still, and what this machine cannot play, is a skip of the gate.
+# Runs a program that prints verdicts, and a summary of them as its last line. A verdict is void if the machine was too busy. Then
+# the program runs again, at most twice. If verdicts are still void, or this machine cannot run a case, the step is skipped.
 judged() {
     local log code summary failed void skipped
     log=$(mktemp)
     for _ in 1 2 3; do
         code=0
-        # Whether a skip is a failure is decided below.
+        # The end of this script decides whether a skip is a failure.
         CI='' program "$@" --json >"$log" || code=$?
         cat "$log"
         summary='import json, sys; s = json.load(sys.stdin); print(s["failed"], s.get("void", 0), s.get("skipped", 0))'
@@ -196,7 +196,7 @@ lab() {
     judged lab
 }
 
-# At 500 Mbit/s, up to 13 % of the packets were late on a slow machine, in a debug build, and nothing was judged.
+# At 500 Mbit/s, up to 13 % of the packets were late on a slow machine in a debug build, and no row was judged.
 links() {
     lab_tools
     judged lab links --only 20ms-100mbit --rounds 1 --seconds 3
@@ -230,7 +230,7 @@ for wanted in "$@"; do
     fi
 done
 
-# A step that is skipped says so here, once, with its reason.
+# Reports that a step is skipped, once, with its reason.
 skips=()
 skip() {
     echo "-- skipped: $current: $1"

@@ -1,20 +1,22 @@
-//! The load that other processes put on the machine during a measurement, which voids it.
+//! Measures the load that other processes put on the machine during a measurement. Too high a load makes the result
+//! void.
 
 use std::{collections::BTreeSet, fs, process};
 
-/// The share of all processors that others may take. A quiet machine's daemons take 1 %; a tenth changes a rate by as much as
-/// libraries differ.
+/// The largest share of all processors that other processes may take. The daemons of a quiet machine take 1 %. A
+/// load of 10 % changes a rate by as much as the difference between two libraries.
 const MOST: f64 = 0.1;
-/// The kernel counts in ticks of 10 ms. A share of fewer ticks is a guess: the verdict before it is kept.
+/// The smallest number of ticks that gives a verdict. The kernel counts in ticks of 10 ms, and a share of fewer
+/// ticks is not accurate. With fewer ticks, the previous verdict is kept.
 const FEWEST: u64 = 30;
 
-/// Ticks since the machine started.
+/// Counts of ticks since the machine started.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Sample {
-    /// Ticks of all processors, idle or not.
+    /// Ticks of all processors, idle or busy.
     all: u64,
-    /// Ticks of processes, and of other machines on the same processors. Interrupts, in which the kernel handles packets, are
-    /// not counted: they belong to no process.
+    /// Ticks of processes, and of other virtual machines on the same processors. Interrupts, in which the kernel
+    /// handles packets, are not counted, because they belong to no process.
     busy: u64,
     /// Ticks of this process and its descendants.
     own: u64,
@@ -27,12 +29,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// `None` where the kernel does not tell.
+    /// Starts to watch the load. Returns `None` if the kernel does not report it.
     pub fn start() -> Option<Self> {
         Some(Self { last: Sample::now()?, verdict: None })
     }
 
-    /// The reason why a measurement since the last lap is void, if it is.
+    /// Returns the reason why a measurement since the last call is void, or `None` if it is valid.
     pub fn lap(&mut self) -> Option<String> {
         let now = Sample::now().unwrap_or(self.last);
         if now.all.saturating_sub(self.last.all) >= FEWEST {
@@ -47,7 +49,7 @@ fn judge(share: f64) -> Option<String> {
     (share > MOST).then(|| format!("others took {:.0} % of the machine", share * 100.0))
 }
 
-/// The part of all processors that others took between two samples.
+/// Returns the share of all processors that other processes took between two samples.
 fn share(before: Sample, after: Sample) -> f64 {
     let ticks = |pick: fn(&Sample) -> u64| pick(&after).saturating_sub(pick(&before));
     let others = ticks(|sample| sample.busy).saturating_sub(ticks(|sample| sample.own));
@@ -57,7 +59,7 @@ fn share(before: Sample, after: Sample) -> f64 {
 impl Sample {
     fn now() -> Option<Self> {
         let (all, busy) = processors(&fs::read_to_string("/proc/stat").ok()?)?;
-        // A process may end while its line is read.
+        // A process may end while its file is read.
         let lines = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
             entry.file_name().to_str()?.parse::<u32>().ok()?;
             fs::read_to_string(entry.path().join("stat")).ok()
@@ -66,7 +68,7 @@ impl Sample {
     }
 }
 
-/// The first line of /proc/stat: all ticks, and those of processes.
+/// Parses the first line of /proc/stat. Returns the ticks of all processors, and the ticks of processes.
 fn processors(stat: &str) -> Option<(u64, u64)> {
     let ticks: Option<Vec<u64>> =
         stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(|word| word.parse().ok()).collect();
@@ -75,10 +77,11 @@ fn processors(stat: &str) -> Option<(u64, u64)> {
     Some((busy + idle + waits + irq + softirq, busy))
 }
 
-/// A line of /proc/PID/stat: the process, its parent, and the ticks of it and of its children that have ended.
+/// Parses a line of /proc/PID/stat. Returns the process id, the parent's id, and the ticks of the process and of
+/// its children that have ended.
 fn of_process(line: &str) -> Option<(u32, u32, u64)> {
     let (pid, _) = line.split_once(' ')?;
-    // The name in brackets may have anything in it.
+    // The name in brackets may contain any character.
     let words: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: Option<Vec<u64>> = words.get(11..15)?.iter().map(|word| word.parse().ok()).collect();
     Some((pid.parse().ok()?, words.get(1)?.parse().ok()?, ticks?.iter().sum()))

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-/// A child that writes more lines than are read has to wait.
+/// The number of lines that are queued. A child that writes more lines than the caller reads has to wait.
 const LINES: usize = 1024;
 
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(crate) enum Broken {
     Endless(String, Duration),
 }
 
-/// Its standard input and output are pipes. Dropped, it is killed.
+/// A child process whose standard input and output are pipes. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Child<Said> {
     name: String,
@@ -35,7 +35,7 @@ pub(crate) struct Child<Said> {
 }
 
 impl<Said: DeserializeOwned + Send + 'static> Child<Said> {
-    /// Lines that are no `Said` are passed over.
+    /// Starts the process. Lines of its output that cannot be parsed as `Said` are skipped.
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self, Broken> {
         let mut process = command
             .stdin(Stdio::piped())
@@ -45,7 +45,7 @@ impl<Said: DeserializeOwned + Send + 'static> Child<Said> {
             .map_err(|error| Broken::Io(name.to_owned(), error))?;
         let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
         let (sender, said) = mpsc::channel(LINES);
-        // Ends with the process, whose output it reads.
+        // The task ends with the process, because it reads the process's output.
         tokio::spawn(async move {
             let Some(stdout) = stdout else { return };
             let mut lines = BufReader::new(stdout).lines();
@@ -70,12 +70,12 @@ impl<Said: DeserializeOwned + Send + 'static> Child<Said> {
         stdin.write_all(line.as_bytes()).await.map_err(|error| Broken::Io(self.name.clone(), error))
     }
 
-    /// Cancel-safe.
+    /// Waits for the next line. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Said, Broken> {
         self.said.recv().await.ok_or_else(|| Broken::Ended(self.name.clone()))
     }
 
-    /// A line that has arrived and was not read yet.
+    /// Returns a line that has arrived and has not been read yet.
     pub(crate) fn said_already(&mut self) -> Option<Said> {
         self.said.try_recv().ok()
     }
@@ -84,7 +84,7 @@ impl<Said: DeserializeOwned + Send + 'static> Child<Said> {
         self.process.kill().await.map_err(|error| Broken::Io(self.name, error))
     }
 
-    /// Closes its standard input, which tells the child to exit, and waits for that.
+    /// Closes the child's standard input, which tells the child to exit, and waits until it has exited.
     pub(crate) async fn end(mut self, within: Duration) -> Result<(), Broken> {
         self.stdin = None;
         match timeout(within, self.process.wait()).await {

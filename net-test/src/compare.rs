@@ -1,4 +1,4 @@
-//! Two sides, measured in turns.
+//! Comparison of two sides that are measured in turns.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,25 +16,25 @@ pub struct Row {
     pub name: String,
     pub unit: String,
     pub better: Better,
-    /// The other side. Where twolane is compared with itself, it begins with "twolane".
+    /// The name of the other side. If twolane is compared with itself, the name begins with "twolane".
     pub peer: String,
-    /// The median of the turns.
+    /// The median of twolane's values over the turns.
     pub ours: f64,
     pub theirs: f64,
-    /// How many times as good twolane was: over 1 is in its favour, whatever the unit. The median of the ratios of the turns;
-    /// `None` if it has no end.
+    /// The factor by which twolane was better: a value over 1 is in favour of twolane, whatever the unit. It is the
+    /// median of the ratios of the turns, or `None` if it is infinite.
     pub advantage: Option<f64>,
-    /// The interval of 95 % for the advantage. `None` for fewer than five turns.
+    /// The bounds of the 95 % interval of the advantage. `None` for fewer than five turns.
     pub low: Option<f64>,
     pub high: Option<f64>,
-    /// The number of turns, in each of which both sides were measured.
+    /// The number of turns. In each turn both sides were measured.
     pub rounds: usize,
-    /// The reason, if the row is worth nothing.
+    /// The reason why the row is void, if it is.
     pub void: Option<String>,
 }
 
 impl Row {
-    /// `turns`: a value of twolane and one of the other side in each.
+    /// Makes a row from `turns`, each of which has a value of twolane and a value of the other side.
     pub fn new(name: impl Into<String>, unit: &str, better: Better, peer: &str, turns: &[(f64, f64)]) -> Self {
         let ratios: Vec<f64> = turns
             .iter()
@@ -62,13 +62,13 @@ impl Row {
         }
     }
 
-    /// Whether both sides are twolane.
+    /// Returns whether both sides are twolane.
     pub fn is_of_one_side(&self) -> bool {
         self.peer.starts_with("twolane")
     }
 }
 
-/// Measures both sides in turns. Each side begins as often as the other.
+/// Measures both sides in turns. Each side goes first in half of the turns.
 pub async fn in_turns<T, E>(
     rounds: usize,
     mut ours: impl AsyncFnMut() -> Result<T, E>,

@@ -1,4 +1,4 @@
-//! What a run was measured with: the first line of its output.
+//! The conditions of a run: the machine, the versions and the settings. They are the first line of the output.
 
 use std::{collections::BTreeMap, fs, process::Command, thread, time::SystemTime};
 
@@ -10,29 +10,30 @@ use crate::{
     report::{self, print},
 };
 
-/// The lock file of the workspace that this crate is built in, unless it is built in another one.
+/// The text of the workspace's lock file. A program of another workspace uses the lock file of that workspace.
 pub const LOCK: &str = include_str!("../../Cargo.lock");
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
     pub program: String,
-    /// The start, in UTC.
+    /// The time of the start, in UTC.
     pub date: String,
-    /// Of the checkout that the program was built in.
+    /// The commit of the checkout that the program was built in.
     pub commit: Option<String>,
-    /// Files other than figures and documents had changed since the commit.
+    /// Whether files other than figures and documents had changed since the commit.
     pub dirty: Option<bool>,
     pub processor: Option<String>,
     pub cores: usize,
-    /// The system and its version.
+    /// The operating system and its version.
     pub system: String,
     pub rustc: String,
-    /// `release`, or what takes longer.
+    /// The build profile: `release`, or a slower one.
     pub profile: String,
     pub versions: BTreeMap<String, String>,
-    /// By the name of the side.
+    /// The settings of each side, by the name of the side.
     pub settings: BTreeMap<String, String>,
-    /// The load that other processes put on this machine is known, and a row that they disturbed is void.
+    /// Whether the load of other processes on this machine is known. If it is, a row that other processes disturbed
+    /// is void.
     pub watched: bool,
 }
 
@@ -43,7 +44,8 @@ enum Event<'a> {
 }
 
 impl Conditions {
-    /// The versions are those of `packages`, of twolane and of its transport in a lock file.
+    /// Collects the conditions. `lock` is the text of a lock file. The versions of `packages`, of twolane and of
+    /// the transport come from it.
     pub fn now(program: &str, lock: &str, packages: &[&str], settings: BTreeMap<String, String>) -> Self {
         let first = |file: &str| fs::read_to_string(file).ok();
         let git = |arguments: &[&str]| {
@@ -79,7 +81,7 @@ impl Conditions {
         }
     }
 
-    /// For a program of this workspace.
+    /// Collects the conditions for a program of this workspace.
     pub fn of(program: &str, settings: BTreeMap<String, String>) -> Self {
         Self::now(program, LOCK, &[], settings)
     }
@@ -120,13 +122,13 @@ impl Conditions {
     }
 }
 
-/// The model of the first processor in /proc/cpuinfo.
+/// Returns the model of the first processor in /proc/cpuinfo.
 fn model(cpuinfo: &str) -> Option<String> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The versions of packages in a lock file. A package that is there twice has both.
+/// Returns the versions of packages in a lock file. A package that is listed twice gets both versions.
 fn versions(lock: &str, packages: &[&str]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::<_, String>::new();
     let value = |line: &str, key: &str| Some(line.strip_prefix(key)?.strip_suffix('"')?.to_owned());

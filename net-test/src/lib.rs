@@ -1,13 +1,16 @@
 //! The laboratory of twolane: [`stream_tester`], [`speed`] and `lab`.
 //!
-//! - [`stream_tester`]: every behaviour of the two lanes, driven and checked;
-//! - [`speed`]: what the layer costs, beside raw iroh in one run;
-//! - [`compare`], [`stats`]: two sides in turns, and what is made of their values; [`conditions`], [`busy`]: what with, and
-//!   whether others disturbed it; [`figures`]: the tables of the documents, from what was measured;
-//! - [`wire`], [`stranger`]: a peer written from `net/WIRE.md` alone; [`conform`]: what it checks of any peer;
+//! - [`stream_tester`]: drives and checks every behaviour of the two lanes;
+//! - [`speed`]: measures the cost of twolane, in comparison with raw iroh in the same run;
+//! - [`compare`] and [`stats`]: measure two sides in turns, and evaluate the values; [`conditions`] and [`busy`]:
+//!   record the machine and the versions, and whether other processes disturbed the run; [`figures`]: makes the
+//!   tables of the documents from the measured values;
+//! - [`wire`] and [`stranger`]: a peer written from `net/WIRE.md` alone; [`conform`]: checks any peer against
+//!   `net/WIRE.md`;
 //! - `lab` (on Linux): real NATs, a relay and bad links, in network namespaces.
 //!
-//! The programs for people, and what they have in common with these, are in [`twolane_cli`].
+//! The programs for users are in [`twolane_cli`], together with the code that they share with the programs of this
+//! crate.
 
 #![allow(missing_docs, reason = "nobody outside of this workspace uses this crate")]
 

@@ -1,4 +1,4 @@
-//! The output of the programs that measure: lines for programs, tables for people, and exit codes.
+//! The output of the programs that measure: lines of JSON for programs, tables for users, and exit codes.
 
 use std::{
     fmt::Display,
@@ -15,7 +15,8 @@ use crate::{
     output::{Output, SCHEMA, now_ns},
 };
 
-/// One line of `--json`. (A program that is interrupted says so with the `error` of [`crate::output::Event`].)
+/// One line of `--json`. A program that is interrupted reports it with the `error` of [`crate::output::Event`]
+/// instead.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line<E> {
     #[serde(flatten)]
@@ -36,7 +37,8 @@ pub fn event(output: Output, event: impl Serialize) {
     }
 }
 
-/// A line of a table. A column with a negative width is aligned to the left; the cells after the last width have their own.
+/// Formats a line of a table. A column with a negative width is aligned to the left. Cells after the last width are
+/// not padded.
 pub fn columns<C: Display>(widths: &[isize], cells: impl IntoIterator<Item = C>) -> String {
     let mut line = String::new();
     for (n, cell) in cells.into_iter().enumerate() {
@@ -47,7 +49,7 @@ pub fn columns<C: Display>(widths: &[isize], cells: impl IntoIterator<Item = C>)
     line.trim_end().to_owned()
 }
 
-/// A cell with so many digits after the point.
+/// Formats a cell with `digits` digits after the decimal point. `None` becomes "-".
 pub fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
@@ -59,19 +61,19 @@ pub fn failed(output: Output, problem: Problem) -> ExitCode {
     exit.into()
 }
 
-/// The end of a program, with its last words if it failed.
+/// Returns the exit code at the end of a program. Prints the error if the program failed.
 pub fn end(output: Output, ended: Result<Exit, Problem>) -> ExitCode {
     ended.map_or_else(|problem| failed(output, problem), ExitCode::from)
 }
 
 /// Writes a line to standard output.
 pub fn print(text: &str) {
-    // A program that stopped listening is no reason to stop.
+    // A reader that has closed the pipe is no reason to stop.
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// For tables and for events.
+/// Returns the duration in milliseconds, for tables and for events.
 pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

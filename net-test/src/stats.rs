@@ -1,16 +1,18 @@
-//! Medians, percentiles and intervals. Pure.
+//! Medians, percentiles and intervals. All functions are pure.
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-/// Samples that have to lie beyond a percentile. With fewer, chance decides which sample the percentile is.
+/// The number of samples that have to lie beyond a percentile. With fewer samples, the percentile depends on
+/// chance.
 const BEYOND: f64 = 10.0;
-/// Fewer values have no interval of 95 %: the median of their distribution lies outside the range of four values in one case of
-/// eight.
+/// The smallest number of values that has a 95 % interval. With four values, the median of their distribution lies
+/// outside their range in one case of eight.
 const FEWEST: usize = 5;
-/// More resamples change the bounds by less than 1 % of their distance.
+/// The number of resamples of the bootstrap. More resamples change the bounds by less than 1 % of their distance.
 const RESAMPLES: usize = 2_000;
 
-/// The mean of the two middle values, if their number is even. 0 for no values.
+/// Returns the median. It is the mean of the two middle values if the number of values is even, and 0 if there are
+/// none.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -22,21 +24,22 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The nearest rank. 0 for no values.
+/// Returns the percentile by nearest rank, or 0 if there are no values.
 pub fn percentile(sorted: &[f64], part: f64) -> f64 {
     let rank = (part * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
 }
 
-/// The percentile, if `BEYOND` values lie beyond it.
+/// Returns the percentile, if at least `BEYOND` values lie beyond it.
 pub fn tail(sorted: &[f64], part: f64) -> Option<f64> {
-    // Parts such as 0.999 are not exact.
+    // Parts such as 0.999 are not exact in binary.
     let beyond = (1.0 - part) * sorted.len() as f64 + 1e-6;
     (beyond >= BEYOND).then(|| percentile(sorted, part))
 }
 
-/// The interval that contains the median of the distribution in 95 of 100 cases: the percentile bootstrap. The same values
-/// have the same interval. For five values it is their range, which contains the median in 94 cases; `None` for fewer.
+/// Returns the interval that contains the median of the distribution in 95 of 100 cases, by the percentile
+/// bootstrap. The same values always give the same interval. For five values the interval is their range, which
+/// contains the median in 94 cases. For fewer values it is `None`.
 pub fn interval(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < FEWEST {
         return None;
@@ -101,7 +104,8 @@ mod tests {
         assert_eq!(interval(&[1.0, 2.0, 3.0, 4.0]), None);
     }
 
-    /// Samples of a known distribution: the median of the distribution is in the interval as often as it says.
+    /// Draws samples from a known distribution. The interval has to contain the median of the distribution in about
+    /// 95 of 100 cases.
     #[test]
     fn an_interval_has_the_median_in_it_in_about_95_of_100_cases() {
         let mut rng = SmallRng::seed_from_u64(7);

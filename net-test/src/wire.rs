@@ -1,9 +1,10 @@
-//! The wire format of `net/WIRE.md`, written a second time for hostile and strange peers: nothing here comes from the
-//! library, and everything can be written that the document forbids. `tests/stranger/document.rs` compares it with the document.
+//! The wire format of `net/WIRE.md`, written a second time for hostile and strange peers. It uses no code of the
+//! library, and it can also write bytes that the document forbids. `tests/stranger/document.rs` compares it with
+//! the document.
 
 #![expect(clippy::expect_used, reason = "bytes that cannot be decoded are a failed test")]
 
-/// Constants, and a table of their names and values that is compared with the table in WIRE.md.
+/// Defines constants, and a table of their names and values that is compared with the table in WIRE.md.
 macro_rules! codes {
     ($($name:ident = $value:literal),* $(,)?) => {
         $(pub const $name: u64 = $value;)*
@@ -14,10 +15,10 @@ macro_rules! codes {
 pub const ALPN: &[u8] = b"twolane/1";
 /// The largest varint, 2^62 - 1.
 pub const MAX: u64 = (1 << 62) - 1;
-/// [`MAX`] as a varint: the longest length that can be announced.
+/// [`MAX`] as a varint: the largest length that can be announced.
 pub const OVERSIZE: [u8; 8] = [0xff; 8];
 
-/// First varint of a stream.
+/// The first varint of a stream.
 pub mod kind {
     pub const CONTROL: u64 = 0;
     pub const DATA: u64 = 1;
@@ -76,7 +77,7 @@ pub mod close {
     }
 }
 
-/// Bounds in bytes; `WATERMARKS` and `DELEGATIONS` are numbers of frames.
+/// Limits in bytes, except `WATERMARKS` and `DELEGATIONS`, which are numbers of frames.
 pub mod bound {
     codes! {
         CONTROL_FRAME = 4096, HEADER = 17679, PROTOCOL = 255, METADATA = 16384, ANSWER = 17424, REJECTION_TEXT = 1024,
@@ -84,8 +85,9 @@ pub mod bound {
     }
 }
 
-/// What is reserved: ids of parameters, types of frames and kinds of streams that mean nothing. What is written here holds
-/// some everywhere, drawn anew each time.
+/// Reserved values: ids of parameters, types of frames and kinds of streams that have no meaning. The functions of
+/// this module draw them at random, and the messages of [`crate::wire`] contain some of them wherever the format
+/// allows them.
 pub mod grease {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -95,14 +97,14 @@ pub mod grease {
         id % 62 == 58
     }
 
-    /// A reserved id, in 1, 2, 4 or 8 bytes.
+    /// Returns a reserved id that fits 1, 2, 4 or 8 bytes.
     pub fn id() -> u64 {
         let drawn = draw();
         let most = [0x3f, 0x3fff, 0x3fff_ffff, MAX][(drawn % 4) as usize];
         58 + 62 * ((drawn >> 2) % ((most - 58) / 62 + 1))
     }
 
-    /// None or one parameter.
+    /// Returns no parameter or one reserved parameter.
     pub fn tail() -> Vec<u8> {
         let drawn = draw();
         if drawn.is_multiple_of(4) {
@@ -111,7 +113,7 @@ pub mod grease {
         Out::default().varint(id()).block(&drawn.to_be_bytes()[..(drawn >> 60) as usize % 8]).0
     }
 
-    /// None or one control frame.
+    /// Returns no control frame or one reserved control frame.
     pub fn frame() -> Vec<u8> {
         let drawn = draw();
         if drawn.is_multiple_of(2) {
@@ -120,7 +122,7 @@ pub mod grease {
         super::control_frame(id(), &drawn.to_be_bytes()[..(drawn >> 60) as usize % 8])
     }
 
-    /// SplitMix64: a run whose order is the same draws the same.
+    /// Draws the next number of SplitMix64. The same order of calls draws the same numbers.
     fn draw() -> u64 {
         static DRAWN: AtomicU64 = AtomicU64::new(0);
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -145,7 +147,7 @@ impl Out {
         self.varint_in(value, exponent)
     }
 
-    /// In 2^`exponent` bytes, even if fewer would do.
+    /// Appends a varint of 2^`exponent` bytes, even if fewer bytes would do.
     pub fn varint_in(mut self, value: u64, exponent: u32) -> Self {
         let len = 1usize << exponent;
         let marked = value | u64::from(exponent) << (8 * len - 2);
@@ -167,7 +169,7 @@ pub fn varint(value: u64) -> Vec<u8> {
     Out::default().varint(value).0
 }
 
-/// A length, then the bytes.
+/// Returns a length, followed by the bytes.
 pub fn block(bytes: &[u8]) -> Vec<u8> {
     Out::default().block(bytes).0
 }
@@ -176,7 +178,7 @@ pub fn control_frame(frame_type: u64, body: &[u8]) -> Vec<u8> {
     Out::default().varint(frame_type).block(body).0
 }
 
-/// A control frame of varints. GOAWAY and DRAINED end in parameters.
+/// Returns a control frame whose fields are varints. GOAWAY and DRAINED end in parameters.
 pub fn numbers(frame_type: u64, values: &[u64]) -> Vec<u8> {
     let ends_in_parameters = matches!(frame_type, frame::GOAWAY | frame::DRAINED);
     let tail = if ends_in_parameters { grease::tail() } else { Vec::new() };
@@ -188,7 +190,7 @@ pub fn numbers_then(frame_type: u64, values: &[u64], tail: &[u8]) -> Vec<u8> {
     control_frame(frame_type, &body.raw(tail).0)
 }
 
-/// A parameter whose value is a varint.
+/// Returns a parameter whose value is a varint.
 pub fn parameter(id: u64, value: u64) -> Vec<u8> {
     Out::default().varint(id).block(&varint(value)).0
 }
@@ -197,19 +199,19 @@ pub fn hello(nonce: [u8; 16], parameters: &[(u64, u64)]) -> Vec<u8> {
     hello_then(nonce, parameters, &grease::tail())
 }
 
-/// HELLO with these parameters, which are varints, and then these bytes.
+/// Returns a HELLO with `parameters`, whose values are varints, followed by the bytes of `tail`.
 pub fn hello_then(nonce: [u8; 16], parameters: &[(u64, u64)], tail: &[u8]) -> Vec<u8> {
     let fixed = Out::default().raw(&nonce);
     let body = parameters.iter().fold(fixed, |out, (id, value)| out.raw(&parameter(*id, *value)));
     control_frame(frame::HELLO, &body.raw(tail).0)
 }
 
-/// The first bytes of a control stream.
+/// Returns the first bytes of a control stream: its kind and HELLO.
 pub fn greeting(nonce: [u8; 16], parameters: &[(u64, u64)]) -> Vec<u8> {
     [varint(kind::CONTROL), hello(nonce, parameters)].concat()
 }
 
-/// The first bytes of a data lane.
+/// Returns the first bytes of a data lane: its kind and header.
 pub fn header(protocol: &str, metadata: &[u8]) -> Vec<u8> {
     header_then(protocol, metadata, &grease::tail())
 }
@@ -235,7 +237,7 @@ pub fn rejected_then(code: u64, text: &str, tail: &[u8]) -> Vec<u8> {
     Out::default().varint(code).block(&Out::default().block(text.as_bytes()).raw(tail).0).0
 }
 
-/// The first bytes of an error lane.
+/// Returns the first bytes of an error lane: its kind and the id of its data lane.
 pub fn error_lane(data_lane: u64) -> Vec<u8> {
     Out::default().varint(kind::ERROR).varint(data_lane).0
 }
@@ -323,7 +325,7 @@ impl Header {
     }
 }
 
-/// Reads the fields of a frame. A frame that is too short or too long is a failed test.
+/// Reads the fields of a frame. A frame that is too short or too long fails the test.
 #[derive(Debug)]
 pub struct Fields<'a>(pub &'a [u8]);
 
@@ -348,7 +350,7 @@ impl<'a> Fields<'a> {
         self.take(len).to_vec()
     }
 
-    /// The rest of a frame: parameters in the order of their ids, without those that are reserved.
+    /// Reads the rest of a frame: parameters with ascending ids. The result leaves out the reserved ones.
     pub fn parameters(&mut self) -> Vec<(u64, Vec<u8>)> {
         let (mut parameters, mut last) = (Vec::new(), None);
         while !self.0.is_empty() {

@@ -1,6 +1,7 @@
-//! What the layer allocates, counted: time varies on a busy machine, and counts do not.
+//! Counts the allocations of twolane. Times vary on a busy machine, and counts do not.
 //!
-//! Fixed work on one thread, of twolane and of raw iroh, in one process: the difference is what the layer adds.
+//! The test does fixed work on one thread, with twolane and with raw iroh in one process. The difference is what
+//! twolane adds.
 #![expect(clippy::unwrap_used, reason = "tests say what they expect by failing")]
 
 use std::alloc::System;
@@ -20,22 +21,23 @@ static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const REQUESTS: usize = 2_000;
 const MEBIBYTES: u64 = 32;
-/// A machine that pauses costs some packets more, and none fewer: of so many times, the one with the fewest counts.
+/// The number of repetitions. A pause of the machine costs some packets more, and never fewer, so the repetition
+/// with the lowest count is used.
 const TIMES: usize = 5;
 
-/// What a request and a MiB of bulk cost the heap, both ends together.
+/// The heap cost of a request and of a MiB of bulk data, both ends together.
 #[derive(Debug, Clone, Copy)]
 struct Counts {
     request: Cost,
     mebibyte: Cost,
 }
 
-/// Of one of them.
+/// The heap cost of one request or one MiB.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
-    /// Allocations.
+    /// The number of allocations.
     new: f64,
-    /// Bytes asked for.
+    /// The number of requested bytes.
     bytes: f64,
 }
 
@@ -54,7 +56,7 @@ async fn count<S: Side>() -> Counts {
     }
     let message = Bytes::from_static(&[7; 64]);
     let load = |mebibytes| Load { up: mebibytes << 20, down: 0, check: false };
-    // What is set up once, and tables that grow to their size.
+    // Warms up objects that are set up once, and tables that grow to their size.
     for _ in 0..REQUESTS / 4 {
         client.request(message.clone()).await.unwrap();
     }
@@ -82,11 +84,12 @@ async fn the_layer_allocates_little_more_than_what_it_stands_on() {
     let words = format!("of twolane {ours:.1?}, of raw iroh {raw:.1?}");
     println!("{words}");
     let more = |pick: fn(&Counts) -> f64| pick(&ours) - pick(&raw);
-    // 2 when this was written.
+    // 2 were measured.
     assert!(more(|counts| counts.request.new) <= 3.0, "{words}");
-    // 16: watermarks and their answers. While others use the processors more packets come one by one, and it was 37.
+    // 16 were measured: watermarks and their answers. While other programs use the processors, more packets come one
+    // by one, and 37 were measured.
     assert!(more(|counts| counts.mebibyte.new) <= 45.0, "{words}");
-    // A hundred fewer of a request, and at most as many of a MiB.
+    // A hundred bytes fewer for a request, and at most as many for a MiB.
     assert!(ours.request.bytes <= raw.request.bytes * 1.05, "{words}");
     assert!(ours.mebibyte.bytes <= raw.mebibyte.bytes * 1.2, "{words}");
 }

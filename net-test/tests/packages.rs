@@ -1,4 +1,4 @@
-//! What crates.io gets of the two crates that are published.
+//! Checks the packages of the two crates that are published on crates.io.
 
 #![expect(clippy::unwrap_used, reason = "tests say what they expect by failing")]
 
@@ -9,14 +9,14 @@ use std::{
     process::Command,
 };
 
-/// The folders of the crates, beside this one.
+/// The folders of the published crates, next to the folder of this crate.
 const PUBLISHED: [&str; 2] = ["id", "net"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The files that a package consists of, as cargo lists them.
+/// Returns the files of a package, as cargo lists them.
 fn packaged(folder: &str) -> BTreeSet<PathBuf> {
     let listed = Command::new(env!("CARGO"))
         .args(["package", "--list", "--allow-dirty", "--locked", "--offline", "--manifest-path"])
@@ -61,10 +61,10 @@ fn the_code_in_a_package_includes_files_of_the_package_alone() {
     }
 }
 
-/// Before the name of what a test reads below its package.
+/// The code before the name of a file that a test reads in its package.
 const MANIFEST: &str = r#"env!("CARGO_MANIFEST_DIR")).join(""#;
 
-/// The files that `include_str!` and `include_bytes!` name.
+/// Returns the files that `include_str!` and `include_bytes!` name.
 fn included(code: &str) -> impl Iterator<Item = &str> {
     ["include_str!(\"", "include_bytes!(\""]
         .into_iter()
@@ -72,7 +72,7 @@ fn included(code: &str) -> impl Iterator<Item = &str> {
         .filter_map(|rest| rest.split('"').next())
 }
 
-/// Without `..`, of which one too many stays and is in no package.
+/// Removes `..` from a path. A `..` that leads out of the package stays, so that the path is in no package.
 fn resolved(path: &Path) -> PathBuf {
     let mut resolved = PathBuf::new();
     for component in path.components() {

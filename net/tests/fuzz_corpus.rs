@@ -1,4 +1,4 @@
-//! Every input of the fuzz targets' corpus, run as a plain test.
+//! Runs every input of the fuzz targets' corpus as a plain test.
 
 #![expect(clippy::unwrap_used, reason = "tests say what they expect by failing")]
 
@@ -11,9 +11,9 @@ use std::{
 
 use twolane::fuzzing::{TARGETS, seeds};
 
-/// When it is set, the seeds are written to the corpus instead of compared with it.
+/// The environment variable that makes the test write the seeds to the corpus instead of comparing them with it.
 const WRITE: &str = "TWOLANE_WRITE_SEEDS";
-/// How the names of inputs begin that no seed is.
+/// The prefix of the names of inputs that are not seeds.
 const FOUND: &str = "found-";
 
 #[test]

@@ -1,7 +1,7 @@
-//! Each fuzz target, for some seconds, on inputs of its corpus that are changed at random. It is no substitute for a fuzzer
-//! that sees which code runs, and needs none: stable Rust and the build of the other tests are enough.
+//! Runs each fuzz target for some seconds, on randomly changed inputs of its corpus. It does not replace a fuzzer
+//! that sees which code runs, and it needs none: stable Rust and the build of the other tests are enough.
 //!
-//! `TWOLANE_FUZZ_SECONDS` sets the time for each target, `TWOLANE_SEED` the seed, which every failure prints.
+//! `TWOLANE_FUZZ_SECONDS` sets the time for each target. `TWOLANE_SEED` sets the seed, which every failure prints.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests say what they expect by failing")]
 
@@ -20,9 +20,10 @@ use proptest::{
 };
 use twolane::fuzzing::TARGETS;
 
-/// Enough for some thousand inputs of each target, and no burden for whoever runs all tests.
+/// The time for each target, in seconds. It is enough for some thousand inputs of each target, and adds little to
+/// the time of all tests.
 const SECONDS: f64 = 0.3;
-/// Inputs between two looks at the clock.
+/// The number of inputs between two looks at the clock.
 const BATCH: u32 = 200;
 
 /// A change of an input.
@@ -32,13 +33,13 @@ enum Change {
     Flip(Index, u8),
     Insert(Index, Vec<u8>),
     Remove(Index, usize),
-    /// A part of another input, in place of what is there.
+    /// Replaces the end of the input with a part of another input.
     Splice(Index, Index, Index),
 }
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        // Lengths and kinds of the wire are varints: their largest values are the interesting ones.
+        // Lengths and kinds of the wire format are varints, and their largest values are the interesting ones.
         (any::<Index>(), prop_oneof![any::<u8>(), Just(0), Just(0x3f), Just(0x40), Just(0xc0), Just(0xff)])
             .prop_map(|(at, byte)| Change::Set(at, byte)),
         (any::<Index>(), 0..8u8).prop_map(|(at, bit)| Change::Flip(at, bit)),
@@ -91,7 +92,7 @@ fn holds_for_a_while(target: &str) {
     let strategy = (any::<Index>(), prop::collection::vec(change(), 1..6));
     let (until, inputs) = (Instant::now() + time, Cell::new(0_u64));
     while inputs.get() == 0 || Instant::now() < until {
-        // A runner counts what it has run, and is done for good when that is enough.
+        // A runner counts its cases, and stops for good when it has run enough.
         let mut runner = TestRunner::new_with_rng(config.clone(), rng);
         let held = runner.run(&strategy, |(which, changes)| {
             inputs.set(inputs.get() + 1);
@@ -106,7 +107,7 @@ fn holds_for_a_while(target: &str) {
     println!("{target}: {} inputs with TWOLANE_SEED={seed}", inputs.get());
 }
 
-/// A seed that another run can be given: a double holds it without loss.
+/// Returns a random seed that can be passed to another run. A double holds it without loss.
 fn rand_seed() -> u64 {
     RandomState::new().hash_one(()) >> 12
 }

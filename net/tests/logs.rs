@@ -1,4 +1,4 @@
-//! What is never logged. A process of its own, since it listens to everything that is.
+//! Checks what is never logged. It is a process of its own, because it listens to all logs of its process.
 #![expect(clippy::unwrap_used, reason = "tests say what they expect by failing")]
 
 use std::{
@@ -40,7 +40,7 @@ async fn neither_secrets_nor_what_is_sent_is_ever_logged() {
         .with_writer(log.clone())
         .with_ansi(false)
         .finish();
-    // For the whole process, of which this is the only test.
+    // The subscriber is for the whole process, of which this is the only test.
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let key = SecretKey::generate();
     let client = Endpoint::builder().offline().secret_key(key.clone()).bind().await.unwrap();

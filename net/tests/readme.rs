@@ -1,4 +1,4 @@
-//! The documents say what the code does.
+//! Checks that the documents agree with the code.
 
 use std::{fs, path::Path};
 
@@ -25,7 +25,7 @@ fn every_test_that_the_invariants_name_exists() {
     for folder in ["src", "tests", "../net-test/tests/stranger"] {
         read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut code);
     }
-    // Sentences are told from other names by their length in words.
+    // Sentences differ from other names in their number of words.
     let quoted = INVARIANTS.split('`').skip(1).step_by(2);
     let sentences: Vec<_> = quoted.filter(|name| name.matches('_').count() >= 4).collect();
     assert!(sentences.len() > 50, "only {} tests are named", sentences.len());

@@ -1,5 +1,5 @@
-//! Measures twolane beside rust-libp2p over QUIC, and beside pea2pea over TCP with Noise and with TLS.
-//! The code of `twolane_test::speed` measures.
+//! Measures twolane in comparison with rust-libp2p over QUIC, and with pea2pea over TCP with Noise and with TLS.
+//! The measuring code is that of `twolane_test::speed`.
 
 mod pea;
 mod peers;

@@ -1,4 +1,4 @@
-//! The peers that are measured beside twolane.
+//! The peers with which twolane is compared.
 
 use twolane_test::speed::{Broken, groups::Bench, half, ours::Ours, program::Rows, side::Side};
 
@@ -22,7 +22,7 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// In the order in which they are measured.
+    /// All peers, in the order in which they are measured.
     pub(crate) const ALL: [Self; 5] =
         [Self::Libp2p, Self::Libp2pRequests, Self::Libp2pLazy, Self::Pea2peaNoise, Self::Pea2peaTls];
 
@@ -30,7 +30,7 @@ impl Peer {
         Self::ALL.into_iter().find(|peer| peer.name() == name)
     }
 
-    /// The name in the rows.
+    /// Returns the name in the rows.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Libp2p => Libp2p::<Streams>::NAME,
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// The work of a measurement: answers are compared with requests, and both ends hash the data.
+    /// Does the work of a measurement. Answers are compared with requests, and both ends hash the data.
     async fn works<S: Side>() {
         let (_server, address) = S::serve().await.unwrap();
         let client = S::client(&address).await.unwrap();

@@ -1,4 +1,4 @@
-//! Plays twolane through real NATs, a relay and bad links: see [`twolane_test::lab`].
+//! Runs twolane through real NATs, a relay and bad links: see [`twolane_test::lab`].
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

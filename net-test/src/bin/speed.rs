@@ -1,4 +1,4 @@
-//! Measures twolane beside raw iroh.
+//! Measures twolane in comparison with raw iroh.
 
 fn main() -> std::process::ExitCode {
     twolane_test::speed::main(std::env::args_os().collect())

@@ -1,6 +1,6 @@
 //! Drives every behaviour of the two lanes.
 
-/// Counts what is allocated and not freed, for `leaks` and `scale`.
+/// The allocator. It counts the bytes that are allocated and not freed, for `leaks` and `scale`.
 #[global_allocator]
 static HEAP: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
 

@@ -75,7 +75,7 @@ async fn critical(subject: Subject) {
     }
 }
 
-/// A control stream with these bytes closes the connection.
+/// Sends `bytes` on a control stream, and expects that the peer closes the connection with `code`.
 async fn closes(subject: Subject, what: &str, bytes: &[u8], code: u64) {
     let connection = subject.socket().connect(subject.0).await;
     let _control = say_first(&connection, bytes).await;
@@ -144,10 +144,10 @@ async fn data_lanes(subject: Subject) {
     for _ in 0..allowed {
         lanes.push(stranger.conform(b"echo").await);
     }
-    // One that its opener had no right to.
+    // This data lane exceeds the limit that the peer announced.
     let (_over, mut refusal) = stranger.open(&wire::header(CONFORM, b"echo")).await;
     assert_eq!(refusal.rejected().await, answer::BUSY);
-    // It has ended, and so has another: two more than at first.
+    // The rejected data lane has ended, and now another one ends. The limit grows by two.
     let (mut send, mut recv) = lanes.swap_remove(0);
     send.finish().expect("the lane is open");
     assert_eq!(recv.rest().await, b"");
@@ -162,7 +162,7 @@ async fn certificate(subject: Subject) {
     for (what, bytes) in [("in HELLO", in_hello), ("after it", after_it)] {
         let connection = subject.socket().connect(subject.0).await;
         let _control = say_first(&connection, &bytes).await;
-        // A peer that ignores certificates says HELLO and answers.
+        // A peer that ignores certificates sends HELLO and answers.
         let (mut send, recv) = soon("a stream", connection.open_bi()).await.expect("an open connection");
         let told = async {
             let _ = send.write_all(&wire::header("", b"")).await;
@@ -194,7 +194,7 @@ async fn unknown_kinds(subject: Subject) {
         assert_eq!(stop_code(&unknown).await, lane::UNKNOWN_KIND, "{kind}");
     }
     stranger.round_trip().await;
-    // In front of the control stream.
+    // A stream of an unknown kind before the control stream.
     let connection = subject.socket().connect(subject.0).await;
     let unknown = say_first(&connection, &[4, 1, 2, 3]).await;
     let _control = say_first(&connection, &greeting(NONCE)).await;
@@ -205,7 +205,7 @@ async fn unknown_kinds(subject: Subject) {
 
 async fn marks(subject: Subject) {
     let mut stranger = subject.greeted().await;
-    // Lanes that never were, of either side, and a unidirectional stream.
+    // Data lanes that never existed, of either side, and a unidirectional stream.
     for lane in [400, 401, 2, wire::MAX] {
         stranger.say(&numbers(frame::WATERMARK, &[lane, 7])).await;
         stranger.hears(frame::CONSUMED, &[lane, 7]).await;
@@ -220,12 +220,12 @@ async fn marks_of_a_lane(subject: Subject) {
     stranger.say(&numbers(frame::WATERMARK, &[lane, 1_000])).await;
     stranger.hears(frame::CONSUMED, &[lane, 1_000]).await;
     assert_eq!(recv.bytes(1_000).await, [7; 1_000]);
-    // One that had been passed when it came, and one that is not larger than the last.
+    // A WATERMARK whose offset was already passed when it came, and is not larger than the previous one.
     stranger.say(&numbers(frame::WATERMARK, &[lane, 1])).await;
     let (frame_type, fields) = stranger.frames.frame().await;
     assert_eq!((frame_type, fields[0]), (frame::CONSUMED, lane));
     assert!((1..=1_000).contains(&fields[1]), "{fields:?}");
-    // One that lies ahead is answered at the lane's end.
+    // A WATERMARK beyond the data is answered at the end of the lane.
     stranger.say(&numbers(frame::WATERMARK, &[lane, 9_000])).await;
     send.finish().expect("the lane is open");
     assert_eq!(recv.rest().await, b"");
@@ -252,7 +252,7 @@ async fn orderly(subject: Subject) {
         stranger.say(&numbers(frame::GOAWAY, &[reason])).await;
         stranger.hears(frame::GOAWAY, &[reason]).await;
         stranger.hears(frame::DRAINED, &[0, 1]).await;
-        // A second one, for another reason, changes nothing.
+        // A second GOAWAY with another reason changes nothing.
         stranger.say(&numbers(frame::GOAWAY, &[goaway::DUPLICATE])).await;
         stranger.say_drained().await;
         assert_eq!(close_code(&stranger.connection).await, close::DONE);
@@ -270,7 +270,7 @@ async fn not_yet(subject: Subject) {
     send.finish().expect("the lane is open");
     assert_eq!(recv.rest().await, b"");
     stranger.hears(frame::DRAINED, &[0, 1]).await;
-    // One that the peer has yet to see.
+    // This DRAINED counts a stream that the peer has not seen yet.
     stranger.say(&numbers(frame::DRAINED, &[2, 0])).await;
     let probe = say_first(&stranger.connection, &[4]).await;
     assert_eq!(stop_code(&probe).await, lane::UNKNOWN_KIND);

@@ -35,7 +35,7 @@ async fn unknown_kinds(subject: Subject) {
 async fn silent(subject: Subject) {
     let mut stranger = subject.greeted().await;
     let mut streams = Vec::new();
-    // Half a kind, and half a header.
+    // Half of a kind, and half of a header.
     for bytes in [&[0x40][..], &header("work/1", b"")[..3]] {
         streams.push(stranger.open(bytes).await);
     }
@@ -96,7 +96,7 @@ async fn over_the_bounds(subject: Subject) {
     rejects(
         subject,
         vec![
-            // The length alone.
+            // The frame has only its length.
             ("a frame", Out::default().varint(kind::DATA).varint(bound::HEADER + 1).0, answer::TOO_LARGE),
             ("a name", framed(&name), answer::TOO_LARGE),
             ("metadata", framed(&metadata), answer::TOO_LARGE),

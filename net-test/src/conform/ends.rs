@@ -1,4 +1,4 @@
-//! Section 8: how streams end.
+//! Section 8: the ends of streams.
 
 use super::{Check, Subject, checks};
 use crate::{
@@ -33,7 +33,7 @@ async fn fails(subject: Subject) {
     stranger.round_trip().await;
     recv.nothing_has_come().await;
     recv.0.stop(code(lane::DONE)).expect("the lane is open");
-    // Its end shows in DRAINED, which does not come while a stream lives.
+    // DRAINED shows that the stream has ended: DRAINED does not come while a stream is live.
     stranger.say(&crate::wire::numbers(crate::wire::frame::GOAWAY, &[1])).await;
     stranger.hears(crate::wire::frame::GOAWAY, &[1]).await;
     stranger.hears(crate::wire::frame::DRAINED, &[stranger.accepted, stranger.opened]).await;
@@ -100,7 +100,7 @@ async fn after_fin(subject: Subject) {
     write(&mut send, b"whole").await;
     send.finish().expect("the lane is open");
     assert_eq!(recv.rest().await, b"whole");
-    // Too late for anything: the lane has ended, or ends, and the connection goes on.
+    // The record comes too late: the lane has ended or ends, and the connection goes on.
     let record = Record::new(severity::FATAL, 7, 5, "late").encode();
     let _late = stranger.error_lane(send.id().into(), &record).await;
     stranger.round_trip().await;
@@ -110,7 +110,7 @@ async fn stopped(subject: Subject) {
     let mut stranger = subject.greeted().await;
     let (mut send, mut recv) = stranger.conform(b"echo").await;
     recv.0.stop(code(lane::CANCELLED)).expect("the lane is open");
-    // What is to be echoed now cannot be: the handler gives up.
+    // The handler cannot echo this data any more, and gives up.
     write(&mut send, b"nobody listens").await;
     let stop = soon("an end", send.stopped()).await.expect("the connection goes on");
     assert!(stop.is_some(), "the other half is read on");

@@ -23,7 +23,8 @@ async fn no_such_lane(subject: Subject) {
     let mut stranger = subject.greeted().await;
     let (mut send, mut recv) = stranger.conform(b"echo").await;
     let record = Record::new(severity::FATAL, 1, 0, "").encode();
-    // A lane of the peer that does not exist, one of this side far ahead, a unidirectional stream, the largest number.
+    // A data lane of the peer that does not exist, a data lane of this side far ahead, a unidirectional stream, and
+    // the largest number.
     for data_lane in [1, 400, 2, wire::MAX] {
         refused(stranger.error_lane(data_lane, &record).await, &format!("lane {data_lane}")).await;
     }
@@ -35,7 +36,7 @@ async fn no_such_lane(subject: Subject) {
     write(&mut send, b"unharmed").await;
     send.finish().expect("the lane is open");
     assert_eq!(recv.rest().await, b"unharmed");
-    // One that has ended: its FIN, and so all that its acceptor does, came before.
+    // A data lane that has ended. Its FIN came before, so its acceptor has ended it.
     stranger.round_trip().await;
     refused(stranger.error_lane(send.id().into(), &record).await, "a lane that has ended").await;
 }
@@ -57,12 +58,12 @@ async fn one_too_many(subject: Subject) {
     assert_eq!(recv.rest().await, b"unharmed");
 }
 
-/// A new lane whose error lane holds these bytes ends so.
+/// Opens a new data lane with an error lane that holds `bytes`, and expects that the peer ends both lanes.
 async fn broken(stranger: &mut Stranger, what: &str, bytes: &[u8], fin: bool, code: u64) {
     let (send, mut recv) = stranger.conform(b"echo").await;
     let (mut errors, _reverse) = stranger.error_lane(send.id().into(), bytes).await;
     if fin {
-        // After it there is nothing to be stopped.
+        // No STOP_SENDING can come after FIN.
         errors.finish().expect("the lane is open");
     } else {
         assert_eq!(stop_code(&errors).await, code, "{what}");

@@ -1,8 +1,10 @@
-//! Whether a peer keeps to `net/WIRE.md`: checks laid out by its sections, which know no implementation.
+//! Checks whether a peer keeps to `net/WIRE.md`. The checks follow the sections of the document and depend on no
+//! implementation.
 //!
-//! Each [`Check`] dials the peer with a key of its own, as the [`stranger`](crate::stranger), and fails by a panic that says
-//! what was found. What a peer does on its own account, and not in answer, is asked for with the protocol
-//! [`CONFORM`]: [`subject`] serves it with the library. Without it a peer cannot be asked to fail a stream.
+//! Each [`Check`] dials the peer with a key of its own, as the [`stranger`](crate::stranger). It fails by a panic
+//! whose message says what was found. Some behaviour of a peer is not an answer to anything, for example failing a
+//! stream. A check asks for it with the protocol [`CONFORM`], which [`subject`] serves with the library. A peer
+//! that does not serve this protocol cannot be asked to fail a stream.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a check fails by a panic")]
 
@@ -18,14 +20,14 @@ use std::{any::Any, future::Future, pin::Pin};
 pub use self::run::{Args, main};
 use crate::stranger::peer::{NONCE, Socket, Stranger, Target};
 
-/// A stream of this protocol does what its metadata say:
+/// The protocol whose streams do what their metadata say:
 ///
-/// - `echo`: what is read is written back, up to FIN;
-/// - `fail`: 100,000 bytes are written, then the stream fails with the code 28, the text "the disk is full" and the details
-///   "/srv";
-/// - `abort`: once a byte was read, 10,000 bytes are written, then the stream is aborted with the code 9 and the text "never mind";
-/// - `warn`: 5 bytes are written, then a warning with the code 5 and the text "half way", then FIN;
-/// - `drop`: the stream is dropped once a byte was read.
+/// - `echo`: writes back the data that it reads, up to FIN;
+/// - `fail`: writes 100,000 bytes, then fails the stream with the code 28, the text "the disk is full" and the
+///   details "/srv";
+/// - `abort`: reads a byte, writes 10,000 bytes, then aborts the stream with the code 9 and the text "never mind";
+/// - `warn`: writes 5 bytes, sends a warning with the code 5 and the text "half way", then sends FIN;
+/// - `drop`: reads a byte, then drops the stream.
 pub const CONFORM: &str = "conform/1";
 
 /// The peer that is checked.
@@ -34,17 +36,17 @@ pub struct Subject(pub Target);
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// One rule, or a few of the same kind.
+/// A check of one rule, or of a few rules of the same kind.
 #[derive(Debug)]
 pub struct Check {
-    /// The section of WIRE.md, and what it is about.
+    /// The section of WIRE.md and its topic.
     pub name: &'static str,
-    /// What the peer has to do.
+    /// The behaviour that the peer must show.
     pub sentence: &'static str,
     play: fn(Subject) -> Running,
 }
 
-/// What a check has found.
+/// The result of a check. The error says what was found.
 pub type Verdict = Result<(), String>;
 
 /// Makes a list of checks from async functions.
@@ -59,7 +61,7 @@ macro_rules! checks {
 }
 use checks;
 
-/// All of them, in the order of the sections.
+/// Returns all checks, in the order of the sections.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     [control::CHECKS, data::CHECKS, errors::CHECKS, ends::CHECKS].into_iter().flatten()
 }
@@ -83,7 +85,7 @@ impl Subject {
         Socket::fresh(self.0)
     }
 
-    /// A connection on which both sides have said HELLO.
+    /// Makes a connection on which both sides have sent HELLO.
     async fn greeted(self) -> Stranger {
         self.socket().dial(self.0, NONCE).await
     }

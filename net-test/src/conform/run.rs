@@ -1,4 +1,4 @@
-//! `stream-tester conform`: the checks, one after the other, against the peer of a ticket.
+//! `stream-tester conform`: runs the checks one after the other, against the peer of a ticket.
 
 use std::{panic, process::ExitCode, time::Instant};
 
@@ -79,7 +79,7 @@ async fn run(ticket: String, checks: Vec<&'static Check>, report: Report, signal
     let ticket: Ticket =
         ticket.parse().map_err(|error| Problem::because(Exit::Usage, "the ticket cannot be used", &error))?;
     let subject = Subject::of(&ticket).ok_or_else(|| Problem::new(Exit::Usage, "the ticket has no address"))?;
-    // A check that fails panics, with its words: they are in its row.
+    // A check that fails panics with a message, which is printed in the row of the check.
     panic::set_hook(Box::new(|_| {}));
     let (started, output) = (Instant::now(), report.output());
     let peer = ticket.peer().to_string();

@@ -1,4 +1,5 @@
-//! What the library has to serve to be checked as a whole, and where it can be dialled.
+//! The protocol that an endpoint of the library serves so that all checks can run, and the address where it can be
+//! dialled.
 
 use twolane::{Endpoint, ServeError, StreamError, Ticket, XStream};
 
@@ -8,7 +9,7 @@ use crate::stranger::peer::Target;
 /// Serves [`CONFORM`].
 pub fn serve(endpoint: &Endpoint) -> Result<(), ServeError> {
     endpoint.serve(CONFORM, |stream| async move {
-        // What a stream ends with is what the other side looks at.
+        // The other side checks how the stream ends, so the result is not needed here.
         let _ = play(stream).await;
     })
 }
@@ -43,7 +44,7 @@ async fn play(mut stream: XStream) -> Result<(), Box<dyn std::error::Error + Sen
 }
 
 impl From<&Endpoint> for Target {
-    /// On loopback.
+    /// Returns the endpoint's loopback address and key.
     fn from(endpoint: &Endpoint) -> Self {
         let sockets = endpoint.iroh().bound_sockets();
         let mut addr = sockets.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
@@ -55,12 +56,12 @@ impl From<&Endpoint> for Target {
 }
 
 impl Subject {
-    /// The addresses of a ticket that are no relays.
+    /// Returns the subject of a ticket, or `None` if the ticket has no IP address. Relay addresses are ignored.
     pub fn of(ticket: &Ticket) -> Option<Self> {
         let key = ticket.peer().to_bytes();
         let addr = ticket.to_addr();
         let mut direct: Vec<_> = addr.ip_addrs().copied().collect();
-        // Where there are several, the nearest.
+        // If there are several addresses, the nearest one is used.
         direct.sort_by_key(|addr| (!addr.ip().is_loopback(), addr.is_ipv6()));
         direct.first().map(|addr| Self(Target { addr: *addr, key }))
     }

@@ -1,4 +1,4 @@
-//! A file of figures: the output of one program with `--json`, of one run or of several.
+//! A file of figures: the `--json` output of one program, for one or several runs.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{compare::Row, conditions::Conditions};
 
-/// The profile of figures that are published.
+/// The build profile of figures that are published.
 const RELEASE: &str = "release";
 
 #[derive(Debug, Deserialize)]
@@ -32,7 +32,7 @@ pub(super) struct Found {
     pub(super) row: Row,
 }
 
-/// A case of the lab, in one run: its figures are all its numbers.
+/// A case of the lab in one run. Its figures are all its fields that are numbers.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Case {
     pub(super) name: String,
@@ -84,7 +84,7 @@ impl File {
         Ok(Self { conditions: first, rows, cases, notes })
     }
 
-    /// The rows without a link.
+    /// Returns the rows without a link.
     pub(super) fn plain_rows(&self) -> Vec<Row> {
         self.rows.iter().filter(|found| found.link.is_none()).map(|found| found.row.clone()).collect()
     }

@@ -1,6 +1,8 @@
-//! The tables of README.md and net/SPEED.md, made of `net-test/figures/*.jsonl`, which `net-test/measure.sh` writes.
+//! The tables of README.md and net/SPEED.md. They are made from `net-test/figures/*.jsonl`, which
+//! `net-test/measure.sh` writes.
 //!
-//! A document has the tables between `<!-- figures: NAME -->` and `<!-- end -->`. `speed figures` writes them, and a test compares.
+//! In a document the tables stand between `<!-- figures: NAME -->` and `<!-- end -->`. `speed figures` writes them,
+//! and a test compares them with the files.
 
 mod file;
 pub mod plot;
@@ -17,16 +19,17 @@ use eyre::{Report, WrapErr, eyre};
 use self::{file::File, rules::BLOCKS};
 
 const END: &str = "<!-- end -->";
-/// All rows beside the other sides, as a picture.
+/// The picture of all rows that compare twolane with another side.
 const PICTURE: &str = "net-test/speed.svg";
-/// In place of a table.
+/// The text in place of a table whose file does not exist.
 const NOTHING: &str = "Not measured.";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The documents and the picture as they should be: each path, below the checkout, with its text.
+/// Returns the documents and the picture with current tables. Each entry is a path relative to the checkout, and
+/// the text.
 pub fn documents() -> Result<Vec<(&'static str, String)>, Report> {
     let read = |name: &str| {
         let path = root().join(format!("net-test/figures/{name}.jsonl"));
@@ -68,7 +71,7 @@ pub fn write() -> Result<Vec<&'static str>, Report> {
     Ok(changed)
 }
 
-/// A document with another table in a table's place.
+/// Returns the document with the named table replaced.
 fn splice(document: &str, name: &str, table: &str) -> Result<String, Report> {
     let start = format!("<!-- figures: {name} -->\n");
     let (before, rest) = document.split_once(&start).ok_or_else(|| eyre!("it has no place"))?;

@@ -10,11 +10,11 @@ use eyre::Report;
 use super::table::figure;
 use crate::compare::Row;
 
-/// Pixels.
+/// The sizes are in pixels.
 const WIDTH: u32 = 900;
 const BAR: u32 = 20;
 const MARGIN: u32 = 60;
-/// Bars end here: a number tells of a larger advantage.
+/// The length at which bars end. A larger advantage is shown by its number alone.
 const MOST: f64 = 2.0;
 
 const GOOD: RGBColor = RGBColor(0x2a, 0x78, 0x8e);
@@ -22,7 +22,7 @@ const SHORT: RGBColor = RGBColor(0xc8, 0x5a, 0x3c);
 const OPEN: RGBColor = RGBColor(0x9a, 0x9a, 0x9a);
 const INK: RGBColor = RGBColor(0x30, 0x30, 0x30);
 
-/// As SVG.
+/// Draws the rows as SVG.
 pub fn draw(rows: &[Row]) -> Result<String, Report> {
     let rows: Vec<&Row> = rows.iter().filter(|row| !row.is_of_one_side()).collect();
     let mut svg = String::new();
@@ -66,7 +66,7 @@ pub fn draw(rows: &[Row]) -> Result<String, Report> {
     Ok(svg)
 }
 
-/// Better or worse only if the whole interval is.
+/// Returns the colour of a bar. A row counts as better or worse only if its whole interval does.
 fn color(row: &Row) -> RGBColor {
     match (row.low, row.high) {
         (Some(low), _) if low > 1.0 => GOOD,
@@ -75,7 +75,7 @@ fn color(row: &Row) -> RGBColor {
     }
 }
 
-/// A row that is measured beside several peers says which.
+/// Returns the label of a row. If several rows have the same name, the label includes the peer.
 fn label(row: &Row, rows: &[&Row]) -> String {
     let several = rows.iter().filter(|other| other.name == row.name).count() > 1;
     if several { format!("{}, {}", row.peer, row.name) } else { row.name.clone() }

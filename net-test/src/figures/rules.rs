@@ -1,11 +1,11 @@
-//! The tables and their rows, by the names of rows, and never by their values.
+//! The rules for the tables and their rows. The rules refer to the names of rows, and never to their values.
 
 use super::{
     file::{File, Found},
     table,
 };
 
-/// A place in a document, and the file for it.
+/// A place in a document, and the file with its figures.
 pub(super) struct Block {
     pub(super) document: &'static str,
     pub(super) name: &'static str,
@@ -15,9 +15,9 @@ pub(super) struct Block {
 
 const README: &str = "README.md";
 const SPEED: &str = "net/SPEED.md";
-/// The side in README's table of `speed`.
+/// The other side in README's table of `speed`.
 const RAW: &str = "raw iroh";
-/// What a link of the lab could carry, in place of a side.
+/// The rate that a link of the lab could carry. It stands in place of another side.
 const RATE: &str = "the link's rate";
 
 pub(super) const BLOCKS: &[Block] = &[
@@ -31,8 +31,9 @@ pub(super) const BLOCKS: &[Block] = &[
     Block { document: SPEED, name: "python", file: "python", render: all },
 ];
 
-/// README's rows beside raw iroh: each kind of work at its least and at its most, the rates between, and what an error, a
-/// connection, a peer and a processor cost. All the others are in net/SPEED.md.
+/// README's rows in comparison with raw iroh: the least and the largest amount of each kind of work, the rates
+/// between them, and the cost of an error, a connection, a peer and processor time. All other rows are in
+/// net/SPEED.md.
 const OF_SPEED: &[(&str, &str)] = &[
     ("bulk-one-way-1", "bulk on one stream"),
     ("bulk-one-way-8", "bulk on 8 streams"),
@@ -71,7 +72,7 @@ const OF_SPEED: &[(&str, &str)] = &[
     ("busy-request-64B-64-rate", "the same, 64 in flight"),
 ];
 
-/// README's links: no loss and some, little delay and much. All the others are in net/SPEED.md.
+/// README's links: with and without loss, with short and long delay. All other links are in net/SPEED.md.
 const OF_LINKS: &[&str] = &[
     "20ms-10mbit",
     "20ms-10mbit-1%",
@@ -83,7 +84,7 @@ const OF_LINKS: &[&str] = &[
     "300ms-500mbit-1%",
 ];
 
-/// Figures of a case: the words, the name, and the divisor.
+/// The figures of a case: the column head, the name, and the divisor.
 const OF_LAB: &[(&str, &str, f64)] = &[
     ("first byte, ms", "ttfb_ms", 1.0),
     ("direct after, ms", "direct_ms", 1.0),
@@ -109,7 +110,8 @@ fn advantages(file: &File) -> String {
     caption(file) + &table::pivot("advantage over", cells)
 }
 
-/// A line for each link, beside raw iroh and the link's rate. How it compares with raw iroh with twolane's transport is in net/SPEED.md.
+/// Makes a line for each link, in comparison with raw iroh and with the link's rate. The comparison with raw iroh
+/// that uses twolane's transport is in net/SPEED.md.
 fn some_links(file: &File) -> String {
     let on = |found: &Found| found.link.clone().filter(|link| OF_LINKS.contains(&link.as_str()));
     let missing: Vec<_> = OF_LINKS
@@ -121,7 +123,7 @@ fn some_links(file: &File) -> String {
     caption(file) + &table::pivot("link", cells) + if missing.is_empty() { "" } else { "\n" } + &missing.concat()
 }
 
-/// The column of README's table. The other rows are in net/SPEED.md alone.
+/// Returns the column of README's table, or `None` for a row that is in net/SPEED.md alone.
 fn column(found: &Found) -> Option<String> {
     match found.row.peer.as_str() {
         RAW => Some(load(found).to_owned()),
@@ -149,14 +151,14 @@ fn lab(file: &File) -> String {
     caption(file) + &table::cases(&file.cases, OF_LAB)
 }
 
-/// The conditions, and the number of void rows.
+/// Returns the conditions, and the number of void rows.
 fn caption(file: &File) -> String {
     let void = file.rows.iter().filter(|found| found.row.void.is_some()).count();
     let void = if void == 0 { String::new() } else { format!(" {void} of {} rows are void.", file.rows.len()) };
     format!("{}{void}\n\n", file.conditions.words())
 }
 
-/// The settings of each side, and remarks about it.
+/// Returns the settings of each side, and the notes about it.
 fn settings(file: &File) -> String {
     let mut text = String::new();
     for (side, settings) in file.conditions.settings.iter().chain(file.notes.iter().map(|(side, text)| (side, text))) {

@@ -1,4 +1,4 @@
-//! Rows in Markdown, and numbers as people read them.
+//! Rows as Markdown, and numbers in readable form.
 
 use crate::{compare::Row, stats::median};
 
@@ -7,7 +7,7 @@ use super::file::Case;
 const VOID: &str = "void";
 const NONE: &str = "-";
 
-/// Three digits: the others do not repeat.
+/// Formats a number with three digits. More digits differ from run to run.
 pub fn figure(value: f64) -> String {
     let digits = match value {
         value if value >= 999.5 => return grouped(value),
@@ -44,7 +44,8 @@ pub fn interval(row: &Row) -> String {
     }
 }
 
-/// A line for each row, with the medians of both sides. A row that a rule names and nobody measured says so.
+/// Makes a line for each row, with the medians of both sides. A row that a rule names but that has no figures says
+/// "not measured".
 pub fn full<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a Row>)>) -> String {
     let mut text = String::from("| what | unit | twolane | beside | the other | advantage | in 95 of 100 | rounds |\n");
     text.push_str("| --- | --- | --: | --- | --: | --: | --- | --: |\n");
@@ -65,8 +66,8 @@ pub fn full<'a>(rows: impl IntoIterator<Item = (&'a str, Option<&'a Row>)>) -> S
     text
 }
 
-/// The advantages alone, with their intervals: of a line, a column and a row of figures each, both in the order in which they come.
-/// `head`: the words over the lines.
+/// Makes a table of the advantages with their intervals. Each of `rows` is the line, the column and the figures.
+/// Lines and columns keep the order in which they first come. `head` is the head of the first column.
 pub(super) fn pivot<'a>(head: &str, rows: impl IntoIterator<Item = (String, String, &'a Row)>) -> String {
     let (mut lines, mut columns) = (Vec::<(String, Vec<(String, &Row)>)>::new(), Vec::<String>::new());
     for (words, column, row) in rows {
@@ -90,8 +91,8 @@ pub(super) fn pivot<'a>(head: &str, rows: impl IntoIterator<Item = (String, Stri
     text
 }
 
-/// A line for each case of the lab, with the median and the range of each figure over the runs that held and were not
-/// disturbed. `columns`: the words for each figure, its name, and its divisor.
+/// Makes a line for each case of the lab. It has the median and the range of each figure, over the runs that held
+/// and were not disturbed. Each of `columns` is the column head, the name of the figure, and its divisor.
 pub(super) fn cases(cases: &[Case], columns: &[(&str, &str, f64)]) -> String {
     let heads: Vec<_> = columns.iter().map(|(words, ..)| *words).collect();
     let mut text =
@@ -117,7 +118,7 @@ pub(super) fn cases(cases: &[Case], columns: &[(&str, &str, f64)]) -> String {
     text
 }
 
-/// The median, and the range if there is one.
+/// Returns the median, and the range if the values differ.
 fn range(values: &[f64]) -> String {
     let least = values.iter().copied().reduce(f64::min).map(figure);
     let most = values.iter().copied().reduce(f64::max).map(figure);

@@ -1,10 +1,11 @@
-//! Reads what any peer sends, for the stranger's server: what breaks a rule is an error with the code that it costs.
+//! Reads the messages of any peer, for the stranger's server. A message that breaks a rule gives an error, which
+//! determines the code that the peer is told.
 
 use quinn::{ReadExactError, RecvStream};
 
 use crate::wire::{answer, close};
 
-/// What is wrong with bytes that are all there.
+/// The reason why complete bytes are not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bad {
     TooLong,
@@ -12,25 +13,25 @@ pub enum Bad {
     Unsupported,
 }
 
-/// Why bytes are not there.
+/// The reason why bytes did not come completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Short {
     TooLong,
-    /// In front of the first byte.
+    /// The stream ended before the first byte.
     End,
-    /// Behind it.
+    /// The stream ended after the first byte.
     Fin,
-    /// Reset, or the connection is lost.
+    /// The stream was reset, or the connection was lost.
     Gone,
 }
 
 impl Bad {
-    /// The code of the connection's close.
+    /// Returns the code with which the connection is closed.
     pub fn closes(self) -> u64 {
         if self == Self::Unsupported { close::UNSUPPORTED } else { close::PROTOCOL_VIOLATION }
     }
 
-    /// The code of a header's rejection.
+    /// Returns the code with which a header is rejected.
     pub fn rejects(self) -> u64 {
         match self {
             Self::TooLong => answer::TOO_LARGE,
@@ -40,7 +41,7 @@ impl Bad {
     }
 }
 
-/// The fields of a frame.
+/// Reads the fields of a frame.
 #[derive(Debug)]
 pub struct Cursor<'a>(pub &'a [u8]);
 
@@ -74,7 +75,8 @@ impl<'a> Cursor<'a> {
         usize::try_from(len).ok().and_then(|len| self.take(len)).ok_or(Bad::Malformed)
     }
 
-    /// The rest of the frame. `known` says whether it knows an id, and nothing if the value is malformed.
+    /// Reads the rest of the frame as parameters. `known` returns whether it knows an id, or `None` if the value is
+    /// malformed.
     pub fn parameters(mut self, known: impl Fn(u64, &[u8]) -> Option<bool>) -> Result<(), Bad> {
         let (mut last, mut critical) = (None, false);
         while !self.0.is_empty() {

@@ -1,5 +1,6 @@
-//! A peer written from `net/WIRE.md` alone, on stock quinn and rustls. Nothing in [`tls`], [`reader`], [`peer`], [`server`] and
-//! [`wire`](crate::wire) comes from the library: if this peer and another understand each other, the document is enough.
+//! A peer written from `net/WIRE.md` alone, on stock quinn and rustls. [`tls`], [`reader`], [`peer`], [`server`]
+//! and [`wire`](crate::wire) use no code of the library. If this peer and another one understand each other, the
+//! document is complete.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a peer that breaks a rule fails the check that it is asked by")]
 

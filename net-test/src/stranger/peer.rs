@@ -1,4 +1,4 @@
-//! The stranger: a connection to an endpoint with its control streams and lanes.
+//! The stranger: a connection to an endpoint, with its control streams and lanes.
 
 use std::net::SocketAddr;
 
@@ -13,21 +13,21 @@ use crate::wire::{self, Hello, answer, bound, frame, parameter};
 
 pub const NONCE: [u8; 16] = *b"a stranger's one";
 
-/// A peer that can be dialled.
+/// The address and key of a peer that can be dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     pub addr: SocketAddr,
     pub key: [u8; 32],
 }
 
-/// A socket that is client and server.
+/// A socket that serves both as client and as server.
 #[derive(Debug, Clone)]
 pub struct Socket {
     pub identity: Identity,
     quic: quinn::Endpoint,
 }
 
-/// A connection on which both sides have said HELLO.
+/// A connection on which both sides have sent HELLO.
 #[derive(Debug)]
 pub struct Stranger {
     pub connection: Connection,
@@ -36,10 +36,10 @@ pub struct Stranger {
     /// The endpoint's control stream.
     pub frames: Reader,
     pub hello: Hello,
-    /// Bidirectional streams by opener.
+    /// The numbers of bidirectional streams that the stranger has opened and accepted.
     pub opened: u64,
     pub accepted: u64,
-    /// Keeps the socket.
+    /// Keeps the socket open.
     _socket: Socket,
 }
 
@@ -54,7 +54,7 @@ impl Socket {
         Self { identity, quic }
     }
 
-    /// A socket with a key that no other has, from which this peer can be reached.
+    /// Binds a socket with a random key, on an address from which `target` can be reached.
     pub fn fresh(target: Target) -> Self {
         let any = match target.addr.ip() {
             ip if ip.is_loopback() => SocketAddr::new(ip, 0),
@@ -68,7 +68,7 @@ impl Socket {
         self.quic.local_addr().expect("a bound socket")
     }
 
-    /// The QUIC handshake alone.
+    /// Makes a QUIC handshake and sends nothing else.
     pub async fn connect(&self, target: impl Into<Target>) -> Connection {
         let target = target.into();
         let config = self.identity.client(target.key);
@@ -79,22 +79,22 @@ impl Socket {
         connection
     }
 
-    /// A connection with the stranger's HELLO on it.
+    /// Makes a connection, and sends the stranger's HELLO on it.
     pub async fn dial(&self, target: impl Into<Target>, nonce: [u8; 16]) -> Stranger {
         self.dial_with(target, &greeting(nonce)).await
     }
 
-    /// A connection with these bytes on the stranger's control stream.
+    /// Makes a connection, and sends `greeting` on the stranger's control stream.
     pub async fn dial_with(&self, target: impl Into<Target>, greeting: &[u8]) -> Stranger {
         self.greet(self.connect(target).await, greeting).await
     }
 
-    /// The next connection that an endpoint dials.
+    /// Accepts the next connection that an endpoint dials.
     pub async fn accept(&self, nonce: [u8; 16]) -> Stranger {
         self.accept_with(&greeting(nonce)).await
     }
 
-    /// The next connection that an endpoint dials, with these bytes on the stranger's control stream.
+    /// Accepts the next connection that an endpoint dials, and sends `greeting` on the stranger's control stream.
     pub async fn accept_with(&self, greeting: &[u8]) -> Stranger {
         let incoming = soon("a dial", self.quic.accept()).await;
         let incoming = incoming.expect("the socket is open");
@@ -104,7 +104,7 @@ impl Socket {
 
     async fn greet(&self, connection: Connection, greeting: &[u8]) -> Stranger {
         let control = say_first(&connection, greeting).await;
-        // A stream of a kind that means nothing.
+        // A stream of a reserved kind, which has no meaning.
         let _reserved = say_first(&connection, &[wire::varint(wire::grease::id()), vec![0xaa; 3]].concat()).await;
         let frames = soon("a control stream", connection.accept_uni()).await;
         let mut frames = Reader(frames.expect("the control stream comes first"));
@@ -113,7 +113,7 @@ impl Socket {
     }
 }
 
-/// Opens a unidirectional stream with these bytes on it.
+/// Opens a unidirectional stream, and writes `bytes` on it.
 pub async fn say_first(connection: &Connection, bytes: &[u8]) -> SendStream {
     let opened = soon("a unidirectional stream", connection.open_uni()).await;
     let mut control = opened.expect("the connection is open");
@@ -125,7 +125,7 @@ pub fn greeting(nonce: [u8; 16]) -> Vec<u8> {
     wire::greeting(nonce, &[(parameter::DATA_LANES, DATA_LANES), (parameter::METADATA, bound::METADATA)])
 }
 
-/// The code with which the endpoint closed the connection.
+/// Waits until the endpoint closes the connection, and returns the code.
 pub async fn close_code(connection: &Connection) -> u64 {
     match soon("CONNECTION_CLOSE", connection.closed()).await {
         ConnectionError::ApplicationClosed(ApplicationClose { error_code, .. }) => error_code.into_inner(),
@@ -134,7 +134,7 @@ pub async fn close_code(connection: &Connection) -> u64 {
 }
 
 impl Stranger {
-    /// A stranger that has dialled a peer.
+    /// Dials a peer, and returns the connection.
     pub async fn of(target: impl Into<Target>) -> Self {
         Socket::new(7).dial(target, NONCE).await
     }
@@ -144,12 +144,12 @@ impl Stranger {
         soon("a write", self.control.write_all(&bytes)).await.expect("the control stream is open");
     }
 
-    /// The next frame of the endpoint has this type and these fields.
+    /// Expects that the endpoint's next control frame has this type and these fields.
     pub async fn hears(&mut self, frame_type: u64, fields: &[u64]) {
         assert_eq!(self.frames.frame().await, (frame_type, fields.to_vec()));
     }
 
-    /// Opens a bidirectional stream with these bytes on it.
+    /// Opens a bidirectional stream, and writes `bytes` on it.
     pub async fn open(&mut self, bytes: &[u8]) -> (SendStream, Reader) {
         let opened = soon("a stream", self.connection.open_bi()).await;
         let (mut send, recv) = opened.expect("the connection is open");
@@ -165,19 +165,20 @@ impl Stranger {
         (send, recv)
     }
 
-    /// Opens a data lane that does what the metadata say (see [`CONFORM`](crate::conform::CONFORM)), and waits until it is accepted.
+    /// Opens a data lane that does what the metadata say (see [`CONFORM`](crate::conform::CONFORM)), and waits
+    /// until it is accepted.
     pub async fn conform(&mut self, metadata: &[u8]) -> (SendStream, Reader) {
         let (send, mut recv) = self.open(&wire::header(crate::conform::CONFORM, metadata)).await;
         recv.accepted().await;
         (send, recv)
     }
 
-    /// Opens an error lane with these records on it.
+    /// Opens an error lane, and writes `records` on it.
     pub async fn error_lane(&mut self, data_lane: u64, records: &[u8]) -> (SendStream, Reader) {
         self.open(&[&wire::error_lane(data_lane), records].concat()).await
     }
 
-    /// The next bidirectional stream that the endpoint opens.
+    /// Accepts the next bidirectional stream that the endpoint opens.
     pub async fn accept(&mut self) -> (SendStream, Reader) {
         let accepted = soon("a stream of the endpoint", self.connection.accept_bi()).await;
         let (send, recv) = accepted.expect("the connection is open");
@@ -185,7 +186,7 @@ impl Stranger {
         (send, Reader(recv))
     }
 
-    /// The next stream of the endpoint, a data lane: answered with ACCEPTED.
+    /// Accepts the endpoint's next stream, which must be a data lane, and answers ACCEPTED.
     pub async fn take(&mut self) -> (SendStream, Reader) {
         let (mut send, mut recv) = self.accept().await;
         recv.header().await;
@@ -193,21 +194,21 @@ impl Stranger {
         (send, recv)
     }
 
-    /// The next stream of the endpoint, the error lane of a data lane.
+    /// Accepts the endpoint's next stream, which must be the error lane of `data_lane`.
     pub async fn accept_error_lane(&mut self, data_lane: &SendStream) -> (SendStream, Reader) {
         let (reverse, mut errors) = self.accept().await;
         assert_eq!(errors.error_lane().await, u64::from(data_lane.id()));
         (reverse, errors)
     }
 
-    /// Waits until everything that was sent before has been seen by the endpoint, and its answers have arrived. (The endpoint
-    /// answers a header without a protocol whatever it serves.)
+    /// Waits until the endpoint has seen everything that was sent before, and its answers have arrived. The header
+    /// has no protocol, so the endpoint answers it whatever protocols it serves.
     pub async fn round_trip(&mut self) {
         let (_send, mut recv) = self.open(&wire::header("", b"")).await;
         assert_eq!(recv.rejected().await, answer::MALFORMED);
     }
 
-    /// Both control streams; the frames of the endpoint are read as they come.
+    /// Returns both control streams. A task reads the endpoint's frames as they come.
     pub fn frames_in_background(self) -> (SendStream, UnboundedReceiver<(u64, Vec<u64>)>) {
         let (heard, frames) = unbounded_channel();
         let Self { connection, control, frames: mut reader, .. } = self;
@@ -223,7 +224,7 @@ impl Stranger {
         (control, frames)
     }
 
-    /// The last frame before the end of a connection, after GOAWAY in both directions.
+    /// Sends DRAINED, the last frame before the end of a connection. GOAWAY was sent in both directions before.
     pub async fn say_drained(&mut self) {
         let drained = wire::numbers(frame::DRAINED, &[self.opened, self.accepted]);
         self.say(&drained).await;

@@ -1,4 +1,4 @@
-//! Reads the messages of WIRE.md from QUIC streams, with a bound on every wait.
+//! Reads the messages of WIRE.md from QUIC streams, with a timeout on every wait.
 
 use std::{future::Future, time::Duration};
 
@@ -6,10 +6,10 @@ use quinn::{ReadError, RecvStream, SendStream};
 
 use crate::wire::{Fields, Header, Hello, Record, accepted_with, answer, frame, grease, kind};
 
-/// Far more than anything here takes on a busy machine.
+/// Maximum time to wait. Every step takes far less, even on a busy machine.
 const BOUND: Duration = Duration::from_secs(120);
 
-/// A timeout that a test waits out. The steps before it take milliseconds.
+/// A timeout that expires in a test. The steps before it take milliseconds.
 pub const BRIEF: Duration = Duration::from_secs(3);
 
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
@@ -23,7 +23,7 @@ pub fn code(code: u64) -> quinn::VarInt {
     code.try_into().expect("62 bits")
 }
 
-/// The code of STOP_SENDING that the peer sent, or has yet to send, for this stream.
+/// Waits for the STOP_SENDING that the peer sends for this stream, and returns its code.
 pub async fn stop_code(send: &SendStream) -> u64 {
     let stopped = soon("STOP_SENDING", send.stopped()).await;
     let code = stopped.expect("the connection goes on");
@@ -61,14 +61,15 @@ impl Reader {
         self.bytes(len).await
     }
 
-    /// The beginning of a control stream.
+    /// Reads the beginning of a control stream.
     pub async fn hello(&mut self) -> Hello {
         assert_eq!(self.varint().await, kind::CONTROL);
         assert_eq!(self.varint().await, frame::HELLO);
         Hello::decode(&self.block().await)
     }
 
-    /// The next control frame that is not reserved: its type and its fields. Without MAX_LANES, which may come at any time.
+    /// Reads the next control frame that is not reserved, and returns its type and fields. Skips MAX_LANES, which
+    /// may come at any time.
     pub async fn frame(&mut self) -> (u64, Vec<u64>) {
         loop {
             let frame_type = self.varint().await;
@@ -94,7 +95,7 @@ impl Reader {
         }
     }
 
-    /// The count of the next MAX_LANES, whatever comes before it.
+    /// Returns the count of the next MAX_LANES. Skips all other frames before it.
     pub async fn max_lanes(&mut self) -> u64 {
         loop {
             let frame_type = self.varint().await;
@@ -108,7 +109,8 @@ impl Reader {
         }
     }
 
-    /// No control frame that means something has arrived. (A frame comes whole: it is far smaller than a packet.)
+    /// Checks that no control frame has arrived, apart from reserved ones. A frame always comes whole, because it
+    /// is far smaller than a packet.
     pub async fn no_frame_has_come(&mut self) {
         let frame = tokio::time::timeout(Duration::ZERO, self.frame()).await;
         assert!(frame.is_err(), "{frame:?} where nothing was to come");
@@ -140,7 +142,7 @@ impl Reader {
         assert_eq!(self.answer().await, Answer::Accepted { metadata: Vec::new() });
     }
 
-    /// The rejection's code, after which nothing but FIN follows.
+    /// Returns the code of a rejection. Checks that only FIN follows the rejection.
     pub async fn rejected(&mut self) -> u64 {
         match self.answer().await {
             Answer::Accepted { .. } => panic!("accepted"),
@@ -151,7 +153,7 @@ impl Reader {
         }
     }
 
-    /// The data lane that an error lane names.
+    /// Returns the id of the data lane that an error lane names.
     pub async fn error_lane(&mut self) -> u64 {
         assert_eq!(self.varint().await, kind::ERROR);
         self.varint().await
@@ -161,13 +163,13 @@ impl Reader {
         Record::decode(&self.block().await)
     }
 
-    /// Everything up to FIN.
+    /// Reads all data up to FIN.
     pub async fn rest(&mut self) -> Vec<u8> {
         let rest = soon("FIN", self.0.read_to_end(10_000_000)).await;
         rest.unwrap_or_else(|error| panic!("{error} in place of FIN"))
     }
 
-    /// The code of RESET_STREAM, whatever data is still in front of it.
+    /// Returns the code of RESET_STREAM. Skips the data before it.
     pub async fn reset_code(&mut self) -> u64 {
         loop {
             match soon("RESET_STREAM", self.0.read_chunk(usize::MAX, true)).await {
@@ -179,7 +181,8 @@ impl Reader {
         }
     }
 
-    /// Neither data nor an end has arrived. Anything that the peer sent before a round trip has arrived after it.
+    /// Checks that neither data nor an end has arrived. Everything that the peer sent before a round trip has
+    /// arrived after the round trip.
     pub async fn nothing_has_come(&mut self) {
         let read = tokio::time::timeout(Duration::ZERO, self.0.read_chunk(usize::MAX, true)).await;
         assert!(read.is_err(), "{read:?} where nothing was to come");

@@ -1,4 +1,4 @@
-//! The stranger as a server of the protocol [`CONFORM`]: enough of a peer to be checked as a whole.
+//! The stranger as a server of the protocol [`CONFORM`]: it implements enough of a peer for all checks to run.
 
 use std::{
     collections::HashMap,
@@ -24,17 +24,17 @@ use crate::{
     wire::{self, Record, answer, bound, close, frame, goaway, kind, lane, parameter, severity},
 };
 
-/// What WIRE.md grants a peer for HELLO, a kind and a header.
+/// The time that WIRE.md grants a peer for HELLO, a kind and a header.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs until it is dropped.
+/// A server that runs until it is dropped.
 #[derive(Debug)]
 pub struct Server {
     quic: quinn::Endpoint,
     key: [u8; 32],
 }
 
-/// Connections by the peer's key.
+/// The connections of each peer, by the peer's key. Each has the nonce of the peer.
 type Peers = Arc<Mutex<HashMap<[u8; 32], Vec<(Arc<Session>, [u8; 16])>>>>;
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ struct Session {
 #[derive(Debug, Default)]
 struct State {
     lanes: HashMap<u64, Arc<Lane>>,
-    /// Streams whose kind is still to come, and lanes that have not ended.
+    /// The number of streams whose kind has not come yet, and of data lanes that have not ended.
     live: usize,
     opened: u64,
     accepted: u64,
@@ -55,7 +55,7 @@ struct State {
     heard_goaway: bool,
     heard_drained: Option<(u64, u64)>,
     said_drained: Option<(u64, u64)>,
-    /// Data lanes of the peer that run, and that have ended.
+    /// The numbers of the peer's data lanes that are running and that have ended.
     running: u64,
     ended: u64,
 }
@@ -63,7 +63,7 @@ struct State {
 /// A data lane of the peer.
 #[derive(Debug)]
 struct Lane {
-    /// What its error lane says.
+    /// The record that came on its error lane.
     told: watch::Sender<Told>,
     has_error_lane: Mutex<bool>,
     marks: Mutex<Marks>,
@@ -120,7 +120,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A whole connection. The error is the code with which it has to be closed.
+/// Serves a whole connection. The error is the code with which the connection has to be closed.
 async fn serve(connection: Connection, own: [u8; 16], peers: Peers) -> Result<(), u64> {
     let (mut control, nonce) =
         timeout(PATIENCE, await_hello(&connection)).await.unwrap_or(Err(close::HELLO_TIMEOUT))?;
@@ -241,7 +241,8 @@ impl Session {
                 number()?;
                 fields.end().ok_or(close::PROTOCOL_VIOLATION)?;
             }
-            // DELEGATION says nothing to a peer that grants nothing to owners; other types are of later versions.
+            // DELEGATION has no effect, because this peer grants nothing to owners. All other types are of later
+            // versions.
             _ => {}
         }
         Ok(())
@@ -258,7 +259,7 @@ impl Session {
         }
     }
 
-    /// So many bytes more of a lane were read.
+    /// Counts `read` more bytes that were read from a lane, and answers the WATERMARKs that they pass.
     fn answer_marks(&self, id: u64, lane: &Lane, read: u64) {
         let mut marks = lock(&lane.marks);
         marks.consumed += read;
@@ -269,7 +270,7 @@ impl Session {
         }
     }
 
-    /// DRAINED if the counts are new, and the end if they mirror the peer's.
+    /// Sends DRAINED if the counts are new. Closes the connection if the counts mirror those of the peer.
     fn drain(&self) {
         let mut state = lock(&self.state);
         if !(state.said_goaway && state.heard_goaway) || state.live > 0 {
@@ -284,14 +285,14 @@ impl Session {
         }
     }
 
-    /// A data lane has come. False if it is one too many.
+    /// Counts a new data lane. Returns false if the lane exceeds the limit.
     fn begins(&self) -> bool {
         let mut state = lock(&self.state);
         state.running += 1;
         state.running <= DATA_LANES
     }
 
-    /// A stream is no data lane.
+    /// Removes a stream that is not a data lane.
     fn is_no_lane(&self, id: u64) {
         let mut state = lock(&self.state);
         state.live -= 1;
@@ -300,7 +301,7 @@ impl Session {
         self.drain();
     }
 
-    /// A data lane has ended here, or a stream whose kind did not come.
+    /// Counts the end of a data lane, or of a stream whose kind did not come.
     fn ended(&self, id: u64, begun: bool) {
         let gone = {
             let mut state = lock(&self.state);
@@ -335,7 +336,7 @@ async fn lanes(session: Arc<Session>) {
     }
 }
 
-/// A stream, from its kind to its end.
+/// Handles a stream from its kind to its end.
 async fn take(session: &Session, id: u64, mut send: SendStream, mut recv: RecvStream) {
     let header = async {
         let first = read_varint(&mut recv).await?;
@@ -389,7 +390,7 @@ async fn reject(mut send: SendStream, mut recv: RecvStream, code_of: u64, text: 
     let _ = recv.stop(code(lane::REJECTED));
 }
 
-/// The protocol and the metadata, or the code of a rejection.
+/// Parses a header. Returns the protocol and the metadata, or the code of a rejection.
 fn protocol(header: &[u8]) -> Result<(String, Vec<u8>), u64> {
     let mut fields = Cursor(header);
     let name = fields.block(bound::PROTOCOL).map_err(Bad::rejects)?;
@@ -401,7 +402,7 @@ fn protocol(header: &[u8]) -> Result<(String, Vec<u8>), u64> {
     Ok((String::from_utf8_lossy(name).into_owned(), metadata.to_vec()))
 }
 
-/// What the metadata ask for.
+/// Does what the metadata ask for.
 async fn play(session: &Session, id: u64, mode: &[u8], send: &mut SendStream, recv: &mut RecvStream) {
     let Some(lane_state) = lock(&session.state).lanes.get(&id).cloned() else { return };
     let mut told = lane_state.told.subscribe();
@@ -413,7 +414,7 @@ async fn play(session: &Session, id: u64, mode: &[u8], send: &mut SendStream, re
             let _ = send.write_all(&[0x5a; 100_000]).await;
             tell(session, id, &record).await;
             let _ = recv.stop(code(lane::FAILED));
-            // The bytes stay until the peer has them.
+            // The bytes must stay until the peer has read them.
             let _ = send.stopped().await;
             let _ = send.reset(code(lane::DONE));
             return;
@@ -451,7 +452,7 @@ async fn play(session: &Session, id: u64, mode: &[u8], send: &mut SendStream, re
                     read += chunk.bytes.len() as u64;
                     session.answer_marks(id, &lane_state, chunk.bytes.len() as u64);
                     if mode == b"echo" && send.write_all(&chunk.bytes).await.is_err() {
-                        // Nobody listens: what is read on would be for nothing.
+                        // The peer does not read any more, so more data is useless.
                         return both(send, recv, lane::CANCELLED);
                     }
                 }
@@ -463,7 +464,7 @@ async fn play(session: &Session, id: u64, mode: &[u8], send: &mut SendStream, re
     }
 }
 
-/// Says a record on an error lane of this side's.
+/// Sends a record on an error lane that this side opens.
 async fn tell(session: &Session, id: u64, record: &Record) {
     let Ok((mut errors, _reverse)) = session.connection.open_bi().await else { return };
     lock(&session.state).opened += 1;
@@ -471,7 +472,7 @@ async fn tell(session: &Session, id: u64, record: &Record) {
     let _ = errors.finish();
 }
 
-/// An error lane of the peer.
+/// Handles an error lane of the peer.
 async fn error_lane(session: &Session, id: u64, mut send: SendStream, mut recv: RecvStream) {
     let found = lock(&session.state).lanes.get(&id).cloned();
     let found = found.filter(|lane| !std::mem::replace(&mut *lock(&lane.has_error_lane), true));

@@ -1,4 +1,4 @@
-//! Raw public keys (RFC 7250) for stock rustls and quinn, as WIRE.md section 2 asks for them.
+//! Raw public keys (RFC 7250) for stock rustls and quinn, as section 2 of WIRE.md specifies.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0
 /// The bytes before a secret key in PKCS #8.
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-/// Data lanes that the peer may open, in HELLO and as streams of QUIC.
+/// The number of data lanes that the peer may open. It is announced in HELLO, and determines the QUIC stream limit.
 pub const DATA_LANES: u64 = 16;
 const BIDI_STREAMS: u32 = 3 * DATA_LANES as u32;
 
@@ -52,7 +52,7 @@ impl Identity {
         key_of(&self.0.cert[0])
     }
 
-    /// The bytes in place of a certificate.
+    /// Returns the bytes that are presented in place of a certificate.
     pub fn presented(&self) -> Vec<u8> {
         self.0.cert[0].to_vec()
     }
@@ -86,7 +86,7 @@ impl Identity {
     }
 }
 
-/// The peer's key, from the handshake.
+/// Returns the peer's key, from the handshake.
 pub fn peer_of(connection: &quinn::Connection) -> [u8; 32] {
     let identity = connection.peer_identity().expect("a peer with a key");
     let keys = identity.downcast::<Vec<CertificateDer<'static>>>().expect("rustls hands over what was presented");
@@ -114,7 +114,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(default_provider())
 }
 
-/// Accepts the expected key, or any key, if its holder signs with it.
+/// Accepts the expected key, or any key if none is expected. The peer has to sign with the key.
 #[derive(Debug)]
 struct Verifier {
     expected: Option<[u8; 32]>,
@@ -131,7 +131,7 @@ impl Verifier {
     }
 }
 
-/// The methods that verifiers of servers and of clients have in common.
+/// The methods that both verifier traits need.
 macro_rules! signatures {
     () => {
         fn verify_tls12_signature(

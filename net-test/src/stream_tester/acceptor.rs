@@ -1,4 +1,4 @@
-//! The other side of all cases.
+//! The acceptor's side of all cases.
 
 use std::{
     sync::{
@@ -22,18 +22,19 @@ use super::{
 };
 use crate::{conform::subject, output::in_one_line};
 
-/// The bound on one stream. The longest case has 120 s at the opener, which ends it first.
+/// Maximum time for one stream. The longest case lasts at most 120 s at the opener, which ends the stream first.
 const PLAY: Duration = Duration::from_secs(180);
-/// The time in which a reported stream must end here.
+/// Maximum time from the request for a report to the end of the reported stream at the acceptor.
 const REPORT: Duration = Duration::from_secs(30);
-/// A tester serves a few peers at a time.
+/// The number of peers. A tester serves a few peers at a time.
 const PEERS: usize = 16;
-/// The wait of a stream that nobody accepts. One case has such a stream, and the usual 5 s show no more.
+/// Maximum time that a stream waits to be accepted. One case has a stream that is never accepted. The default of 5
+/// s would only make the case slower.
 const ACCEPT: Duration = Duration::from_millis(300);
 
-/// The code for a role that cannot be played.
+/// The code for a role that cannot be performed.
 pub const NO_ROLE: u64 = 1;
-/// The code for a report that is not there.
+/// The code for a report that does not exist.
 pub const NO_REPORT: u64 = 2;
 
 pub fn limits() -> Limits {
@@ -47,13 +48,13 @@ pub struct Served {
 }
 
 impl Served {
-    /// Streams and requests so far, reports not counted.
+    /// Returns the number of streams and requests so far, without reports.
     pub fn streams(&self) -> u64 {
         self.streams.load(Relaxed)
     }
 }
 
-/// Takes all streams and requests of the cases from now on.
+/// Handles all streams and requests of the cases from now on.
 pub async fn serve(endpoint: &Endpoint) -> Result<Arc<Served>, ServeError> {
     let served = Arc::new(Served::default());
     endpoint.serve(PROTOCOL, {
@@ -71,7 +72,7 @@ pub async fn serve(endpoint: &Endpoint) -> Result<Arc<Served>, ServeError> {
         }
     })?;
     subject::serve(endpoint)?;
-    // A call that does not wait makes the protocol known, and takes nothing.
+    // A call that does not wait makes the protocol known, and accepts no stream.
     let _ = timeout(Duration::ZERO, endpoint.accept_bi(&[NOBODY])).await;
     Ok(served)
 }
@@ -113,7 +114,7 @@ impl Served {
             Some((Ask::Echo, bytes)) => Ok(bytes),
             Some((Ask::Fail(words), _)) => Err(words.to_error()),
             Some((Ask::Size(len), _)) => {
-                // One more than may be given is enough to be refused.
+                // One byte over the limit is enough for the response to be refused.
                 let len = (len as usize).min(ACCEPTOR_TAKES + 1);
                 Ok(pattern::bytes(0, len).into())
             }
@@ -128,7 +129,7 @@ impl Served {
     }
 }
 
-/// When dropped, reports that its request was given up. A first report said that the request had come.
+/// Reports when dropped that its request was given up. An earlier report said that the request had come.
 struct Gone {
     served: Arc<Served>,
     key: (PublicKey, u64),

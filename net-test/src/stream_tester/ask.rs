@@ -1,4 +1,4 @@
-//! Requests to the acceptor: one line of JSON, then bytes.
+//! The requests to the acceptor. A request is one line of JSON, followed by bytes.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,35 +8,36 @@ use super::role::Words;
 pub const REQUESTS: &str = "stream-tester-request/1";
 /// A protocol that is known and never accepted.
 pub const NOBODY: &str = "stream-tester-nobody/1";
-/// The longest request that the acceptor takes, and the longest response that it gives. More than the opener takes, so
-/// that a response can be over either bound.
+/// The longest request that the acceptor takes, and the longest response that it sends, in bytes. It is more than
+/// the opener takes, so that a response can exceed either limit.
 pub const ACCEPTOR_TAKES: usize = 1024 * 1024;
-/// The longest response that the opener takes.
+/// The longest response that the opener takes, in bytes.
 pub const OPENER_TAKES: usize = 512 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ask {
-    /// Returns the bytes.
+    /// Returns the bytes of the request.
     Echo,
     Fail(Words),
-    /// A response of so many bytes of the pattern with the seed 0, or some more than the acceptor may give.
+    /// Returns a response of this many bytes of the pattern with the seed 0. The length may exceed the acceptor's
+    /// limit.
     Size(u32),
-    /// No response. The acceptor reports, as for a stream with this number, that the request came (`finished` is
-    /// false) and then that it was given up (`finished` is true).
+    /// Gives no response. The acceptor makes two reports, as for a stream with this number: one when the request
+    /// has come (`finished` is false), and one when the request was given up (`finished` is true).
     Never(u64),
 }
 
 impl Ask {
     pub fn to_body(&self, bytes: &[u8]) -> Bytes {
-        // Names and numbers always have a form in JSON.
+        // Names and numbers can always be written as JSON.
         let mut body = serde_json::to_vec(self).unwrap_or_default();
         body.push(b'\n');
         body.extend_from_slice(bytes);
         body.into()
     }
 
-    /// The second value: the bytes after the question.
+    /// Parses a request. The second value is the bytes after the JSON line.
     pub fn from_body(body: &Bytes) -> Option<(Self, Bytes)> {
         let end = body.iter().position(|byte| *byte == b'\n')?;
         let ask = serde_json::from_slice(&body[..end]).ok()?;

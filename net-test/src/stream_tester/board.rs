@@ -1,4 +1,4 @@
-//! The acceptor's observations, kept until the opener asks for them.
+//! The acceptor's observations, which are kept until the opener asks for them.
 
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
@@ -7,11 +7,12 @@ use twolane::PublicKey;
 
 use super::{lock, seen::Seen};
 
-/// Reports that are kept; of more the oldest go. A report is asked for once its stream has ended, and at most 256
-/// streams are open for a peer: the opener of an older report has given up.
+/// The number of reports that are kept. If there are more, the oldest are dropped. An opener asks for a report once
+/// the stream has ended, and at most 256 streams are open for a peer. So the opener of an older report has given
+/// up.
 const MAX_KEPT: usize = 1024;
 
-/// The opener, and its number for the stream.
+/// The opener, and the opener's number for the stream.
 pub type Key = (PublicKey, u64);
 
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ impl Board {
         self.changed.notify_waiters();
     }
 
-    /// Waits until the stream has ended; `None` if it does not within the bound.
+    /// Waits until the stream has ended, and returns its report. Returns `None` if the stream does not end in time.
     pub async fn take(&self, key: Key, within: Duration) -> Option<Seen> {
         timeout(within, async {
             loop {

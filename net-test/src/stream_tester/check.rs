@@ -8,7 +8,7 @@ use super::{
     seen::{Ending, Heard, Lane, Seen, Sum, Told},
 };
 
-/// Bytes shown of each side of a difference: texts and lists of reports can be long.
+/// The number of bytes that are shown of each side of a difference. Texts and lists of reports can be long.
 const SHOWN: usize = 300;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,32 +39,32 @@ pub fn within(what: &str, found: u64, range: RangeInclusive<u64>) -> Result<(), 
     Err(Mismatch::new(what, format!("{} to {}", range.start(), range.end()), found.to_string()))
 }
 
-/// `found` says in words what there was instead.
+/// Checks that `held` is true. `found` describes what was found instead.
 pub fn holds(what: &str, held: bool, found: impl FnOnce() -> String) -> Result<(), Mismatch> {
     if held { Ok(()) } else { Err(Mismatch::new(what, "that it holds", found())) }
 }
 
-/// The bytes are the first `len` of a pattern: as many, and with their hash.
+/// Checks that the data is the first `len` bytes of a pattern, by its length and its hash.
 pub fn data(what: &str, found: &Sum, seed: u64, len: u64) -> Result<(), Mismatch> {
     equal(&format!("{what}, bytes"), &found.bytes, &len)?;
     equal(&format!("{what}, hash"), &found.blake3, &pattern::hash(seed, len).to_hex().to_string())
 }
 
-/// As [`data`], and the lane ended like this.
+/// Checks the data like [`data`], and checks that the lane ended with `end`.
 pub fn lane(what: &str, found: &Lane, seed: u64, len: u64, end: &Ending) -> Result<(), Mismatch> {
     equal(&format!("{what}, end"), &found.end, end)?;
     data(what, &found.sum, seed, len)
 }
 
-/// The writer dropped this lane: it ends with an error, and the bytes read before are the start of the pattern, at
-/// most `max` of them.
+/// Checks a lane whose writer dropped it: the lane ends with an error, and the bytes read before are the start of
+/// the pattern, at most `max` of them.
 pub fn dropped(what: &str, found: &Lane, seed: u64, max: u64) -> Result<(), Mismatch> {
     equal(&format!("{what}, end"), &found.end, &Ending::Reset(CANCELLED))?;
     within(&format!("{what}, bytes"), found.sum.bytes, 0..=max)?;
     data(what, &found.sum, seed, found.sum.bytes)
 }
 
-/// The reports are these, in this order, with none between.
+/// Checks that the reports are exactly these, in this order.
 pub fn heard(what: &str, found: &[Heard], expected: &[Heard]) -> Result<(), Mismatch> {
     equal(&format!("{what}, reports"), &found.len(), &expected.len())?;
     for (n, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -73,8 +73,8 @@ pub fn heard(what: &str, found: &[Heard], expected: &[Heard]) -> Result<(), Mism
     Ok(())
 }
 
-/// Both sides failed the stream at the same moment. The side that was told first finds its own error late; each side
-/// has ended, and knows why; at least one error went through.
+/// Checks a stream that both sides failed at the same moment. Each side must have ended, and must know why. A side
+/// whose own call came too late was told the other side's error. At least one error was delivered.
 pub fn both_failed(opener: (&Seen, &Told), acceptor: (&Seen, &Told)) -> Result<(), Mismatch> {
     let mut through = 0;
     for (side, (seen, _), (_, others)) in [(Side::Opener, opener, acceptor), (Side::Acceptor, acceptor, opener)] {
@@ -93,7 +93,7 @@ pub fn both_failed(opener: (&Seen, &Told), acceptor: (&Seen, &Told)) -> Result<(
     within("sides whose error went through", through, 1..=2)
 }
 
-/// WIRE.md: the handle was dropped, and what was sent is not complete.
+/// The code of WIRE.md for a dropped handle: the data is not complete.
 pub const CANCELLED: u64 = 1;
 
 fn cut(mut text: String) -> String {
@@ -119,7 +119,7 @@ mod tests {
         Words::new(7).told(1000)
     }
 
-    /// Each with one wrong field.
+    /// Each value has one wrong field.
     fn wrongly_told() -> [Told; 6] {
         let right = told();
         [

@@ -1,9 +1,10 @@
-//! `stream-tester`: every behaviour of the two lanes, driven and checked.
+//! `stream-tester`: drives and checks every behaviour of the two lanes.
 //!
-//! A case is two scripts ([`role`]), one for each side, and the expected observations of each side ([`seen`]). One
-//! [`player`] performs the scripts on both sides. The acceptor's script travels in its stream's metadata, and its
-//! observations come back on another stream, so a case is the same whether the acceptor is in this process or on
-//! another machine. The opener compares ([`check`]).
+//! A case consists of two scripts ([`role`]), one for each side, and the expected observations of each side
+//! ([`seen`]). The [`player`] performs the scripts on both sides. The acceptor's script travels in the metadata of
+//! its stream, and the acceptor's observations come back on another stream. So a case is the same whether the
+//! acceptor is in this process or on another machine. The opener compares the observations with the expectations
+//! ([`check`]).
 //!
 //! [`chaos`], [`scale`] and [`hostile`] are subcommands with models of their own.
 
@@ -62,7 +63,7 @@ Exit codes:
     4  the peer is no stream-tester that serves
   130  interrupted (SIGINT); 143 terminated (SIGTERM)";
 
-/// The variable with the key of either side, where no file is named.
+/// The environment variable with the key of either side, if no key file is given.
 const KEY: &str = "STREAM_TESTER_KEY";
 
 /// Drive every behaviour of the two lanes, and check what each side sees
@@ -85,12 +86,12 @@ enum Command {
     Conform(conform::Args),
 }
 
-/// A panic with the lock held is counted or reported elsewhere.
+/// Locks a mutex, even after a panic of a thread that held the lock. Such a panic is counted or reported elsewhere.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The first argument is the program's name.
+/// Runs the program. The first argument is the program's name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let args: Args = match cli::parse(args) {
         Ok(args) => args,

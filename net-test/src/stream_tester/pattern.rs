@@ -1,25 +1,25 @@
-//! The data that cases write: any length of it, known at both sides from a number alone.
+//! The data that cases write. Both sides can compute any length of it from a number.
 
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-/// The data repeats after this many bytes. A prime, so that no buffer, window or packet size divides it: data that is
-/// moved by one of those does not look the same.
+/// The number of bytes after which the data repeats. It is prime, so that it is not a multiple of any buffer,
+/// window or packet size: data that is displaced by such a size differs from the expected data.
 const PERIOD: usize = 1_048_573;
-/// The distance between the starts of two seeds.
+/// The distance between the starts of two seeds, in bytes.
 const STRIDE: u64 = 7_919;
 
-/// The data from `offset` on, without a copy: at least one byte and at most `max` (none if `max` is 0).
+/// Returns the data from `offset` on, without a copy: at least one byte and at most `max`, or none if `max` is 0.
 pub fn slice(seed: u64, offset: u64, max: usize) -> Bytes {
     let period = PERIOD as u64;
     let start = (offset % period + (seed % period) * STRIDE % period) % period;
-    // Less than PERIOD, which is a usize.
+    // The value is less than PERIOD, which is a usize.
     let start = usize::try_from(start).unwrap_or_default();
     base().slice(start..start + max.min(PERIOD - start))
 }
 
-/// The first `len` bytes, copied.
+/// Returns a copy of the first `len` bytes.
 pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut data = Vec::with_capacity(len);
     while data.len() < len {

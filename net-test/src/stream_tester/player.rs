@@ -16,29 +16,29 @@ use super::{
     seen::{Ending, Heard, MAX_REPORTS, Seen, Sum, WARNING},
 };
 
-/// The length of one write, where a step does not say otherwise.
+/// The length of one write in bytes, unless a step has its own.
 const PIECE: usize = 64 * 1024;
-/// With so many unread bytes a write waits for the reader: 1,900 chunks of 1,130 bytes, less one for each write, and
-/// the header with its metadata, which count as well.
+/// The number of unread bytes after which a write waits for the reader. It is 1,900 chunks of 1,130 bytes, less one
+/// chunk for each write, and less the header with its metadata, which count as well.
 pub const FULL: u64 = 2_080_000;
-/// The wait for an error that has ended the stream. It is there within microseconds.
+/// Maximum time to wait for the error that has ended the stream. The error is there within microseconds.
 const HEARD: Duration = Duration::from_secs(5);
-/// The length of a write that is cut: four times what a peer that does not read takes.
+/// The length of a write that is cut. It is four times the amount that a peer takes without reading.
 const CUT: usize = 8_000_000;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
-    /// The seed of the data that it writes.
+    /// The seed of the data that this side writes.
     pub seed: u64,
-    /// The bytes of it that travelled with the header.
+    /// The number of bytes of this data that travelled with the header.
     pub early: u64,
-    /// The bound on all steps together.
+    /// Maximum time for all steps together.
     pub within: Duration,
-    /// Counts the bytes that it reads, for progress.
+    /// Counts the bytes that this side reads, for the progress display.
     pub meter: &'a AtomicU64,
 }
 
-/// Takes the steps in order, then drops the stream.
+/// Performs the steps in order, then drops the stream.
 pub async fn play(stream: XStream, steps: &[Step], part: Part<'_>) -> Seen {
     let metadata = Sum::of(stream.metadata());
     let mut player = Player {
@@ -73,7 +73,7 @@ struct Player<'a> {
     reports: Vec<Heard>,
 }
 
-/// The halves of the stream that are left.
+/// The halves of the stream that this side still has.
 enum Held {
     Whole(Box<XStream>),
     Send(SendStream),
@@ -180,8 +180,8 @@ impl Player<'_> {
         }
     }
 
-    /// Hears the reports that no step waited for. An error that ended the stream wakes reader and writer a moment
-    /// before it can be heard.
+    /// Records the reports that no step waited for. An error that ended the stream wakes the reader and the writer
+    /// slightly before it can be read from `errors`.
     async fn hear_the_rest(&mut self) {
         let told = [&self.reading.end, &self.writing.end, &self.said]
             .iter()
@@ -247,7 +247,7 @@ impl Writing {
             Step::WriteDropping { len } => self.write_dropping(send, *len).await,
             Step::WriteOn => self.write_on(send).await,
             Step::CutWrite => {
-                // Dropped while it waits, with the first part under way.
+                // The call is dropped while it waits. The first part of the data has been sent.
                 let data = pattern::bytes(self.seed, CUT);
                 if let Some(Err(error)) = poll_once(send.write_all(&data)).await {
                     self.end.becomes(error.into());
@@ -316,7 +316,8 @@ impl Writing {
         }
     }
 
-    /// Writes until the peer holds as much as it takes. False if that cannot be reached.
+    /// Writes until the peer has taken as much as it can without reading. Returns false if that state cannot be
+    /// reached.
     async fn fill(&mut self, send: &mut SendStream) -> bool {
         let end = self.bytes + MAX_BYTES;
         while self.bytes < end {
@@ -397,7 +398,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads until the end. If `dropping`, drops every read that has to wait once, and makes it again.
+    /// Reads until the end. If `dropping` is set, each read that has to wait is dropped once and made again.
     async fn until_end(&mut self, recv: &mut RecvStream, dropping: bool) {
         while self.bytes <= MAX_BYTES {
             let read = match if dropping { poll_once(recv.read_chunk(PIECE)).await } else { None } {
@@ -446,7 +447,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Counts a message as the line that it was.
+    /// Counts a message as the line that carried it.
     fn message(&mut self, message: Result<String, NextError>) {
         match message {
             Ok(mut line) => {

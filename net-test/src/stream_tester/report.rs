@@ -1,12 +1,12 @@
-//! Output of the subcommands: events for programs, a table for people.
+//! The output of the subcommands: events for programs, and a table for users.
 
 use serde::{Deserialize, Serialize};
 
 use crate::output::Output;
 pub use crate::report::{event as emit, failed, milliseconds, print};
 
-/// One line of `--json`. (A program that ends before its first case, or is interrupted, writes the `error` of
-/// [`crate::output::Event`].)
+/// One line of `--json`. A program that ends before its first case, or is interrupted, writes the `error` of
+/// [`crate::output::Event`] instead.
 pub type Line<E = Event> = crate::report::Line<E>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub enum Event {
     Summary { passed: usize, failed: usize, ms: u64 },
     /// A line of `run --list`.
     Listed { name: String, sentence: String },
-    /// `serve` can be reached.
+    /// The endpoint of `serve` can be reached.
     Ready {
         id52: String,
         /// The key and the known addresses.
@@ -30,7 +30,7 @@ pub enum Event {
     },
     /// More addresses of `serve` are known.
     Ticket { ticket: String, command: String },
-    /// A problem that ends nothing.
+    /// A problem that does not end the program.
     Warning { message: String },
 }
 
@@ -39,9 +39,9 @@ pub struct Verdict {
     pub name: String,
     pub ok: bool,
     pub ms: u64,
-    /// What the case moved or measured.
+    /// The amount of data that the case moved, or a value that it measured.
     pub note: Option<String>,
-    /// What did not hold.
+    /// The check that did not hold.
     pub error: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// `width`: of the longest name in the table.
+    /// Makes a report. `width` is the length of the longest name in the table.
     pub fn new(output: Output, width: usize) -> Self {
         Self { output, width }
     }

@@ -1,4 +1,5 @@
-//! The script of a side: steps on a stream. The acceptor's script comes in the stream's metadata.
+//! The script of a side: the steps that it performs on a stream. The acceptor's script comes in the stream's
+//! metadata.
 
 use serde::{Deserialize, Serialize};
 use twolane::{Limits, StreamError};
@@ -11,95 +12,95 @@ use super::{
 /// The protocol of all scripts.
 pub const PROTOCOL: &str = "stream-tester/1";
 
-/// The most steps of one script.
+/// The maximum number of steps of one script.
 const MAX_STEPS: usize = 32;
-/// The most bytes of one step: the 64 MiB of the largest case, and as much again for a case that goes on after its
-/// peer should have ended it.
+/// The maximum number of bytes of one step: 64 MiB for the largest case, and the same again for a case that goes on
+/// although its peer should have ended it.
 pub const MAX_BYTES: u64 = 128 << 20;
-/// The most warnings, lines or reports of one step.
+/// The maximum number of warnings, lines or reports of one step.
 const MAX_COUNT: u32 = 10_000;
 
-/// The acceptor's role on a stream, which the metadata carries as one JSON object.
+/// The acceptor's role on a stream. The metadata carry it as one JSON object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Role {
-    /// It plays the other side of a case.
+    /// The acceptor plays the other side of a case.
     Play(Script),
-    /// It reports the stream to which the opener gave this number.
+    /// The acceptor reports on the stream with this number, which the opener chose.
     Report { id: u64 },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
-    /// The opener's number for the stream. Each number makes other data.
+    /// The opener's number for the stream. Each number gives different data.
     pub id: u64,
     /// Whether the opener will ask for a report.
     pub report: bool,
-    /// Performed in order. A step that fails does not stop the next ones.
+    /// The steps, performed in order. A step that fails does not stop the following ones.
     pub steps: Vec<Step>,
-    /// Fills the metadata up to a length.
+    /// Padding that fills the metadata up to a length.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pad: String,
 }
 
-/// Data is that of [`pattern`] and goes on from step to step.
+/// A step of a script. The data is that of [`pattern`], and continues from step to step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
     Write {
         len: u64,
-        /// The most bytes of one call.
+        /// The maximum number of bytes of one call.
         piece: u32,
     },
-    /// Each call that has to wait is dropped once and made again.
+    /// Writes the data. Each call that has to wait is dropped once and made again.
     WriteDropping {
         len: u64,
     },
-    /// Write until that fails, at most [`MAX_BYTES`].
+    /// Writes until a write fails, at most [`MAX_BYTES`].
     WriteOn,
-    /// Write until the data lane is full, warn, and go on as `WriteOn`.
+    /// Writes until the data lane is full, sends a warning, and goes on as `WriteOn`.
     Fill(Words),
-    /// Drop a write that is half done.
+    /// Drops a write that is half done.
     CutWrite,
     Raw(Vec<u8>),
-    /// Write the first so many [`line()`]s.
+    /// Writes this many [`line()`]s, from the first on.
     WriteLines(u32),
-    /// Write the first so many [`item`]s as JSON.
+    /// Writes this many [`item`]s as JSON, from the first on.
     WriteItems(u32),
     Finish,
-    /// Wait until the peer has all data.
+    /// Waits until the peer has all data.
     Delivered,
-    /// Read exactly so many bytes.
+    /// Reads exactly this many bytes.
     Read(u64),
-    /// Read until the end, or an error.
+    /// Reads until the end or an error.
     ReadEnd,
-    /// Each call that has to wait is dropped once and made again.
+    /// Reads until the end or an error. Each call that has to wait is dropped once and made again.
     ReadEndDropping,
     ReadLines(u32),
     ReadItems(u32),
-    /// Write so many bytes and finish; at the same time read until the end.
+    /// Writes this many bytes and finishes, and reads until the end at the same time.
     Exchange {
         len: u64,
     },
-    /// Write back the data that is read, and finish when it ends.
+    /// Writes back the data that is read, and finishes when it ends.
     Echo,
-    /// Wait until so many reports have come in all.
+    /// Waits until this many reports have come in total.
     Hear(u32),
-    /// Warn so many times, each time with the next code.
+    /// Sends this many warnings, each with the next code.
     Warn {
         words: Words,
         count: u32,
     },
     Fail(Words),
-    /// Fail the stream from its reading half.
+    /// Fails the stream from its reading half.
     FailReading(Words),
     Abort(Words),
     DropSend,
     DropRecv,
 }
 
-/// Words on the error lane, as numbers that stand for them.
+/// The content of a record on the error lane, as a code and the lengths of the text and the details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Words {
@@ -108,23 +109,23 @@ pub struct Words {
     pub details: u32,
 }
 
-/// Why metadata is no role.
+/// The reason why metadata are not a role.
 #[derive(Debug, thiserror::Error)]
 pub enum RoleError {
-    /// It is not the JSON of a role.
+    /// The metadata are not the JSON of a role.
     #[error("the role cannot be read, are both sides of the same version? ({0})")]
     Json(#[from] serde_json::Error),
-    /// It has too many steps.
+    /// The role has too many steps.
     #[error("the role has {0} steps, and the limit is {MAX_STEPS}")]
     Steps(usize),
-    /// A step asks for too much, or for a piece of nothing.
+    /// A step asks for too much, or for pieces of 0 bytes.
     #[error("a step of the role is over its bounds: {0:?}")]
     Bounds(Step),
 }
 
 impl Role {
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Numbers, names and strings always have a form in JSON.
+        // Numbers, names and strings can always be written as JSON.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
@@ -143,13 +144,13 @@ impl Role {
 }
 
 impl Script {
-    /// The seed of the data that one side writes.
+    /// Returns the seed of the data that one side writes.
     pub fn seed(id: u64, side: Side) -> u64 {
         id.wrapping_mul(2).wrapping_add(u64::from(side == Side::Acceptor))
     }
 }
 
-/// The side that called `get_stream` is the opener.
+/// A side of a stream. The side that called `get_stream` is the opener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Opener,
@@ -181,12 +182,12 @@ impl Step {
 }
 
 impl Words {
-    /// A code with a text and details of everyday length.
+    /// Makes words with this code, and with a text and details of ordinary length.
     pub fn new(code: u64) -> Self {
         Self { code, text: 40, details: 100 }
     }
 
-    /// The words of the `nth` after these.
+    /// Returns the words of the `nth` record after this one.
     #[must_use]
     pub fn nth(self, nth: u32) -> Self {
         Self { code: self.code.saturating_add(u64::from(nth)), ..self }
@@ -194,11 +195,11 @@ impl Words {
 
     pub fn to_error(self) -> StreamError {
         let error = StreamError::new(self.code, self.text());
-        // Checked when the role was read.
+        // The lengths were checked when the role was read.
         error.clone().with_details(self.details()).unwrap_or(error)
     }
 
-    /// As the other side must see them, if so many bytes were written before.
+    /// Returns the record as the other side must see it if `offset` bytes were written before.
     pub fn told(self, offset: u64) -> Told {
         Told { code: self.code, text: self.text(), details: Sum::of(&self.details()), offset }
     }
@@ -222,7 +223,7 @@ impl Words {
     }
 }
 
-/// Lines have different lengths, and are not all ASCII.
+/// Returns the `n`-th line. Lines have different lengths, and are not all ASCII.
 pub fn line(n: u32) -> String {
     format!("{n} {}", "äb".repeat(n as usize % 50))
 }

@@ -1,4 +1,4 @@
-//! `stream-tester run`: the cases, one after the other.
+//! `stream-tester run`: runs the cases one after the other.
 
 use std::{
     pin::pin,
@@ -28,7 +28,7 @@ use crate::{
 
 /// The interval in which a long case shows progress.
 const TICK: Duration = Duration::from_millis(200);
-/// The bound on the end: every case has waited for what it started.
+/// Maximum time for the shutdown. It is short, because every case has waited for everything that it started.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
@@ -171,7 +171,7 @@ impl Runner {
         Ok(verdicts)
     }
 
-    /// Finds out whether the other side is there, and is a tester.
+    /// Checks that the other side can be reached and is a tester.
     async fn connect(&self) -> Result<(), Problem> {
         let peer = &self.tester.peer;
         let unusable = |error: GetStreamError| {
@@ -198,7 +198,7 @@ impl Runner {
         }
     }
 
-    /// Runs a case in a task of its own: a panic is a failure of the case.
+    /// Runs a case in a task of its own, so that a panic is a failure of the case.
     async fn one(&self, case: &'static Case, place: &str) -> Result<Verdict, Problem> {
         let bar = case.bytes.map(|bytes| Bar::new(&self.report.output(), case.name, Some(bytes)));
         self.tester.meter.store(0, Relaxed);
@@ -230,7 +230,7 @@ impl Runner {
         if let Some(bar) = bar {
             bar.clear();
         }
-        // No stream's end is to cost the connection. (A case that finds none makes one.)
+        // The end of a stream must not cost the connection. A case that starts without a connection makes one.
         let lost = before.is_some() && self.connected() != before;
         let result = if lost && result.is_ok() { Err(Fault::Lost) } else { result };
         let name = case.name.to_owned();

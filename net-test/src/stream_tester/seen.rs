@@ -1,26 +1,26 @@
-//! The observations of one side of a stream, which the acceptor reports and the opener compares.
+//! The observations of one side of a stream. The acceptor reports them, and the opener compares them.
 
 use serde::{Deserialize, Serialize};
 use twolane::{NextError, ReadError, Report, Severity, StreamError, WriteError};
 
-/// Reports that are kept of one stream. The library holds 64 unread ones.
+/// The number of reports that are kept of one stream. The library holds 64 unread ones.
 pub const MAX_REPORTS: usize = 256;
 
 pub const WARNING: &str = "warning";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// Every step was taken, within the bound.
+    /// Whether every step was performed in time.
     pub finished: bool,
-    /// Of the acceptor's side only.
+    /// The metadata. Only the acceptor sets it.
     pub metadata: Sum,
-    /// The data that was read, and its end.
+    /// The data that was read, and how reading ended.
     pub read: Lane,
-    /// The data that was written, without its hash, and its end.
+    /// The data that was written, without its hash, and how writing ended.
     pub written: Lane,
     /// The failure of the first call on the error lane that failed.
     pub said: Ending,
-    /// In order, at most [`MAX_REPORTS`].
+    /// The reports in order, at most [`MAX_REPORTS`].
     pub reports: Vec<Heard>,
 }
 
@@ -34,17 +34,17 @@ pub struct Lane {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
     pub bytes: u64,
-    /// BLAKE3 in hexadecimal digits; empty if it is not kept.
+    /// The BLAKE3 hash in hexadecimal digits. It is empty if no hash is kept.
     pub blake3: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// It did not end.
+    /// The lane did not end.
     #[default]
     Open,
-    /// In order.
+    /// The lane ended in order.
     End,
     Failed(Told),
     Aborted(Told),
@@ -59,32 +59,32 @@ pub enum Ending {
     TooLong,
     NotText,
     NotJson,
-    /// An end that no case asks for, in words.
+    /// An end that no case asks for, as text.
     Other(String),
 }
 
-/// Words on the error lane.
+/// The content of a record on the error lane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// The code.
     pub code: u64,
     pub text: String,
     pub details: Sum,
-    /// The bytes that the sender had written.
+    /// The number of bytes that the sender had written.
     pub offset: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
-    /// `warning`, `fatal` or `abort`.
+    /// The severity: `warning`, `fatal` or `abort`.
     pub severity: String,
     pub told: Told,
-    /// Reports that were dropped before it.
+    /// The number of reports that were dropped before this one.
     pub missed: u64,
 }
 
 impl Heard {
-    /// No report was dropped before it.
+    /// Makes a report before which no other report was dropped.
     pub fn new(severity: &str, told: Told) -> Self {
         Self { severity: severity.into(), told, missed: 0 }
     }
@@ -97,7 +97,7 @@ impl Sum {
 }
 
 impl Ending {
-    /// The last end of a lane counts, except that a repeated end counts once.
+    /// Sets the end of a lane. An end in order can be followed by an error. After an error nothing changes.
     pub fn becomes(&mut self, news: Self) {
         if matches!(self, Self::Open | Self::End) {
             *self = news;

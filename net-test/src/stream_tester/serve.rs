@@ -1,4 +1,4 @@
-//! `stream-tester serve`: the other side of all cases, for a `run` in another process.
+//! `stream-tester serve`: the acceptor of all cases, for a `run` in another process.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     signals::Signals,
 };
 
-/// The bound on the end: an opener hears why its streams end.
+/// Maximum time for the shutdown. In this time an opener learns why its streams end.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
@@ -76,7 +76,8 @@ async fn serve(args: Args, output: Output, signals: Signals) -> Result<std::conv
 
 fn announce(net: &Net, id52: &str, ticket: &Ticket, report: Report, first: bool) {
     let ticket = ticket.to_string();
-    // Who runs a checkout has no `stream-tester` in the path, and neither has the other side.
+    // If the program was started by `cargo`, `stream-tester` is not in the path, and probably not on the other
+    // machine either.
     let program = if std::env::var_os("CARGO").is_some() { "cargo stream-tester --" } else { "stream-tester" };
     let command = format!("{program} run{} --against {}", net.for_the_other_side(), quoted(&ticket));
     let output = report.output();

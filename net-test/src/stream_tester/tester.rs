@@ -20,9 +20,9 @@ use super::{
     seen::{Ending, Seen, Sum},
 };
 
-/// The bound on one script. Each case has its own, which ends it first.
+/// Maximum time for one script. Each case has its own timeout, which ends the script first.
 const PLAY: Duration = Duration::from_secs(180);
-/// The bound on a request without one of its own.
+/// Maximum time for a request that has no timeout of its own.
 const REQUEST: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
@@ -74,18 +74,18 @@ impl From<RequestError> for Fault {
 pub struct Tester {
     pub endpoint: Endpoint,
     pub peer: Ticket,
-    /// Bytes read by the running case, for progress.
+    /// The number of bytes that the running case has read, for the progress display.
     pub meter: AtomicU64,
     next: AtomicU64,
 }
 
-/// The rest of a stream's header, beside the role.
+/// The content of a stream's header in addition to the role.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Along {
     pub early: u64,
-    /// The length to which the role is filled up.
+    /// The length to which the role is padded.
     pub metadata: Option<usize>,
-    /// The acceptor's report is not asked for.
+    /// Whether no report is asked from the acceptor.
     pub unreported: bool,
 }
 
@@ -96,10 +96,10 @@ pub struct Opened {
     pub metadata: Sum,
 }
 
-/// What both sides saw.
+/// The observations of both sides.
 #[derive(Debug)]
 pub struct Played {
-    /// The side that the case is named after.
+    /// The observations of the side that the case is named after.
     pub active: Seen,
     pub passive: Seen,
     active_seed: u64,
@@ -119,13 +119,13 @@ impl Tester {
         self.next.fetch_add(1, Relaxed)
     }
 
-    /// Opens a stream whose acceptor plays `steps`.
+    /// Opens a stream whose acceptor performs `steps`.
     pub async fn open(&self, steps: Vec<Step>, along: Along) -> Result<Opened, Fault> {
         let id = self.number();
         let mut script = Script { id, report: !along.unreported, steps, pad: String::new() };
         let mut metadata = Role::Play(script.clone()).to_bytes();
         if let Some(len) = along.metadata {
-            // As long as with a pad of one byte, which brings its name.
+            // The base is the length with a pad of one byte, because the pad adds the name of its field too.
             script.pad = "x".into();
             let with_pad = Role::Play(script.clone()).to_bytes().len();
             script.pad = "x".repeat((len + 1).saturating_sub(with_pad));
@@ -149,8 +149,8 @@ impl Tester {
         stream.next_json().await.map_err(Fault::Report)
     }
 
-    /// Plays both scripts of a case on a new stream: the active script on `side`, the passive one on the other side.
-    /// The case compares what was seen.
+    /// Performs both scripts of a case on a new stream: the active script on `side`, the passive one on the other
+    /// side. The case checks the observations.
     pub async fn play(&self, side: Side, active: Vec<Step>, passive: Vec<Step>) -> Result<Played, Fault> {
         self.play_along(side, active, passive, Along::default()).await
     }
@@ -198,46 +198,46 @@ impl Tester {
         self.endpoint.request(&self.peer, REQUESTS, ask.to_body(bytes), within).await
     }
 
-    /// An echo shows that everything else goes on.
+    /// Checks with an echo request that other streams still work.
     pub async fn still_there(&self) -> Result<(), Fault> {
         let response = self.ask(&Ask::Echo, b"still there?").await?;
         Ok(check::equal("a request on another stream", &response, &Bytes::from_static(b"still there?"))?)
     }
 
-    /// Counts bytes that a case moved by itself.
+    /// Counts bytes that a case moved without a script.
     pub fn count(&self, bytes: u64) {
         self.meter.fetch_add(bytes, Relaxed);
     }
 }
 
 impl Played {
-    /// The active side read the first `len` bytes of the passive side, and then `end`.
+    /// Checks that the active side read the first `len` bytes of the passive side, and then `end`.
     pub fn active_read(&self, len: u64, end: &Ending) -> Result<(), Mismatch> {
         check::lane("what the active side read", &self.active.read, self.passive_seed, len, end)
     }
 
-    /// The active side read back the first `len` bytes that it had written, and then their end.
+    /// Checks that the active side read back the first `len` bytes that it had written, and then their end.
     pub fn active_read_back(&self, len: u64) -> Result<(), Mismatch> {
         check::lane("what came back", &self.active.read, self.active_seed, len, &Ending::End)
     }
 
-    /// The passive side read the first `len` bytes of the active side, and then `end`.
+    /// Checks that the passive side read the first `len` bytes of the active side, and then `end`.
     pub fn passive_read(&self, len: u64, end: &Ending) -> Result<(), Mismatch> {
         check::lane("what the passive side read", &self.passive.read, self.active_seed, len, end)
     }
 
-    /// The passive side was told that the active one dropped its data, after at most `max` bytes.
+    /// Checks that the passive side was told that the active side dropped its data, after at most `max` bytes.
     pub fn passive_saw_reset(&self, max: u64) -> Result<(), Mismatch> {
         check::dropped("what the passive side read", &self.passive.read, self.active_seed, max)
     }
 
-    /// How writing ended at the two sides.
+    /// Checks how writing ended at both sides.
     pub fn wrote(&self, active: &Ending, passive: &Ending) -> Result<(), Mismatch> {
         check::equal("how writing ended for the active side", &self.active.written.end, active)?;
         check::equal("how writing ended for the passive side", &self.passive.written.end, passive)
     }
 
-    /// All words of either side on the error lane went out, and neither side heard any.
+    /// Checks that all calls on the error lane succeeded at both sides, and that neither side received a report.
     pub fn quiet(&self) -> Result<(), Mismatch> {
         for (what, seen) in [("the active side", &self.active), ("the passive side", &self.passive)] {
             check::equal(&format!("what {what} said"), &seen.said, &Ending::Open)?;

@@ -1,4 +1,4 @@
-//! Cases fail against an acceptor that does something else than its script, and when they break themselves.
+//! Cases must fail against an acceptor that does not follow its script, and when they panic or hang.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{output::Output, signals::Signals};
 
-/// Longer than any step here takes.
+/// A timeout that is longer than any step here takes.
 const SOON: Duration = Duration::from_secs(30);
 
-/// Replaces a step of the acceptor by a wrong one. (In every other case the library under test is at both ends.)
+/// Replaces a step of the acceptor by a wrong one. In all other tests of the cases, the library is at both ends.
 type Fake = fn(Step) -> Step;
 
 macro_rules! faults {
@@ -60,7 +60,7 @@ async fn an_acceptor_that_does_something_else_is_found_out() {
         let found = tokio::time::timeout(SOON, (case.run)(tester)).await;
         assert!(matches!(found, Ok(Err(Fault::Mismatch(_)))), "{name}, {what}: {found:?}");
 
-        // And the same acceptor without the fault passes.
+        // The same acceptor without the fault passes.
         let (tester, other) = pair().await;
         other.serve(PROTOCOL, move |stream| faulty(stream, Arc::clone(&board), |step| step)).unwrap();
         let found = tokio::time::timeout(SOON, (case.run)(tester)).await;
@@ -102,7 +102,7 @@ async fn a_case_that_fails_hangs_or_breaks_does_not_stop_the_others() {
     assert!(errors[1].contains("50ms"), "{errors:?}");
     assert!(errors[2].contains("part of the test"), "{errors:?}");
     assert!(errors[3].contains("connection was lost"), "{errors:?}");
-    // It finds no connection, and makes one: that is not its fault.
+    // The last case finds no connection and makes one. This must not count as its failure.
     assert_eq!(verdicts.iter().map(|verdict| verdict.ok).collect::<Vec<_>>(), [false, false, false, false, true]);
     assert_eq!(verdicts[4].note.as_deref(), Some("a note"));
     assert!(served.streams() >= 2, "{}", served.streams());

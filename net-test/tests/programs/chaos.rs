@@ -1,5 +1,5 @@
-//! The chaos, small: few places and few seconds, in debug. (That its model can fail is tested beside it, in
-//! `stream_tester/chaos/tests.rs`.)
+//! A small chaos run: few places and few seconds, in a debug build. `stream_tester/chaos/tests.rs` tests that its
+//! model can fail.
 
 use std::process::Output;
 
@@ -11,7 +11,7 @@ use twolane_test::stream_tester::chaos::{
 
 use crate::{failed, lines, ran};
 
-/// The last line of a run: its summary.
+/// Returns the last line of a run, which is its summary.
 #[track_caller]
 pub(crate) fn summary<T: DeserializeOwned>(ended: &Output) -> T {
     let line = lines(ended).pop().expect("a summary");
@@ -30,8 +30,8 @@ fn a_few_seconds_of_chaos_hold_and_show_every_action() {
         let done = &summary.actions[action];
         assert!(done >= floor, "{action:?}: {done} of {floor}");
     }
-    // On a machine that is busy with other tests less is to be expected. Else every action has a floor but for one, and each
-    // kind is judged.
+    // On a machine that is busy with other tests, less can be expected. Otherwise every action except one has a
+    // floor, and each kind is judged.
     let busy = summary.waited_share > 0.25;
     let floors = summary.floors.values().filter(|floor| **floor > 0).count();
     let judged = summary.outcomes.values().all(|outcomes| *outcomes != Outcomes::default());

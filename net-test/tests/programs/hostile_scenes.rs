@@ -1,11 +1,11 @@
-//! `stream-tester hostile`: a few of its scenes, and what it says. (That a bad measurement fails is tested beside the judge,
-//! in `stream_tester/hostile/judge.rs`.)
+//! Runs some scenes of `stream-tester hostile`, and checks the output. `stream_tester/hostile/judge.rs` tests that
+//! a bad measurement fails.
 
 use serde_json::Value;
 
 use crate::{failed, lines, ran};
 
-/// One for each kind of defence: an answer, a reset, a timeout, and the end of the connection.
+/// One scene for each kind of defence: an answer, a reset, a timeout, and the end of the connection.
 const SHORT: [&str; 4] = ["slow-headers", "oversize-header", "unknown-kinds", "second-hello"];
 
 #[test]
@@ -18,7 +18,7 @@ fn scenes_see_their_defence_and_honest_peers_that_are_not_disturbed() {
     assert_eq!(names, SHORT);
     for scene in &events {
         assert_eq!(scene["event"], "scene");
-        // Of a machine that is late, beside other tests, a scene says so.
+        // If the machine is late because of other tests, the scene says so.
         assert!(scene["ok"] == true || scene["void"].is_string(), "{scene}");
         assert_eq!(scene["faults"], Value::Array(Vec::new()), "{scene}");
         for (name, least) in scene["needed"].as_object().unwrap() {

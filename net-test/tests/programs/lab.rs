@@ -1,4 +1,4 @@
-//! The lab's command line. What it plays is played by `cargo lab`.
+//! Tests the lab's command line. `cargo lab` runs the cases.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! The programs as processes, watched through the events they write. Nothing here sleeps: each step waits for the one
-//! before it to be seen.
+//! Runs the programs as processes, and watches the events that they write. No test sleeps: each step waits until
+//! the previous one has been seen.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may, their helpers too")]
 
@@ -27,7 +27,7 @@ fn ran(subcommand: &str, args: &[&str]) -> Output {
     tester(&[&[subcommand, "--json"], args].concat()).output().unwrap()
 }
 
-/// The events that a program wrote.
+/// Returns the events that a program wrote.
 #[track_caller]
 fn lines(ended: &Output) -> Vec<Value> {
     let lines = std::str::from_utf8(&ended.stdout).unwrap().lines().map(|line| {
@@ -38,7 +38,7 @@ fn lines(ended: &Output) -> Vec<Value> {
     lines.collect()
 }
 
-/// The only line of a program that could not begin: an error.
+/// Returns the error of a program that could not begin. It is the only line of the output.
 #[track_caller]
 fn failed(ended: &Output, code: u8) -> Failure {
     assert_eq!(ended.status.code(), Some(code.into()), "{ended:?}");

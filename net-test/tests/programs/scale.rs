@@ -1,4 +1,4 @@
-//! Leaks and crowds, small: in debug, a few cycles and a few endpoints.
+//! Small runs of `leaks` and `scale` in a debug build: a few cycles and a few endpoints.
 
 use twolane_test::stream_tester::{chaos::leaks, scale::crowd};
 
@@ -20,7 +20,7 @@ fn twenty_endpoints_with_four_peers_each_start_talk_and_end() {
     assert!(summary.ok && summary.failures.is_empty(), "{summary:#?}");
     assert_eq!((ended.status.code(), summary.endpoints, summary.peers), (Some(0), 20, 4));
     assert!(summary.heap_per_endpoint > 1_000 && summary.heap_per_peer > 1_000, "{summary:#?}");
-    // With all connected there is more than before, or nothing was measured.
+    // With all endpoints connected there are more tasks than before. Otherwise nothing was measured.
     assert!(summary.tasks[1] > summary.tasks[0] + 20, "{summary:#?}");
 }
 

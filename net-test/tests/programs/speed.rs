@@ -1,4 +1,5 @@
-//! `speed`, as a process: what it writes can be read, and says what it was measured with.
+//! Runs `speed` as a process, and checks that its output can be parsed and contains the conditions of the
+//! measurement.
 
 use std::process::{Command, Stdio};
 

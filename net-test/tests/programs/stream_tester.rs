@@ -1,5 +1,5 @@
-//! The stream-tester: every case against itself and against another process, and how it ends when it cannot begin.
-//! (That its comparisons can fail is tested beside them, in `stream_tester/check.rs`.)
+//! Runs every case of the stream-tester against itself and against another process, and checks how it ends when it
+//! cannot begin. `stream_tester/check.rs` tests that its comparisons can fail.
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +28,7 @@ fn every_case_holds_against_another_process_which_ends_when_it_is_interrupted() 
     let mut server = Server::start(&[]);
     let ticket = server.ticket();
     all_held(&run(&["--offline", "--against", &ticket]));
-    // The next one finds it as the first did.
+    // The next opener finds the server in the same state as the first one did.
     let verdicts = held(&run(&["--offline", "--against", &ticket, "--only", "one-byte", "lines"]));
     assert_eq!(names(&verdicts), BTreeSet::from(["one-byte", "lines"]));
     let failure = server.interrupted();
@@ -43,7 +43,7 @@ async fn a_tester_that_takes_no_relay_for_data_does_not_test_one() {
     config.relay = Some(relay);
     let relay = iroh_relay::server::Server::spawn(config).await.unwrap();
     let url = format!("http://{}", relay.http_addr().unwrap());
-    // One has IPv4 alone and the other IPv6 alone: no direct path can come up.
+    // One side has only IPv4 and the other only IPv6, so no direct path can exist.
     let ended = tokio::task::spawn_blocking(move || {
         let mut server = Server::start(&["--relay", &url, "--bind", "127.0.0.1:0"]);
         let ticket = server.ticket();
@@ -143,7 +143,7 @@ fn all_held(ended: &Output) {
     assert_eq!(names(&held(ended)), CASES.iter().map(|case| case.name).collect());
 }
 
-/// The verdicts of a run that ended well. The summary has counted them.
+/// Returns the verdicts of a run in which every case held. The summary must have counted them.
 #[track_caller]
 fn held(ended: &Output) -> Vec<Verdict> {
     let events = events(ended);
@@ -169,7 +169,7 @@ fn names(verdicts: &[Verdict]) -> BTreeSet<&str> {
     verdicts.iter().map(|verdict| verdict.name.as_str()).collect()
 }
 
-/// A `serve`. Dropped, it is killed.
+/// A `serve` process. Dropping it kills the process.
 struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,

@@ -1,4 +1,4 @@
-//! The checks that know no implementation, against the library.
+//! Runs the checks, which depend on no implementation, against the library.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use twolane_test::{
 
 use crate::peer::endpoint;
 
-/// Checks at a time: an endpoint takes 32 handshakes at a time from one address.
+/// The number of checks at a time. An endpoint takes 32 handshakes at a time from one address.
 const AT_ONCE: usize = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,7 +28,7 @@ async fn the_strangers_own_server_keeps_to_every_section() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// The checks that do not hold, with their words.
+/// Returns the checks that do not hold, with their messages.
 async fn failed(target: Target) -> Vec<(&'static str, String)> {
     let subject = Subject(target);
     let places = Arc::new(Semaphore::new(AT_ONCE));

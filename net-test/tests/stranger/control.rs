@@ -1,4 +1,5 @@
-//! The control stream: HELLO first, what is skipped, what closes the connection, and reports of consumption.
+//! The control stream: HELLO as the first frame, what is skipped, what closes the connection, and reports of
+//! consumption.
 
 use twolane::Limits;
 
@@ -25,7 +26,7 @@ async fn the_endpoint_says_who_it_is_and_what_it_allows() {
     ];
     assert!(one.hello.numbers.starts_with(&limits), "{:?}", one.hello.numbers);
     assert_eq!(one.hello.delegation, None);
-    // The nonce is the endpoint's, not the connection's.
+    // The nonce belongs to the endpoint, and not to the connection.
     assert_eq!(one.hello.nonce, two.hello.nonce);
 }
 
@@ -64,7 +65,7 @@ async fn what_breaks_the_rules_before_hello_closes_the_connection() {
     let mut control = say_first(&connection, &greeting(NONCE)[..9]).await;
     control.finish().expect("the stream is open");
     assert_eq!(close_code(&connection).await, close::PROTOCOL_VIOLATION);
-    // Nobody of these was ever connected.
+    // None of these peers was ever connected.
     assert!(endpoint.peers().is_empty());
 }
 
@@ -111,7 +112,7 @@ async fn silence_is_not_waited_for_longer_than_its_bound() {
 #[tokio::test]
 async fn frames_limits_and_streams_of_a_later_version_are_skipped() {
     let endpoint = endpoint().await;
-    // Unknown parameters in HELLO, in front of the known ones and behind them, and frames in the same packet.
+    // Unknown parameters in HELLO, before the known ones and after them, and unknown frames in the same packet.
     let limits = [(0, 5), (parameter::METADATA, 100), (1_000_000, wire::MAX)];
     let bytes = Out::default()
         .varint_in(kind::CONTROL, 2)
@@ -120,11 +121,11 @@ async fn frames_limits_and_streams_of_a_later_version_are_skipped() {
         .raw(&control_frame(wire::MAX, &[0; bound::CONTROL_FRAME as usize]));
     let mut stranger = Socket::new(7).dial_with(&endpoint, &bytes.0).await;
     stranger.say(&control_frame(7, b"\x01\x02\x03")).await;
-    // A reason and a lane that mean nothing here.
+    // A lane that is not known here.
     stranger.say(&numbers(frame::CONSUMED, &[400, 7])).await;
     stranger.say(&numbers(frame::WATERMARK, &[400, 7])).await;
 
-    // A second control stream is none.
+    // A second control stream is a stream of an unknown kind.
     for kind in [kind::CONTROL, kind::DATA, kind::ERROR, 3, wire::MAX] {
         let unknown = say_first(&stranger.connection, &[&wire::varint(kind)[..], b"something new"].concat()).await;
         assert_eq!(stop_code(&unknown).await, lane::UNKNOWN_KIND, "{kind}");
@@ -171,7 +172,7 @@ async fn the_endpoint_reports_what_its_user_has_read_and_not_what_has_arrived() 
     // A mark that was passed before it came is answered at once.
     stranger.say(&numbers(frame::WATERMARK, &[id, 1])).await;
     stranger.hears(frame::CONSUMED, &[id, 1_000]).await;
-    // Of a stream that is not read any more, nothing is left to be read: also after it is gone.
+    // If a stream is not read any more, every mark is answered, even after the stream is gone.
     write(&mut send, &[0; 1_000]).await;
     stranger.say(&numbers(frame::WATERMARK, &[id, 2_000])).await;
     stranger.round_trip().await;
@@ -189,7 +190,7 @@ async fn a_certificate_that_is_none_closes_the_connection() {
         stranger.say(&control_frame(frame::DELEGATION, &bytes)).await;
         assert_eq!(close_code(&stranger.connection).await, close::BAD_DELEGATION, "{what}");
     }
-    // The same in HELLO.
+    // The same certificate in HELLO.
     let endpoint = endpoint().await;
     let certificate = Out::default().varint(parameter::DELEGATION).block(&[1, 2, 3]).0;
     let connection = Socket::new(7).connect(&endpoint).await;

@@ -1,4 +1,4 @@
-//! The examples and tables of WIRE.md against [`wire`].
+//! Compares the examples and tables of WIRE.md with [`wire`].
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     examples
 }
 
-/// The numbers and names in the table that follows a line.
+/// Returns the numbers and names in the table that follows a line.
 fn table(line: &str) -> Vec<(String, u64)> {
     let at = DOCUMENT.find(line).unwrap_or_else(|| panic!("no line {line:?} in WIRE.md"));
     let rows = DOCUMENT[at..].lines().skip_while(|line| !line.starts_with('|')).skip(2);

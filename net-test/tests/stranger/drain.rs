@@ -12,7 +12,7 @@ use crate::{
     wire::{answer, close, frame, goaway, header, lane, numbers},
 };
 
-/// Longer than any wait here is bounded by.
+/// Longer than the timeout of any wait here.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn shut_down(endpoint: Endpoint) -> tokio::task::JoinHandle<ShutdownReport> {
@@ -32,7 +32,7 @@ async fn a_shutdown_is_answered_and_closes_the_connection_in_order() {
     let shutdown = shut_down(endpoint);
     stranger.hears(frame::GOAWAY, &[goaway::SHUTTING_DOWN]).await;
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
-    // The endpoint has opened none and accepted one.
+    // The endpoint has opened no stream and accepted one.
     stranger.hears(frame::DRAINED, &[0, 1]).await;
     stranger.say_drained().await;
     assert_eq!(close_code(&stranger.connection).await, close::DONE);
@@ -51,7 +51,7 @@ async fn a_shutdown_waits_for_a_stream_and_takes_no_new_one() {
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
     stranger.say_drained().await;
 
-    // The stream that was open goes on as if nothing were.
+    // The stream that was open is not affected.
     arrives("to the end", send, &mut stream).await;
     stranger.frames.no_frame_has_come().await;
     soon("a write", stream.write_all(b"and back")).await.expect("the lane is open");
@@ -65,11 +65,11 @@ async fn a_shutdown_waits_for_a_stream_and_takes_no_new_one() {
 #[tokio::test]
 async fn a_stream_that_the_other_side_has_not_seen_keeps_the_connection() {
     let (_endpoint, mut stranger) = connected().await;
-    // The stranger begins this time, and is answered in kind.
+    // Here the stranger sends GOAWAY first, and the endpoint answers with the same reason.
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
     stranger.hears(frame::GOAWAY, &[goaway::SHUTTING_DOWN]).await;
     stranger.hears(frame::DRAINED, &[0, 0]).await;
-    // There is one that the endpoint has yet to see: it waits, for as long as it takes.
+    // There is a stream that the endpoint has not seen yet. The endpoint waits for it without a time limit.
     stranger.say(&numbers(frame::DRAINED, &[1, 0])).await;
     let probe = say_first(&stranger.connection, &[4]).await;
     assert_eq!(stop_code(&probe).await, lane::UNKNOWN_KIND);
@@ -91,7 +91,7 @@ async fn a_stream_of_the_endpoint_that_the_stranger_has_not_seen_keeps_the_conne
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
     assert_eq!(stranger.frames.frame().await.0, frame::GOAWAY);
     stranger.hears(frame::DRAINED, &[1, 0]).await;
-    // Said as if the stream were still under way.
+    // DRAINED as if the stream were still live.
     stranger.say(&numbers(frame::DRAINED, &[0, 0])).await;
     let probe = say_first(&stranger.connection, &[4]).await;
     assert_eq!(stop_code(&probe).await, lane::UNKNOWN_KIND);
@@ -106,7 +106,7 @@ async fn the_stranger_may_be_the_one_that_closes() {
     let shutdown = shut_down(endpoint);
     stranger.frames.frame().await;
     stranger.say(&numbers(frame::GOAWAY, &[goaway::SHUTTING_DOWN])).await;
-    // The endpoint's counts mirror this side's, and nothing is open here.
+    // The endpoint's counts mirror this side's, and no stream is open here.
     stranger.hears(frame::DRAINED, &[0, 1]).await;
     stranger.connection.close(code(close::DONE), b"drained");
     assert_eq!(report_of(shutdown).await, (1, 0, 0));

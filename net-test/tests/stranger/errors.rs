@@ -9,7 +9,7 @@ use crate::{
     wire::{self, Record, header, lane, severity},
 };
 
-/// Both ends of an accepted stream.
+/// Opens a stream, accepts it, and returns both ends.
 pub async fn stream(endpoint: &Endpoint, stranger: &mut Stranger) -> (XStream, quinn::SendStream, Reader) {
     let (send, mut recv) = stranger.open(&header("work/1", b"")).await;
     let accepted = soon("accept_bi", endpoint.accept_bi(&["work/1"])).await;
@@ -18,14 +18,14 @@ pub async fn stream(endpoint: &Endpoint, stranger: &mut Stranger) -> (XStream, q
     (stream, send, recv)
 }
 
-/// A stranger that has dialled an endpoint, with a stream.
+/// Returns a stranger that has dialled an endpoint, with a stream.
 pub async fn with_stream() -> (Endpoint, Stranger, (XStream, quinn::SendStream, Reader)) {
     let (endpoint, mut stranger) = connected().await;
     let lanes = stream(&endpoint, &mut stranger).await;
     (endpoint, stranger, lanes)
 }
 
-/// Sends data on a lane to its end, and has the stream read it.
+/// Sends data on a lane and finishes it, and checks that the stream reads it completely.
 pub async fn arrives(data: &str, mut send: quinn::SendStream, stream: &mut XStream) {
     write(&mut send, data.as_bytes()).await;
     send.finish().expect("the lane is open");
@@ -112,7 +112,7 @@ async fn a_fatal_error_of_the_stranger_follows_exactly_the_bytes_before_its_offs
     assert_eq!(error.details(), "/srv");
     let written = soon("a write", stream.write_all(b"too late")).await;
     assert!(matches!(written, Err(WriteError::Failed(_))), "{written:?}");
-    // Both directions end: the endpoint has read all it wants, and its own data is not complete.
+    // Both directions end: the endpoint has read all data that it wants, and its own data is not complete.
     assert_eq!(stop_code(&send).await, lane::DONE);
     drop(stream);
     assert_eq!(recv.reset_code().await, lane::DONE);
@@ -171,7 +171,7 @@ async fn an_abort_discards_what_has_not_been_read() {
     assert_eq!(recv_a.reset_code().await, lane::ABORTED);
     assert_eq!(stop_code(&send_a).await, lane::FAILED);
 
-    // The same the other way round: what the endpoint has not read is gone.
+    // The other direction: data that the endpoint has not read is discarded.
     let (mut stream_b, mut send_b, _recv_b) = stream(&endpoint, &mut stranger).await;
     write(&mut send_b, &[0; 10_000]).await;
     let record = Record::new(severity::ABORT, 10, 10_000, "nor this");

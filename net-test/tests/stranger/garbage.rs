@@ -1,4 +1,4 @@
-//! Error lanes that break a rule: what they cost, and what they do not.
+//! Error lanes that break a rule: which streams they end, and which not.
 
 use twolane::{NextError, ReadError};
 
@@ -39,7 +39,7 @@ async fn garbage_on_an_error_lane_ends_its_stream_and_no_other() {
         }
         let read = soon("an end", broken.read_to_end(100)).await;
         assert!(matches!(read, Err(NextError::Read(ReadError::Malformed(_)))), "{what}: {read:?}");
-        // After FIN there is nothing to be stopped.
+        // No STOP_SENDING can come after FIN.
         if let Some(code) = code {
             assert_eq!(stop_code(&errors).await, code, "{what}");
         }
@@ -55,8 +55,8 @@ async fn garbage_on_an_error_lane_ends_its_stream_and_no_other() {
 async fn an_error_lane_without_its_data_lane_is_refused() {
     let (_endpoint, mut stranger, (mut stream, send, _recv)) = with_stream().await;
     let record = Record::new(severity::FATAL, 1, 0, "").encode();
-    // A lane of the endpoint that does not exist, a lane of this side far ahead, a unidirectional stream, the error lane
-    // itself, and the largest number there is.
+    // A lane of the endpoint that does not exist, a lane of this side far ahead, a unidirectional stream, the error
+    // lane itself, and the largest number.
     let itself = u64::from(send.id()) + 4 * 4;
     for data_lane in [1, 400, 2, itself, wire::MAX] {
         let (errors, mut reverse) = stranger.error_lane(data_lane, &record).await;

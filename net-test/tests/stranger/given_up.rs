@@ -1,5 +1,5 @@
-//! Streams whose opener gives up before it has an answer, with all of its data sent and acknowledged: no reset takes it back, so the
-//! opener aborts the stream.
+//! Streams whose opener gives up before the answer, when all of its data is sent and acknowledged. A reset has no
+//! effect then, so the opener aborts the stream.
 
 use std::{future::pending, time::Duration};
 
@@ -11,15 +11,15 @@ use crate::{
     wire::{Record, header, lane, severity},
 };
 
-/// The opener has given up before the answer (WIRE.md, section 7).
+/// The code of an opener that has given up before the answer (WIRE.md, section 7).
 pub const GIVEN_UP: u64 = (1 << 61) + 3;
-/// What the endpoint may hold unread: ten bodies. Twice as many are given up.
+/// The number of bytes that the endpoint may hold unread: ten bodies. Twice as many bodies are given up.
 const UNREAD: u64 = 4 << 20;
 const BODY: usize = 400_000;
 const STREAMS: usize = 20;
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// Thinks for ever about one protocol.
+/// Rules that never decide about one protocol.
 struct Undecided;
 
 impl Access for Undecided {
@@ -33,7 +33,7 @@ async fn endpoint() -> Endpoint {
     Endpoint::builder().offline().limits(limits).access(Undecided).bind().await.expect("an endpoint")
 }
 
-/// Has all bytes of many requests arrive, one after the other, and gives each up.
+/// Sends many requests one after the other. All bytes of each arrive, and then the request is given up.
 async fn give_up(stranger: &mut Stranger, protocol: &str) {
     for _ in 0..STREAMS {
         let (mut send, mut recv) = stranger.open(&header(protocol, b"")).await;

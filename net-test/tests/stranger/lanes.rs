@@ -1,4 +1,4 @@
-//! Data lanes: headers, answers, ends.
+//! Data lanes: headers, answers, and ends.
 
 use twolane::{Endpoint, IncomingStream, ReadError};
 
@@ -21,7 +21,7 @@ fn serve_echo(endpoint: &Endpoint) {
         .expect("nobody serves it yet");
 }
 
-/// Sends data on a lane to its end, and reads it back.
+/// Sends data on a lane and finishes it, and reads it back.
 async fn returns(data: &str, mut send: quinn::SendStream, mut recv: Reader) {
     write(&mut send, data.as_bytes()).await;
     send.finish().expect("the lane is open");
@@ -87,7 +87,7 @@ async fn a_header_at_every_bound_is_taken() {
     let (endpoint, mut stranger) = connected().await;
     let name = "n".repeat(bound::PROTOCOL as usize);
     let metadata = vec![0xa5; bound::METADATA as usize];
-    // Varints that are longer than they need be are read, and so is a parameter that means nothing.
+    // Varints that are longer than necessary are accepted, and so is a parameter without a meaning.
     let body = Out::default().varint_in(bound::PROTOCOL, 3).raw(name.as_bytes());
     let body = body.varint_in(bound::METADATA, 3).raw(&metadata);
     let body = body.varint(58).block(&[0x55; 1_021]).0;
@@ -169,7 +169,7 @@ async fn a_stream_that_is_dropped_is_reset_and_never_finished() {
     assert_eq!(recv.reset_code().await, lane::CANCELLED);
     assert_eq!(stop_code(&send).await, lane::CANCELLED);
 
-    // The same the other way round.
+    // The other direction.
     let (mut send, _recv) = stranger.open(&header("drop/1", b"")).await;
     let accepted = soon("accept_bi", endpoint.accept_bi(&["drop/1"])).await;
     let (_, mut stream) = accepted.expect("a stream");

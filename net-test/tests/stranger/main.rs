@@ -1,7 +1,7 @@
 //! A peer written from `net/WIRE.md` alone, on stock quinn and rustls, against a real endpoint.
 //!
-//! Nothing in [`wire`] and `twolane_test::stranger` comes from the library: if this peer and an endpoint understand each other,
-//! another implementation and the endpoint do too. The endpoint's side uses the public API only.
+//! [`wire`] and `twolane_test::stranger` use no code of the library. If this peer and an endpoint understand each
+//! other, another implementation and the endpoint do too. The endpoint's side uses only the public API.
 
 #![allow(unreachable_pub, reason = "a test is no library")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a helper that fails is a test that fails")]

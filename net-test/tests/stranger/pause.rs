@@ -1,4 +1,4 @@
-//! Readers that pause: the duty of a writer, and of a reader.
+//! Readers that pause: the duties of a writer and of a reader.
 
 use std::sync::{
     Arc,
@@ -16,7 +16,8 @@ use crate::{
 };
 
 const MESSAGES: u64 = 5_000;
-/// The length of a message. All messages together exceed the window: the writer comes to a stop even if they share packets.
+/// The length of a message. All messages together exceed the window, so the writer stops even if messages share
+/// packets.
 const SIZE: usize = 500;
 
 /// Writes small messages, each in a packet of its own as far as the scheduler allows, and counts them.
@@ -35,7 +36,7 @@ fn write_small(mut stream: XStream) -> (Arc<AtomicU64>, JoinHandle<Result<(), Wr
     (written, writer)
 }
 
-/// Reads watermarks without an answer until the writer waits.
+/// Reads watermarks without answering them, until the writer waits.
 async fn let_the_writer_wait(stranger: &mut Stranger, lane: u64, written: &AtomicU64) -> Vec<u64> {
     let mut asked = Vec::new();
     while asked.len() < 2 {
@@ -62,7 +63,7 @@ async fn a_reader_that_pauses_slows_the_writer_down_and_the_connection_lives() {
     let (written, writer) = write_small(stream);
     let mut asked = let_the_writer_wait(&mut stranger, lane, &written).await;
 
-    // Late, but read: every mark is answered once it is passed.
+    // The data is read late, but completely. Every mark is answered once it is passed.
     let (mut control, mut frames) = stranger.frames_in_background();
     let (mut read, mut marks) = (0, asked.len());
     while read < MESSAGES * SIZE as u64 {
@@ -102,7 +103,7 @@ async fn a_reader_that_never_answers_stalls_its_own_lane_only() {
     soon("a write", other.write_all(b"pong")).await.expect("the lane is open");
     assert_eq!(other_recv.bytes(4).await, b"pong");
 
-    // Letting go of the lane lets go of the writer.
+    // When the lane is stopped, the writer stops waiting.
     recv.0.stop(code(lane::CANCELLED)).expect("the lane is open");
     let written = soon("the writer", writer).await.expect("no panic");
     assert!(matches!(written, Err(WriteError::Stopped { code: lane::CANCELLED })), "{written:?}");

@@ -3,7 +3,7 @@
 use twolane::{Endpoint, Limits, PublicKey, Ticket};
 pub use twolane_test::stranger::peer::*;
 
-/// An endpoint on loopback.
+/// Binds an endpoint on loopback.
 pub async fn endpoint() -> Endpoint {
     endpoint_with(Limits::default()).await
 }
@@ -13,14 +13,14 @@ pub async fn endpoint_with(limits: Limits) -> Endpoint {
     bound.expect("an endpoint on loopback")
 }
 
-/// A stranger that has dialled an endpoint.
+/// Returns an endpoint, and a stranger that has dialled it.
 pub async fn connected() -> (Endpoint, Stranger) {
     let endpoint = endpoint().await;
     let stranger = Stranger::of(&endpoint).await;
     (endpoint, stranger)
 }
 
-/// The stranger as the library names it.
+/// The key and ticket of the stranger, as types of the library.
 pub trait Known {
     fn id(&self) -> PublicKey;
 

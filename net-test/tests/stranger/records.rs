@@ -15,7 +15,7 @@ async fn a_warning_of_the_stranger_leaves_the_stream_as_it_was() {
     let reports = stream.errors();
     let warnings = [
         Record::new(severity::WARNING, 1, 0, "slow"),
-        // At every bound.
+        // A record with all lengths at their limits.
         Record {
             details: vec![0x77; wire::bound::RECORD_DETAILS as usize],
             ..Record::new(severity::WARNING, wire::MAX, wire::MAX, &"t".repeat(wire::bound::RECORD_TEXT as usize))
@@ -59,7 +59,7 @@ async fn an_answer_on_the_reverse_half_of_the_endpoints_error_lane_is_heard() {
     let (mut reverse, mut errors) = stranger.accept_error_lane(&send).await;
     assert_eq!(errors.record().await.code, 1);
 
-    // The reverse half has no opening: its first byte is a record's.
+    // The reverse half has no kind and no lane id: it begins with a record.
     write(&mut reverse, &Record::new(severity::WARNING, 2, 0, "thanks").encode()).await;
     let report = soon("a report", reports.next()).await.expect("a report");
     assert_eq!((report.error.code(), report.error.text()), (2, "thanks"));
@@ -76,7 +76,7 @@ async fn the_endpoint_answers_on_the_reverse_half_of_the_strangers_error_lane() 
     let warning = Record::new(severity::WARNING, 1, 0, "careful");
     let (_errors, mut reverse) = stranger.error_lane(send.id().into(), &warning.encode()).await;
     soon("a report", reports.next()).await.expect("a report");
-    // The report is there before the reverse half is the endpoint's to write on.
+    // The report can arrive before the endpoint may write on the reverse half.
     stranger.round_trip().await;
 
     soon("a warning", stream.warn(StreamError::new(2, "thanks"))).await.expect("the lane is open");
@@ -95,7 +95,7 @@ async fn two_error_lanes_that_cross_are_both_read() {
     let (mut own, mut unused) = stranger.error_lane(send.id().into(), &warning.encode()).await;
     let report = soon("a report", reports.next()).await.expect("a report");
     assert_eq!(report.error.code(), 2);
-    // Each side goes on where it began.
+    // Each side continues on its own error lane.
     soon("a warning", stream.warn(StreamError::new(3, "mine too"))).await.expect("the lane is open");
     let (_, mut theirs) = stranger.accept_error_lane(&send).await;
     assert_eq!(theirs.record().await.code, 1);

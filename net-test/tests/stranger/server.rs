@@ -18,7 +18,7 @@ use crate::{
 
 type Asked = JoinHandle<Result<XStream, GetStreamError>>;
 
-/// An endpoint asks the stranger for a stream.
+/// Lets an endpoint ask the stranger for a stream.
 pub fn ask(endpoint: &Endpoint, socket: &Socket, protocol: &'static str, options: StreamOptions) -> Asked {
     let (endpoint, ticket) = (endpoint.clone(), socket.ticket());
     tokio::spawn(async move { endpoint.get_stream_with(ticket, protocol, options).await })
@@ -28,7 +28,7 @@ pub async fn outcome(asked: Asked) -> Result<XStream, GetStreamError> {
     soon("get_stream", asked).await.expect("no panic")
 }
 
-/// A stream that the endpoint opened and the stranger accepted.
+/// Returns a stream that the endpoint opened and the stranger accepted.
 pub async fn stream(
     endpoint: &Endpoint,
     socket: &Socket,
@@ -68,7 +68,7 @@ async fn an_endpoint_dials_the_stranger_which_takes_one_stream_and_rejects_anoth
     };
     assert_eq!((rejection.reason, &rejection.text[..]), (Reason::Refused, "not you"));
 
-    // The first goes on, to its end in both directions.
+    // The first stream goes on, to its end in both directions.
     send.finish().expect("the lane is open");
     let data = soon("the data", stream.read_to_end(100)).await;
     assert_eq!(data.expect("complete data"), "welcome");
@@ -173,14 +173,14 @@ async fn metadata_of_an_answer_are_read_and_those_over_what_the_endpoint_takes_m
 
 #[tokio::test]
 async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
-    // What is not announced is one lane and no metadata.
+    // If HELLO does not announce the limits, they are one lane and no metadata.
     for (limits, allowed) in [(&[(parameter::DATA_LANES, 1), (parameter::METADATA, 10)][..], 10), (&[], 0)] {
         let (endpoint, socket) = (endpoint().await, Socket::new(7));
         let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());
         let mut stranger = socket.accept_with(&wire::greeting(NONCE, limits)).await;
         let (_send, mut recv) = stranger.take().await;
         let only = outcome(asked).await.expect("a stream");
-        // A stream is taken only from a peer whose HELLO has been read.
+        // The endpoint answers a stream only after it has read the peer's HELLO.
         stranger.round_trip().await;
 
         let options = StreamOptions { metadata: vec![0; allowed + 1].into(), ..StreamOptions::default() };
@@ -192,7 +192,7 @@ async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
         let options = StreamOptions { timeout: Some(BRIEF), ..StreamOptions::default() };
         let too_many = outcome(ask(&endpoint, &socket, "work/1", options)).await;
         assert!(matches!(too_many, Err(GetStreamError::TooManyStreams { max: 1, .. })), "{too_many:?}");
-        // Its end makes room for the next.
+        // The end of the stream makes room for the next one.
         drop(only);
         assert_eq!(recv.reset_code().await, lane::CANCELLED);
         stranger.say(&numbers(frame::MAX_LANES, &[2])).await;
@@ -200,7 +200,8 @@ async fn the_endpoint_keeps_to_what_the_strangers_hello_allows() {
     }
 }
 
-/// A request of so many bytes of an endpoint's, of which it knows that they have arrived, and the stranger that has yet to answer.
+/// Sends a request with a body of this length, and returns it together with the stranger. The endpoint knows that
+/// all bytes have arrived, and the stranger has not answered yet.
 async fn requested(
     endpoint: &Endpoint,
     body: usize,
@@ -270,7 +271,7 @@ async fn both_sides_fail_streams_that_the_endpoint_opened() {
     recv.header().await;
     write(&mut send, &[&accepted()[..], b"12345"].concat()).await;
     let mut stream_a = outcome(asked).await.expect("a stream");
-    // The offset counts data bytes: neither the answer nor the header.
+    // The offset counts data bytes only, without the answer and the header.
     let (_errors, _reverse) =
         stranger.error_lane(send.id().into(), &Record::new(severity::FATAL, 5, 5, "").encode()).await;
     let (data, end) = read_to_error(&mut stream_a).await;

@@ -1,5 +1,5 @@
-//! Several connections between the same two peers: restarts, second dials, simultaneous dials; and connections that
-//! are turned away.
+//! Several connections between the same two peers: restarts, second dials and simultaneous dials. Also connections
+//! that are turned away.
 
 use twolane::{ConnectionLost, Endpoint, Limits, ReadError, SecretKey, StreamOptions};
 
@@ -11,7 +11,7 @@ use crate::{
     wire::{self, bound, close, frame, goaway, header, numbers, parameter},
 };
 
-/// Lets a connection go because another connection stays.
+/// Ends a connection in order, because another connection stays.
 async fn let_go(mut stranger: Stranger) {
     stranger.hears(frame::GOAWAY, &[goaway::DUPLICATE]).await;
     stranger.say(&numbers(frame::GOAWAY, &[goaway::DUPLICATE])).await;
@@ -56,7 +56,7 @@ async fn a_second_dial_by_the_same_instance_drains_the_first() {
     old.hears(frame::GOAWAY, &[goaway::DUPLICATE]).await;
     old.say(&numbers(frame::GOAWAY, &[goaway::DUPLICATE])).await;
 
-    // What was open there is not cut.
+    // The stream that was open on the old connection is not cut.
     arrives("to the end", send, &mut on_old).await;
     drop(on_old);
     old.hears(frame::DRAINED, &[0, 1]).await;
@@ -68,17 +68,17 @@ async fn a_second_dial_by_the_same_instance_drains_the_first() {
 const DIAL: u64 = parameter::DIAL;
 const KNOWS: u64 = parameter::KNOWS;
 
-/// A HELLO with what is said about a dial.
+/// Returns a HELLO with the given parameters of a dial.
 fn dialling(dial: &[(u64, u64)]) -> Vec<u8> {
     wire::greeting(NONCE, &[&[(parameter::DATA_LANES, 100), (parameter::METADATA, bound::METADATA)], dial].concat())
 }
 
-/// What a HELLO says about a dial.
+/// Returns the value of a parameter of a dial, from the endpoint's HELLO.
 fn said(stranger: &Stranger, id: u64) -> Option<u64> {
     stranger.hello.numbers.iter().find(|(said, _)| *said == id).map(|(_, value)| *value)
 }
 
-/// An endpoint that has dialled the stranger, and has its HELLO.
+/// Returns an endpoint that has dialled the stranger and has received its HELLO.
 async fn dialled(ours: u8, socket: &Socket) -> (Endpoint, Stranger) {
     let bound = Endpoint::builder().offline().secret_key(SecretKey::from_bytes(&[ours; 32])).bind().await;
     let endpoint = bound.expect("an endpoint on loopback");
@@ -93,7 +93,7 @@ async fn dialled(ours: u8, socket: &Socket) -> (Endpoint, Stranger) {
 #[tokio::test]
 async fn of_two_dials_that_overlapped_the_one_of_the_smaller_key_stays() {
     for (ours, theirs) in [(1, 2), (2, 1)] {
-        // It knew none, or numbers that are none of this instance's.
+        // The dial knew no other dial, or its KNOWS is not a number of this instance.
         for known in [None, Some(-1), Some(1)] {
             let socket = Socket::new(theirs);
             let (endpoint, by_endpoint) = dialled(ours, &socket).await;
@@ -157,7 +157,8 @@ async fn an_endpoint_says_which_dial_of_the_peers_it_knew_when_it_dialled() {
     first.round_trip().await;
     first.connection.close(code(close::DONE), b"");
     is_alone(&endpoint).await;
-    // The stranger may have lost the first one by accident, and not know what the endpoint knows: it is told.
+    // The stranger may have lost the first connection by accident, and may not know which dial the endpoint knows.
+    // KNOWS tells it.
     let mut numbers = Vec::new();
     for _ in 0..2 {
         let asked = ask(&endpoint, &socket, "work/1", StreamOptions::default());

@@ -1,4 +1,4 @@
-//! Who may connect and open what, and what happens when that changes.
+//! Access rules for connections and streams, and the effect when they change.
 
 use std::sync::{
     Arc,
@@ -20,7 +20,7 @@ pub(crate) async fn guarded(access: impl Access) -> Endpoint {
     Endpoint::builder().offline().limits(limits()).access(access).bind().await.unwrap()
 }
 
-/// What a peer hears that the rules do not allow.
+/// Returns the reason that a peer was given because the rules do not allow it.
 fn forbidden(error: &GetStreamError) -> Option<&str> {
     match error {
         GetStreamError::Lost(ConnectionLost::Forbidden { reason })
@@ -65,7 +65,7 @@ async fn revoking_closes_the_connection_at_once_with_words_that_the_peer_reads()
     assert!(matches!(&error, ReadError::Lost(ConnectionLost::Forbidden { .. })), "{error:?}");
     let error = at_once(accepted.read(&mut [0])).await.unwrap_err();
     assert!(matches!(&error, ReadError::Lost(ConnectionLost::NotAllowed { .. })), "{error:?}");
-    // It does not get back in, and nobody else noticed.
+    // The peer cannot connect again, and the other peer was not disturbed.
     let error = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap_err();
     assert!(forbidden(&error).is_some(), "{error:?}");
     assert_eq!(soon(other.get_stream(server.ticket(), ECHO)).await.unwrap().peer(), server.id());
@@ -102,7 +102,7 @@ async fn a_protocol_with_a_list_of_its_own_is_for_those_on_it() {
     let error = soon(other.get_stream(server.ticket(), "admin/1")).await.unwrap_err();
     assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
     soon(one.get_stream(server.ticket(), "admin/1")).await.unwrap();
-    // The refusal was of that stream alone.
+    // The refusal affected that stream only.
     echo(&other, &server, b"still friends").await;
     assert_eq!(other.metrics().connections_dialled.get(), 1);
 }
@@ -155,7 +155,7 @@ async fn a_rule_sees_the_protocol_and_the_metadata_before_anything_is_answered()
     soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap();
 }
 
-/// Does what the metadata of a stream says: never answers, or breaks. Counts how often it was asked.
+/// Rules that follow the metadata of a stream: they never answer, or panic. They count how often they were asked.
 #[derive(Clone, Default)]
 struct Moody(Arc<AtomicUsize>);
 
@@ -190,7 +190,7 @@ async fn a_rule_that_breaks_or_does_not_answer_refuses_that_stream_alone() {
     assert_eq!(client.metrics().connections_dialled.get(), 1);
 }
 
-/// Waits for permission to answer about every connection but one.
+/// Rules that wait for permission before they answer about any connection except one.
 struct Slow(PublicKey, Arc<Notify>, Arc<AtomicUsize>);
 
 impl Access for Slow {
@@ -215,7 +215,7 @@ async fn no_stream_of_a_peer_is_looked_at_before_the_rules_have_answered() {
         async move { client.get_stream(ticket, ECHO).await }
     });
     until(|| asked.load(SeqCst) == 1).await;
-    // The stream's header, which went out with HELLO, has arrived long before all of these are over.
+    // The stream's header was sent together with HELLO, and arrives long before all these echoes are done.
     const OTHERS: u64 = 20;
     for _ in 0..OTHERS {
         echo(&other, &server, b"let in").await;
@@ -230,7 +230,7 @@ async fn no_stream_of_a_peer_is_looked_at_before_the_rules_have_answered() {
 
 #[tokio::test]
 async fn rules_that_change_while_a_peer_is_being_admitted_hold_for_it() {
-    /// A list, and a rule in front of it that lets the scene change it at the worst moment.
+    /// A list, and a rule in front of it that lets the scene change the list at the worst moment.
     struct Both(AccessList, Arc<Notify>, Arc<AtomicUsize>);
     impl Access for Both {
         async fn connection(&self, identity: &Identity) -> Verdict {
@@ -255,7 +255,7 @@ async fn rules_that_change_while_a_peer_is_being_admitted_hold_for_it() {
     until(|| asked.load(SeqCst) == 1).await;
     list.deny(client.id());
     go.notify_one();
-    // It may have been let in by the answer that came first, and not for long.
+    // The peer may have been let in by the answer that came first, but only for a short time.
     match soon(connecting).await.unwrap() {
         Ok(connection) => soon(connection.closed()).await,
         Err(error) => assert!(matches!(error, DialError::Lost(ConnectionLost::Forbidden { .. })), "{error:?}"),
@@ -277,8 +277,7 @@ async fn a_stream_that_was_cut_off_is_never_taken_for_complete_even_if_the_reaso
     let mut accepted = soon(server.accept_bi(&[CHAT])).await.unwrap().1;
     accepted.write_all(b"half of it").await.unwrap();
     list.revoke_for(&CHAT.as_str().parse().unwrap(), &key.public_key());
-    // The program still holds it, and looks at nothing.
-    // Nobody reads the error lane here.
+    // The program still holds the stream and does not use it. Nobody reads the error lane here.
     let error = soon(recv.read_to_end(100)).await.unwrap_err();
     assert!(format!("{error:?}").contains("Reset"), "{error:?}");
     assert!(soon(accepted.read(&mut [0])).await.is_err());

@@ -1,4 +1,4 @@
-//! Bad input of any kind is a clear error; nothing is lost, and nobody else is disturbed.
+//! Bad input of any kind gives a clear error. Nothing is lost, and no other peer or stream is disturbed.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ async fn garbage_in_place_of_a_header_costs_that_stream_alone() {
     let (client, server) = (endpoint().await, endpoint().await);
     serve_echo(&server);
     echo(&client, &server, b"before").await;
-    // A peer of its own that speaks raw iroh: HELLO, then garbage.
+    // Another peer, on raw iroh, sends HELLO and then garbage.
     let raw = raw(&SecretKey::generate()).await;
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
@@ -77,7 +77,7 @@ async fn garbage_in_place_of_a_header_costs_that_stream_alone() {
         let answer = soon(recv.read_to_end(10_000)).await.unwrap();
         assert_eq!(answer[0], code, "{bytes:?}");
     }
-    // The same connection, and the other peer, go on.
+    // The same connection and the other peer go on.
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(b"\x01\x08\x06echo/1\x00still fine").await.unwrap();
     send.finish().unwrap();
@@ -87,7 +87,7 @@ async fn garbage_in_place_of_a_header_costs_that_stream_alone() {
 
 #[tokio::test]
 async fn a_peer_that_sends_no_header_blocks_nobody() {
-    // No bound frees anybody here: who waits for the silent one waits for ever.
+    // No timeout expires here, so anything that waits for the silent peer waits for ever.
     let (client, server) = (endpoint().await, endpoint().await);
     serve_echo(&server);
     let raw = raw(&SecretKey::generate()).await;
@@ -95,13 +95,13 @@ async fn a_peer_that_sends_no_header_blocks_nobody() {
     let _control = say_hello(&connection, 5).await;
     let (mut silent, _answer) = connection.open_bi().await.unwrap();
     silent.write_all(&[1]).await.unwrap();
-    // Meanwhile, on the same connection and on another.
+    // Meanwhile, streams work on the same connection and on another one.
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(b"\x01\x08\x06echo/1\x00quick").await.unwrap();
     send.finish().unwrap();
     assert_eq!(accepted(&soon(recv.read_to_end(100)).await.unwrap()), b"quick");
     echo(&client, &server, b"quick too").await;
-    // Where there is a bound, the silent one is reset with "timed out" (8).
+    // With a timeout, the silent stream is reset with "timed out" (8).
     let server = endpoint_with(Limits { header_timeout: BRIEF, ..limits() }).await;
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
@@ -129,7 +129,7 @@ async fn a_peer_that_never_says_hello_is_let_go() {
     assert!(server.peers().is_empty());
 }
 
-/// Nothing comes from it but what acknowledges the handshake.
+/// The peer sends nothing except the acknowledgements of the handshake.
 #[tokio::test]
 async fn a_dialler_waits_longer_for_the_first_words_of_a_peer_whose_network_stands_still() {
     let client = endpoint_with(Limits { hello_timeout: BRIEF, ..limits() }).await;
@@ -148,7 +148,7 @@ async fn a_dialler_waits_longer_for_the_first_words_of_a_peer_whose_network_stan
 async fn a_peer_that_accepts_connections_and_never_answers_is_an_error_within_the_bound() {
     let limits = Limits { open_timeout: BRIEF, ..limits() };
     let client = endpoint_with(limits).await;
-    // It takes the handshake, says HELLO and nothing else.
+    // The peer completes the handshake, and sends HELLO and nothing else.
     let silent = endpoint().await;
     let options = StreamOptions { timeout: Some(PATIENCE), ..StreamOptions::default() };
     let opening = client.get_stream_with(silent.ticket(), CHAT, options);
@@ -185,7 +185,7 @@ async fn an_answer_that_is_garbage_is_the_peers_fault() {
     let peer = tokio::spawn(async move {
         let connection = raw.accept().await.unwrap().await.unwrap();
         let (mut send, _recv) = connection.accept_bi().await.unwrap();
-        // Rejected, with a text of 2^62 - 1 bytes.
+        // A rejection with a text of 2^62 - 1 bytes.
         send.write_all(&[2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).await.unwrap();
         connection.closed().await;
         raw.close().await;
@@ -201,7 +201,7 @@ async fn an_answer_that_is_garbage_is_the_peers_fault() {
 #[tokio::test]
 async fn a_peer_whose_transport_has_less_room_than_it_says_is_one_with_too_many_streams() {
     let client = endpoint_with(Limits { open_timeout: BRIEF, ..limits() }).await;
-    // Its HELLO says nine lanes.
+    // The peer's HELLO announces nine lanes.
     let transport = iroh::endpoint::QuicTransportConfig::builder().max_concurrent_bidi_streams(1u32.into()).build();
     let narrow = raw_with(&SecretKey::generate(), transport).await;
     let ticket = raw_ticket(&narrow);

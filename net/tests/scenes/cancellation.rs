@@ -1,5 +1,5 @@
-//! Every public future may be dropped at any of its await points: nothing hangs, nothing is lost that was promised, and
-//! the next call works.
+//! Every public future may be dropped at any of its await points. Nothing hangs, nothing that was promised is lost,
+//! and the next call works.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,7 +12,7 @@ use twolane::{Endpoint, StreamError};
 
 use crate::stage::{CHAT, ECHO, PATIENCE, connect, echo, endpoint, serve_echo, soon, stream, until};
 
-/// Polls `future` until it is ready or has been pending `pauses` times; then it is dropped.
+/// Polls `future` until it is ready or has been pending `pauses` times. Then drops it.
 async fn dropped_after<F: Future>(pauses: usize, future: F) -> Option<F::Output> {
     let (mut future, mut left) = (pin!(future), pauses);
     poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -26,7 +26,7 @@ async fn dropped_after<F: Future>(pauses: usize, future: F) -> Option<F::Output>
     .await
 }
 
-/// Runs `scene` with a number of pauses that grows until the call in it was ready before it was dropped.
+/// Runs `scene` with an increasing number of pauses, until the call in it was ready before it was dropped.
 async fn at_every_await_point<Fut: Future<Output = bool>>(scene: impl Fn(usize) -> Fut) {
     for pauses in 0.. {
         if soon(Box::pin(scene(pauses))).await {
@@ -48,7 +48,7 @@ async fn connect_and_get_stream_can_be_dropped_anywhere() {
         serve_echo(&server);
         let connected = dropped_after(pauses, client.connect(server.ticket())).await;
         still_works(&client, &server).await;
-        // The dial that was dropped goes on for others: there is one.
+        // The dial whose call was dropped goes on for other callers, so there is only one dial.
         assert_eq!(client.metrics().connections_dialled.get(), 1);
         connected.is_some()
     })
@@ -114,21 +114,21 @@ async fn a_request_can_be_dropped_anywhere() {
         let body = vec![5; 300_000];
         let response = dropped_after(pauses, client.request(server.ticket(), "rpc/1", body.clone(), PATIENCE)).await;
         assert_eq!(client.request(server.ticket(), "rpc/1", body.clone(), PATIENCE).await.unwrap(), body);
-        // What was dropped is gone on both sides.
+        // The dropped request is gone on both sides.
         until(|| server.peer(&client.id()).is_some_and(|peer| peer.streams == 0)).await;
         response.is_some()
     })
     .await;
 }
 
-/// Reads that are called cancel-safe: dropped and called again, they go on where they were.
+/// Cancel-safe reads that are dropped and called again continue where they were.
 #[tokio::test]
 async fn reads_that_are_dropped_lose_no_byte() {
     let (client, server) = (endpoint().await, endpoint().await);
     let (mut writer, mut reader) = stream(&client, &server).await;
     let writing = tokio::spawn(async move {
         for n in 0..300 {
-            // In pieces, so that a message is waited for in its middle.
+            // Messages are written in pieces, so that the reader waits in the middle of a message.
             writer.write_all(format!("\"message {n} ").as_bytes()).await.unwrap();
             tokio::task::yield_now().await;
             writer.write_all(b"ends\"\n").await.unwrap();
@@ -172,7 +172,7 @@ async fn a_write_that_is_dropped_has_written_nothing() {
     let (mut writer, mut reader) = stream(&client, &server).await;
     let mut written = 0u64;
     let mut dropped = 0;
-    // Until the peer's window is full, and a call waits for the reader.
+    // Writes until the peer's window is full, and a call waits for the reader.
     while dropped < 20 {
         match dropped_after(0, writer.write(&[3; 4096])).await {
             Some(wrote) => written += wrote.unwrap() as u64,
@@ -204,7 +204,7 @@ async fn failing_warning_and_waiting_for_delivery_can_be_dropped_anywhere() {
                 dropped_after(pauses, one.fail(error)).await
             };
             drop(one);
-            // Once polled, the error is on its way.
+            // Once the call was polled, the error is sent.
             let error = soon(other.read_to_end(100)).await.unwrap_err();
             assert!(format!("{error}").contains("enough"), "{error}");
             failed.is_some()

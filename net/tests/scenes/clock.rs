@@ -1,5 +1,5 @@
-//! Tokio's clock, standing still: a scene then tells "at once" from "soon" and "at its bound" from "some time later", and takes
-//! as long on a busy machine as on an idle one.
+//! tokio's clock, stopped. A scene can then distinguish "at once" from "soon", and "at its timeout" from "some time
+//! later". It takes the same time on a busy machine as on an idle one.
 
 use std::{
     future::Future,
@@ -12,19 +12,20 @@ use tokio::{
     time::{advance, pause, resume},
 };
 
-/// What needs longer than this by the clock of the machine waits for a timer.
+/// A step that takes longer than this by the clock of the machine waits for a timer.
 const STANDSTILL: Duration = Duration::from_secs(100);
-/// So much before a bound nothing ends, and so much after it everything has.
+/// A call must not end this much before its timeout, and must have ended this much after it.
 const MOMENT: Duration = Duration::from_millis(10);
-/// Turns at the runtime in which every task has seen the timers that fired, and has told those who wait for it.
+/// The number of turns of the runtime in which every task has seen the timers that fired, and has notified the
+/// tasks that wait for it.
 const TURNS: usize = 100;
 
-/// The clock stands still while this lives. The timers of QUIC do not fire either: what arrives was sent once, and is
-/// waiting for nobody's timer.
+/// Stops the clock while this lives. The timers of QUIC do not fire either, so all data that arrives was sent once,
+/// without any timer.
 struct Stopped {
-    /// Dropped, it ends the blocking call below.
+    /// Dropping it ends the blocking call below.
     _hold: Sender<()>,
-    /// Tokio moves a clock that was stopped when all tasks wait, unless a blocking call is under way.
+    /// tokio advances a stopped clock when all tasks wait, unless a blocking call is running.
     too_long: JoinHandle<bool>,
 }
 
@@ -51,15 +52,15 @@ impl Drop for Stopped {
     }
 }
 
-/// What `what` comes to without any timer: by what the peers say to each other alone.
+/// Returns the output of `what`, which must end without any timer: only through packets that the peers exchange.
 pub(crate) fn at_once<F: Future>(what: F) -> impl Future<Output = F::Output> {
-    // Futures of a dial are some 40 kB large.
+    // Futures of a dial have about 40 kB.
     let what = Box::pin(what);
     async move { Stopped::new().wait(what).await }
 }
 
-/// What `what` comes to when `bound` is over: once `begun` is done nothing but the clock is missing. It fails if `what` ends
-/// before its bound, or goes on after it.
+/// Returns the output of `what` when `bound` is over. Once `begun` is done, only the clock must be missing. Fails
+/// if `what` ends before its timeout, or goes on after it.
 pub(crate) fn at_its_bound<F: Future>(
     bound: Duration,
     begun: impl Future<Output = ()>,

@@ -1,4 +1,4 @@
-//! The congestion control that the builder is given is the one that connections have.
+//! Connections use the congestion control that was given to the builder.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! A node that acts for an owner: what it takes to be believed, and how that ends.
+//! A node that acts for an owner: the conditions under which peers accept that, and how it ends.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +16,7 @@ fn pattern(text: &str) -> Pattern {
     text.parse().unwrap()
 }
 
-/// A certificate that holds for a day.
+/// Returns a certificate that is valid for a day.
 fn certificate(owner: &SecretKey, node: PublicKey, scope: &str) -> Delegation {
     let now = SystemTime::now();
     let built = Delegation::build(node).scope(pattern(scope)).not_before(now - DAY).expires(now + DAY);
@@ -33,7 +33,7 @@ struct Cast {
     server: Endpoint,
 }
 
-/// A server that lets the owner in, and nobody else. A certificate counts to the second.
+/// Makes a server that lets in only the owner. The validity of a certificate is exact to the second.
 async fn cast() -> Cast {
     let (owner, node_key, list) = (SecretKey::generate(), SecretKey::generate(), AccessList::nobody());
     list.allow(owner.public_key());
@@ -60,7 +60,7 @@ async fn a_node_with_its_owners_certificate_is_let_in_as_the_owner() {
     assert_eq!(server.peer(&node.id()).unwrap().owner, Some(owner.public_key()));
     let whose = soon(node.request(server.ticket(), "whose/1", "", Duration::from_secs(30))).await.unwrap();
     assert_eq!(whose, owner.public_key().to_string());
-    // The server has shown nothing, so it acts for nobody.
+    // The server has shown no certificate, so it acts for nobody.
     assert_eq!(node.peer(&server.id()).unwrap().owner, None);
 }
 
@@ -84,7 +84,7 @@ async fn a_node_acts_for_its_owner_within_the_scope_only() {
     assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
 }
 
-/// Shows bytes as a certificate, whatever they are, and tells how the connection ended.
+/// Sends any bytes as a certificate, and returns how the connection ended.
 async fn show(key: &SecretKey, server: &Endpoint, bytes: &[u8]) -> (u64, String) {
     let raw = raw(key).await;
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
@@ -106,7 +106,7 @@ async fn show(key: &SecretKey, server: &Endpoint, bytes: &[u8]) -> (u64, String)
     }
 }
 
-/// Each way in which a certificate can be wrong closes the connection with one code, and with words of its own.
+/// Each fault of a certificate closes the connection with the same code, and with a reason of its own.
 #[tokio::test]
 async fn a_certificate_that_does_not_hold_closes_the_connection_and_says_why() {
     let Cast { owner, node_key, server } = cast().await;
@@ -169,7 +169,7 @@ async fn revoking_a_certificate_ends_the_standing_while_connected() {
         list.insert(owner.public_key(), Serial::from_bytes(SERIAL));
         list
     });
-    // A stream that comes from now on comes from nobody but the node itself.
+    // A stream that comes from now on counts as the node's own.
     assert!(server.peer(&node.id()).is_none_or(|peer| peer.owner.is_none()));
     let ended = soon(async {
         loop {
@@ -182,7 +182,7 @@ async fn revoking_a_certificate_ends_the_standing_while_connected() {
     })
     .await;
     assert_eq!(ended, (node.id(), owner.public_key()));
-    // The rules let nobody in but the owner.
+    // The rules let in only the owner.
     soon(connection.closed()).await;
 }
 
@@ -206,10 +206,10 @@ async fn certificates_that_are_replaced_one_after_the_other_are_shown_at_the_pac
     for n in 0..20 {
         let scope = if n < 19 { "echo/*" } else { "whose/*" };
         node.set_delegations(vec![certificate(&owner, id, scope)]).unwrap();
-        // Each leaves before the next one is there.
+        // Each certificate is sent before the next one is set.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // The last one comes in the end, and the connection has stayed.
+    // The last certificate arrives in the end, and the connection has stayed.
     let asked = async {
         loop {
             match node.request(server.ticket(), "whose/1", "", Duration::from_secs(30)).await {

@@ -1,4 +1,4 @@
-//! Dials: who waits for one, what ends it, and what is said about it (invariants 6 to 9).
+//! Dials: the calls that wait for them, how they end, and their errors (invariants 6 to 9).
 
 use std::{
     sync::{
@@ -40,7 +40,7 @@ async fn one_dial_serves_everybody_who_asks_at_the_same_time() {
     assert!(matches!(soon(events.next()).await, Some(Event::Connected { .. })));
 }
 
-/// Answers about the first connection when the scene says so, and about any later one at once.
+/// Rules and hooks that answer about the first connection when the scene says so, and about any later one at once.
 #[derive(Clone, Default)]
 pub(crate) struct SlowOnce {
     pub(crate) asked: Arc<AtomicUsize>,
@@ -85,7 +85,8 @@ async fn a_dial_under_way_when_the_connection_of_the_peer_is_closed_begins_anew(
     echo(&client, &server, b"on the new connection").await;
 }
 
-/// A dial of `client` to `server` that waits for the rules of `client`, and a stream that `server` opens on its connection.
+/// Lets `client` dial `server` and wait for the rules of `client`. Meanwhile `server` opens a stream on this
+/// connection.
 async fn used_before_the_dialler_lets_it_in(
     client: &Endpoint,
     server: &Endpoint,
@@ -118,7 +119,8 @@ async fn an_address_that_becomes_known_after_the_handshake_does_not_cost_the_pee
         _ = &mut beside => panic!("the rules have not answered yet"),
         () = std::future::ready(()) => {}
     }
-    // The dial hears of the address before the rules answer: all tasks of a scene take turns on one thread.
+    // The dial learns of the address before the rules answer, because all tasks of a scene take turns on one
+    // thread.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -153,7 +155,7 @@ async fn a_dial_that_the_peer_uses_already_is_closed_with_the_words_of_those_tha
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dial_that_a_shutdown_ends_is_no_fault_to_the_peer_that_uses_it() {
-    // The transport sends on a thread of its own whatever it has in that moment.
+    // noq sends on a thread of its own, so the packets that are sent differ from run to run.
     for _ in 0..20 {
         let rule = SlowOnce::default();
         let (client, server) = (guarded(rule.clone()).await, endpoint().await);
@@ -167,7 +169,7 @@ async fn a_dial_that_a_shutdown_ends_is_no_fault_to_the_peer_that_uses_it() {
         };
         assert_eq!(*cause, ConnectionLost::PeerDone);
         assert!(matches!(soon(dialling).await.unwrap(), Err(DialError::ShuttingDown)));
-        // A stream whose header had yet to go out is opened again, for which there is nobody.
+        // A stream whose header was not sent yet is opened again, but the peer is gone.
         opening.abort();
     }
 }
@@ -254,10 +256,10 @@ async fn a_dial_to_an_old_address_does_not_hold_up_a_call_that_knows_the_new_one
         let client = client.clone();
         async move { client.connect(stale).await.map(drop) }
     });
-    // Nothing answers there: the dial goes on, and has no bound in these scenes.
+    // Nothing answers at the old address. The dial goes on, and has no timeout in these scenes.
     let new = with_key(&key).await;
     soon(client.connect(new.ticket())).await.unwrap();
-    // It was the same dial: whoever waited for it is served too.
+    // Both calls used the same dial, so the first caller is served too.
     soon(dialling).await.unwrap().unwrap();
     assert_eq!(client.metrics().connections_dialled.get(), 1);
 }

@@ -1,11 +1,11 @@
-//! What a reader and a writer are told when several things end a stream, in whatever order: never that truncated data is
-//! complete, and never another reason than the one that holds.
+//! The errors of a reader and a writer when several events end a stream, in any order. Truncated data is never
+//! complete, and the reason is always the one that holds.
 
 use twolane::{NextError, ReadError, StreamError, WriteError};
 
 use crate::stage::{pair, soon};
 
-/// STOP_SENDING of a reader that wants no more.
+/// The code of STOP_SENDING of a reader that wants no more data.
 const CANCELLED: u64 = 1;
 
 fn broken() -> StreamError {
@@ -18,7 +18,7 @@ async fn what_was_read_ahead_of_a_complete_end_is_given_whatever_the_peer_says_l
     let reports = opened.errors();
     accepted.write_all(b"no line feed...").await.unwrap();
     accepted.finish().unwrap();
-    // The line is not whole, so its fifteen bytes wait to be read as bytes.
+    // The line is not complete, so its fifteen bytes can still be read as bytes.
     assert!(matches!(soon(opened.next_string()).await, Err(NextError::Ended { read: 15 })));
     accepted.abort(broken()).await.unwrap();
     assert_eq!(soon(reports.next()).await.unwrap().error.code(), 5);
@@ -55,7 +55,7 @@ async fn lines_that_wait_are_not_given_out_after_an_abort() {
 #[tokio::test]
 async fn a_finished_lane_that_its_reader_stops_was_stopped_and_not_ended_here() {
     let (_client, _server, mut opened, accepted) = pair().await;
-    // More than fits in a packet, so that it cannot be acknowledged before it is stopped.
+    // More than one packet, so that the data cannot be acknowledged before the lane is stopped.
     opened.write_all(&[1; 1_000_000]).await.unwrap();
     opened.finish().unwrap();
     let (_send, recv) = accepted.split();

@@ -1,4 +1,4 @@
-//! End of data means success (invariant 1).
+//! An end of data means success (invariant 1).
 
 use twolane::{ReadError, WriteError};
 

@@ -18,7 +18,7 @@ fn full() -> StreamError {
     StreamError::new(28, "the disk is full").with_details(b"/srv".as_slice()).unwrap()
 }
 
-/// Reads until something other than data comes.
+/// Reads until the data ends.
 async fn read_all(stream: &mut XStream) -> (Vec<u8>, Result<(), ReadError>) {
     let mut data = Vec::new();
     loop {
@@ -42,7 +42,7 @@ async fn the_reader_gets_exactly_the_bytes_before_the_error_then_the_error() {
     let Err(ReadError::Failed(error)) = end else { panic!("{end:?}") };
     assert_eq!((error.code(), error.text(), error.offset()), (28, "the disk is full", 1_500_000));
     assert_eq!(error.details(), b"/srv".as_slice());
-    // And again, for whoever asks again.
+    // A second read returns the same error.
     assert!(matches!(opened.read(&mut [0; 1]).await, Err(ReadError::Failed(_))));
 }
 
@@ -52,7 +52,7 @@ async fn a_reader_that_starts_late_still_gets_every_byte_before_the_error() {
     accepted.write_all(&[1; 100_000]).await.unwrap();
     accepted.fail(full()).await.unwrap();
     drop(accepted);
-    // The report is there before the first byte is read.
+    // The report arrives before the first byte is read.
     let report = soon(opened.errors().next()).await.unwrap();
     assert_eq!((report.severity, report.error.offset()), (Severity::Fatal, 100_000));
     let (read, end) = soon(read_all(&mut opened)).await;
@@ -72,7 +72,7 @@ async fn what_a_reader_does_not_read_within_the_linger_bound_is_discarded_and_th
     let errors = opened.errors();
     let told = async { assert_eq!(errors.next().await.unwrap().error.offset(), 100_000) };
     at_its_bound(BRIEF, told, until(|| server.peers()[0].streams == 0)).await;
-    // What ends the lane went out before this answer.
+    // The end of the lane was sent before this answer.
     echo(&client, &server, b"has it arrived?").await;
     let (read, end) = soon(read_all(&mut opened)).await;
     assert!(read.len() < 100_000, "{} bytes were kept", read.len());
@@ -105,7 +105,7 @@ async fn an_error_arrives_while_the_data_lane_is_idle() {
 async fn an_error_arrives_while_the_data_lane_is_full() {
     let (_client, server, opened, mut accepted) = pair().await;
     let (mut send, _recv) = opened.split();
-    // Nobody reads: the writer comes to a stop with the window full.
+    // Nobody reads, so the writer stops when the window is full.
     let writing = tokio::spawn(async move {
         let mut written = 0;
         loop {
@@ -116,7 +116,7 @@ async fn an_error_arrives_while_the_data_lane_is_full() {
         }
     });
     soon(async {
-        // The lane is full once as much as the window holds has arrived, and that is when the reader fails.
+        // The lane is full once the content of the window has arrived. Then the reader fails the stream.
         while server.peers()[0].received < 1_900_000 {
             tokio::task::yield_now().await;
         }
@@ -135,7 +135,7 @@ async fn an_error_arrives_after_the_failing_side_has_finished_writing() {
     accepted.write_all(b"all of it").await.unwrap();
     accepted.finish().unwrap();
     assert_eq!(soon(opened.read_to_end(100)).await.unwrap(), "all of it");
-    // The data was complete, and stays so; what this side still wanted to say has failed.
+    // The data was complete, and stays so. The data that this side still wanted to write has failed.
     let errors = opened.errors();
     let (failed, report) = at_once(async { tokio::join!(accepted.fail(full()), errors.next()) }).await;
     failed.unwrap();
@@ -161,7 +161,7 @@ async fn both_sides_may_fail_at_the_same_moment() {
     let (_client, _server, mut opened, mut accepted) = pair().await;
     at_once(async {
         let (one, other) = tokio::join!(opened.fail(full()), accepted.fail(full()));
-        // Whoever was told first may find its own error late.
+        // The side that was told first may be too late with its own error.
         assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
         for stream in [&mut opened, &mut accepted] {
             let read = stream.read(&mut [0; 1]).await;
@@ -183,7 +183,7 @@ async fn warnings_arrive_in_order_from_both_sides_and_end_nothing() {
         let report = soon(accepted.errors().next()).await.unwrap();
         assert_eq!((report.severity, report.error.code()), (Severity::Warning, code));
     }
-    // The answer takes the same lane back.
+    // The answer uses the reverse half of the same error lane.
     accepted.warn(StreamError::new(9, "noted")).await.unwrap();
     assert_eq!(soon(opened.errors().next()).await.unwrap().error.code(), 9);
     opened.write_all(b"go on").await.unwrap();
@@ -277,11 +277,12 @@ async fn an_error_lane_finds_room_when_every_data_lane_is_open() {
         streams.push(stream(&one, &other).await);
         streams.push(stream(&other, &one).await);
     }
-    // There is no room for a fifth, and that is said with the bound.
+    // There is no room for a fifth stream, and the error names the limit.
     let options = StreamOptions { timeout: Some(BRIEF), ..StreamOptions::default() };
     let error = soon(one.get_stream_with(other.ticket(), "chat/1", options)).await.unwrap_err();
     assert!(matches!(error, GetStreamError::TooManyStreams { max: 4, .. }), "{error:?}");
-    // One side speaks on all eight, and the other answers on lanes of its own where it can.
+    // One side sends a warning on all eight streams. The other side answers, and opens error lanes of its own where
+    // it can.
     for (opened, accepted) in &mut streams {
         let (said, answered) =
             soon(async { tokio::join!(opened.warn(StreamError::new(1, "")), accepted.warn(StreamError::new(2, ""))) })
@@ -317,10 +318,10 @@ async fn a_reset_that_nothing_explains_is_an_error_and_never_an_end() {
         let (opened, mut held) = soon(async { tokio::join!(opening, peer) }).await;
         let mut opened = opened.unwrap();
         assert_eq!(soon(opened.read_chunk(100)).await.unwrap().unwrap(), "half");
-        // "A record explains it", and none comes.
+        // The code promises a record that explains it, and none comes.
         held.2.reset(code.into()).unwrap();
         for _ in 0..3 {
-            // Cancelled while it waits for the record, and asked again.
+            // The read is cancelled while it waits for the record, and called again.
             let mut buf = [0; 1];
             let mut reading = Box::pin(opened.read(&mut buf));
             let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(reading.as_mut().poll(cx))).await;

@@ -1,4 +1,4 @@
-//! Hooks are called in pairs, and break nothing when they break.
+//! Hooks are called in pairs, and their panics affect nothing else.
 
 use std::{
     sync::{
@@ -102,7 +102,7 @@ async fn a_hook_can_refuse_a_dial_and_a_connection() {
     assert!(format!("{error:?}").contains("nor on mondays"), "{error:?}");
 }
 
-/// Breaks wherever it can.
+/// Hooks that panic in each notification.
 struct Broken(Arc<Notify>);
 
 impl Hooks for Broken {
@@ -129,7 +129,7 @@ async fn a_hook_that_panics_twice_costs_nobody_anything_and_keeps_its_pairs() {
     echo(&client, &server, b"still fine").await;
 }
 
-/// Never returns from a notice.
+/// Hooks that never return from a notification.
 struct Stuck(Diary);
 
 impl Hooks for Stuck {
@@ -159,7 +159,7 @@ async fn a_hook_that_hangs_holds_up_its_own_next_call_alone_and_for_a_bounded_ti
     at_its_bound(BRIEF, gone, until(|| diary.of(client.id()) == ["on_connect", "on_disconnect"])).await;
 }
 
-/// Where something is asked about a connection.
+/// The points at which a connection is checked.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum At {
     Rule,
@@ -167,7 +167,7 @@ enum At {
     AfterHandshake,
 }
 
-/// Panics at one place or gives no answer there, once.
+/// Panics at one point or does not answer there, once.
 #[derive(Clone)]
 struct Once {
     at: At,
@@ -209,7 +209,7 @@ async fn a_rule_or_hook_that_breaks_or_does_not_answer_refuses_that_connection_a
             let limits = Limits { access_timeout: BRIEF, ..limits() };
             let broken = Endpoint::builder().offline().limits(limits).access(once.clone()).hooks(once.clone());
             let (broken, peer) = (broken.bind().await.unwrap(), endpoint().await);
-            // Whoever dials, the one who asks refuses.
+            // Whichever side dials, the side with the rule or hook refuses.
             let dial = broken.connect(peer.ticket());
             let asked = until(|| once.asked.load(SeqCst) == 1);
             let error = if panics { soon(dial).await } else { at_its_bound(BRIEF, asked, dial).await }.unwrap_err();

@@ -1,11 +1,11 @@
-//! Streams that their handler answers itself.
+//! Streams whose handler answers them itself.
 
 use tokio::sync::mpsc;
 use twolane::{AnswerError, Endpoint, Fault, GetStreamError, IncomingStream, Limits, Reason, StreamOptions};
 
 use crate::stage::{PATIENCE, connect, endpoint, endpoint_with, limits, soon};
 
-/// What the handler of a protocol is given.
+/// Serves a protocol, and returns the streams that its handler is given.
 fn incoming(server: &Endpoint) -> mpsc::UnboundedReceiver<IncomingStream> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let handler = move |incoming| {

@@ -1,4 +1,4 @@
-//! How many data lanes a peer may have running here, and what lanes that nobody uses any more leave behind.
+//! The number of data lanes that a peer may have running here, and the resources that unused lanes leave behind.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use twolane::{Endpoint, GetStreamError, Limits, StreamError};
 
 use crate::stage::{BRIEF, CHAT, PATIENCE, connect, endpoint_with, limits, soon, stream, until};
 
-/// Handlers that hold their streams, without a look at them, until they are told to let go.
+/// Handlers that hold their streams without using them, until they are told to release them.
 struct Holders {
     running: AtomicUsize,
     most: AtomicUsize,
@@ -56,7 +56,7 @@ async fn lanes_that_their_opener_has_given_up_count_until_their_handlers_have_en
     let refused = refused.expect("more lanes than the peer allows were opened");
     assert!(matches!(refused, GetStreamError::TooManyStreams { max: 8, .. }), "{refused:?}");
     assert!(holders.most.load(SeqCst) <= 8, "{} handlers ran for one peer", holders.most.load(SeqCst));
-    // The stream that is in use can still say what is wrong.
+    // The stream that is in use can still report an error.
     let reports = opened.errors();
     soon(accepted.fail(StreamError::new(7, "a reason"))).await.unwrap();
     assert_eq!(soon(reports.next()).await.unwrap().error.code(), 7);
@@ -89,7 +89,7 @@ async fn streams_that_fail_at_once_all_bring_their_errors_however_few_are_allowe
                 let mut stream = client.get_stream(ticket, "bring/1").await.unwrap();
                 stream.write_all(&[1; 100_000]).await.unwrap();
                 stream.fail(StreamError::new(n, "at once")).await.unwrap();
-                // Read to the error, the lane is let go of by its reader.
+                // Once the lane was read up to the error, its reader releases it.
                 stream.split().0.settled().await;
             }
         });
@@ -103,7 +103,7 @@ async fn requests_that_were_given_up_hold_nothing_of_what_the_peer_keeps_unread(
     let limits = || Limits { unread_bytes: 4 << 20, ..limits() };
     let (client, server) = (endpoint_with(limits()).await, endpoint_with(limits()).await);
     server.serve_requests("count/1", |request| async move { Ok(request.body.len().to_string().into()) }).unwrap();
-    // The protocol is known, and nobody takes its streams.
+    // The protocol is known, and nobody accepts its streams.
     let (opened, accepted) = stream(&client, &server).await;
     drop((opened, accepted));
     let received = || server.peers()[0].received;
@@ -128,7 +128,7 @@ async fn a_reader_that_lets_go_of_finished_data_frees_what_its_writer_was_lent()
     for _ in 0..24 {
         let (opened, accepted) = stream(&client, &server).await;
         let (mut send, recv) = opened.split();
-        // As much as fits, and the end.
+        // As much as fits, and the end of data.
         let mut sum = 0;
         while let Ok(written) = tokio::time::timeout(BRIEF / 30, send.write(&[1; 16 * 1024])).await {
             sum += written.unwrap();
@@ -136,7 +136,7 @@ async fn a_reader_that_lets_go_of_finished_data_frees_what_its_writer_was_lent()
         assert!(sum > 0);
         send.finish().unwrap();
         drop(send);
-        // The reader wants none of it, and answers at length.
+        // The reader does not want the data, and takes long to answer.
         let (answer, unread) = accepted.split();
         drop(unread);
         kept.push((recv, answer));
@@ -146,11 +146,11 @@ async fn a_reader_that_lets_go_of_finished_data_frees_what_its_writer_was_lent()
     while let Ok(written) = tokio::time::timeout(BRIEF / 3, opened.write(&[1; 16 * 1024])).await {
         beside += written.unwrap();
     }
-    // A ninth of the six tenths that are lent, and a share.
+    // A lane has its share, and may borrow a ninth of six tenths.
     assert!(beside > (4 << 20) / 17, "{beside} bytes are left for a lane beside those that nobody uses");
 }
 
-/// Bytes that a lane whose peer does not read takes.
+/// Returns the number of bytes that a lane takes whose peer does not read.
 async fn unread_on_one_lane(client: &Endpoint, server: &Endpoint) -> usize {
     let (mut opened, _accepted) = stream(client, server).await;
     let mut sum = 0;
@@ -162,7 +162,7 @@ async fn unread_on_one_lane(client: &Endpoint, server: &Endpoint) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_were_answered_leave_the_lanes_after_them_as_much_as_the_first_had() {
-    // Much more than a lane may have unread without being counted.
+    // Far more than a lane may have unread without being counted.
     const BODY: usize = 64 << 10;
     let limits = || Limits { unread_bytes: 32 << 20, ..limits() };
     let (client, server) = (endpoint_with(limits()).await, endpoint_with(limits()).await);
@@ -175,11 +175,11 @@ async fn requests_that_were_answered_leave_the_lanes_after_them_as_much_as_the_f
         }
     });
     soon(n0_future::join_all(asking)).await;
-    // The last reports are on their way.
+    // The last reports are still in flight.
     let as_before = async {
         loop {
             let after = [unread_on_one_lane(&client, &server).await, unread_on_one_lane(&server, &client).await];
-            // Where a chunk ends decides about the last tenth.
+            // The last tenth depends on where a chunk ends.
             if after.iter().zip(before).all(|(after, before)| *after > before * 3 / 4) {
                 return;
             }

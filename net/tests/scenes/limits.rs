@@ -1,4 +1,4 @@
-//! Over a limit there is a typed answer, and nobody else waits.
+//! A call over a limit gets a typed answer, and no other call waits.
 
 use std::{
     net::SocketAddr,
@@ -28,7 +28,7 @@ async fn metadata_over_the_peers_own_limit_is_found_here_and_refused_there() {
     let options = StreamOptions { metadata: vec![0; 11].into(), ..StreamOptions::default() };
     let error = soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap_err();
     assert!(matches!(error, GetStreamError::MetadataTooLarge { len: 11, max: 10 }), "{error:?}");
-    // A peer that does not ask hears it in the answer: 5, too large.
+    // A peer that ignores the limit is told in the answer: 5, too large.
     let raw = raw(&SecretKey::generate()).await;
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let _control = say_hello(&connection, 5).await;
@@ -58,7 +58,7 @@ async fn streams_without_a_header_over_the_limit_are_told_busy_at_once() {
     let answer = soon(fifth.read_to_end(1000)).await.unwrap();
     assert_eq!(answer[0], 3, "busy: {answer:?}");
     echo(&client, &server, b"nobody else noticed").await;
-    // A header frees a place.
+    // A header makes room.
     let (send, recv) = &mut streams[0];
     send.write_all(b"\x08\x06echo/1\x00quick").await.unwrap();
     send.finish().unwrap();
@@ -69,8 +69,8 @@ async fn streams_without_a_header_over_the_limit_are_told_busy_at_once() {
     assert_eq!(accepted(&soon(recv.read_to_end(100)).await.unwrap()), b"again");
 }
 
-/// A way to a server on which only the client is heard, and what asks it to prove its address: handshakes over it begin, and
-/// come to no end.
+/// A path to a server on which the client receives only Retry packets, which ask it to prove its address.
+/// Handshakes over this path begin and never end.
 async fn deaf_way(server: &Endpoint) -> SocketAddr {
     let (front, back) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
     back.connect(server.status().sockets[0]).await.unwrap();
@@ -95,7 +95,7 @@ async fn deaf_way(server: &Endpoint) -> SocketAddr {
     addr
 }
 
-/// A handshake with a server that comes to no end.
+/// Begins a handshake with a server that never ends.
 async fn begin_handshake(server: &Endpoint) -> (iroh::Endpoint, JoinHandle<()>) {
     let (raw, way) = (raw(&SecretKey::generate()).await, deaf_way(server).await);
     let ways = [iroh::TransportAddr::Ip(way)];
@@ -114,7 +114,7 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
     let client = endpoint().await;
     serve_echo(&server);
     echo(&client, &server, b"first").await;
-    // Two that are under way hold the places of this address.
+    // Two handshakes in progress hold the places of this address.
     let mut under_way = Vec::new();
     for _ in 0..2 {
         under_way.push(begin_handshake(&server).await);
@@ -123,7 +123,7 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
     let error = soon(async {
         loop {
             match late.connect(server.ticket()).await {
-                // They had not arrived yet.
+                // The handshakes had not arrived yet.
                 Ok(connection) => connection.close("again"),
                 Err(error) => break error,
             }
@@ -139,7 +139,7 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
         dialling.abort();
         soon(raw.close()).await;
     }
-    // With the places free again, the same dial works.
+    // When the places are free again, the same dial works.
     soon(async { while late.connect(server.ticket()).await.is_err() {} }).await;
 }
 
@@ -157,7 +157,7 @@ async fn peers_that_say_nothing_make_room_for_those_that_come_after_them() {
     let client = endpoint().await;
     echo(&client, &server, b"I have something to say").await;
     assert_eq!(client.metrics().dials_failed.get(), 0);
-    // The one that had been silent for longest has lost its place, and is told so.
+    // The connection that had been silent for longest has lost its place, and is told so.
     let closed = soon(silent[0].1.closed()).await;
     let iroh::endpoint::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
     assert_eq!(close.error_code.into_inner(), 0x106);
@@ -165,7 +165,7 @@ async fn peers_that_say_nothing_make_room_for_those_that_come_after_them() {
     assert_eq!(server.metrics().handshakes_refused.get(), 1);
 }
 
-/// Answers about nobody but one until the scene says so.
+/// Rules that answer about only one peer until the scene says so.
 struct Slow(PublicKey, Arc<Semaphore>, Arc<AtomicUsize>);
 
 impl Access for Slow {
@@ -202,7 +202,7 @@ async fn peers_that_wait_for_the_rules_are_not_pushed_out_by_those_that_come_aft
 
 #[tokio::test]
 async fn an_address_proves_itself_under_pressure_and_is_let_in() {
-    // Half of two is one: beside a handshake that is under way another one is asked for a proof.
+    // Half of two is one: beside a handshake in progress, another one has to prove its address.
     let limits = Limits { handshakes: 2, ..limits() };
     let server = endpoint_with(limits).await;
     serve_echo(&server);
@@ -228,7 +228,7 @@ async fn a_response_that_its_caller_does_not_take_is_given_up_in_time() {
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(b"\x01\x07\x05big/1\x00").await.unwrap();
     send.finish().unwrap();
-    // It has ended there, whatever is read here: what comes after a pause is a reset with "timed out" (8).
+    // The stream has ended at the server, however much is read here. The data ends in a reset with "timed out" (8).
     until(|| server.metrics().streams_ended.get() == 1).await;
     let error = soon(recv.read_to_end(8_000_001)).await.unwrap_err();
     assert!(format!("{error:?}").contains("Reset(8)"), "{error:?}");
@@ -239,7 +239,7 @@ async fn a_response_that_its_caller_takes_slowly_arrives_whole_however_long_it_t
     let bound = Duration::from_secs(2);
     let server = endpoint_with(Limits { header_timeout: bound, ..limits() }).await;
     server.serve_requests("big/1", |_| async { Ok(vec![7; 300_000].into()) }).unwrap();
-    // A peer that gives room for so little that it always has to be waited for.
+    // A peer whose window is so small that the server always has to wait for it.
     let narrow = iroh::endpoint::QuicTransportConfig::builder().stream_receive_window(16_384u32.into()).build();
     let raw = raw_with(&SecretKey::generate(), narrow).await;
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
@@ -247,8 +247,8 @@ async fn a_response_that_its_caller_takes_slowly_arrives_whole_however_long_it_t
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(b"\x01\x07\x05big/1\x00").await.unwrap();
     send.finish().unwrap();
-    // The pauses are the slowness that this is about: all of them together are more than twice the bound, and each is a
-    // tenth of it.
+    // The pauses are the slowness that this test needs. All pauses together are more than twice the timeout, and
+    // each one is a tenth of it.
     let (begun, mut read) = (std::time::Instant::now(), 0);
     while let Some(chunk) = soon(recv.read_chunk(8_192)).await.unwrap() {
         read += chunk.len();
@@ -256,7 +256,7 @@ async fn a_response_that_its_caller_takes_slowly_arrives_whole_however_long_it_t
             tokio::time::sleep(bound.mul_f32(chunk.len() as f32 / 80_000.0)).await;
         }
     }
-    // The answer is some bytes in front of it.
+    // A few bytes of the answer come before the data.
     assert!((300_002..300_100).contains(&read), "{read} bytes");
     assert!(begun.elapsed() > bound.mul_f32(1.5), "{:?} is not slow", begun.elapsed());
 }
@@ -265,7 +265,7 @@ async fn a_response_that_its_caller_takes_slowly_arrives_whole_however_long_it_t
 async fn a_stream_without_an_answer_is_retryable_and_one_that_is_refused_says_busy() {
     let limits = Limits { streams_waiting: 1, ..limits() };
     let (client, server) = (endpoint().await, endpoint_with(limits).await);
-    // Nobody accepts: the first stream waits, the second one is over the limit.
+    // Nobody accepts. The first stream waits, and the second one exceeds the limit.
     let ticket = server.ticket();
     let first = tokio::spawn({
         let (client, ticket) = (client.clone(), ticket.clone());
@@ -288,7 +288,7 @@ async fn a_stream_without_an_answer_is_retryable_and_one_that_is_refused_says_bu
 async fn an_opener_that_leaves_no_room_for_the_answer_holds_up_nobody_who_accepts() {
     let server = endpoint().await;
     let client = endpoint().await;
-    // It takes the 33 bytes that the server's control stream begins with, and no other byte on any stream.
+    // The peer takes the 33 bytes with which the server's control stream begins, and no other byte on any stream.
     let narrow = iroh::endpoint::QuicTransportConfig::builder().receive_window(33u32.into()).build();
     let raw = raw(&SecretKey::generate()).await;
     let options = iroh::endpoint::ConnectOptions::new().with_transport_config(narrow);
@@ -335,7 +335,7 @@ async fn requests_of_one_peer_that_are_being_handled_are_bounded_all_together() 
         let (client, ticket) = (client.clone(), ticket.clone());
         requests.spawn(async move { client.request(ticket, "slow/1", vec![1; 1_500_000], PATIENCE).await });
     }
-    // Two fit, and wait for their handler; a third one is told so while they do.
+    // Two requests fit, and wait for their handler. A third one is refused while they wait.
     until(|| handled.load(SeqCst) == 2).await;
     let refused = soon(client.request(&ticket, "slow/1", vec![1; 1_500_000], PATIENCE)).await.unwrap_err();
     assert!(refused.stream_error().unwrap().text().contains("try again"), "{refused:?}");
@@ -343,7 +343,7 @@ async fn requests_of_one_peer_that_are_being_handled_are_bounded_all_together() 
     while let Some(answered) = soon(requests.join_next()).await {
         assert_eq!(answered.unwrap().unwrap(), "1500000");
     }
-    // What was answered gives its room back.
+    // The requests that were answered give their room back.
     go.add_permits(1);
     assert_eq!(soon(client.request(&ticket, "slow/1", vec![1; 1_500_000], PATIENCE)).await.unwrap(), "1500000");
 }

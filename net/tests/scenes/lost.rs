@@ -1,11 +1,12 @@
-//! A connection that is lost says why, and blames whom it has to.
+//! A lost connection reports its cause, and attributes it to the right side.
 
 use iroh::endpoint::{QuicTransportConfig, VarInt};
 use twolane::{ConnectionLost, ReadError, SecretKey};
 
 use crate::stage::{CHAT, endpoint, raw_ticket, raw_with, say_hello, soon};
 
-/// WATERMARK (3) for each of 200 lanes that are not there, at offset 1. Each is answered, in five bytes or so.
+/// Returns a WATERMARK (3) at offset 1 for each of 200 lanes that do not exist. Each is answered, in about five
+/// bytes.
 fn questions() -> Vec<u8> {
     (0..200u16).flat_map(|n| [3, 3, 0x40 | (n >> 6) as u8, (n << 2) as u8, 1]).collect()
 }
@@ -13,9 +14,9 @@ fn questions() -> Vec<u8> {
 #[tokio::test]
 async fn a_peer_that_leaves_while_it_reads_no_control_frames_has_left_and_broken_nothing() {
     let client = endpoint().await;
-    // Who notices the end first, the reader of the control stream or its writer, is up to the scheduler.
+    // The reader or the writer of the control stream notices the end first, depending on the scheduler.
     for round in 0..20 {
-        // Room for HELLO on the control stream and for some of the answers.
+        // The window has room for HELLO on the control stream and for some of the answers.
         let transport = QuicTransportConfig::builder().stream_receive_window(VarInt::from_u32(128)).build();
         let raw = raw_with(&SecretKey::generate(), transport).await;
         let ticket = raw_ticket(&raw);

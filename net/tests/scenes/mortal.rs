@@ -6,7 +6,8 @@ use twolane::{Endpoint, SecretKey, Ticket};
 
 use crate::stage::{CHAT, limits, with_key};
 
-/// An endpoint on a runtime of its own. A peer that is killed says nothing, and neither does one whose runtime is gone.
+/// An endpoint on a runtime of its own. A peer that is killed sends nothing, and neither does a peer whose runtime
+/// is gone.
 pub(crate) struct Mortal {
     pub(crate) ticket: Ticket,
     runtime: tokio::runtime::Runtime,
@@ -31,13 +32,13 @@ impl Mortal {
         Self { ticket: told.recv().unwrap(), runtime }
     }
 
-    /// Its address on this machine.
+    /// Returns the endpoint's address on this machine.
     pub(crate) fn socket(&self) -> SocketAddr {
         let ip = |addr: &iroh::TransportAddr| if let iroh::TransportAddr::Ip(addr) = addr { Some(*addr) } else { None };
         self.ticket.addrs().iter().find_map(ip).unwrap()
     }
 
-    /// Another one with this key at this address, once that is free.
+    /// Binds another endpoint with this key at this address, once the address is free.
     pub(crate) fn back_at(key: &SecretKey, socket: SocketAddr) -> Self {
         let key = key.clone();
         Self::bound(async move {

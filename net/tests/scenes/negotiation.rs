@@ -1,4 +1,4 @@
-//! Who gets a stream, and what its opener is told.
+//! The assignment of streams to handlers and calls, and the answers that openers get.
 
 use std::{future::Future, task::Poll, time::Duration};
 
@@ -89,7 +89,7 @@ async fn more_streams_than_may_wait_are_told_busy_at_once() {
     let (client, server) = (endpoint().await, endpoint_with(limits).await);
     let (_first, _accepted) = stream(&client, &server).await;
     let ticket = server.ticket();
-    // Two of three wait, for longer than the scene has patience.
+    // Two of three streams wait for longer than the scene's timeout.
     let first = at_once(async {
         let call = || client.get_stream(&ticket, CHAT);
         tokio::select! { first = call() => first, first = call() => first, first = call() => first }
@@ -107,9 +107,10 @@ async fn a_dropped_accept_bi_loses_no_stream() {
             let (client, ticket) = (client.clone(), server.ticket());
             async move { client.get_stream(ticket, CHAT).await }
         });
-        // Held until the opener has its answer, which the reset of a dropped stream may overtake.
+        // Accepted streams are held until the opener has its answer, because the reset of a dropped stream may
+        // overtake the answer.
         let mut held = Vec::new();
-        // Polled a few times and dropped, at whatever point the stream is then.
+        // The call is polled a few times and dropped, at any point of the stream's progress.
         for _ in 0..20 {
             let mut call = Box::pin(server.accept_bi(&[CHAT]));
             let polled = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
@@ -131,7 +132,8 @@ async fn a_dropped_accept_bi_loses_no_stream() {
     }
 }
 
-/// A call that has got a stream and was not polled since: the opener has its answer, and nobody the stream.
+/// Makes a call that has got a stream and was not polled since. The opener has its answer, but no caller has the
+/// stream.
 macro_rules! call_with_a_stream {
     ($client:expr, $server:expr, $protocol:expr) => {{
         connect(&$client, &$server).await;
@@ -168,7 +170,7 @@ async fn a_stream_whose_call_is_dropped_waits_for_the_next_one_however_many_wait
     let limits = Limits { streams_waiting: 1, ..limits() };
     let (client, server) = (endpoint().await, endpoint_with(limits).await);
     let (call, mut opened) = call_with_a_stream!(client, server, ECHO);
-    // Named once: a stream of this protocol waits, and has the only place.
+    // The protocol is named once, so a stream of it waits and takes the only place.
     let known =
         std::future::poll_fn(|cx| Poll::Ready(Box::pin(server.accept_bi(&[CHAT])).as_mut().poll(cx).is_pending()));
     assert!(known.await);
@@ -178,7 +180,8 @@ async fn a_stream_whose_call_is_dropped_waits_for_the_next_one_however_many_wait
     });
     soon(until(|| server.peers()[0].streams == 2)).await;
     drop(call);
-    // The stream looks for somebody before the next call is there. In the other order it finds that call at once.
+    // The stream looks for a receiver before the next call is made. In the other order it would find that call at
+    // once.
     tokio::task::yield_now().await;
     let (_, mut accepted) = soon(server.accept_bi(&[ECHO])).await.unwrap();
     opened.write_all(b"still there").await.unwrap();
@@ -194,7 +197,7 @@ async fn handlers_come_and_go() {
     echo(&client, &server, b"hello").await;
     assert!(server.serve(ECHO, |_| async {}).is_err(), "one handler for a protocol");
     assert!(server.stop_serving(ECHO));
-    // With nobody there at all, the stream waits for somebody first.
+    // No protocol has a handler or a call, so the stream first waits for one.
     let error = soon(client.get_stream(server.ticket(), "chat/1")).await.unwrap_err();
     assert_eq!(error.rejection(), Some(Reason::UnknownProtocol));
     server.serve("chat/1", |_| async {}).unwrap();

@@ -1,4 +1,4 @@
-//! What can be seen of an endpoint.
+//! The information and the counters of an endpoint.
 
 use std::time::Duration;
 

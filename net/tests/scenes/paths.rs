@@ -1,4 +1,4 @@
-//! Which ways data takes, and which it may take.
+//! The paths that data takes, and those that it may take.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 
 const PROBE: &[u8] = b"twolane-probe/1";
 
-/// Two endpoints that only the relay connects.
+/// Binds two endpoints that are connected by the relay only.
 async fn relayed_pair(relay: &Relay, limits: Limits) -> (Endpoint, Endpoint) {
     let server = relay.builder(limits.clone()).relay_only().bind().await.unwrap();
     let client = relay.builder(limits).bind().await.unwrap();
@@ -27,7 +27,7 @@ async fn relayed_pair(relay: &Relay, limits: Limits) -> (Endpoint, Endpoint) {
 #[tokio::test]
 async fn direct_only_refuses_a_peer_that_only_a_relay_reaches_and_says_what_to_do() {
     let relay = Relay::start().await;
-    // The first connection has to be there by then.
+    // The first connection must exist by then.
     const WAIT: Duration = Duration::from_secs(10);
     let (client, server) = relayed_pair(&relay, Limits { connect_timeout: WAIT, ..limits() }).await;
     client.set_path_policy(&server.id(), PathPolicy::DirectOnly);
@@ -66,7 +66,7 @@ async fn a_stream_of_a_peer_that_is_to_be_direct_waits_and_is_refused_over_a_rel
     server.set_path_policy(&client.id(), PathPolicy::DirectWithin(Duration::from_millis(300)));
     let error = soon(client.get_stream(server.id(), ECHO)).await.unwrap_err();
     assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
-    // The connection is none the worse for it.
+    // The connection is not affected.
     server.set_path_policy(&client.id(), PathPolicy::RelayAllowed);
     soon(client.get_stream(server.id(), ECHO)).await.unwrap();
 }
@@ -74,7 +74,7 @@ async fn a_stream_of_a_peer_that_is_to_be_direct_waits_and_is_refused_over_a_rel
 #[tokio::test]
 async fn a_stream_that_waits_for_a_direct_path_is_refused_before_its_opener_gives_up() {
     let relay = Relay::start().await;
-    // The policy's own wait is the time for a dial, an hour in scenes.
+    // The policy's own wait is the timeout for a dial, an hour in scenes.
     let (client, server) =
         relayed_pair(&relay, Limits { accept_timeout: Duration::from_millis(300), ..limits() }).await;
     server.set_path_policy(&client.id(), PathPolicy::DirectOnly);
@@ -131,7 +131,7 @@ async fn a_stream_that_waits_for_a_direct_path_gets_the_one_that_the_relay_helps
     assert_eq!(soon(stream.read_to_end(100)).await.unwrap(), b"found"[..]);
 }
 
-/// iroh may have begun to look for a direct path by this connection, and does not begin again by the next one.
+/// iroh may have begun to look for a direct path with this connection, and does not begin again with the next one.
 #[tokio::test]
 async fn the_connection_by_which_a_restart_was_learnt_stays_while_the_peer_is_dialled_anew() {
     let (key, client) = (twolane::SecretKey::generate(), endpoint().await);
@@ -139,7 +139,7 @@ async fn the_connection_by_which_a_restart_was_learnt_stays_while_the_peer_is_di
     let socket = first.socket();
     let mut opened = soon(client.get_stream(first.ticket.clone(), CHAT)).await.unwrap();
     first.kill();
-    // The address is free once the runtime of the first one has ended.
+    // The address is free once the runtime of the first endpoint has ended.
     let free = async {
         loop {
             match raw_at(&key, iroh::endpoint::QuicTransportConfig::builder().build(), socket).await {
@@ -167,7 +167,7 @@ async fn the_connection_by_which_a_restart_was_learnt_stays_while_the_peer_is_di
     let main = soon(soon(back.accept()).await.unwrap().into_future()).await.unwrap();
     assert_eq!(main.alpn(), twolane::ALPN);
     assert_eq!(probe.close_reason(), None);
-    // A shutdown does not wait for it.
+    // A shutdown does not wait for the probe.
     drop(main);
     soon(client.shutdown(Duration::ZERO)).await;
     let closed = soon(probe.closed()).await;
@@ -190,7 +190,8 @@ async fn a_connection_that_only_looks_for_paths_is_no_peer_and_learns_which_inst
     let closed = soon(probe.closed()).await;
     assert!(closed.to_string().contains("not connected"), "{closed}");
 
-    // Connected, it is held until the dialler closes it, and counts for nothing.
+    // If the peers are connected, the probe is held until the dialler closes it, and does not count as a
+    // connection.
     let connection = tokio::spawn({
         let (server, ticket) = (server.clone(), raw_ticket(&stranger));
         async move { server.connect(ticket).await }
@@ -200,16 +201,16 @@ async fn a_connection_that_only_looks_for_paths_is_no_peer_and_learns_which_inst
     let _control = crate::stage::say_hello(&main, 7).await;
     soon(connection).await.unwrap().unwrap();
     let mut probe = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
-    // One that asks which instance is there, and goes, does not end it.
+    // A probe that only asks for the instance, and closes, does not end the other probe.
     assert_eq!(instance(&probe).await, there);
     let asks = soon(stranger.connect(addr.clone(), PROBE)).await.unwrap();
     assert_eq!(instance(&asks).await, there);
-    // Its end comes a little after the acknowledgement of what it was told.
+    // The end of the probe comes slightly after the acknowledgement of the nonce.
     tokio::time::sleep(Duration::from_millis(200)).await;
     asks.close(0x100u32.into(), b"");
     assert!(tokio::time::timeout(BRIEF, probe.closed()).await.is_err(), "{:?}", probe.close_reason());
     assert_eq!(server.peers()[0].connections, 1);
-    // Of each peer the newest is held, and the older ones make way, whoever has forgotten them.
+    // Of each peer the newest probe is held, and the older ones are closed, even if the peer has forgotten them.
     for _ in 0..2 {
         let before = std::mem::replace(&mut probe, soon(stranger.connect(addr.clone(), PROBE)).await.unwrap());
         assert_eq!(instance(&probe).await, there);

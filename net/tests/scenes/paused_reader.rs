@@ -1,4 +1,4 @@
-//! A reader that pauses slows its writer down and nothing else (invariant 11).
+//! A reader that pauses slows down its writer and nothing else (invariant 11).
 
 use twolane::SecretKey;
 
@@ -6,8 +6,8 @@ use crate::stage::{PATIENCE, endpoint, raw, raw_ticket, soon, stream, until};
 
 const MESSAGES: usize = 50_000;
 const SIZE: usize = 100;
-/// Where a writer stops depends on how many packets its messages shared with the requests beside it: after 680 with none,
-/// and never before this one.
+/// The minimum number of messages after which a writer stops. The actual number depends on how many packets its
+/// messages shared with the requests beside them. It is 680 if they shared none.
 const FLOOR: usize = 128;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,13 +23,13 @@ async fn fifty_thousand_unread_messages_all_arrive_and_disturb_nobody() {
             message[..8].copy_from_slice(&(n as u64).to_be_bytes());
             opened.write_all(&message).await.unwrap();
             progress.send_replace(n + 1);
-            // Message by message, as a program sends them that has other things to do in between.
+            // Messages are sent one by one, like a program that does other work between them.
             tokio::task::yield_now().await;
         }
         opened.finish().unwrap();
     });
 
-    // The reader pauses. Meanwhile another stream's requests go on, until the writer has come to a stop.
+    // The reader pauses. Requests on another stream go on until the writer has stopped.
     let ticket = server.ticket();
     let stopped_at = soon(async {
         loop {
@@ -38,7 +38,7 @@ async fn fifty_thousand_unread_messages_all_arrive_and_disturb_nobody() {
                 let response = client.request(&ticket, "rpc/1", "still there?", PATIENCE).await.unwrap();
                 assert_eq!(response, "still there?");
             }
-            // A writer whose thread had no turn all the while has not stopped.
+            // A writer whose thread had no turn in this time has not stopped.
             if before >= FLOOR && *written.borrow_and_update() == before {
                 break before;
             }
@@ -63,7 +63,7 @@ async fn a_reader_that_pauses_in_bulk_data_slows_its_writer_only() {
     let (mut opened, mut accepted) = stream(&client, &server).await;
     const LEN: usize = 20_000_000;
     let writing = tokio::spawn(async move {
-        // Sizes that leave a rest in every packet.
+        // These sizes leave a rest in every packet.
         for piece in vec![3u8; LEN].chunks(1_777) {
             opened.write_all(piece).await.unwrap();
         }
@@ -72,7 +72,7 @@ async fn a_reader_that_pauses_in_bulk_data_slows_its_writer_only() {
     let mut read = 0;
     while read < LEN {
         for _ in 0..20 {
-            // Requests of a size that cuts the bulk stream's packets in two.
+            // Requests of this size cut the bulk stream's packets in two.
             let body = vec![1; 700];
             assert_eq!(soon(client.request(server.ticket(), "rpc/1", body.clone(), PATIENCE)).await.unwrap(), body);
         }
@@ -92,13 +92,13 @@ async fn small_unread_messages_and_bulk_beside_them_do_not_end_the_connection() 
     let (client, server) = (endpoint().await, endpoint().await);
     let (mut paused, mut unread) = stream(&client, &server).await;
     let (mut bulk, mut reader) = stream(&client, &server).await;
-    // Messages alone in their packets first: these are never joined with others.
+    // First, each message has a packet of its own. Such messages are never joined with others.
     for _ in 0..650 {
         let sent = client.peers()[0].sent;
         paused.write_all(&[1; 100]).await.unwrap();
         until(|| client.peers()[0].sent > sent).await;
     }
-    // Then such that share packets with bulk data.
+    // Then messages share packets with bulk data.
     let writing = tokio::spawn(async move {
         for _ in 0..4_350 {
             paused.write_all(&[1; 100]).await.unwrap();
@@ -124,8 +124,8 @@ async fn small_unread_messages_and_bulk_beside_them_do_not_end_the_connection() 
     assert_eq!(client.peers()[0].connections, 1);
 }
 
-/// Pins what the implementation below does, so that the day it is mended shows: this test then fails, and the
-/// ledger (src/stream/credit/chunks.rs) may become wider.
+/// Pins the behaviour of noq. When noq is corrected, this test fails, and the ledger (src/stream/credit/chunks.rs)
+/// may become wider.
 #[tokio::test]
 async fn raw_iroh_closes_the_connection_over_2049_unread_chunks() {
     let (client, server) = (raw(&SecretKey::generate()).await, raw(&SecretKey::generate()).await);
@@ -142,17 +142,18 @@ async fn raw_iroh_closes_the_connection_over_2049_unread_chunks() {
     soon(async {
         while accepted.close_reason().is_none() {
             let received = accepted.stats().frame_rx.stream;
-            // Fails once the other side's verdict has come back.
+            // Fails once the other side's close has arrived.
             let _ = send.write_all(&[0; 100]).await;
             messages += 1;
-            // One message to a packet.
+            // One message in each packet.
             while accepted.stats().frame_rx.stream == received && accepted.close_reason().is_none() {
                 tokio::task::yield_now().await;
             }
         }
     })
     .await;
-    // A packet that was sent again, as if it had been lost, may have been taken for the next one: then two messages shared one.
+    // A packet that was sent again, as if it had been lost, may have been mistaken for the next one. Then two
+    // messages shared a packet.
     assert!((2_049..2_300).contains(&messages), "closed after {messages} messages");
     assert!(accepted.close_reason().unwrap().to_string().contains("too many gaps"));
     drop(unread);

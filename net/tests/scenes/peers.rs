@@ -37,9 +37,9 @@ async fn every_protocol_and_both_directions_share_one_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_simultaneous_dial_ends_with_one_connection_and_no_stream_fails() {
-    // `TWOLANE_GLARE_ROUNDS=1000` for the long form.
+    // `TWOLANE_GLARE_ROUNDS=1000` runs the long form.
     let rounds = std::env::var("TWOLANE_GLARE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(50);
-    // The keys decide whose connection stays.
+    // The keys decide which side's connection stays.
     let mut keys = Keys::new();
     for round in 0..rounds {
         let (a, b) = (with_key(&keys.next()).await, with_key(&keys.next()).await);
@@ -63,15 +63,15 @@ async fn a_simultaneous_dial_ends_with_one_connection_and_no_stream_fails() {
         soon(other).await.unwrap().unwrap_or_else(|error| panic!("round {round}: {error:?}"));
         echo(&a, &b, b"after").await;
         echo(&b, &a, b"after").await;
-        // A dial that came in second may still be on its way in; it drains, and one connection is left.
+        // The dial that arrived second may still be in progress. It drains, and one connection is left.
         let connections = |at: &Endpoint, to: &Endpoint| at.peer(&to.id()).map_or(0, |info| info.connections);
         until(|| (connections(&a, &b), connections(&b, &a)) == (1, 1)).await;
         let report = soon(a.shutdown(PATIENCE)).await;
-        // Two, if that dial came in at this very moment.
+        // Two, if that dial arrived at this moment.
         assert!(report.drained >= 1 && report.cut == 0, "round {round}: {report:?}");
         let report = soon(b.shutdown(PATIENCE)).await;
         assert_eq!(report.cut, 0, "round {round}");
-        // One of the two stayed: nobody had to dial a third time.
+        // One of the two connections stayed, so no side had to dial a third time.
         drop(a);
         let mut disconnected = 0;
         while let Some(event) = soon(events.next()).await {
@@ -97,10 +97,10 @@ async fn streams_on_the_losing_connection_run_to_their_end() {
     let mut opened = soon(opening).await.unwrap();
     let mut theirs = soon(first.accept_uni()).await.unwrap();
 
-    // The same instance of the smaller key dials too: its connection stays.
+    // The same instance of the smaller key dials too, and its connection stays.
     let second = soon(raw.connect(endpoint.ticket().to_addr(), twolane::ALPN)).await.unwrap();
     let _second_control = say_hello(&second, 7).await;
-    // GOAWAY (1) with the reason duplicate (0), whatever its parameters.
+    // GOAWAY (1) with the reason duplicate (0), with any parameters.
     let mut control = Vec::new();
     soon(async {
         while !control_frames(&control).iter().any(|(kind, body)| (*kind, body[..].first()) == (1, Some(&0))) {
@@ -109,7 +109,7 @@ async fn streams_on_the_losing_connection_run_to_their_end() {
     })
     .await;
 
-    // The stream on the first goes on, and ends as it wants.
+    // The stream on the first connection goes on to its end.
     opened.write_all(b"to its end").await.unwrap();
     opened.finish().unwrap();
     let data = soon(recv.read_to_end(1000)).await.unwrap();
@@ -121,7 +121,8 @@ async fn streams_on_the_losing_connection_run_to_their_end() {
     assert_eq!(soon(opened.read_to_end(100)).await.unwrap(), "as it wants");
     assert!(first.close_reason().is_none(), "it was closed before its peer had drained");
     drop(opened);
-    // DRAINED (2): one opened there, none accepted. Ours: GOAWAY, and none opened, one accepted.
+    // DRAINED (2) of the endpoint: one opened, none accepted. This side sends GOAWAY, and DRAINED with none opened
+    // and one accepted.
     first_control.write_all(&[1, 1, 0]).await.unwrap();
     soon(async {
         while !control_frames(&control).iter().any(|(kind, body)| *kind == 2 && body.starts_with(&[1, 0])) {
@@ -144,10 +145,12 @@ async fn a_restarted_peer_replaces_its_old_connection_at_once() {
     serve_echo(&server);
     let first = Mortal::new(&key);
     let mut to_first = soon(server.get_stream(first.ticket.clone(), CHAT)).await.unwrap();
-    // Killed without a word: nothing tells the server, which would wait for longer than the scene has patience.
+    // The peer is killed without closing the connection. Nothing tells the server, which would wait longer than the
+    // scene's timeout.
     first.kill();
     let second = with_key(&key).await;
-    // The clock runs during the dial: iroh can drop and reorder datagrams of a handshake, and QUIC repeats them by a timer.
+    // The clock runs during the dial. iroh can drop and reorder datagrams of a handshake, and QUIC repeats them by
+    // a timer.
     echo(&second, &server, b"back again").await;
     let error = at_once(to_first.read(&mut [0; 1])).await.unwrap_err();
     assert!(matches!(error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error}");
@@ -165,7 +168,7 @@ async fn a_restarted_peer_is_taken_where_its_place_is_the_last() {
     let second = raw(&key).await;
     let new = soon(second.connect(server.ticket().to_addr(), twolane::ALPN)).await.unwrap();
     let _control = say_hello(&new, 6).await;
-    // The old one is replaced, and the new one stays.
+    // The old connection is replaced, and the new one stays.
     soon(old.closed()).await;
     assert_eq!(new.close_reason(), None);
     assert_eq!(server.peers().len(), 1);
@@ -208,7 +211,7 @@ async fn a_peer_counts_as_connected_once_it_has_let_us_in_and_not_before() {
         async move { client.connect(ticket).await.map(drop) }
     });
     until(|| rule.asked.load(SeqCst) == 1 && client.metrics().connections_dialled.get() == 1).await;
-    // A stream need not wait for that: its header travels ahead.
+    // A stream need not wait for the peer's HELLO: its header is sent before.
     let mut opening = tokio::spawn({
         let (client, ticket) = (client.clone(), server.ticket());
         async move { client.get_stream(ticket, ECHO).await.map(drop) }
@@ -236,7 +239,7 @@ async fn the_older_of_two_endpoints_with_one_key_is_told_so() {
 
 #[tokio::test]
 async fn a_peer_that_vanished_is_found_within_the_idle_timeout() {
-    // The others would wait for longer than the scene has patience.
+    // The other endpoints would wait longer than the scene's timeout.
     let limits = Limits { idle_timeout: BRIEF, ..limits() };
     let (client, server) = (endpoint_with(limits).await, endpoint().await);
     let (mut opened, _accepted) = stream(&client, &server).await;
@@ -259,8 +262,8 @@ async fn a_peer_that_vanished_is_found_within_the_idle_timeout() {
     opened.write_all(b"x").await.unwrap();
 }
 
-/// It knows nothing of the connection that the other one has, and cannot end it. (The relay needs a thread while this one waits
-/// for the mortal peer.)
+/// The restarted peer knows nothing of the old connection, and cannot end it. The relay needs a thread of its own
+/// while this thread waits for the mortal peer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_was_switched_off_and_is_back_elsewhere_is_found_long_before_the_idle_timeout() {
     let relay = Relay::start().await;
@@ -294,7 +297,7 @@ async fn a_peer_that_was_killed_and_is_back_at_its_address_is_found_without_wait
     let mut opened = soon(client.get_stream(first.ticket.clone(), CHAT)).await.unwrap();
     first.kill();
     let second = Mortal::back_at(&key, socket);
-    // What is written goes nowhere, and no bound of this scene is reached before its patience is.
+    // The written data is lost, and no timeout of the endpoint expires before the scene's timeout.
     opened.write_all(b"is anybody there?").await.unwrap();
     let error = soon(opened.read(&mut [0])).await.unwrap_err();
     assert!(matches!(&error, ReadError::Lost(ConnectionLost::PeerRestarted)), "{error:?}");
@@ -304,7 +307,8 @@ async fn a_peer_that_was_killed_and_is_back_at_its_address_is_found_without_wait
     second.kill();
 }
 
-/// It has to be acknowledged as data has. (The mortal peer is waited for by a thread of this scene, and served by another one.)
+/// An end of data has to be acknowledged like data. One thread of this scene waits for the mortal peer, and another
+/// one serves it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dialler_that_was_killed_and_is_back_is_found_by_an_end_of_data_alone() {
     let (key, server) = (SecretKey::generate(), endpoint().await);
@@ -324,7 +328,7 @@ async fn a_dialler_that_was_killed_and_is_back_is_found_by_an_end_of_data_alone(
     });
     let (_, mut accepted) = soon(accepting).await.unwrap().unwrap();
     let socket = first.socket();
-    // Nothing is under way, and nobody looks at the connection any more.
+    // Nothing is in flight, and the connection is not watched any more.
     tokio::time::sleep(BRIEF).await;
     first.kill();
     let second = Mortal::back_at(&key, socket);
@@ -368,7 +372,8 @@ async fn a_connection_that_nobody_uses_is_let_go_of_by_its_dialler_and_comes_bac
     let (opened, accepted) = stream(&user, &server).await;
     let mut keep = keeper.keep(server.ticket());
     assert!(soon(keep.connected()).await);
-    // Three times it comes and goes, while an open stream keeps its connection, and a keeper its own.
+    // The connection comes and goes three times. Meanwhile an open stream keeps its connection, and a keeper keeps
+    // its own.
     for dials in 1..=3 {
         echo(&idler, &server, b"once more").await;
         assert_eq!(idler.metrics().connections_dialled.get(), dials);
@@ -378,7 +383,7 @@ async fn a_connection_that_nobody_uses_is_let_go_of_by_its_dialler_and_comes_bac
     drop((opened, accepted));
     until(|| user.peers().is_empty()).await;
     assert_eq!(keeper.metrics().connections_dialled.get(), 1);
-    // The other side finds it again as well.
+    // The other side also finds the peer again.
     serve_echo(&user);
     echo(&server, &user, b"from the other side").await;
 }
@@ -388,7 +393,7 @@ async fn a_dead_connection_is_replaced_once_without_the_caller_noticing() {
     let (client, server) = (endpoint().await, endpoint().await);
     serve_echo(&server);
     echo(&client, &server, b"first").await;
-    // Closed at this moment: the table of peers has not been told yet.
+    // The connection was closed just now, and the peer table has not been told yet.
     for _ in 0..20 {
         connect(&client, &server).await.close("cut");
         echo(&client, &server, b"second").await;
@@ -425,13 +430,13 @@ async fn a_twin_that_does_not_show_up_is_replaced_by_a_dial() {
     };
     let (held, mut first) = soon(async { tokio::join!(client.get_stream(&ticket, CHAT), accept()) }).await;
     let held = held.unwrap();
-    // "Another connection stays", with a stream open on this one, and no other comes.
+    // "Another connection stays", while a stream is open on this connection, and no other connection comes.
     first.1.write_all(&[1, 1, 0]).await.unwrap();
-    // Until the answer is there the first connection takes streams, which nobody accepts.
+    // Until the endpoint has answered, the first connection takes streams, which nobody accepts.
     let mut theirs = soon(first.0.accept_uni()).await.unwrap();
     let mut control = Vec::new();
     soon(async {
-        // GOAWAY (1) with the same reason, whatever its parameters.
+        // GOAWAY (1) with the same reason, with any parameters.
         while !control_frames(&control).iter().any(|(kind, body)| (*kind, body[..].first()) == (1, Some(&0))) {
             control.extend_from_slice(&theirs.read_chunk(1000).await.unwrap().unwrap());
         }
@@ -444,7 +449,7 @@ async fn a_twin_that_does_not_show_up_is_replaced_by_a_dial() {
 
 #[tokio::test]
 async fn binding_waits_for_no_network() {
-    // Neither this relay nor a name server answers: nothing ends but what waits for neither.
+    // Neither this relay nor a name server answers, so only a call that waits for neither can end.
     let builder = Endpoint::builder().relay("https://relay.invalid").mdns(false);
     let endpoint = at_once(builder.bind()).await.unwrap();
     assert!(!at_its_bound(BRIEF, std::future::ready(()), endpoint.online(BRIEF)).await);

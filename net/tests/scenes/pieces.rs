@@ -1,5 +1,5 @@
-//! The calls for those who poll and wait in two steps, such as a binding to another language: looking before taking,
-//! writing from the front, and waits that hold nothing of a stream.
+//! The calls for programs that poll and wait in two steps, such as a binding to another language: peeking before
+//! taking, writing from the front, and waits that hold nothing of a stream.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn a_write_from_the_front_takes_what_was_written_and_a_dropped_one_nothing
     let (mut send, _recv) = a.split();
     let whole = Bytes::from(vec![7; 10_000_000]);
     let mut left = whole.clone();
-    // Until the window is full: then a call waits, and is dropped.
+    // Writes until the window is full. Then a call waits, and is dropped.
     while tokio::time::timeout(BRIEF, send.write_from(&mut left)).await.is_ok() {}
     let taken = whole.len() - left.len();
     assert!(taken > 0 && !left.is_empty());

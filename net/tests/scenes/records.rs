@@ -1,11 +1,11 @@
-//! Error lanes that are held up: no record is cut, and none that ends a stream is lost.
+//! Error lanes that are held up. No record is cut, and no record that ends a stream is lost.
 
 use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream};
 use twolane::{Endpoint, Limits, SecretKey, StreamError, WriteError, XStream};
 
 use crate::stage::{BRIEF, CHAT, OPEN_CHAT, endpoint_with, limits, raw_with, read_yes, say_hello, soon};
 
-/// The frames in `bytes`: a length of one, two or four bytes before each.
+/// Returns the frames in `bytes`. Each has a length of one, two or four bytes before it.
 fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut frames = Vec::new();
     while let Some(first) = bytes.first() {
@@ -18,8 +18,8 @@ fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
     frames
 }
 
-/// A stream from a peer on raw iroh: its connection and control stream, its half of the data lane
-/// to read, and the accepted end with ten bytes written.
+/// Opens a stream from a peer on raw iroh. Returns its connection and control stream, the half of the data lane
+/// that it reads, and the accepted stream with ten bytes written.
 async fn stream_of(raw: &iroh::Endpoint, server: &Endpoint) -> (Connection, SendStream, RecvStream, XStream) {
     let connection = raw.connect(server.ticket().to_addr(), twolane::ALPN).await.unwrap();
     let control = say_hello(&connection, 5).await;
@@ -33,7 +33,7 @@ async fn stream_of(raw: &iroh::Endpoint, server: &Endpoint) -> (Connection, Send
 #[tokio::test]
 async fn a_warning_that_is_held_up_halfway_is_followed_by_the_error_and_not_cut_by_it() {
     let server = endpoint_with(Limits { error_timeout: BRIEF, ..limits() }).await;
-    // A peer that takes a thousand bytes of a stream until it reads.
+    // The peer takes a thousand bytes of a stream until it reads.
     let transport = QuicTransportConfig::builder().stream_receive_window(1_000u32.into()).build();
     let raw = raw_with(&SecretKey::generate(), transport).await;
     let (connection, _control, mut recv, mut accepted) = stream_of(&raw, &server).await;
@@ -58,11 +58,11 @@ async fn a_warning_that_is_held_up_halfway_is_followed_by_the_error_and_not_cut_
 #[tokio::test]
 async fn an_error_outlives_an_outage_of_its_lane_that_is_longer_than_a_warning_waits() {
     let server = endpoint_with(Limits { error_timeout: BRIEF / 10, ..limits() }).await;
-    // A peer that allows no stream of ours but the control stream, until it does.
+    // The peer allows no stream of this side except the control stream, until it raises the limit.
     let transport = QuicTransportConfig::builder().max_concurrent_bidi_streams(0u32.into()).build();
     let raw = raw_with(&SecretKey::generate(), transport).await;
     let (connection, _control, mut recv, mut accepted) = stream_of(&raw, &server).await;
-    // Ready after a moment, since the error is on its way as far as this side can tell.
+    // The call returns after a moment, because the error has been handed over for sending.
     soon(accepted.fail(StreamError::new(2, "the end"))).await.unwrap();
     drop(accepted);
     read_yes(&mut recv).await;

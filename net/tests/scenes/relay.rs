@@ -1,11 +1,11 @@
-//! A relay on loopback, for endpoints that start there or have nothing else.
+//! A relay on loopback, for endpoints that start with it or have no other path.
 
 use std::net::Ipv4Addr;
 
 use iroh_relay::server::{RelayConfig, Server, ServerConfig};
 use twolane::{Builder, Endpoint, Limits, Ticket};
 
-/// Plain HTTP, as nobody else is on the way. Dropped, it stops.
+/// A relay with plain HTTP, because its traffic stays on this machine. Dropping it stops it.
 pub(crate) struct Relay {
     _server: Server,
     url: String,
@@ -14,7 +14,7 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) async fn start() -> Self {
         let mut relay = RelayConfig::new((Ipv4Addr::LOCALHOST, 0));
-        // Its default of a million keys costs 56 MB.
+        // The default of a million keys costs 56 MB.
         relay.key_cache_capacity = Some(64);
         let mut config = ServerConfig::default();
         config.relay = Some(relay);
@@ -23,13 +23,13 @@ impl Relay {
         Self { _server: server, url }
     }
 
-    /// An endpoint on loopback that also has this relay.
+    /// Returns the builder of an endpoint on loopback that also has this relay.
     pub(crate) fn builder(&self, limits: Limits) -> Builder {
         let loopback = (Ipv4Addr::LOCALHOST, 0).into();
         Endpoint::builder().limits(limits).mdns(false).bind_addr(loopback).relay(&self.url)
     }
 
-    /// Where `endpoint` is found by way of the relay alone.
+    /// Returns a ticket that finds `endpoint` through the relay only.
     pub(crate) fn ticket(&self, endpoint: &Endpoint) -> Ticket {
         Ticket::new(endpoint.id()).with_relay(self.url.parse().unwrap())
     }

@@ -1,4 +1,4 @@
-//! One message there, one message back.
+//! Requests: one message there, one message back.
 
 use std::{
     future::Future,
@@ -120,7 +120,7 @@ async fn a_panic_in_a_handler_costs_its_stream_alone() {
         })
         .unwrap();
     let error = soon(client.request(server.ticket(), "rpc/1", "", PATIENCE)).await.unwrap_err();
-    // The code of WIRE.md for "something broke on the side that sends this".
+    // The code INTERNAL of WIRE.md.
     let RequestFailure::GetStream(GetStreamError::Reset { code: 9 }) = error.cause else { panic!("{error:?}") };
     assert_eq!(soon(client.request(server.ticket(), "rpc/1", "", PATIENCE)).await.unwrap(), "fine");
     assert_eq!(client.peers()[0].connections, 1);
@@ -193,7 +193,7 @@ async fn a_stream_that_may_have_been_handled_is_not_opened_again() {
         recv.read_exact(&mut [0; 8]).await.unwrap();
         connection.close(0u32.into(), b"after the money was moved");
     };
-    // Dialled again, the peer that has gone would be waited for.
+    // If the client dialled again, it would wait for the peer, which has gone.
     let error = soon(async { tokio::join!(opening, peer) }).await.0.unwrap_err();
     assert!(matches!(error, GetStreamError::Lost(_)), "{error:?}");
     assert!(error.may_have_been_handled() && error.is_retryable(), "{error:?}");
@@ -235,7 +235,7 @@ async fn a_response_that_ends_before_its_request_is_whole() {
 
 #[tokio::test]
 async fn early_data_that_finds_no_room_blocks_no_peer_that_answers_while_it_reads() {
-    // Bounds under which a lane has far less than its early data unread at the peer.
+    // With these limits, a lane may have far less than its early data unread at the peer.
     let limits = Limits { unread_bytes: 1 << 20, open_timeout: BRIEF * 10, ..limits() };
     let (client, server) = (endpoint_with(limits.clone()).await, endpoint_with(limits).await);
     serve_echo(&server);
@@ -264,7 +264,7 @@ async fn a_request_that_drips_is_refused_though_each_byte_comes_in_time() {
     let (mut send, recv) = soon(client.get_stream(server.ticket(), "rpc/1")).await.unwrap().split();
     let reports = recv.errors();
     let dripping = async {
-        // The pauses are the slowness that this is about: each is a quarter of what is allowed.
+        // The pauses are the slowness that this test needs. Each is a quarter of the allowed time.
         let mut drips = tokio::time::interval(bound / 4);
         loop {
             drips.tick().await;

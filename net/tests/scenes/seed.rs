@@ -1,8 +1,8 @@
-//! Keys that are random and can be had again.
+//! Random keys that can be reproduced.
 
 use twolane::SecretKey;
 
-/// Keys from a seed, which is printed where a scene fails. `TWOLANE_SEED` sets it.
+/// Keys from a seed, which is printed if a scene fails. `TWOLANE_SEED` sets it.
 pub(crate) struct Keys(u64);
 
 impl Keys {
@@ -21,7 +21,7 @@ impl Keys {
         SecretKey::from_bytes(&bytes)
     }
 
-    /// SplitMix64.
+    /// Draws the next number of SplitMix64.
     fn split_mix(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

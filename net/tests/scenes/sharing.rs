@@ -1,4 +1,5 @@
-//! What a peer may hold unread is bounded for all its streams together, and paused ones leave room for the others.
+//! The limit of unread bytes holds for all streams of a peer together, and paused streams leave room for the
+//! others.
 
 use tokio::io::AsyncReadExt;
 use twolane::{Endpoint, Limits, XStream};
@@ -14,11 +15,11 @@ async fn cast() -> (Endpoint, Endpoint) {
     (client, server)
 }
 
-/// Requests that go there and back while a writer that has room would go on: each gives it a turn, and has a packet
-/// between the two sides to itself.
+/// The number of requests that are made while a writer that has room would go on. Each request gives the writer a
+/// turn, and has a packet between the two sides to itself.
 const ROUND: usize = 100;
 
-/// Writes until nothing more is taken, and tells how much that was.
+/// Writes until nothing more is taken, and returns the number of bytes.
 async fn fill(client: &Endpoint, server: &Endpoint, stream: &mut XStream) -> u64 {
     let mut sum = 0;
     let piece = vec![7; 16 * 1024];
@@ -54,7 +55,7 @@ async fn any_number_of_paused_streams_leaves_room_for_requests_and_error_lanes()
         paused.push((opened, accepted));
     }
     assert!(sum < UNREAD, "{sum} unread bytes");
-    // More than one of them alone may have: the bound is for all of them together.
+    // More than one of the streams alone may have, because the limit is for all of them together.
     assert!(sum > UNREAD / 2, "{sum} unread bytes");
     for _ in 0..50 {
         let body = vec![1; 10_000];
@@ -77,7 +78,7 @@ async fn streams_with_little_to_read_take_no_room_from_a_transfer_beside_them() 
     }
     let (mut opened, _accepted) = open(&client, &server).await;
     let filled = fill(&client, &server, &mut opened).await;
-    // A fortieth is its share, and a ninth of six tenths it may borrow.
+    // A stream has its share, a fortieth, and may borrow a ninth of six tenths.
     assert!(filled > UNREAD / 11, "{filled} unread bytes: an eleventh is for the first stream that has much to read");
 }
 
@@ -102,13 +103,13 @@ async fn writers_that_gave_up_or_were_stopped_hold_nothing_that_others_could_hav
             drop(recv);
             assert!(soon(opened.write_all(&large)).await.is_err(), "nobody reads it any more");
             idle.push((opened, None));
-            // The way back is open.
+            // The reverse direction stays open.
             std::mem::forget(send);
         }
     }
     let (mut opened, _accepted) = open(&client, &server).await;
     let beside = fill(&client, &server, &mut opened).await;
-    // Of the shares there is less now, since twelve are counted.
+    // The shares are smaller now, because twelve streams are counted.
     assert!(beside > alone / 2, "{beside} unread bytes, and {alone} alone");
 }
 
@@ -127,7 +128,7 @@ async fn streams_that_were_finished_and_not_read_count_until_they_are() {
     assert!(sum < UNREAD, "{sum} unread bytes");
     let body = vec![1; 10_000];
     assert_eq!(soon(client.request(server.ticket(), "rpc/1", body.clone(), PATIENCE)).await.unwrap(), body);
-    // Read, or not wanted any more, they give their room back.
+    // Streams that were read, or are not wanted any more, give their room back.
     let mut read = 0;
     for (n, mut stream) in unread.into_iter().enumerate() {
         if n % 2 == 0 {
@@ -140,7 +141,7 @@ async fn streams_that_were_finished_and_not_read_count_until_they_are() {
     let writing = tokio::spawn(async move {
         opened.write_all(&vec![1; LEN]).await.unwrap();
         opened.finish().unwrap();
-        // Held until the last byte has arrived.
+        // The stream is held until the last byte has arrived.
         opened.delivered().await.unwrap();
     });
     assert_eq!(soon(accepted.read_to_end(LEN)).await.unwrap().len(), LEN);
@@ -149,7 +150,8 @@ async fn streams_that_were_finished_and_not_read_count_until_they_are() {
 
 #[tokio::test]
 async fn streams_that_were_read_give_back_their_right_to_be_open() {
-    // More than the peer allows at a time, each with too much for nobody to care, and too little to be asked about before.
+    // More streams than the peer allows at a time. Each has too much data not to be counted, and too little for a
+    // WATERMARK before its end.
     let limits = Limits { streams_per_peer: 8, ..limits() };
     let (client, server) = (endpoint_with(limits.clone()).await, endpoint_with(limits).await);
     server.serve_requests("count/1", |request| async move { Ok(request.body.len().to_string().into()) }).unwrap();
@@ -165,7 +167,7 @@ async fn streams_that_were_read_give_back_their_right_to_be_open() {
         drop(opened);
         assert_eq!(soon(accepted.read_to_end(100_000)).await.unwrap().len(), 100_000);
     }
-    // And those that nobody reads, when nobody will any more.
+    // Also streams that nobody reads, once they are dropped.
     for _ in 0..40 {
         let (mut opened, accepted) = open(&client, &server).await;
         opened.write_all(&[1; 100_000]).await.unwrap();

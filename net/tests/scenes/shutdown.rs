@@ -28,7 +28,7 @@ async fn a_shutdown_waits_for_the_streams_that_are_open() {
         async move { server.shutdown(PATIENCE).await }
     });
     assert!(futures_pending(&mut shutting_down).await, "the shutdown did not wait");
-    // Nothing new is taken, and the opener is told why.
+    // No new stream is accepted, and the opener is told why.
     let error = soon(client.get_stream(server.ticket(), CHAT)).await.unwrap_err();
     assert_eq!(error.rejection(), Some(Reason::ShuttingDown), "{error:?}");
     accepted.write_all(&[1; 500_000]).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_shutdown_cuts_what_is_left_at_the_deadline_and_says_so() {
     assert!(soon(server.accept_bi(&[CHAT])).await.is_err());
 }
 
-/// Answers about no stream, and tells that it was asked.
+/// Rules that never answer about a stream, and notify when they are asked.
 struct Undecided(Arc<Notify>);
 
 impl Access for Undecided {
@@ -79,7 +79,7 @@ async fn a_shutdown_waits_for_no_rules() {
     soon(asked.notified()).await;
     let first = soon(server.shutdown(Duration::ZERO)).await;
     assert_eq!((first.cut, first.streams_cut), (1, 1), "{first:?}");
-    // With time for the sockets.
+    // This shutdown has time for the sockets.
     let second = soon(server.shutdown(BRIEF)).await;
     assert_eq!(second.tasks_left, 0, "{second:?}");
     assert!(soon(opening).await.unwrap().is_err());
@@ -100,7 +100,7 @@ async fn a_shutdown_endpoint_leaves_no_task_behind() {
         client.shutdown(PATIENCE).await;
         server.shutdown(PATIENCE).await;
         drop((client, server));
-        // Those of iroh end a moment after its `close`.
+        // iroh's tasks end a moment after its `close`.
         until(|| tasks() <= before).await;
     }
 }
@@ -132,7 +132,7 @@ async fn handles_may_be_dropped_on_a_thread_without_a_runtime() {
     let connection = connect(&server, &client).await;
     drop(connection);
     std::thread::spawn(move || drop((accepted, server))).join().unwrap();
-    // The endpoint closes, on the runtime on which it was bound.
+    // The endpoint closes on the runtime on which it was bound.
     let end = soon(async {
         loop {
             match opened.read(&mut [0; 100]).await {
@@ -160,7 +160,7 @@ async fn a_shutdown_waits_for_no_goodbye_of_peers_that_are_gone() {
     serve_echo(&alive);
     echo(&client, &alive, b"hello").await;
     gone.into_iter().for_each(Mortal::kill);
-    // No bound of the endpoint is reached before the patience of the scene is.
+    // No timeout of the endpoint expires before the scene's timeout.
     let report = soon(client.shutdown(2 * PATIENCE)).await;
     assert_eq!((report.drained, report.silent, report.cut, report.streams_cut), (1, 3, 0, 0), "{report:?}");
 }
@@ -194,7 +194,8 @@ async fn a_deadline_of_a_shutdown_holds_whatever_handlers_do() {
     let opened = soon(client.get_stream(server.ticket(), CHAT)).await.unwrap();
     let begun = Instant::now();
     let report = soon(server.shutdown(BRIEF)).await;
-    // A moment after it. A busy machine may take a while for that; a shutdown that waits for the handler takes 5 s more.
+    // It ends a moment after the deadline. A busy machine may delay that. A shutdown that waits for the handler
+    // would take 5 s more.
     assert!(begun.elapsed() < 2 * BRIEF, "{:?}", begun.elapsed());
     assert_eq!((report.cut, report.tasks_left > 0), (1, true), "{report:?}");
     going_on.notify_waiters();

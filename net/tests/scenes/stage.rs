@@ -1,4 +1,4 @@
-//! What the scenes have in common: endpoints on loopback, and a bound on every wait.
+//! The common parts of the scenes: endpoints on loopback, and a timeout on every wait.
 
 use std::{future::Future, time::Duration};
 
@@ -7,15 +7,15 @@ use twolane::{Connection, Endpoint, Limits, Protocol, SecretKey, Ticket, XStream
 pub(crate) const ECHO: Protocol = Protocol::from_static("echo/1");
 pub(crate) const CHAT: Protocol = Protocol::from_static("chat/1");
 
-/// No scene waits longer than this for anything: a scene that does has failed. With all scenes on one core, and four
-/// busy processes beside them, the longest wait takes more than 30 s.
+/// Maximum time for any wait of a scene. A scene that waits longer has failed. With all scenes on one core, and
+/// four busy processes at the same time, the longest wait takes more than 30 s.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A bound that a scene waits out. What has to come before it takes milliseconds, and on that core more than 0.3 s.
+/// A timeout that a scene lets expire. The steps before it take milliseconds, and more than 0.3 s on that core.
 pub(crate) const BRIEF: Duration = Duration::from_secs(3);
 
-/// The bounds of a scene's endpoints. None is reached before [`PATIENCE`]: whatever happens in a scene happens for another
-/// reason, however slow the machine is. A scene about one of the bounds sets that one.
+/// Returns the limits of a scene's endpoints. No timeout expires before [`PATIENCE`], so every event in a scene has
+/// another cause, even on a slow machine. A scene about a timeout sets it.
 pub(crate) fn limits() -> Limits {
     let never = Duration::from_secs(3600);
     Limits {
@@ -45,7 +45,7 @@ pub(crate) async fn endpoint_with(limits: Limits) -> Endpoint {
     Endpoint::builder().offline().limits(limits).bind().await.unwrap()
 }
 
-/// Two keys in order.
+/// Returns two keys in order.
 pub(crate) fn ordered_keys() -> (SecretKey, SecretKey) {
     let (a, b) = (SecretKey::generate(), SecretKey::generate());
     if a.public_key() < b.public_key() { (a, b) } else { (b, a) }
@@ -55,7 +55,7 @@ pub(crate) async fn with_key(key: &SecretKey) -> Endpoint {
     Endpoint::builder().offline().limits(limits()).secret_key(key.clone()).bind().await.unwrap()
 }
 
-/// A stream from `client` to `server`, both ends.
+/// Opens a stream from `client` to `server`, and returns both ends.
 pub(crate) async fn stream(client: &Endpoint, server: &Endpoint) -> (XStream, XStream) {
     let opening = client.get_stream(server.ticket(), CHAT);
     let accepting = server.accept_bi(&[CHAT]);
@@ -63,7 +63,7 @@ pub(crate) async fn stream(client: &Endpoint, server: &Endpoint) -> (XStream, XS
     (opened.unwrap(), accepted.unwrap().1)
 }
 
-/// Two endpoints and a stream between them.
+/// Returns two endpoints and a stream between them.
 pub(crate) async fn pair() -> (Endpoint, Endpoint, XStream, XStream) {
     let (client, server) = (endpoint().await, endpoint().await);
     let (opened, accepted) = stream(&client, &server).await;
@@ -85,7 +85,7 @@ pub(crate) fn serve_echo(endpoint: &Endpoint) {
         .unwrap();
 }
 
-/// One message there and back on a stream of its own.
+/// Sends a message there and back on a stream of its own.
 pub(crate) async fn echo(client: &Endpoint, server: &Endpoint, message: &[u8]) {
     let mut stream = soon(client.get_stream(server.ticket(), ECHO)).await.unwrap();
     stream.write_all(message).await.unwrap();
@@ -93,7 +93,7 @@ pub(crate) async fn echo(client: &Endpoint, server: &Endpoint, message: &[u8]) {
     assert_eq!(soon(stream.read_to_end(message.len())).await.unwrap(), message);
 }
 
-/// Both sides know each other and nothing is under way.
+/// Connects the endpoints. Afterwards both sides know each other, and nothing is in progress.
 pub(crate) async fn connect(client: &Endpoint, server: &Endpoint) -> Connection {
     soon(client.connect(server.ticket())).await.unwrap()
 }
@@ -113,7 +113,7 @@ pub(crate) async fn futures_pending<T>(task: &mut tokio::task::JoinHandle<T>) ->
     !task.is_finished()
 }
 
-/// A peer that speaks raw iroh, to do what the library never would.
+/// Makes a peer on raw iroh, which can do what the library never does.
 pub(crate) async fn raw(key: &SecretKey) -> iroh::Endpoint {
     raw_with(key, iroh::endpoint::QuicTransportConfig::builder().build()).await
 }
@@ -122,7 +122,7 @@ pub(crate) async fn raw_with(key: &SecretKey, transport: iroh::endpoint::QuicTra
     raw_at(key, transport, "127.0.0.1:0".parse().unwrap()).await.unwrap()
 }
 
-/// At this address, if it is free.
+/// Binds a peer on raw iroh at this address, if it is free.
 pub(crate) async fn raw_at(
     key: &SecretKey,
     transport: iroh::endpoint::QuicTransportConfig,
@@ -146,7 +146,7 @@ pub(crate) fn raw_ticket(raw: &iroh::Endpoint) -> Ticket {
     Ticket::from_addr(iroh::EndpointAddr::from_parts(raw.id(), addrs)).unwrap()
 }
 
-/// Opens the control stream and says HELLO: kind 0, frame 0, a nonce, nine data lanes, 100 bytes of metadata.
+/// Opens the control stream and sends HELLO: kind 0, frame 0, a nonce, nine data lanes, 100 bytes of metadata.
 pub(crate) async fn say_hello(connection: &iroh::endpoint::Connection, nonce: u8) -> iroh::endpoint::SendStream {
     let mut control = connection.open_uni().await.unwrap();
     let mut hello = vec![0, 0, 23];
@@ -156,10 +156,10 @@ pub(crate) async fn say_hello(connection: &iroh::endpoint::Connection, nonce: u8
     control
 }
 
-/// A data lane for [`CHAT`], without metadata: kind 1, and a header of eight bytes.
+/// The header of a data lane for [`CHAT`], without metadata: kind 1, and a header of eight bytes.
 pub(crate) const OPEN_CHAT: &[u8] = &[1, 8, 6, b'c', b'h', b'a', b't', b'/', b'1', 0];
 
-/// Reads an answer that says yes, up to the first data behind it.
+/// Reads an answer of code 0, up to the first data after it.
 pub(crate) async fn read_yes(recv: &mut iroh::endpoint::RecvStream) {
     let mut start = [0; 2];
     soon(recv.read_exact(&mut start)).await.unwrap();
@@ -167,7 +167,7 @@ pub(crate) async fn read_yes(recv: &mut iroh::endpoint::RecvStream) {
     soon(recv.read_exact(&mut vec![0; usize::from(start[1])])).await.unwrap();
 }
 
-/// The frames of a control stream, of which this is all so far: their types and bodies.
+/// Returns the types and bodies of the frames in `bytes`, which are the first bytes of a control stream.
 pub(crate) fn control_frames(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
     fn varint(bytes: &mut &[u8]) -> Option<u64> {
         let first = *bytes.first()?;
@@ -181,12 +181,12 @@ pub(crate) fn control_frames(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
         *bytes = rest;
         Some((kind, body.to_vec()))
     }
-    // The stream's kind is in front of them.
+    // The kind of the stream comes before the frames.
     let mut rest = &bytes[bytes.len().min(1)..];
     std::iter::from_fn(|| frame(&mut rest)).collect()
 }
 
-/// What follows an answer of code 0, whose parameters are short.
+/// Returns the data after an answer of code 0, whose parameters are short.
 pub(crate) fn accepted(bytes: &[u8]) -> &[u8] {
     assert_eq!(bytes[0], 0, "{bytes:?}");
     &bytes[2 + usize::from(bytes[1])..]

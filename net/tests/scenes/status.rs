@@ -1,4 +1,4 @@
-//! What an endpoint knows of its own reach.
+//! What an endpoint reports about its reachability.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn a_relay_that_answers_makes_an_endpoint_reachable_and_one_that_does_not_
 
 #[tokio::test]
 async fn a_status_that_is_not_known_in_time_is_told_as_such() {
-    // A relay that takes connections and never says a word.
+    // A relay that accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let relay = format!("http://{}", silent.local_addr().unwrap());
     let endpoint = Endpoint::builder().limits(limits()).offline().relay(relay).bind().await.unwrap();

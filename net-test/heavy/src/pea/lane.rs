@@ -1,4 +1,4 @@
-//! Lanes: data as messages.
+//! Lanes that carry data as messages.
 
 use std::{io, net::SocketAddr};
 
@@ -16,9 +16,11 @@ use super::{
     node::Node,
 };
 
-/// Bytes of data in a message, as in pea2pea's own benchmark of throughput. Noise takes 64 KiB at most.
+/// The number of bytes of data in a message, as in pea2pea's own benchmark of throughput. Noise takes 64 KiB at
+/// most.
 const PIECE: usize = 32 * 1024;
-/// One of so many messages is waited for, a turn later: the queue of 64 neither overflows nor runs dry.
+/// One of this many messages is waited for, a turn later, so that the queue of 64 neither overflows nor becomes
+/// empty.
 const TURN: usize = 16;
 
 pub(crate) struct LaneEnd<S> {
@@ -34,12 +36,12 @@ pub(crate) struct LaneEnd<S> {
 pub(crate) struct LaneStart(pub(super) mpsc::Receiver<Bytes>);
 
 impl<S: Security> LaneEnd<S> {
-    /// A lane that was opened here.
+    /// Makes the end of a lane that this side opened.
     pub(super) fn up(node: Node<S>, peer: SocketAddr, number: u64) -> Self {
         Self { node, peer, number, data: Kind::Up, end: Kind::UpEnd, sent: 0, flushed: None }
     }
 
-    /// A lane that was opened by the peer.
+    /// Makes the end of a lane that the peer opened.
     pub(super) fn down(node: Node<S>, peer: SocketAddr, number: u64) -> Self {
         Self { data: Kind::Down, end: Kind::DownEnd, ..Self::up(node, peer, number) }
     }

@@ -1,16 +1,16 @@
-//! Messages: a kind, a number, and data.
+//! Messages. Each has a kind, a number, and data.
 
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// One byte, and eight of the number.
+/// The length of the head: one byte for the kind, and eight bytes for the number.
 pub(super) const HEAD: usize = 9;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
-    /// The answer has the same number.
+    /// A request. Its answer has the same number.
     Request = 0,
     Answer = 1,
     /// Data of a lane, from its opener.

@@ -1,5 +1,5 @@
-//! pea2pea over TCP, which has one pipe of messages for each connection.
-//! Its connections are plain: [`noise`] and [`tls`] change that in its handshake.
+//! pea2pea over TCP. Each connection is one pipe of messages. Connections are plain, unless [`noise`] or [`tls`]
+//! secures them in the handshake.
 
 mod lane;
 mod message;
@@ -29,7 +29,7 @@ pub(crate) trait Security: Clone + Send + Sync + 'static {
     const SETTINGS: &'static str;
     type Codec: Encoder<Message, Error = io::Error> + Decoder<Item = Message, Error = io::Error> + Send;
 
-    /// For a server, with the text that its clients need.
+    /// Makes the security of a server, and the text that its clients need.
     fn server() -> Result<(Self, String), Broken>;
     fn client(server: &str) -> Result<Self, Broken>;
     fn secure<H: Handshake>(
@@ -71,7 +71,7 @@ impl<S: Security> Side for Pea<S> {
         Ok(Self { node: Node::start(S::client(known)?, None).await, server: address.parse()? })
     }
 
-    /// One connection is for everything.
+    /// One connection serves all services.
     async fn connect(&self, _: Service) -> Result<(), Broken> {
         if !self.node.node().is_connected(self.server) {
             self.node.node().connect(self.server).await?;

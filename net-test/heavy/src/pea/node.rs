@@ -24,10 +24,10 @@ use super::{
     message::{Kind, Message},
 };
 
-/// As many connections as an endpoint of twolane takes by default. pea2pea's is one for each IP address: with both sides on one
-/// machine the second dial is refused.
+/// The maximum number of connections, as many as an endpoint of twolane takes by default. pea2pea's default is one
+/// for each IP address, which would refuse the second dial if both sides are on one machine.
 const CONNECTIONS: u16 = 1024;
-/// Messages of a lane that wait for the reader: as many as pea2pea itself keeps.
+/// The number of messages of a lane that wait for the reader. It is the same as in pea2pea's own queues.
 const DEPTH: usize = 64;
 
 #[derive(Clone)]
@@ -74,13 +74,13 @@ impl<S: Security> Node<S> {
         (LaneEnd::up(self.clone(), peer, number), LaneStart(start))
     }
 
-    /// The lane of this number. A new one is served.
+    /// Returns the lane with this number. A new lane is served.
     fn lane_of(&self, source: SocketAddr, number: u64) -> mpsc::Sender<Bytes> {
         let mut lanes = lock(&self.shared.lanes);
         let lane = lanes.entry((source, number)).or_insert_with(|| {
             let (lane, start) = mpsc::channel(DEPTH);
             let end = LaneEnd::down(self.clone(), source, number);
-            // The client tells of a lane that breaks.
+            // The client reports a lane that breaks.
             tokio::spawn(async move { drop(bulk::serve(end, LaneStart(start)).await) });
             lane
         });
@@ -96,7 +96,7 @@ impl<S: Security> Pea2Pea for Node<S> {
 
 impl<S: Security> Handshake for Node<S> {
     async fn perform_handshake(&self, mut connection: Connection) -> io::Result<Connection> {
-        // Small messages and answers do not wait.
+        // Small messages and answers are sent without a delay.
         self.borrow_stream(&mut connection).set_nodelay(true)?;
         self.security.secure(self, connection).await
     }
@@ -114,7 +114,8 @@ impl<S: Security> Reading for Node<S> {
         let Message { kind, number, data } = message;
         match kind {
             Kind::Request => {
-                // The queue takes all requests in flight. The client misses an answer that cannot be sent.
+                // The queue takes all requests in flight. If an answer cannot be sent, the client notices that it
+                // is missing.
                 let _ = self.unicast_fast(source, Message { kind: Kind::Answer, number, data });
             }
             Kind::Answer => {
@@ -123,7 +124,7 @@ impl<S: Security> Reading for Node<S> {
                     let _ = done.send(data);
                 }
             }
-            // To wait here holds up the sender.
+            // Waiting here holds up the sender.
             Kind::Up => drop(self.lane_of(source, number).send(data).await),
             Kind::Down => {
                 let lane = lock(&self.shared.lanes).get(&(source, number)).cloned();

@@ -1,4 +1,4 @@
-//! Noise XX under pea2pea, with the cipher and the hash of its own examples: each message is one of Noise.
+//! Noise XX for pea2pea, with the cipher and the hash of pea2pea's examples. Each message is a Noise message.
 
 use std::{
     collections::HashMap,
@@ -20,12 +20,12 @@ use twolane_test::speed::Broken;
 use super::{Security, message::Message};
 
 const PATTERN: &str = "Noise_XX_25519_ChaChaPoly_BLAKE2s";
-/// The longest message of Noise.
+/// The length of the longest Noise message.
 const MOST: usize = 65_535;
-/// Bytes that Noise adds.
+/// The number of bytes that Noise adds to a message.
 const TAG: usize = 16;
 
-/// The keys of connections from their handshake to the first message.
+/// The keys of connections, from the handshake to the first message.
 #[derive(Clone, Default)]
 pub(crate) struct Noise(Arc<Mutex<HashMap<SocketAddr, Arc<StatelessTransportState>>>>);
 
@@ -60,7 +60,7 @@ impl Security for Noise {
     }
 }
 
-/// `e`; `e, ee, s, es`; `s, se`.
+/// Makes the handshake: `e`; `e, ee, s, es`; `s, se`.
 async fn shake_hands(stream: &mut TcpStream, side: ConnectionSide) -> io::Result<StatelessTransportState> {
     let builder = Builder::new(PATTERN.parse().map_err(io::Error::other)?);
     let key = builder.generate_keypair().map_err(io::Error::other)?.private;
@@ -94,7 +94,7 @@ async fn hear(stream: &mut TcpStream, noise: &mut HandshakeState) -> io::Result<
     Ok(())
 }
 
-/// Messages of Noise, with a length of two bytes before each.
+/// The codec of Noise messages. Each has a length of two bytes before it.
 pub(crate) struct Sealed {
     keys: Option<Arc<StatelessTransportState>>,
     nonce: u64,
@@ -134,7 +134,7 @@ impl Decoder for Sealed {
     fn decode(&mut self, input: &mut BytesMut) -> io::Result<Option<Message>> {
         let keys = self.keys.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let Some(frame) = self.frames.decode(input)? else { return Ok(None) };
-        // As large as the sealed message, which is opened in place then.
+        // The buffer is as large as the sealed message, which is then opened in place.
         let mut plain = BytesMut::zeroed(frame.len());
         let len = keys.read_message(self.nonce, &frame, &mut plain).map_err(io::Error::other)?;
         plain.truncate(len);

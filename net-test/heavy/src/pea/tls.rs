@@ -1,4 +1,5 @@
-//! TLS 1.3 under pea2pea: the server has a certificate that the client knows, and messages have a length before them.
+//! TLS 1.3 for pea2pea. The server has a certificate that the client knows, and each message has a length before
+//! it.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -76,13 +77,13 @@ impl Security for Tls {
     }
 }
 
-/// Messages with a length of four bytes before each.
+/// The codec of messages. Each has a length of four bytes before it.
 pub(crate) struct Framed(LengthDelimitedCodec);
 
 impl Encoder<Message> for Framed {
     type Error = io::Error;
 
-    /// Without a copy: the codec of tokio-util needs the message in one piece.
+    /// Encodes without a copy. The encoder of tokio-util's codec needs the message in one piece.
     fn encode(&mut self, message: Message, out: &mut BytesMut) -> io::Result<()> {
         let len = u32::try_from(message.len()).map_err(io::Error::other)?;
         out.reserve(4 + message.len());

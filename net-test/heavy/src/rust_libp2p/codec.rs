@@ -1,4 +1,4 @@
-//! Messages of libp2p's behaviour for requests: bytes, up to the end of the stream.
+//! The messages of libp2p's request-response behaviour: bytes up to the end of the stream.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::{StreamProtocol, request_response};
 use twolane_test::speed::side::MAX_MESSAGE;
 
-/// The behaviour closes the stream after each message.
+/// The codec. The behaviour closes the stream after each message.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Codec;
 

@@ -1,4 +1,4 @@
-//! The two halves of a stream of libp2p.
+//! The two halves of a libp2p stream.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use twolane_test::speed::{
     side::{Rx, Tx},
 };
 
-/// The most that is read at a time: the pieces in which bulk is written.
+/// The maximum number of bytes of one read. Bulk data is written in pieces of this size.
 const PIECE: usize = 64 * 1024;
 
 pub(crate) struct WriteHalf(halves::WriteHalf<Stream>);
@@ -30,13 +30,13 @@ impl Tx for WriteHalf {
         Ok(self.0.write_all(data).await?)
     }
 
-    /// libp2p has no way without a copy.
+    /// Writes with a copy, because libp2p has no way without one.
     async fn write_chunk(&mut self, data: Bytes) -> Result<(), Broken> {
         Ok(self.0.write_all(&data).await?)
     }
 
     fn finish(&mut self) -> Result<(), Broken> {
-        // QUIC ends a stream at once, once its protocol has been agreed on.
+        // QUIC ends a stream at once, if its protocol has been agreed on.
         match self.0.close().now_or_never() {
             Some(closed) => Ok(closed?),
             None => Err(Broken::msg("a stream does not end at once")),
@@ -46,7 +46,8 @@ impl Tx for WriteHalf {
 
 impl Rx for ReadHalf {
     async fn chunk(&mut self) -> Result<Option<Bytes>, Broken> {
-        // Reads into the last buffer, if nobody has it any more: bytes are not copied, and not set to zero first.
+        // Reads into the last buffer if it is not in use any more, so that bytes are neither copied nor set to zero
+        // first.
         if Arc::get_mut(&mut self.buffer).is_none_or(|buffer| buffer.is_empty()) {
             self.buffer = Arc::new(vec![0; PIECE]);
         }

@@ -1,4 +1,4 @@
-//! rust-libp2p over QUIC, with neither ping nor identify.
+//! rust-libp2p over QUIC, without ping and identify.
 
 mod codec;
 mod halves;
@@ -27,8 +27,8 @@ use self::{
     node::{How, Node},
 };
 
-/// Attempts for a request whose streams are dropped. With 16 in flight or more, two in a hundred streams were dropped: a hundred
-/// in a row are no accident.
+/// The number of attempts for a request whose streams are dropped. With 16 requests in flight or more, two in a
+/// hundred streams were dropped. A hundred in a row are not by chance.
 const ATTEMPTS: usize = 100;
 
 pub(crate) trait Flavour: Send + Sync + 'static {
@@ -39,9 +39,9 @@ pub(crate) trait Flavour: Send + Sync + 'static {
 
 /// A stream of libp2p-stream for each request.
 pub(crate) struct Streams;
-/// The behaviour for requests, by default.
+/// The request-response behaviour with its defaults.
 pub(crate) struct Requests;
-/// The behaviour for requests, as fast as it can be had.
+/// The request-response behaviour with its fastest settings.
 pub(crate) struct Lazy;
 
 impl Flavour for Streams {
@@ -104,10 +104,10 @@ impl<F: Flavour> Side for Libp2p<F> {
         for service in [Service::Echo, Service::Second, Service::Bulk] {
             let mut streams = node.control().accept(protocol(service))?;
             tokio::spawn(async move {
-                // A task for each stream, as in its examples: a stream that is not taken at once is dropped.
+                // A task for each stream, as in libp2p's examples. A stream that is not taken at once is dropped.
                 while let Some((_, stream)) = streams.next().await {
                     tokio::spawn(async move {
-                        // The client tells of a stream that breaks.
+                        // The client reports a stream that breaks.
                         let _ = match service {
                             Service::Bulk => {
                                 let (send, recv) = halves::split(stream);
@@ -136,7 +136,7 @@ impl<F: Flavour> Side for Libp2p<F> {
         })
     }
 
-    /// One connection is for every protocol.
+    /// One connection serves every protocol.
     async fn connect(&self, _: Service) -> Result<(), Broken> {
         self.node.dial(self.peer, self.address.clone()).await
     }
@@ -165,7 +165,8 @@ impl<F: Flavour> Side for Libp2p<F> {
 }
 
 impl<F> Libp2p<F> {
-    /// The number of requests, and of those that were sent again since the server had dropped their streams.
+    /// Returns the number of requests, and of those that were sent again because the server had dropped their
+    /// streams.
     pub(crate) fn requests(&self) -> (u64, u64) {
         (self.sent.load(Relaxed), self.dropped.load(Relaxed))
     }
@@ -174,7 +175,7 @@ impl<F> Libp2p<F> {
         self.sent.fetch_add(1, Relaxed);
         for _ in 0..ATTEMPTS {
             match exchange(self.stream(Service::Echo).await?, &message).await {
-                // Dropped by the server: its end of the stream is closed, or no more is read.
+                // The server has dropped the stream: its end of the stream is closed, or it does not read any more.
                 Ok(answer) if answer.is_empty() && !message.is_empty() => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 other => return Ok(other?),

@@ -15,9 +15,9 @@ use twolane_test::speed::Broken;
 
 use super::codec::Codec;
 
-/// Longer than a measurement: by default a connection on which nothing happens is closed after seconds.
+/// The idle timeout. It is longer than a measurement: by default libp2p closes an idle connection after seconds.
 const IDLE: Duration = Duration::from_secs(3600);
-/// Commands on their way to the task: at least as many as requests in flight.
+/// The maximum number of commands on their way to the task. It is at least the number of requests in flight.
 const QUEUE: usize = 1024;
 
 #[derive(NetworkBehaviour)]
@@ -28,9 +28,9 @@ struct Behaviour {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct How {
-    /// With the behaviour for requests.
+    /// Whether the node uses the request-response behaviour.
     pub(super) requests: bool,
-    /// A protocol is used before the answer that it is spoken.
+    /// Whether a protocol is used before the peer has confirmed that it speaks it.
     pub(super) lazy: bool,
 }
 
@@ -77,7 +77,7 @@ impl Node {
         self.control.clone()
     }
 
-    /// Connects, unless it is connected.
+    /// Connects, unless the peer is connected already.
     pub(super) async fn dial(&self, peer: PeerId, address: Multiaddr) -> Result<(), Broken> {
         let (done, answer) = oneshot::channel();
         self.commands.send(Command::Dial(peer, address, done)).await.map_err(|_| gone())?;
@@ -151,7 +151,7 @@ impl Driver {
         }
     }
 
-    /// The caller may have gone meanwhile.
+    /// Handles an event. The caller may have gone in the meantime.
     fn handle(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {

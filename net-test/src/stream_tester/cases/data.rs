@@ -1,4 +1,4 @@
-//! Data in both directions, and its end.
+//! Data in both directions, and the end of data.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::stream_tester::{
     tester::Tester,
 };
 
-/// Over thirty windows.
+/// The number of bytes of the largest case: over thirty stream windows.
 pub(super) const BULK: u64 = 64 << 20;
 
 pub(super) async fn one_way(t: Arc<Tester>, side: Side) -> Result<String, Fault> {
@@ -43,7 +43,7 @@ pub(super) async fn half_close(t: Arc<Tester>, side: Side) -> Result<String, Fau
     let played = t.play(side, active, passive).await?;
     played.passive_read(THERE, &Ending::End)?;
     played.active_read(BACK, &Ending::End)?;
-    // What was finished cannot be written on.
+    // A half that was finished cannot be written to any more.
     played.wrote(&Ending::EndedHere, &Ending::End)?;
     played.quiet()?;
     Ok(format!("{THERE} bytes, the end, then {BACK} back"))
@@ -55,7 +55,7 @@ pub(super) async fn delivered(t: Arc<Tester>) -> Result<String, Fault> {
         let played = t.play(side, active, vec![Step::ReadEnd, Step::Finish]).await?;
         played.passive_read(3_000_000, &Ending::End)?;
         played.wrote(&Ending::End, &Ending::End)?;
-        // Of data that was not finished nothing can be said.
+        // Delivery of data that was not finished cannot be confirmed.
         let active = vec![Step::write(1000), Step::Delivered, Step::Finish, Step::ReadEnd];
         let played = t.play(side, active, vec![Step::ReadEnd, Step::Finish]).await?;
         played.passive_read(1000, &Ending::End)?;
@@ -65,7 +65,7 @@ pub(super) async fn delivered(t: Arc<Tester>) -> Result<String, Fault> {
 }
 
 pub(super) async fn cancelled_calls(t: Arc<Tester>) -> Result<String, Fault> {
-    // More than the window, so that writes have to wait.
+    // More than the stream window, so that writes have to wait.
     const LEN: u64 = 5_000_000;
     for side in [Opener, Acceptor] {
         let active = vec![Step::WriteDropping { len: LEN }, Step::Finish, Step::ReadEndDropping];

@@ -1,4 +1,4 @@
-//! Streams that end without a word, or do not end.
+//! Streams that end without an error record, and streams that do not end.
 
 use std::sync::Arc;
 
@@ -14,18 +14,19 @@ use crate::stream_tester::{
     tester::{Along, Tester},
 };
 
-/// The warning of a side that is where a case wants it.
+/// The warning with which a side says that it has reached the state that the case needs.
 const READY: Words = Words { code: 1, text: 0, details: 0 };
 
 pub(super) async fn reset(t: Arc<Tester>, side: Side) -> Result<String, Fault> {
-    // Dropped at once. (From the acceptor, that can overtake its answer: there is no stream then.)
+    // The stream is dropped at once. An acceptor's reset could overtake its answer, and then there would be no
+    // stream.
     if side == Opener {
         let played = t.play(side, vec![Step::write(1000)], vec![Step::ReadEnd, Step::WriteOn]).await?;
         played.passive_saw_reset(1000)?;
         played.wrote(&Ending::Open, &Ending::Stopped(CANCELLED))?;
         played.quiet()?;
     }
-    // Dropped when a part has been read.
+    // The stream is dropped when a part has been read.
     let active = vec![Step::write(500_000), Step::Hear(1)];
     let played = t.play(side, active, vec![Step::Read(1000), Step::warn(READY), Step::ReadEnd, Step::WriteOn]).await?;
     played.passive_saw_reset(500_000)?;

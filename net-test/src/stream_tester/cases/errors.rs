@@ -17,10 +17,10 @@ use crate::stream_tester::{
 };
 
 const WORDS: Words = Words { code: 507, text: 60, details: 200 };
-/// The warning of a side that is where a case wants it.
+/// The warning with which a side says that it has reached the state that the case needs.
 const READY: Words = Words { code: 1, text: 0, details: 0 };
 
-/// The error's place in the data.
+/// The position of the error in the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Where {
     Start,
@@ -31,9 +31,9 @@ pub(super) enum Where {
 pub(super) async fn fail(t: Arc<Tester>, side: Side, at: Where) -> Result<String, Fault> {
     let offsets: &[u64] = match at {
         Where::Start => &[0],
-        // Within a packet, in the middle of many, and with the window nearly full.
+        // Within a packet, in the middle of many packets, and with the stream window nearly full.
         Where::Middle => &[1, 1000, 100_000, 1_900_000],
-        // More than the window: the reader has to read before the last byte is written.
+        // More than the stream window: the reader has to read before the last byte is written.
         Where::AfterLast => &[3_000_000],
     };
     for offset in offsets {
@@ -67,7 +67,7 @@ pub(super) async fn full(t: Arc<Tester>, side: Side) -> Result<String, Fault> {
     let passive = vec![Step::Fill(READY), Step::ReadEnd];
     let played = t.play(side, vec![Step::Hear(1), Step::Fail(WORDS)], passive).await?;
     let written = played.passive.written.sum.bytes;
-    // A writer that got further was not held up by its reader.
+    // A writer that wrote more was not held up by its reader.
     check::within("what the writer wrote", written, FULL..=u64::from(Limits::STREAM_WINDOW) + 1)?;
     let told = Ending::Failed(WORDS.told(0));
     played.passive_read(0, &told)?;
@@ -81,7 +81,7 @@ pub(super) async fn full(t: Arc<Tester>, side: Side) -> Result<String, Fault> {
 }
 
 pub(super) async fn half_closed(t: Arc<Tester>, side: Side) -> Result<String, Fault> {
-    // The side that fails had finished: its data was complete, and stays so; what the other one writes has failed.
+    // The side that fails had finished. Its data was complete and stays so. The data of the other side has failed.
     let active = vec![Step::write(9000), Step::Finish, Step::Hear(1), Step::Fail(WORDS)];
     let played = t.play(side, active, vec![Step::ReadEnd, Step::warn(READY), Step::WriteOn]).await?;
     let told = WORDS.told(9000);
@@ -132,7 +132,8 @@ pub(super) async fn at_the_same_moment(t: Arc<Tester>) -> Result<String, Fault> 
         async move {
             let (ours, theirs) = (Words::new(1), Words::new(2));
             let written = u64::from(n % 3 == 1);
-            // At once, after a byte from the opener, after one from the acceptor: the two meet in other places.
+            // The failures come at once, after a byte from the opener, or after a byte from the acceptor, so that
+            // they meet at different points.
             let (mut opener, mut acceptor) = match n % 3 {
                 0 => (vec![], vec![]),
                 1 => (vec![Step::write(1)], vec![Step::Read(1)]),
@@ -150,7 +151,7 @@ pub(super) async fn at_the_same_moment(t: Arc<Tester>) -> Result<String, Fault> 
 }
 
 pub(super) async fn abort(t: Arc<Tester>, side: Side) -> Result<String, Fault> {
-    // An acceptor that does not wait can abort its answer with the rest.
+    // An acceptor that does not wait can abort its answer together with the data.
     let active = vec![Step::write(100_000), Step::Hear(1), Step::Abort(WORDS), Step::ReadEnd, Step::WriteOn];
     let played = t.play(side, active, vec![Step::warn(READY), Step::Hear(1), Step::ReadEnd, Step::WriteOn]).await?;
     let told = WORDS.told(100_000);
@@ -162,8 +163,8 @@ pub(super) async fn abort(t: Arc<Tester>, side: Side) -> Result<String, Fault> {
     Ok(String::new())
 }
 
-/// The active side failed the stream after so many bytes, and tried to go on; the passive side read to the end, then
-/// wrote.
+/// Checks a stream that the active side failed after `offset` bytes and then tried to use. The passive side read to
+/// the end, then wrote.
 fn failed(played: &Played, offset: u64) -> Result<(), Fault> {
     let told = WORDS.told(offset);
     played.passive_read(offset, &Ending::Failed(told.clone()))?;

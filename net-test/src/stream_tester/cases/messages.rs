@@ -24,17 +24,18 @@ use crate::stream_tester::{
 
 const MESSAGES: u64 = 50_000;
 const SIZE: usize = 100;
-/// Bytes of the small messages.
+/// The number of bytes of all small messages.
 pub(super) const TOTAL: u64 = MESSAGES * SIZE as u64;
-/// The fewest messages that go out before a writer waits for its reader, whatever else goes on.
+/// The minimum number of messages that a writer sends before it waits for its reader, whatever other streams do.
 const FLOOR: u64 = 128;
-/// Requests between two looks at whether a writer waits.
+/// The number of requests between two checks whether the writer waits.
 const ROUND: usize = 20;
-/// The slowest request beside a blocked stream, on a machine that is busy with other things.
+/// Maximum time for a request beside a blocked stream, on a machine that is busy with other work.
 const SLOWEST: Duration = Duration::from_secs(5);
-/// Half of the requests beside it take less. On loopback they take a millisecond.
+/// Half of the requests beside a blocked stream take less than this. On loopback they take a millisecond.
 const USUAL: Duration = Duration::from_millis(250);
-/// The warning of the writing side: the opener, that the acceptor may read; the acceptor, that it has written all.
+/// The warning of the writing side. The opener sends it to tell the acceptor to read. The acceptor sends it when it
+/// has written everything.
 const GO: Words = Words { code: 1, text: 0, details: 0 };
 
 pub(super) async fn lines(t: Arc<Tester>) -> Result<String, Fault> {
@@ -77,7 +78,7 @@ pub(super) async fn wrong(t: Arc<Tester>) -> Result<String, Fault> {
             check::equal("how the message ended", &played.passive.read.end, &ending)?;
         }
     }
-    // A line over the bound is not lost: it can be read with a larger one.
+    // A line over the limit is not lost: it can be read with a larger limit.
     let along = Along { unreported: true, ..Along::default() };
     let line = [b"long ".repeat(100).as_slice(), b"\n"].concat();
     let (_, mut recv) = t.open(vec![Step::Raw(line.clone()), Step::Finish], along).await?.stream.split();
@@ -112,7 +113,7 @@ pub(super) async fn paused_acceptor(t: Arc<Tester>) -> Result<String, Fault> {
                 }
             }
             if !told {
-                // Message by message, as a program sends them that has other things to do in between.
+                // Messages are sent one by one, like a program that does other work between them.
                 tokio::task::yield_now().await;
             }
         }
@@ -141,7 +142,7 @@ pub(super) async fn paused_acceptor(t: Arc<Tester>) -> Result<String, Fault> {
 
 pub(super) async fn paused_opener(t: Arc<Tester>) -> Result<String, Fault> {
     const ROUNDS: usize = 10;
-    // Its last word comes when the last message is written.
+    // The acceptor sends the warning when it has written the last message.
     let write = Step::Write { len: TOTAL, piece: SIZE as u32 };
     let steps = vec![write, Step::warn(GO), Step::Finish, Step::ReadEnd];
     let Opened { mut stream, id, .. } = t.open(steps, Along::default()).await?;
@@ -167,7 +168,7 @@ pub(super) async fn paused_opener(t: Arc<Tester>) -> Result<String, Fault> {
     Ok(format!("{MESSAGES} messages; slowest request {:.1} ms", slowest.as_secs_f64() * 1e3))
 }
 
-/// Makes some requests, and returns the time of the slowest.
+/// Makes some requests, and returns the time of the slowest one.
 async fn ask(t: &Tester) -> Result<Duration, Fault> {
     let mut took = [Duration::ZERO; ROUND];
     for took in &mut took {

@@ -1,4 +1,4 @@
-//! What is tested, in the order in which it is.
+//! The cases, in the order in which they run.
 
 mod data;
 mod endings;
@@ -19,10 +19,11 @@ use super::{
     tester::{Fault, Tester},
 };
 
-/// The bound on most cases: a hundred times the usual time on loopback, so that only a case that hangs or a very slow
-/// network can hit it.
+/// Maximum time for most cases. It is a hundred times the usual time on loopback, so that only a case that hangs or
+/// a very slow network reaches it.
 const BOUND: Duration = Duration::from_secs(30);
-/// The bound on cases that move much or open many streams: 12 s on loopback without optimisation.
+/// Maximum time for cases that move much data or open many streams. They take 12 s on loopback without
+/// optimisation.
 const LONG: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +31,9 @@ pub struct Case {
     pub name: &'static str,
     pub sentence: &'static str,
     pub bound: Duration,
-    /// Bytes that the opener reads or moves, where they are worth a bar.
+    /// The number of bytes that the opener reads or moves, for cases that show a progress bar.
     pub bytes: Option<u64>,
-    /// Returns a note for people, or why the case did not hold.
+    /// Runs the case. Returns a note for the user, or the reason why the case did not hold.
     pub run: fn(Arc<Tester>) -> Running,
 }
 
@@ -141,7 +142,7 @@ cases! {
         data::both_ways(data::BULK), long data::BULK;
 }
 
-/// Runs `what` `count` times, at most `most` at a time; the first fault ends it.
+/// Runs `what` `count` times, at most `most` at a time. The first fault ends it.
 async fn repeat<F, Fut>(count: usize, most: usize, what: F) -> Result<(), Fault>
 where
     F: Fn(usize) -> Fut,

@@ -1,4 +1,4 @@
-//! How a stream begins: what travels with its header, and the answer.
+//! The opening of a stream: the data that travels with its header, and the answer.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::stream_tester::{
     tester::{Along, Tester},
 };
 
-/// The shortest metadata of a role has some 80 bytes: the lengths start above.
+/// The lengths of metadata. The shortest metadata of a role have about 80 bytes, so the lengths start above that.
 const METADATA: [usize; 5] = [200, 1000, 4096, Limits::METADATA - 1, Limits::METADATA];
 
 pub(super) async fn metadata(t: Arc<Tester>) -> Result<String, Fault> {
     for len in METADATA {
         let along = Along { metadata: Some(len), ..Along::default() };
-        // The hash of the metadata is compared in each case; here its length is the one asked for.
+        // The hash of the metadata is compared in each case. This case also checks their length.
         let played =
             t.play_along(Opener, vec![Step::Exchange { len: 9 }], vec![Step::Exchange { len: 9 }], along).await?;
         check::equal("the length of the metadata", &played.passive.metadata.bytes, &(len as u64))?;
@@ -42,7 +42,7 @@ pub(super) async fn metadata(t: Arc<Tester>) -> Result<String, Fault> {
 }
 
 pub(super) async fn early_data(t: Arc<Tester>) -> Result<String, Fault> {
-    // Less than a packet, more than one, and all that may travel with a header.
+    // Less than a packet, more than a packet, and the most that may travel with a header.
     for early in [1, 1000, 100_000, 400 * 1024] {
         let along = Along { early, ..Along::default() };
         let opener = vec![Step::write(5000), Step::Finish, Step::ReadEnd];
@@ -67,7 +67,7 @@ pub(super) async fn early_data(t: Arc<Tester>) -> Result<String, Fault> {
 }
 
 pub(super) async fn unknown_protocol(t: Arc<Tester>) -> Result<String, Fault> {
-    // Another stream is open meanwhile, and goes on.
+    // Another stream is open at the same time, and goes on.
     let mut other = t.open(vec![Step::Echo], Along { unreported: true, ..Along::default() }).await?.stream;
     for early in [0, 100_000] {
         let options = StreamOptions { early_data: vec![0; early].into(), ..StreamOptions::default() };

@@ -1,4 +1,4 @@
-//! One message there, one message back.
+//! Requests: one message there, one message back.
 
 use std::{
     pin::pin,
@@ -20,7 +20,7 @@ use crate::stream_tester::{
 };
 
 pub(super) async fn response(t: Arc<Tester>) -> Result<String, Fault> {
-    // None, one, those that travel with the header and those that do not, and the most that may come back.
+    // No bytes, one byte, lengths that travel with the header and lengths that do not, and the longest response.
     for len in [0, 1, 1000, 1200, 70_000, 450_000, OPENER_TAKES] {
         let body = pattern::bytes(t.number(), len);
         let response = t.ask(&Ask::Echo, &body).await?;
@@ -49,7 +49,7 @@ pub(super) async fn too_large(t: Arc<Tester>) -> Result<String, Fault> {
         names_the_limit(&error)?;
         t.still_there().await?;
     }
-    // The longest that is taken. Its response is over what is taken here.
+    // The acceptor takes this longest request. Its response exceeds the opener's limit.
     let error = no_response(t.ask(&Ask::Echo, &vec![0; ACCEPTOR_TAKES - head]).await)?;
     over_here(&error)?;
     Ok(format!("the limit is {ACCEPTOR_TAKES}"))
@@ -66,9 +66,9 @@ pub(super) async fn response_too_large(t: Arc<Tester>) -> Result<String, Fault> 
 }
 
 pub(super) async fn deadline(t: Arc<Tester>) -> Result<String, Fault> {
-    // Long over a round trip, so that the handler has the request by then.
+    // Far longer than a round trip, so that the handler has the request by then.
     const DEADLINE: Duration = Duration::from_secs(1);
-    /// How late the deadline may be noticed. On an idle machine it is a millisecond.
+    /// Maximum delay with which the deadline may be noticed. On an idle machine it is a millisecond.
     const LATE: Duration = Duration::from_secs(5);
     let id = t.number();
     let asked = Instant::now();

@@ -9,9 +9,9 @@ use crate::stream_tester::{
 };
 
 const STREAMS: usize = 10_000;
-/// A peer allows 256 streams at a time.
+/// The number of streams at a time. A peer allows 256.
 const AT_ONCE: usize = 64;
-/// Bytes that all streams together carry back.
+/// The number of bytes that all streams together carry back.
 pub(super) const MANY_BYTES: u64 = {
     let (mut sum, mut n) = (0, 0);
     while n < STREAMS {
@@ -21,7 +21,7 @@ pub(super) const MANY_BYTES: u64 = {
     sum
 };
 
-/// Each takes a stream of its own, is over quickly, and has another outcome.
+/// Cases that take a stream of their own, end quickly, and have different outcomes.
 const MIXED: [&str; 14] = [
     "zero-bytes",
     "half-close-by-acceptor",
@@ -39,13 +39,14 @@ const MIXED: [&str; 14] = [
     "request-cancelled",
 ];
 const ROUNDS: usize = 10;
-/// Cases at a time. A case has at most two streams open, and its reports. With three dozen of them each still has room
-/// for the 100,000 bytes that some cases write before anything is read: streams share what the peer may hold unread.
+/// The number of cases at a time. A case has at most two streams open, and the streams of its reports. With three
+/// dozen streams, each still has room for the 100,000 bytes that some cases write before anything is read: streams
+/// share the bytes that the peer may hold unread.
 const CASES_AT_ONCE: usize = 12;
-/// Bytes that they read, roughly: half of them in cases that close half of a stream.
+/// The approximate number of bytes that they read. Half of them are read by cases that close half of a stream.
 pub(super) const MIXED_BYTES: u64 = 6_000_000;
 
-/// From nothing to more than a packet.
+/// Returns the length of the data of the `n`-th stream. Lengths go from 0 to more than a packet.
 const fn len(n: usize) -> u64 {
     (n as u64 * 37) % 2000
 }
@@ -70,7 +71,7 @@ pub(super) async fn mixed(t: Arc<Tester>) -> Result<String, Fault> {
         return Err(Fault::Broke("a case of the mixture is not there".into()));
     }
     repeat(ROUNDS * cases.len(), CASES_AT_ONCE, |n| {
-        // Neighbours have other outcomes.
+        // Neighbouring cases have different outcomes.
         let case = cases[n % cases.len()];
         let running: Running = (case.run)(Arc::clone(&t));
         async move { running.await.map(drop).map_err(|fault| Fault::In(case.name, Box::new(fault))) }

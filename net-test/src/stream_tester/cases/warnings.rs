@@ -37,7 +37,7 @@ pub(super) async fn in_order(t: Arc<Tester>, side: Side) -> Result<String, Fault
     expected.push(Heard::new("warning", LAST.told(1000)));
     check::heard("the passive side", &played.passive.reports, &expected)?;
     check::heard("the active side", &played.active.reports, &[Heard::new("warning", ANSWER.told(0))])?;
-    // They ended nothing.
+    // The warnings ended nothing.
     played.passive_read(1000, &Ending::End)?;
     played.active_read(500, &Ending::End)?;
     played.wrote(&Ending::End, &Ending::End)?;
@@ -49,7 +49,7 @@ pub(super) async fn unread(t: Arc<Tester>) -> Result<String, Fault> {
     const WARNINGS: u32 = 500;
     const FIRST: Words = Words { code: 1000, text: 1000, details: 0 };
     const FATAL: Words = Words { code: 1, text: 5, details: 0 };
-    // Both programs have the default.
+    // Both programs use the default limit.
     let kept = u32::try_from(Limits::default().warnings).unwrap_or(u32::MAX);
     let missed = WARNINGS + 1 - kept;
     for side in [Opener, Acceptor] {

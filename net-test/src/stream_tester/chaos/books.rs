@@ -8,19 +8,20 @@ use twolane::{ConnectionLost, Metrics, PublicKey};
 use super::hook_book::HookBook;
 use crate::stream_tester::lock;
 
-/// The counters and hooks of one endpoint, kept after it is dropped.
+/// The counters and hooks of one endpoint. They are kept after the endpoint is dropped.
 #[derive(Debug)]
 pub struct Books {
-    /// The place, and how many endpoints it had before.
+    /// The number of the place, and the number of endpoints that it had before.
     pub name: (usize, u64),
     metrics: Arc<Metrics>,
     hooks: HookBook,
-    /// Ends with the endpoint.
+    /// The task that watches the hooks. It ends with the endpoint.
     watch: Mutex<Option<JoinHandle<()>>>,
     bounds: Mutex<Bounds>,
 }
 
-/// What the counters may say. A caller of a call that failed or was dropped does not know whether it counted.
+/// The values that the counters may have. The caller of a call that failed or was dropped does not know whether the
+/// call was counted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Bounds {
     pub opened: Range,
@@ -49,26 +50,27 @@ impl Range {
     }
 }
 
-/// The counters that must agree when nothing is connected or under way.
+/// The counters that must agree when nothing is connected or in progress.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// As [`Metrics`] has them: dialled, accepted, closed.
+    /// Connections that were dialled, accepted and closed, as in [`Metrics`].
     pub connections: [u64; 3],
-    /// Connected, disconnected.
+    /// Peers that connected and disconnected.
     pub peers: [u64; 2],
-    /// Opened, accepted, ended.
+    /// Streams that were opened, accepted and ended.
     pub streams: [u64; 3],
-    /// Data bytes sent, received.
+    /// Data bytes that were sent and received.
     pub bytes: [u64; 2],
 }
 
 impl Books {
-    /// `watch`: that of the hooks.
+    /// Makes the books of an endpoint. `watch` is the task that watches the hooks.
     pub fn new(name: (usize, u64), metrics: Arc<Metrics>, hooks: HookBook, watch: JoinHandle<()>) -> Self {
         Self { name, metrics, hooks, watch: Mutex::new(Some(watch)), bounds: Mutex::default() }
     }
 
-    /// Waits until all events of the endpoint have been looked at, which is gone. An error is a watch that has panicked.
+    /// Waits until all events of an endpoint that is gone have been handled. Returns an error if the watch has
+    /// panicked.
     pub async fn seen(&self) -> Result<(), JoinError> {
         let watch = lock(&self.watch).take();
         match watch {
@@ -97,14 +99,15 @@ impl Books {
         self.hooks.losses()
     }
 
-    /// Calls of `on_connect`, and peers that connected.
+    /// Returns the number of calls of `on_connect`, and the number of peers that connected.
     pub fn told(&self) -> [u64; 2] {
         [self.hooks.connects(), self.counted().peers[0]]
     }
 
     fn counted(&self) -> Counted {
         let metrics = &self.metrics;
-        // What ends is read first: what ends while this is read must not look as if it had never begun.
+        // The counters of ends are read first. Otherwise something that ends between two reads would look as if it
+        // had never begun.
         let closed = metrics.connections_closed.get();
         let (disconnected, ended) = (metrics.peers_disconnected.get(), metrics.streams_ended.get());
         Counted {

@@ -1,14 +1,15 @@
-//! The causes that may explain an unplanned outcome, and the outcomes that each explains. Pure.
+//! The causes that may explain an unplanned outcome, and the outcomes that each cause explains. Pure.
 //!
-//! Never explained, by anything: a peer that broke the wire format, speaks another version or has a certificate that does
-//! not hold, and the codes of such lanes; a handler that broke; a limit that was hit.
+//! Some outcomes are never explained: a peer that broke the wire format, speaks another version or has a
+//! certificate that does not hold, and the codes of lanes that ended for these reasons; a handler that panicked; a
+//! limit that was reached.
 
 use serde::{Deserialize, Serialize};
 use twolane::{ConnectionLost, DialError, GetStreamError, ReadError, Reason};
 
 use super::{known, orders::Fate};
 
-/// Codes of RESET_STREAM and STOP_SENDING, as in WIRE.md.
+/// The codes of RESET_STREAM and STOP_SENDING in WIRE.md.
 pub mod lane {
     pub const DONE: u64 = 0;
     pub const CANCELLED: u64 = 1;
@@ -18,7 +19,7 @@ pub mod lane {
     pub const TIMED_OUT: u64 = 8;
 }
 
-/// The code of CONNECTION_CLOSE with which a program closes a connection, and the words of [`Fate::Close`].
+/// The code of CONNECTION_CLOSE with which a program closes a connection, and the reason text of [`Fate::Close`].
 const CLOSED: u64 = 0x107;
 pub const CLOSE_WORDS: &str = "a part of the chaos";
 
@@ -29,7 +30,8 @@ pub enum Cause {
     /// The process had no processor for a while.
     Standstill,
     GivingUp,
-    /// One of the two places has moved before that. It explains nothing by itself: see [`known::refuses_a_redial`].
+    /// One of the two places had moved before the disturbance. This alone explains nothing: see
+    /// [`known::refuses_a_redial`].
     MovedBefore,
 }
 
@@ -37,7 +39,7 @@ use Cause::{GivingUp, Standstill};
 use Fate::{Ban, Close, DropEndpoint, ShutDownInTime, ShutDownNow};
 
 impl Cause {
-    /// Whether the place gets another endpoint, at another address.
+    /// Returns whether the place gets another endpoint, at another address.
     pub fn moves(self) -> bool {
         matches!(self, Self::Fate(ShutDownInTime | ShutDownNow | DropEndpoint))
     }
@@ -46,13 +48,14 @@ impl Cause {
         use ConnectionLost as Lost;
         match lost {
             Lost::PeerDone | Lost::PeerRestarted | Lost::Refused | Lost::OtherKey => self.moves(),
-            // What closes a connection is one packet, and a socket whose endpoint gets no processor time drops packets.
+            // A connection is closed by one packet, and a socket whose endpoint gets no processor time drops
+            // packets.
             Lost::Reset => self.moves() || matches!(self, Standstill | Self::Fate(Ban | Close)),
             Lost::Closed => self.moves() || self == Self::Fate(Close),
             Lost::PeerClosed { code, reason } => {
                 self == Self::Fate(Close) && (*code, reason.as_str()) == (CLOSED, CLOSE_WORDS)
             }
-            // The endpoint that was dropped and its successor are there at the same time for a moment.
+            // The endpoint that was dropped and its successor exist at the same time for a moment.
             Lost::KeyUsedTwice => self == Self::Fate(DropEndpoint),
             Lost::Forbidden { .. } | Lost::NotAllowed { .. } => self == Self::Fate(Ban),
             Lost::TimedOut | Lost::Transport(_) => self.moves() || self == Standstill,
@@ -63,9 +66,9 @@ impl Cause {
 
     fn resets(self, code: u64) -> bool {
         match code {
-            // Calls are dropped when an endpoint is to be, and when actors give up.
+            // Calls are dropped when an endpoint is about to be dropped, and when actors give up.
             lane::CANCELLED => matches!(self, GivingUp | Standstill | Self::Fate(DropEndpoint)),
-            // The reason was on its way when the connection went.
+            // The record with the reason was in flight when the connection was lost.
             lane::FAILED | lane::ABORTED => self.moves() || matches!(self, Standstill | Self::Fate(Ban | Close)),
             lane::TIMED_OUT => self == Standstill,
             _ => false,
@@ -97,12 +100,12 @@ impl Cause {
     }
 }
 
-/// Whether one of the causes explains this loss of a connection.
+/// Returns whether one of the causes explains this loss of a connection.
 pub fn lost(causes: &[Cause], lost: &ConnectionLost) -> bool {
     causes.iter().any(|cause| cause.loses(lost))
 }
 
-/// Whether one of the causes explains that a lane ended with this code.
+/// Returns whether one of the causes explains that a lane ended with this code.
 pub fn reset(causes: &[Cause], code: u64) -> bool {
     causes.iter().any(|cause| cause.resets(code))
 }
@@ -124,7 +127,7 @@ pub fn response(causes: &[Cause], error: &ReadError) -> bool {
     }
 }
 
-/// Whether the peer's access list denies the caller.
+/// Returns whether the error shows that the peer's access list denies the caller.
 pub fn forbids(error: &GetStreamError) -> bool {
     match error {
         GetStreamError::Dial { source: DialError::Lost(lost), .. } | GetStreamError::Lost(lost) => {

@@ -1,4 +1,4 @@
-//! Fates: they restart endpoints, ban peers and close connections.
+//! The fates: actors that restart endpoints, ban peers and close connections.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use super::{
     world::{Ended, World},
 };
 
-/// Time for streams under way in a shutdown with a deadline: they take milliseconds.
+/// Maximum time for open streams in a shutdown with a deadline. They take milliseconds.
 const IN_TIME: Duration = Duration::from_secs(5);
 
 pub async fn rule(world: Arc<World>, actor: usize, mean_us: u64) {
@@ -42,10 +42,10 @@ pub async fn rule(world: Arc<World>, actor: usize, mean_us: u64) {
     }
 }
 
-/// Ends the endpoint of a place, and gives it another one with the same key.
+/// Ends the endpoint of a place, and gives the place another endpoint with the same key.
 pub async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
     let place = world.place(blow.place);
-    // One restart of a place at a time.
+    // A place is restarted only once at a time.
     let Ok(_restarting) = place.restart.try_lock() else {
         return;
     };
@@ -71,7 +71,7 @@ pub async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
         let deadline = if blow.fate == Fate::ShutDownInTime { IN_TIME } else { Duration::ZERO };
         match bounded(shut_down(&life.endpoint, deadline)).await {
             Ok((report, left @ 1..)) => wrong(format!("{left} tasks went on after the shutdown: {report:?}")),
-            // Whose peers nothing else disturbed had all the time that they needed.
+            // If nothing else disturbed the neighbours, their streams had all the time that they needed.
             Ok((report, _)) if blow.fate == Fate::ShutDownInTime && calm && epochs() == before => {
                 if (report.cut, report.silent, report.streams_cut) == (0, 0, 0) {
                     world.tally.done(Action::Drained);
@@ -96,7 +96,7 @@ pub async fn restart(world: &Arc<World>, actor: usize, blow: Blow) {
 async fn ban(world: &Arc<World>, actor: usize, blow: Blow, id: u64) {
     let (list, banned) = (&world.place(blow.place).list, world.place(blow.other).id);
     let disturbance = world.pairs.disturb(blow.place, blow.other, Cause::Fate(Fate::Ban));
-    // Another fate may have banned it.
+    // Another fate may have banned the peer already.
     if !list.deny(banned) {
         return;
     }
@@ -113,7 +113,7 @@ async fn ban(world: &Arc<World>, actor: usize, blow: Blow, id: u64) {
     world.tally.done(Action::Unban);
 }
 
-/// The banned peer tries to open a stream.
+/// Lets the banned peer try to open a stream.
 async fn probe(world: &World, actor: usize, blow: Blow, id: u64) {
     let Some(held) = world.hold(blow.other) else {
         return;

@@ -1,4 +1,4 @@
-//! The hooks of one endpoint, and whether they are called as they should be.
+//! The hooks of one endpoint, and a check that they are called correctly.
 
 use std::{
     collections::HashMap,
@@ -11,10 +11,11 @@ use twolane::{ConnectionLost, Event, Events, Hooks, Identity, PublicKey};
 
 use crate::stream_tester::lock;
 
-/// A call has had its turn by then, or the machine has stood still. The longest wait of a task on a machine that ran three chaos at
-/// once was 0.5 s.
+/// The time by which a hook has been called, unless the machine stood still. The longest wait of a task was 0.5 s,
+/// on a machine that ran three chaos runs at once.
 const LATEST: Duration = Duration::from_secs(2);
-/// Peers that connected to an endpoint whose hooks were never called. Measured is 4, which came and went as the endpoint did.
+/// The number of connected peers from which it is a fault that an endpoint never called its hooks. Up to 4 peers were
+/// measured without a fault: they connected and left together with the endpoint.
 const UNTOLD: u64 = 4;
 
 #[derive(Debug, Clone, Default)]
@@ -24,11 +25,12 @@ pub struct HookBook(Arc<Mutex<HookState>>);
 struct HookState {
     peers: HashMap<PublicKey, Standing>,
     connects: u64,
-    /// Without repetitions.
+    /// The losses, without repetitions.
     losses: Vec<(PublicKey, ConnectionLost)>,
-    /// Peers that are connected, as events have it: since when, and how often the machine had stood still by then.
+    /// The peers that are connected according to the events. Each has the time when it connected, and the number of
+    /// standstills of the machine at that time.
     present: HashMap<PublicKey, (Instant, u64)>,
-    /// How long peers were connected that were not told of, all together.
+    /// The total time for which peers were connected without a call of `on_connect`.
     untold: Duration,
     wrong: Vec<String>,
 }
@@ -45,12 +47,12 @@ impl HookState {
 struct Standing {
     connected: bool,
     inside: bool,
-    /// The last call of `on_disconnect`.
+    /// The time of the last call of `on_disconnect`.
     gone: Option<Instant>,
 }
 
 impl HookBook {
-    /// `connects`: the call is `on_connect`, otherwise `on_disconnect`.
+    /// Records the begin of a call: of `on_connect` if `connects` is set, otherwise of `on_disconnect`.
     fn enter(&self, peer: PublicKey, connects: bool) {
         let state = &mut *self.lock();
         let standing = state.peers.entry(peer).or_default();
@@ -74,7 +76,8 @@ impl HookBook {
         }
     }
 
-    /// Compares the calls with the events of the endpoint, until it is gone. `standstills`: how often the machine stood still.
+    /// Compares the calls with the events of the endpoint, until the endpoint is gone. `standstills` returns how
+    /// often the machine has stood still.
     pub async fn watch(self, mut events: Events, standstills: impl Fn() -> u64) {
         while let Some(event) = events.next().await {
             self.see(&event, Instant::now(), standstills());
@@ -94,8 +97,8 @@ impl HookBook {
         }
     }
 
-    /// A peer is gone. One that comes and goes before a call has its turn, or while one is under way, is not told of. One that
-    /// stays is.
+    /// Checks a peer that is gone. The hooks need not be called for a peer that comes and goes before a call has
+    /// its turn, or while another call runs. They must be called for a peer that stays.
     fn judge(&self, peer: PublicKey, now: Instant, standstills: u64) {
         let state = &mut *self.lock();
         let Some((since, before)) = state.present.remove(&peer) else { return };
@@ -116,12 +119,12 @@ impl HookBook {
         self.lock().losses.clone()
     }
 
-    /// Calls of `on_connect`.
+    /// Returns the number of calls of `on_connect`.
     pub fn connects(&self) -> u64 {
         self.lock().connects
     }
 
-    /// What is wrong at an endpoint that so many peers connected to.
+    /// Returns the faults of an endpoint to which `connected` peers have connected.
     pub fn check(&self, connected: u64) -> Vec<String> {
         let state = self.lock();
         let mut wrong = state.wrong.clone();
@@ -148,7 +151,7 @@ impl HookBook {
 impl Hooks for HookBook {
     async fn on_connect(&self, identity: &Identity) {
         self.enter(identity.peer, true);
-        // A second call at the same time would be seen here.
+        // A second call at the same time would be detected here.
         yield_now().await;
         self.leave(identity.peer);
     }

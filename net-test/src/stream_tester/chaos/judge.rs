@@ -1,8 +1,9 @@
-//! Legal observations of a stream or a request with a known plan. Pure.
+//! The legal observations of a stream or a request whose plan is known. Pure.
 //!
-//! Some things hold whatever happens: bytes are those of the pattern, an end of data comes after all of them and only if
-//! the peer has finished, an error is the one that was planned and comes after exactly the bytes before it. The rest
-//! depends on whether something has disturbed the pair: if nothing has, only what was planned is legal.
+//! Some rules hold in every case. The bytes are those of the pattern. An end of data comes after all bytes, and
+//! only if the peer has finished. An error is the planned one, and comes after exactly the bytes before it. All
+//! other rules depend on whether a disturbance has affected the pair. On an undisturbed pair, only the planned
+//! outcome is legal.
 
 use serde::{Deserialize, Serialize};
 use twolane::{DialError, GetStreamError, Reason, RequestError, RequestFailure};
@@ -26,7 +27,7 @@ pub enum Judged {
     Forgiven,
 }
 
-/// The faults of an outcome, and how strictly it was judged.
+/// Returns how strictly an outcome was judged, and its faults.
 pub fn weigh<F>(causes: &[Cause], faults: impl Fn(&[Cause]) -> F) -> (Judged, Vec<String>)
 where
     F: IntoIterator<Item = String>,
@@ -42,7 +43,7 @@ where
     (judged, wrong)
 }
 
-/// Faults in what one side of a stream saw, after these causes disturbed the pair.
+/// Returns the faults in the observations of one side of a stream, after `causes` disturbed the pair.
 pub fn side(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Vec<String> {
     let mut wrong = Vec::new();
     wrong.extend(reading(plan, side, seen, causes));
@@ -67,7 +68,7 @@ fn reading(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<Str
                 && (*seen_code, seen_text) == (code, &text)
                 && (seen.read, *offset) == (peer.len, peer.len)
         }
-        // The error overtook data of a connection that was then lost.
+        // The error overtook data, and then the connection was lost.
         ReadEnd::FailedIncomplete { code: seen_code, text: seen_text, missing } => {
             peer.end == End::Fail
                 && (*seen_code, seen_text) == (code, &text)
@@ -94,7 +95,7 @@ fn writing(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<Str
         WriteEnd::PeerFailed { code } => peer.end.tells() && *code == plan.error_words(other(side)).0,
         WriteEnd::Stopped { code } => {
             (*code == lane::CANCELLED && peer.end.drops())
-                // A last word for a stream that the peer has let go of by itself.
+                // The code stops a last record for a stream that the peer has already released.
                 || (let_go(*code) && own.end.tells() && peer.end != End::Finish)
                 || cause::reset(causes, *code)
         }
@@ -104,14 +105,14 @@ fn writing(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<Str
                 || cause::reset(causes, *code)
         }
         WriteEnd::Lost(lost) => cause::lost(causes, lost),
-        // Its reading tells why.
+        // The reading half shows the reason.
         WriteEnd::Unfinished => plan.draft.echo && (peer.end != End::Finish || !causes.is_empty()),
         WriteEnd::Hung | WriteEnd::Other(_) => false,
     };
     (!legal).then(|| format!("after {} of {} bytes writing ended with {:?}", seen.wrote, own.len, seen.write_end))
 }
 
-/// The codes that stop an error lane whose stream is gone.
+/// Returns whether the code stops an error lane whose stream is gone.
 pub fn let_go(code: u64) -> bool {
     matches!(code, lane::DONE | lane::NO_SUCH_LANE)
 }
@@ -123,7 +124,7 @@ fn warnings(plan: &Plan, side: Side, seen: &Seen, causes: &[Cause]) -> Option<St
     (!legal).then(|| format!("of the warnings {planned:?} came {:?}", seen.warnings))
 }
 
-/// Faults that show only when both sides are compared.
+/// Returns the faults that show only when both sides are compared.
 pub fn both(plan: &Plan, opener: &Seen, acceptor: &Seen) -> Vec<String> {
     [(Side::Opener, opener, acceptor), (Side::Acceptor, acceptor, opener)]
         .into_iter()
@@ -147,16 +148,16 @@ pub fn both(plan: &Plan, opener: &Seen, acceptor: &Seen) -> Vec<String> {
         .collect()
 }
 
-/// Faults of a stream that the acceptor saw and the opener never had.
+/// Returns the fault of a stream that the acceptor saw and whose opener never had it.
 pub fn unopened(plan: &Plan, acceptor: &Seen) -> Option<String> {
     let early = acceptor.read <= plan.draft.early && acceptor.read_end != ReadEnd::End;
     (!early).then(|| format!("{} bytes came from an opener that never had the stream", acceptor.read))
 }
 
-/// Faults of the error of a call that opens a stream.
+/// Returns the fault of the error of a call that opens a stream.
 pub fn refused(plan: &Plan, error: &GetStreamError, causes: &[Cause]) -> Option<String> {
     let legal = match error {
-        // It ended before its answer was read.
+        // The stream ended before its answer was read.
         GetStreamError::Failed(error) => {
             plan.draft.acceptor.end == End::Abort && error.code() == plan.error_words(Side::Acceptor).0
         }
@@ -175,7 +176,7 @@ pub fn dial(error: &DialError, causes: &[Cause]) -> Option<String> {
     (!cause::dial(causes, error)).then(|| format!("{error:?}"))
 }
 
-/// Faults in how a denied peer was refused.
+/// Returns the fault of the error with which a denied peer was refused.
 pub fn denied(error: &GetStreamError, causes: &[Cause]) -> Option<String> {
     let legal = cause::forbids(error) || cause::opening(causes, error);
     (!legal).then(|| format!("a peer that is denied was told: {error:?}"))

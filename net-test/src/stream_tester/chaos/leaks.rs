@@ -1,4 +1,5 @@
-//! `stream-tester leaks`: connect, carry out orders as in `chaos`, close, over and over, and measure the rest.
+//! `stream-tester leaks`: connects, carries out orders as in `chaos`, closes, and repeats this. Then it measures
+//! the memory, tasks and files that are left.
 
 use std::{
     collections::BTreeMap,
@@ -36,21 +37,22 @@ use crate::{
     },
 };
 
-/// Orders of either side in one connection.
+/// The number of orders of each side in one connection.
 const ORDERS: usize = 6;
-/// The longest intended wait of an order: pauses test nothing here.
+/// The longest planned wait of an order. Longer pauses would test nothing here.
 const WAIT_MS: u64 = 2;
 /// The first part of the cycles, in which tables and pools reach their size.
 const WARM_UP: f64 = 0.2;
-/// Samples of the heap after the warm-up: enough for a line through them.
+/// The number of samples of the heap after the warm-up. It is enough to fit a line.
 const SAMPLES: u64 = 20;
-/// The fewest cycles between two samples: before each the last connection must be forgotten, which takes a second.
+/// The minimum number of cycles between two samples. Before each sample the last connection must be forgotten,
+/// which takes a second.
 const BETWEEN: u64 = 5;
-/// No step of a cycle takes longer.
+/// Maximum time for a step of a cycle.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Time for a closed connection to be forgotten: QUIC keeps it for three times its timeout for lost packets.
+/// Maximum time until a closed connection is forgotten. QUIC keeps it for three times its timeout for lost packets.
 const QUIET: Duration = Duration::from_secs(10);
-/// The actor of restarts, in the words of a violation.
+/// The actor that restarts endpoints, as named in a violation.
 const FATE: usize = 2;
 
 const EXAMPLES: &str = "\
@@ -92,14 +94,14 @@ pub struct Summary {
     pub restarts: u64,
     pub events: u64,
     pub actions: BTreeMap<Action, u64>,
-    /// Bytes a cycle, by least squares after the warm-up.
+    /// The growth of the heap in bytes for each cycle, by least squares after the warm-up.
     pub heap_per_cycle: f64,
     pub heap: [u64; 2],
-    /// `null` where the system does not tell.
+    /// Resident memory after the warm-up and at the end. `null` if the system does not report it.
     pub resident: Option<[u64; 2]>,
-    /// After the warm-up, at the end, and when both endpoints were gone.
+    /// The number of tasks after the warm-up, at the end, and when both endpoints were gone.
     pub tasks: [usize; 3],
-    /// Open files and sockets, as `tasks`; `null` where the system does not list them.
+    /// The number of open files and sockets at the same points as `tasks`. `null` if the system does not list them.
     pub files: Option<[usize; 3]>,
     pub failures: Vec<String>,
     pub ms: u64,
@@ -145,7 +147,8 @@ async fn measure(&Args { cycles, seed, restart_every, .. }: &Args, output: Outpu
     for cycle in 1..=cycles {
         connected(&world).await;
         if cycle == warm_up || cycle == cycles || (cycle > warm_up && (cycle - warm_up).is_multiple_of(every)) {
-            // With a connection that has carried nothing yet: buffers keep the size that they once had.
+            // The sample is taken with a connection that has carried nothing yet, because buffers keep the size
+            // that they once had.
             settle::quiet(&world).await;
             settle::close_books(&world).await;
             let base = *warm.get_or_insert(settled().await);
@@ -207,7 +210,7 @@ fn blow(fate: Fate, place: usize) -> Blow {
     Blow { fate, place, other: 1 - place, hold_ms: 0 }
 }
 
-/// Waits until each gets through to the other: from then on only planned outcomes are legal.
+/// Waits until each endpoint reaches the other. From then on only planned outcomes are legal.
 async fn connected(world: &World) {
     for (from, to) in [(0, 1), (1, 0)] {
         while recovery::recover(world, from, to).await == Recovery::Void {}
@@ -231,7 +234,7 @@ async fn talk(world: &Arc<World>, dealers: &mut [Dealer; 2], cycle: u64) {
     }
 }
 
-/// Waits until the process does not hold less than before.
+/// Waits until the number of tasks does not fall any more.
 async fn settled() -> Footprint {
     let mut least = Footprint::now();
     while until(QUIET / 10, || Footprint::now().tasks < least.tasks).await {

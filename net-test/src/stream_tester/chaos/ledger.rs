@@ -8,7 +8,7 @@ use std::{
 use super::{judge, plan::Plan, play::Seen};
 use crate::stream_tester::{lock, role::Side};
 
-/// Streams and requests by their numbers.
+/// The streams and requests, by their numbers.
 #[derive(Debug, Default)]
 pub struct Ledger(Mutex<State>);
 
@@ -34,7 +34,8 @@ struct Half {
 }
 
 impl Ledger {
-    /// Returns the faults that show when the second side ends.
+    /// Records that one side of a stream has ended. When the second side has ended, returns the faults that the
+    /// comparison shows.
     pub fn ended(&self, plan: &Plan, side: Side, seen: Seen, undisturbed: bool) -> Vec<String> {
         let mut state = self.lock();
         let (opener, acceptor) = match (state.streams.remove(&plan.id), side) {
@@ -56,22 +57,23 @@ impl Ledger {
         judge::both(plan, &opener, &acceptor)
     }
 
-    /// False if a handler had this request before.
+    /// Records that a handler received a request. Returns false if a handler had received it before.
     pub fn handled(&self, id: u64) -> bool {
         self.lock().handled.insert(id)
     }
 
-    /// A caller was told that no handler saw its request.
+    /// Records that a caller was told that no handler saw its request.
     pub fn not_handled(&self, id: u64) {
         self.lock().unhandled.insert(id);
     }
 
-    /// A caller was told that its request was handled.
+    /// Returns whether a handler has received a request.
     pub fn was_handled(&self, id: u64) -> bool {
         self.lock().handled.contains(&id)
     }
 
-    /// With nothing under way: the faults of what is left, with their plans. Everything is forgotten.
+    /// Returns the faults of the remaining entries, with their plans, and forgets everything. Must be called when
+    /// nothing is in progress.
     pub fn rest(&self) -> Vec<(Option<Plan>, String)> {
         let state = std::mem::take(&mut *self.lock());
         let mut wrong = Vec::new();

@@ -1,7 +1,7 @@
 //! A slow link between two endpoints of this machine: a relay of UDP packets with a rate, a delay and outages.
 //!
-//! One end is on the loopback address of IPv6, the other on that of IPv4, and each endpoint has a socket of one family alone.
-//! So no packet finds a way around the link, whatever addresses the endpoints tell each other.
+//! One end is on the loopback address of IPv6, the other end on that of IPv4, and each endpoint has sockets of one
+//! family only. So no packet can bypass the link, whatever addresses the endpoints tell each other.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,31 +28,31 @@ use crate::stream_tester::lock;
 /// The loopback addresses, with a port that the system chooses.
 pub const V4: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 pub const V6: SocketAddr = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
-/// The largest UDP packet.
+/// The size of the largest UDP packet.
 const PACKET: usize = 65_536;
 
-/// Links have a thread of their own: in the runtime of the endpoints a packet would wait for whatever else is to be done, and the
-/// link would be as slow as the machine is busy.
+/// The runtime of the links, which has a thread of its own. In the runtime of the endpoints, a packet would wait
+/// for other tasks, and the link would be slower on a busy machine.
 static LINKS: LazyLock<io::Result<Runtime>> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).thread_name("links").enable_all().build());
 
-/// The thread of the links, whose files are there from the first call on.
+/// Returns the runtime of the links. Its thread and files exist from the first call on.
 pub fn thread() -> io::Result<&'static Runtime> {
     LINKS.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
-/// A link, the same in both directions.
+/// The shape of a link. It is the same in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Bytes a second.
+    /// The rate in bytes a second.
     pub rate: u64,
-    /// One way.
+    /// The one-way delay.
     pub delay: Duration,
-    /// Packets that would wait for longer before they are sent are dropped.
+    /// The maximum time that a packet waits before it is sent. Packets that would wait longer are dropped.
     pub queue: Duration,
 }
 
-/// A link, until it is dropped.
+/// A link. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Link {
     addr: SocketAddr,
@@ -60,34 +60,34 @@ pub struct Link {
     _tasks: JoinSet<()>,
 }
 
-/// The connection id of a QUIC packet with a short header (RFC 9000, section 17.3), in the length that noq gives it.
+/// The connection id of a QUIC packet with a short header (RFC 9000, section 17.3), with the length that noq uses.
 type Id = [u8; 8];
 
 #[derive(Debug)]
 struct State {
-    /// The socket at the far end.
+    /// The address of the socket at the far end.
     to: Mutex<SocketAddr>,
     is_down: AtomicBool,
-    /// So many packets of a hundred are lost.
+    /// The number of packets of a hundred that are lost.
     losses: Mutex<Option<(u32, StdRng)>>,
     ids: Mutex<Ids>,
     carried: AtomicU64,
     lost: AtomicU64,
 }
 
-/// The ids of connections that have carried data, and of those that are lost.
+/// The ids of connections that have carried data, and of connections that were forgotten.
 #[derive(Debug, Default)]
 struct Ids {
     seen: HashSet<Id>,
     dead: HashSet<Id>,
 }
 
-/// One direction.
+/// One direction of a link.
 #[derive(Debug)]
 struct Way {
     shape: Shape,
     state: Arc<State>,
-    /// The time until which the link sends what it has.
+    /// The time until which the link sends the packets that it has.
     busy_until: Mutex<Instant>,
     packets: mpsc::UnboundedSender<Packet>,
 }
@@ -100,7 +100,7 @@ struct Packet {
 }
 
 impl Link {
-    /// A link to a socket. Its other end is an address of the other family.
+    /// Starts a link to a socket. Its near end is an address of the other family.
     pub async fn start(to: SocketAddr, shape: Shape) -> io::Result<Self> {
         thread()?.spawn(Self::run(to, shape)).await.map_err(io::Error::other)?
     }
@@ -120,12 +120,12 @@ impl Link {
         Ok(Self { addr, state, _tasks: tasks })
     }
 
-    /// The address at which packets for the other end are taken.
+    /// Returns the address of the near end, which takes packets for the other end.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Every packet that comes from now on is lost, in both directions.
+    /// Drops every packet from now on, in both directions.
     pub fn cut(&self) {
         self.state.is_down.store(true, Relaxed);
     }
@@ -134,24 +134,25 @@ impl Link {
         self.state.is_down.store(false, Relaxed);
     }
 
-    /// So many packets of a hundred are lost from now on, in both directions.
+    /// Loses `of_hundred` of a hundred packets from now on, in both directions.
     pub fn lose(&self, of_hundred: u32, rng: StdRng) {
         *lock(&self.state.losses) = Some((of_hundred, rng));
     }
 
-    /// From now on another socket is at the far end, as where a program was started again at its address.
+    /// Sends all packets to another socket from now on, as if a program was started again at the address of the far
+    /// end.
     pub fn lead_to(&self, socket: SocketAddr) {
         *lock(&self.state.to) = socket;
     }
 
-    /// Every packet of the connections that there are is lost from now on, as where a router has forgotten them. Others are
-    /// carried, and those that begin a connection.
+    /// Drops every packet of the existing connections from now on, as if a router had forgotten them. Packets of
+    /// other connections and packets that begin a connection are still carried.
     pub fn forget_connections(&self) {
         let mut ids = lock(&self.state.ids);
         ids.dead = std::mem::take(&mut ids.seen);
     }
 
-    /// Packets that were taken, and that were lost.
+    /// Returns the number of packets that were carried, and of those that were lost.
     pub fn packets(&self) -> [u64; 2] {
         [self.state.carried.load(Relaxed), self.state.lost.load(Relaxed)]
     }
@@ -197,17 +198,17 @@ impl Way {
         *busy_until = begin + Duration::from_nanos(bytes.len() as u64 * 1_000_000_000 / self.shape.rate.max(1));
         let due = *busy_until + self.shape.delay;
         self.state.carried.fetch_add(1, Relaxed);
-        // Without its receiver the link is gone.
+        // If there is no receiver, the link has ended.
         let _ = self.packets.send(Packet { due, bytes: bytes.to_vec(), from: Arc::clone(from), to });
     }
 }
 
-/// Takes packets at the near end. Each of its peers has a socket of its own at the far end.
+/// Takes packets at the near end. Each sender has a socket of its own at the far end.
 async fn carry(near: Arc<UdpSocket>, bind: SocketAddr, there: Arc<Way>, back: Arc<Way>) {
     let (mut flows, mut returning) = (HashMap::<SocketAddr, Arc<UdpSocket>>::new(), JoinSet::new());
     let mut packet = vec![0; PACKET];
     loop {
-        // A packet that nobody took is told by an error of a later one.
+        // An error may report that an earlier packet was not delivered.
         let Ok((len, from)) = near.recv_from(&mut packet).await else { continue };
         let far = match flows.get(&from) {
             Some(far) => Arc::clone(far),
@@ -290,7 +291,7 @@ mod tests {
         let sending = async {
             for sent in 1..=1_000 {
                 near.send_to(b"one of many", link.addr()).await.unwrap();
-                // The kernel holds few for a socket.
+                // The kernel buffers few packets for a socket.
                 while link.packets().iter().sum::<u64>() < sent {
                     tokio::task::yield_now().await;
                 }
@@ -328,11 +329,11 @@ mod tests {
     #[tokio::test]
     async fn what_comes_faster_than_the_rate_waits_and_a_full_queue_drops() {
         let far = UdpSocket::bind(V4).await.unwrap();
-        // A packet takes 10 ms, and five may wait.
+        // A packet takes 10 ms, and five packets may wait.
         let link = Link::start(far.local_addr().unwrap(), Shape { rate: 100_000, ..SHAPE }).await.unwrap();
         let near = UdpSocket::bind(V6).await.unwrap();
         let began = Instant::now();
-        // The kernel holds some 90 for a socket.
+        // The kernel buffers about 90 packets for a socket.
         for _ in 0..50 {
             near.send_to(&[7; 1_000], link.addr()).await.unwrap();
         }
@@ -340,7 +341,7 @@ mod tests {
         while hears(&far).await.is_some() {
             (heard, last) = (heard + 1, began.elapsed());
         }
-        // More on a machine that takes its time to send.
+        // More packets arrive on a machine that is slow to send them.
         assert!((5..40).contains(&heard), "{heard}");
         assert!(last >= SHAPE.delay + Duration::from_millis(10) * heard, "{heard} packets in {last:?}");
         assert_eq!(link.packets().iter().sum::<u64>(), 50);

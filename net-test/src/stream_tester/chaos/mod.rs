@@ -1,11 +1,12 @@
-//! `stream-tester chaos`: many endpoints, everything at once, and a model that says what each stream may see.
+//! `stream-tester chaos`: many endpoints that do everything at once, and a model of what each stream may observe.
 //!
-//! [`orders`] are a function of the seed; a [`plan`] travels in each stream and request, [`talk`] and [`serve`] perform it
-//! at either side, and [`fate`] disturbs. [`pairs`] keeps the disturbances, [`cause`] says what each explains, [`judge`]
-//! what is legal, and [`ledger`] compares the two sides. [`settle`] ends the run and compares the counts.
+//! [`orders`] are a function of the seed. A [`plan`] travels in each stream and request. [`talk`] and [`serve`]
+//! perform it at the two sides, and [`fate`] disturbs the endpoints. [`pairs`] records the disturbances, [`cause`]
+//! determines the outcomes that each explains, [`judge`] determines the legal outcomes, and [`ledger`] compares the
+//! two sides. [`settle`] ends the run and compares the counts.
 //!
-//! The places are near each other and quick. What takes slow [links](link), outages, slow rules or programs that do nothing is
-//! played beside them, in [`trials`] with a verdict of their own.
+//! The places are near each other and fast. Slow [links](link), outages, slow rules and programs that do nothing
+//! are tested separately at the same time, in [`trials`] that have verdicts of their own.
 
 pub mod books;
 pub mod cause;
@@ -58,19 +59,19 @@ use crate::{
     signals::Signals,
 };
 
-/// The library bounds its calls by 25 s at most, and finds a lost connection within 20 s. A call that takes longer
-/// hangs.
+/// Maximum time for a call. The library limits its calls to 25 s at most, and detects a lost connection within 20
+/// s. A call that takes longer hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// One fate for so many places, and its pause between two blows: a pair is disturbed every few seconds, and most
-/// streams are not.
+/// The number of places for each fate, and the fate's pause between two blows. So a pair is disturbed every few
+/// seconds, and most streams are not disturbed.
 const PLACES_OF_A_FATE: usize = 8;
 const FATE_PAUSE: Duration = Duration::from_millis(700);
-/// Time for tasks and sockets to end: iroh closes sockets in the background.
+/// Maximum time until tasks and sockets have ended. iroh closes sockets in the background.
 const AFTERWARDS: Duration = Duration::from_secs(30);
-/// Tables and pools of the runtime and of libraries, which the process keeps. Measured are 1.05 MB, with 12 endpoints
-/// as with 54.
+/// The heap in bytes that the process keeps for tables and pools of the runtime and of libraries. 1.05 MB were
+/// measured, with 12 endpoints as well as with 54.
 const HEAP_FOR_GOOD: u64 = 1_200_000;
-/// Heap that an endpoint may leave behind.
+/// The heap in bytes that an endpoint may leave behind.
 const HEAP_OF_A_LIFE: u64 = 1_024;
 
 const EXAMPLES: &str = "\
@@ -123,13 +124,14 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
     link::thread().map_err(|error| Problem::because(Exit::Failure, "the links have no thread", &error))?;
     let before = Footprint::now();
     let only = args.trial.clone();
-    // The places are there for the trials' sake too: what they leave behind is measured alike.
+    // There are two places even if only trials run, so that the memory that is left is measured in the same way.
     let places = if only.is_empty() { usize::from(args.endpoints) } else { 2 };
     let world = World::new(args.seed, places)
         .await
         .map_err(|error| Problem::because(Exit::Failure, "the endpoints cannot be bound", &error))?;
     let fates = places.div_ceil(PLACES_OF_A_FATE);
-    // On until everything has ended: what is in flight at the end is judged like the rest.
+    // The watch runs until everything has ended, so that everything in flight at the end is judged by the same
+    // rules.
     let standstills = Watch::start(&world);
     if only.is_empty() {
         start(&world, fates, args.rate);
@@ -141,7 +143,7 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Last<Summar
         exit = signals.asked() => return Err(Problem::new(exit, format!("{} with seed {}", exit.kind(), args.seed))),
         () = Box::pin(acting) => {}
     }
-    // Of time without a processor nothing can be expected.
+    // Nothing can be expected of the time without a processor.
     let waited_share = (world.standstills.waited().as_secs_f64() / started.elapsed().as_secs_f64()).min(1.0);
     let mut lives = world.trials.lives();
     for place in 0..places {

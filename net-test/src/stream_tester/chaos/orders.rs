@@ -1,4 +1,4 @@
-//! The actions of an actor: drawn from a deck, and so a function of its seed alone.
+//! The orders of an actor. They are drawn from a deck, so they are a function of the actor's seed alone.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde::{Deserialize, Serialize};
@@ -6,11 +6,11 @@ use twolane::Limits;
 
 use super::plan::{Answer, Draft, End, Part, Wish};
 
-/// Places stand in a ring and deal with so many on either side: a restart costs each of them a handshake, and a pair
-/// sees enough streams between two disturbances to get calm.
+/// The number of neighbours on each side. Places stand in a ring and deal with their neighbours only. A restart
+/// costs each neighbour a handshake, and a pair has enough streams between two disturbances to become calm.
 const NEAR: usize = 4;
 
-/// The cards of a talker, and how many of each are in a deck.
+/// The cards of a talker, and the number of each card in a deck.
 const TALK: &[(Card, usize)] = &[
     (Card::Finish, 9),
     (Card::Bulk, 1),
@@ -52,7 +52,7 @@ enum Card {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     Stream(Draft),
-    /// The opening is polled so often and then dropped.
+    /// The opening is polled this many times and then dropped.
     CancelOpen(Draft, u64),
     Unknown {
         to: usize,
@@ -76,7 +76,7 @@ impl Order {
         }
     }
 
-    /// The same order with waits of at most `most_ms`.
+    /// Returns the same order with waits of at most `most_ms`.
     pub fn brisk(mut self, most_ms: u64) -> Self {
         match &mut self {
             Self::Stream(draft) | Self::CancelOpen(draft, _) => draft.pause_ms = draft.pause_ms.min(most_ms),
@@ -96,17 +96,17 @@ impl Order {
 pub struct Blow {
     pub fate: Fate,
     pub place: usize,
-    /// The other place of the pair, where the fate strikes one.
+    /// The other place of the pair, if the fate affects a pair.
     pub other: usize,
-    /// Where the fate holds something.
+    /// The time for which the fate holds its effect, if it does.
     pub hold_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fate {
-    /// With time for streams under way. A new endpoint gets the same key.
+    /// A shutdown with time for open streams. A new endpoint gets the same key.
     ShutDownInTime,
-    /// Without time for streams under way.
+    /// A shutdown without time for open streams.
     ShutDownNow,
     DropEndpoint,
     /// A peer is denied, and allowed again later.
@@ -125,7 +125,7 @@ pub struct Dealer {
 }
 
 impl Dealer {
-    /// Talkers have the number of their place; fates come after them.
+    /// Makes the dealer of an actor. Talkers have the numbers of their places, and fates the numbers after them.
     pub fn new(seed: u64, actor: usize, places: usize) -> Self {
         let mut bytes = [0; 32];
         let mut hasher = blake3::Hasher::new();
@@ -171,7 +171,8 @@ impl Dealer {
                     draft.acceptor.end = end;
                 }
                 match self.rng.random_range(0..4) {
-                    // What the opener ends has no end to send back: the acceptor drops its side.
+                    // An echo of a stream that the opener does not finish has no end to send back, so the acceptor
+                    // drops its side.
                     0 if opener => (draft.echo, draft.acceptor) = (true, Part { end: End::Drop, ..draft.opener }),
                     1 => self.warn(&mut draft),
                     _ => {}
@@ -212,7 +213,7 @@ impl Dealer {
         Blow { fate, place, other, hold_ms: self.rng.random_range(50..500) }
     }
 
-    /// The wait before an actor acts: up to twice the mean.
+    /// Returns the wait before an actor acts, in microseconds: up to twice the mean.
     pub fn wait_us(&mut self, mean_us: u64) -> u64 {
         self.rng.random_range(0..=mean_us * 2)
     }
@@ -244,7 +245,7 @@ impl Dealer {
         }
     }
 
-    /// Mostly short; now and then longer than a stream's window.
+    /// Draws a part. Most are short, and some are longer than a stream window.
     fn part(&mut self) -> Part {
         let len = match self.rng.random_range(0..400) {
             0..160 => self.rng.random_range(0..100),
@@ -258,7 +259,7 @@ impl Dealer {
     }
 }
 
-/// The places with which one place deals.
+/// Returns the places with which one place deals.
 pub fn neighbours(places: usize, me: usize) -> Vec<usize> {
     let mut near: Vec<_> =
         (1..=reach(places)).flat_map(|step| [(me + step) % places, (me + places - step) % places]).collect();
@@ -271,9 +272,9 @@ fn reach(places: usize) -> usize {
     NEAR.min(places / 2)
 }
 
-/// The share of a talker's orders for which `wanted` holds.
+/// Returns the share of a talker's orders for which `wanted` holds.
 pub fn share(wanted: impl Fn(&Order) -> bool) -> f64 {
-    // What a card becomes is drawn as well: over so many decks that evens out.
+    // The details of a card are drawn too. Over this many decks the differences even out.
     const DECKS: usize = 50;
     let mut dealer = Dealer::new(0, 0, 2);
     let cards = DECKS * TALK.iter().map(|(_, count)| count).sum::<usize>();

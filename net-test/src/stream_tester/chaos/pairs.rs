@@ -1,9 +1,10 @@
-//! The disturbances of each pair of places: on an undisturbed pair only the planned outcome is legal. Pure.
+//! The disturbances of each pair of places. On an undisturbed pair only the planned outcome is legal. Pure.
 //!
-//! A disturbance begins before what is done and ends after it. Its tail is as long as one side does not know of it: a
-//! closed connection counts as live there until the last packet of its end has come. So a pair is calm again, in one
-//! direction, once a stream in that direction that began after the end of the disturbance has been accepted: the
-//! connection that carried it is the one that further streams take.
+//! A disturbance begins before the action that causes it, and ends after it. After its end comes a tail, in which
+//! one side does not know of it yet: that side counts a closed connection as live until the last packet of its end
+//! has come. So a pair is calm again, in one direction, once a stream has been accepted that began in that
+//! direction after the end of the disturbance. The connection that carried this stream is the one that further
+//! streams use.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -12,15 +13,15 @@ use serde::{Deserialize, Serialize};
 use super::cause::Cause;
 use crate::stream_tester::lock;
 
-/// Disturbances of a pair in the words of a violation.
+/// The number of disturbances of a pair that a violation reports.
 const TOLD: usize = 6;
 
 /// The state of a pair at one moment, in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sight {
-    /// Raised when a disturbance begins and when it ends.
+    /// A counter that is raised when a disturbance begins and when it ends.
     pub epoch: u64,
-    /// Disturbances that were over, their tails included.
+    /// The number of disturbances that are over, including their tails.
     pub over: usize,
 }
 
@@ -34,12 +35,12 @@ pub struct Pairs {
 struct Pair {
     epoch: u64,
     under_way: usize,
-    /// Disturbances that are over, from the lower place to the higher, and back.
+    /// The number of disturbances that are over, in the direction from the lower place to the higher one, and back.
     over: [usize; 2],
     past: Vec<Cause>,
 }
 
-/// A disturbance of pairs, which ends when it is dropped.
+/// A disturbance of pairs. It ends when it is dropped.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Disturbance<'a> {
@@ -67,7 +68,7 @@ impl Pairs {
         Sight { epoch: pair.epoch, over: pair.over[usize::from(from > to)] }
     }
 
-    /// A stream that began at `sight` was accepted.
+    /// Records that a stream that began at `sight` was accepted.
     pub fn confirm(&self, from: usize, to: usize, sight: Sight) {
         let mut pair = self.lock(self.at(from, to));
         if pair.under_way == 0 && pair.epoch == sight.epoch {
@@ -75,7 +76,8 @@ impl Pairs {
         }
     }
 
-    /// The causes of disturbances since `sight`, or under way then; and whether a place had moved before, if there are any.
+    /// Returns the causes of all disturbances since `sight`, or in progress then. If there are any, and a place had
+    /// moved before them, [`Cause::MovedBefore`] is added.
     pub fn causes(&self, a: usize, b: usize, sight: Sight) -> Vec<Cause> {
         let pair = self.lock(self.at(a, b));
         let (before, since) = pair.past.split_at(sight.over);
@@ -83,24 +85,24 @@ impl Pairs {
         since.iter().copied().chain(moved.then_some(Cause::MovedBefore)).collect()
     }
 
-    /// The causes of all disturbances of the pair.
+    /// Returns the causes of all disturbances of the pair.
     pub fn history(&self, a: usize, b: usize) -> Vec<Cause> {
         self.lock(self.at(a, b)).past.clone()
     }
 
-    /// Whether every disturbance is over, its tail included.
+    /// Returns whether every disturbance is over, including its tail.
     pub fn calm(&self, from: usize, to: usize) -> bool {
         let pair = self.lock(self.at(from, to));
         pair.over[usize::from(from > to)] == pair.past.len()
     }
 
-    /// Whether no disturbance is under way, nor was since `sight`.
+    /// Returns whether no disturbance is in progress or has been since `sight`.
     pub fn quiet_since(&self, a: usize, b: usize, sight: Sight) -> bool {
         let pair = self.lock(self.at(a, b));
         pair.under_way == 0 && pair.epoch == sight.epoch
     }
 
-    /// The last disturbances of a pair, for people.
+    /// Returns the last disturbances of a pair as text.
     pub fn past(&self, a: usize, b: usize) -> String {
         let pair = self.lock(self.at(a, b));
         let past = &pair.past[pair.past.len().saturating_sub(TOLD)..];
@@ -172,7 +174,7 @@ mod tests {
         pairs.confirm(0, 1, after);
         assert!(pairs.calm(0, 1) && !pairs.calm(1, 0));
         assert_eq!(pairs.causes(0, 1, pairs.sight(0, 1)), []);
-        // One that began in the tail stays suspect.
+        // A stream that began in the tail stays suspect.
         assert_eq!(pairs.causes(0, 1, after), [BAN]);
     }
 

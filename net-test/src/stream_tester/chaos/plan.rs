@@ -1,4 +1,4 @@
-//! The plan of a stream or a request: drawn by the opener, carried in the stream, and so known to both sides.
+//! The plan of a stream or a request. The opener draws it, and the stream carries it, so that both sides know it.
 
 use std::ops::Range;
 
@@ -9,12 +9,12 @@ use twolane::StreamError;
 use super::pairs::Sight;
 use crate::stream_tester::{pattern, role::Side};
 
-/// The number of a stream or a request, used once in a run.
+/// Returns the number of a stream or a request. It is used once in a run.
 pub fn number_of(actor: usize, number: u64) -> u64 {
     (actor as u64) << 32 | number
 }
 
-/// A stream's plan, which its metadata carries.
+/// A stream's plan. The metadata carry it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub id: u64,
@@ -23,7 +23,7 @@ pub struct Plan {
     pub draft: Draft,
     /// The state of the pair when the stream was opened.
     pub sight: Sight,
-    /// The ban in force against the opener at that time.
+    /// The ban that was in force against the opener at that time.
     pub ban: Option<u64>,
 }
 
@@ -31,17 +31,17 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draft {
     pub to: usize,
-    /// By `accept_bi`, in place of a handler.
+    /// Whether the stream is accepted with `accept_bi` instead of a handler.
     pub accepted: bool,
     pub opener: Part,
     pub acceptor: Part,
-    /// The acceptor writes what it reads, in place of data of its own.
+    /// Whether the acceptor writes back the data that it reads, instead of data of its own.
     pub echo: bool,
-    /// Bytes of the opener's data in the stream's header.
+    /// The number of bytes of the opener's data in the stream's header.
     pub early: u64,
-    /// Each read is tried once, dropped if it has to wait, and made again.
+    /// Whether each read is tried once, dropped if it has to wait, and made again.
     pub cancel_reads: bool,
-    /// Readers wait before they start, so that data piles up.
+    /// The time that readers wait before they start, so that data piles up.
     pub pause_ms: u64,
 }
 
@@ -66,17 +66,17 @@ pub enum End {
     Fail,
     Abort,
     Drop,
-    /// It drops a write that is not ready, and then the stream. Not every byte has to go out.
+    /// The side drops a write that is not ready, and then the stream. Not every byte has to be sent.
     CancelWrite,
 }
 
 impl End {
-    /// Whether the peer finds the stream dropped.
+    /// Returns whether the peer sees the stream as dropped.
     pub fn drops(self) -> bool {
         matches!(self, Self::Drop | Self::CancelWrite)
     }
 
-    /// Whether it tells the peer that the whole stream is over.
+    /// Returns whether the side tells the peer that the whole stream is over.
     pub fn tells(self) -> bool {
         matches!(self, Self::Fail | Self::Abort)
     }
@@ -109,14 +109,14 @@ impl Plan {
         )
     }
 
-    /// The codes of one side's warnings, in their order.
+    /// Returns the codes of one side's warnings, in order.
     pub fn warnings(&self, side: Side) -> Range<u64> {
         let first = self.id << 4 | u64::from(side == Side::Acceptor) << 3;
         first..first + self.part(side).warnings
     }
 
     pub fn encode(&self) -> Bytes {
-        // A plan has nothing that JSON cannot say; an empty header is found out by the acceptor.
+        // A plan can always be written as JSON. The acceptor would detect an empty header.
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
@@ -132,7 +132,7 @@ pub fn other(side: Side) -> Side {
     }
 }
 
-/// A request's plan: a line of JSON before the data.
+/// A request's plan. It is a line of JSON before the data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
     pub id: u64,
@@ -141,7 +141,7 @@ pub struct Ask {
     pub wish: Wish,
     /// The state of the pair when the request was sent.
     pub sight: Sight,
-    /// The ban in force against the caller at that time.
+    /// The ban that was in force against the caller at that time.
     pub ban: Option<u64>,
 }
 
@@ -151,9 +151,9 @@ pub struct Wish {
     pub to: usize,
     pub len: usize,
     pub answer: Answer,
-    /// The caller drops the call after this time.
+    /// The time after which the caller drops the call.
     pub drop_after_ms: Option<u64>,
-    /// A deadline that is to pass.
+    /// A deadline that is meant to pass.
     pub deadline_ms: Option<u64>,
 }
 
@@ -173,7 +173,7 @@ impl Ask {
         body.into()
     }
 
-    /// The second value: whether the data is intact.
+    /// Parses a request. The second value is whether the data is intact.
     pub fn decode(body: &[u8]) -> Option<(Self, bool)> {
         let end = body.iter().position(|byte| *byte == b'\n')?;
         let ask: Self = serde_json::from_slice(&body[..end]).ok()?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::stream_tester::{pattern, player::poll_once, role::Side};
 
-/// The longest read: all but the shortest data takes several.
+/// The maximum length of a read, so that all but the shortest data takes several reads.
 const READ: usize = 16 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +20,15 @@ pub struct Seen {
     pub wrote: u64,
     pub write_end: WriteEnd,
     pub read: u64,
-    /// The bytes read are those of the pattern.
+    /// Whether the bytes that were read are those of the pattern.
     pub intact: bool,
     pub read_end: ReadEnd,
     pub warnings: Vec<u64>,
 }
 
 impl Seen {
-    /// Whether every warning of the peer was heard: they come before the peer's last word.
+    /// Returns whether every warning of the peer must have been heard. Warnings come before the peer's last record
+    /// or end.
     pub fn hears(&self) -> bool {
         match self.read_end {
             ReadEnd::End => self.write_end == WriteEnd::Planned,
@@ -46,14 +47,14 @@ pub enum WriteEnd {
     Stopped {
         code: u64,
     },
-    /// A warning found no reader: STOP_SENDING on the error lane.
+    /// A warning found no reader: STOP_SENDING came on the error lane.
     Unheard {
         code: u64,
     },
     Lost(ConnectionLost),
-    /// An echo whose reading did not end.
+    /// The writing of an echo whose reading did not end.
     Unfinished,
-    /// It took longer than [`PATIENCE`].
+    /// A call took longer than [`PATIENCE`].
     Hung,
     /// Never legal.
     Other(String),
@@ -62,13 +63,13 @@ pub enum WriteEnd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadEnd {
     End,
-    /// `offset`: the bytes that the peer says it had written.
+    /// `offset` is the number of bytes that the peer says it had written.
     Failed {
         code: u64,
         text: String,
         offset: u64,
     },
-    /// The peer failed the stream, and so many of the bytes before did not come any more.
+    /// The peer failed the stream, and `missing` of the bytes before the error did not come.
     FailedIncomplete {
         code: u64,
         text: String,
@@ -86,7 +87,7 @@ pub enum ReadEnd {
     /// This side ended before it read anything.
     Unread,
     Lost(ConnectionLost),
-    /// It took longer than [`PATIENCE`].
+    /// A call took longer than [`PATIENCE`].
     Hung,
     /// Never legal.
     Other(String),
@@ -137,7 +138,7 @@ struct Reading {
     end: Option<ReadEnd>,
 }
 
-/// False if the stream is to be dropped now.
+/// Writes one side's data. Returns false if the stream is to be dropped now.
 async fn write(send: &mut SendStream, plan: &Plan, side: Side, writing: &mut Writing) -> bool {
     let end = run_writer(send, plan, side, &mut writing.wrote).await;
     let goes_on = !(end == WriteEnd::Planned && plan.part(side).end.drops());
@@ -159,7 +160,7 @@ async fn run_writer(send: &mut SendStream, plan: &Plan, side: Side, wrote: &mut 
         let left = usize::try_from(part.len - *wrote).unwrap_or(usize::MAX);
         let piece = pattern::slice(plan.pattern(side), *wrote, left.min(part.piece));
         if part.end == End::CancelWrite && piece.len() == left {
-            // The last one is dropped if it has to wait.
+            // The last write is dropped if it has to wait.
             match poll_once(send.write(&piece)).await {
                 Some(Ok(len)) => *wrote += len as u64,
                 Some(Err(error)) => return error.into(),
@@ -231,7 +232,7 @@ fn take(data: &[u8], plan: &Plan, side: Side, reading: &mut Reading) {
     reading.read += data.len() as u64;
 }
 
-/// Alternates `read` and `read_chunk` if reads are cancelled.
+/// Reads the next data. If `cancel` is set, first tries `read` and `read_chunk`, and drops each if it has to wait.
 async fn next(recv: &mut RecvStream, cancel: bool, buf: &mut [u8]) -> Result<Result<Option<Bytes>, ReadError>, Hung> {
     if cancel {
         if let Some(read) = poll_once(recv.read(buf)).await {
@@ -256,11 +257,11 @@ async fn hear(errors: &Errors, wanted: u64) -> Vec<u64> {
     heard
 }
 
-/// It took longer than [`PATIENCE`].
+/// A call took longer than [`PATIENCE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hung;
 
-/// Waits for a call that the library bounds itself.
+/// Waits for a call that has a timeout in the library.
 pub async fn bounded<T>(what: impl Future<Output = T>) -> Result<T, Hung> {
     timeout(PATIENCE, what).await.map_err(|_| Hung)
 }

@@ -1,4 +1,4 @@
-//! After a disturbance, both sides of a pair get through to each other again, within a bound.
+//! Checks that both sides of a pair reach each other again in time after a disturbance.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -14,24 +14,25 @@ use super::{
     world::World,
 };
 
-/// From the end of a disturbance to an accepted stream, without the time in which there was no processor. Measured are
-/// 0.1 s on average and 0.3 s at most, and 0.6 s and 3 s with both cores busy.
+/// Maximum time from the end of a disturbance to an accepted stream, without the time in which there was no
+/// processor. The measured time is 0.1 s on average and 0.3 s at most, and 0.6 s and 3 s if both cores are busy.
 pub const WITHIN: Duration = Duration::from_secs(5);
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A disturbed roll call is repeated. Only standstills disturb it, since the fates have ended.
+/// The maximum number of attempts of a roll call. A disturbed roll call is repeated. Only standstills disturb it,
+/// because the fates have ended.
 const ROLL_CALLS: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
     Done,
-    /// Recorded as a violation.
+    /// The pair did not recover in time. This was recorded as a violation.
     Late,
     /// The pair was disturbed again.
     Void,
 }
 
-/// Watches, in both directions, the pairs of a place with others whose disturbance ends now.
+/// Watches, in both directions, the pairs of a place with `others`, whose disturbance ends now.
 pub fn watch(world: &Arc<World>, place: usize, others: &[usize]) {
     for other in others {
         for (from, to) in [(place, *other), (*other, place)] {
@@ -41,7 +42,7 @@ pub fn watch(world: &Arc<World>, place: usize, others: &[usize]) {
     }
 }
 
-/// With no more disturbances, all neighbours get through to each other.
+/// Checks that all neighbours reach each other. Must be called when there are no more disturbances.
 pub async fn roll_call(world: &Arc<World>) {
     let mut calls = JoinSet::new();
     for from in 0..world.places() {
@@ -112,7 +113,7 @@ pub async fn recover(world: &World, from: usize, to: usize) -> Recovery {
     if late { Recovery::Late } else { Recovery::Void }
 }
 
-/// A stream without data.
+/// Returns the draft of a stream without data.
 pub fn draft(to: usize) -> Draft {
     let nothing = Part { len: 0, piece: 1, warnings: 0, end: End::Finish };
     Draft::plain(to, nothing, nothing)

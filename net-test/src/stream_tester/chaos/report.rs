@@ -1,4 +1,4 @@
-//! Output of `chaos`: one event for programs, a table for people.
+//! The output of `chaos`: one event for programs, and a table for users.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,11 @@ use super::{
     trials::Trial,
 };
 
-/// The largest share of outcomes of a kind that disturbances may explain. Measured in 15 s with 24 places: 2 % of
-/// streams, up to 20 % of requests and of calls that open streams while others build on the two cores.
+/// The largest share of outcomes of a kind that disturbances may explain. In 15 s with 24 places, 2 % of streams
+/// were measured, and up to 20 % of requests and of calls that open streams, while other users build software on
+/// the two cores.
 const FORGIVEN: f64 = 0.35;
-/// Of fewer outcomes a share says nothing.
+/// The minimum number of outcomes for which the share is meaningful.
 const ENOUGH: u64 = 50;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,30 +26,30 @@ pub struct Summary {
     pub lives: u64,
     pub actions: BTreeMap<Action, u64>,
     pub floors: BTreeMap<Action, u64>,
-    /// How often each trial held, and must have.
+    /// The number of times that each trial held.
     pub trials: BTreeMap<Trial, u64>,
     pub trial_floors: BTreeMap<Trial, u64>,
     pub missing: Vec<String>,
     pub outcomes: BTreeMap<Kind, Outcomes>,
-    /// From the end of a disturbance to the next accepted stream: mean and maximum.
+    /// The time from the end of a disturbance to the next accepted stream: mean and maximum.
     pub recovery_ms: [u64; 2],
-    /// Bytes of streams that were read to the end of their data.
+    /// The number of bytes of streams that were read to the end of their data.
     pub bytes: u64,
     pub violations: Vec<Violation>,
     pub violations_found: u64,
     pub known: u64,
-    /// In any task, also where they were caught.
+    /// The number of panics in any task, including those that were caught.
     pub panics: u64,
     pub left: Vec<String>,
     pub tasks: [usize; 2],
-    /// `null` where the system does not list them.
+    /// The numbers of open files before and after the run. `null` if the system does not list them.
     pub files: Option<[usize; 2]>,
     pub heap: [u64; 2],
-    /// A standstill of the machine disturbs every pair.
+    /// The number of standstills of the machine. Each disturbs every pair.
     pub standstills: u64,
-    /// The longest time in which a worker of the runtime got no further.
+    /// The longest time for which a worker of the runtime made no progress.
     pub worst_lag_ms: u64,
-    /// The share of the actors' time in which a thread waited for a processor: the floors sink by it.
+    /// The share of the run in which a thread waited for a processor. The floors are lowered by it.
     pub waited_share: f64,
     pub ms: u64,
 }
@@ -58,9 +59,9 @@ impl Summary {
         self.violations_found == 0 && self.missing.is_empty() && self.panics == 0 && self.left.is_empty()
     }
 
-    /// Reasons why a run shows less than it claims.
+    /// Returns the reasons why a run proves less than it claims.
     pub fn too_lenient(&self) -> Vec<String> {
-        // A dial that waits for a processor is in the way of the next disturbance.
+        // A dial that waits for a processor delays the next disturbance.
         let most = FORGIVEN.max(self.waited_share);
         let too_many = |outcomes: &Outcomes| outcomes.total() >= ENOUGH && outcomes.forgiven_share() > most;
         let forgiven = self.outcomes.iter().filter(|(_, outcomes)| too_many(outcomes));

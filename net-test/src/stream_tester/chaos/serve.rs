@@ -1,4 +1,4 @@
-//! The acceptor's side: a place plays its part of the plans that others open.
+//! The acceptor's side: a place performs its part of the plans that other places open.
 
 use std::{
     future::pending,
@@ -24,17 +24,18 @@ use super::{
 };
 use crate::stream_tester::role::Side;
 
-/// Taken by a handler.
+/// The protocol whose streams a handler takes.
 pub const HANDLED: Protocol = Protocol::from_static("chaos-handled/1");
-/// Taken by `accept_bi`.
+/// The protocol whose streams `accept_bi` takes.
 pub const ACCEPTED: Protocol = Protocol::from_static("chaos-accepted/1");
 pub const ASKED: Protocol = Protocol::from_static("chaos-asked/1");
-/// Never accepted.
+/// A protocol that is never accepted.
 pub const NOBODY: Protocol = Protocol::from_static("chaos-nobody/1");
 
 pub fn install(world: &Arc<World>, me: usize, endpoint: &Endpoint, books: &Arc<Books>) {
-    // Named before anything is served: once something is, streams for protocols that nobody has named are turned away, and
-    // the first call of `accept` may come a moment later. (A call that is dropped loses no stream.)
+    // The protocol is named before anything is served. Once something is served, streams for protocols that were
+    // not named are rejected, and the first call of `accept` may come a moment later. Dropping the call loses no
+    // stream.
     let naming = pin!(endpoint.accept_bi(&[ACCEPTED]));
     let _ = naming.poll(&mut Context::from_waker(Waker::noop()));
     let shared = (Arc::clone(world), Arc::clone(books));
@@ -87,15 +88,16 @@ async fn take(world: &World, me: usize, books: &Books, stream: XStream, how: Act
     close(world, books, &plan, Side::Acceptor, seen);
 }
 
-/// Records and judges what one side of a stream saw. True if only the planned outcome was legal, and was seen.
+/// Records and judges the observations of one side of a stream. Returns true if only the planned outcome was legal,
+/// and it was observed.
 pub fn close(world: &World, books: &Books, plan: &Plan, side: Side, seen: Seen) -> bool {
-    // Looked at after everything was seen: what begins only now disturbed nothing.
+    // The causes are read after all observations. A disturbance that begins only now did not affect the stream.
     let causes = world.pairs.causes(plan.from, plan.draft.to, plan.sight);
     let mut bounds = books.bounds();
     bounds.sent.add(seen.wrote);
     match seen.read_end {
         ReadEnd::End | ReadEnd::Failed { .. } => bounds.received.add(seen.read),
-        // What came together with the header or the answer counts as read.
+        // Data that came together with the header or the answer counts as read.
         _ => bounds.received.add_between(seen.read, plan.part(other(side)).len),
     }
     drop(bounds);
@@ -141,7 +143,7 @@ async fn asked(world: &World, me: usize, books: &Books, request: &Request) -> Re
     books.bounds().received.add(request.body.len() as u64);
     match ask.wish.answer {
         Answer::Data(len) => {
-            // A caller may give up before all of it is written.
+            // A caller may give up before the whole response is written.
             books.bounds().sent.add_between(0, len as u64);
             Ok(ask.response(len))
         }
@@ -153,7 +155,7 @@ async fn asked(world: &World, me: usize, books: &Books, request: &Request) -> Re
     }
 }
 
-/// A handler that runs, until it ends or is dropped.
+/// A handler that is running. It ends when it is dropped.
 struct Handling<'a>(&'a AtomicU64);
 
 impl<'a> Handling<'a> {

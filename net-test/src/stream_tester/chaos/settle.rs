@@ -1,4 +1,4 @@
-//! The end of the chaos: everything ends, everything is counted, and the counts agree.
+//! The end of a chaos run: ends everything, and checks that the counts agree.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -17,15 +17,16 @@ use super::{
 };
 use crate::stream_tester::scale::footprint::until;
 
-/// Time for what is under way when actors stop. Calls that wait for a peer that moved take longer, and are dropped.
+/// Maximum time for calls in progress when the actors stop. Calls that wait for a peer that moved take longer, and
+/// are dropped.
 const GRACE: Duration = Duration::from_secs(5);
-/// Time for a shutdown with nothing under way.
+/// Maximum time for a shutdown when nothing is open.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// The least share of connected peers with a call of `on_connect`: peers that come and go during a call have none.
-/// Measured are 0.97 and more.
+/// The minimum share of connected peers for which `on_connect` was called. It is not called for peers that come and
+/// go during another call. 0.97 and more were measured.
 const TOLD: f64 = 0.5;
 
-/// Ends the actors and every endpoint, and compares the rest.
+/// Ends the actors and every endpoint, and compares the counts.
 pub async fn settle(world: &Arc<World>) {
     let wrong = |what: &str, seen: String| world.tally.wrong(None, what, seen);
     world.stop.cancel();
@@ -56,7 +57,7 @@ pub async fn settle(world: &Arc<World>) {
     drop(last);
 }
 
-/// Waits until nothing is under way. False if something goes on.
+/// Waits until nothing is in progress. Returns false if something goes on.
 pub async fn quiet(world: &World) -> bool {
     until(PATIENCE, || {
         world.tally.handling.load(Relaxed) == 0 && world.books().iter().all(|books| books.open_streams() == 0)
@@ -64,7 +65,7 @@ pub async fn quiet(world: &World) -> bool {
     .await
 }
 
-/// With nothing under way: compares and forgets all streams, and endpoints that are gone.
+/// Compares and forgets all streams, and all endpoints that are gone. Must be called when nothing is in progress.
 pub async fn close_books(world: &World) {
     let wrong = |what: &str, seen: String| world.tally.wrong(None, what, seen);
     let gone = world.retire();
@@ -119,7 +120,7 @@ async fn shut_down_all(world: &Arc<World>) {
     }
 }
 
-/// With nothing under way, a shutdown cuts nothing.
+/// Shuts an endpoint down when nothing is open. Returns the report if the shutdown cut anything.
 async fn shut_down(life: Life) -> Option<String> {
     let report = life.endpoint.shutdown(SHUTDOWN).await;
     let clean = (report.cut, report.silent, report.streams_cut, report.tasks_left) == (0, 0, 0, 0);

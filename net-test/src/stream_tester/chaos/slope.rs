@@ -1,26 +1,28 @@
-//! Whether memory grows with the number of cycles. Pure.
+//! Checks whether memory grows with the number of cycles. Pure.
 
-/// Heap that a cycle may leave behind on average, in bytes, beside that of restarts. Measured are 1.5, with 14 streams
-/// and requests in each. The smallest thing kept for a connection (a peer's row in the table) has some 500 bytes, a
-/// stream some 3 kB, a connection some 60 kB.
+/// The heap that a cycle may leave behind on average, in bytes, in addition to that of restarts. 1.5 bytes were
+/// measured, with 14 streams and requests in each cycle. The smallest object that is kept for a connection is a
+/// peer table row with about 500 bytes. A stream has about 3 kB, and a connection about 60 kB.
 pub const PER_CYCLE: f64 = 8.0;
-/// Bytes that iroh keeps at a peer for each address of a key. Measured on raw iroh 1.4.1 are 430 to 450 for a client
-/// that returns with its key from another port, as a restarted client does.
+/// The number of bytes that iroh keeps at a peer for each address of a key. On raw iroh 1.4.1, 430 to 450 bytes
+/// were measured for a client that returns with its key from another port, as a restarted client does.
 pub const PER_RESTART: f64 = 512.0;
-/// Bytes by which the heap moves without growing, whatever the number of cycles: packets, timers and tables of
-/// connections that QUIC keeps for a moment after they were closed. It matters in short runs only.
+/// The number of bytes by which the heap varies without growing, whatever the number of cycles: packets, timers and
+/// tables of connections that QUIC keeps for a moment after they were closed. It matters only in short runs.
 pub const NOISE: f64 = 256.0 * 1024.0;
 
-/// Samples of which the least counts, at least: what is held for a moment makes a sample larger, and never smaller. On a
-/// machine that is busy with other tests, single samples were 600 kB over the others.
+/// The minimum number of samples of which the smallest is used. Memory that is held for a moment makes a sample
+/// larger, and never smaller. On a machine that was busy with other tests, single samples were 600 kB above the
+/// others.
 const GROUP: usize = 3;
-/// The most groups: more of them are no better a line.
+/// The maximum number of groups. More groups do not improve the line.
 const GROUPS: usize = 5;
 
-/// Bytes a cycle, by least squares over the least samples of equal parts of the run. Zero for fewer than two parts.
+/// Returns the growth in bytes for each cycle, by least squares over the smallest samples of equal parts of the
+/// run. Returns zero for fewer than two parts.
 pub fn slope(samples: &[(u64, u64)]) -> f64 {
     let count = samples.len();
-    // No part is smaller than the others by more than one: the last one has as much weight as any.
+    // The sizes of the parts differ by at most one, so that the last part has the same weight as the others.
     let parts = (count / GROUP).clamp(2, GROUPS);
     let least = (0..parts)
         .filter_map(|n| samples[n * count / parts..(n + 1) * count / parts].iter().min_by_key(|(_, heap)| *heap));
@@ -41,7 +43,7 @@ fn line(samples: &[(u64, u64)]) -> f64 {
     if variance > 0.0 { covariance / variance } else { 0.0 }
 }
 
-/// Words if the heap grows. The client is restarted in one of `restart_every` cycles.
+/// Returns a description if the heap grows. The client is restarted in one of `restart_every` cycles.
 pub fn grows(samples: &[(u64, u64)], restart_every: u64) -> Option<String> {
     let (Some((first, _)), Some((last, _))) = (samples.first(), samples.last()) else {
         return Some("the heap was not measured".into());
@@ -84,7 +86,7 @@ mod tests {
         };
         let grows = |kept| grows(&late(kept).collect::<Vec<_>>(), 20);
         assert_eq!(grows(0), None);
-        // The last of 21 alone.
+        // Only the last of 21 samples is larger.
         let last: Vec<_> = (0..21).map(|n| (200 + n * 40, 8_400_000 + if n == 20 { 600_000 } else { 0 })).collect();
         assert_eq!(slope(&last), 0.0);
         assert!(grows(10_000).unwrap().contains("over 40 cycles"), "{:?}", grows(10_000));
@@ -94,7 +96,7 @@ mod tests {
     fn what_leaks_in_every_fourth_cycle_grows() {
         let leak = samples(500 / 4, [0, 50_000]);
         assert!(grows(&leak, 20).unwrap().contains("over 7800 cycles"), "{:?}", grows(&leak, 20));
-        // As much for an address that is new each time is iroh's.
+        // The same amount is iroh's if the address is new in each of these cycles.
         assert_eq!(grows(&leak, 4), None);
     }
 

@@ -1,8 +1,9 @@
-//! Whether the machine, and the library, leave the processor to what is tested.
+//! Checks whether the machine and the library leave the processor to the tested code.
 //!
-//! A machine that stands still makes bounds pass that nothing else would: that is a cause which explains what was late, and
-//! nothing else. A library that keeps a worker of the runtime to itself looks the same from within the runtime. So a thread
-//! of its own looks at each worker: a batch of polls that took long without waiting for a processor is the library's fault.
+//! A machine that stands still makes timeouts expire that nothing else would. That is a cause which explains late
+//! outcomes, and nothing else. A library that occupies a worker of the runtime looks the same from within the
+//! runtime. So a separate thread watches each worker. If a batch of polls took long without waiting for a
+//! processor, it is the library's fault.
 
 use std::{
     collections::VecDeque,
@@ -22,12 +23,14 @@ use super::{cause::Cause, world::World};
 
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
-/// A longer delay is a standstill. Timers on an idle machine are late by 1 ms, with eight compilers on two cores
-/// mostly by 50 to 250 ms, and where they are late by more, calls with bounds of 10 s pass them by 4 to 7 s.
+/// A delay longer than this is a standstill. On an idle machine, timers are late by 1 ms. With eight compilers on
+/// two cores they are mostly late by 50 to 250 ms. If they are late by more than that, calls with timeouts of 10 s
+/// exceed them by 4 to 7 s.
 const STANDSTILL: Duration = Duration::from_secs(1);
-/// Looks that are remembered: longer than any call may take.
+/// The number of looks that are remembered. Together they are longer than any call may take.
 const REMEMBERED: usize = 600;
-/// One standstill in so many seconds is a busy machine; with more, too little is judged strictly.
+/// The time in seconds for which one standstill is allowed, as on a busy machine. With more standstills, too few
+/// outcomes are judged strictly.
 const SECONDS_FOR_ONE: u64 = 20;
 
 #[derive(Debug, Default)]
@@ -42,31 +45,32 @@ impl Standstills {
         self.count.load(Relaxed)
     }
 
-    /// The time in which threads waited for a processor: nothing can be asked of the library then.
+    /// Returns the time for which threads waited for a processor. Nothing can be expected of the library in that
+    /// time.
     pub fn waited(&self) -> Duration {
         Duration::from_micros(self.waited_us.load(Relaxed))
     }
 
-    /// The longest time in which a worker or the watch itself got no further.
+    /// Returns the longest time for which a worker or the watch itself made no progress.
     pub fn worst_ms(&self) -> u64 {
         self.worst_ms.load(Relaxed)
     }
 }
 
-/// The standstills that a run of so many seconds may have.
+/// Returns the number of standstills that a run of this many seconds may have.
 pub fn allowed(seconds: u64) -> u64 {
     1 + seconds / SECONDS_FOR_ONE
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Look {
-    /// Since the previous look.
+    /// The time since the previous look.
     wall: Duration,
-    /// How long one worker of the runtime was at work in what it has finished since.
+    /// The time that one worker of the runtime spent on the work that it has finished since then.
     held: Duration,
-    /// How long a thread waited for a processor in that time.
+    /// The time for which a thread waited for a processor during that work.
     waited: Duration,
-    /// How long a thread waited since the previous look.
+    /// The time for which a thread has waited since the previous look.
     waited_now: Duration,
 }
 
@@ -78,7 +82,8 @@ enum Verdict {
 }
 
 impl Look {
-    /// A worker's finished work can be longer than the time between two looks only if it began before the first.
+    /// Returns the time by which a worker's finished work exceeds the time between two looks. It can exceed it only
+    /// if the work began before the first look.
     fn batch(&self) -> Duration {
         self.held.saturating_sub(self.wall)
     }
@@ -121,7 +126,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // Its world is let go of with it. A panic in it is counted with the others.
+        // Joining the thread releases its world. A panic in it is counted with the others.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -131,7 +136,7 @@ struct Looks {
     last: Instant,
     busy: Vec<Duration>,
     waits: Waits,
-    /// Time between looks, and how long a thread waited in it.
+    /// The time between two looks, and the time for which a thread waited in it.
     past: VecDeque<(Duration, Duration)>,
 }
 
@@ -166,7 +171,8 @@ fn busy(metrics: &RuntimeMetrics) -> Vec<Duration> {
     (0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker)).collect()
 }
 
-/// How long each thread has waited for a processor, where the system tells; how much of one the process had.
+/// The time for which each thread has waited for a processor, if the system reports it, and the processor time of
+/// the process.
 struct Waits {
     threads: Option<Vec<(String, Duration)>>,
     process: ProcessTime,
@@ -190,7 +196,7 @@ impl Waits {
     }
 }
 
-/// The kernel's own count (/proc/<pid>/schedstat, second column, nanoseconds).
+/// Reads the kernel's own count (/proc/<pid>/schedstat, second column, nanoseconds).
 fn waits() -> Option<Vec<(String, Duration)>> {
     let threads = std::fs::read_dir("/proc/self/task").ok()?.filter_map(Result::ok);
     let waits: Vec<_> = threads
@@ -243,7 +249,7 @@ mod tests {
             (look(100, 900, 0), Verdict::Fine),
             (look(100, 2_000, 100), Verdict::Library),
             (look(100, 2_000, 1_500), Verdict::Machine),
-            // A machine that was asleep, with a worker at work: nobody waited, and the watch was late.
+            // The machine slept while a worker was working. No thread waited, and the watch was late.
             (look(2_000, 2_000, 0), Verdict::Machine),
         ] {
             assert_eq!(seen.verdict(), verdict, "{seen:?}");

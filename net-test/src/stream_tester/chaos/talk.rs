@@ -1,4 +1,4 @@
-//! Talkers: one at each place, which opens streams, sends requests, connects and keeps.
+//! The talkers. There is one at each place, which opens streams, sends requests, connects and keeps peers.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -23,16 +23,16 @@ use super::{
 };
 use crate::stream_tester::{pattern, role::Side};
 
-/// Orders of one talker under way at a time: more than wait for each other on an idle machine, and so few that a slow
-/// machine has a bounded number of streams.
+/// The number of orders of one talker in progress at a time. It is more than wait for each other on an idle
+/// machine, and limits the number of streams on a slow machine.
 const UNDER_WAY: usize = 12;
-/// Timers on an idle machine are late by 1 to 2 ms.
+/// A delay up to this is in time. On an idle machine, timers are late by 1 to 2 ms.
 const IN_TIME: Duration = Duration::from_millis(3);
-/// A talker pauses for so many times what it was late by. Without, where timers were late by 100 ms and more, the responses of a
-/// trial that are 30 s of its link took over 70 s.
+/// The factor of a delay for which a talker pauses. Without the pause, on a machine whose timers were late by 100
+/// ms and more, the responses of a trial took over 70 s, although its link needs only 30 s.
 const PAUSES: u32 = 2;
-/// The bound on a request and on opening a stream: below [`super::PATIENCE`], so that the call itself returns the
-/// error.
+/// The timeout of a request and of the opening of a stream. It is below [`super::PATIENCE`], so that the call
+/// itself returns the error.
 const OPENING: Duration = Duration::from_secs(25);
 
 pub async fn talk(world: Arc<World>, me: usize, mean_us: u64) {
@@ -43,7 +43,8 @@ pub async fn talk(world: Arc<World>, me: usize, mean_us: u64) {
         let turn = async {
             let at = Instant::now() + Duration::from_micros(wait);
             sleep_until(at).await;
-            // What is late because there is so much to do is no reason to do more: beside the talkers are trials with bounds.
+            // A talker that is late because the machine is busy must not add load: trials with timeouts run at the
+            // same time.
             sleep(at.elapsed().saturating_sub(IN_TIME) * PAUSES).await;
             Arc::clone(&places).acquire_owned().await
         };
@@ -123,7 +124,7 @@ pub async fn open(world: &World, me: usize, id: u64, draft: &Draft, held: Held) 
         Ended::With(Err(error)) => {
             let legal = judge(&|causes| judge::refused(&plan, &error, causes));
             if legal && causes.is_empty() {
-                // The acceptor ended it, as planned, before its answer was read.
+                // The acceptor ended the stream as planned, before its answer was read.
                 show(world, &Draft { cancel_reads: false, early: 0, ..draft.clone() });
             }
         }
@@ -134,19 +135,19 @@ pub async fn open(world: &World, me: usize, id: u64, draft: &Draft, held: Held) 
     None
 }
 
-/// Plays the opener's side. True if only the planned outcome was legal, and was seen.
+/// Performs the opener's side. Returns true if only the planned outcome was legal, and it was observed.
 pub async fn finish(world: &World, Opened { stream, plan, books }: Opened) -> bool {
     let seen = play(stream, &plan, Side::Opener).await;
     close(world, &books, &plan, Side::Opener, seen)
 }
 
-/// Counts the actions that a stream shows which went as planned.
+/// Counts the actions that a stream shows that went as planned.
 fn show(world: &World, draft: &Draft) {
     let shown = Action::value_variants().iter().filter(|action| action.shown(draft));
     shown.for_each(|action| world.tally.done(*action));
 }
 
-/// The peer may have opened and answered the stream before the call failed.
+/// Widens the limits of the counters. The peer may have opened and answered the stream before the call failed.
 fn not_opened(held: &Held, plan: &Plan) {
     let mut bounds = held.books.bounds();
     bounds.opened.add_between(0, 1);
@@ -155,11 +156,11 @@ fn not_opened(held: &Held, plan: &Plan) {
 }
 
 async fn cancel_open(world: &World, me: usize, id: u64, mut draft: Draft, polls: u64, held: &Held) {
-    // All that can go out is what travels with the header.
+    // Only the data that travels with the header can be sent.
     draft.opener = Part { len: draft.early, warnings: 0, end: End::Drop, ..draft.opener };
     let plan = plan(world, me, id, &draft);
     let opening = held.endpoint.get_stream_with(world.place(draft.to).ticket(), HANDLED, options(&plan));
-    // Whether it is dropped before it is ready or after, nobody plays its side.
+    // Nobody performs the opener's side, whether the call is dropped before or after it is ready.
     not_opened(held, &plan);
     let mut opening = pin!(opening);
     for _ in 0..polls {
@@ -218,7 +219,7 @@ async fn request(world: &World, ask: Ask, held: &Held) {
         bounds.sent.add_between(0, len);
         bounds.received.add_between(0, response);
         drop(bounds);
-        // One that was handled is in the handler's books.
+        // A request that was handled is counted in the handler's books.
         if !world.ledger.was_handled(ask.id) {
             world.unsure(ask.wish.to, first..asked.life_now() + 1, len);
         }
@@ -281,7 +282,7 @@ async fn keep(world: &World, me: usize, to: usize, hold_ms: u64, held: Held) {
     drop(held);
     let connected = matches!(ended, Ended::With(true));
     let faults = |causes: &[Cause]| {
-        // A place that moves is not found by its old ticket.
+        // The old ticket does not lead to a place that has moved.
         let legal = connected || causes.iter().any(|cause| cause.moves());
         (!legal).then(|| format!("it did not get connected: {ended:?}, {:?}", keep.state()))
     };

@@ -1,4 +1,4 @@
-//! Counts of actions, the floors under them, and violations.
+//! The counts of actions, their floors, and the violations.
 
 use std::{
     collections::BTreeMap,
@@ -20,10 +20,11 @@ use super::{
 };
 use crate::stream_tester::lock;
 
-/// Violations that are kept with their words; more are counted. One defect shows in many streams.
+/// The number of violations that are kept with their text. Further ones are only counted. One defect shows in many
+/// streams.
 const KEPT: usize = 50;
-/// The share of expected actions that must succeed: the rest is for slow machines, where actors wait for each other,
-/// and for disturbances. Measured with 24 places at 400 orders a second, 60 s: 77 % of streams.
+/// The share of expected actions that must succeed. The rest allows for slow machines, on which actors wait for
+/// each other, and for disturbances. 77 % of streams were measured, with 24 places at 400 orders a second for 60 s.
 const SURE: f64 = 0.1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
@@ -74,13 +75,13 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether fates do it, and not talkers.
+    /// Returns whether fates perform the action, and not talkers.
     pub fn of_fates(self) -> bool {
         use Action::{Ban, Close, Drained, DropEndpoint, Recover, Restart, ShutDownInTime, ShutDownNow, Unban};
         matches!(self, ShutDownInTime | ShutDownNow | DropEndpoint | Restart | Ban | Unban | Close | Drained | Recover)
     }
 
-    /// Whether a stream that goes as planned shows it.
+    /// Returns whether a stream that goes as planned shows the action.
     pub fn shown(self, draft: &Draft) -> bool {
         let Draft { opener, acceptor, .. } = draft;
         let finishes = opener.end == End::Finish && acceptor.end == End::Finish;
@@ -101,7 +102,7 @@ impl Action {
         }
     }
 
-    /// The expected number in so many orders and blows, with so many neighbours.
+    /// Returns the expected number of actions, with `orders`, `blows` and `near` neighbours.
     fn expected(self, orders: f64, blows: f64, near: usize) -> f64 {
         let talk = |wanted: fn(&Order) -> bool| orders * orders::share(wanted);
         let streams = |wanted: &dyn Fn(&Draft) -> bool| {
@@ -122,19 +123,19 @@ impl Action {
             Self::ShutDownInTime | Self::ShutDownNow | Self::DropEndpoint | Self::Ban | Self::Unban | Self::Close => {
                 fate
             }
-            // Where all neighbours are calm, which depends on how many disturb them.
+            // Only if all neighbours are calm, which depends on how many fates disturb them.
             Self::Drained => fate / 4.0,
             Self::Restart => fate * 3.0,
-            // Both directions: of every neighbour after a restart, of one after a ban or a close.
+            // In both directions: with every neighbour after a restart, and with one after a ban or a close.
             Self::Recover => fate * (3 * 2 * near + 2 * 2) as f64,
             _ => streams(&|draft| self.shown(draft)),
         }
     }
 }
 
-/// How often each action must succeed in so many orders and blows, with so many neighbours.
+/// Returns how often each action must succeed, with `orders`, `blows` and `near` neighbours.
 pub fn floors(orders: f64, blows: f64, near: usize) -> BTreeMap<Action, u64> {
-    // What is to be expected once must be seen once.
+    // An action that is expected once must be observed once.
     let floor = |action: Action| {
         let expected = action.expected(orders, blows, near);
         ((expected * SURE) as u64).max(u64::from(expected >= 1.0))
@@ -142,7 +143,7 @@ pub fn floors(orders: f64, blows: f64, near: usize) -> BTreeMap<Action, u64> {
     Action::value_variants().iter().map(|action| (*action, floor(*action))).collect()
 }
 
-/// The actions that succeeded too seldom, in words.
+/// Returns the actions that succeeded too seldom, as text.
 pub fn too_few<K: Ord + Copy + std::fmt::Debug>(floors: &BTreeMap<K, u64>, done: &BTreeMap<K, u64>) -> Vec<String> {
     let count = |action: &K| done.get(action).copied().unwrap_or_default();
     let short = floors.iter().filter(|(action, floor)| count(action) < **floor);
@@ -153,7 +154,7 @@ pub fn too_few<K: Ord + Copy + std::fmt::Debug>(floors: &BTreeMap<K, u64>, done:
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// The actor whose seed decided: a talker's place, or a fate. `null` if none.
+    /// The actor whose seed decided: the place of a talker, or a fate. `null` if there is none.
     pub actor: Option<usize>,
     /// The plan, and the last disturbances of the pair.
     pub plan: String,
@@ -175,14 +176,14 @@ pub enum Kind {
     Denied,
 }
 
-/// How outcomes of one kind were judged. Violations count as one of the first two.
+/// The numbers of outcomes of one kind, by how they were judged. Violations count as one of the first two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes {
     /// Only the planned outcome was legal.
     pub strictly: u64,
-    /// The pair was disturbed, and nothing was to be forgiven.
+    /// The pair was disturbed, and nothing had to be forgiven.
     pub as_planned: u64,
-    /// A disturbance explains an outcome that was not planned; of a call, its failure.
+    /// A disturbance explains an outcome that was not planned. For a call, it explains the failure.
     pub forgiven: u64,
 }
 
@@ -202,13 +203,13 @@ pub struct Tally {
     judged: Mutex<BTreeMap<Kind, Outcomes>>,
     violations: Mutex<Vec<Violation>>,
     found: AtomicU64,
-    /// Bytes of streams that were read to the end of their data.
+    /// The number of bytes of streams that were read to the end of their data.
     pub read_bytes: AtomicU64,
-    /// Handlers of streams and requests that run now.
+    /// The number of handlers of streams and requests that are running.
     pub handling: AtomicU64,
-    /// Sightings of [`super::known`] faults.
+    /// The number of observations of [`super::known`] faults.
     pub known: AtomicU64,
-    /// Milliseconds from the end of a disturbance to the first stream: sum and maximum.
+    /// The milliseconds from the end of a disturbance to the first stream: sum and maximum.
     recovery_ms: [AtomicU64; 2],
 }
 
@@ -225,7 +226,7 @@ impl Tally {
         Action::value_variants().iter().map(|action| (*action, self.count(*action))).collect()
     }
 
-    /// A stream was accepted so long after a disturbance.
+    /// Records that a stream was accepted at this time after a disturbance.
     pub fn recovered(&self, after: Duration) {
         let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         self.recovery_ms[0].fetch_add(ms, Relaxed);
@@ -233,7 +234,7 @@ impl Tally {
         self.done(Action::Recover);
     }
 
-    /// Mean and maximum.
+    /// Returns the mean and the maximum.
     pub fn recovery_ms(&self) -> [u64; 2] {
         let [sum, most] = self.recovery_ms.each_ref().map(|ms| ms.load(Relaxed));
         [sum / self.count(Action::Recover).max(1), most]
@@ -263,7 +264,7 @@ impl Tally {
         }
     }
 
-    /// The first violations, and the number of all.
+    /// Returns the first violations, and the number of all violations.
     pub fn violations(&self) -> (Vec<Violation>, u64) {
         (lock(&self.violations).clone(), self.found.load(Relaxed))
     }

@@ -1,4 +1,4 @@
-//! Each rule of the model meets an observation that breaks it.
+//! Checks each rule of the model with an observation that breaks it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::stream_tester::role::Side::{self, Acceptor, Opener};
 
-/// Nothing explains anything.
+/// No cause, so that nothing is explained.
 const CALM: &[Cause] = &[];
 /// Every cause.
 const TOSSED: &[Cause] = &[
@@ -35,7 +35,7 @@ fn plan(opener: End, acceptor: End) -> Plan {
     Plan { id: 5, from: 0, draft: Draft::plain(1, part(100, opener), part(200, acceptor)), sight: SIGHT, ban: None }
 }
 
-/// What the opener sees if the acceptor writes 200 bytes and finishes.
+/// Returns the opener's observations if the acceptor writes 200 bytes and finishes.
 fn whole() -> Seen {
     Seen {
         wrote: 100,
@@ -47,7 +47,7 @@ fn whole() -> Seen {
     }
 }
 
-/// What the acceptor sees of the same stream.
+/// Returns the acceptor's observations of the same stream.
 fn other_half() -> Seen {
     Seen { wrote: 200, read: 100, ..whole() }
 }
@@ -113,7 +113,7 @@ fn truncated_and_foreign_data_are_never_legal() {
             illegal(&plan, &wrong, causes);
         }
     }
-    // Nobody finishes here: an end of data is a lie.
+    // The acceptor does not finish here, so an end of data is wrong.
     for end in [End::Fail, End::Abort, End::Drop, End::CancelWrite] {
         illegal(&self::plan(End::Finish, end), &whole(), TOSSED);
     }
@@ -126,7 +126,7 @@ fn a_disturbance_explains_a_loss_and_no_hang_and_no_error_that_nobody_planned() 
     legal(&plan, &lost, TOSSED);
     illegal(&plan, &lost, CALM);
     legal(&plan, &Seen { read_end: ReadEnd::Reset { code: 8 }, ..lost.clone() }, TOSSED);
-    // A handler that broke is a panic.
+    // The code of a handler that panicked.
     illegal(&plan, &Seen { read_end: ReadEnd::Reset { code: 9 }, ..lost.clone() }, TOSSED);
     illegal(&plan, &Seen { write_end: WriteEnd::Stopped { code: 9 }, ..whole() }, TOSSED);
     illegal(&plan, &Seen { read_end: ReadEnd::Hung, ..lost.clone() }, TOSSED);
@@ -165,7 +165,7 @@ fn a_warning_that_finds_no_reader_is_legal_where_the_reader_has_gone() {
     let unheard = |code| Seen { wrote: 0, write_end: WriteEnd::Unheard { code }, ..whole() };
     legal(&plan(End::Finish, End::Drop), &Seen { read_end: ReadEnd::Reset { code: 1 }, ..unheard(6) }, CALM);
     illegal(&plan(End::Finish, End::Finish), &unheard(6), CALM);
-    // A known fault: the reason, which is read, is what the warning should have been told.
+    // A known fault: the warning should have returned the reason, which is read instead.
     let failing = plan(End::Finish, End::Fail);
     legal(&failing, &Seen { read_end: failure(&failing, Acceptor, 200), ..unheard(0) }, CALM);
     illegal(&failing, &Seen { read_end: failure(&failing, Acceptor, 200), ..unheard(1) }, CALM);
@@ -318,7 +318,7 @@ fn a_stream_is_refused_only_if_something_disturbed_it() {
     assert!(judge::refused(&plan(End::Finish, End::Abort), &aborted, CALM).is_none());
     assert!(judge::refused(&calm, &aborted, TOSSED).is_some());
     assert!(judge::refused(&plan(End::Finish, End::Drop), &GetStreamError::Reset { code: 1 }, CALM).is_none());
-    // What no disturbance does.
+    // No disturbance causes these errors.
     for error in [
         GetStreamError::Reset { code: 9 },
         GetStreamError::TooManyStreams { max: 1, after },

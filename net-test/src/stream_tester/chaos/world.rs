@@ -1,4 +1,4 @@
-//! The places, and the endpoint that lives at each of them now.
+//! The places, and the endpoint that each place has now.
 
 use std::{
     collections::HashMap,
@@ -33,10 +33,10 @@ use super::{
 };
 use crate::stream_tester::lock;
 
-/// Orders that may wait for one disturbed pair: the first finds out that it is calm again, and the second is there at
-/// that moment.
+/// The number of orders that may wait for one disturbed pair. The first finds out that the pair is calm again, and
+/// the second is ready at that moment.
 const WAITING: u64 = 2;
-/// The actor of streams without a plan: behind all places and fates.
+/// The number of the actor whose streams have no order. It is larger than the numbers of all places and fates.
 const PROBES: usize = 0xffff;
 
 #[derive(Debug)]
@@ -47,17 +47,17 @@ pub struct World {
     pub tally: Tally,
     pub trials: Arc<Trials>,
     pub standstills: Standstills,
-    /// Cancelled when actors are to end.
+    /// Cancelled when the actors are to end.
     pub stop: CancellationToken,
-    /// Cancelled when calls under way are to be dropped, after every pair was disturbed.
+    /// Cancelled when calls in progress are to be dropped, after every pair was disturbed.
     give_up: Mutex<CancellationToken>,
     pub tasks: TaskTracker,
-    /// Tasks in `accept_bi`, which end with their endpoint.
+    /// The tasks in `accept_bi`. They end with their endpoint.
     pub acceptors: TaskTracker,
     places: Vec<Place>,
     shelf: Mutex<Vec<Arc<Books>>>,
     bans: Mutex<HashMap<(usize, usize), u64>>,
-    /// For each pair of places, the orders under way.
+    /// The number of orders in progress, for each pair of places.
     under_way: Vec<AtomicU64>,
     next_ban: AtomicU64,
     next_probe: AtomicU64,
@@ -81,12 +81,12 @@ pub struct Place {
 pub struct Life {
     pub endpoint: Endpoint,
     pub books: Arc<Books>,
-    /// Cancelled when holders must let go of the endpoint.
+    /// Cancelled when holders must release the endpoint.
     pub leave: CancellationToken,
     pub holders: TaskTracker,
 }
 
-/// An order of one place with another, until it is dropped.
+/// An order of one place with another. It ends when it is dropped.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct Turn<'a>(&'a AtomicU64);
@@ -104,20 +104,20 @@ pub struct Held {
     pub books: Arc<Books>,
     leave: CancellationToken,
     give_up: CancellationToken,
-    // Dropped after the endpoint.
+    // Must be dropped after the endpoint.
     _token: TaskTrackerToken,
 }
 
 #[derive(Debug)]
 pub enum Ended<T> {
     With(T),
-    /// The call was dropped: its endpoint is to end, or the run is.
+    /// The call was dropped, because its endpoint or the run is to end.
     Left,
-    /// It took longer than [`PATIENCE`](super::PATIENCE).
+    /// The call took longer than [`PATIENCE`](super::PATIENCE).
     Hung,
 }
 
-/// All endpoints have one address, and may come back at once.
+/// Returns the limits. All endpoints have one address, and may come back at once.
 fn limits() -> Limits {
     Limits { handshakes: 4_096, handshakes_per_address: 4_096, ..Limits::default() }
 }
@@ -156,7 +156,7 @@ impl World {
         &self.places[n]
     }
 
-    /// The endpoint of a place, if there is one now.
+    /// Returns the endpoint of a place, if there is one now.
     pub fn hold(&self, n: usize) -> Option<Held> {
         let life = self.place(n).lock_life();
         let life = life.as_ref()?;
@@ -190,7 +190,7 @@ impl World {
         Ok(())
     }
 
-    /// The books of all endpoints that are not retired.
+    /// Returns the books of all endpoints that are not retired.
     pub fn books(&self) -> Vec<Arc<Books>> {
         lock(&self.shelf).clone()
     }
@@ -204,14 +204,14 @@ impl World {
         gone
     }
 
-    /// These lives of a place may have read a request that did not come to a handler.
+    /// Records that these lives of a place may have read a request that did not reach a handler.
     pub fn unsure(&self, place: usize, lives: Range<u64>, len: u64) {
         for books in lock(&self.shelf).iter().filter(|books| books.name.0 == place && lives.contains(&books.name.1)) {
             books.bounds().received.add_between(0, len);
         }
     }
 
-    /// Drops every call that is under way.
+    /// Drops every call in progress.
     pub fn give_up(&self) {
         std::mem::take(&mut *lock(&self.give_up)).cancel();
     }
@@ -220,28 +220,28 @@ impl World {
         self.places.iter().position(|place| place.id == *key)
     }
 
-    /// The number of a stream without a plan.
+    /// Returns the number of a stream that no order opens.
     pub fn probe(&self) -> u64 {
         number_of(PROBES, self.next_probe.fetch_add(1, Relaxed))
     }
 
-    /// Called after the list denies the peer.
+    /// Records a ban. Must be called after the list denies the peer.
     pub fn ban(&self, at: usize, of: usize) {
         lock(&self.bans).insert((at, of), self.next_ban.fetch_add(1, Relaxed));
     }
 
-    /// Called before the list allows the peer.
+    /// Removes a ban. Must be called before the list allows the peer.
     pub fn lift(&self, at: usize, of: usize) {
         lock(&self.bans).remove(&(at, of));
     }
 
-    /// The number of the ban at one place against another.
+    /// Returns the number of the ban at one place against another.
     pub fn banned(&self, at: usize, of: usize) -> Option<u64> {
         lock(&self.bans).get(&(at, of)).copied()
     }
 
-    /// None if so many orders wait for the disturbed pair already: only some wait for a peer that moved, which takes
-    /// as long as a dial.
+    /// Starts an order of one place with another. Returns `None` if two orders already wait for the
+    /// disturbed pair. An order that waits for a peer that moved takes as long as a dial.
     pub fn turn(&self, from: usize, to: usize) -> Option<Turn<'_>> {
         let count = &self.under_way[from * self.places() + to];
         let waiting = count.fetch_add(1, Relaxed) >= WAITING && !self.pairs.calm(from, to);
@@ -249,7 +249,7 @@ impl World {
         (!waiting).then_some(turn)
     }
 
-    /// True if the outcome is legal.
+    /// Judges an outcome. Returns true if it is legal.
     pub fn judge<F: IntoIterator<Item = String>>(
         &self,
         kind: Kind,
@@ -276,7 +276,7 @@ impl World {
 
 impl Place {
     fn new(seed: u64, n: usize) -> Self {
-        // Keys decide which of two simultaneous dials stays: they belong to what the seed decides.
+        // The keys come from the seed, because they decide which of two simultaneous dials stays.
         let mut bytes = [0; 32];
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"key").update(&seed.to_le_bytes()).update(&(n as u64).to_le_bytes());
@@ -294,7 +294,7 @@ impl Place {
         }
     }
 
-    /// The address of its latest endpoint.
+    /// Returns the address of the place's latest endpoint.
     pub fn ticket(&self) -> Ticket {
         lock(&self.ticket).clone()
     }
@@ -313,7 +313,7 @@ impl Place {
 }
 
 impl Held {
-    /// Runs a call that the library bounds itself.
+    /// Runs a call that has a timeout in the library.
     pub async fn call<T>(&self, what: impl Future<Output = T>) -> Ended<T> {
         tokio::select! {
             done = bounded(what) => done.map_or(Ended::Hung, Ended::With),
@@ -322,14 +322,14 @@ impl Held {
         }
     }
 
-    /// Waits until the endpoint must be let go of.
+    /// Waits until the endpoint must be released.
     pub async fn left(&self) {
         self.leave.cancelled().await;
     }
 }
 
 impl Life {
-    /// Drops the endpoint once there are no holders. False if one does not let go.
+    /// Drops the endpoint once it has no holders. Returns false if a holder does not release it in time.
     pub async fn end(self, within: Duration) -> bool {
         self.leave.cancel();
         tokio::time::timeout(within, self.holders.wait()).await.is_ok()

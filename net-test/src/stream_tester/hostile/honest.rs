@@ -1,4 +1,5 @@
-//! The honest peers: one that stays connected, and a newcomer that connects anew for each request, from another address.
+//! The honest peers. One stays connected. The other, the newcomer, makes a new connection for each request, from
+//! another address.
 
 use std::{
     error::Error,
@@ -27,18 +28,20 @@ use crate::{
     wire::{self, close},
 };
 
-/// Requests under way at a time on the connection that stays. They keep the endpoint busy while an answer travels; a
-/// single request at a time would measure latency.
+/// The number of requests in flight on the connection that stays. They keep the endpoint busy while an answer
+/// travels. With a single request at a time, the rate would depend on latency alone.
 const AT_A_TIME: usize = 8;
 const LEN: usize = 64;
-/// A request that takes longer has failed. The bounds on the slowest request are far below.
+/// Maximum time for a request before it counts as failed. The limits for the slowest request are far below.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The newcomer connects after so many requests of the other peer, so that its part in the process's work is always the
-/// same: both ends of a handshake cost as much as some 80 requests. 20 a second, in a debug build.
+/// The number of requests of the other peer after which the newcomer connects. So the newcomer's share of the
+/// process's work is constant: both ends of a handshake cost as much as about 80 requests. In a debug build the
+/// newcomer connects 20 times a second.
 const VISIT_AFTER: u64 = 800;
-/// The newcomer connects after this time at the latest.
+/// Maximum time between two connections of the newcomer.
 const VISIT_EVERY: Duration = Duration::from_millis(150);
-/// Not the hostile peers' address, so that limits for an address do not meet the newcomer.
+/// The newcomer's address. It differs from the hostile peers' address, so that limits per address do not affect the
+/// newcomer.
 const NEWCOMER: &str = "127.0.0.2:0";
 const BODY: [u8; LEN] = [0x61; LEN];
 
@@ -46,20 +49,20 @@ const BODY: [u8; LEN] = [0x61; LEN];
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Requests {
     pub done: u64,
-    /// Includes the age of requests that are not over.
+    /// The time of the slowest request. The age of requests that are still in flight counts too.
     pub slowest_ms: f64,
-    /// Connections that were closed with BUSY.
+    /// The number of connections that were closed with BUSY.
     pub turned_away: u64,
-    /// Since the start.
+    /// The number of failed requests since the start.
     pub failed: u64,
     pub first_failure: Option<String>,
 }
 
-/// The honest peers. Dropped, they stop.
+/// The honest peers. They stop when this is dropped.
 pub struct Honest {
     endpoint: Endpoint,
     newcomer: iroh::Endpoint,
-    /// The start of the connection between the peer that stays and the victim, at either end.
+    /// The times when the connection between the staying peer and the victim began, as each end reports it.
     since: [OnceLock<Instant>; 2],
     stays: Arc<Log>,
     comes: Arc<Log>,
@@ -71,7 +74,8 @@ impl Honest {
         let unusable = |what: &str, error: &(dyn Error + 'static)| Problem::because(Exit::Failure, what, error);
         let endpoint = Endpoint::builder().offline().bind().await;
         let endpoint = endpoint.map_err(|error| unusable("no endpoint for the honest peer", &error))?;
-        // On iroh alone, without a memory of the last visit or a delay before the next.
+        // The newcomer uses raw iroh, so that it has no memory of the last connection and no delay before the next
+        // one.
         let newcomer = raid::bind(NEWCOMER, SecretKey::generate(), None).await;
         let newcomer = newcomer.map_err(|error| unusable("no newcomer on 127.0.0.2", &error))?;
         timeout(DEADLINE, endpoint.connect(victim.clone()))
@@ -102,7 +106,7 @@ impl Honest {
         Ok(Self { endpoint, newcomer, since: Default::default(), stays, comes, tasks })
     }
 
-    /// The requests of the peer that stays, and of the newcomer.
+    /// Returns the requests of the peer that stays, and those of the newcomer.
     pub fn look(&self) -> (Requests, Requests) {
         (self.stays.look(), self.comes.look())
     }
@@ -115,7 +119,7 @@ impl Honest {
         *self.newcomer.id().as_bytes()
     }
 
-    /// Whether the peer that stays and the victim have the connection that they began with, and no other.
+    /// Returns whether the staying peer and the victim still have their first connection, and no other.
     pub fn is_undisturbed(&self, victim: &Endpoint) -> bool {
         let ends = [(victim, self.endpoint.id()), (&self.endpoint, victim.id())];
         ends.iter().zip(&self.since).all(|((end, peer), since)| {
@@ -140,9 +144,9 @@ struct Log {
 #[derive(Debug, Default)]
 struct Book {
     requests: Requests,
-    /// Requests done since the start.
+    /// The number of requests that were done since the start.
     total: u64,
-    /// The start of the request under way in each place.
+    /// The start of the request in flight in each place.
     began: Vec<Option<Instant>>,
 }
 
@@ -156,7 +160,7 @@ impl Log {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether to go on: a request that failed has decided the scene.
+    /// Runs a request and records it. Returns whether to go on: a request that failed has decided the scene.
     async fn time(&self, place: usize, request: impl Future<Output = Outcome>) -> bool {
         let began = Instant::now();
         self.book().began[place] = Some(began);
@@ -203,7 +207,7 @@ enum Outcome {
     Failed(String),
 }
 
-/// A connection, a request on it, its answer, and the end of the connection.
+/// Makes a connection and a request on it, reads the answer, and closes the connection.
 async fn visit(newcomer: &iroh::Endpoint, to: &EndpointAddr, nonce: [u8; 16]) -> Outcome {
     let asking = async {
         let connection = newcomer.connect(to.clone(), twolane::ALPN).await.map_err(Box::new)?;
@@ -224,7 +228,7 @@ async fn visit(newcomer: &iroh::Endpoint, to: &EndpointAddr, nonce: [u8; 16]) ->
     }
 }
 
-/// Whether the endpoint has as many peers as it may.
+/// Returns whether the endpoint closed the connection because it has the maximum number of peers.
 fn is_busy(trouble: &Trouble) -> bool {
     let end = trouble.connection_error();
     matches!(end, Some(ConnectionError::ApplicationClosed(end)) if end.error_code.into_inner() == close::BUSY)

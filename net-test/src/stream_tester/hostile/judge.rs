@@ -1,37 +1,39 @@
-//! Whether a scene held: its bounds against what was measured. Pure.
+//! Judges whether a scene held, by comparing the measurements with the scene's limits. Pure.
 //!
-//! Time is the process's own: the time for which its threads were ready and had no processor is taken off, since the
-//! machine and the hostile peers took it. The time that the endpoint spends on hostile peers, or stands still, is not.
+//! The times exclude the time for which threads of the process were ready and had no processor, because the machine
+//! and the hostile peers took that time. They include the time that the endpoint spends on hostile peers, or during
+//! which it stands still.
 
 use super::{scenes::Scene, tally::Counts, witness::Look};
 use crate::stats::median;
 
-/// The longest that a request of the honest peer that stays connected may take. In a debug build, with two other processes on
-/// each of two processors, they take up to 140 ms by the clock.
+/// Maximum time for a request of the honest peer that stays connected. In a debug build, with two other processes
+/// on each of two processors, requests take up to 140 ms of wall-clock time.
 pub const SLOWEST_MS: f64 = 500.0;
-/// The longest that a newcomer may take from the first packet of its handshake to the answer to its request. It takes up to
-/// 180 ms there.
+/// Maximum time for a newcomer, from the first packet of its handshake to the answer to its request. Under the same
+/// conditions it takes up to 180 ms.
 pub const NEWCOMER_MS: f64 = 500.0;
-/// Half of the bounds above. A window in which a sleeping thread was woken later than this is void.
+/// Half of the limits above. A window in which a sleeping thread was woken later than this is void.
 pub const LATE_MS: f64 = 250.0;
-/// The honest peer's rate after the attack, by its rate before. Without a fault 0.79 to 1.28 were measured in 31 scenes on an
-/// idle machine, whose two processors the threads of two processes share in another way from second to second. An endpoint that
-/// an attack had made slow for good was at 0.14.
+/// The minimum ratio of the honest peer's rate after the attack to its rate before. Without a fault, 0.79 to 1.28
+/// were measured in 31 scenes on an idle machine with two processors. The threads of two processes share these
+/// processors differently from second to second. An endpoint that an attack had slowed down permanently was at
+/// 0.14.
 pub const AFTERWARDS: f64 = 0.6;
 
-/// The part of a bound on rates that holds while other programs take the processors, and with them the caches: with 15
-/// threads for two processors 0.78 was measured afterwards, and 0.88 with 10.
+/// The factor by which the limits for rates are lowered while other programs take the processors, and with them the
+/// caches. After the attack, 0.78 was measured with 15 threads for two processors, and 0.88 with 10.
 const CROWDED: f64 = 0.75;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Before the first hostile packet.
     Before,
-    /// With the attack at its full strength.
+    /// While the attack is at its full strength.
     Attacked,
-    /// With every hostile connection closed.
+    /// After every hostile connection was closed.
     After,
-    /// Between two of these: everything is judged but the rate.
+    /// Between two of these phases. Everything except the rate is judged.
     Between,
 }
 
@@ -46,7 +48,7 @@ impl Window {
         self.look.late_ms > LATE_MS
     }
 
-    /// The honest peer's requests a second of the process's own.
+    /// Returns the number of the honest peer's requests for each second of the process's own time.
     fn rate(&self) -> f64 {
         let Look { seconds, cpu, waited, stays, .. } = &self.look;
         stays.done as f64 / cpu.max(seconds - waited)
@@ -58,19 +60,19 @@ pub struct Measured {
     pub windows: Vec<Window>,
     /// The counts of the hostile peers and of the endpoint.
     pub seen: Counts,
-    /// The reason for which the attack, or the scene, could not go on.
+    /// The reason why the attack or the scene could not go on.
     pub broke: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judged {
     pub faults: Vec<String>,
-    /// The reason for which the scene says nothing.
+    /// The reason why the scene has no result.
     pub void: Option<String>,
 }
 
 impl Measured {
-    /// With the counts of the hostile peers, and of the endpoint.
+    /// Returns the measurements with the counts of the hostile peers and of the endpoint.
     pub fn with(&self, hostile: &Counts) -> Self {
         let mut all = self.clone();
         all.seen.clone_from(hostile);
@@ -86,18 +88,20 @@ impl Measured {
         self.of(phase).filter(|window| !window.is_void())
     }
 
-    /// The honest peer's requests a second in the windows of a phase.
+    /// Returns the honest peer's requests a second in the windows of a phase.
     pub fn rates(&self, phase: Phase) -> Vec<f64> {
         self.valid(phase).map(|window| window.rate().round()).collect()
     }
 
-    /// The rate under attack by that before, medians both. (A single freeze is seen in the slowest request.)
+    /// Returns the ratio of the median rate under attack to the median rate before. A single freeze shows in the
+    /// slowest request instead.
     pub fn share(&self) -> Option<f64> {
         self.by_before(Phase::Attacked, median)
     }
 
-    /// The rate after the attack by that before, at its best over as many windows in a row as there were before: damage that
-    /// lasts is in all of them, while a machine that others use for half a second is in some.
+    /// Returns the ratio of the rate after the attack to the rate before. The rate after the attack is the best
+    /// median over as many consecutive windows as there were before the attack. Lasting damage shows in all
+    /// windows, while another program that uses the machine for half a second affects only some.
     pub fn share_afterwards(&self) -> Option<f64> {
         let count = self.rates(Phase::Before).len().max(1);
         self.by_before(Phase::After, |rates| rates.windows(count.min(rates.len())).map(median).fold(0.0, f64::max))
@@ -108,7 +112,7 @@ impl Measured {
         (before > 0.0 && !rates.is_empty()).then(|| of(&rates) / before)
     }
 
-    /// The slowest request in all that happened while the machine was on time: of the peer that stays, and of the newcomer.
+    /// Returns the time of the slowest request of the staying peer, and of the newcomer. Void windows do not count.
     pub fn slowest_ms(&self) -> [f64; 2] {
         let on_time = self.windows.iter().enumerate().filter(|(_, window)| !window.is_void());
         on_time.fold([0.0; 2], |[stays, comes], (at, window)| {
@@ -117,11 +121,12 @@ impl Measured {
         })
     }
 
-    /// The time of a request that ended in this window, without the time for which the process waited for a processor.
+    /// Returns the time of a request that ended in this window, without the time for which the process waited for a
+    /// processor.
     fn own_ms(&self, at: usize, slowest_ms: f64) -> f64 {
         let (mut covered, mut waited) = (0.0, 0.0);
         for window in self.windows[..=at].iter().rev() {
-            // Several threads may wait at a time.
+            // Several threads may wait at the same time.
             waited += window.look.waited.min(window.look.seconds) * 1e3;
             covered += window.look.seconds * 1e3;
             if covered >= slowest_ms {
@@ -135,7 +140,7 @@ impl Measured {
         self.windows.iter().map(|window| window.look.late_ms).fold(0.0, f64::max)
     }
 
-    /// Newcomers that were served under attack, and that were turned away.
+    /// Returns the number of newcomers that were served under attack, and of those that were turned away.
     pub fn newcomers(&self) -> [u64; 2] {
         let sum = |count: fn(&Look) -> u64| self.of(Phase::Attacked).map(|window| count(&window.look)).sum();
         [sum(|look| look.comes.done), sum(|look| look.comes.turned_away)]
@@ -145,19 +150,19 @@ impl Measured {
         self.of(Phase::Before).map(|window| window.look.heap).max().unwrap_or_default()
     }
 
-    /// By how much the heap grew at most, in bytes.
+    /// Returns the maximum growth of the heap, in bytes.
     pub fn heap_held(&self) -> u64 {
         let first = self.windows.iter().rposition(|window| window.phase == Phase::Before).map_or(0, |last| last + 1);
         let peak = self.windows[first..].iter().map(|window| window.look.heap_peak).max().unwrap_or_default();
         peak.saturating_sub(self.heap_before())
     }
 
-    /// By how much the heap is larger at the end, in bytes.
+    /// Returns the growth of the heap at the end, in bytes.
     pub fn heap_left(&self) -> u64 {
         self.windows.last().map_or(0, |last| last.look.heap).saturating_sub(self.heap_before())
     }
 
-    /// The counts that the scene needs and does not have.
+    /// Returns the counts that the scene needs and that were not reached.
     pub fn missing(&self, scene: &Scene) -> Vec<String> {
         let count = |name: &str| self.seen.get(name).copied().unwrap_or_default();
         let unseen = scene.needs.iter().filter(|(name, least)| count(name) < *least);
@@ -204,14 +209,14 @@ impl Measured {
         Judged { faults, void }
     }
 
-    /// The process has waited for a processor for more than half of the time.
+    /// Returns whether the process has waited for a processor for more than half of the time.
     fn is_crowded(&self) -> bool {
         let of_rates = || self.windows.iter().filter(|window| window.phase != Phase::Between);
         let sum = |time: fn(&Look) -> f64| of_rates().map(|window| time(&window.look)).sum::<f64>();
         sum(|look| look.waited) > sum(|look| look.seconds) / 2.0
     }
 
-    /// Over a third of the windows of a phase are void.
+    /// Returns the reason why the scene is void, if over a third of the windows of a phase are void.
     fn void(&self) -> Option<String> {
         [Phase::Before, Phase::Attacked, Phase::After].into_iter().find_map(|phase| {
             let (valid, all) = (self.valid(phase).count(), self.of(phase).count());
@@ -339,7 +344,7 @@ mod tests {
         let bad: [(&str, Spoil); 19] = [
             ("share under attack is 0.49", |it| in_phase(it, Phase::Attacked, |look| look.stays.done = 490)),
             ("share afterwards is 0.59", |it| in_phase(it, Phase::After, |look| look.stays.done = 590)),
-            // It stands still, and its processor time with it.
+            // The endpoint stands still, so its processor time stops too.
             ("share under attack is 0.06", |it| {
                 in_phase(it, Phase::Attacked, |look| (look.stays.done, look.cpu) = (60, 0.01))
             }),
@@ -398,7 +403,7 @@ mod tests {
         assert!(faults.is_empty() && void.unwrap().contains("late in 7 windows of 7"));
         measured.seen.insert("lane_internal".into(), 1);
         assert_eq!(measured.judge(&SCENE).faults.len(), 1);
-        // Two of seven are taken out, and the rest says enough.
+        // Two of seven windows are left out, and the others are enough.
         let mut measured = good();
         for at in [8, 9] {
             (measured.windows[at].look.late_ms, measured.windows[at].look.stays.slowest_ms) = (300.0, 900.0);
@@ -425,7 +430,7 @@ mod tests {
             (look.stays.done, look.cpu, look.waited) = (60, 0.01, 0.09);
         });
         assert_eq!(measured.judge(&SCENE), Judged::default());
-        // 600 ms, of which the process waited for 90 ms in each of six windows.
+        // The request took 600 ms. The process waited for 90 ms in each of six windows.
         measured.windows[13].look.stays.slowest_ms = 600.0;
         assert_eq!(measured.judge(&SCENE), Judged::default());
         measured.windows[13].look.stays.slowest_ms = 1_200.0;

@@ -1,8 +1,9 @@
 //! `stream-tester hostile`: an endpoint under attack, and the effects on honest peers.
 //!
-//! The endpoint under attack and the honest peers are a process of their own for each scene (`witness`), so that its memory
-//! and its panics are its own. The hostile peers are in this process, on raw iroh. A scene (`stage`) is a while before the
-//! attack, a while under it, and a while after it; `judge` judges the measurements.
+//! For each scene, the endpoint under attack and the honest peers run in a process of their own (`witness`), so
+//! that its memory and panics can be measured separately. The hostile peers are in this process, on raw iroh. A
+//! scene (`stage`) has a period before the attack, one under attack, and one after it. `judge` judges the
+//! measurements.
 
 #![allow(unreachable_pub, reason = "every module below is private to this one")]
 

@@ -1,4 +1,4 @@
-//! What the attacks are written with: hostile peers on raw iroh, which does not keep to the protocol.
+//! The tools of the attacks: hostile peers on raw iroh, which do not keep to the protocol.
 
 use std::{
     collections::BTreeMap,
@@ -30,33 +30,34 @@ use super::{
 };
 use crate::wire::{self, bound, parameter};
 
-/// The patience for anything from the endpoint under attack that the attack needs to go on.
+/// Maximum time to wait for anything that an attack needs from the endpoint under attack.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// A connection that was made is closed in 100 ms; a connection that was not made waits for nothing.
+/// Maximum time to close an endpoint. An established connection is closed in 100 ms. There is nothing to wait for
+/// on a connection that was not established.
 const CLOSE: Duration = Duration::from_millis(500);
-/// A write that makes no progress for this long is held up by flow control: on loopback a packet takes under 1 ms.
+/// A write that makes no progress for this long is held up by flow control. On loopback a packet takes under 1 ms.
 pub const STALLED: Duration = Duration::from_millis(300);
-/// The period of a [`Pace`]. (The clock of tokio has a resolution of 1 ms.)
+/// The period of a [`Pace`]. tokio's clock has a resolution of 1 ms.
 const BEAT: Duration = Duration::from_millis(10);
 /// The limits in the HELLO of a hostile peer.
 pub const LIMITS: [(u64, u64); 2] = [(parameter::DATA_LANES, 256), (parameter::METADATA, bound::METADATA)];
 
-/// An attack runs until it is dropped, or until something breaks it.
+/// An attack. It runs until it is dropped, or until it cannot go on.
 pub type Attack = fn(Arc<Raid>) -> Pin<Box<dyn Future<Output = Going<Infallible>> + Send>>;
 
 pub type Lane = (SendStream, RecvStream);
 
-/// One attack, from its start until it rests.
+/// The state of one attack, from its start to its end.
 #[derive(Debug)]
 pub struct Raid {
     pub target: EndpointAddr,
     pub tally: Tally,
-    /// The attack has reached its full strength.
+    /// Cancelled when the attack has reached its full strength.
     pub ready: CancellationToken,
     endpoints: Mutex<Vec<iroh::Endpoint>>,
 }
 
-/// A reason for which an attack cannot go on.
+/// The reason why an attack cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     #[error("a peer cannot be made: {0}")]
@@ -90,30 +91,30 @@ impl Raid {
         Self { target, tally: Tally::default(), ready: CancellationToken::new(), endpoints: Mutex::default() }
     }
 
-    /// A hostile peer with a key of its own.
+    /// Makes a hostile peer with a key of its own.
     pub async fn peer(&self) -> Going<iroh::Endpoint> {
         self.peer_with(SecretKey::generate(), None).await
     }
 
-    /// A hostile peer whose streams have a window of so many bytes, if given.
+    /// Makes a hostile peer. `window` is the receive window of its streams in bytes.
     pub async fn peer_with(&self, key: SecretKey, window: Option<u32>) -> Going<iroh::Endpoint> {
         self.peer_at("127.0.0.1:0", key, window).await
     }
 
-    /// The same, from another address of this machine.
+    /// Makes a hostile peer at the given address of this machine.
     pub async fn peer_at(&self, addr: &str, key: SecretKey, window: Option<u32>) -> Going<iroh::Endpoint> {
         let endpoint = bind(addr, key, window).await?;
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).push(endpoint.clone());
         Ok(endpoint)
     }
 
-    /// A connection on which nothing has been said.
+    /// Makes a connection, and sends nothing on it.
     pub async fn connect(&self, peer: &iroh::Endpoint) -> Going<Connection> {
         let connecting = peer.connect(self.target.clone(), twolane::ALPN);
         Ok(soon(connecting, "no connection was made").await?.map_err(Box::new)?)
     }
 
-    /// A connection of a new peer with its control stream, on which HELLO was said.
+    /// Makes a connection of a new peer, and sends HELLO on its control stream.
     pub async fn greeted(&self) -> Going<(Connection, SendStream)> {
         self.greet(&self.peer().await?).await
     }
@@ -124,20 +125,20 @@ impl Raid {
         Ok((connection, control))
     }
 
-    /// Waits for the other side to close a connection, and counts its code.
+    /// Waits until the other side closes a connection, and counts its code.
     pub async fn closed(&self, connection: &Connection) -> Going<()> {
         let closed = soon(connection.closed(), "the connection was not closed").await?;
         self.tally.one(&tally::closed(&closed));
         Ok(())
     }
 
-    /// Counts a connection that the other side closed; any other trouble is returned.
+    /// Counts a connection that the other side closed. Any other trouble is returned.
     pub fn turned_away(&self, trouble: Trouble) -> Going<()> {
         self.tally.one(&tally::closed(&trouble.into_end()?));
         Ok(())
     }
 
-    /// The connection is served as any other: one byte there and back, on a stream of its own.
+    /// Checks that the connection is served like any other: one byte is echoed on a stream of its own.
     pub async fn is_served(&self, connection: &Connection) -> Going<()> {
         let (mut send, _recv) = served(open(connection).await?, b"a").await?;
         let _ = send.finish();
@@ -145,8 +146,8 @@ impl Raid {
         Ok(())
     }
 
-    /// Opens lanes on one connection at the given rate, each with `bytes` of its number, and counts the answers.
-    /// After every 100, a stream has to be served.
+    /// Opens lanes on one connection at the given rate, writes `bytes` of the lane's number on each, and counts the
+    /// answers. After every 100 lanes, checks that a stream is served.
     pub async fn flood(
         self: &Arc<Self>,
         connection: &Connection,
@@ -163,7 +164,7 @@ impl Raid {
             let (raid, bytes) = (Arc::clone(self), bytes(n));
             self.tally.add("bytes", bytes.len() as u64);
             under_way.spawn(async move {
-                // It may be stopped before it is written.
+                // The lane may be stopped before all bytes are written.
                 let _ = send.write_all(&bytes).await;
                 raid.tally.one(&told(&mut recv).await);
             });
@@ -172,8 +173,9 @@ impl Raid {
         Ok(())
     }
 
-    /// Opens as many lanes as there are answers in `expected`, waits for the answer of each, and compares; again and again.
-    /// A round that took longer to open than `within` is not compared: timeouts have answered a part of it.
+    /// Opens as many lanes as `expected` has answers, waits for the answer of each, and compares the counts.
+    /// Repeats this without an end. A round whose lanes took longer to open than `within` is not compared, because
+    /// timeouts have answered a part of it.
     pub async fn rounds(
         self: &Arc<Self>,
         connection: &Connection,
@@ -187,7 +189,7 @@ impl Raid {
             for _ in 0..expected.values().sum() {
                 let (mut send, mut recv) = open(connection).await?;
                 send.write_all(bytes).await?;
-                // The half that is written stays open until the other is over.
+                // The writing half stays open until the other half has ended.
                 lanes.spawn(async move { (told(&mut recv).await, send) });
             }
             let late = started.elapsed() > within;
@@ -233,7 +235,7 @@ impl Raid {
     }
 }
 
-/// An endpoint of iroh alone, on loopback.
+/// Binds an endpoint of raw iroh on `addr`, without relays. `window` is the receive window of its streams in bytes.
 pub async fn bind(addr: &str, key: SecretKey, window: Option<u32>) -> Going<iroh::Endpoint> {
     let local = |error: &dyn std::error::Error| Trouble::Local(error.to_string());
     let mut transport = QuicTransportConfig::builder();
@@ -252,7 +254,7 @@ pub async fn bind(addr: &str, key: SecretKey, window: Option<u32>) -> Going<iroh
 }
 
 impl Trouble {
-    /// The end of the connection, if that is the trouble.
+    /// Returns the error that ended the connection, if that is the trouble.
     pub fn connection_error(&self) -> Option<&ConnectionError> {
         match self {
             Self::Lost(error)
@@ -272,7 +274,7 @@ impl Trouble {
     }
 }
 
-/// Opens the control stream with a HELLO on it.
+/// Opens the control stream, and sends HELLO on it.
 pub async fn say_hello(connection: &Connection, nonce: [u8; 16]) -> Going<SendStream> {
     let mut control = connection.open_uni().await?;
     control.write_all(&wire::greeting(nonce, &LIMITS)).await?;
@@ -283,7 +285,7 @@ pub async fn open(connection: &Connection) -> Going<Lane> {
     Ok(soon(connection.open_bi(), "no lane was free").await??)
 }
 
-/// Has a new lane accepted by [`ECHO`], with `body` sent and read back.
+/// Has a new lane accepted by [`ECHO`], writes `body`, and reads it back.
 pub async fn served((mut send, mut recv): Lane, body: &[u8]) -> Going<Lane> {
     let asking = async {
         send.write_all(&[&wire::header(ECHO, b"")[..], body].concat()).await?;
@@ -294,7 +296,7 @@ pub async fn served((mut send, mut recv): Lane, body: &[u8]) -> Going<Lane> {
     Ok((send, recv))
 }
 
-/// The name of the answer on a lane, or of the code of its reset.
+/// Returns the name of the answer on a lane, or of the code with which the lane was reset.
 pub async fn told(recv: &mut RecvStream) -> String {
     let mut first = [0];
     match recv.read(&mut first).await {
@@ -310,11 +312,11 @@ pub async fn told(recv: &mut RecvStream) -> String {
     }
 }
 
-/// Reads an answer of code 0, whatever its parameters.
+/// Reads an answer of code 0, with any parameters.
 pub async fn accepted(recv: &mut RecvStream) -> Going<()> {
     let mut first = [0; 2];
     recv.read_exact(&mut first).await.map_err(|error| Trouble::Wrong(format!("no answer: {error}")))?;
-    // A length of one byte: what the endpoint says with its answer is short.
+    // The length has one byte, because the parameters of the endpoint's answer are short.
     let [code, len @ 0..0x40] = first else {
         return Err(Trouble::Wrong(format!("{first:?} in place of an answer")));
     };
@@ -323,7 +325,7 @@ pub async fn accepted(recv: &mut RecvStream) -> Going<()> {
     if u64::from(code) == wire::answer::ACCEPTED { Ok(()) } else { Err(Trouble::Wrong(format!("answer {code}"))) }
 }
 
-/// Reads these bytes, and no others.
+/// Reads as many bytes as expected, and compares them.
 pub async fn read_exactly(recv: &mut RecvStream, expected: &[u8]) -> Going<()> {
     let mut found = Vec::new();
     while found.len() < expected.len() {
@@ -335,12 +337,12 @@ pub async fn read_exactly(recv: &mut RecvStream, expected: &[u8]) -> Going<()> {
     if found == expected { Ok(()) } else { Err(Trouble::Wrong(format!("{found:?} was read in place of {expected:?}"))) }
 }
 
-/// Waits for [`PATIENCE`] at most.
+/// Waits for at most [`PATIENCE`].
 pub async fn soon<F: Future>(future: F, what: &'static str) -> Going<F::Output> {
     timeout(PATIENCE, future).await.map_err(|_| Trouble::TimedOut { what })
 }
 
-/// A rate in turns a second. Missed turns are not made up for: the rate is a maximum.
+/// A rate in turns a second. Missed turns are not made up for, so the rate is a maximum.
 #[derive(Debug)]
 pub struct Pace {
     beat: Interval,
@@ -349,7 +351,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A multiple of 100.
+    /// Makes a pace. `turns` is a multiple of 100.
     pub fn per_second(turns: u32) -> Self {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);

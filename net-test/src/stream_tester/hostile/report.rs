@@ -31,29 +31,29 @@ pub enum Event {
 pub struct Verdict {
     name: String,
     pub ok: bool,
-    /// The reason for which the scene says nothing.
+    /// The reason why the scene has no result.
     pub void: Option<String>,
     faults: Vec<String>,
-    /// The honest peer's rate under attack and afterwards, each by that before.
+    /// The ratio of the honest peer's rate under attack, and after it, to its rate before the attack.
     share: Option<f64>,
     share_bound: f64,
     share_afterwards: Option<f64>,
     slowest_ms: f64,
     newcomer_slowest_ms: f64,
-    /// Newcomers that were served under attack, and that were turned away.
+    /// The numbers of newcomers that were served under attack, and that were turned away.
     newcomers: [u64; 2],
-    /// By how much the heap was larger at most, and in the end, in bytes.
+    /// The maximum growth of the heap, and its growth at the end, in bytes.
     held: u64,
     held_bound: u64,
     left: u64,
     left_bound: u64,
     /// The counts of the hostile peers and of the endpoint.
     seen: Counts,
-    /// The least counts.
+    /// The minimum counts.
     needed: Counts,
-    /// The honest peer's requests a second in the windows before the attack, under it, and after it.
+    /// The honest peer's requests a second in the windows before the attack, under attack, and after it.
     rates: [Vec<f64>; 3],
-    /// By how much the machine was late at most.
+    /// The longest delay of the machine.
     late_ms: f64,
     ms: u64,
 }
@@ -65,7 +65,7 @@ impl Verdict {
         Self {
             name: scene.name.to_owned(),
             ok: judged.faults.is_empty() && judged.void.is_none(),
-            // A fault counts whatever the machine did.
+            // A fault counts even if the machine was late.
             void: judged.void.filter(|_| judged.faults.is_empty()),
             faults: judged.faults,
             share: measured.share(),

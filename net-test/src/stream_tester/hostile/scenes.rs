@@ -1,4 +1,4 @@
-//! The scenes: attacks, bounds, and the counts that must and may be seen.
+//! The scenes: the attacks, the limits, and the counts that must and may be seen.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use super::{
 pub struct Scene {
     pub name: &'static str,
     pub sentence: &'static str,
-    /// The least rate of the honest peer under attack, as a part of its rate before.
+    /// The minimum ratio of the honest peer's rate under attack to its rate before.
     pub share: f64,
-    /// Bytes by which the heap may grow at most.
+    /// The maximum growth of the heap, in bytes.
     pub held: u64,
-    /// Bytes by which the heap may be larger after the attack.
+    /// The maximum growth of the heap after the attack, in bytes.
     pub left: u64,
-    /// Counts that must be reached: they show that the attack took place, and the defence.
+    /// The counts that must be reached. They show that the attack took place, and that the defence worked.
     pub needs: &'static [(&'static str, u64)],
-    /// Counts that are allowed. Any other count is a fault.
+    /// The counts that are allowed. Any other count is a fault.
     pub may: &'static [&'static str],
-    /// Peers that may be connected at a time: the two honest ones, and hostile ones.
+    /// The maximum number of connected peers: the two honest ones, and hostile ones.
     pub peers: u64,
-    /// The endpoint has as many peers as it may, and may turn a newcomer away.
+    /// Whether the attack fills all places for peers, so that the endpoint may turn a newcomer away.
     pub full: bool,
     /// Changes the default limits.
     pub limits: fn(Limits) -> Limits,
@@ -57,34 +57,37 @@ const DONE: &[&str] = &[
     "vanished",
 ];
 
-/// The share where hostile peers make the endpoint work, as any peer may.
+/// The minimum share in scenes whose hostile peers make the endpoint work, as any peer may.
 const COSTLY: f64 = 0.5;
-/// The share where each hostile step is a handshake. Its signatures take 10 ms in a debug build, in which they are not
-/// optimised, and a flood of them most of a processor: there the slowest request and the newcomer say more.
+/// The minimum share in scenes in which each hostile step is a handshake. In a debug build the signatures of a
+/// handshake are not optimised and take 10 ms, and a flood of handshakes takes most of a processor. In these scenes
+/// the slowest request and the newcomer's time say more.
 const HANDSHAKES: f64 = if cfg!(debug_assertions) { 0.05 } else { 0.5 };
-/// The share where the hostile peers cause no work.
+/// The minimum share in scenes whose hostile peers cause no work.
 const SILENT: f64 = 0.8;
 /// The limit `unread_bytes` in the scenes that reach it.
 const UNREAD: u64 = 4 << 20;
-/// What echoes hold of that in both directions, each in buffers that are larger: up to 8.7 MB.
+/// The memory that echoes take at this limit, in both directions. Their buffers are larger than the data: up to 8.7
+/// MB in total.
 const ECHOES: u64 = 3 * UNREAD;
-/// The warnings that wait to be read on one stream: 64, of which one in 21 has 60 kB here.
+/// The memory of the warnings that wait to be read on one stream. There are 64, and one in 21 has 60 kB here.
 const WARNINGS: u64 = 2_000_000;
-/// What all lanes of one peer may hold in the worst case, of data and of warnings.
+/// The memory that all lanes of one peer may take in the worst case, for data and warnings.
 const HUNDRED_MB: u64 = 100_000_000;
-/// One hostile connection, and packets under way.
+/// The memory of one hostile connection, and of packets in flight.
 const LITTLE: u64 = 2_000_000;
-/// 32 connections at a time, 120 kB each, as many that QUIC has yet to forget, and the honest peers'.
+/// The memory of 32 connections at a time, with 120 kB each, of as many connections that QUIC has not forgotten
+/// yet, and of the honest peers' connections.
 const CONNECTIONS: u64 = 8_000_000;
-/// 878 streams at a time, 4 kB each.
+/// The memory of 878 streams at a time, with 4 kB each.
 const STREAMS: u64 = 5_000_000;
-/// QUIC keeps a connection whose packets were not answered for three of its timeouts, which have doubled a few times by
-/// then: 5 s after the attack up to 2.7 MB were left.
+/// The memory of connections that QUIC still remembers. QUIC keeps a connection whose packets were not answered for
+/// three of its timeouts, which have doubled a few times by then. 5 s after the attack, up to 2.7 MB were left.
 const FORGOTTEN_LATER: u64 = 5_000_000;
-/// Packets, timers and tables: they vary, and do not grow.
+/// The memory of packets, timers and tables. It varies, and does not grow.
 const NOTHING: u64 = 600_000;
 
-/// A scene of a flood over one connection that stays, with the default limits.
+/// The template of a flood over one connection that stays, with the default limits.
 const FLOOD: Scene = Scene {
     name: "",
     sentence: "",
@@ -110,7 +113,7 @@ pub static SCENES: &[Scene] = &[
         needs: &[("closed_hello_timeout", 24), ("handshakes_failed", 24)],
         peers: 2,
         limits: short,
-        // The bound holds for the handshake too, which takes longer than that where packets are lost.
+        // The timeout covers the handshake too. If packets are lost, the handshake takes longer than the timeout.
         may: &["handshakes_retried", "closed_by_transport", "closed_dropped"],
         attack: |raid| Box::pin(silence::after_connect(raid)),
         ..FLOOD
@@ -123,7 +126,7 @@ pub static SCENES: &[Scene] = &[
         needs: &[("let_in", 10), ("closed_busy", 10), ("peers_busy", 10)],
         peers: 16,
         full: true,
-        // Three quarters are for one address: as many as the peers.
+        // Three quarters of the places are for one address.
         limits: |limits| Limits { peers: 16, ..limits },
         may: &["handshakes_failed"],
         attack: |raid| Box::pin(silence::after_hello(raid)),
@@ -306,7 +309,7 @@ pub static SCENES: &[Scene] = &[
         name: "unread-responses",
         sentence: "responses that their caller does not read are given up, and their memory with them",
         share: SILENT,
-        // Two of 256 KiB for each: the handler's, and its copy on the way.
+        // Two buffers of 256 KiB for each response: the handler's, and the copy that is being sent.
         held: 64 * 2 * 256 * 1024,
         needs: &[("lane_timed_out", 64)],
         limits: short,
@@ -466,7 +469,7 @@ pub fn unchanged(limits: Limits) -> Limits {
     limits
 }
 
-/// Timeouts that are short enough for a scene, and far above the times of an honest peer.
+/// Sets timeouts that are short enough for a scene, and far above the times of an honest peer.
 fn short(limits: Limits) -> Limits {
     let second = Duration::from_secs(1);
     Limits { hello_timeout: second, header_timeout: second, ..limits }
@@ -500,7 +503,7 @@ mod tests {
                 assert!(*sent >= 4 * scene.held, "{}", scene.name);
             }
         }
-        // At 2 MB a stream, to a program that reads none of it.
+        // Each stream is filled with 2 MB, and the program reads none of it.
         for filled in [volume::FULL, volume::ECHOES] {
             assert!(filled as u64 * u64::from(Limits::STREAM_WINDOW) >= 4 * 2 * UNREAD);
         }

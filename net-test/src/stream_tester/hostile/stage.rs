@@ -1,4 +1,4 @@
-//! One scene: before the attack, under it, and after it.
+//! Runs one scene: before the attack, under attack, and after it.
 
 use std::{
     convert::Infallible,
@@ -19,24 +19,25 @@ use super::{
 };
 use crate::{cli::Problem, exit::Exit, output::in_one_line};
 
-/// Windows before the attack, and under it. Their number is fixed: to look until a bound is met would be to choose.
+/// The number of windows before the attack, and of those under attack. It is fixed, because measuring until a limit
+/// is met would select a favourable result.
 const WINDOWS: u32 = 7;
-/// Windows after the attack. Of 31 scenes without a fault, one had a share of 0.88 afterwards where it was taken from seven
-/// windows.
+/// The number of windows after the attack. Of 31 scenes without a fault, one had a share of 0.88 after the attack
+/// when it was taken from seven windows.
 const AFTERWARDS: u32 = 2 * WINDOWS;
-/// The time before the first window, in which connections and the memory of the process are set up. (In the first second
-/// there are 21,000 requests a second where 19,000 come later, attack or not.)
+/// The time before the first window, in which the connections and the memory of the process are set up. In the
+/// first second there are 21,000 requests a second, and 19,000 later, with and without an attack.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How long the hostile peers may take to reach their full strength: 16 endpoints are bound in 50 ms.
+/// Maximum time until the hostile peers reach their full strength. Binding 16 endpoints takes 50 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the attack may go on until every needed count is reached. Timeouts in scenes are 1 s.
+/// Maximum time for which the attack goes on until every needed count is reached. Timeouts in scenes are 1 s.
 const UNTIL_SEEN: Duration = Duration::from_secs(15);
-/// How long memory may take to come down again. QUIC forgets a connection after three of its timeouts for lost packets,
-/// which are 1 s where no packet was ever answered.
+/// Maximum time until the heap has shrunk again. QUIC forgets a connection after three of its timeouts for lost
+/// packets, which are 1 s if no packet was ever answered.
 const SETTLE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Plays a scene, with windows of `seconds` in all.
+/// Runs a scene. The windows last `seconds` in total.
 pub async fn play(scene: &Scene, seconds: f64) -> Result<Measured, Problem> {
     let window = Duration::try_from_secs_f64(seconds / f64::from(2 * WINDOWS + AFTERWARDS))
         .map_err(|error| Problem::because(Exit::Usage, "--seconds takes a number above 0", &error))?;
@@ -102,7 +103,7 @@ impl UnderWay {
         Self { raid: Arc::clone(raid), task: tokio::spawn((scene.attack)(Arc::clone(raid))) }
     }
 
-    /// Returns once the attack has reached its full strength, or has broken off.
+    /// Returns once the attack has reached its full strength, or cannot go on.
     async fn is_ready(&mut self) {
         let over = async {
             while !self.task.is_finished() {
@@ -119,7 +120,7 @@ impl UnderWay {
         self.task.is_finished()
     }
 
-    /// Stops, closes every connection, and returns the trouble that broke the attack before.
+    /// Stops the attack, closes every connection, and returns the trouble that had ended the attack before.
     async fn end(self) -> Option<String> {
         self.raid.tally.close();
         if self.task.is_finished() {
@@ -127,7 +128,7 @@ impl UnderWay {
             self.raid.close().await;
             return Some(in_one_line(&trouble));
         }
-        // First of all: to drop the attack would finish its open lanes.
+        // The connections are closed first: dropping the attack would finish its open lanes.
         self.raid.close().await;
         self.task.abort();
         None

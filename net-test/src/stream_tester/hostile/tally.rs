@@ -22,7 +22,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Ignores everything from here on: the attackers' own end is no finding.
+    /// Ignores all counts from now on. The end of the attackers themselves is not a finding.
     pub fn close(&self) {
         self.closed.store(true, Relaxed);
     }
@@ -47,23 +47,23 @@ impl Tally {
     }
 }
 
-/// A name such as `lane_timed_out`, from a table of codes.
+/// Returns a name such as `lane_timed_out`, from a table of codes.
 fn named(kind: &str, codes: &[(&str, u64)], code: u64) -> String {
     let known = codes.iter().find(|(_, known)| *known == code);
     format!("{kind}_{}", known.map_or("unknown_code", |(name, _)| name).to_lowercase())
 }
 
-/// The code with which a lane was reset or stopped.
+/// Returns the name of the code with which a lane was reset or stopped.
 pub fn lane(code: VarInt) -> String {
     named("lane", wire::lane::ALL, code.into_inner())
 }
 
-/// The answer to a header.
+/// Returns the name of the answer to a header.
 pub fn answer(code: u64) -> String {
     named("answer", wire::answer::ALL, code)
 }
 
-/// The limit that led to the answer BUSY, by its text.
+/// Returns the name of the limit that led to the answer BUSY, by its text.
 pub fn busy(text: &str) -> &'static str {
     let limits = [
         ("wait for their header already", "busy_without_header"),
@@ -74,7 +74,7 @@ pub fn busy(text: &str) -> &'static str {
     limits.iter().find(|(words, _)| text.contains(words)).map_or("busy_for_another_reason", |(_, name)| name)
 }
 
-/// The end of a connection.
+/// Returns the name of the end of a connection.
 pub fn closed(error: &ConnectionError) -> String {
     let name = match error {
         ConnectionError::ApplicationClosed(close) => match close.error_code.into_inner() {

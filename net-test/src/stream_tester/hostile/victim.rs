@@ -12,27 +12,28 @@ use twolane::{Endpoint, GetStreamError, Limits, Metrics, ServeError, Ticket, XSt
 use super::tally::{Counts, Tally};
 use crate::{cli::Problem, exit::Exit};
 
-/// Returns each request as it is, to the honest peers.
+/// The protocol of the honest peers' requests. Each request is returned unchanged.
 pub const REQUESTS: &str = "requests/1";
-/// Answers each request with [`LARGE`] bytes.
+/// The protocol that answers each request with [`LARGE`] bytes.
 pub const LARGE_RESPONSES: &str = "large/1";
-/// Returns the data of a stream.
+/// The protocol that echoes the data of a stream.
 pub const ECHO: &str = "echo/1";
-/// Accepts streams, and does not read them.
+/// The protocol that accepts streams and does not read them.
 pub const UNREAD: &str = "unread/1";
-/// Accepts streams, and leaves them alone: a handler that works for long, and does not see that its peer has gone.
+/// The protocol that accepts streams and then does nothing, like a handler that works for a long time and does not
+/// see that its peer has gone.
 pub const SITTING: &str = "sitting/1";
 /// A protocol that is known to `accept_bi`, which is not called again.
 pub const WAITING: &str = "waiting/1";
-/// The streams that the endpoint opens to hostile peers.
+/// The protocol of the streams that the endpoint opens to hostile peers.
 pub const BAIT: &str = "bait/1";
 
 pub const LARGE: usize = 256 * 1024;
 const BAIT_EVERY: Duration = Duration::from_millis(10);
-/// The time for the answer.
+/// Maximum time for the answer.
 const BAIT_FOR: Duration = Duration::from_millis(500);
 
-/// The endpoint under attack. Dropped, it closes.
+/// The endpoint under attack. Dropping it closes it.
 pub struct Victim {
     pub endpoint: Endpoint,
     before: Counts,
@@ -51,7 +52,7 @@ impl Victim {
         Ok(Self { endpoint, before, tally: Tally::default(), baiting: JoinSet::new() })
     }
 
-    /// Opens streams to every peer but these.
+    /// Opens streams to every peer except the honest ones.
     pub fn bait(&mut self, honest: [[u8; 32]; 2]) {
         let (endpoint, tally) = (self.endpoint.clone(), self.tally.clone());
         self.baiting.spawn(async move {
@@ -85,7 +86,7 @@ impl Victim {
 
 fn serve(endpoint: &Endpoint) -> Result<(), ServeError> {
     endpoint.serve_requests(REQUESTS, |request| async move { Ok(request.body) })?;
-    // Allocated for each response: shared bytes would not show in memory.
+    // The bytes are allocated for each response, because shared bytes would not show in the memory.
     endpoint.serve_requests(LARGE_RESPONSES, |_| async { Ok(Bytes::from(vec![0x61; LARGE])) })?;
     endpoint.serve(ECHO, echo)?;
     endpoint.serve(SITTING, |stream| async move {
@@ -94,7 +95,7 @@ fn serve(endpoint: &Endpoint) -> Result<(), ServeError> {
     })?;
     endpoint.serve(UNREAD, |stream| async move {
         let errors = stream.errors();
-        // Until the stream, or the connection, is over.
+        // Waits until the stream or the connection has ended.
         while errors.next().await.is_some() {}
     })
 }
@@ -110,7 +111,7 @@ async fn echo(mut stream: XStream) {
     }
 }
 
-/// The counters that honest peers do not move.
+/// Returns the counters that honest peers do not change.
 fn counted(metrics: &Arc<Metrics>) -> Counts {
     let counters = [
         ("connections_refused", metrics.connections_refused.get()),

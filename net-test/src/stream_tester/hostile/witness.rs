@@ -1,4 +1,5 @@
-//! The measured process, with the endpoint under attack and the honest peers in it, and both ends of the pipe to it.
+//! The measured process, and both ends of the pipe to it. The process contains the endpoint under attack and the
+//! honest peers.
 
 use std::{
     env, fmt, fs,
@@ -29,40 +30,40 @@ use super::{
 };
 use crate::{cli::Problem, exit::Exit, report::print, signals::Signals, stream_tester::scale::footprint::Panics};
 
-/// The patience for its start, which takes 30 ms, and for an answer, which takes under 1 ms.
+/// Maximum time for the start of the process, which takes 30 ms, and for an answer, which takes under 1 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
 const SHUTDOWN: Duration = Duration::from_secs(1);
-/// The period of looks at the clock and at the table of peers.
+/// The period of looks at the clock and at the peer table.
 const TICK: Duration = Duration::from_millis(5);
 
 /// The observations since the last look.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Look {
     pub seconds: f64,
-    /// Processor time of the process, in seconds.
+    /// The processor time of the process, in seconds.
     pub cpu: f64,
-    /// The honest peer that stays connected.
+    /// The requests of the honest peer that stays connected.
     pub stays: Requests,
-    /// The newcomer.
+    /// The requests of the newcomer.
     pub comes: Requests,
-    /// The time for which its threads were ready and had no processor, in seconds.
+    /// The time for which the threads of the process were ready and had no processor, in seconds.
     pub waited: f64,
     /// The longest delay with which a sleeping thread was woken, in milliseconds.
     pub late_ms: f64,
-    /// In bytes, now.
+    /// The current size of the heap in bytes.
     pub heap: u64,
     pub heap_peak: u64,
-    /// Peers that were connected at most.
+    /// The maximum number of connected peers.
     pub peers: u64,
-    /// Since the start.
+    /// The number of panics since the start.
     pub panics: u64,
-    /// The honest peer's connection was replaced, since the start.
+    /// Whether the honest peer's connection has been replaced since the start.
     pub reconnected: bool,
     /// The endpoint's counts since the start.
     pub seen: Counts,
 }
 
-/// The process, seen from the one that started it. Dropped, it is killed.
+/// The measured process, as seen from the process that started it. Dropping it kills the process.
 pub struct Witness {
     process: Child,
     orders: ChildStdin,
@@ -71,7 +72,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Returns once the endpoint is there and the honest peers are connected.
+    /// Starts the process. Returns once the endpoint is bound and the honest peers are connected.
     pub async fn start(scene: &Scene) -> Result<Self, Problem> {
         let failed = |error: &dyn fmt::Display| Problem::new(Exit::Failure, format!("no process to attack: {error}"));
         let mut process = Command::new(env::current_exe().map_err(|error| failed(&error))?)
@@ -95,7 +96,7 @@ impl Witness {
         serde_json::from_str(&line(&mut self.answers).await?).map_err(|error| unwritten(&error))
     }
 
-    /// Ends the process, and returns the fault of its end.
+    /// Ends the process, and returns the fault if it did not end in order.
     pub async fn end(mut self) -> Option<String> {
         drop(self.orders);
         match timeout(PATIENCE, self.process.wait()).await {
@@ -114,7 +115,7 @@ async fn line(answers: &mut Lines<BufReader<ChildStdout>>) -> Result<String, Pro
     line.map_err(|error| problem(format!("cannot be read: {error}")))?.ok_or_else(|| problem("has ended".to_owned()))
 }
 
-/// The measured process: answers each line until there are no more.
+/// Runs the measured process. It answers each line of standard input until the input ends.
 pub async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Problem> {
     let panics = Panics::watch();
     let mut victim = Victim::start((scene.limits)(Limits::default())).await?;
@@ -139,7 +140,7 @@ pub async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Problem> {
             exit = signals.asked() => return Ok(exit),
             order = orders.next_line() => order,
         };
-        // The process that started this process is gone, or done.
+        // The process that started this one has exited, or is done.
         let Ok(Some(_)) = order else { break };
         let (stays, comes) = honest.look();
         let look = Look {
@@ -168,8 +169,8 @@ pub async fn testify(scene: &Scene, signals: Signals) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
-/// The longest delay with which a thread of its own was woken, in microseconds. A blocked runtime does not delay this thread;
-/// a machine without time for this process does.
+/// Measures the longest delay with which a separate thread was woken, in microseconds. A blocked runtime does not
+/// delay this thread. A machine that has no processor time for this process does.
 fn lateness() -> Arc<AtomicU64> {
     let worst = Arc::new(AtomicU64::new(0));
     let seen = Arc::downgrade(&worst);
@@ -184,7 +185,8 @@ fn lateness() -> Arc<AtomicU64> {
     worst
 }
 
-/// The time for which the threads of this process were ready and had no processor, in seconds; 0 where unknown.
+/// Returns the time for which the threads of this process were ready and had no processor, in seconds. It is 0 if
+/// unknown.
 fn waited() -> f64 {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let nanoseconds = threads.filter_map(|thread| {

@@ -23,15 +23,17 @@ use crate::{
     stream_tester::report::milliseconds,
 };
 
-/// Endpoints at work at a time: all at once would wait for each other, and time out on two cores.
+/// The number of endpoints that work at a time. If all worked at once, they would wait for each other, and time out
+/// on two cores.
 const AT_ONCE: usize = 64;
-/// The bound on a step of one endpoint, with as many at work beside it.
+/// Maximum time for a step of one endpoint while [`AT_ONCE`] endpoints work.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Time for the last tasks and sockets to be gone.
+/// Maximum time until the last tasks and sockets are gone.
 const AFTERWARDS: Duration = Duration::from_secs(30);
-/// Open files of an endpoint. Measured are two: the UDP socket, and one by which the system tells of its networks.
+/// The number of open files allowed for each endpoint. Two were measured: the UDP socket, and the socket by which
+/// the system reports changes of its networks.
 const FILES_EACH: u64 = 4;
-/// Open files of the rest of the process.
+/// The number of open files allowed for the rest of the process.
 const FILES_BESIDE: u64 = 64;
 
 const PROTOCOL: &str = "scale/1";
@@ -66,29 +68,29 @@ pub struct Args {
 pub struct Summary {
     pub ok: bool,
     pub endpoints: usize,
-    /// Of each endpoint.
+    /// The number of peers of each endpoint.
     pub peers: usize,
     pub start_ms: u64,
     pub connect_ms: u64,
-    /// One request of each to each of its peers, over those connections.
+    /// The time for one request of each endpoint to each of its peers, over the existing connections.
     pub talk_ms: u64,
     pub shutdown_ms: u64,
-    /// An endpoint without peers, in bytes.
+    /// The heap of an endpoint without peers, in bytes.
     pub heap_per_endpoint: u64,
-    /// One end of a connection after use, in bytes.
+    /// The heap of one end of a connection after use, in bytes.
     pub heap_per_peer: u64,
-    /// Resident memory, in bytes; `null` where the system does not tell.
+    /// Resident memory, in bytes. `null` if the system does not report it.
     pub resident_per_endpoint: Option<u64>,
     pub resident_per_peer: Option<u64>,
-    /// Before, with all connected, after.
+    /// The number of tasks before the run, with all endpoints connected, and after the run.
     pub tasks: [usize; 3],
-    /// Open files and sockets, as `tasks`; `null` where the system does not list them.
+    /// The number of open files and sockets at the same points as `tasks`. `null` if the system does not list them.
     pub files: Option<[usize; 3]>,
     pub failures: Vec<String>,
     pub failed: usize,
 }
 
-/// Failures that are kept with their words.
+/// The number of failures whose text is kept.
 const KEPT: usize = 20;
 
 pub fn main(args: Args) -> ExitCode {
@@ -189,7 +191,7 @@ fn misfit(n: usize, connections: &[usize], peers: usize) -> Option<String> {
     (!fits).then(|| format!("endpoint {n} is to have {peers} peers with one connection each, and has {connections:?}"))
 }
 
-/// Runs a step for every endpoint, [`AT_ONCE`] at a time.
+/// Runs a step for every endpoint, for [`AT_ONCE`] endpoints at a time.
 async fn each<T, F>(count: usize, step: impl Fn(usize) -> F) -> Vec<Result<T, String>>
 where
     T: Send + 'static,

@@ -1,4 +1,5 @@
-//! Tasks, open files and memory of this process. Read before and after, they show leaks.
+//! The number of tasks and open files of this process, and its memory. Compared before and after a run, they show
+//! leaks.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,23 +12,24 @@ use tokio::{
     time::{interval, timeout},
 };
 
-/// The pause between two looks at a condition that nothing announces: counters of the runtime and of the system.
+/// The pause between two checks of a condition that is not notified, such as a counter of the runtime or of the
+/// system.
 const LOOK: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Footprint {
-    /// Tasks of the runtime that have not ended.
+    /// The number of tasks of the runtime that have not ended.
     pub tasks: usize,
-    /// Open files and sockets, where the system lists them.
+    /// The number of open files and sockets, if the system lists them.
     pub files: Option<usize>,
-    /// Allocated bytes; 0 in a program without the counting allocator.
+    /// The number of allocated bytes. It is 0 in a program without the counting allocator.
     pub heap: u64,
-    /// In bytes, where the system tells.
+    /// The resident memory in bytes, if the system reports it.
     pub resident: Option<u64>,
 }
 
 impl Footprint {
-    /// Must be called on a runtime.
+    /// Measures the process. Must be called on a runtime.
     pub fn now() -> Self {
         Self {
             tasks: Handle::current().metrics().num_alive_tasks(),
@@ -37,7 +39,8 @@ impl Footprint {
         }
     }
 
-    /// Waits until there are no more tasks and files than here. Returns what is left otherwise, in words.
+    /// Waits until there are no more tasks and files than in `self`. Otherwise returns a description of what is
+    /// left.
     pub async fn returns(&self, within: Duration) -> Vec<String> {
         until(within, || left(self, &Self::now()).is_empty()).await;
         left(self, &Self::now())
@@ -57,7 +60,7 @@ pub fn left(before: &Footprint, after: &Footprint) -> Vec<String> {
     left
 }
 
-/// Waits until a condition holds that nothing announces. False if it does not within the bound.
+/// Waits until a condition holds that is not notified. Returns false if it does not hold in time.
 pub async fn until(within: Duration, holds: impl Fn() -> bool) -> bool {
     let waiting = async {
         let mut look = interval(LOOK);
@@ -72,7 +75,7 @@ fn open_files() -> Option<usize> {
     descriptors().map(|open| open.len())
 }
 
-/// The numbers of open files. The listing itself opens one.
+/// Returns the numbers of the open files. The listing itself opens a file.
 fn descriptors() -> Option<Vec<String>> {
     let listing = std::fs::read_dir("/proc/self/fd").ok()?;
     Some(listing.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect())
@@ -82,14 +85,14 @@ fn resident() -> Option<u64> {
     memory_stats::memory_stats().map(|memory| memory.physical_mem as u64)
 }
 
-/// Counts panics, wherever they are caught: a panic in a task ends nothing.
+/// Counts panics, wherever they are caught. A panic in a task does not end the process.
 #[derive(Debug, Clone, Copy)]
 pub struct Panics(u64);
 
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
 impl Panics {
-    /// Counts from now on. The previous panic hook still runs.
+    /// Starts to count panics. The previous panic hook still runs.
     pub fn watch() -> Self {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -113,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_goes_on_is_left_and_one_that_ends_is_not() {
-        // Files are the process's, and other tests open some.
+        // Files belong to the process, and other tests open some.
         let before = Footprint { files: None, ..Footprint::now() };
         let task = tokio::spawn(std::future::pending::<()>());
         let left = before.returns(Duration::from_millis(50)).await;
@@ -133,7 +136,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn every_open_socket_and_resident_memory_are_counted() {
-        // With these alone: other tests open and close files meanwhile.
+        // Only these sockets are checked, because other tests open and close files at the same time.
         let sockets: Vec<_> = (0..64).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         let open = descriptors().unwrap();
         assert!(sockets.iter().all(|socket| open.contains(&socket.as_raw_fd().to_string())), "{open:?}");

@@ -1,4 +1,4 @@
-//! `stream-tester scale`: many endpoints in one process. `chaos` and `leaks` share its footprint and reports.
+//! `stream-tester scale`: many endpoints in one process. `chaos` and `leaks` use its footprint and reports too.
 
 pub mod crowd;
 pub mod footprint;

@@ -1,4 +1,4 @@
-//! Progress and summary of `chaos`, `leaks` and `scale`.
+//! The progress display and the summary of `chaos`, `leaks` and `scale`.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     stream_tester::report::{emit, failed},
 };
 
-/// Progress for people. Hidden if standard error is no terminal.
+/// Progress for users. It is hidden if standard error is not a terminal.
 #[derive(Debug)]
 pub struct Gauge(ProgressBar);
 

@@ -1,4 +1,5 @@
-//! Requests are dropped at each of their awaits, with up to 400 kB of early data that nobody has read, and others go on.
+//! Requests are dropped at each of their awaits, with up to 400 kB of early data that was not read. Other requests
+//! go on.
 
 use std::{pin::pin, time::Duration};
 
@@ -18,14 +19,14 @@ use crate::stream_tester::{
 const SLOW: &str = "cancelled/1";
 const QUICK: &str = "beside/1";
 const SHAPE: Shape = Shape { rate: 20_000_000, delay: Duration::from_millis(5), queue: Duration::from_secs(1) };
-/// What the peer may have unread: ten of the largest requests.
+/// The number of bytes that the peer may have unread: ten of the largest requests.
 const UNREAD: u64 = 4 << 20;
 const REQUESTS: u64 = 64;
 const LEAST: usize = 1_000;
 const MOST: usize = 400 * 1024;
 /// The time that the rules take for the requests that are dropped.
 const THINKING: Duration = Duration::from_secs(4);
-/// A round trip takes 10 ms, and all that was dropped 0.3 s of the link.
+/// Maximum time for a small request. A round trip takes 10 ms, and the dropped requests take 0.3 s of the link.
 const BESIDE: Duration = Duration::from_secs(2);
 
 struct Thoughtful;
@@ -54,8 +55,8 @@ pub async fn play(mut stage: Stage) -> Verdict {
     beside(&linked).await.map_err(|fault| format!("before the first was dropped: {fault}"))?;
     let mut faults = Vec::new();
     for _ in 0..REQUESTS {
-        // Dropped after so many looks at it, 5 ms apart: before its header is out, after it, in the middle of its data, and
-        // while it waits for the answer.
+        // The request is dropped after `polls` polls that are 5 ms apart: before its header is sent, after it, in
+        // the middle of its data, or while it waits for the answer.
         let (len, polls) = (stage.rng.random_range(LEAST..=MOST), stage.rng.random_range(1..=8u32));
         let mut asking = pin!(linked.near.request(&linked.ticket, SLOW, vec![b'a'; len], THINKING * 4));
         for _ in 0..polls {
@@ -73,7 +74,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     none_of(&faults, REQUESTS)
 }
 
-/// A small request beside those that were dropped.
+/// Makes a small request while dropped requests are still being processed.
 async fn beside(Linked { near, ticket, .. }: &Linked) -> Verdict {
     let answer = within(BESIDE * 3, "a request", near.request(ticket, QUICK, "abc", BESIDE)).await?;
     let answer = answer.map_err(not("a small request beside requests that were dropped"))?;

@@ -1,4 +1,5 @@
-//! Both sides dial at the same time, over ways of unequal length and with a rule that takes its time; and one way dies.
+//! Both sides dial at the same time, over paths of unequal delay and with a slow rule. In a second trial, one path
+//! dies.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,11 @@ const PROTOCOL: &str = "crossed/1";
 const ROUNDS: u64 = 4;
 const STREAMS: usize = 6;
 const RATE: u64 = 20_000_000;
-/// A peer that says nothing here, and answers elsewhere, is dialled anew after 8 s, which is noticed within two more. A dial and the rest take
-/// milliseconds here.
+/// Maximum time until a dead connection is replaced. A peer that is silent on a connection and answers elsewhere is
+/// dialled anew after 8 s, and this is noticed within two more seconds. The dial and the other steps take
+/// milliseconds.
 const DEAD: Duration = Duration::from_secs(17);
-/// Requests of both sides after the first that was answered.
+/// The number of requests of both sides after the first one that was answered.
 const AGAIN: usize = 5;
 const TRY: Duration = Duration::from_secs(2);
 
@@ -80,11 +82,11 @@ async fn at_once(stage: &mut Stage) -> Verdict {
         .map_err(|fault| format!("{fault} (ways of {there:?} and {back:?}, a rule of {rule:?})"))
 }
 
-/// The way has forgotten the connection, and carries others.
+/// The path has forgotten the connection, and carries others.
 pub async fn dead_way(mut stage: Stage) -> Verdict {
     let [small, large] = stage.keys();
     let delay = stage.ms_between(1, 30);
-    // By the order of their keys alone, what the smaller one has dialled would stay.
+    // By the order of the keys alone, the connection that the smaller key dialled would stay.
     let (near, far) =
         (bind(stage.builder(V6).secret_key(small)).await?, bind(stage.builder(V4).secret_key(large)).await?);
     serve(&near)?;
@@ -96,7 +98,7 @@ pub async fn dead_way(mut stage: Stage) -> Verdict {
     let mut last = None;
     let answered = within(DEAD, "a request of the side that has not dialled", async {
         loop {
-            // What is asked on the dead connection is lost with it: it may have been handled.
+            // A request on the dead connection is lost with it. It may have been handled.
             match far.request(near.id(), PROTOCOL, "a", TRY).await {
                 Ok(_) => return,
                 Err(error) => last = Some(error),
@@ -105,7 +107,7 @@ pub async fn dead_way(mut stage: Stage) -> Verdict {
     });
     let mut answered = answered.await.map_err(|fault| format!("{fault}; the last error: {last:?}"));
     let took = began.elapsed();
-    // The new connection is the one that stays, of both sides.
+    // Both sides use the new connection.
     for _ in 0..AGAIN {
         if answered.is_ok() {
             sleep(TRY / 4).await;

@@ -1,4 +1,4 @@
-//! A writer waits for finished data to be delivered, while the reader lets go of the stream.
+//! A writer waits for the delivery of finished data, while the reader releases the stream.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::stream_tester::chaos::{cause::lane, link::Shape};
 
 const PROTOCOL: &str = "delivered/1";
 const ROUNDS: u64 = 12;
-/// The data takes up to 0.3 s, so that a reader may let go before it has come, and after.
+/// The data takes up to 0.3 s, so that the reader may release the stream before or after the data has come.
 const SHAPE: Shape = Shape { rate: 5_000_000, delay: Duration::from_millis(15), queue: Duration::from_secs(1) };
 const MOST: u64 = 1_500_000;
 const CODE: u64 = 77;
@@ -61,7 +61,7 @@ async fn round(linked: &Linked, draft: &Draft) -> Verdict {
         soon("both sides", async { tokio::join!(write(opened, draft), let_go(accepted, draft)) }).await?;
     let_go?;
     let legal = match (&written, draft.then) {
-        // It may have been there before.
+        // The data may have been delivered before.
         (Ok(()), _) => true,
         (Err(WriteError::Stopped { code }), Then::DropReader | Then::DropStream) => *code == lane::CANCELLED,
         (Err(WriteError::Failed(error)), Then::Fail | Then::Abort) => error.code() == CODE,
@@ -70,7 +70,7 @@ async fn round(linked: &Linked, draft: &Draft) -> Verdict {
     ensure(legal, || format!("the writer of finished data was told {written:?}"))
 }
 
-/// Writes, finishes, and waits. (To write may fail for the same reasons as to wait.)
+/// Writes, finishes, and waits for the delivery. Writing may fail for the same reasons as waiting.
 async fn write(mut stream: XStream, draft: &Draft) -> Result<(), WriteError> {
     stream.write_all(&vec![b'a'; usize::try_from(draft.len).unwrap_or_default()]).await?;
     stream.finish()?;
@@ -85,7 +85,7 @@ async fn let_go(stream: XStream, draft: &Draft) -> Verdict {
         Then::DropStream => Ok(()),
         Then::DropReader => {
             drop(recv);
-            // The other half goes on for as long as the writer may wait.
+            // The other half stays open for as long as the writer may wait.
             sleep(draft.after + SHAPE.delay * 10).await;
             Ok(())
         }

@@ -15,9 +15,9 @@ use crate::stream_tester::{chaos::link::Shape, pattern};
 const PROTOCOL: &str = "early/1";
 const ROUNDS: u64 = 6;
 const SHAPE: Shape = Shape { rate: 50_000_000, delay: Duration::from_millis(2), queue: Duration::from_secs(1) };
-/// What travels with a header at most.
+/// The maximum length of early data that travels with a header.
 const WITH_HEADER: usize = 400 * 1024;
-/// The windows of both directions hold 4.4 MB.
+/// The range of lengths. The windows of both directions hold 4.4 MB.
 const LEN: [usize; 2] = [200_000, 8_000_000];
 const OPENING: Duration = Duration::from_secs(3);
 const ECHOING: Duration = Duration::from_secs(15);
@@ -27,7 +27,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     linked.far.serve(PROTOCOL, echo).map_err(not("nothing can be served"))?;
     let mut faults = Vec::new();
     for round in 0..ROUNDS {
-        // Two of each are longer than all windows in every play, and one is short.
+        // In every run, two requests and two streams are longer than all windows, and one of each is short.
         let [least, most] = if round < 4 { [LEN[1] / 4 * 3, LEN[1]] } else { [LEN[0], WITH_HEADER] };
         let len = stage.rng.random_range(least..=most);
         let asked = if round % 2 == 0 { asked(&linked, round, len).await } else { echoed(&linked, round, len).await };
@@ -37,7 +37,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     none_of(&faults, ROUNDS)
 }
 
-/// All of it in one call, which reads the answer while it writes.
+/// Sends the data in one request, which reads the answer while it writes.
 async fn asked(Linked { near, ticket, .. }: &Linked, round: u64, len: usize) -> Verdict {
     let data = Bytes::from(pattern::bytes(round, len));
     let asking = near.request(ticket, PROTOCOL, data.clone(), ECHOING);
@@ -51,7 +51,7 @@ async fn echoed(Linked { near, ticket, .. }: &Linked, round: u64, len: usize) ->
     let options = StreamOptions { early_data: data.clone(), timeout: Some(OPENING), ..StreamOptions::default() };
     let mut stream = match within(OPENING * 2, "an opening", near.get_stream_with(ticket, PROTOCOL, options)).await? {
         Ok(stream) => stream,
-        // A bound on early data is the caller's to keep.
+        // A limit on early data is for the caller to keep.
         Err(error)
             if len > WITH_HEADER
                 && error.fault() == Fault::Caller

@@ -1,4 +1,5 @@
-//! Peers stand still for a while, on links that lose packets: what was alive is not replaced, and nothing is lost.
+//! Peers stand still for a while, on links that lose packets. Connections of live peers must not be replaced, and
+//! no request may be lost.
 
 use std::time::Duration;
 
@@ -14,11 +15,13 @@ use crate::stream_tester::chaos::link::Shape;
 
 const PROTOCOL: &str = "frozen/1";
 const PAIRS: u64 = 10;
-/// Of a hundred packets.
+/// The number of packets of a hundred that are lost.
 const LOST: u32 = 5;
-/// Less than the idle timeout, and as long as a silent peer was waited for before it was dialled anew.
+/// The time for which a peer stands still. It is less than the idle timeout, and as long as the wait for a silent
+/// peer was before the peer was dialled anew.
 const STILL: Duration = Duration::from_secs(8);
-/// A probe timeout after a silence is as long as that was, and its packet may be lost.
+/// Maximum time for a request. After a silence the probe timeout is as long as the silence was, and its packet may
+/// be lost.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub async fn play(mut stage: Stage) -> Verdict {

@@ -1,4 +1,5 @@
-//! A reader has seen the end of the data, and holds a part that it has not taken, when the stream ends for another reason.
+//! A reader has seen the end of the data, and holds data that the program has not taken, when the stream ends for
+//! another reason.
 
 use std::io;
 
@@ -14,20 +15,20 @@ use crate::stream_tester::chaos::link::V4;
 
 const PROTOCOL: &str = "half-read/1";
 const ROUNDS: u64 = 48;
-/// More than the library reads ahead by itself.
+/// The maximum length of the data. It is more than the library reads ahead by itself.
 const MOST: u64 = 3_000;
 
 #[derive(Debug, Clone, Copy)]
 enum Ahead {
-    /// `peek` of more than there is.
+    /// Calls `peek` for more than there is.
     Peek,
-    /// `next_line`, of a line without an end.
+    /// Calls `next_line` for a line without an end.
     Line,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Then {
-    /// The writer aborts what it has finished.
+    /// The writer aborts the stream that it has finished.
     Abort,
     Fail,
     /// The reader's rules do not allow the stream any more.
@@ -44,7 +45,7 @@ enum How {
     ToEnd,
 }
 
-/// What a round plays.
+/// The draft of a round.
 #[derive(Debug)]
 struct Draft {
     len: u64,
@@ -101,7 +102,7 @@ async fn round(writer: &Endpoint, reader: &Endpoint, rules: &AccessList, draft: 
         Ok(()) => {
             ensure(found == data, || format!("an end of data was read after {} bytes of {}", found.len(), draft.len))
         }
-        // What comes after the end of the data takes nothing back.
+        // An error after the end of the data takes nothing back.
         Err(error) if matches!(draft.then, Then::Abort | Then::Fail) => {
             Err(format!("finished data was not read to its end: {error} after {} bytes", found.len()))
         }
@@ -109,7 +110,7 @@ async fn round(writer: &Endpoint, reader: &Endpoint, rules: &AccessList, draft: 
     }
 }
 
-/// Reads up to the end of the data, and takes nothing.
+/// Reads up to the end of the data, without taking any.
 async fn ahead(stream: &mut XStream, draft: &Draft, len: usize) -> Verdict {
     let (_, recv) = stream.halves();
     match draft.ahead {
@@ -135,7 +136,7 @@ async fn then(accepted: &mut XStream, opened: &mut XStream, rules: &AccessList, 
         Then::Revoke => {
             let pattern: Pattern = PROTOCOL.parse().map_err(not("a pattern"))?;
             rules.revoke_for(&pattern, &accepted.peer());
-            // The writer hears of it after the reader's side has ended the stream.
+            // The writer learns of it after the reader's side has ended the stream.
             let told = opened.read_chunk(1).await;
             return ensure(matches!(told, Err(ReadError::Aborted(_))), || {
                 format!("after a revocation {told:?} was read")
@@ -145,7 +146,7 @@ async fn then(accepted: &mut XStream, opened: &mut XStream, rules: &AccessList, 
     ensure(errors.next().await.is_some(), || "the error did not come".to_owned())
 }
 
-/// Reads what is left, and how it ends.
+/// Reads the rest of the data, and returns it together with how it ended.
 async fn rest(mut stream: XStream, how: How) -> (Vec<u8>, Result<(), String>) {
     let mut found = Vec::new();
     let end = match how {

@@ -1,4 +1,5 @@
-//! A program is killed and is back at its address at once, then stands still for a while, and in the end is gone for good.
+//! A program is killed and is back at its address at once. Then it stands still for a while, and in the end it is
+//! gone for good.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,17 @@ use crate::stream_tester::chaos::{
 };
 
 const PROTOCOL: &str = "killed/1";
-/// A peer that is silent is asked after some 0.5 to 1 s who it is. The idle timeout, which was what it took before, is 20 s.
+/// Maximum time until a restarted peer is found. After about 0.5 to 1 s of silence, the library probes which
+/// instance the peer is. Without the probe it would take the idle timeout, 20 s.
 const FOUND: Duration = Duration::from_secs(4);
-/// Less than the idle timeout, and as long as a silent peer was waited for before it was dialled anew.
+/// The time for which the peer stands still. It is less than the idle timeout, and as long as the wait for a silent
+/// peer was before the peer was dialled anew.
 const STILL: Duration = Duration::from_secs(8);
 const TRY: Duration = Duration::from_millis(500);
 const DEADLINE: Duration = Duration::from_secs(20);
-/// A peer that acknowledges nothing is waited for some 0.8 s in the end, and iroh's own close takes 3 s at most: three probe timeouts,
-/// which are long after a standstill.
+/// Maximum time of a shutdown beside a peer that is gone. In the end the library waits about 0.8 s for a peer that
+/// acknowledges nothing. iroh's own close takes 3 s at most: three probe timeouts, which are long after a
+/// standstill.
 const LET_GO: Duration = Duration::from_secs(5);
 
 fn serve(endpoint: &Endpoint) -> Verdict {
@@ -38,7 +42,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     let ask = async |within| near.request(&ticket, PROTOCOL, "a", within).await;
     ask(SOON).await.map_err(not("a request of the first instance"))?;
 
-    // No packet of its end gets through, and what is sent on the old connection goes nowhere.
+    // No packet of the endpoint's end gets through, and packets on the old connection are lost.
     link.cut();
     drop(far);
     let far = bind(stage.builder(V4).secret_key(key)).await?;

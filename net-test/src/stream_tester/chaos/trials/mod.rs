@@ -1,8 +1,9 @@
-//! Trials: what the mixture of the places cannot show, since it is quick. Each is a small world of its own, beside the others:
-//! a few endpoints, slow links that fail, rules that take their time, programs that sit on what they were given.
+//! The trials: tests of what the mixture of the places cannot show, because its links are fast. Each trial is a
+//! small world of its own that runs beside the others, with a few endpoints, slow links that fail, slow rules, and
+//! programs that hold streams without using them.
 //!
-//! A trial is drawn from the seed, plays for seconds, and says itself what is legal. All of them are played in a minute, and
-//! again in each minute more.
+//! A trial is drawn from the seed, takes seconds, and decides itself which outcomes are legal. All trials run in
+//! the first minute, and again in each further minute.
 
 pub mod cancelled;
 pub mod crossed;
@@ -39,15 +40,15 @@ use self::stage::Stage;
 use super::{tally::Tally, world::World};
 use crate::stream_tester::lock;
 
-/// Trials at a time. They wait most of their time.
+/// The number of trials at a time. They wait most of the time.
 const AT_A_TIME: usize = 4;
-/// The seconds of a run in which each trial must be played once, and of each further time. They take some 40 s by so many at a
-/// time; a trial that fails takes longer.
+/// The seconds of a run in which each trial must be played once, and again once for each further period. All trials
+/// take about 40 s, [`AT_A_TIME`] at a time. A trial that fails takes longer.
 const ALL_OF_THEM: u64 = 60;
-/// The end of a trial that does not end.
+/// Maximum time for a trial. A trial that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The words say what was seen that must not be.
+/// The verdict of a trial. The error describes the illegal observation.
 pub type Verdict = Result<(), String>;
 
 type Playing = Pin<Box<dyn Future<Output = Verdict> + Send>>;
@@ -55,7 +56,8 @@ type Playing = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trial {
-    /// Data that was read ahead up to its end, before the stream is aborted, failed or revoked, is whole or is no end of data.
+    /// Data that was read ahead up to its end, before the stream is aborted, failed or revoked, is whole or is no end
+    /// of data.
     HalfRead,
     /// A writer that waits for delivery is told why there is none, when the reader lets go.
     Delivered,
@@ -63,8 +65,8 @@ pub enum Trial {
     SlowResponses,
     /// A program that is killed during its admission, and started again, stays connected.
     Restarts,
-    /// A peer that is killed and comes back at once is found soon; one that stands still keeps its connection; one that is gone
-    /// holds up no end.
+    /// A peer that is killed and comes back at once is found soon; one that stands still keeps its connection; one that
+    /// is gone holds up no end.
     Killed,
     /// Peers that stand still where packets get lost keep their connections.
     Frozen,
@@ -106,7 +108,7 @@ impl Trial {
         }
     }
 
-    /// What it takes where nothing is wrong.
+    /// Returns the time that the trial takes if it holds.
     fn usual(self) -> Duration {
         Duration::from_secs(match self {
             Self::HalfRead => 3,
@@ -131,11 +133,11 @@ impl Trial {
     }
 }
 
-/// How often each trial held.
+/// The number of times that each trial held.
 #[derive(Debug, Default)]
 pub struct Trials {
     held: Mutex<BTreeMap<Trial, u64>>,
-    /// Endpoints that were bound.
+    /// The number of endpoints that were bound.
     lives: AtomicU64,
 }
 
@@ -150,13 +152,14 @@ impl Trials {
     }
 }
 
-/// How often each trial must be played to its end in so many seconds.
+/// Returns how often each trial must be completed in this many seconds.
 pub fn floors(seconds: u64, only: &[Trial]) -> BTreeMap<Trial, u64> {
     let floor = |trial| if only.is_empty() || only.contains(&trial) { seconds / ALL_OF_THEM } else { 0 };
     Trial::value_variants().iter().map(|trial| (*trial, floor(*trial))).collect()
 }
 
-/// Plays trials until what is left of the time suffices for no other one. Those that must be played are played, late or not.
+/// Runs trials until the remaining time is too short for any other one. The trials that must run do so even if the
+/// time is over.
 pub async fn play(world: Arc<World>, seconds: u64, only: Vec<Trial>) {
     let end = Instant::now() + Duration::from_secs(seconds);
     let must = seconds >= ALL_OF_THEM;
@@ -194,13 +197,13 @@ fn rng(seed: u64, trial: Trial, number: u64) -> StdRng {
     StdRng::from_seed(bytes)
 }
 
-/// The order of the trials: each of them before one comes again, and the longest first.
+/// The order of the trials. Each runs once before one runs again, the longest first.
 struct Deck {
     wanted: Vec<Trial>,
     left: Vec<Trial>,
     rng: StdRng,
     round: u64,
-    /// The first round does not look at the time.
+    /// Whether the first round ignores the remaining time.
     must: bool,
 }
 
@@ -248,7 +251,7 @@ mod tests {
 
     #[test]
     fn all_trials_fit_into_the_time_after_which_each_must_have_been_played() {
-        // Each player takes the longest that is left.
+        // Each player takes the longest trial that is left.
         let (mut each, mut players): (Vec<_>, _) =
             (Trial::value_variants().iter().map(|trial| trial.usual()).collect(), [Duration::ZERO; AT_A_TIME]);
         each.sort_unstable();

@@ -1,4 +1,5 @@
-//! More bulk than a connection takes is under way when the link fails, and then one of the streams fails, amid warnings.
+//! More bulk data than a connection takes is in flight when the link fails. Then one of the streams fails, among
+//! warnings.
 
 use std::{
     sync::{
@@ -26,20 +27,22 @@ use crate::stream_tester::{
 
 const PROTOCOL: &str = "outage/1";
 const SHAPE: Shape = Shape { rate: 12_000_000, delay: Duration::from_millis(20), queue: Duration::from_millis(300) };
-/// At 2.1 MB each so many fill whatever a connection takes without an acknowledgement: 19 MB need nine, and 50 MB 24.
+/// The range of the number of lanes. With 2.1 MB each, they fill everything that a connection takes without an
+/// acknowledgement: 19 MB need nine lanes, and 50 MB need 24.
 const LANES: [u64; 2] = [25, 28];
-/// What the peer may have unread: more than that.
+/// The number of bytes that the peer may have unread. It is more than all lanes write.
 const UNREAD: u64 = 128 << 20;
-/// A write that makes no progress for so long waits for the link.
+/// A write that makes no progress for this long waits for the link.
 const STALLED: Duration = Duration::from_millis(500);
 const PIECE: usize = 64 * 1024;
 /// The error of the first lane.
 pub const CODE: u64 = 7;
 pub const WORDS: &str = "it failed during the outage";
-/// What is under way takes 5 s, and the transport's next attempt comes up to as much later as the outage has lasted.
+/// Maximum time for each step after the outage. The data in flight takes 5 s, and noq's next attempt comes up to as
+/// much later as the outage has lasted.
 const AFTERWARDS: Duration = Duration::from_secs(40);
 
-/// What a reader saw.
+/// The observations of a reader.
 #[derive(Debug)]
 pub struct Seen {
     pub lane: u64,
@@ -50,7 +53,7 @@ pub struct Seen {
 
 pub async fn play(mut stage: Stage) -> Verdict {
     let (lanes, outage) = (stage.between(LANES[0], LANES[1]), stage.ms_between(5_500, 8_000));
-    // Cut before the first byte, nothing is acknowledged.
+    // If the link is cut before the first byte, nothing is acknowledged.
     let (warnings, before) = (stage.between(0, 3), stage.rng.random());
     let Linked { near, far, link, ticket } =
         stage.linked(SHAPE, Limits { unread_bytes: UNREAD, ..Limits::default() }).await?;
@@ -75,7 +78,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     let window = u64::from(Limits::STREAM_WINDOW);
     ensure(until(AFTERWARDS, || written.load(Relaxed) >= window).await, || "the writers get nowhere".to_owned())?;
     link.cut();
-    // Full: all that was on its way has come, and no writer gets on any more.
+    // The connection is full when all data in flight has come, and no writer makes progress.
     let filling = async {
         let mut before = 0;
         while before < written.load(Relaxed) {
@@ -127,7 +130,7 @@ fn judge(seen: &Seen, wrote: u64) -> Verdict {
     ensure(legal, || format!("of {wrote} bytes was read {seen:?}"))
 }
 
-/// Writes without a pause until it is told to stop; the first lane then fails, and the others finish.
+/// Writes without a pause until it is told to stop. The first lane then fails, and the others finish.
 pub async fn write(
     mut stream: XStream,
     lane: u64,
@@ -156,7 +159,7 @@ pub async fn write(
     for code in 0..warnings {
         let details = Bytes::from(vec![0x55; Limits::ERROR_DETAILS]);
         let error = StreamError::new(code, "a warning").with_details(details).map_err(not("details"))?;
-        // They may be given up, for a word that matters more.
+        // The warnings may be given up in favour of the fatal error.
         warning.spawn(send.warn(error));
         tokio::task::yield_now().await;
     }
@@ -164,7 +167,7 @@ pub async fn write(
     Ok((lane, wrote))
 }
 
-/// Reads to the end. The metadata is the lane's number.
+/// Reads to the end. The metadata are the lane's number.
 pub async fn read(mut stream: XStream, seen: mpsc::UnboundedSender<Seen>) {
     let lane = stream.metadata().iter().fold(0, |lane, byte| lane << 8 | u64::from(*byte));
     let (mut bytes, mut intact) = (0, true);

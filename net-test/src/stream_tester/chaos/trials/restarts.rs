@@ -1,4 +1,5 @@
-//! A program is killed while the rules of its peer still think about it, and started again at once, with the same key.
+//! A program is killed while the rules of its peer are still deciding about it, and is started again at once with
+//! the same key.
 
 use std::{
     collections::VecDeque,
@@ -24,10 +25,10 @@ use crate::stream_tester::{
 
 const PROTOCOL: &str = "restarts/1";
 const SHAPE: Shape = Shape { rate: 10_000_000, delay: Duration::from_millis(1), queue: Duration::from_secs(1) };
-/// After the slowest rule has answered for an instance that is gone.
+/// The time after the slowest rule has answered for an instance that is gone.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
-/// Rules that take their time: so long for one connection, and so long for the next.
+/// Slow rules. `times` has the time for each connection, in order.
 #[derive(Debug, Clone, Default)]
 struct Slow {
     times: Arc<Mutex<VecDeque<Duration>>>,
@@ -57,7 +58,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
         let dialling = near.clone();
         let dial = tokio::spawn(async move { drop(dialling.connect(ticket).await) });
         ensure(until(SOON, || rules.asked.load(Relaxed) >= instance).await, || "the rules were not asked".to_owned())?;
-        // Killed: no packet of its end gets through.
+        // The instance is killed: no packet of its end gets through.
         link.cut();
         dial.abort();
         drop(near);

@@ -1,4 +1,4 @@
-//! Rules that take their time, refuse or never answer: each newcomer is told its own, and nobody else waits for it.
+//! Rules that are slow, refuse or never answer. Each newcomer gets its own verdict, and no other peer waits for it.
 
 use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::stream_tester::chaos::link::V4;
 
 const PROTOCOL: &str = "rules/1";
 const NEWCOMERS: u64 = 12;
-/// The time that a rule has.
+/// The time limit of a rule.
 const TIME: Duration = Duration::from_millis(1_500);
 const WORDS: &str = "not today";
 
@@ -73,7 +73,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     }
     let mut faults = Vec::new();
     while !asking.is_empty() {
-        // A peer that is known waits for nobody's rule.
+        // A known peer does not wait for any rule.
         let asked = known.request(far.ticket(), PROTOCOL, "a", TIME).await;
         faults.extend(asked.err().map(|error| format!("beside newcomers a request failed: {error:?}")));
         while let Some(asked) = asking.try_join_next() {
@@ -98,7 +98,7 @@ fn judge(rule: Rule, asked: Result<(), RequestError>, took: Duration) -> Verdict
     let legal = match (rule, &asked) {
         (Rule::Allow(after), Ok(())) => took >= after,
         (Rule::Refuse(_), Err(error)) => reason(error).is_some_and(|reason| reason == WORDS),
-        // Why it was refused is the rules' own business.
+        // The rules decide which reason they give.
         (Rule::Never, Err(error)) => took >= TIME && reason(error).is_some(),
         _ => false,
     };

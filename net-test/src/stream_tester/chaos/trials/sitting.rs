@@ -1,5 +1,5 @@
-//! Handlers sit on their streams without touching them, long after the openers have gone: other streams of the same peer find
-//! lanes, or are told that there is none, and what fails is told.
+//! Handlers hold their streams without using them, long after the openers have gone. Other streams of the same peer
+//! must find lanes, or be told that there is none, and errors must arrive.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use super::{
 
 const SITTING: &str = "sitting/1";
 const LIVE: &str = "live/1";
-/// Streams that one side may have open: few, so that few fill all there is.
+/// The number of streams that one side may have open. It is small, so that few streams reach the limit.
 const STREAMS: u64 = 8;
-/// Many more than the transport allows for so many.
+/// The number of abandoned streams. It is far more than the transport allows with this limit.
 const SITTERS: u64 = 48;
-/// The bound on opening a stream.
+/// Maximum time to open a stream.
 const OPENING: Duration = Duration::from_millis(1_500);
-/// Of openings that fail, so many in a row are enough.
+/// The number of failed openings in a row after which the trial stops opening streams.
 const ENOUGH: u64 = 3;
 const CODE: u64 = 7;
 const LEN: usize = 1_000;
@@ -55,7 +55,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     })
     .map_err(not("nothing can be served"))?;
 
-    // However the trial ends.
+    // The handlers end with the trial, however the trial ends.
     let _end = end.clone().drop_guard();
     let mut live = soon("a live stream", near.get_stream(far.ticket(), LIVE)).await?.map_err(not("a live stream"))?;
     live.write_all(&[b'a'; LEN]).await.map_err(not("a write"))?;
@@ -73,10 +73,10 @@ pub async fn play(mut stage: Stage) -> Verdict {
             break;
         }
     }
-    // Another protocol of the same peer.
+    // A stream of another protocol, from the same peer.
     let another = soon("an opening", near.get_stream_with(far.ticket(), LIVE, options())).await?;
     faults.extend(another.err().and_then(|error| no_room(&error)).map(|fault| format!("another protocol: {fault}")));
-    // The error of a stream that was there before.
+    // The error of a stream that was open before.
     let fail = soon("a failure", live.fail(StreamError::new(CODE, "as planned"))).await;
     faults.extend(fail.and_then(|failed| failed.map_err(not("the call that fails a stream"))).err());
     let told = tokio::time::timeout(SOON, all_seen.recv()).await;
@@ -89,7 +89,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     none_of(&faults, sitters)
 }
 
-/// Words if an opening failed for another reason than that there is no lane.
+/// Returns a description if an opening failed for another reason than that there is no lane.
 fn no_room(error: &GetStreamError) -> Option<String> {
     let legal = matches!(error, GetStreamError::TooManyStreams { .. }) || error.rejection() == Some(Reason::Busy);
     (!legal).then(|| format!("an opening that finds no lane was told {error:?}"))

@@ -1,4 +1,4 @@
-//! Many large responses share a slow link: each of them gets on, slowly.
+//! Many large responses share a slow link. Each of them makes progress slowly.
 
 use std::time::Duration;
 
@@ -13,14 +13,15 @@ use super::{
 use crate::stream_tester::{chaos::link::Shape, pattern};
 
 const PROTOCOL: &str = "slow-responses/1";
-/// Together 58 MB: more than a connection takes without an acknowledgement, and than a peer may have unread with its defaults.
+/// The number of requests. Their responses have 58 MB in total. That is more than a connection takes without an
+/// acknowledgement, and more than a peer may have unread with default limits.
 const REQUESTS: u64 = 64;
 const LEN: usize = 900_000;
-/// A stream gets some 31 kB/s of it.
+/// The shape of the link. Each stream gets about 31 kB/s of it.
 const SHAPE: Shape = Shape { rate: 2_000_000, delay: Duration::from_millis(50), queue: Duration::from_millis(500) };
 /// The time without progress after which a response may be given up. A quarter of a megabyte takes 8 s.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The link's time for all of it is 30 s.
+/// Maximum time for a request. The link needs 30 s for all responses.
 const DEADLINE: Duration = Duration::from_secs(70);
 
 pub async fn play(mut stage: Stage) -> Verdict {

@@ -1,4 +1,4 @@
-//! What trials are made with: endpoints on loopback, and slow links between them.
+//! The tools of the trials: endpoints on loopback, and slow links between them.
 
 use std::{fmt, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,11 +12,11 @@ use crate::stream_tester::chaos::{
     shutdown::shut_down,
 };
 
-/// The longest wait for what takes no time, on a machine with other things to do.
+/// Maximum time for a step that takes almost no time on an idle machine.
 pub const SOON: Duration = Duration::from_secs(10);
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// One trial.
+/// The state of one trial.
 #[derive(Debug)]
 pub struct Stage {
     pub rng: StdRng,
@@ -34,7 +34,7 @@ impl Stage {
         SecretKey::from_bytes(&bytes)
     }
 
-    /// Two keys, the smaller one first.
+    /// Returns two keys, the smaller one first.
     pub fn keys(&mut self) -> [SecretKey; 2] {
         let mut keys = [self.key(), self.key()];
         keys.sort_by_key(|key| *key.public_key().as_bytes());
@@ -49,19 +49,19 @@ impl Stage {
         Duration::from_millis(self.between(least, most))
     }
 
-    /// An endpoint at the end of a link that begins with an address of this family.
+    /// Returns the builder of an endpoint at the end of a link, with an address of this family.
     pub fn builder(&mut self, at: SocketAddr) -> Builder {
         self.trials.lives.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Endpoint::builder().bind_addr(at).offline().secret_key(self.key())
     }
 
-    /// Two endpoints with nothing between them. The second one has these limits.
+    /// Binds two endpoints without a link between them. The second one has these limits.
     pub async fn neighbours(&mut self, limits: Limits) -> Result<[Endpoint; 2], String> {
         Ok([bind(self.builder(V4)).await?, bind(self.builder(V4).limits(limits)).await?])
     }
 
-    /// Two endpoints with a link between them, and the ticket by which the first reaches the second. The second one has these
-    /// limits.
+    /// Binds two endpoints with a link between them, and makes the ticket with which the first reaches the second.
+    /// The second one has these limits.
     pub async fn linked(&mut self, shape: Shape, limits: Limits) -> Result<Linked, String> {
         let (near, far) = (bind(self.builder(V6)).await?, bind(self.builder(V4).limits(limits)).await?);
         let (link, ticket) = link_to(&far, shape).await?;
@@ -75,7 +75,7 @@ pub struct Linked {
     pub near: Endpoint,
     pub far: Endpoint,
     pub link: Link,
-    /// The way from `near` to `far`.
+    /// The ticket of `far` over the link, for `near`.
     pub ticket: Ticket,
 }
 
@@ -83,7 +83,7 @@ pub async fn bind(builder: Builder) -> Result<Endpoint, String> {
     builder.bind().await.map_err(|error| format!("no endpoint: {error}"))
 }
 
-/// A link to an endpoint, and the ticket with it.
+/// Starts a link to an endpoint. Returns the link and a ticket with its address.
 pub async fn link_to(endpoint: &Endpoint, shape: Shape) -> Result<(Link, Ticket), String> {
     let socket = endpoint.status().sockets.first().copied().ok_or("an endpoint has no socket")?;
     let link = Link::start(socket, shape).await.map_err(|error| format!("no link: {error}"))?;
@@ -91,7 +91,7 @@ pub async fn link_to(endpoint: &Endpoint, shape: Shape) -> Result<(Link, Ticket)
     Ok((link, ticket))
 }
 
-/// Shuts endpoints down. No handler goes on after that.
+/// Shuts endpoints down, and checks that no task goes on after that.
 pub async fn close<const N: usize>(endpoints: [Endpoint; N]) -> Result<(), String> {
     let mut closing = tokio::task::JoinSet::new();
     for endpoint in endpoints {
@@ -108,7 +108,7 @@ pub async fn close<const N: usize>(endpoints: [Endpoint; N]) -> Result<(), Strin
     none_of(&faults, N as u64)
 }
 
-/// Waits for what takes no time.
+/// Waits at most [`SOON`] for a step that takes almost no time.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, String> {
     within(SOON, what, future).await
 }
@@ -117,12 +117,12 @@ pub async fn within<T>(bound: Duration, what: &str, future: impl Future<Output =
     timeout(bound, future).await.map_err(|_| format!("{what} took longer than {bound:?}"))
 }
 
-/// Words for an error that must not be.
+/// Makes a description of an error that must not occur.
 pub fn not<E: fmt::Debug>(what: &str) -> impl Fn(E) -> String {
     move |error| format!("{what}: {error:?}")
 }
 
-/// The first words of faults in so many rounds: one defect shows in many.
+/// Returns the first descriptions of the faults of `rounds` rounds. One defect shows in many rounds.
 pub fn none_of(faults: &[String], rounds: u64) -> Result<(), String> {
     const TOLD: usize = 3;
     let told = faults.iter().take(TOLD).cloned().collect::<Vec<_>>().join("; ");

@@ -1,4 +1,5 @@
-//! Readers let go of uploads that they have not read, and answer for long: what the uploads had in credit is there again.
+//! Readers release uploads that they have not read, and take long to answer. The credit of these uploads must
+//! become available again.
 
 use std::time::Duration;
 
@@ -15,16 +16,17 @@ use crate::stream_tester::chaos::link::Shape;
 const STOPPED: &str = "stopped/1";
 const READ: &str = "read/1";
 const SHAPE: Shape = Shape { rate: 10_000_000, delay: Duration::from_millis(60), queue: Duration::from_secs(1) };
-/// What the peer may have unread, all streams together.
+/// The number of bytes that the peer may have unread, all streams together.
 const UNREAD: u64 = 4 << 20;
-/// Streams that have taken most of that by the time their readers let go of it.
+/// The number of streams. They have taken most of these bytes by the time when their readers release them.
 const STREAMS: u64 = 24;
 const UPLOAD: usize = 280_000;
-/// An upload beside them. It takes some round trips, and with the credit of a lane among many tens of them.
+/// The length of an upload that is measured. It takes some round trips, and tens of them with the credit of one
+/// lane among many.
 const LEN: usize = 1_200_000;
-/// Before, and beside them.
+/// The number of uploads before the other streams, and beside them.
 const UPLOADS: usize = 3;
-/// Times the time that an upload takes alone.
+/// The maximum ratio of the time of an upload beside the other streams to its time alone.
 const SLOWER: u32 = 3;
 
 pub async fn play(mut stage: Stage) -> Verdict {
@@ -38,7 +40,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
             let end = answering.clone();
             async move {
                 let (_send, mut recv) = stream.split();
-                // The data is there, and its end.
+                // Data has come, and the end of the data has come.
                 let _ = recv.read(&mut [0]).await;
                 sleep(SHAPE.delay * 6).await;
                 drop(recv);
@@ -53,7 +55,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
             let _ = stream.finish();
         })
         .map_err(not("nothing can be served"))?;
-    // Congestion control has found the link's rate after the first.
+    // After the first upload, congestion control has found the link's rate.
     upload(&linked).await?;
     let alone = uploads(&linked).await?;
     let mut held = Vec::new();
@@ -65,7 +67,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
         let _ = send.finish();
         held.push(recv);
     }
-    // The last of them is let go of.
+    // By now the last stream has been released.
     sleep(SHAPE.delay * 12).await;
     let beside = uploads(&linked).await;
     let count = held.len();
@@ -79,7 +81,7 @@ pub async fn play(mut stage: Stage) -> Verdict {
     })
 }
 
-/// The median of a few uploads: a machine with other things to do holds up one of them, and credit that is not there each.
+/// Returns the median of a few uploads. A busy machine delays one of them, and missing credit delays all of them.
 async fn uploads(linked: &Linked) -> Result<Duration, String> {
     let mut times = [Duration::ZERO; UPLOADS];
     for time in &mut times {
@@ -89,7 +91,7 @@ async fn uploads(linked: &Linked) -> Result<Duration, String> {
     Ok(times[UPLOADS / 2])
 }
 
-/// The time until the reader has all of it.
+/// Returns the time until the reader has the whole upload.
 async fn upload(Linked { near, ticket, .. }: &Linked) -> Result<Duration, String> {
     let began = Instant::now();
     let mut stream = soon("a stream", near.get_stream(ticket, READ)).await?.map_err(not("not opened"))?;

@@ -21,14 +21,14 @@ use crate::{
     wire::{self, Out, control_frame, frame, hello, hello_then, numbers, parameter},
 };
 
-/// Connections a second. With its handshake and its end, each costs both sides some 1 ms. At 100 a second they took so much
-/// of two processors that the honest share was 0.54 on a quiet machine.
+/// Connections a second. With its handshake and its end, each connection costs both sides about 1 ms. At 100 a
+/// second they took so much of two processors that the honest share was 0.54 on a quiet machine.
 const CONNECTIONS: u32 = 50;
-/// Bytes of frames in one write.
+/// The number of bytes of frames in one write.
 const BATCH: usize = 4_096;
-/// Batches a second: 4 MB, of up to 500 frames each.
+/// Batches a second. Together they have 4 MB, in up to 500 frames each.
 const BATCHES: u32 = 1_000;
-/// Batches a second of frames that have to be answered: each costs an entry and 8 bytes.
+/// Batches a second of frames that have to be answered. Each frame costs an entry and 8 bytes.
 const WATERMARKS: u32 = 500;
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -36,8 +36,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 struct Case {
     what: &'static str,
     bytes: Vec<u8>,
-    /// The stream is finished after the bytes. Otherwise it stays open until the connection is closed, since its end would
-    /// be a reason of its own.
+    /// Whether the stream is finished after the bytes. Otherwise it stays open until the connection is closed,
+    /// because its end would be a reason for a close by itself.
     finished: bool,
     closed: &'static str,
 }
@@ -64,7 +64,7 @@ fn greeting() -> Vec<u8> {
     wire::greeting(rand::random(), &LIMITS)
 }
 
-/// Control frames that announce 2^62 - 1 bytes.
+/// Sends control frames that announce 2^62 - 1 bytes.
 pub async fn oversize_frame(raid: Arc<Raid>) -> Going<Infallible> {
     let oversize = |kind| [wire::varint(kind), wire::OVERSIZE.to_vec()].concat();
     let in_place_of_hello = (0..7).map(|kind| Case::new("in place of HELLO", [control(), oversize(kind)]));
@@ -72,7 +72,7 @@ pub async fn oversize_frame(raid: Arc<Raid>) -> Going<Infallible> {
     cases(raid, SecretKey::generate(), in_place_of_hello.chain(after_it).collect()).await
 }
 
-/// Noise, frames in the wrong place, frames that are cut, too short or too long, and a critical parameter.
+/// Sends noise, frames in the wrong place, frames that are cut, too short or too long, and a critical parameter.
 pub async fn garbage(raid: Arc<Raid>) -> Going<Infallible> {
     let noise: [u8; 32] = rand::random();
     let before = vec![
@@ -95,7 +95,7 @@ pub async fn garbage(raid: Arc<Raid>) -> Going<Infallible> {
     cases(raid, SecretKey::generate(), before).await
 }
 
-/// HELLO twice: another one, and the same.
+/// Sends HELLO twice: a different one, or the same one again.
 pub async fn second_hello(raid: Arc<Raid>) -> Going<Infallible> {
     let same = hello([7; 16], &LIMITS);
     let twice = vec![
@@ -105,7 +105,8 @@ pub async fn second_hello(raid: Arc<Raid>) -> Going<Infallible> {
     cases(raid, SecretKey::generate(), twice).await
 }
 
-/// Certificates that do not hold: noise, forged, expired, for another node, for another audience.
+/// Sends certificates that do not hold: noise, or a certificate that is forged, expired, for another node, or for
+/// another audience.
 pub async fn forged_delegation(raid: Arc<Raid>) -> Going<Infallible> {
     let (key, owner) = (SecretKey::generate(), SecretKey::generate());
     let certificates = certificates(&key, &owner).map_err(|error| Trouble::Local(error.to_string()))?;
@@ -125,7 +126,7 @@ fn certificates(key: &SecretKey, owner: &SecretKey) -> Result<Vec<(&'static str,
     let elsewhere = for_node(other)?.expires(now + HOUR).sign(owner)?;
     let audience = for_node(key.public_key())?.audience(other).expires(now + HOUR).sign(owner)?;
     let mut forged = for_node(key.public_key())?.expires(now + HOUR).sign(owner)?.to_bytes();
-    // In the middle of the signature, the last 64 bytes.
+    // The byte is in the middle of the signature, which is the last 64 bytes.
     if let Some(at) = forged.len().checked_sub(32) {
         forged[at] ^= 1;
     }
@@ -138,7 +139,7 @@ fn certificates(key: &SecretKey, owner: &SecretKey) -> Result<Vec<(&'static str,
     ])
 }
 
-/// A connection for each of these control streams, in turn.
+/// Makes a connection for each of these control streams, in turn.
 async fn cases(raid: Arc<Raid>, key: SecretKey, cases: Vec<Case>) -> Going<Infallible> {
     let peer = raid.peer_with(key, None).await?;
     raid.ready.cancel();
@@ -173,7 +174,7 @@ async fn say(raid: &Raid, peer: &iroh::Endpoint, case: &Case) -> Going<()> {
 
 pub async fn unknown_frames(raid: Arc<Raid>) -> Going<Infallible> {
     batches(raid, BATCHES, |n| match n % 3 {
-        // At the bound, and as small and as many as possible.
+        // Frames of the maximum size, and as many frames of the smallest size as possible.
         0 => vec![control_frame(77, &[0x55; BATCH])],
         1 => vec![control_frame(wire::MAX, &[]); BATCH / 9],
         _ => (0..BATCH as u64 / 9).map(|k| control_frame(1_000 + k, &[0x55; 6])).collect(),
@@ -181,7 +182,7 @@ pub async fn unknown_frames(raid: Arc<Raid>) -> Going<Infallible> {
     .await
 }
 
-/// Questions about lanes that do not exist, from a peer that does not read the answers.
+/// Asks about lanes that do not exist. The peer does not read the answers.
 pub async fn watermarks(raid: Arc<Raid>) -> Going<Infallible> {
     batches(raid, WATERMARKS, |n| {
         let lanes = (0..BATCH as u64 / 16).map(|k| 4 * (n * BATCH as u64 + k));
@@ -190,7 +191,8 @@ pub async fn watermarks(raid: Arc<Raid>) -> Going<Infallible> {
     .await
 }
 
-/// Batches of frames on one control stream. The other side's control stream is not read, and has room for 64 bytes.
+/// Sends batches of frames on one control stream. The endpoint's control stream is not read, and has room for 64
+/// bytes.
 async fn batches(raid: Arc<Raid>, per_second: u32, frames: fn(u64) -> Vec<Vec<u8>>) -> Going<Infallible> {
     let peer = raid.peer_with(SecretKey::generate(), Some(64)).await?;
     let (connection, mut control) = raid.greet(&peer).await?;
@@ -209,7 +211,7 @@ async fn batches(raid: Arc<Raid>, per_second: u32, frames: fn(u64) -> Vec<Vec<u8
     }
 }
 
-/// Reports that more was consumed than was ever written, from a peer that reads nothing.
+/// Reports that more was consumed than was ever written. The peer reads nothing.
 pub async fn consumed_lies(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, mut control) = raid.greeted().await?;
     let mut lanes = Vec::new();
@@ -224,7 +226,7 @@ pub async fn consumed_lies(raid: Arc<Raid>) -> Going<Infallible> {
         pace.turn().await;
         let mut lies = Vec::new();
         for (send, _) in &mut lanes {
-            // As much as there is room for: the echoes stop when nobody reads them.
+            // Writes as much as there is room for. The echoes stop because the peer does not read them.
             if let Ok(written) = timeout(Duration::from_millis(1), send.write(&piece)).await {
                 written?;
             }
@@ -241,8 +243,8 @@ pub async fn consumed_lies(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// GOAWAY again and again, and DRAINED with false counts, while a stream is open. The stream has to be served to its end;
-/// only the true count closes the connection.
+/// Sends GOAWAY repeatedly, and DRAINED with false counts, while a stream is open. The stream has to be served to
+/// its end. Only the true count closes the connection.
 pub async fn goaway_lies(raid: Arc<Raid>) -> Going<Infallible> {
     let peer = raid.peer().await?;
     raid.ready.cancel();
@@ -254,7 +256,7 @@ pub async fn goaway_lies(raid: Arc<Raid>) -> Going<Infallible> {
         let mut lies = Vec::new();
         for reason in [0, 1, 77, wire::MAX] {
             lies.extend(numbers(frame::GOAWAY, &[reason]));
-            // (1, 0) is the truth once the stream has ended.
+            // (1, 0) is the true count once the stream has ended.
             for (opened, accepted) in [(0, 0), (0, 1), (wire::MAX, wire::MAX), (1, 1), (2, 0)] {
                 lies.extend(numbers(frame::DRAINED, &[opened, accepted]));
             }

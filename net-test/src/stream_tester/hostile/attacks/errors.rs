@@ -1,4 +1,4 @@
-//! Error lanes that are not what they say.
+//! Error lanes with false or malformed content.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -16,24 +16,25 @@ use crate::{
 
 /// Error lanes a second; see `streams::FLOOD`.
 const FLOOD: u32 = 1_000;
-/// The same with 16 kB of records behind them: 5 MB a second.
+/// Error lanes a second that carry 16 kB of records: 5 MB a second.
 const HEAVY: u32 = 300;
-/// Data lanes with an error lane each: all that the transport allows, 878, but for a few on which the peer is served.
+/// The number of data lanes with an error lane each. They take all 878 streams that the transport allows, except
+/// for a few on which the peer is served.
 const PAIRS: usize = 430;
 /// Warnings a second on all of them: 24 MB.
 const WARNINGS: u32 = 400;
-/// A lane that takes nothing for this long is passed over.
+/// A lane that takes no data for this long is skipped.
 const PASSED_OVER: Duration = Duration::from_millis(20);
-/// Details of a record in a flood of warnings, in bytes. The bound is 61,440.
+/// The details of a record in a flood of warnings, in bytes. The limit is 61,440.
 const DETAILS: usize = 60_000;
 
-/// Error lanes that name a wrong lane: that of another error lane, an error lane, a unidirectional stream, a lane that the
-/// endpoint would open, a lane that has ended, and the largest number there is.
+/// Opens error lanes that name a wrong lane: the data lane of another error lane, an error lane, a unidirectional
+/// stream, a lane that the endpoint would open, a lane that has ended, and the largest number there is.
 pub async fn forged_pairings(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     let (mut send, mut recv) = served(open(&connection).await?, b"").await?;
     let data_lane: u64 = send.id().into();
-    // A stream may have one error lane.
+    // A stream may have one error lane from each side.
     let (mut first, _) = connection.open_bi().await?;
     first.write_all(&[wire::error_lane(data_lane), warning(0)].concat()).await?;
     raid.is_served(&connection).await?;
@@ -41,7 +42,8 @@ pub async fn forged_pairings(raid: Arc<Raid>) -> Going<Infallible> {
     let ended = data_lane + 8;
     let names = [data_lane, u64::from(first.id()), 2, 1, ended, wire::MAX, 3, wire::MAX - 3];
     let flooding = raid.flood(&connection, FLOOD, move |n| {
-        // In turn; each with a fatal record, which would end the lane that it were paired with.
+        // The names are used in turn. Each lane has a fatal record, which would end the data lane that it were
+        // paired with.
         let name = names[usize::try_from(n).unwrap_or_default() % names.len()];
         [wire::error_lane(name), Record::new(severity::FATAL, 7, 0, "forged").encode()].concat()
     });
@@ -60,7 +62,7 @@ pub async fn forged_pairings(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// Error lanes for lanes that never were, with records behind them.
+/// Opens error lanes for data lanes that never existed, with records.
 pub async fn orphans(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     raid.ready.cancel();
@@ -71,7 +73,7 @@ pub async fn orphans(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// Records that announce 2^62 - 1 bytes.
+/// Sends records that announce 2^62 - 1 bytes.
 pub async fn oversize_record(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     raid.ready.cancel();
@@ -90,7 +92,7 @@ pub async fn oversize_record(raid: Arc<Raid>) -> Going<Infallible> {
             if let Ok(Ok(Some(code))) = timeout(PATIENCE, send.stopped()).await {
                 raid.tally.one(&tally::lane(code));
             }
-            // The data lane ends with its error lane, since no record can follow.
+            // The data lane ends with its error lane, because no record can follow.
             if let Ok(Err(_)) = timeout(PATIENCE, recv.read_chunk(1)).await {
                 raid.tally.one("data_lane_ended");
             }
@@ -100,28 +102,28 @@ pub async fn oversize_record(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// Warnings that nobody reads, as many as get through.
+/// Sends as many warnings as possible, which the program does not read.
 pub async fn warnings(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     let (mut data, mut recv) = served(open(&connection).await?, b"").await?;
     let (mut errors, _) = connection.open_bi().await?;
     errors.write_all(&wire::error_lane(data.id().into())).await?;
     raid.ready.cancel();
-    // One large one, and twenty small ones.
+    // One large warning, and twenty small ones.
     let bunch = [warning(DETAILS), warning(16).repeat(20)].concat();
     let mut pace = Pace::per_second(200);
     loop {
         pace.turn().await;
         soon(errors.write_all(&bunch), "the error lane stands still").await??;
         raid.tally.add("bytes", bunch.len() as u64);
-        // They end nothing.
+        // The warnings end nothing.
         data.write_all(b"a").await?;
         soon(read_exactly(&mut recv, b"a"), "the data lane stands still").await??;
         raid.tally.one("served");
     }
 }
 
-/// Large warnings on every error lane that there can be. Half of the lanes that they are for never get a header.
+/// Sends large warnings on every error lane that can be opened. Half of the data lanes never get a header.
 pub async fn warnings_everywhere(raid: Arc<Raid>) -> Going<Infallible> {
     let record = warning(DETAILS);
     loop {
@@ -130,7 +132,7 @@ pub async fn warnings_everywhere(raid: Arc<Raid>) -> Going<Infallible> {
         let mut pairs = Vec::new();
         for n in 0..PAIRS {
             let opening = async { Ok::<_, Trouble>((connection.open_bi().await?, connection.open_bi().await?)) };
-            // All that there are.
+            // The transport allows no more streams.
             let Ok(pair) = timeout(STALLED, opening).await else { break };
             let ((mut lane, lane_back), (mut errors, errors_back)) = pair?;
             let header = if n % 2 == 0 { wire::varint(kind::DATA) } else { wire::header(UNREAD, b"") };
@@ -152,13 +154,14 @@ pub async fn warnings_everywhere(raid: Arc<Raid>) -> Going<Infallible> {
                         continue;
                     }
                     Ok(Err(error)) => return Err(error.into()),
-                    // A part of it may be on its way: what follows is noise, which is as good.
+                    // A part of the record may have been sent. The following bytes are then noise, which serves the
+                    // same purpose.
                     Err(_) => raid.tally.one("passed_over"),
                 }
                 left.push(pair);
             }
             pairs = left;
-            // Errors end nothing else.
+            // The errors do not affect other lanes.
             data.write_all(b"a").await?;
             soon(read_exactly(&mut recv, b"a"), "the data lane stands still").await??;
             raid.tally.one("served");
@@ -171,7 +174,7 @@ pub async fn warnings_everywhere(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// A warning with so many bytes of details.
+/// Returns a warning with `details` bytes of details.
 fn warning(details: usize) -> Vec<u8> {
     Record { details: vec![0x55; details], ..Record::new(severity::WARNING, 7, 0, "a flood") }.encode()
 }

@@ -16,28 +16,28 @@ use tokio::{net::UdpSocket, task::JoinSet, time::timeout};
 
 use crate::stream_tester::hostile::raid::{Going, PATIENCE, Pace, Raid, Trouble};
 
-/// Keys in the flood.
+/// The number of keys in the flood.
 const KEYS: usize = 8;
 /// Handshakes a second in the flood; see `control::CONNECTIONS`.
 const HANDSHAKES: u32 = 50;
-/// The time for which each stays silent: 50 a second, for 1 s, would be 50 at a time.
+/// The time for which each connection stays silent. 50 connections a second for 1 s would be 50 at a time.
 const STAY: Duration = Duration::from_secs(1);
 /// The default of `Limits::handshakes_per_address`.
 const AT_A_TIME: usize = 32;
-/// Those that were pushed out and have yet to hear of it.
+/// The number of connections that may have been pushed out without the peer knowing it yet.
 const LATE: usize = 4;
 /// Handshakes a second that stop half-way.
 const HALF: u32 = 100;
-/// The time after which such a dialer gives up.
+/// The time after which a dialler that stopped half-way gives up.
 const HALF_STAY: Duration = Duration::from_millis(1_500);
 /// Packets of noise a second.
 const NOISE: u32 = 4_000;
 /// The smallest packet that may begin a connection (RFC 9000, section 14.1).
 const INITIAL: usize = 1_200;
-/// Connections a second by one key; see `control::CONNECTIONS`.
+/// Connections a second with one key; see `control::CONNECTIONS`.
 const CHURN: u32 = 50;
 
-/// Connections from many keys that are made and left without a word.
+/// Makes connections from many keys, and leaves them without sending anything.
 pub async fn connect_and_vanish(raid: Arc<Raid>) -> Going<Infallible> {
     let mut peers = Vec::new();
     for _ in 0..KEYS {
@@ -54,12 +54,12 @@ pub async fn connect_and_vanish(raid: Arc<Raid>) -> Going<Infallible> {
                 Ok(connection) => connection,
                 Err(trouble) => return raid.turned_away(trouble),
             };
-            // The endpoint hears of the end later, and counts the handshake for longer.
+            // The endpoint learns of the end later, and counts the handshake for longer.
             let at_a_time = staying.fetch_add(1, Relaxed) + 1;
             if at_a_time > AT_A_TIME + LATE {
                 return Err(Trouble::Wrong(format!("{at_a_time} handshakes of one address were taken at a time")));
             }
-            // Those that have been silent for longest make room for others.
+            // Connections that have been silent for longest make room for new ones.
             let pushed_out = timeout(STAY, connection.closed()).await.is_ok();
             staying.fetch_sub(1, Relaxed);
             connection.close(VarInt::from_u32(0), b"");
@@ -73,7 +73,8 @@ pub async fn connect_and_vanish(raid: Arc<Raid>) -> Going<Infallible> {
     Err(Trouble::Wrong("there are no keys".to_owned()))
 }
 
-/// Dialers that do not hear the endpoint, and so stop half-way: the endpoint sees the same of forged addresses.
+/// Dials without hearing the endpoint's packets, so that the handshakes stop half-way. The endpoint sees the same
+/// if the source addresses are forged.
 pub async fn half_handshakes(raid: Arc<Raid>) -> Going<Infallible> {
     let (near, far) = (udp().await?, udp().await?);
     let to = address(&raid)?;
@@ -105,8 +106,8 @@ pub async fn half_handshakes(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// Packets that look like the beginning of a connection: of an unknown version, which has to be answered, and of QUIC 1 with
-/// noise in place of a handshake, which is ignored.
+/// Sends packets that look like the beginning of a connection: some of an unknown version, which the endpoint has
+/// to answer, and some of QUIC 1 with noise in place of a handshake, which it ignores.
 pub async fn noise(raid: Arc<Raid>) -> Going<Infallible> {
     let socket = udp().await?;
     let to = address(&raid)?;
@@ -115,7 +116,7 @@ pub async fn noise(raid: Arc<Raid>) -> Going<Infallible> {
         let (mut pace, mut n) = (Pace::per_second(NOISE), 0u64);
         loop {
             pace.turn().await;
-            // A version that is reserved for being unknown (RFC 9000, section 15), and QUIC 1.
+            // A version that is reserved as unknown (RFC 9000, section 15), or QUIC 1.
             let version = if n.is_multiple_of(4) { 0x1a2a_3a4a } else { 1 };
             socket.send_to(&initial(version), to).await?;
             raid.tally.one("packets");
@@ -138,14 +139,14 @@ pub async fn noise(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// A long header with noise after it.
+/// Returns a packet with a long header, followed by noise.
 fn initial(version: u32) -> Vec<u8> {
     let (noise, connection): ([u8; 32], [u8; 8]) = (rand::random(), rand::random());
     let mut packet = vec![0xc0 | (noise[0] & 0x0f)];
     packet.extend(version.to_be_bytes());
     packet.push(8);
     packet.extend(connection);
-    // No source connection id, no token.
+    // No source connection id, and no token.
     packet.extend([0, 0]);
     let left = INITIAL - packet.len() - 2;
     packet.extend((left as u16 | 0x4000).to_be_bytes());
@@ -164,8 +165,8 @@ async fn udp() -> io::Result<UdpSocket> {
     UdpSocket::bind("127.0.0.1:0").await
 }
 
-/// One key that connects, says HELLO and leaves, as fast as it can. Every other time it leaves without a word, and comes
-/// back as if it had been restarted.
+/// Connects with one key, sends HELLO and leaves, as fast as it can. Every other time it leaves without closing the
+/// connection, and comes back as if it had been restarted.
 pub async fn churn(raid: Arc<Raid>) -> Going<Infallible> {
     let peer = raid.peer().await?;
     raid.ready.cancel();
@@ -181,7 +182,7 @@ pub async fn churn(raid: Arc<Raid>) -> Going<Infallible> {
             }
         };
         if n % 2 == 1 {
-            // The endpoint's HELLO: it has taken the peer in.
+            // The endpoint's HELLO shows that it has accepted the peer.
             if let Ok(Ok(mut hello)) = timeout(PATIENCE, connection.accept_uni()).await {
                 let _ = timeout(PATIENCE, hello.read_chunk(64)).await;
             }

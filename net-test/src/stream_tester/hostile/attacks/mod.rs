@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::raid::{Going, Trouble};
 
-/// The first trouble of several attackers.
+/// Waits for the first trouble of several attackers.
 async fn first_trouble(mut attackers: JoinSet<Going<Infallible>>) -> Going<Infallible> {
     attackers.join_next().await.ok_or_else(|| Trouble::Wrong("there is no attacker".to_owned()))??
 }

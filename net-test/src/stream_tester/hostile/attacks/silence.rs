@@ -1,4 +1,4 @@
-//! Peers that take a place and say nothing.
+//! Peers that take a place and send nothing.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -14,20 +14,22 @@ use crate::{
     wire,
 };
 
-/// Connections without HELLO. Under the limit for one address, 32: the scene shows their end, not a refusal.
+/// The number of connections without HELLO. It is under the limit for one address, 32: the scene shows that they
+/// are closed, not that they are refused.
 const CONNECTIONS: usize = 24;
-/// Seven more than the scene's limit lets in.
+/// The number of peers. It is seven more than the scene's limit lets in.
 const PEERS: usize = 18;
 const LANES: usize = 64;
 /// The scene's limit of peers.
 pub const KEYS: usize = 48;
-/// Addresses, and silent handshakes of each: together the scene's limits of handshakes.
+/// The number of addresses, and of silent handshakes from each. They are also the scene's limits of handshakes.
 pub const SOURCES: usize = 8;
 pub const EACH: usize = 6;
-/// The pause before a peer that was turned away comes again. Ten handshakes a second do not disturb the measurement.
+/// The pause before a peer that was turned away connects again. Ten handshakes a second do not disturb the
+/// measurement.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Connections on which nothing is said.
+/// Makes connections, and sends nothing on them.
 pub async fn after_connect(raid: Arc<Raid>) -> Going<Infallible> {
     let peer = raid.peer().await?;
     let (mut silent, all) = (JoinSet::new(), Arc::new(Barrier::new(CONNECTIONS)));
@@ -51,7 +53,7 @@ pub async fn after_connect(raid: Arc<Raid>) -> Going<Infallible> {
     first_trouble(silent).await
 }
 
-/// Peers that say HELLO and nothing else, more of them than are let in.
+/// Connects more peers than are let in. They send HELLO and nothing else.
 pub async fn after_hello(raid: Arc<Raid>) -> Going<Infallible> {
     let (mut silent, all) = (JoinSet::new(), Arc::new(Barrier::new(PEERS)));
     for _ in 0..PEERS {
@@ -83,7 +85,7 @@ pub async fn after_hello(raid: Arc<Raid>) -> Going<Infallible> {
     first_trouble(silent).await
 }
 
-/// As many keys as the endpoint takes peers, all from one address, which say HELLO and stay.
+/// Connects as many keys as the endpoint takes peers, all from one address. They send HELLO and stay.
 pub async fn one_source(raid: Arc<Raid>) -> Going<Infallible> {
     let (mut keys, all) = (JoinSet::new(), Arc::new(Barrier::new(KEYS)));
     for _ in 0..KEYS {
@@ -115,7 +117,8 @@ pub async fn one_source(raid: Arc<Raid>) -> Going<Infallible> {
     first_trouble(keys).await
 }
 
-/// Handshakes that are finished, with no word after them, from many addresses, each with as many as one address may have.
+/// Finishes handshakes from many addresses, and sends nothing afterwards. Each address makes as many as it may
+/// have.
 pub async fn many_sources(raid: Arc<Raid>) -> Going<Infallible> {
     let mut silent = JoinSet::new();
     for source in 0..SOURCES {
@@ -139,7 +142,7 @@ pub async fn many_sources(raid: Arc<Raid>) -> Going<Infallible> {
     first_trouble(silent).await
 }
 
-/// Headers that come a byte a second.
+/// Sends headers at one byte a second.
 pub async fn slow_headers(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     let mut lanes = JoinSet::new();

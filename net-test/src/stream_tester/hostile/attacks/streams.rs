@@ -1,4 +1,4 @@
-//! Lanes by the thousand, and their first bytes.
+//! Attacks with thousands of lanes and their first bytes.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -14,34 +14,36 @@ use crate::{
     wire,
 };
 
-/// Lanes a second in a flood: each costs both sides some 50 µs, so together they take a fifth of a processor's time.
+/// Lanes a second in a flood. Each costs both sides about 50 µs, so together they take a fifth of a processor's
+/// time.
 const FLOOD: u32 = 1_000;
-/// The transport allows no more lanes if a lane does not open within this time.
+/// If a stream cannot be opened within this time, the transport allows no more streams.
 const BLOCKED: Duration = Duration::from_millis(300);
 
-/// Data lanes that a peer may have open by default.
+/// The number of data lanes that a peer may have open by default.
 const ALL: usize = 256;
-/// Streams that are there before others are abandoned, and abandoned ones a second and for each of them.
+/// The number of streams that are opened before others are abandoned, then the number of abandoned streams a
+/// second, and for each of the streams opened before.
 const LIVE: usize = 5;
 const ABANDONED: u32 = 100;
 const ABANDONED_EACH: u64 = 20;
-/// The scene's limit of data lanes: three times as many, and a seventh more, are what the transport allows.
+/// The scene's limit of data lanes. The transport allows three times as many streams, and a seventh more.
 pub const FEW: u64 = 16;
-/// The time for which a lane waits for its header, or its program, in the scenes of [`rounds`].
+/// Maximum time that a lane waits for its header, or for the program, in the scenes of [`rounds`].
 pub const WAIT: Duration = Duration::from_secs(1);
-/// Streams that a peer opens and ends at once when it takes all there are. More than an eighth of 878: the transport
-/// gives places back by the eighth.
+/// The number of streams that a peer opens at a time, until it has all that it may have. It is more than an eighth
+/// of 878, because the transport gives places back an eighth at a time.
 const BUNCH: usize = 128;
-/// Lanes a second beyond those that may be open.
+/// Lanes a second beyond the limit.
 const OVER: u32 = 100;
 
-/// Headers that announce 2^62 - 1 bytes.
+/// Sends headers that announce 2^62 - 1 bytes.
 pub async fn oversize_header(raid: Arc<Raid>) -> Going<Infallible> {
     flood(raid, |_| [&wire::varint(wire::kind::DATA)[..], &wire::OVERSIZE].concat()).await
 }
 
 pub async fn unknown_kinds(raid: Arc<Raid>) -> Going<Infallible> {
-    // 0 is no kind of a bidirectional stream.
+    // 0 is not a kind of a bidirectional stream.
     flood(raid, |n| wire::varint(if n % 4 == 0 { 0 } else { 3 + n })).await
 }
 
@@ -49,13 +51,13 @@ pub async fn unknown_protocol(raid: Arc<Raid>) -> Going<Infallible> {
     flood(raid, |n| wire::header(&format!("unknown-{n}/1"), b"")).await
 }
 
-/// Lanes without a header: 188 more than may wait for theirs, and fewer than the transport allows once it has given back
-/// those of the round before but for an eighth.
+/// Opens lanes without a header: 188 more than may wait for theirs. The number is within what the transport allows
+/// once it has given back the lanes of the previous round except for an eighth.
 pub async fn without_header(raid: Arc<Raid>) -> Going<Infallible> {
     rounds(raid, wire::varint(wire::kind::DATA), &[("busy_without_header", 188), ("lane_timed_out", 512)]).await
 }
 
-/// Streams for a program that takes none: 144 more than may be open.
+/// Opens streams for a program that accepts none: 144 more than may be open.
 pub async fn never_accepted(raid: Arc<Raid>) -> Going<Infallible> {
     rounds(raid, wire::header(WAITING, b""), &[("busy_over_lanes", 144), ("busy_never_accepted", 256)]).await
 }
@@ -81,7 +83,7 @@ pub async fn reset_storm(raid: Arc<Raid>) -> Going<Infallible> {
     loop {
         pace.turn().await;
         let (mut send, mut recv) = open(&connection).await?;
-        // At every point of the header, and after it.
+        // The header is cut at every possible byte, and is also sent whole.
         let _ = send.write_all(&header[..n % (header.len() + 1)]).await;
         let _ = send.reset(VarInt::from_u32(1));
         let _ = recv.stop(VarInt::from_u32(1));
@@ -93,7 +95,8 @@ pub async fn reset_storm(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// Streams whose handlers go on for ever, opened and ended at once; and error lanes for streams that were there before.
+/// Opens streams whose handlers never end, and ends them at once. Also opens error lanes for streams that were
+/// opened before.
 pub async fn abandoned(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     let mut live = Vec::new();
@@ -129,11 +132,11 @@ pub async fn abandoned(raid: Arc<Raid>) -> Going<Infallible> {
     Err(Trouble::Wrong("there are no more numbers".to_owned()))
 }
 
-/// Streams that are served and kept open, as many as may be, and more of them again and again.
+/// Keeps as many streams open as may be open, and opens more again and again.
 pub async fn over_the_limit(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     let mut lanes = Vec::new();
-    // A few at a time: streams whose header has not been read yet have a limit of their own.
+    // A few at a time, because streams whose header has not been read yet have a limit of their own.
     while lanes.len() < ALL {
         let mut opening = JoinSet::new();
         for _ in 0..BUNCH.min(ALL - lanes.len()) {
@@ -154,7 +157,7 @@ pub async fn over_the_limit(raid: Arc<Raid>) -> Going<Infallible> {
     }
 }
 
-/// Answers, to streams that the endpoint opens, whose text announces 2^62 - 1 bytes.
+/// Answers the streams that the endpoint opens with a text that announces 2^62 - 1 bytes.
 pub async fn oversize_answer(raid: Arc<Raid>) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     raid.ready.cancel();
@@ -164,7 +167,7 @@ pub async fn oversize_answer(raid: Arc<Raid>) -> Going<Infallible> {
         let raid = Arc::clone(&raid);
         under_way.spawn(async move {
             let _ = send.write_all(&[&wire::varint(wire::answer::REFUSED)[..], &wire::OVERSIZE].concat()).await;
-            // Its opener gives it up, and says so.
+            // The opener of the stream gives it up, and stops it with a code.
             if let Ok(Ok(Some(code))) = timeout(PATIENCE, send.stopped()).await {
                 raid.tally.one(&tally::lane(code));
             }

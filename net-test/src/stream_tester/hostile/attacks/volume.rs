@@ -1,4 +1,4 @@
-//! Peers that have the endpoint hold as much as it will.
+//! Peers that make the endpoint hold as much memory as it will.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -15,20 +15,22 @@ use crate::{
     wire,
 };
 
-/// Requests under way at a time whose responses, 256 KiB each, nobody reads.
+/// The number of requests in flight. Their responses have 256 KiB each, and the peer does not read them.
 const REQUESTS: usize = 64;
-/// Streams at a time whose echoes nobody reads.
+/// The number of streams whose echoes the peer does not read.
 pub const ECHOES: usize = 32;
-/// Streams at a time that are filled. At 2 MB each they would be 96 MB: far more than a peer may have unread.
+/// The number of streams that are filled at a time. At 2 MB each they would hold 96 MB, far more than a peer may
+/// have unread.
 pub const FULL: usize = 48;
 /// A connection has come to a halt when each of its streams has stalled this many times in a row.
 const HALT: usize = 2;
-/// The size of a write that becomes a chunk of its own.
+/// The size of a write that becomes a chunk of its own, in bytes.
 const SMALL: usize = 100;
-/// Small writes a second: the transport holds 2,048, so a connection is over in 0.5 s. noq 1.4 copies the datagrams of all connections
-/// one behind the other into blocks of 64 kB and more, and an unread chunk keeps its block with what others sent meanwhile. With
-/// 2,000 that was 226 bytes for each honest request a second: 6.35 MB beside 28,000, where the bound is 6. Faster, the hostile peer
-/// would take a processor for itself.
+/// Small writes a second. The transport holds 2,048 chunks, so a connection ends within 0.5 s. noq 1.4 copies the
+/// datagrams of all connections one after another into blocks of 64 kB and more. An unread chunk keeps its block,
+/// together with the data of other connections in it. With 2,000 small writes a second, that took 226 bytes for
+/// each honest request a second: 6.35 MB at 28,000 requests a second, where the limit is 6 MB. With more writes,
+/// the hostile peer would take a processor for itself.
 const SMALL_WRITES: u32 = 4_000;
 
 pub async fn unread_responses(raid: Arc<Raid>) -> Going<Infallible> {
@@ -40,7 +42,8 @@ pub async fn unread_responses(raid: Arc<Raid>) -> Going<Infallible> {
         let (raid, connection, all) = (Arc::clone(&raid), connection.clone(), Arc::clone(&all));
         asking.spawn(async move {
             loop {
-                // All at once: while the connection carries new responses, those that wait have longer.
+                // All requests start at once, because waiting responses get more time while the connection carries
+                // new ones.
                 all.wait().await;
                 let asked = async {
                     let (mut send, mut recv) = connection.open_bi().await?;
@@ -58,27 +61,29 @@ pub async fn unread_responses(raid: Arc<Raid>) -> Going<Infallible> {
     first_trouble(asking).await
 }
 
-/// Streams whose echoes are never read, filled until they stall.
+/// Fills streams until they stall. Their echoes are never read.
 pub async fn unread_echoes(raid: Arc<Raid>) -> Going<Infallible> {
     filled(raid, ECHO, ECHOES).await
 }
 
-/// Streams that the program does not read, filled with more than a peer may have unread.
+/// Fills streams that the program does not read, with more than a peer may have unread.
 pub async fn full_windows(raid: Arc<Raid>) -> Going<Infallible> {
     filled(raid, UNREAD, FULL).await
 }
 
-/// Fills every window there is, and goes on writing.
+/// Fills every window, and keeps writing.
 async fn filled(raid: Arc<Raid>, protocol: &'static str, lanes: usize) -> Going<Infallible> {
     let (connection, _control) = raid.greeted().await?;
     let mut open = Vec::new();
-    // All of them before the first is filled: with the connection's window full, no header gets through.
+    // All streams are opened before the first is filled, because no header gets through once the connection's
+    // window is full.
     for _ in 0..lanes {
         let (mut send, recv) = connection.open_bi().await?;
         send.write_all(&wire::header(protocol, b"")).await?;
         open.push((send, recv));
     }
-    // The endpoint is measured after it has come to a halt: filling it costs what any transfer costs.
+    // The endpoint is measured after the streams have come to a halt, because filling them costs as much as any
+    // transfer.
     let (mut filling, all) = (JoinSet::new(), Arc::new(Barrier::new(lanes)));
     for (mut send, recv) in open {
         let (raid, all) = (Arc::clone(&raid), Arc::clone(&all));
@@ -97,7 +102,7 @@ async fn filled(raid: Arc<Raid>, protocol: &'static str, lanes: usize) -> Going<
     first_trouble(filling).await
 }
 
-/// More small unread chunks than the transport holds: they cost their writer its connection.
+/// Has more small unread chunks than the transport holds. They cost the writer its connection.
 pub async fn small_chunks(raid: Arc<Raid>) -> Going<Infallible> {
     let peer = raid.peer().await?;
     raid.ready.cancel();
@@ -111,7 +116,7 @@ pub async fn small_chunks(raid: Arc<Raid>) -> Going<Infallible> {
                 pace.turn().await;
                 let sent = connection.stats().frame_tx.stream;
                 send.write_all(&[0x61; SMALL]).await?;
-                // One to a packet.
+                // One write in each packet.
                 while connection.stats().frame_tx.stream == sent && connection.close_reason().is_none() {
                     tokio::task::yield_now().await;
                 }
@@ -120,7 +125,7 @@ pub async fn small_chunks(raid: Arc<Raid>) -> Going<Infallible> {
         .await;
         let Err(trouble) = writing;
         raid.turned_away(trouble)?;
-        // Not before the endpoint is done with it.
+        // Waits until the endpoint is done with the connection.
         soon(connection.closed(), "the connection did not end").await?;
     }
 }
