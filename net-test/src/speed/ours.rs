@@ -1,13 +1,13 @@
 //! The side of twolane.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{hint::black_box, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use twolane::{Endpoint, Limits, RecvStream, SendStream, Ticket};
 
 use super::{
     Broken, bulk, errors,
-    side::{Anywhere, PATIENCE, STREAMS, Service, Side},
+    side::{Anywhere, PATIENCE, STREAMS, Service, Side, once_a_second},
 };
 
 /// The limit for peers. Here thousands of peers come from one address.
@@ -75,6 +75,19 @@ impl Side for Ours {
 
     async fn end(server: Endpoint, within: Duration) {
         server.shutdown(within).await;
+    }
+
+    async fn watch(server: &Endpoint, time: Duration) -> usize {
+        let mut events = server.events();
+        let subscribed = async { while events.next().await.is_some() {} };
+        let looking = once_a_second(time, || {
+            black_box(server.status());
+            server.peers().len()
+        });
+        tokio::select! {
+            seen = looking => seen,
+            () = subscribed => 0,
+        }
     }
 
     async fn client(server: &str) -> Result<Self, Broken> {

@@ -2,15 +2,18 @@
 
 use std::{
     collections::HashMap,
+    hint::black_box,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use iroh::{
-    Endpoint, EndpointAddr, RelayMode, TransportAddr,
-    endpoint::{Connection, PortmapperConfig, QuicTransportConfig, RecvStream, SendStream, presets},
+    Endpoint, EndpointAddr, RelayMode, TransportAddr, Watcher,
+    endpoint::{
+        Connection, PortmapperConfig, QuicTransportConfig, RecvStream, SendStream, WeakConnectionHandle, presets,
+    },
 };
 use tokio::{task::JoinHandle, time::timeout};
 use twolane::Ticket;
@@ -18,7 +21,7 @@ use twolane::Ticket;
 use super::{
     Broken, bulk, errors,
     ours::limits,
-    side::{Anywhere, MAX_MESSAGE, PATIENCE, STREAMS, Service, Side},
+    side::{Anywhere, MAX_MESSAGE, PATIENCE, STREAMS, Service, Side, once_a_second},
 };
 
 /// Raw iroh with its defaults, except for the number of streams.
@@ -39,7 +42,11 @@ pub struct RawWith<const TUNED: bool> {
 pub struct RawServer {
     endpoint: Endpoint,
     accepting: JoinHandle<()>,
+    accepted: Accepted,
 }
+
+/// The connections that are there, by their number in this process: an iroh endpoint has no list of them.
+type Accepted = Arc<Mutex<HashMap<usize, WeakConnectionHandle>>>;
 
 impl Drop for RawServer {
     fn drop(&mut self) {
@@ -64,7 +71,7 @@ async fn bind(tuned: bool, at: Option<SocketAddr>) -> Result<Endpoint, Broken> {
 
 impl<const TUNED: bool> RawWith<TUNED> {
     fn connection(&self, service: Service) -> Result<Connection, Broken> {
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = lock(&self.connections);
         connections.get(&service).cloned().ok_or_else(|| Broken::msg("raw iroh is not connected"))
     }
 
@@ -84,17 +91,23 @@ impl<const TUNED: bool> Anywhere for RawWith<TUNED> {
         let addrs = endpoint.bound_sockets().into_iter().map(TransportAddr::Ip);
         let addr = EndpointAddr::from_parts(endpoint.id(), addrs);
         let accepting = endpoint.clone();
+        let accepted = Accepted::default();
+        let table = Arc::clone(&accepted);
         let accepting = tokio::spawn(async move {
             while let Some(incoming) = accepting.accept().await {
+                let table = Arc::clone(&table);
                 tokio::spawn(async move {
                     if let Ok(connection) = incoming.await {
+                        let number = connection.stable_id();
+                        lock(&table).insert(number, connection.weak_handle());
                         accept_streams(connection).await;
+                        lock(&table).remove(&number);
                     }
                 });
             }
         });
         let ticket = Ticket::from_addr(addr).ok_or_else(|| Broken::msg("iroh has a key that is none"))?;
-        Ok((RawServer { endpoint, accepting }, ticket.to_string()))
+        Ok((RawServer { endpoint, accepting, accepted }, ticket.to_string()))
     }
 
     async fn client_at(at: Option<SocketAddr>, server: &str) -> Result<Self, Broken> {
@@ -132,13 +145,27 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
         server.endpoint.close().await;
     }
 
+    async fn watch(server: &RawServer, time: Duration) -> usize {
+        once_a_second(time, || {
+            black_box((server.endpoint.addr(), server.endpoint.bound_sockets(), server.endpoint.net_report().get()));
+            let connections: Vec<_> = lock(&server.accepted).values().filter_map(|weak| weak.upgrade()).collect();
+            for connection in &connections {
+                let paths = connection.paths();
+                let seen: Vec<_> = paths.iter().map(|path| (path.is_selected(), path.rtt())).collect();
+                black_box((connection.remote_id(), connection.stats(), seen));
+            }
+            connections.len()
+        })
+        .await
+    }
+
     async fn client(server: &str) -> Result<Self, Broken> {
         Self::client_at(None, server).await
     }
 
     async fn connect(&self, service: Service) -> Result<(), Broken> {
         let connection = self.endpoint.connect(self.server.clone(), service.name().as_bytes()).await?;
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner).insert(service, connection);
+        lock(&self.connections).insert(service, connection);
         Ok(())
     }
 
@@ -159,6 +186,10 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
     async fn close(self) {
         self.endpoint.close().await;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves each stream in its own task, as in iroh's examples.

@@ -6,7 +6,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::timeout;
+use tokio::time::{Instant, interval, timeout};
 
 use super::Broken;
 
@@ -85,6 +85,10 @@ pub trait Side: Clone + Send + Sync + 'static {
         async { drop(server) }
     }
 
+    /// Looks at the server once a second for this time, as a status page does: at the endpoint's status, and at each
+    /// connection with its statistics. Returns the number of connections that the last look found.
+    fn watch(server: &Self::Server, time: Duration) -> impl Future<Output = usize> + Send;
+
     /// Creates a client that is not connected.
     fn client(server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
     fn connect(&self, service: Service) -> impl Future<Output = Result<(), Broken>> + Send;
@@ -93,7 +97,7 @@ pub trait Side: Clone + Send + Sync + 'static {
     fn touch(&self) -> impl Future<Output = Result<(), Broken>> + Send;
     /// Sends a message on a stream of its own, and returns the answer.
     fn request(&self, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send;
-    /// Sends the first message for another service of a connected server, as quickly as the side can, and returns the
+    /// Sends a message for a service of a server, connected or not, as quickly as the side can, and returns the
     /// answer.
     fn first(&self, service: Service, message: Bytes) -> impl Future<Output = Result<Bytes, Broken>> + Send {
         async move {
@@ -108,6 +112,16 @@ pub trait Side: Clone + Send + Sync + 'static {
         }
     }
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// Calls `look` once a second for this time, and returns its last result.
+pub async fn once_a_second(time: Duration, mut look: impl FnMut() -> usize) -> usize {
+    let (mut seconds, end) = (interval(Duration::from_secs(1)), Instant::now() + time);
+    let mut seen = 0;
+    while seconds.tick().await < end {
+        seen = look();
+    }
+    seen
 }
 
 /// Implements [`Tx`] and [`Rx`] for the halves of a stream that have the methods of QUIC libraries.

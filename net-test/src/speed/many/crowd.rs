@@ -41,6 +41,8 @@ pub enum Ask {
     Bind(usize),
     /// For peers: connect all endpoints, this number at a time. Each one waits for the answer to its first byte.
     Connect(usize),
+    /// For the hub: look at all connections once a second, for this time.
+    Watch(Duration),
     /// For peers: send requests for this time, with this number in flight. Each request is of the next peer.
     Requests(usize, Duration),
     /// For both: shut down within this time.
@@ -58,6 +60,8 @@ pub enum Said {
     Rate(f64),
     /// The time that the shutdown took, in seconds.
     Ended(f64),
+    /// So many connections.
+    Seen(usize),
 }
 
 /// The resources that a process has used since it started.
@@ -104,6 +108,11 @@ pub async fn hub<S: Side>() -> Result<(), Broken> {
             let began = Instant::now();
             S::end(ending, within).await;
             Ok(Said::Ended(began.elapsed().as_secs_f64()))
+        }
+        (Ask::Watch(time), Some(watched)) => {
+            let seen = S::watch(&watched, time).await;
+            server = Some(watched);
+            Ok(Said::Seen(seen))
         }
         (Ask::Usage, still) => {
             server = still;
@@ -157,10 +166,7 @@ async fn connected<S: Side>(all: &[S], at_a_time: usize) -> Result<f64, Broken> 
         while connecting.len() < at_a_time
             && let Some(peer) = left.next().cloned()
         {
-            connecting.spawn(async move {
-                peer.connect(Service::Echo).await?;
-                peer.request(Bytes::from_static(b"here")).await.map(drop)
-            });
+            connecting.spawn(async move { peer.first(Service::Echo, Bytes::from_static(b"here")).await.map(drop) });
         }
         match connecting.join_next().await {
             Some(connected) => connected??,
@@ -222,6 +228,14 @@ impl Process {
         match self.ask(ask).await? {
             Said::Rate(number) | Said::Ended(number) => Ok(number),
             other => Err(Broken::msg(format!("{} that was asked to {ask:?} says {other:?}", self.0.name()))),
+        }
+    }
+
+    /// The hub has looked at this number of connections.
+    pub async fn watch(&mut self, time: Duration) -> Result<usize, Broken> {
+        match self.ask(Ask::Watch(time)).await? {
+            Said::Seen(seen) => Ok(seen),
+            other => Err(Broken::msg(format!("{} that was asked to look says {other:?}", self.0.name()))),
         }
     }
 

@@ -25,6 +25,8 @@ const AT_A_TIME: usize = 16;
 const SETTLED: Duration = Duration::from_secs(6);
 /// The time for which the peers are idle. A keep-alive comes every 5 s.
 const IDLE: Duration = Duration::from_secs(30);
+/// A status page looks at all connections for so long, once a second.
+const WATCHED: Duration = Duration::from_secs(5);
 const REQUESTS: [(&str, usize); 3] = [("requests-1", 1), ("requests-64", 64), ("requests-512", 512)];
 const SLICE: Duration = Duration::from_secs(2);
 /// Maximum time for a shutdown.
@@ -37,7 +39,8 @@ const GROWTH: (usize, usize) = (100, 3_000);
 const AFTER: &str = "\
 A ratio is twolane's over raw iroh's, the median of those of the rounds: over 1 is better where more is better, and worse where
 less is. A hub is a process, and its peers are another one; the sides take turns, and while one is there nothing of the other is.
-An idle peer's processor time and wakes are those of the whole process, by the peer. Growth is a figure with 3,000 peers over that
+An idle peer's processor time and wakes are those of the whole process, by the peer; `watched` is the same while a program subscribes
+to events and asks for all peers and the endpoint's status once a second. Growth is a figure with 3,000 peers over that
 with 100. The datagrams are all that this machine sends.
 
 Examples:
@@ -182,7 +185,7 @@ fn tell(output: Output, figure: &Figure) {
 }
 
 /// The figures, in the order of their measurement: the name, the unit, and which direction is better.
-const NAMES: [(&str, &str, Better); 14] = [
+const NAMES: [(&str, &str, Better); 15] = [
     ("connects", "1/s", Better::Higher),
     ("memory-hub", "kB", Better::Lower),
     ("memory-peer", "kB", Better::Lower),
@@ -191,6 +194,7 @@ const NAMES: [(&str, &str, Better); 14] = [
     ("idle-wakes-hub", "1/s", Better::Lower),
     ("idle-wakes-peer", "1/s", Better::Lower),
     ("idle-datagrams", "1/s", Better::Lower),
+    ("watched-cpu-hub", "us/s", Better::Lower),
     ("requests-1", "1/s", Better::Higher),
     ("requests-64", "1/s", Better::Higher),
     ("requests-512", "1/s", Better::Higher),
@@ -264,6 +268,13 @@ async fn one<S: Side>(peers: usize, idle: Duration) -> Result<Seen, Broken> {
     seen.insert("idle-wakes-hub", wakes(hubs, before.0));
     seen.insert("idle-wakes-peer", wakes(crowds, before.1));
     seen.insert("idle-datagrams", (sent - before.2) as f64 / seconds);
+
+    let (before, watched) = (hub.used().await?, hub.watch(WATCHED).await?);
+    if watched != peers {
+        return Err(Broken::msg(format!("{watched} of {peers} connections were seen")));
+    }
+    let cpu = hub.used().await?.usage.cpu - before.usage.cpu;
+    seen.insert("watched-cpu-hub", cpu * 1e6 / (WATCHED.as_secs_f64() * each));
 
     for (name, in_flight) in REQUESTS {
         let sent = datagrams()?;
