@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::words::Shown;
+
 /// The peers that can reach an endpoint, as far as the endpoint can tell alone. Whether two peers find a direct
 /// path also depends on the other peer: [`PeerInfo::path`](crate::PeerInfo::path) has the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,10 +112,10 @@ impl fmt::Display for Obstacle {
                 f.write_str("no relay is configured: peers behind other routers need one to find the way (Builder::relay)")
             }
             Self::RelayUnreachable { error } => {
-                write!(f, "no relay was reached ({error}): is the internet there, and does it let HTTPS through?")
+                write!(f, "no relay was reached ({}): is the internet there, and does it let HTTPS through?", Shown(error))
             }
             Self::RelayDenied { reason } => {
-                write!(f, "the relay does not let this endpoint in ({reason}): ask whoever runs it, or use another")
+                write!(f, "the relay does not let this endpoint in ({}): ask its operator, or use another", Shown(reason))
             }
             Self::DirectOff => f.write_str("direct paths are turned off (Builder::relay_only)"),
             Self::LoopbackOnly => f.write_str("it is bound to loopback: bind it to an address of the network"),
@@ -285,6 +287,14 @@ mod tests {
             ),
         ] {
             assert_eq!(judge(facts.clone()), (reach, obstacles), "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_relay_do_not_act_on_a_terminal() {
+        let words = || crate::words::HOSTILE.to_owned();
+        for obstacle in [O::RelayDenied { reason: words() }, O::RelayUnreachable { error: words() }] {
+            assert!(crate::words::is_harmless(&obstacle.to_string()), "{obstacle:?}");
         }
     }
 
