@@ -68,16 +68,20 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>) {
             entered => break entered.map(|prepared| (prepared, dial)),
         }
     };
-    peer.lock().entering = None;
     match connected {
         Ok((prepared, dial)) => {
             let (link, nonce) = (Arc::clone(prepared.link()), prepared.nonce());
             let hello = nonce.map(|nonce| Input::Hello(link.generation, nonce));
             let inputs: Vec<_> = [Input::Dialled(link.generation, dial)].into_iter().chain(hello).collect();
             peers.register(prepared, &inputs);
+            // Cleared after the registration, so that `Peers::close` finds the connection in one of the two places.
+            peer.lock().entering = None;
             peers.look_again(&link, version);
         }
-        Err(cause) => peers.dial_failed(&peer, cause),
+        Err(cause) => {
+            peer.lock().entering = None;
+            peers.dial_failed(&peer, cause);
+        }
     }
 }
 

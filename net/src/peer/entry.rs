@@ -34,7 +34,7 @@ pub(crate) struct Peer {
 pub(super) struct State {
     pub(super) row: Row,
     pub(super) links: HashMap<Generation, Arc<Link>>,
-    /// The connection of a dial whose handshake is done, before it is added to `links`.
+    /// The connection of a dial whose handshake is done, until it has been added to `links`.
     pub(super) entering: Option<Arc<Link>>,
     pub(super) since: Option<Instant>,
     /// The kinds of paths that its data has taken before the peer counts as connected.
@@ -96,6 +96,11 @@ impl Peer {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the connection of this generation, if it is in the row.
+    pub(super) fn link(&self, generation: Generation) -> Option<Arc<Link>> {
+        self.lock().links.get(&generation).cloned()
     }
 
     /// Returns the connections in the row, and the connection whose handshake is done and which is not in the row

@@ -85,12 +85,7 @@ pub(crate) struct Link {
     since: Instant,
     /// The number of certificates that the peer has shown.
     shown: AtomicU64,
-    /// The version of this side's certificates that the peer was shown last.
-    presented: AtomicU64,
-    /// The number of times that certificates were shown after HELLO.
-    presentations: AtomicU64,
-    /// Whether a task waits to show them again.
-    presents_later: AtomicBool,
+    presentation: Mutex<Presentation>,
     /// Whether the rules have to be asked about this connection again.
     pub(super) doubtful: AtomicBool,
     /// Whether the rules are being asked.
@@ -99,6 +94,17 @@ pub(crate) struct Link {
     pub(super) is_there: AtomicBool,
     /// A value that is dropped when the connection is gone.
     kept: Mutex<Option<Box<dyn std::any::Any + Send + Sync>>>,
+}
+
+/// What the peer has been shown of this endpoint's certificates.
+#[derive(Debug, Default)]
+struct Presentation {
+    /// The version of the certificates ([`Gate::own_version`]) when the last one was shown.
+    version: u64,
+    /// The number of DELEGATION frames sent after HELLO.
+    frames: u64,
+    /// Whether a task waits to show the next one.
+    scheduled: bool,
 }
 
 /// This side's control stream. A drop closes the connection before it ends the stream: a FIN on it would be a
@@ -143,9 +149,7 @@ impl Link {
             peer_limits: OnceLock::new(),
             since: Instant::now(),
             shown: AtomicU64::new(0),
-            presented: AtomicU64::new(0),
-            presentations: AtomicU64::new(0),
-            presents_later: AtomicBool::new(false),
+            presentation: Mutex::default(),
             doubtful: AtomicBool::new(false),
             being_asked: AtomicBool::new(false),
             is_there: AtomicBool::new(false),

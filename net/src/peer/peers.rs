@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
-            AtomicU64,
+            AtomicU64, AtomicUsize,
             Ordering::{Relaxed, Release},
         },
     },
@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use super::{
     announced::Announced,
     dial::dial,
     entry::{Peer, State, View},
+    guard::Standings,
     heard::Memory,
     hooks::run_hooks,
     info::PeerInfo,
@@ -63,6 +64,8 @@ pub(crate) struct Peers {
     /// Cancelled when the endpoint shuts down. From then on nothing is dialled or accepted.
     pub(crate) closing: CancellationToken,
     rows: Mutex<HashMap<PublicKey, Arc<Peer>>>,
+    /// The number of rows whose view says that the peer is connected.
+    connected: AtomicUsize,
     generations: AtomicU64,
     /// The number of this instance's first dial. It is drawn at random, so that it equals no number of another
     /// instance.
@@ -78,9 +81,9 @@ pub(crate) struct Peers {
     /// Held while an inbound peer is counted and added, so that the limit is never exceeded.
     admission: Mutex<()>,
     announced: Announced,
-    /// Notified when a certificate comes into use, or when a connection was admitted by rules that have changed
-    /// since.
-    pub(super) standing: Notify,
+    /// Connections for the guard to check: a certificate came into use, or the rules that admitted the connection
+    /// have changed since.
+    pub(super) standings: Standings,
 }
 
 impl Peers {
@@ -100,6 +103,7 @@ impl Peers {
             events,
             closing,
             rows: Mutex::default(),
+            connected: AtomicUsize::new(0),
             generations: AtomicU64::new(1),
             first_dial,
             next_dial: AtomicU64::new(first_dial),
@@ -109,7 +113,7 @@ impl Peers {
             probes: Probes::default(),
             admission: Mutex::default(),
             announced: Announced::default(),
-            standing: Notify::new(),
+            standings: Standings::default(),
         })
     }
 
@@ -250,21 +254,19 @@ impl Peers {
 
     /// Has the connection checked again: at once if the rules have changed since `version`, or later if it was
     /// admitted with a certificate, which holds for a limited time.
-    pub(super) fn look_again(&self, link: &Link, version: (u64, u64)) {
+    pub(super) fn look_again(&self, link: &Arc<Link>, version: (u64, u64)) {
         if version != self.shared.gate.version() {
             link.doubtful.store(true, Release);
         } else if link.carrier.identity().delegation.is_none() {
             return;
         }
-        self.standing.notify_one();
+        self.standings.look_at([link]);
     }
 
     /// Returns whether the limit leaves no room for `id`. A peer that is connected already has its room.
     pub(crate) fn is_full(&self, id: &PublicKey) -> bool {
-        let rows = self.lock_rows();
-        let connected = rows.values().filter(|peer| peer.view.borrow().connected).count();
-        let known = rows.get(id).is_some_and(|peer| peer.view.borrow().connected);
-        !known && connected >= self.shared.limits.peers
+        let known = self.lock_rows().get(id).is_some_and(|peer| peer.view.borrow().connected);
+        !known && self.connected.load(Relaxed) >= self.shared.limits.peers
     }
 
     pub(crate) fn next_generation(&self) -> Generation {
@@ -415,20 +417,19 @@ impl Peers {
             Notice::Hello(nonce) => {
                 self.apply(peer, Input::Hello(generation, nonce));
                 // The HELLO may have contained a certificate, which holds until some time.
-                self.standing.notify_one();
+                let link = peer.link(generation).filter(|link| link.carrier.identity().delegation.is_some());
+                self.standings.look_at(&link);
             }
             Notice::Delegated => {
-                if let Some(link) = peer.lock().links.get(&generation) {
-                    link.doubtful.store(true, Release);
-                }
-                self.standing.notify_one();
+                let link = peer.link(generation);
+                link.iter().for_each(|link| link.doubtful.store(true, Release));
+                self.standings.look_at(&link);
             }
             Notice::Goaway { duplicate } => {
                 self.apply(peer, Input::Goaway(generation, duplicate));
             }
             Notice::LookForDirect => {
-                let link = peer.lock().links.get(&generation).cloned();
-                if let Some(link) = link {
+                if let Some(link) = peer.link(generation) {
                     self.shared.tasks.spawn(probe::look(Arc::clone(self), link));
                 }
             }
@@ -554,7 +555,11 @@ impl Peers {
             }
             view.current = state.row.current().and_then(|generation| state.links.get(&generation).cloned());
             view.known = view.current.is_some() && state.row.is_current_known();
-            view.connected = state.row.is_connected();
+            match (std::mem::replace(&mut view.connected, state.row.is_connected()), view.connected) {
+                (false, true) => self.connected.fetch_add(1, Relaxed),
+                (true, false) => self.connected.fetch_sub(1, Relaxed),
+                _ => 0,
+            };
             view.connections = state.links.len();
             if actions.contains(&Action::Disconnected) {
                 view.lost = Some(ConnectionLost::clone(&state.ended));

@@ -2,10 +2,7 @@
 
 use std::{
     pin::pin,
-    sync::{
-        Arc,
-        atomic::Ordering::{AcqRel, Acquire, Relaxed, Release},
-    },
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -14,7 +11,7 @@ use iroh::endpoint::{Connection, RecvStream};
 use tokio::time::{sleep, timeout};
 use twolane_id::PublicKey;
 
-use super::{ControlStream, Link, Prepared, Shared};
+use super::{ControlStream, Link, Prepared, Presentation, Shared};
 use crate::{
     access::Refused,
     bound::{at_once, while_heard},
@@ -88,7 +85,7 @@ impl Link {
             unread_bytes: ours.unread_bytes,
             unread_chunks: Some(OWN_UNREAD_CHUNKS),
         };
-        self.presented.store(self.shared.gate.own_version(), Release);
+        self.lock_presentation().version = self.shared.gate.own_version();
         let delegation = self.shared.gate.to_present(self.carrier.peer);
         let delegation = delegation.map(|delegation| delegation.to_bytes().into());
         let (nonce, said) = (self.shared.nonce, |value| (value > 0).then_some(value));
@@ -190,15 +187,21 @@ impl Link {
     /// Shows the peer this endpoint's certificate, if it has changed since it was last shown: at once, or after a
     /// while if the peer would count it as one certificate too many.
     pub(crate) fn present_delegation(self: &Arc<Self>) {
-        if self.presented.load(Acquire) == self.shared.gate.own_version() {
+        // Locked to the end of the function: if two threads show certificates, the later one shows the later certificate.
+        let mut presentation = self.lock_presentation();
+        let version = self.shared.gate.own_version();
+        if presentation.version == version {
             return;
         }
         // HELLO has shown one. Half of the limit is left to a peer whose clock for it began later.
         let most = SHOWN_AT_ONCE / 2 + self.since.elapsed().as_secs();
-        if self.presentations.load(Relaxed) + 1 < most {
-            return self.present_now();
-        }
-        if !self.presents_later.swap(true, AcqRel) {
+        if presentation.frames + 1 < most {
+            presentation.version = version;
+            presentation.frames += 1;
+            if let Some(delegation) = self.shared.gate.to_present(self.carrier.peer) {
+                self.carrier.outbox.send(Frame::Delegation(delegation.to_bytes().into()));
+            }
+        } else if !std::mem::replace(&mut presentation.scheduled, true) {
             let (link, connection) = (Arc::downgrade(self), self.connection().clone());
             self.shared.tasks.spawn(async move {
                 tokio::select! {
@@ -206,22 +209,15 @@ impl Link {
                     _ = connection.closed() => return,
                 }
                 if let Some(link) = link.upgrade() {
-                    link.presents_later.store(false, Release);
+                    link.lock_presentation().scheduled = false;
                     link.present_delegation();
                 }
             });
         }
     }
 
-    fn present_now(&self) {
-        let version = self.shared.gate.own_version();
-        if self.presented.swap(version, AcqRel) == version {
-            return;
-        }
-        self.presentations.fetch_add(1, Relaxed);
-        if let Some(delegation) = self.shared.gate.to_present(self.carrier.peer) {
-            self.carrier.outbox.send(Frame::Delegation(delegation.to_bytes().into()));
-        }
+    fn lock_presentation(&self) -> MutexGuard<'_, Presentation> {
+        self.presentation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_peer_limits(&self, limits: PeerLimits) {

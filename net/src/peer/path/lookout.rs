@@ -2,7 +2,7 @@
 //! use are not looked at.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     future::pending,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
@@ -64,34 +64,70 @@ struct Watched {
     next: Instant,
 }
 
+/// The connections in use, ordered by the time of their next look. The cost of a turn depends on the number of
+/// connections that are due, and not on the number of the others.
+#[derive(Default)]
+struct Due {
+    watched: HashMap<Generation, Watched>,
+    order: BTreeSet<(Instant, Generation)>,
+}
+
+impl Due {
+    fn first(&self) -> Option<Instant> {
+        self.order.first().map(|(next, _)| *next)
+    }
+
+    /// Makes a connection due now.
+    fn hurry(&mut self, link: &Arc<Link>, now: Instant) {
+        let drawn = f64::from(backoff::random()) / f64::from(u32::MAX);
+        let new = || Watched { link: Arc::downgrade(link), silence: Silence::new(link.silence(), drawn), next: now };
+        let watched = self.watched.entry(link.generation).or_insert_with(new);
+        self.order.remove(&(watched.next, link.generation));
+        watched.next = now;
+        self.order.insert((now, link.generation));
+    }
+
+    /// Looks at all connections that are due by `until`. `look` returns the time of the next look, if there is one.
+    fn look(&mut self, until: Instant, mut look: impl FnMut(&mut Watched) -> Option<Instant>) {
+        let later = self.order.split_off(&(until, Generation::MAX));
+        for (_, generation) in std::mem::replace(&mut self.order, later) {
+            let Some(watched) = self.watched.get_mut(&generation) else { continue };
+            match look(watched) {
+                Some(next) => {
+                    watched.next = next;
+                    self.order.insert((next, generation));
+                }
+                None => drop(self.watched.remove(&generation)),
+            }
+        }
+    }
+}
+
 /// Runs until the endpoint is closed: a shutdown may wait for streams of a peer that is gone.
 pub(crate) async fn run(peers: Arc<Peers>) {
     let lookout = &peers.shared.lookout;
-    let mut watched = HashMap::<Generation, Watched>::new();
+    let mut due = Due::default();
     loop {
-        let next = watched.values().map(|watched| watched.next).min();
         tokio::select! {
             () = lookout.stir.notified() => {}
-            () = until(next) => {}
+            () = until(due.first()) => {}
             () = peers.closed.cancelled() => return,
         }
         let now = Instant::now();
         for link in lookout.take() {
-            let Some(found) = link.upgrade() else { continue };
-            let drawn = f64::from(backoff::random()) / f64::from(u32::MAX);
-            let new = || Watched { link, silence: Silence::new(found.silence(), drawn), next: now };
-            watched.entry(found.generation).or_insert_with(new).next = now;
+            if let Some(link) = link.upgrade() {
+                due.hurry(&link, now);
+            }
         }
-        watched.retain(|_, watched| watched.next > now + TOGETHER || watched.look(&peers, now));
+        due.look(now + TOGETHER, |watched| watched.look(&peers, now));
     }
 }
 
 impl Watched {
-    /// Looks at the connection. Returns false if it need not be looked at again before it is stirred.
-    fn look(&mut self, peers: &Arc<Peers>, now: Instant) -> bool {
-        let Some(link) = self.link.upgrade().filter(|link| link.connection().close_reason().is_none()) else {
-            return false;
-        };
+    /// Looks at the connection. Returns the time of the next look, or `None` if the connection need not be looked at
+    /// again before it is stirred.
+    fn look(&mut self, peers: &Arc<Peers>, now: Instant) -> Option<Instant> {
+        let link = self.link.upgrade().filter(|link| link.connection().close_reason().is_none())?;
         let sight = link.sight(peers.is_kept(&link.peer()));
         let doubt = self.silence.look(sight, now);
         match doubt {
@@ -112,8 +148,7 @@ impl Watched {
             // Data was written since the look.
             next = Some(Silence::IN_USE);
         }
-        self.next = now + next.unwrap_or_default();
-        next.is_some()
+        next.map(|next| now + next)
     }
 }
 
