@@ -30,7 +30,7 @@ enum Name {
 #[non_exhaustive]
 pub enum InvalidProtocol {
     /// The name is empty.
-    #[error("a protocol name cannot be empty: choose one such as chat/1")]
+    #[error("the protocol name is empty: choose a name such as chat/1")]
     Empty,
     /// The name is too long.
     #[error("the protocol name has {len} characters, and the limit is {}", Protocol::MAX_LEN)]

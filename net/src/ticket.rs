@@ -69,13 +69,13 @@ impl Eq for Ticket {}
 #[non_exhaustive]
 pub enum ParseTicketError {
     /// The text starts like a ticket, but is not a valid ticket.
-    #[error("the ticket is damaged: copy all of it again, in one piece ({0})")]
+    #[error("the ticket is damaged: copy the whole ticket again ({0})")]
     Damaged(String),
     /// The ticket's key cannot be the key of a peer.
-    #[error("the ticket's key is not one that a peer can have")]
+    #[error("the key in the ticket cannot be the key of a peer")]
     Key,
     /// The text does not start like a ticket, and is not an id52.
-    #[error("neither a ticket (endpoint...) nor an id52: {0}")]
+    #[error("the text is neither a ticket (endpoint...) nor an id52: {0}")]
     Id52(#[source] ParsePublicKeyError),
 }
 

@@ -22,7 +22,7 @@ pub enum DelegationError {
         flaw: TextFlaw,
     },
     /// The bytes end too early.
-    #[error("the delegation ends after {found} bytes, within its {part}: get it again, whole")]
+    #[error("the delegation ends after {found} bytes, within its {part}: copy the complete delegation again")]
     Truncated {
         /// The number of bytes.
         found: usize,
@@ -64,7 +64,7 @@ pub enum DelegationError {
         owner: PublicKey,
     },
     /// The signature is not the owner's signature over exactly these bytes.
-    #[error("the delegation is not signed by {owner}, whom it names as its owner: do not trust anything in it")]
+    #[error("the delegation names {owner} as its owner but is not signed by that key: do not trust its contents")]
     BadSignature {
         /// The owner that the delegation names.
         owner: PublicKey,

@@ -227,12 +227,12 @@ impl Gate {
             Ok(Ok(Verdict::Allow)) => Ok(()),
             Ok(Ok(Verdict::Refuse(reason))) => Err(Refused(reason)),
             Ok(Err(_)) => {
-                tracing::error!("{what} panicked: that counts as a refusal");
-                Err(Refused(Cow::Borrowed("the rules of the endpoint broke over it")))
+                tracing::error!("{what} panicked, which counts as a refusal");
+                Err(Refused(Cow::Borrowed("an access rule of the endpoint panicked")))
             }
             Err(_) => {
-                tracing::warn!("{what} gave no answer within {bound:?}: that counts as a refusal");
-                Err(Refused(format!("the rules of the endpoint gave no answer within {bound:?}").into()))
+                tracing::warn!("{what} did not answer within {bound:?}, which counts as a refusal");
+                Err(Refused(format!("the access rules of the endpoint did not answer within {bound:?}").into()))
             }
         }
     }

@@ -77,7 +77,7 @@ impl Rules {
                 if self.others || self.protocols.values().any(|(_, keys)| some(keys)) {
                     Verdict::Allow
                 } else {
-                    Verdict::refuse("the key is not on the list of those who may connect")
+                    Verdict::refuse("the key is not on the list of keys that may connect")
                 }
             }
         }
@@ -103,7 +103,7 @@ impl Rules {
         }
         let allowed = self.others || self.said(identity.peer, owner) == Some(Said::Allowed);
         if restricted || !allowed {
-            return Verdict::Refuse(format!("the key is not on the list of those who may use {protocol}").into());
+            return Verdict::Refuse(format!("the key is not on the list of keys that may use {protocol}").into());
         }
         Verdict::Allow
     }
@@ -118,5 +118,5 @@ impl Rules {
 }
 
 fn denied() -> Verdict {
-    Verdict::refuse("the key is on the list of those who may not connect")
+    Verdict::refuse("the key is on the list of denied keys")
 }

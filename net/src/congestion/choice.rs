@@ -86,7 +86,7 @@ impl fmt::Display for Congestion {
 
 /// The error for a name that no congestion control has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no congestion control {0:?}: there are adaptive, cubic, bbr3 and background")]
+#[error("unknown congestion control {0:?}: choose adaptive, cubic, bbr3 or background")]
 #[non_exhaustive]
 pub struct ParseCongestionError(String);
 

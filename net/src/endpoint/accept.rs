@@ -99,7 +99,7 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
     drop(place);
     if peers.is_full(&peer) {
         metrics.peers_busy.inc();
-        return busy(&connection, b"as many peers as allowed are connected");
+        return busy(&connection, b"the limit of connected peers is reached");
     }
     // Checked before this side sends HELLO: with HELLO the peer would be connected for a moment.
     if !lock(&crowd).has_room(&peer, source) {
@@ -108,15 +108,15 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
     }
     let Some(seat) = Hall::enter(&hall, source) else {
         metrics.handshakes_refused.inc();
-        return busy(&connection, b"as many connections as allowed wait for the rules");
+        return busy(&connection, b"the limit of connections that wait for admission is reached");
     };
     let (version, generation) = (peers.shared.gate.version(), peers.next_generation());
     let accepted = tokio::select! {
         accepted = Link::accepted(connection.clone(), peer, generation, &peers.shared, || seat.spoke()) => accepted,
         () = seat.given_up.cancelled() => {
             metrics.handshakes_refused.inc();
-            tracing::debug!(%peer, "it said nothing, and others came");
-            return busy(&connection, b"as many connections as allowed wait for HELLO");
+            tracing::debug!(%peer, "the peer sent no HELLO, and its place was needed for another connection");
+            return busy(&connection, b"no HELLO came, and the place was given to another connection");
         }
     };
     drop(seat);
@@ -136,7 +136,7 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
     }
 }
 
-const FROM_ONE_PLACE: &[u8] = b"as many peers as allowed have come from this address";
+const FROM_ONE_PLACE: &[u8] = b"the limit of peers from one address or relay is reached";
 
 fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);

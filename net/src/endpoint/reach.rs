@@ -41,7 +41,7 @@ impl Reach {
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unknown => "whether other peers can reach this endpoint is not known yet",
+            Self::Unknown => "it is not known yet whether other peers can reach this endpoint",
             Self::Direct => "other peers can reach this endpoint directly",
             Self::RelayOnly => "other peers can reach this endpoint only through a relay",
             Self::LocalNetwork => {
@@ -109,7 +109,7 @@ impl fmt::Display for Obstacle {
         match self {
             Self::NoNetwork => f.write_str("this machine has no network: connect it to one"),
             Self::NoRelay => {
-                f.write_str("no relay is configured: peers behind other routers need one to find the way (Builder::relay)")
+                f.write_str("no relay is configured: peers behind other NATs need a relay to connect (Builder::relay)")
             }
             Self::RelayUnreachable { error } => {
                 write!(f, "no relay was reached ({}): is the internet there, and does it let HTTPS through?", Shown(error))
@@ -118,15 +118,15 @@ impl fmt::Display for Obstacle {
                 write!(f, "the relay does not let this endpoint in ({}): ask its operator, or use another", Shown(reason))
             }
             Self::DirectOff => f.write_str("direct paths are turned off (Builder::relay_only)"),
-            Self::LoopbackOnly => f.write_str("it is bound to loopback: bind it to an address of the network"),
-            Self::UdpBlocked => f.write_str("UDP does not get through: have the firewall allow it, outbound at least"),
+            Self::LoopbackOnly => f.write_str("the endpoint is bound to loopback: bind it to a network address"),
+            Self::UdpBlocked => f.write_str("UDP is blocked: allow it in the firewall, at least outbound"),
             Self::NoAddressDiscovery => {
-                f.write_str("the relays cannot tell our public address, which takes https: use one that can")
+                f.write_str("the relays cannot tell this endpoint its public address: use a relay with https")
             }
             Self::NatVaries => f.write_str(
-                "the NAT uses another port for every destination: with peers behind one like it, data stays on the relay",
+                "the NAT uses another port for every destination: data to a peer behind a similar NAT stays on the relay",
             ),
-            Self::CaptivePortal => f.write_str("something answers in place of the relays: log in to this network first"),
+            Self::CaptivePortal => f.write_str("a captive portal answers in place of the relays: log in to this network first"),
         }
     }
 }

@@ -79,7 +79,7 @@ enum Route {
 
 /// Error for a protocol that has a handler already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0} has a handler already: stop it first")]
+#[error("{0} already has a handler: call stop_serving first")]
 pub struct AlreadyServed(pub Protocol);
 
 impl Router {
@@ -156,7 +156,7 @@ impl Router {
         match self.route(peer, protocol, max) {
             Route::Decided(decision) => Ok(decision),
             Route::Unknown => Err(Rejection::new(Reason::UnknownProtocol, protocol.as_str())),
-            Route::Busy => Err(Rejection::new(Reason::Busy, format!("{max} streams wait to be accepted already"))),
+            Route::Busy => Err(Rejection::new(Reason::Busy, format!("{max} streams already wait to be accepted"))),
             Route::Wait { place, decision } => {
                 let bound = self.limits.accept_timeout;
                 let mut wait = Wait { router: self, place, decision };
@@ -165,7 +165,7 @@ impl Router {
                 }
                 wait.leave().ok_or_else(|| {
                     if self.lock().known.contains(protocol) {
-                        Rejection::new(Reason::Busy, format!("nobody accepted the stream within {bound:?}"))
+                        Rejection::new(Reason::Busy, format!("no call of accept_bi took the stream within {bound:?}"))
                     } else {
                         Rejection::new(Reason::UnknownProtocol, protocol.as_str())
                     }

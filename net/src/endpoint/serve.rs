@@ -228,7 +228,7 @@ where
             Err(_) => return,
         };
         if !held.now(len as u64, limits.unread_bytes) {
-            let text = format!("more than {} bytes of requests are being handled: try again", limits.unread_bytes);
+            let text = format!("the requests that are being handled hold more than {} bytes: try again later", limits.unread_bytes);
             return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
         }
         if len > limits.request_bytes {
@@ -262,7 +262,7 @@ where
                 return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
             }
             Err(_) => {
-                let text = format!("nothing of the request came for {:?}", limits.header_timeout);
+                let text = format!("no more bytes of the request came for {:?}", limits.header_timeout);
                 return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
             }
         }

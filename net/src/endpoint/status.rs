@@ -156,7 +156,7 @@ fn facts(inner: &Inner, sockets: &[SocketAddr], addrs: &[SocketAddr], report: Op
         Relays::Failed(error.to_string())
     } else if home.is_empty() && report.is_some_and(|report| report.preferred_relay.is_none()) {
         // All relays were asked, and there was none to choose.
-        Relays::Failed("none of them answers".into())
+        Relays::Failed("no relay answers".into())
     } else {
         Relays::Trying
     };

@@ -9,7 +9,7 @@ use super::Fault;
 #[non_exhaustive]
 pub enum BindError {
     /// A socket could not be bound.
-    #[error("the endpoint could not be bound: is the address in use, or not one of this machine?")]
+    #[error("the endpoint could not be bound: the address may be in use, or may not belong to this machine")]
     Bind(#[source] Box<iroh::endpoint::BindError>),
     /// An address to bind to is not valid.
     #[error("the address {0} cannot be bound to")]
@@ -19,7 +19,7 @@ pub enum BindError {
     RelayUrl(String),
     /// A certificate that is to be trusted as a root is not in DER form.
     #[error(
-        "root {at} is no certificate in DER form: what begins with -----BEGIN CERTIFICATE----- has to be decoded first"
+        "root {at} is not a certificate in DER form: decode a PEM certificate (-----BEGIN CERTIFICATE-----) first"
     )]
     Root {
         /// The index of the certificate, from 0.
@@ -29,7 +29,7 @@ pub enum BindError {
     #[error("{0:?} is not the URL of a directory, such as https://dns.example.org/pkarr")]
     DirectoryUrl(String),
     /// The certificate is for another key than the key of the endpoint.
-    #[error("the certificate is for the node {node}, and this endpoint is {us}: have one issued for this key")]
+    #[error("the certificate is for the node {node}, but this endpoint is {us}: issue a certificate for this key")]
     Delegation {
         /// The node that the certificate is for.
         node: PublicKey,

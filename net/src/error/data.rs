@@ -15,7 +15,7 @@ pub enum ReadError {
     Failed(Arc<StreamError>),
     /// The peer failed the stream, and its data ended before the error's offset: some of the bytes that it wrote
     /// before the error never arrived. [`ReadError::data_read`] returns how many arrived.
-    #[error("the peer failed the stream: {error}; {missing} bytes that it wrote before did not arrive")]
+    #[error("the peer failed the stream: {error}; {missing} bytes that it wrote before the error did not arrive")]
     FailedIncomplete {
         /// The peer's error. Its offset counts bytes that were not read.
         error: Arc<StreamError>,
@@ -38,7 +38,7 @@ pub enum ReadError {
     #[error("the connection was lost before the data was complete")]
     Lost(#[from] ConnectionLost),
     /// The peer's error lane is malformed.
-    #[error("the peer's error lane cannot be read")]
+    #[error("the peer's error lane is malformed")]
     Malformed(#[from] Malformed),
 }
 
@@ -97,7 +97,7 @@ pub enum WriteError {
     },
     /// The peer allowed nothing more to be sent for the maximum time that this side waits: its program does not read,
     /// or the path to it is cut.
-    #[error("nothing more could be sent to the peer for {after:?}")]
+    #[error("the peer accepted no more data for {after:?}")]
     TimedOut {
         /// The timeout.
         after: Duration,
@@ -109,7 +109,7 @@ pub enum WriteError {
     #[error("the connection was lost")]
     Lost(#[from] ConnectionLost),
     /// The peer's error lane is malformed.
-    #[error("the peer's error lane cannot be read")]
+    #[error("the peer's error lane is malformed")]
     Malformed(#[from] Malformed),
 }
 
@@ -151,7 +151,7 @@ pub enum NextError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The peer finished its data inside a message, or where a message was expected.
-    #[error("the data ended where a message was expected, after {read} bytes of it")]
+    #[error("the data ended after {read} bytes of a message")]
     Ended {
         /// Number of bytes of the message that had arrived.
         read: usize,

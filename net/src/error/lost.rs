@@ -17,15 +17,15 @@ use crate::{
 pub enum ConnectionLost {
     /// No packet came from the peer for [`Limits::idle_timeout`](crate::Limits::idle_timeout): it was killed, lost
     /// its network, or went to sleep.
-    #[error("nothing was heard from the peer any more: it was killed, or its network is gone")]
+    #[error("no packet came from the peer within the idle timeout: it was killed, or its network is down")]
     TimedOut,
     /// The peer's endpoint was shut down in an orderly way.
-    #[error("the peer closed the connection in order")]
+    #[error("the peer has finished with the connection and closed it")]
     PeerDone,
     /// The peer does not know the connection any more, and has answered with a stateless reset (RFC 9000, section
     /// 10.3). Either it was killed and started again at the same address, or the packet with which it closed the
     /// connection was lost.
-    #[error("the peer does not know this connection any more: it was restarted, or its last packet was lost")]
+    #[error("the peer no longer knows this connection: it was restarted, or its last packet was lost")]
     Reset,
     /// Another endpoint, with another key, answers at the peer's address: the peer has moved.
     #[error("another endpoint answers at the peer's address: the peer has moved, so ask it for a new ticket")]
@@ -45,10 +45,10 @@ pub enum ConnectionLost {
     #[error("another endpoint with the same key has connected to the peer: use a key in one place at a time")]
     KeyUsedTwice,
     /// The peer takes no connections now: it is shutting down, or busy with the handshakes of other endpoints.
-    #[error("the peer takes no connections now: it is shutting down, or busy with others")]
+    #[error("the peer refuses new connections: it is shutting down, or too many handshakes are under way")]
     Refused,
     /// The peer refused the connection because it has too many connected peers.
-    #[error("the peer is connected to as many peers as it allows")]
+    #[error("the peer has reached its limit of connected peers")]
     PeerBusy,
     /// The peer's access rules do not allow this endpoint, or do not allow it any more.
     #[error("the peer does not allow this endpoint: {}", Shown(reason))]
@@ -57,7 +57,7 @@ pub enum ConnectionLost {
         reason: String,
     },
     /// The access rules of this endpoint do not allow the peer, or do not allow it any more.
-    #[error("the rules of this endpoint do not allow the peer: {}", Shown(reason))]
+    #[error("the access rules of this endpoint do not allow the peer: {}", Shown(reason))]
     NotAllowed {
         /// The text of the rule.
         reason: String,
@@ -65,29 +65,29 @@ pub enum ConnectionLost {
     /// The direct path to the peer is gone, and the path policy of this endpoint does not allow data over a relay for
     /// longer.
     #[error(
-        "the direct path to the peer is gone, and its path policy ({policy}) does not let data take a relay: open the stream again to wait for a direct path, or set PathPolicy::RelayAllowed for this peer"
+        "the direct path to the peer is gone, and its path policy ({policy}) does not allow data over a relay: open the stream again to wait for a direct path, or set PathPolicy::RelayAllowed for this peer"
     )]
     OnlyRelay {
         /// The path policy for the peer.
         policy: PathPolicy,
     },
     /// The peer does not accept the certificate that this endpoint presented.
-    #[error("the peer does not take our certificate: {}", Shown(reason))]
+    #[error("the peer does not accept this endpoint's certificate: {}", Shown(reason))]
     DelegationRefused {
         /// The peer's text.
         reason: String,
     },
     /// The certificate that the peer presented is not valid.
-    #[error("the peer's certificate does not hold: {}", Shown(.0))]
+    #[error("the peer's certificate is not valid: {}", Shown(.0))]
     BadDelegation(Arc<DelegationError>),
     /// The peer does not follow the wire format.
     #[error("the peer does not follow the wire format: {0}")]
     Malformed(Malformed),
     /// The peer did not send HELLO within this time: see [`Limits::hello_timeout`](crate::Limits::hello_timeout).
-    #[error("the peer did not say HELLO within the {0:?} for it after the handshake")]
+    #[error("the peer did not send HELLO within {0:?} after the handshake")]
     HelloTimedOut(Duration),
     /// This side closed the connection.
-    #[error("the connection was closed here")]
+    #[error("this endpoint closed the connection")]
     Closed,
     /// noq gave up the connection for another reason.
     #[error("the connection failed: {}", Shown(.0))]

@@ -39,11 +39,11 @@ fn lane_code(code: u64) -> String {
         lane::DONE => "done".into(),
         lane::CANCELLED => "cancelled".into(),
         lane::FAILED | lane::ABORTED => "failed, and the reason did not arrive".into(),
-        lane::MALFORMED => "it could not read what was sent".into(),
+        lane::MALFORMED => "malformed data".into(),
         lane::REJECTED => "rejected".into(),
         lane::TIMED_OUT => "timed out".into(),
-        lane::INTERNAL => "its handler broke".into(),
-        lane::UNSUPPORTED => "it does not know what was asked for".into(),
+        lane::INTERNAL => "its handler failed".into(),
+        lane::UNSUPPORTED => "not supported".into(),
         code => format!("code {code:#x}"),
     }
 }

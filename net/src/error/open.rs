@@ -20,7 +20,7 @@ use crate::{
 #[non_exhaustive]
 pub enum DialError {
     /// The key is that of this endpoint itself.
-    #[error("the peer is this endpoint itself: dial another key")]
+    #[error("the key is this endpoint's own: dial another key")]
     OwnKey,
     /// No address of the peer is known.
     #[error("no address is known for the peer: use its ticket, or turn on a lookup that can find it")]
@@ -34,7 +34,7 @@ pub enum DialError {
     },
     /// The peer is connected through a relay alone, and the path policy for the peer requires a direct path.
     #[error(
-        "a relay is the only way to the peer that was found within {after:?}, and its path policy is {policy}: set PathPolicy::RelayAllowed for it, or see Endpoint::status for what is in the way of a direct path"
+        "no direct path to the peer was found within {after:?}, only a relay, and its path policy is {policy}: set PathPolicy::RelayAllowed for the peer, or see Endpoint::status for the obstacles"
     )]
     OnlyRelay {
         /// The path policy for the peer.
@@ -43,7 +43,7 @@ pub enum DialError {
         after: Duration,
     },
     /// The connection ended before it could be used.
-    #[error("the connection ended at once")]
+    #[error("the connection was lost before it could be used")]
     Lost(#[from] ConnectionLost),
     /// This endpoint is shutting down.
     #[error("this endpoint is shutting down")]
@@ -87,7 +87,7 @@ pub enum GetStreamError {
     #[error(transparent)]
     Protocol(#[from] InvalidProtocol),
     /// The metadata is over the limit.
-    #[error("the metadata has {len} bytes, and the peer takes {max}: send them as data")]
+    #[error("the metadata has {len} bytes, and the peer's limit is {max}: send it as data")]
     MetadataTooLarge {
         /// Its length, in bytes.
         len: usize,
@@ -95,7 +95,7 @@ pub enum GetStreamError {
         max: u64,
     },
     /// The early data is larger than the maximum that travels with a stream's header.
-    #[error("the early data has {len} bytes, and {max} travel with a header at most: write them to the stream")]
+    #[error("the early data has {len} bytes, and the limit is {max}: write the rest to the stream")]
     EarlyDataTooLarge {
         /// Its length, in bytes.
         len: usize,
@@ -121,13 +121,13 @@ pub enum GetStreamError {
         rejection: Rejection,
     },
     /// The peer is connected, and did not answer in time.
-    #[error("the peer did not answer the stream within {after:?}")]
+    #[error("the peer did not answer the stream header within {after:?}")]
     TimedOut {
         /// The timeout: [`Limits::open_timeout`](crate::Limits::open_timeout), or the timeout that the caller set.
         after: Duration,
     },
     /// As many streams to the peer are open as the peer allows, and none ended in time.
-    #[error("{max} streams to the peer are open, and that is its limit; none ended within {after:?}")]
+    #[error("the peer's limit of {max} open streams is reached, and no stream ended within {after:?}")]
     TooManyStreams {
         /// The limit.
         max: u64,
@@ -147,7 +147,7 @@ pub enum GetStreamError {
     #[error("the connection was lost while the stream was being opened: the peer may have handled it")]
     Lost(#[from] ConnectionLost),
     /// The peer's answer does not follow the wire format.
-    #[error("the peer's answer to the stream cannot be read")]
+    #[error("the peer's answer to the stream header is malformed")]
     Malformed(#[from] Malformed),
 }
 
@@ -212,7 +212,7 @@ impl GetStreamError {
 #[non_exhaustive]
 pub enum AnswerError {
     /// The metadata is longer than the opener takes.
-    #[error("the metadata has {len} bytes, and the opener takes {max}: send them as data")]
+    #[error("the metadata has {len} bytes, and the opener's limit is {max}: send it as data")]
     MetadataTooLarge {
         /// Its length, in bytes.
         len: usize,
@@ -253,7 +253,7 @@ pub enum AcceptError {
     #[error("this endpoint is shutting down")]
     ShuttingDown,
     /// The peer is not connected any more.
-    #[error("the peer is not connected any more")]
+    #[error("the peer is no longer connected")]
     Disconnected,
 }
 

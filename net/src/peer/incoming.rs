@@ -196,7 +196,7 @@ fn begin(
     }
     let Ok(place) = Arc::clone(without_header).try_acquire_owned() else {
         let max = shared.limits.streams_without_header;
-        let busy = Rejection::new(Reason::Busy, format!("{max} streams wait for their header already"));
+        let busy = Rejection::new(Reason::Busy, format!("the limit of {max} streams without a header is reached"));
         return Box::pin(async move { reject(&mut send, &mut recv, busy).await });
     };
     let (link, shared) = (Arc::clone(link), Arc::clone(shared));
@@ -225,7 +225,7 @@ fn take(
     if matches!(&opened, Ok(Ok(Opening::Data(_)))) && !send.lanes().is_data_lane() {
         let max = carrier.limits.streams_per_peer;
         let (mut send, mut recv) = (send, recv);
-        let busy = Rejection::new(Reason::Busy, format!("more than {max} data lanes are open"));
+        let busy = Rejection::new(Reason::Busy, format!("the limit of {max} open data lanes is exceeded"));
         return Box::pin(async move { reject(&mut send, &mut recv, busy).await });
     }
     let stream = match opened {
@@ -300,7 +300,7 @@ async fn wait_for_direct(stream: IncomingStream, link: &Link, shared: &Shared) -
         // The connection is gone.
         Ok(false) => None,
         Err(_) => {
-            let reason = format!("the path policy here is {policy}, and only a relay connects us");
+            let reason = format!("the acceptor's path policy is {policy}, and the connection has only a relay path");
             stream.reject(Rejection::new(Reason::Refused, reason)).await;
             None
         }

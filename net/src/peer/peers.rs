@@ -42,7 +42,7 @@ use crate::{
     },
 };
 
-/// Maximum time to wait for the other connection after the peer has said that another connection stays. The
+/// Maximum time to wait for the other connection after the peer has said that another connection to this peer is kept. The
 /// handshake of that connection is complete at the peer, so only one flight of packets is missing. With two losses
 /// in a row that takes under 2 s.
 const TWIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -235,7 +235,7 @@ impl Peers {
         let _admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_full(&id) {
             self.shared.metrics.peers_busy.inc();
-            return link.cut(ConnectionLost::Closed, codes::BUSY, "as many peers as allowed are connected");
+            return link.cut(ConnectionLost::Closed, codes::BUSY, "the limit of connected peers is reached");
         }
         if let Some((nonce, mut dial)) = prepared.hello() {
             // The number may belong to an instance that is gone.
@@ -492,7 +492,7 @@ impl Peers {
                 }
                 Action::Cut(generation) => {
                     if let Some(link) = state.links.get(generation) {
-                        link.cut(ConnectionLost::PeerRestarted, codes::REPLACED, "a newer instance is there");
+                        link.cut(ConnectionLost::PeerRestarted, codes::REPLACED, "a newer instance of the peer has connected");
                         // Set before the connection's own tasks report its end: it may have been the last
                         // connection.
                         lost = Some(ConnectionLost::PeerRestarted);
@@ -500,13 +500,13 @@ impl Peers {
                 }
                 Action::Shed(generation) => {
                     if let Some(link) = state.links.get(generation) {
-                        link.cut(ConnectionLost::PeerDone, codes::DONE, "another connection stays");
+                        link.cut(ConnectionLost::PeerDone, codes::DONE, "another connection to this peer is kept");
                     }
                 }
                 Action::Refuse(generation) => {
                     if let Some(link) = state.links.get(generation) {
                         self.shared.metrics.peers_busy.inc();
-                        link.cut(ConnectionLost::Closed, codes::BUSY, "as many connections of one peer as allowed");
+                        link.cut(ConnectionLost::Closed, codes::BUSY, "the limit of connections of one peer is reached");
                     }
                 }
                 Action::Dial(_) => {

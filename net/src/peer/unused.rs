@@ -42,7 +42,7 @@ pub(crate) async fn run(peers: Arc<Peers>) {
                 || link.carrier.is_draining()
                 || peers.is_kept(&link.carrier.peer);
             if seen.look(Counts::of(&link), in_use, now) >= after {
-                tracing::debug!(peer = %link.carrier.peer, "nobody uses the connection");
+                tracing::debug!(peer = %link.carrier.peer, "an unused connection is closed");
                 peers.on_seen(&link, Input::Unused(link.generation));
             }
             still.insert(link.generation, seen);

@@ -87,13 +87,13 @@ pub enum Malformed {
         what: &'static str,
     },
     /// The first control frame is not HELLO.
-    #[error("the control stream begins with a frame of type {kind}, and HELLO comes first")]
+    #[error("the control stream begins with a frame of type {kind} instead of HELLO")]
     NotHello {
         /// The type of the frame.
         kind: u64,
     },
     /// A text is not UTF-8, or a protocol name has characters other than visible ASCII.
-    #[error("{what} is not the text it has to be")]
+    #[error("{what} is not valid text")]
     Text {
         /// The field.
         what: &'static str,

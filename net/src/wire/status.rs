@@ -63,7 +63,7 @@ pub enum Reason {
     #[error("the peer could not read the stream header")]
     Malformed,
     /// The header has a critical parameter that the peer does not know: it speaks an older version.
-    #[error("the peer does not know what the stream header asks for")]
+    #[error("the peer does not support a parameter of the stream header")]
     Unsupported,
     /// A code of a later version.
     #[error("the peer rejected the stream with the unknown code {0}")]

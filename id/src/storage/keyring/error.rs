@@ -34,7 +34,7 @@ pub enum KeyringError {
         id: PublicKey,
     },
     /// The keyring has no secret key for this public key.
-    #[error("the keyring has no secret key for {id}: check the id52 and whose session this is")]
+    #[error("the keyring has no secret key for {id}: check the id52 and the user of this session")]
     NotFound {
         /// The public key.
         id: PublicKey,

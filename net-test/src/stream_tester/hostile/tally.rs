@@ -67,9 +67,9 @@ pub fn answer(code: u64) -> String {
 pub fn busy(text: &str) -> &'static str {
     let limits = [
         ("wait for their header already", "busy_without_header"),
-        ("wait to be accepted already", "busy_waiting"),
+        ("already wait to be accepted", "busy_waiting"),
         ("data lanes are open", "busy_over_lanes"),
-        ("nobody accepted the stream within", "busy_never_accepted"),
+        ("no call of accept_bi took the stream within", "busy_never_accepted"),
     ];
     limits.iter().find(|(words, _)| text.contains(words)).map_or("busy_for_another_reason", |(_, name)| name)
 }

@@ -172,7 +172,7 @@ impl Link {
         let shown = self.shown.fetch_add(1, Relaxed);
         let max = SHOWN_AT_ONCE + self.since.elapsed().as_secs();
         if shown >= max {
-            let malformed = Malformed::TooLong { what: "the series of DELEGATION frames", len: shown + 1, max };
+            let malformed = Malformed::TooLong { what: "the series of certificates", len: shown + 1, max };
             return Err(ConnectionLost::Malformed(malformed));
         }
         let delegation = self

@@ -134,11 +134,11 @@ impl Watched {
             // A new connection would serve no caller.
             Some(Doubt::Dial) if peers.closing.is_cancelled() => {}
             Some(Doubt::Dial) => {
-                tracing::debug!(peer = %link.peer(), "the peer answers elsewhere and not here: it is dialled anew");
+                tracing::debug!(peer = %link.peer(), "the peer answers on another connection and not on this one: it is dialled anew");
                 peers.on_seen(&link, Input::Silent(link.generation));
             }
             Some(Doubt::Ask) => {
-                tracing::debug!(peer = %link.peer(), "no answer has come: the peer is asked which instance of it is there");
+                tracing::debug!(peer = %link.peer(), "the peer does not answer: it is asked for its instance");
                 peers.shared.tasks.spawn(probe::ask(Arc::clone(peers), Arc::clone(&link)));
             }
             None => {}

@@ -66,7 +66,7 @@ pub(in crate::peer) async fn watch(link: &Link, first: Option<PathKind>, notify:
                 notify(Notice::LookForDirect);
             }
             () = until(tolerance.ends(policy)) => {
-                tracing::debug!(%policy, "relayed for longer than the path policy allows");
+                tracing::debug!(%policy, "the connection used a relay for longer than the path policy allows");
                 link.cut(ConnectionLost::OnlyRelay { policy }, codes::NOT_DIRECT, &close_reason(policy));
                 break;
             }
@@ -85,7 +85,7 @@ pub(in crate::peer) async fn watch(link: &Link, first: Option<PathKind>, notify:
 
 /// Returns the reason that the peer reads when its connection is closed.
 fn close_reason(policy: PathPolicy) -> String {
-    format!("only a relay connects us, and the path policy is {policy}")
+    format!("the connection has only a relay path, and the path policy is {policy}")
 }
 
 async fn until(when: Option<Instant>) {
