@@ -6,7 +6,7 @@ use clap::{ArgGroup, Parser, Subcommand};
 
 /// Make, show and use Ed25519 identities.
 ///
-/// An id52 is a public key in 52 characters: the name of whoever has the secret key.
+/// An id52 is a public key in 52 characters: the name of the holder of the secret key.
 #[derive(Debug, Parser)]
 #[command(name = "id52", version, max_term_width = 100)]
 #[command(after_help = EXIT_CODES, after_long_help = LONG_HELP)]
@@ -88,7 +88,7 @@ pub(super) struct Sign {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
-    /// Who is said to have signed
+    /// The id52 of the supposed signer
     #[arg(value_name = "ID52")]
     pub(super) id52: String,
 
@@ -113,27 +113,27 @@ pub(super) struct Delegate {
     #[command(flatten)]
     pub(super) key: Source,
 
-    /// A protocol: `chat/1`, all that begin alike: `chat/*`, or all: `*`; up to 16 times
+    /// A protocol: `chat/1`; a family: `chat/*`; all protocols: `*`. Up to 16 times
     #[arg(long, short = 's', required = true, value_name = "PATTERN")]
     pub(super) scope: Vec<String>,
 
-    /// A peer towards whom it is good, up to 16 times; without any, towards everybody
+    /// A peer towards which the delegation is valid, up to 16 times. Default: all peers
     #[arg(long, short = 'a', value_name = "ID52")]
     pub(super) audience: Vec<String>,
 
-    /// When it begins, in UTC: 2030-05-01T00:00:00Z; otherwise now
+    /// Start of the validity, in UTC: 2030-05-01T00:00:00Z. Default: now
     #[arg(long, value_name = "TIME")]
     pub(super) not_before: Option<String>,
 
-    /// When it ends, counted from its beginning: 30d, 12h, 1h30m
+    /// Duration of the validity: 30d, 12h, 1h30m
     #[arg(long = "for", value_name = "DURATION")]
     pub(super) duration: Option<String>,
 
-    /// When it ends, in UTC: 2031-05-01T00:00:00Z
+    /// End of the validity, in UTC: 2031-05-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(super) expires: Option<String>,
 
-    /// Its serial, 32 hexadecimal digits, by which it can be revoked; otherwise a random one
+    /// Serial for a revocation, 32 hexadecimal digits. Default: a random serial
     #[arg(long, value_name = "HEX")]
     pub(super) serial: Option<String>,
 }

@@ -7,14 +7,14 @@ use twolane::{Builder, Congestion, Endpoint, PathPolicy, storage};
 use super::Problem;
 use crate::exit::Exit;
 
-/// Who we are, and how we find and reach the other side.
+/// Options for the key and the network.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Net {
-    /// Keep our key in this file: made at the first run, mode 0600. Default: a new key each time
+    /// Key file of this endpoint; created at the first run, mode 0600. Default: a new key each time
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
-    /// No relay, no lookup, no multicast: by the addresses in the ticket alone, on this machine
+    /// Use only the addresses in the ticket, on this machine: no relay, no lookup, no multicast
     #[arg(long)]
     pub offline: bool,
 
@@ -22,7 +22,7 @@ pub struct Net {
     #[arg(long, value_name = "URL")]
     pub relay: Vec<String>,
 
-    /// Take no relay for data: wait for a direct path, and fail if there is none
+    /// Send no data over a relay: wait for a direct path, and fail if there is none
     #[arg(long)]
     pub direct_only: bool,
 

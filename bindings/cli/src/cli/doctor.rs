@@ -42,7 +42,7 @@ Exit codes:
 A key that another program uses at the same time is taken from it: without --key-file, doctor has a key of its own.
 ";
 
-/// Tell who can reach an endpoint on this machine, and what is in the way
+/// Tell which peers can reach an endpoint on this machine, and which obstacles there are
 #[derive(Debug, Parser)]
 #[command(name = "doctor", version, max_term_width = 100)]
 #[command(after_help = HELP)]
@@ -50,7 +50,7 @@ pub struct Args {
     /// A peer to be reached, by its ticket or its id52
     ticket: Option<String>,
 
-    /// Seconds for the relays and the peer to answer, each
+    /// Timeout for the relays, and for the peer, to answer, in seconds
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     timeout: f64,
 

@@ -36,16 +36,16 @@ A key can also be in the environment variable RECEIVER_KEY (64 hexadecimal digit
 RUST_LOG=twolane=debug shows what goes on inside.
 ";
 
-/// Receive files into a directory: complete or not at all, and never over one that is there
+/// Receive files into a directory: each completely or not at all, and without overwriting any
 #[derive(Debug, Parser)]
 #[command(name = "receiver", version, max_term_width = 100)]
 #[command(after_help = format!("{EXAMPLES}\n{}", exit::HELP))]
 pub struct Args {
-    /// Where files go; made if it is not there
+    /// Directory for the files; created if it does not exist
     #[arg(long, default_value = ".")]
     dir: PathBuf,
 
-    /// Take one file, stored or not, and exit with the code for it
+    /// Receive one file, stored or not, and exit with its code
     #[arg(long)]
     once: bool,
 
@@ -53,23 +53,23 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(long, short)]
     quiet: bool,
 
     #[command(flatten)]
     net: Net,
 
-    /// For trying out the error lane: refuse every file after so many bytes, such as 4MiB
+    /// To try out the error lane: refuse every file after this many bytes, such as 4MiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     refuse_after: Option<u64>,
 
-    /// With --refuse-after: the code that the sender is told
+    /// With --refuse-after: the error code for the sender
     #[arg(long, value_name = "CODE", default_value_t = 4242, requires = "refuse_after",
           value_parser = clap::value_parser!(u64).range(..1 << 62))]
     refuse_code: u64,
 
-    /// With --refuse-after: read nothing for so long before refusing, so that the data lane fills up
+    /// With --refuse-after: time to read nothing before the refusal, so that the data lane fills up
     #[arg(long, value_name = "MS", default_value_t = 0, requires = "refuse_after")]
     refuse_stall: u64,
 }

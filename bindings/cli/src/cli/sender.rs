@@ -51,15 +51,15 @@ pub struct Args {
     /// The receiver's ticket, or its id52
     ticket: String,
 
-    /// What to send, one after the other; `-` is standard input. The first that fails is the last
+    /// Files to send, in order; `-` is standard input. The first failure ends the program
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// What the receiver calls it; for one file only. Default: the file's name, or `stdin`
+    /// Name of the file at the receiver; for one file only. Default: the file's name, or `stdin`
     #[arg(long)]
     name: Option<String>,
 
-    /// Seconds to find the receiver and connect to it
+    /// Timeout for finding the receiver and connecting to it, in seconds
     #[arg(long, value_name = "S", default_value_t = 15.0)]
     timeout: f64,
 
@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(long, short)]
     quiet: bool,
 
