@@ -115,6 +115,6 @@ mod tests {
             assert_eq!(name.parse::<Congestion>().unwrap().to_string(), name);
         }
         let error = "custom".parse::<Congestion>().unwrap_err().to_string();
-        assert_eq!(error, "there is no congestion control \"custom\": there are adaptive, cubic, bbr3 and background");
+        assert_eq!(error, "unknown congestion control \"custom\": choose adaptive, cubic, bbr3 or background");
     }
 }

@@ -112,10 +112,10 @@ impl fmt::Display for Obstacle {
                 f.write_str("no relay is configured: peers behind other NATs need a relay to connect (Builder::relay)")
             }
             Self::RelayUnreachable { error } => {
-                write!(f, "no relay was reached ({}): is the internet there, and does it let HTTPS through?", Shown(error))
+                write!(f, "no relay could be reached ({}): check the internet connection, and that HTTPS is not blocked", Shown(error))
             }
             Self::RelayDenied { reason } => {
-                write!(f, "the relay does not let this endpoint in ({}): ask its operator, or use another", Shown(reason))
+                write!(f, "the relay refuses this endpoint ({}): ask its operator, or use another relay", Shown(reason))
             }
             Self::DirectOff => f.write_str("direct paths are turned off (Builder::relay_only)"),
             Self::LoopbackOnly => f.write_str("the endpoint is bound to loopback: bind it to a network address"),

@@ -58,7 +58,7 @@ impl Endpoint {
     /// handler is called. A handler may be added and removed at run time: see
     /// [`stop_serving`](Endpoint::stop_serving).
     ///
-    /// If a handler panics, only its stream ends: the peer sees a reset with the code "its handler broke".
+    /// If a handler panics, only its stream ends: the peer sees a reset with the code "its handler failed".
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl Endpoint {
     /// handler that refuses a stream must have done nothing for it, because the opener regards the stream as
     /// [not handled](crate::GetStreamError::may_have_been_handled).
     ///
-    /// If a handler panics, only its stream ends: the peer sees a reset with the code "its handler broke".
+    /// If a handler panics, only its stream ends: the peer sees a reset with the code "its handler failed".
     ///
     /// A stream that was accepted for a call of [`accept_bi`](Endpoint::accept_bi) which was dropped at that
     /// moment cannot be answered again. It is reset, as if nothing had taken it.

@@ -45,7 +45,7 @@ async fn who_is_not_on_the_list_is_told_so_and_reaches_no_handler() {
         })
         .unwrap();
     let error = soon(stranger.get_stream(server.ticket(), "count/1")).await.unwrap_err();
-    assert_eq!(forbidden(&error), Some("the key is not on the list of those who may connect"), "{error:?}");
+    assert_eq!(forbidden(&error), Some("the key is not on the list of keys that may connect"), "{error:?}");
     assert!(!error.is_retryable());
     assert_eq!(handled.load(SeqCst), 0);
     soon(friend.get_stream(server.ticket(), "count/1")).await.unwrap();

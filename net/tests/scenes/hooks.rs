@@ -215,7 +215,7 @@ async fn a_rule_or_hook_that_breaks_or_does_not_answer_refuses_that_connection_a
             let error = if panics { soon(dial).await } else { at_its_bound(BRIEF, asked, dial).await }.unwrap_err();
             let refused = match &error {
                 DialError::NotAllowed { reason } | DialError::Lost(ConnectionLost::NotAllowed { reason }) => {
-                    reason.contains(if panics { "broke over it" } else { "no answer within" })
+                    reason.contains(if panics { "panicked" } else { "did not answer within" })
                 }
                 _ => false,
             };

@@ -122,7 +122,7 @@ async fn a_handler_that_panics_before_its_first_await_costs_its_stream_and_no_ot
             }
             Err(error) => {
                 assert_eq!(metadata, "bad", "{error}");
-                assert!(error.to_string().contains("its handler broke"), "{error}");
+                assert!(error.to_string().contains("its handler failed"), "{error}");
             }
         }
     }

@@ -453,7 +453,7 @@ class Endpoint:
 
         def register(function: _T) -> _T:
             if protocol in self._handlers:
-                raise exceptions.AlreadyServed(f"{protocol} has a handler already: stop it first")
+                raise exceptions.AlreadyServed(f"{protocol} already has a handler: call stop_serving first")
             if self._native is not None:
                 install(function, self._native)
             self._handlers[protocol] = lambda native: install(function, native)

@@ -66,9 +66,9 @@ pub fn answer(code: u64) -> String {
 /// Returns the name of the limit that led to the answer BUSY, by its text.
 pub fn busy(text: &str) -> &'static str {
     let limits = [
-        ("wait for their header already", "busy_without_header"),
+        ("streams without a header is reached", "busy_without_header"),
         ("already wait to be accepted", "busy_waiting"),
-        ("data lanes are open", "busy_over_lanes"),
+        ("open data lanes is exceeded", "busy_over_lanes"),
         ("no call of accept_bi took the stream within", "busy_never_accepted"),
     ];
     limits.iter().find(|(words, _)| text.contains(words)).map_or("busy_for_another_reason", |(_, name)| name)
