@@ -30,7 +30,8 @@ pub struct Limits {
     /// that packets reach it (QUIC Retry, RFC 9000 section 8.1.2), which costs its handshake one round trip. All
     /// peers that come through a relay have half of the limit together, and so does each /48 of IPv6. The same
     /// number of connections, with the same shares, may wait for the peer's HELLO and for the rules. If there are
-    /// more, the connection that has been silent for longest is closed with the code BUSY.
+    /// more, the connection that has been silent for longest is closed with the code BUSY; if all of them have sent
+    /// HELLO, the new connection is.
     ///
     /// Too low: peers that come back all at once are refused, and dial again later. Too high: a flood of
     /// handshakes takes processor time, about 0.3 ms for each.
@@ -77,9 +78,9 @@ pub struct Limits {
     ///
     /// Too low: streams on bad links are reset. Too high: streams without a header hold their places for longer.
     pub header_timeout: Duration,
-    /// Timeout for an [`Access`](crate::Access) rule or a deciding hook to answer. Default 5 s.
+    /// Timeout for an [`Access`](crate::Access) rule or a hook to answer. Default 5 s.
     ///
-    /// No answer in time is a refusal.
+    /// No answer of a rule, or of a hook that decides, is a refusal. Another hook is cancelled.
     ///
     /// Too low: a rule that asks a database refuses peers that it would allow. Too high: peers wait for the
     /// answer.
@@ -210,7 +211,7 @@ impl Limits {
     /// (`stream/credit`), so that error records and control frames find room while a path is dead. With 18 MB,
     /// nine lanes of bulk data filled it in an outage, and no error could be sent until the outage was over. With
     /// 48 MiB, 512 requests of 64 KiB waited for each other's loans, and reached 0.8 of their rate.
-    pub(crate) const SEND_WINDOW: u64 = 64 << 20;
+    pub const SEND_WINDOW: u64 = 64 << 20;
     /// Maximum length of a stream's metadata, in bytes.
     pub const METADATA: usize = crate::wire::header::MAX_METADATA as usize;
     /// Maximum length of the text of a [`StreamError`](crate::StreamError), in bytes.
@@ -226,7 +227,7 @@ impl Limits {
     pub(crate) fn sane(mut self) -> Self {
         self.streams_per_peer = self.streams_per_peer.clamp(1, 1 << 20);
         self.metadata = self.metadata.min(Self::METADATA);
-        // With less than a stream's window, a lane would stop although its reader reads.
+        // With less, the shares of paused lanes would leave no room for the lanes that are read.
         self.unread_bytes = self.unread_bytes.clamp(1 << 20, 1 << 40);
         self.idle_timeout = self.idle_timeout.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
         self.unused_timeout = self.unused_timeout.max(Duration::from_secs(1));

@@ -37,7 +37,7 @@ pub struct Metrics {
     pub handshakes_retried: Counter,
     /// Inbound handshakes that led to no admitted connection.
     pub handshakes_failed: Counter,
-    /// Connections turned away at the limit of connected peers, or of connections of one peer.
+    /// Connections turned away at the limit of connected peers, of peers from one place, or of connections of one peer.
     pub peers_busy: Counter,
     /// Connections that the rules did not allow, or no longer allow.
     pub connections_refused: Counter,

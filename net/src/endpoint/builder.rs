@@ -333,7 +333,16 @@ impl Builder {
             on_stream,
         });
         let peers = Peers::new(iroh.clone(), us, shared, closing.clone());
-        tasks.spawn(accept::accept_connections(iroh.clone(), Arc::clone(&peers)));
+        tasks.spawn({
+            let (iroh, peers, router) = (iroh.clone(), Arc::clone(&peers), Arc::clone(&router));
+            async move {
+                accept::accept_connections(iroh, Arc::clone(&peers)).await;
+                // The iroh endpoint is closed, by a shutdown or by the program (`Endpoint::iroh`): all waits end.
+                peers.closing.cancel();
+                router.close();
+                peers.close_all("the iroh endpoint is closed");
+            }
+        });
         tasks.spawn(guard::run(Arc::clone(&peers)));
         tasks.spawn(lookout::run(Arc::clone(&peers)));
         tasks.spawn(unused::run(Arc::clone(&peers)));

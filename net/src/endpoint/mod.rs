@@ -316,8 +316,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`AcceptError::ShuttingDown`] once [`shutdown`](Endpoint::shutdown) was called. A peer cannot make this
-    /// call fail.
+    /// [`AcceptError::Protocol`] if a name is not valid, and [`AcceptError::ShuttingDown`] once
+    /// [`shutdown`](Endpoint::shutdown) was called. A peer cannot make this call fail.
     pub fn accept_bi<'a, P>(
         &'a self,
         protocols: &[P],

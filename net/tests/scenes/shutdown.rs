@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 use twolane::{
-    Access, ConnectionLost, Endpoint, Limits, ReadError, Reason, SecretKey, StreamError, StreamRequest, Verdict,
+    Access, AcceptError, ConnectionLost, DialError, Endpoint, GetStreamError, Limits, ReadError, Reason, SecretKey, StreamError, StreamRequest, Verdict,
 };
 
 use crate::{
@@ -54,6 +54,36 @@ async fn a_shutdown_cuts_what_is_left_at_the_deadline_and_says_so() {
     assert!(matches!(soon(opened.read(&mut [0; 1])).await, Err(ReadError::Lost(ConnectionLost::PeerDone))));
     drop(accepted);
     assert!(soon(server.accept_bi(&[CHAT])).await.is_err());
+}
+
+#[tokio::test]
+async fn closing_the_iroh_endpoint_closes_this_endpoint_and_ends_every_wait() {
+    let (client, server) = (endpoint().await, endpoint().await);
+    let (_opened, _accepted) = stream(&client, &server).await;
+    let waits = [
+        tokio::spawn({
+            let server = server.clone();
+            async move { assert!(matches!(server.accept_bi(&[CHAT]).await, Err(AcceptError::ShuttingDown))) }
+        }),
+        tokio::spawn({
+            let server = server.clone();
+            async move { while server.accept().await.is_some() {} }
+        }),
+        tokio::spawn({
+            let (server, keep) = (server.clone(), server.keep(SecretKey::generate().public_key()));
+            async move {
+                drop(keep);
+                assert!(matches!(server.get_stream(client.id(), ECHO).await, Err(GetStreamError::Dial { .. })));
+            }
+        }),
+    ];
+    soon(server.iroh().close()).await;
+    for wait in waits {
+        soon(wait).await.unwrap();
+    }
+    let error = soon(server.connect(SecretKey::generate().public_key())).await.unwrap_err();
+    assert!(matches!(error, DialError::ShuttingDown), "{error:?}");
+    soon(server.shutdown(PATIENCE)).await;
 }
 
 /// Rules that never answer about a stream, and notify when they are asked.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use twolane::{PublicKey, Ticket};
+use twolane::{Limits, PublicKey, Ticket};
 
 use crate::{
     lab::{
@@ -25,9 +25,12 @@ const REQUESTS: u64 = 100;
 const RESPONSE: u64 = 1_000_000;
 /// At this rate 100 MB take 80 s, and more with the overhead of packets.
 const SLOW: u64 = 10_000_000;
-/// The number of bulk streams. At 2.1 MB each they fill the bytes that a connection takes without an acknowledgement.
-const LANES: u64 = 9;
+/// The number of bulk streams. Together their windows exceed the bytes that a connection takes without an
+/// acknowledgement.
+const LANES: u64 = Limits::SEND_WINDOW / Limits::STREAM_WINDOW as u64 + 3;
 const QUICK: u64 = 40_000_000;
+/// At this rate the bulk data of all streams takes 5 s.
+const QUICKER: u64 = 120_000_000;
 const DOWN: Duration = Duration::from_secs(10);
 /// Maximum time to wait for a slow step. A longer wait fails the case.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -115,7 +118,7 @@ pub async fn many_responses(figures: &mut Figures) -> Result<(), Fault> {
 }
 
 pub async fn bulk_outage(figures: &mut Figures) -> Result<(), Fault> {
-    let mut distant = Distant::new(QUICK, &[]).await?;
+    let mut distant = Distant::new(QUICKER, &[]).await?;
     let mut a = peer("a", &distant.a, None).await?;
     a.tell(&Command::Bulk { peer: distant.ticket.clone(), lanes: LANES }).await?;
     a.wait("streams that are open", SOON, |said| matches!(said, Said::Opened).then_some(())).await?;

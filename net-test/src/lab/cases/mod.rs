@@ -72,7 +72,7 @@ pub const CASES: &[Case] = &[
     case!("many-responses", "100 responses of 1 MB at once, over 10 Mbit/s and 100 ms, are whole", heavy::many_responses, seconds: 200),
     case!(
         "bulk-outage",
-        "a stream fails while nine have filled the connection and the link is down for 10 s",
+        "a stream fails while bulk data fills the connection and the link is down for 10 s",
         heavy::bulk_outage
     ),
     case!(

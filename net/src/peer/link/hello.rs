@@ -187,7 +187,7 @@ impl Link {
     /// Shows the peer this endpoint's certificate, if it has changed since it was last shown: at once, or after a
     /// while if the peer would count it as one certificate too many.
     pub(crate) fn present_delegation(self: &Arc<Self>) {
-        // Locked to the end of the function: if two threads show certificates, the later one shows the later certificate.
+        // Locked to the end of the function: if two threads show certificates, the last one shown is the newest.
         let mut presentation = self.lock_presentation();
         let version = self.shared.gate.own_version();
         if presentation.version == version {

@@ -28,8 +28,9 @@ use crate::stream_tester::{
 const PROTOCOL: &str = "outage/1";
 const SHAPE: Shape = Shape { rate: 12_000_000, delay: Duration::from_millis(20), queue: Duration::from_millis(300) };
 /// The range of the number of lanes. With 2.1 MB each, they fill everything that a connection takes without an
-/// acknowledgement: 19 MB need nine lanes, and 50 MB need 24.
-const LANES: [u64; 2] = [25, 28];
+/// acknowledgement.
+const LANES: [u64; 2] = [FILL, FILL + 3];
+const FILL: u64 = Limits::SEND_WINDOW.div_ceil(2_100_000);
 /// The number of bytes that the peer may have unread. It is more than all lanes write.
 const UNREAD: u64 = 128 << 20;
 /// A write that makes no progress for this long waits for the link.
