@@ -42,7 +42,7 @@ use crate::{
     },
 };
 
-/// Maximum time to wait for the other connection after the peer has said that another connection to this peer is kept. The
+/// Maximum time to wait for the other connection after the peer has said that it keeps another connection. The
 /// handshake of that connection is complete at the peer, so only one flight of packets is missing. With two losses
 /// in a row that takes under 2 s.
 const TWIN_TIMEOUT: Duration = Duration::from_secs(2);
