@@ -30,7 +30,7 @@ pub enum Event {
     },
     /// The peer no longer acts for an owner, because its certificate has expired or was revoked. The peer stays
     /// connected if the rules allow it.
-    StandingEnded {
+    DelegationEnded {
         /// The peer.
         peer: PublicKey,
         /// The key that the peer acted for.

@@ -81,7 +81,7 @@
 //! `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`, `stream/credit/`,
 //! `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`,
 //! `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/`,
-//! `endpoint/admission.rs`, `endpoint/crowd.rs`, `endpoint/pace.rs`, `endpoint/waiting.rs` and
+//! `endpoint/admission.rs`, `endpoint/by_source.rs`, `endpoint/pace.rs`, `endpoint/waiting.rs` and
 //! `endpoint/waiting_streams.rs`.
 
 mod access;

@@ -98,8 +98,12 @@ impl Endpoint {
     /// Returns an error if the address cannot be bound to, or if the endpoint already serves its metrics, or is closed.
     #[cfg(feature = "metrics")]
     pub async fn serve_metrics(&self, addr: std::net::SocketAddr) -> std::io::Result<std::net::SocketAddr> {
-        let taken =
-            || std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the endpoint already serves its metrics, or is closed");
+        let taken = || {
+            std::io::Error::new(
+                std::io::ErrorKind::AlreadyExists,
+                "the endpoint already serves its metrics, or is closed",
+            )
+        };
         let place = &self.inner().metrics_server;
         if place.lock().await.is_some() {
             return Err(taken());

@@ -140,7 +140,7 @@ impl From<&GetStreamError> for Exit {
 impl From<&ConnectionLost> for Exit {
     fn from(lost: &ConnectionLost) -> Self {
         match lost.fault() {
-            Fault::Caller | Fault::Us => Self::Failure,
+            Fault::Caller | Fault::Local => Self::Failure,
             _ => Self::Unreachable,
         }
     }

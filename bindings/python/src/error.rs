@@ -132,7 +132,7 @@ fn fault_name(fault: Fault) -> &'static str {
         Fault::Caller => "caller",
         Fault::Peer => "peer",
         Fault::Network => "network",
-        Fault::Us => "us",
+        Fault::Local => "local",
     }
 }
 

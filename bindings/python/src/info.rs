@@ -85,8 +85,8 @@ pub(crate) fn event(py: Python<'_>, event: &Event) -> PyResult<Py<PyAny>> {
         Event::Disconnected { peer, cause } => {
             ("Disconnected", PeerId(*peer), chain(&**cause), lost_name(cause)).into_pyobject(py)?.into_any()
         }
-        Event::StandingEnded { peer, owner, cause } => {
-            ("StandingEnded", PeerId(*peer), PeerId(*owner), chain(cause)).into_pyobject(py)?.into_any()
+        Event::DelegationEnded { peer, owner, cause } => {
+            ("DelegationEnded", PeerId(*peer), PeerId(*owner), chain(cause)).into_pyobject(py)?.into_any()
         }
         Event::DialFailed { peer, cause } => {
             ("DialFailed", PeerId(*peer), chain(&**cause), cause.is_retryable()).into_pyobject(py)?.into_any()

@@ -12,9 +12,9 @@ use twolane_id::PublicKey;
 
 use super::{
     admission::{Admission, Decision},
-    crowd::Crowd,
+    by_source::PeersBySource,
     source::Source,
-    waiting::{Entry, Ticket, Waiting},
+    waiting::{Entry, Waiting, WaitingId},
 };
 use crate::{
     key,
@@ -27,8 +27,8 @@ use crate::{
 pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) {
     let limits = &peers.shared.limits;
     let admission = Arc::new(Mutex::new(Admission::new(limits.handshakes, limits.handshakes_per_address)));
-    let hall = Arc::new(Hall::new(limits.handshakes, limits.handshakes_per_address));
-    let crowd = Arc::new(Mutex::new(Crowd::new(limits.peers)));
+    let pending = Arc::new(Pending::new(limits.handshakes, limits.handshakes_per_address));
+    let by_source = Arc::new(Mutex::new(PeersBySource::new(limits.peers)));
     let metrics = &peers.shared.metrics;
     while let Some(incoming) = iroh.accept().await {
         // Refused at once, so that the dialler does not have to wait to find out.
@@ -58,12 +58,12 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
                 continue;
             }
         }
-        let place = Place { admission: Arc::clone(&admission), source };
-        let (peers, hall, crowd) = (Arc::clone(&peers), Arc::clone(&hall), Arc::clone(&crowd));
+        let place = HandshakeSlot { admission: Arc::clone(&admission), source };
+        let (peers, pending, by_source) = (Arc::clone(&peers), Arc::clone(&pending), Arc::clone(&by_source));
         peers.shared.tasks.clone().spawn(async move {
             let closing = peers.closing.clone();
             tokio::select! {
-                () = handshake(incoming, &peers, place, hall, crowd) => {}
+                () = handshake(incoming, &peers, place, pending, by_source) => {}
                 () = closing.cancelled() => {}
             }
         });
@@ -72,7 +72,13 @@ pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) 
 
 /// Runs an inbound handshake, and admits the connection. The timeout for the peer's HELLO holds for the handshake
 /// too.
-async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: Arc<Hall>, crowd: Arc<Mutex<Crowd>>) {
+async fn handshake(
+    incoming: Incoming,
+    peers: &Arc<Peers>,
+    place: HandshakeSlot,
+    pending: Arc<Pending>,
+    by_source: Arc<Mutex<PeersBySource>>,
+) {
     let metrics = &peers.shared.metrics;
     let bound = peers.shared.limits.hello_timeout;
     let connection = match timeout(bound, incoming).await {
@@ -102,31 +108,31 @@ async fn handshake(incoming: Incoming, peers: &Arc<Peers>, place: Place, hall: A
         return busy(&connection, b"the limit of connected peers is reached");
     }
     // Checked before this side sends HELLO: with HELLO the peer would be connected for a moment.
-    if !lock(&crowd).has_room(&peer, source) {
+    if !lock(&by_source).has_room(&peer, source) {
         metrics.peers_busy.inc();
         return busy(&connection, FROM_ONE_PLACE);
     }
-    let Some(seat) = Hall::enter(&hall, source) else {
+    let Some(slot) = Pending::enter(&pending, source) else {
         metrics.handshakes_refused.inc();
         return busy(&connection, b"the limit of connections that wait for admission is reached");
     };
     let (version, generation) = (peers.shared.gate.version(), peers.next_generation());
     let accepted = tokio::select! {
-        accepted = Link::accepted(connection.clone(), peer, generation, &peers.shared, || seat.spoke()) => accepted,
-        () = seat.given_up.cancelled() => {
+        accepted = Link::accepted(connection.clone(), peer, generation, &peers.shared, || slot.spoke()) => accepted,
+        () = slot.given_up.cancelled() => {
             metrics.handshakes_refused.inc();
             tracing::debug!(%peer, "the peer sent no HELLO, and its place was needed for another connection");
             return busy(&connection, b"no HELLO came, and the place was given to another connection");
         }
     };
-    drop(seat);
+    drop(slot);
     match accepted {
         Ok(prepared) => {
-            if !lock(&crowd).enter(peer, source) {
+            if !lock(&by_source).enter(peer, source) {
                 metrics.peers_busy.inc();
                 return busy(&connection, FROM_ONE_PLACE);
             }
-            prepared.link().keep(Member { crowd, peer });
+            prepared.link().keep(CountedConnection { by_source, peer });
             peers.accepted(prepared, version);
         }
         Err(error) => {
@@ -142,45 +148,45 @@ fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
 }
 
-/// A connection that counts in the crowd until it is dropped.
-struct Member {
-    crowd: Arc<Mutex<Crowd>>,
+/// A connection that counts in the by_source until it is dropped.
+struct CountedConnection {
+    by_source: Arc<Mutex<PeersBySource>>,
     peer: PublicKey,
 }
 
-impl Drop for Member {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
-        lock(&self.crowd).left(&self.peer);
+        lock(&self.by_source).left(&self.peer);
     }
 }
 
-fn lock(crowd: &Mutex<Crowd>) -> MutexGuard<'_, Crowd> {
-    crowd.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(by_source: &Mutex<PeersBySource>) -> MutexGuard<'_, PeersBySource> {
+    by_source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The connections that wait until they are admitted.
-struct Hall(Mutex<(Waiting, HashMap<Ticket, CancellationToken>)>);
+struct Pending(Mutex<(Waiting, HashMap<WaitingId, CancellationToken>)>);
 
-/// The place of a connection in the hall. Dropping it gives the place back.
-struct Seat {
-    hall: Arc<Hall>,
-    ticket: Ticket,
+/// The place of a connection in the pending. Dropping it gives the place back.
+struct PendingSlot {
+    pending: Arc<Pending>,
+    ticket: WaitingId,
     /// Cancelled when the place was given to another connection.
     given_up: CancellationToken,
 }
 
-impl Hall {
+impl Pending {
     fn new(max: usize, max_per_source: usize) -> Self {
         Self(Mutex::new((Waiting::new(max, max_per_source), HashMap::new())))
     }
 
-    fn enter(this: &Arc<Self>, source: Source) -> Option<Seat> {
+    fn enter(this: &Arc<Self>, source: Source) -> Option<PendingSlot> {
         let mut inside = this.lock();
-        let (waiting, seats) = &mut *inside;
+        let (waiting, slots) = &mut *inside;
         let ticket = match waiting.enter(source) {
             Entry::Taken(ticket) => ticket,
             Entry::InPlaceOf(gone, ticket) => {
-                if let Some(gone) = seats.remove(&gone) {
+                if let Some(gone) = slots.remove(&gone) {
                     gone.cancel();
                 }
                 ticket
@@ -188,36 +194,36 @@ impl Hall {
             Entry::Refused => return None,
         };
         let given_up = CancellationToken::new();
-        seats.insert(ticket, given_up.clone());
-        Some(Seat { hall: Arc::clone(this), ticket, given_up })
+        slots.insert(ticket, given_up.clone());
+        Some(PendingSlot { pending: Arc::clone(this), ticket, given_up })
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Waiting, HashMap<Ticket, CancellationToken>)> {
+    fn lock(&self) -> MutexGuard<'_, (Waiting, HashMap<WaitingId, CancellationToken>)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seat {
+impl PendingSlot {
     fn spoke(&self) {
-        self.hall.lock().0.spoke(self.ticket);
+        self.pending.lock().0.spoke(self.ticket);
     }
 }
 
-impl Drop for Seat {
+impl Drop for PendingSlot {
     fn drop(&mut self) {
-        let mut inside = self.hall.lock();
+        let mut inside = self.pending.lock();
         inside.0.left(self.ticket);
         inside.1.remove(&self.ticket);
     }
 }
 
 /// The place of a handshake among those under way. Dropping it gives the place back.
-struct Place {
+struct HandshakeSlot {
     admission: Arc<Mutex<Admission>>,
     source: Source,
 }
 
-impl Drop for Place {
+impl Drop for HandshakeSlot {
     fn drop(&mut self) {
         self.admission.lock().unwrap_or_else(PoisonError::into_inner).ended(self.source);
     }

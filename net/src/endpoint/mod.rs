@@ -3,8 +3,8 @@
 mod accept;
 mod admission;
 mod builder;
+mod by_source;
 mod connection;
-mod crowd;
 mod graceful;
 mod keep;
 mod pace;

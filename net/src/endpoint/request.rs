@@ -94,7 +94,7 @@ impl Endpoint {
         let cause = match exchanged {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(cause)) => cause,
-            Err(_) => RequestFailure::Deadline(deadline),
+            Err(_) => RequestFailure::TimedOut { after: deadline },
         };
         Err(RequestError { protocol, phase, cause })
     }

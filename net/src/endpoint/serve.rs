@@ -228,7 +228,10 @@ where
             Err(_) => return,
         };
         if !held.now(len as u64, limits.unread_bytes) {
-            let text = format!("the requests that are being handled hold more than {} bytes: try again later", limits.unread_bytes);
+            let text = format!(
+                "the requests that are being handled hold more than {} bytes: try again later",
+                limits.unread_bytes
+            );
             return Box::pin(refuse(&mut stream, answered, text, &limits)).await;
         }
         if len > limits.request_bytes {

@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 use super::source::Source;
 
 /// The number of a waiting connection. Numbers are in the order of arrival.
-pub(super) type Ticket = u64;
+pub(super) type WaitingId = u64;
 
 /// The result for a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     /// The connection waits.
-    Taken(Ticket),
+    Taken(WaitingId),
     /// The connection waits in the place of another one, which has to be closed.
-    InPlaceOf(/* gone */ Ticket, Ticket),
+    InPlaceOf(/* gone */ WaitingId, WaitingId),
     /// The connection is refused, because the peers of all connections that could make room have sent HELLO.
     Refused,
 }
@@ -28,9 +28,9 @@ pub(super) enum Entry {
 pub(super) struct Waiting {
     max: usize,
     max_per_source: usize,
-    next: Ticket,
+    next: WaitingId,
     /// The source of each connection, and whether its peer has sent HELLO.
-    all: BTreeMap<Ticket, (Source, bool)>,
+    all: BTreeMap<WaitingId, (Source, bool)>,
 }
 
 impl Waiting {
@@ -73,14 +73,14 @@ impl Waiting {
     }
 
     /// Records that the peer's HELLO has come on a connection.
-    pub(super) fn spoke(&mut self, ticket: Ticket) {
+    pub(super) fn spoke(&mut self, ticket: WaitingId) {
         if let Some((_, spoke)) = self.all.get_mut(&ticket) {
             *spoke = true;
         }
     }
 
     /// Removes a connection that was admitted or turned away, or has ended.
-    pub(super) fn left(&mut self, ticket: Ticket) {
+    pub(super) fn left(&mut self, ticket: WaitingId) {
         self.all.remove(&ticket);
     }
 }

@@ -18,9 +18,7 @@ pub enum BindError {
     #[error("{0:?} is not the URL of a relay, such as https://relay.example.org")]
     RelayUrl(String),
     /// A certificate that is to be trusted as a root is not in DER form.
-    #[error(
-        "root {at} is not a certificate in DER form: decode a PEM certificate (-----BEGIN CERTIFICATE-----) first"
-    )]
+    #[error("root {at} is not a certificate in DER form: decode a PEM certificate (-----BEGIN CERTIFICATE-----) first")]
     Root {
         /// The index of the certificate, from 0.
         at: usize,
@@ -45,7 +43,7 @@ impl BindError {
     /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Bind(_) | Self::Random => Fault::Us,
+            Self::Bind(_) | Self::Random => Fault::Local,
             Self::Address(_)
             | Self::RelayUrl(_)
             | Self::Root { .. }

@@ -102,7 +102,7 @@ impl ConnectionLost {
                 Fault::Network
             }
             Self::Closed | Self::NotAllowed { .. } | Self::DelegationRefused { .. } => Fault::Caller,
-            Self::KeyUsedTwice => Fault::Us,
+            Self::KeyUsedTwice => Fault::Local,
             _ => Fault::Peer,
         }
     }

@@ -31,7 +31,7 @@ pub enum Fault {
     /// The network between this endpoint and the peer.
     Network,
     /// This library, its configuration, or the machine it runs on.
-    Us,
+    Local,
 }
 
 fn lane_code(code: u64) -> String {

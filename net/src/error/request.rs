@@ -43,8 +43,11 @@ pub enum RequestFailure {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// There was no response before the deadline.
-    #[error("there was no response within {0:?}")]
-    Deadline(Duration),
+    #[error("there was no response within {after:?}")]
+    TimedOut {
+        /// The time that the caller gave for all of it.
+        after: Duration,
+    },
     /// The response is over the limit.
     #[error("the response is longer than {max} bytes (Limits::request_bytes)")]
     TooLarge {
@@ -66,7 +69,7 @@ impl RequestError {
         match &self.cause {
             RequestFailure::GetStream(error) => error.fault(),
             RequestFailure::Read(error) => error.fault(),
-            RequestFailure::Deadline(_) | RequestFailure::TooLarge { .. } => Fault::Peer,
+            RequestFailure::TimedOut { .. } | RequestFailure::TooLarge { .. } => Fault::Peer,
         }
     }
 
@@ -76,7 +79,7 @@ impl RequestError {
         match &self.cause {
             RequestFailure::GetStream(error) => error.is_retryable(),
             RequestFailure::Read(error) => error.is_retryable(),
-            RequestFailure::Deadline(_) => true,
+            RequestFailure::TimedOut { .. } => true,
             RequestFailure::TooLarge { .. } => false,
         }
     }

@@ -124,7 +124,7 @@ fn end_standing(peers: &Peers, link: &Link) -> bool {
         return false;
     }
     peers.shared.metrics.delegations_refused.inc();
-    peers.events.emit(Event::StandingEnded { peer, owner: delegation.owner(), cause });
+    peers.events.emit(Event::DelegationEnded { peer, owner: delegation.owner(), cause });
     true
 }
 

@@ -222,7 +222,7 @@ fn take(
         // QUIC still delivers what had arrived before the connection was cut. No handler is called for it.
         return Box::pin(async move { drop((send, recv)) });
     }
-    if matches!(&opened, Ok(Ok(Opening::Data(_)))) && !send.lanes().is_data_lane() {
+    if matches!(&opened, Ok(Ok(Opening::Data(_)))) && !send.lanes().count_data_lane() {
         let max = carrier.limits.streams_per_peer;
         let (mut send, mut recv) = (send, recv);
         let busy = Rejection::new(Reason::Busy, format!("the limit of {max} open data lanes is exceeded"));
@@ -320,14 +320,14 @@ async fn end_opening(
             Rejection::new(Reason::TooLarge, format!("the metadata has {len} bytes, and the limit is {max}"))
         }
         Ok(Ok(Opening::Error { data_lane })) => {
-            send.lanes().is_no_data_lane();
+            send.lanes().set_not_data_lane();
             if let (Some(send), Some((recv, rest))) = (send.into_quic(), recv.into_quic()) {
                 accept_error_lane(&carrier, data_lane, send, recv, rest);
             }
             return;
         }
         Ok(Ok(Opening::Unknown { .. })) => {
-            send.lanes().is_no_data_lane();
+            send.lanes().set_not_data_lane();
             send.reset_with(lane::UNKNOWN_KIND);
             recv.stop_with(lane::UNKNOWN_KIND);
             return;

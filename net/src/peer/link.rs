@@ -26,7 +26,7 @@ use self::{
 use super::{
     drain::{Counts, Drain},
     incoming::IncomingStream,
-    path::{lookout::Lookout, policy::Policies, silence::Sight, watch as paths},
+    path::{lookout::Lookout, policy::Policies, silence::Observation, watch as paths},
     table::Generation,
 };
 use crate::{
@@ -223,11 +223,11 @@ impl Link {
 
     /// Returns the figures by which a silence of the peer is judged. `kept`: whether the program keeps the peer
     /// connected.
-    pub(super) fn sight(&self, kept: bool) -> Sight {
+    pub(super) fn observe(&self, kept: bool) -> Observation {
         // Read first, so that a use that comes later is seen by the next look.
         let uses = self.carrier.uses();
         let (heard, sent) = self.heard_and_sent();
-        Sight {
+        Observation {
             heard,
             sent,
             uses,

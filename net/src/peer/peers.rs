@@ -492,7 +492,11 @@ impl Peers {
                 }
                 Action::Cut(generation) => {
                     if let Some(link) = state.links.get(generation) {
-                        link.cut(ConnectionLost::PeerRestarted, codes::REPLACED, "a newer instance of the peer has connected");
+                        link.cut(
+                            ConnectionLost::PeerRestarted,
+                            codes::REPLACED,
+                            "a newer instance of the peer has connected",
+                        );
                         // Set before the connection's own tasks report its end: it may have been the last
                         // connection.
                         lost = Some(ConnectionLost::PeerRestarted);
@@ -506,7 +510,11 @@ impl Peers {
                 Action::Refuse(generation) => {
                     if let Some(link) = state.links.get(generation) {
                         self.shared.metrics.peers_busy.inc();
-                        link.cut(ConnectionLost::Closed, codes::BUSY, "the limit of connections of one peer is reached");
+                        link.cut(
+                            ConnectionLost::Closed,
+                            codes::BUSY,
+                            "the limit of connections of one peer is reached",
+                        );
                     }
                 }
                 Action::Dial(_) => {

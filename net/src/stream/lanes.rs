@@ -158,7 +158,7 @@ impl Lanes {
 
     /// Records that the stream which the peer opened is a data lane. Returns false if the peer has opened more data
     /// lanes than it may.
-    pub(crate) fn is_data_lane(&self) -> bool {
+    pub(crate) fn count_data_lane(&self) -> bool {
         match &self.opened_by {
             OpenedBy::Us { .. } => true,
             OpenedBy::Peer { counted } => counted.set(true).is_err() || self.carrier.on_lane(),
@@ -166,7 +166,7 @@ impl Lanes {
     }
 
     /// Records that the stream which the peer opened is not a data lane.
-    pub(crate) fn is_no_data_lane(&self) {
+    pub(crate) fn set_not_data_lane(&self) {
         if let OpenedBy::Peer { counted } = &self.opened_by {
             let _ = counted.set(false);
         }

@@ -82,7 +82,7 @@ impl Pair {
         there.write_all(b"h").await.unwrap();
         let (send, recv) = self.carrier.connection.accept_bi().await.unwrap();
         let lanes = Lanes::accepted(&self.carrier, send.id().into());
-        assert!(lanes.is_data_lane());
+        assert!(lanes.count_data_lane());
         let (send, recv) = (SendStream::new(send, Arc::clone(&lanes)), RecvStream::new(recv, Arc::clone(&lanes)));
         Opened { there: (there, answers), send, recv, lanes }
     }

@@ -21,7 +21,7 @@ use super::{
     errors::{self, linger},
     lanes::Lanes,
     urgency::Urgency,
-    write_half::{Circumstances, Failure, Farewell, Outcome, WriteHalf},
+    write_half::{Failure, LaneState, OnDrop, Outcome, WriteHalf},
 };
 use crate::{
     error::WriteError,
@@ -587,19 +587,19 @@ impl Drop for SendStream {
         if self.let_go {
             return;
         }
-        let lane = Circumstances {
+        let lane = LaneState {
             finished: self.lanes.is_finished(),
             unanswered: self.lanes.is_unanswered(),
             panicking: std::thread::panicking(),
         };
         match self.half.let_go(lane, self.lanes.ending()) {
-            Farewell::Leave => return self.leave(),
+            OnDrop::Leave => return self.leave(),
             // Without the reset, noq would send FIN when the stream is dropped.
-            Farewell::Reset(code) => {
+            OnDrop::Reset(code) => {
                 self.lanes.reset(code);
             }
-            Farewell::TakeBack => self.take_back(),
-            Farewell::Linger => {
+            OnDrop::TakeBack => self.take_back(),
+            OnDrop::Linger => {
                 self.lanes.carrier.tasks.spawn(linger(Arc::clone(&self.lanes)));
                 return;
             }

@@ -53,7 +53,7 @@ pub(crate) enum Failure {
 
 /// What happens to the lane when its writer is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Farewell {
+pub(crate) enum OnDrop {
     /// The lane stays as it is: finished data is delivered.
     Leave,
     /// The lane is kept until the peer has read the bytes before this side's error.
@@ -67,7 +67,7 @@ pub(crate) enum Farewell {
 
 /// The state of a lane whose writer is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Circumstances {
+pub(crate) struct LaneState {
     /// FIN was sent on purpose.
     pub(crate) finished: bool,
     /// This side opened the lane, and the peer has not answered.
@@ -114,8 +114,8 @@ impl WriteHalf {
     }
 
     /// Returns what happens to the lane when its writer is dropped.
-    pub(crate) fn let_go(&self, lane: Circumstances, ending: Option<Ending>) -> Farewell {
-        use Farewell::{Leave, Linger, Reset, TakeBack};
+    pub(crate) fn let_go(&self, lane: LaneState, ending: Option<Ending>) -> OnDrop {
+        use OnDrop::{Leave, Linger, Reset, TakeBack};
         match ending {
             // Finished data stays finished: an error after it takes nothing back.
             Some(Ending::Failed) if lane.finished => Leave,
@@ -190,7 +190,7 @@ mod tests {
                 }
                 for ending in ENDINGS {
                     let half = half(outgoing);
-                    let lane = Circumstances { finished, unanswered: false, panicking: false };
+                    let lane = LaneState { finished, unanswered: false, panicking: false };
                     let name = ending.map_or_else(|| "-".into(), |ending| format!("{ending:?}"));
                     writeln!(
                         table,
@@ -221,24 +221,24 @@ mod tests {
 
     #[test]
     fn only_an_unanswered_opener_takes_back_what_it_has_finished() {
-        let lane = Circumstances { finished: true, unanswered: true, panicking: false };
-        assert_eq!(half(Outgoing::Open).let_go(lane, None), Farewell::TakeBack);
-        let answered = Circumstances { unanswered: false, ..lane };
-        assert_eq!(half(Outgoing::Open).let_go(answered, None), Farewell::Leave);
+        let lane = LaneState { finished: true, unanswered: true, panicking: false };
+        assert_eq!(half(Outgoing::Open).let_go(lane, None), OnDrop::TakeBack);
+        let answered = LaneState { unanswered: false, ..lane };
+        assert_eq!(half(Outgoing::Open).let_go(answered, None), OnDrop::Leave);
     }
 
     #[test]
     fn a_handler_that_panics_resets_its_lane_with_a_code_of_its_own() {
-        let lane = Circumstances { finished: false, unanswered: false, panicking: true };
-        assert_eq!(half(Outgoing::Open).let_go(lane, None), Farewell::Reset(lane::INTERNAL));
+        let lane = LaneState { finished: false, unanswered: false, panicking: true };
+        assert_eq!(half(Outgoing::Open).let_go(lane, None), OnDrop::Reset(lane::INTERNAL));
     }
 
     #[test]
     fn data_that_was_not_finished_is_never_left_to_look_complete() {
         for outgoing in OUTGOING {
             for ending in ENDINGS {
-                let lane = Circumstances { finished: false, unanswered: false, panicking: false };
-                assert_ne!(half(outgoing).let_go(lane, ending), Farewell::Leave, "{outgoing:?} {ending:?}");
+                let lane = LaneState { finished: false, unanswered: false, panicking: false };
+                assert_ne!(half(outgoing).let_go(lane, ending), OnDrop::Leave, "{outgoing:?} {ending:?}");
             }
         }
     }

@@ -174,7 +174,7 @@ async fn revoking_a_certificate_ends_the_standing_while_connected() {
     let ended = soon(async {
         loop {
             match events.next().await.unwrap() {
-                Event::StandingEnded { peer, owner, .. } => break (peer, owner),
+                Event::DelegationEnded { peer, owner, .. } => break (peer, owner),
                 Event::Missed(_) => panic!("missed it"),
                 _ => {}
             }

@@ -79,7 +79,7 @@ async fn the_deadline_covers_a_handler_that_never_answers_and_drops_it() {
     client.connect(server.ticket()).await.unwrap();
     let request = client.request(server.ticket(), "slow/1", "", BRIEF);
     let error = at_its_bound(BRIEF, called.notified(), request).await.unwrap_err();
-    assert!(matches!(error.cause, RequestFailure::Deadline(BRIEF)));
+    assert!(matches!(error.cause, RequestFailure::TimedOut { after: BRIEF }));
     assert_eq!(error.phase, Phase::Answer);
     soon(dropped.notified()).await;
 }

@@ -8,7 +8,8 @@ use std::{
 
 use tokio::sync::Notify;
 use twolane::{
-    Access, AcceptError, ConnectionLost, DialError, Endpoint, GetStreamError, Limits, ReadError, Reason, SecretKey, StreamError, StreamRequest, Verdict,
+    AcceptError, Access, ConnectionLost, DialError, Endpoint, GetStreamError, Limits, ReadError, Reason, SecretKey,
+    StreamError, StreamRequest, Verdict,
 };
 
 use crate::{

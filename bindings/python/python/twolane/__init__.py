@@ -46,7 +46,7 @@ from .events import (
     Missed,
     OtherEvent,
     PathChanged,
-    StandingEnded,
+    DelegationEnded,
 )
 from .exceptions import (
     AlreadyServed,
@@ -148,7 +148,7 @@ __all__ = [
     "RequestTimeout",
     "Rule",
     "ShutdownReport",
-    "StandingEnded",
+    "DelegationEnded",
     "Status",
     "StreamAborted",
     "StreamEnded",

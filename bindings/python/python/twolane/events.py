@@ -24,7 +24,7 @@ __all__ = [
     "Missed",
     "OtherEvent",
     "PathChanged",
-    "StandingEnded",
+    "DelegationEnded",
 ]
 
 
@@ -56,7 +56,7 @@ class Disconnected:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class StandingEnded:
+class DelegationEnded:
     """The peer no longer acts for an owner: the delegation has expired or was revoked."""
 
     peer: PeerId
@@ -88,12 +88,12 @@ class OtherEvent:
 
 
 Event: typing.TypeAlias = (
-    Connected | PathChanged | Disconnected | StandingEnded | DialFailed | Missed | OtherEvent
+    Connected | PathChanged | Disconnected | DelegationEnded | DialFailed | Missed | OtherEvent
 )
 
 _CLASSES: typing.Final[dict[str, typing.Any]] = {
     cls.__name__: cls
-    for cls in (Connected, PathChanged, Disconnected, StandingEnded, DialFailed, Missed, OtherEvent)
+    for cls in (Connected, PathChanged, Disconnected, DelegationEnded, DialFailed, Missed, OtherEvent)
 }
 
 

@@ -76,7 +76,7 @@ pub(super) async fn deadline(t: Arc<Tester>) -> Result<String, Fault> {
     let took = asked.elapsed();
     let in_time = (DEADLINE..DEADLINE + LATE).contains(&took);
     check::holds("the deadline was kept by the clock", in_time, || format!("it came after {took:?}"))?;
-    let at_the_deadline = matches!(error.cause, RequestFailure::Deadline(bound) if bound == DEADLINE);
+    let at_the_deadline = matches!(error.cause, RequestFailure::TimedOut { after } if after == DEADLINE);
     check::holds("the request ended at its deadline", at_the_deadline, || format!("{error:?}"))?;
     check::equal("how far the request came", &error.phase, &Phase::Answer)?;
     check::equal("it may have been handled", &error.may_have_been_handled(), &true)?;

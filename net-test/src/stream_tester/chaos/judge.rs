@@ -192,7 +192,7 @@ pub fn answer(ask: &Ask, result: &Result<bytes::Bytes, RequestError>, causes: &[
             let planned = error.stream_error().map(|error| (error.code(), error.text().to_owned()));
             let legal = match (&error.cause, planned) {
                 (_, Some(words)) => ask.wish.answer == Answer::Error && words == ask.error_words(),
-                (RequestFailure::Deadline(_), None) => {
+                (RequestFailure::TimedOut { .. }, None) => {
                     ask.wish.deadline_ms.is_some()
                         || causes.iter().any(|cause| cause.moves() || *cause == Cause::Standstill)
                 }

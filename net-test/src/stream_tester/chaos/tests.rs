@@ -347,7 +347,7 @@ fn a_request_gets_the_planned_answer_or_a_reason() {
     assert!(judge::answer(&ask(Answer::Error, None), &words(code, "else"), TOSSED).is_some());
     assert!(judge::answer(&data, &words(code, &text), TOSSED).is_some());
 
-    let late = || failed(RequestFailure::Deadline(Duration::from_millis(1)));
+    let late = || failed(RequestFailure::TimedOut { after: Duration::from_millis(1) });
     assert_eq!(judge::answer(&ask(Answer::Never, Some(1)), &late(), CALM), None);
     assert!(judge::answer(&data, &late(), CALM).is_some());
     assert!(judge::answer(&data, &late(), TOSSED).is_none());

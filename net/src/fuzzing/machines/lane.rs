@@ -6,7 +6,7 @@ use crate::{
     stream::{
         ending::Ending,
         read_half::{Failure, Incoming, Next, ReadHalf},
-        write_half::{self, Circumstances, Farewell, Outcome, WriteHalf},
+        write_half::{self, LaneState, OnDrop, Outcome, WriteHalf},
     },
     wire::codes::lane,
 };
@@ -83,14 +83,14 @@ impl Writing {
 
     fn let_go(&mut self) {
         self.gone = true;
-        let lane = Circumstances { finished: self.finished, unanswered: self.unanswered, panicking: false };
+        let lane = LaneState { finished: self.finished, unanswered: self.unanswered, panicking: false };
         match self.half.let_go(lane, self.ending) {
-            Farewell::Leave => assert!(self.finished, "what was not finished never looks complete"),
-            Farewell::Linger => assert!(self.ending == Some(Ending::Failed) && !self.finished),
-            Farewell::Reset(lane::ABORTED) => assert_eq!(self.ending, Some(Ending::Aborted)),
-            Farewell::TakeBack => assert!(self.ending.is_none() && self.finished && self.unanswered),
-            Farewell::Reset(lane::CANCELLED) => assert!(self.ending.is_none() && !self.finished),
-            Farewell::Reset(_) => assert!(self.ending.is_some() || !self.finished),
+            OnDrop::Leave => assert!(self.finished, "what was not finished never looks complete"),
+            OnDrop::Linger => assert!(self.ending == Some(Ending::Failed) && !self.finished),
+            OnDrop::Reset(lane::ABORTED) => assert_eq!(self.ending, Some(Ending::Aborted)),
+            OnDrop::TakeBack => assert!(self.ending.is_none() && self.finished && self.unanswered),
+            OnDrop::Reset(lane::CANCELLED) => assert!(self.ending.is_none() && !self.finished),
+            OnDrop::Reset(_) => assert!(self.ending.is_some() || !self.finished),
         }
     }
 }

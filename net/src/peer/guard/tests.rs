@@ -63,7 +63,7 @@ async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_do
     }
     advance(HOUR).await;
     until(|| owner_there().is_none()).await;
-    while !matches!(events.next().await.unwrap(), Event::StandingEnded { .. }) {}
+    while !matches!(events.next().await.unwrap(), Event::DelegationEnded { .. }) {}
     // The node stays connected, and acts for itself.
     assert!(server.peer(&node.id()).is_some());
     assert_eq!(node.metrics().connections_dialled.get(), 1);

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     probe,
-    silence::{Doubt, Silence},
+    silence::{SilenceDetector, Suspicion},
 };
 use crate::peer::{
     backoff,
@@ -60,7 +60,7 @@ impl Lookout {
 
 struct Watched {
     link: Weak<Link>,
-    silence: Silence,
+    silence: SilenceDetector,
     next: Instant,
 }
 
@@ -80,7 +80,8 @@ impl Due {
     /// Makes a connection due now.
     fn hurry(&mut self, link: &Arc<Link>, now: Instant) {
         let drawn = f64::from(backoff::random()) / f64::from(u32::MAX);
-        let new = || Watched { link: Arc::downgrade(link), silence: Silence::new(link.silence(), drawn), next: now };
+        let new =
+            || Watched { link: Arc::downgrade(link), silence: SilenceDetector::new(link.silence(), drawn), next: now };
         let watched = self.watched.entry(link.generation).or_insert_with(new);
         self.order.remove(&(watched.next, link.generation));
         watched.next = now;
@@ -128,25 +129,25 @@ impl Watched {
     /// again before it is stirred.
     fn look(&mut self, peers: &Arc<Peers>, now: Instant) -> Option<Instant> {
         let link = self.link.upgrade().filter(|link| link.connection().close_reason().is_none())?;
-        let sight = link.sight(peers.is_kept(&link.peer()));
-        let doubt = self.silence.look(sight, now);
+        let observation = link.observe(peers.is_kept(&link.peer()));
+        let doubt = self.silence.look(observation, now);
         match doubt {
             // A new connection would serve no caller.
-            Some(Doubt::Dial) if peers.closing.is_cancelled() => {}
-            Some(Doubt::Dial) => {
+            Some(Suspicion::Dial) if peers.closing.is_cancelled() => {}
+            Some(Suspicion::Dial) => {
                 tracing::debug!(peer = %link.peer(), "the peer answers on another connection and not on this one: it is dialled anew");
                 peers.on_seen(&link, Input::Silent(link.generation));
             }
-            Some(Doubt::Ask) => {
+            Some(Suspicion::Ask) => {
                 tracing::debug!(peer = %link.peer(), "the peer does not answer: it is asked for its instance");
                 peers.shared.tasks.spawn(probe::ask(Arc::clone(peers), Arc::clone(&link)));
             }
             None => {}
         }
         let mut next = self.silence.next();
-        if next != Some(Silence::IN_USE) && !link.carrier.rest(sight.uses) {
+        if next != Some(SilenceDetector::IN_USE) && !link.carrier.rest(observation.uses) {
             // Data was written since the look.
-            next = Some(Silence::IN_USE);
+            next = Some(SilenceDetector::IN_USE);
         }
         next.map(|next| now + next)
     }

@@ -60,7 +60,7 @@ impl Unanswered {
 
 /// The figures of a connection at a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::peer) struct Sight {
+pub(in crate::peer) struct Observation {
     /// The number of packets that have come so far.
     pub(in crate::peer) heard: u64,
     /// The number of frames sent so far that have to be acknowledged.
@@ -79,7 +79,7 @@ pub(in crate::peer) struct Sight {
 
 /// What to find out about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(super) enum Suspicion {
     /// Which instance of the peer is there.
     Ask,
     /// Whether the peer takes another connection.
@@ -88,7 +88,7 @@ pub(super) enum Doubt {
 
 /// The silence on one connection.
 #[derive(Debug)]
-pub(super) struct Silence {
+pub(super) struct SilenceDetector {
     patience: Duration,
     /// A random number between 0 and 1. Peers that have lost the same peer at the same moment do not ask it at the
     /// same moment.
@@ -104,7 +104,7 @@ pub(super) struct Silence {
     waits: bool,
 }
 
-impl Silence {
+impl SilenceDetector {
     /// The time between two looks at a connection in use. Sent data is known to be unanswered a look later at most.
     pub(super) const IN_USE: Duration = Duration::from_millis(200);
 
@@ -115,31 +115,31 @@ impl Silence {
     }
 
     /// Looks at the connection. Returns what to find out about the peer, if anything.
-    pub(super) fn look(&mut self, sight: Sight, now: Instant) -> Option<Doubt> {
-        let since = self.unanswered.look(sight.heard, sight.sent, now);
+    pub(super) fn look(&mut self, seen: Observation, now: Instant) -> Option<Suspicion> {
+        let since = self.unanswered.look(seen.heard, seen.sent, now);
         if since.is_none() {
             (self.asked, self.there) = (0, None);
         }
         // Lost data is sent again after a probe timeout at the latest, which is longer than a round trip.
-        if std::mem::replace(&mut self.uses, sight.uses) != sight.uses {
-            self.in_use = Some(now + 2 * Self::IN_USE + 3 * sight.rtt);
+        if std::mem::replace(&mut self.uses, seen.uses) != seen.uses {
+            self.in_use = Some(now + 2 * Self::IN_USE + 3 * seen.rtt);
         } else if self.in_use.is_some_and(|until| now >= until) {
             self.in_use = None;
         }
-        self.waits = sight.opened || sight.kept;
+        self.waits = seen.opened || seen.kept;
         let since = since?;
-        if sight.is_there {
+        if seen.is_there {
             self.there.get_or_insert(now);
         }
         if self.waits && self.there.is_some_and(|there| now.duration_since(there) >= self.patience) {
             // The peer is dialled once in each patience.
             self.there = Some(now);
-            return Some(Doubt::Dial);
+            return Some(Suspicion::Dial);
         }
-        let late = answer_within(sight.rtt).mul_f64(1.0 + self.drawn / 2.0) * 2u32.pow(self.asked);
+        let late = answer_within(seen.rtt).mul_f64(1.0 + self.drawn / 2.0) * 2u32.pow(self.asked);
         if self.asked < ASKED_AT_MOST && now.duration_since(since) >= late {
             self.asked += 1;
-            return Some(Doubt::Ask);
+            return Some(Suspicion::Ask);
         }
         None
     }
@@ -164,33 +164,33 @@ mod tests {
     const NONE: [u32; 0] = [];
 
     /// A connection with an open stream and these figures.
-    fn sight(heard: u64, sent: u64) -> Sight {
-        Sight { heard, sent, uses: 0, opened: true, kept: false, is_there: false, rtt: RTT }
+    fn observe(heard: u64, sent: u64) -> Observation {
+        Observation { heard, sent, uses: 0, opened: true, kept: false, is_there: false, rtt: RTT }
     }
 
     /// Returns the looks with a result, and the results. There is one look in each `every`.
-    fn said(every: Duration, looks: impl IntoIterator<Item = Sight>) -> Vec<(u32, Doubt)> {
-        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 0.0));
-        let said = (0..).zip(looks).filter_map(|(n, sight)| Some((n, silence.look(sight, start + n * every)?)));
+    fn said(every: Duration, looks: impl IntoIterator<Item = Observation>) -> Vec<(u32, Suspicion)> {
+        let (start, mut silence) = (Instant::now(), SilenceDetector::new(4 * SECOND, 0.0));
+        let said = (0..).zip(looks).filter_map(|(n, seen)| Some((n, silence.look(seen, start + n * every)?)));
         said.collect()
     }
 
     /// A connection on which sent frames have no answer, while the peer answers elsewhere at the look `answers`.
-    fn lost(n: u64, answers: u64) -> Sight {
-        Sight { is_there: n == answers, ..sight(7, n) }
+    fn lost(n: u64, answers: u64) -> Observation {
+        Observation { is_there: n == answers, ..observe(7, n) }
     }
 
-    fn dials(said: Vec<(u32, Doubt)>) -> Vec<u32> {
-        said.into_iter().filter(|(_, doubt)| *doubt == Doubt::Dial).map(|(n, _)| n).collect()
+    fn dials(said: Vec<(u32, Suspicion)>) -> Vec<u32> {
+        said.into_iter().filter(|(_, doubt)| *doubt == Suspicion::Dial).map(|(n, _)| n).collect()
     }
 
     #[test]
     fn a_peer_that_answers_elsewhere_and_not_here_is_dialled_after_the_patience_and_once_in_each() {
         assert_eq!(dials(said(SECOND, (0..20).map(|n| lost(n, 3)))), [7, 11, 15, 19]);
-        let kept = said(SECOND, (0..20).map(|n| Sight { opened: false, kept: true, ..lost(n, 3) }));
+        let kept = said(SECOND, (0..20).map(|n| Observation { opened: false, kept: true, ..lost(n, 3) }));
         assert_eq!(dials(kept), [7, 11, 15, 19]);
         // No stream is open on it, and the peer is not kept.
-        assert_eq!(dials(said(SECOND, (0..20).map(|n| Sight { opened: false, ..lost(n, 3) }))), NONE);
+        assert_eq!(dials(said(SECOND, (0..20).map(|n| Observation { opened: false, ..lost(n, 3) }))), NONE);
     }
 
     #[test]
@@ -211,42 +211,46 @@ mod tests {
 
     #[test]
     fn a_single_packet_of_it_shows_that_the_connection_is_alive() {
-        assert_eq!(dials(said(SECOND, (0..20).map(|n| Sight { heard: 7 + u64::from(n > 6), ..lost(n, 3) }))), NONE);
+        assert_eq!(
+            dials(said(SECOND, (0..20).map(|n| Observation { heard: 7 + u64::from(n > 6), ..lost(n, 3) }))),
+            NONE
+        );
     }
 
     #[test]
     fn what_is_not_acknowledged_within_half_a_second_has_the_peer_asked_ever_more_rarely() {
         // Data is written once, and sent again and again.
-        let looks = (0..200).map(|n| Sight { opened: false, ..sight(7, 3 + n) });
-        let asked = said(Silence::IN_USE, std::iter::once(Sight { opened: false, ..sight(7, 2) }).chain(looks));
+        let looks = (0..200).map(|n| Observation { opened: false, ..observe(7, 3 + n) });
+        let asked =
+            said(SilenceDetector::IN_USE, std::iter::once(Observation { opened: false, ..observe(7, 2) }).chain(looks));
         let after: Vec<_> = asked.iter().map(|(n, doubt)| ((n - 1) * 200, *doubt)).collect();
         // 350 ms and three round trips of 50 ms, with a look every 200 ms.
-        assert_eq!(after, [600, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000].map(|ms| (ms, Doubt::Ask)));
+        assert_eq!(after, [600, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000].map(|ms| (ms, Suspicion::Ask)));
     }
 
     #[test]
     fn what_is_acknowledged_in_time_has_nobody_asked_however_busy_the_connection_is() {
-        assert!(said(Silence::IN_USE, (0..1_000).map(|n| sight(n / 2, n))).is_empty());
+        assert!(said(SilenceDetector::IN_USE, (0..1_000).map(|n| observe(n / 2, n))).is_empty());
     }
 
     #[test]
     fn the_end_of_what_was_said_is_no_silence() {
         // The last answer came between two looks, together with the frame that it answers.
-        let looks = (0..15).map(|n| sight(u64::from(n > 0), u64::from(n > 0)));
-        assert!(said(Silence::IN_USE, looks).is_empty());
+        let looks = (0..15).map(|n| observe(u64::from(n > 0), u64::from(n > 0)));
+        assert!(said(SilenceDetector::IN_USE, looks).is_empty());
     }
 
     #[test]
     fn a_far_peer_has_the_time_that_its_round_trips_take() {
-        let far = |n: u64| Sight { rtt: SECOND, ..sight(7, n) };
-        let first = said(Silence::IN_USE, (0..100).map(far)).first().copied();
-        assert_eq!(first.map(|(n, doubt)| ((n - 1) * 200, doubt)), Some((3_400, Doubt::Ask)));
+        let far = |n: u64| Observation { rtt: SECOND, ..observe(7, n) };
+        let first = said(SilenceDetector::IN_USE, (0..100).map(far)).first().copied();
+        assert_eq!(first.map(|(n, doubt)| ((n - 1) * 200, doubt)), Some((3_400, Suspicion::Ask)));
     }
 
     #[test]
     fn peers_that_have_lost_another_one_at_the_same_moment_do_not_ask_at_the_same_moment() {
-        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 1.0));
-        let mut look = |n: u32| silence.look(sight(7, n.into()), start + n * Silence::IN_USE);
+        let (start, mut silence) = (Instant::now(), SilenceDetector::new(4 * SECOND, 1.0));
+        let mut look = |n: u32| silence.look(observe(7, n.into()), start + n * SilenceDetector::IN_USE);
         let first = (0..100).find(|n| look(*n).is_some());
         // 500 ms and half of that, with a look every 200 ms.
         assert_eq!(first.map(|n| (n - 1) * 200), Some(800));
@@ -254,29 +258,30 @@ mod tests {
 
     #[test]
     fn a_connection_is_looked_at_often_while_it_is_in_use_rarely_with_open_streams_and_else_not_at_all() {
-        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 0.0));
-        let mut looked = |ms: u64, sight: Sight| {
-            silence.look(sight, start + Duration::from_millis(ms));
+        let (start, mut silence) = (Instant::now(), SilenceDetector::new(4 * SECOND, 0.0));
+        let mut looked = |ms: u64, seen: Observation| {
+            silence.look(seen, start + Duration::from_millis(ms));
             silence.next()
         };
-        let written = Sight { opened: false, uses: 1, ..sight(1, 1) };
-        assert_eq!(looked(0, written), Some(Silence::IN_USE));
-        let answered = Sight { heard: 2, sent: 2, ..written };
+        let written = Observation { opened: false, uses: 1, ..observe(1, 1) };
+        assert_eq!(looked(0, written), Some(SilenceDetector::IN_USE));
+        let answered = Observation { heard: 2, sent: 2, ..written };
         // The answer may be to other data, until the written data would have been sent again.
-        assert_eq!(looked(200, answered), Some(Silence::IN_USE));
+        assert_eq!(looked(200, answered), Some(SilenceDetector::IN_USE));
         assert_eq!(looked(600, answered), None);
-        assert_eq!(looked(800, Sight { kept: true, ..answered }), Some(SECOND));
-        assert_eq!(looked(1_000, Sight { opened: true, ..answered }), Some(SECOND));
+        assert_eq!(looked(800, Observation { kept: true, ..answered }), Some(SECOND));
+        assert_eq!(looked(1_000, Observation { opened: true, ..answered }), Some(SECOND));
         // A packet that keeps the connection alive is still to be acknowledged.
-        assert_eq!(looked(2_000, Sight { sent: 3, ..answered }), Some(Silence::IN_USE));
-        assert_eq!(looked(2_200, Sight { sent: 3, heard: 3, ..answered }), None);
+        assert_eq!(looked(2_000, Observation { sent: 3, ..answered }), Some(SilenceDetector::IN_USE));
+        assert_eq!(looked(2_200, Observation { sent: 3, heard: 3, ..answered }), None);
     }
 
     #[test]
     fn a_peer_that_was_asked_as_often_as_it_may_is_looked_at_rarely() {
-        let (start, mut silence) = (Instant::now(), Silence::new(4 * SECOND, 0.0));
-        let asked = (0..1_000)
-            .filter(|n| silence.look(sight(7, (*n).into()), start + *n * Silence::IN_USE) == Some(Doubt::Ask));
+        let (start, mut silence) = (Instant::now(), SilenceDetector::new(4 * SECOND, 0.0));
+        let asked = (0..1_000).filter(|n| {
+            silence.look(observe(7, (*n).into()), start + *n * SilenceDetector::IN_USE) == Some(Suspicion::Ask)
+        });
         assert_eq!(asked.count(), ASKED_AT_MOST as usize);
         assert_eq!(silence.next(), Some(SECOND));
     }

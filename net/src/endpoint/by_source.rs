@@ -9,7 +9,7 @@ use super::source::{Counts, Source};
 
 /// The peers that have inbound connections, by the source of the first of these connections.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(super) struct PeersBySource {
     most: usize,
     counts: Counts,
     members: HashMap<PublicKey, Member>,
@@ -21,8 +21,8 @@ struct Member {
     connections: usize,
 }
 
-impl Crowd {
-    /// Creates a crowd for an endpoint that allows this number of peers.
+impl PeersBySource {
+    /// Creates a by_source for an endpoint that allows this number of peers.
     pub(super) fn new(peers: usize) -> Self {
         // Rounded up, so that an endpoint for one peer takes that peer from any source.
         Self { most: peers.saturating_mul(3).div_ceil(4).max(1), counts: Counts::default(), members: HashMap::new() }
@@ -35,7 +35,7 @@ impl Crowd {
         self.members.contains_key(peer) || of_source.max(of_class) < self.most
     }
 
-    /// Counts a new connection until [`Crowd::left`]. Returns false, and counts nothing, if there are too many
+    /// Counts a new connection until [`PeersBySource::left`]. Returns false, and counts nothing, if there are too many
     /// peers from its source already.
     pub(super) fn enter(&mut self, peer: PublicKey, source: Source) -> bool {
         if !self.has_room(&peer, source) {
@@ -79,36 +79,36 @@ mod tests {
 
     #[test]
     fn one_address_leaves_a_quarter_of_the_places_to_the_others() {
-        let mut crowd = Crowd::new(8);
+        let mut by_source = PeersBySource::new(8);
         let last = peer();
-        assert!((0..5).all(|_| crowd.enter(peer(), source(1))) && crowd.enter(last, source(1)));
-        assert!(!crowd.enter(peer(), source(1)));
-        assert!(crowd.enter(peer(), source(2)));
-        crowd.left(&last);
-        assert!(crowd.enter(peer(), source(1)));
+        assert!((0..5).all(|_| by_source.enter(peer(), source(1))) && by_source.enter(last, source(1)));
+        assert!(!by_source.enter(peer(), source(1)));
+        assert!(by_source.enter(peer(), source(2)));
+        by_source.left(&last);
+        assert!(by_source.enter(peer(), source(1)));
     }
 
     #[test]
     fn networks_of_one_site_count_together() {
         let network = |n| Source::ip(IpAddr::from([0x2001, 0xdb8, 1, n, 0, 0, 0, 1]));
-        let mut crowd = Crowd::new(4);
-        assert!((0..3).all(|n| crowd.enter(peer(), network(n))));
-        assert!(!crowd.enter(peer(), network(9)));
-        assert!(crowd.enter(peer(), source(1)));
+        let mut by_source = PeersBySource::new(4);
+        assert!((0..3).all(|n| by_source.enter(peer(), network(n))));
+        assert!(!by_source.enter(peer(), network(9)));
+        assert!(by_source.enter(peer(), source(1)));
     }
 
     #[test]
     fn a_peer_that_is_there_may_replace_its_connection_however_full_it_is() {
-        let (mut crowd, there) = (Crowd::new(1), peer());
-        assert!(crowd.enter(there, source(1)));
-        assert!(!crowd.enter(peer(), source(1)));
+        let (mut by_source, there) = (PeersBySource::new(1), peer());
+        assert!(by_source.enter(there, source(1)));
+        assert!(!by_source.enter(peer(), source(1)));
         // From the same source, and from another one: the peer was restarted, and has moved.
-        assert!(crowd.enter(there, source(1)) && crowd.enter(there, source(2)));
-        crowd.left(&there);
-        crowd.left(&there);
-        assert!(!crowd.enter(peer(), source(1)), "one of its connections is there");
-        crowd.left(&there);
-        assert!(crowd.counts.is_empty() && crowd.members.is_empty());
-        assert!(crowd.enter(peer(), source(1)));
+        assert!(by_source.enter(there, source(1)) && by_source.enter(there, source(2)));
+        by_source.left(&there);
+        by_source.left(&there);
+        assert!(!by_source.enter(peer(), source(1)), "one of its connections is there");
+        by_source.left(&there);
+        assert!(by_source.counts.is_empty() && by_source.members.is_empty());
+        assert!(by_source.enter(peer(), source(1)));
     }
 }
