@@ -148,6 +148,7 @@ pub async fn peers<S: Side>(hub: &str) -> Result<(), Broken> {
             });
             Ok(Said::Rate(pace.await?.rate))
         }
+        Ask::Watch(_) => Err(Broken::msg("peers have no connections to look at")),
         Ask::End(_) => {
             let began = Instant::now();
             close(std::mem::take(&mut all)).await?;
