@@ -50,7 +50,7 @@ async fn a_control_stream_that_begins_with_another_frame_is_named_by_that_frame(
         let iroh::endpoint::ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed:?}") };
         assert_eq!(close.error_code.into_inner(), 0x103);
         let reason = String::from_utf8_lossy(&close.reason).into_owned();
-        assert!(reason.contains(&format!("begins with a frame of type {first},")), "{reason}");
+        assert!(reason.contains(&format!("begins with a frame of type {first} ")), "{reason}");
     }
 }
 
