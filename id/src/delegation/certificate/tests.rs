@@ -127,7 +127,7 @@ fn debug_shows_the_fields_and_no_signature() {
 fn every_error_says_what_to_do() {
     let (owner, node) = (owner().public_key(), node());
     for (error, remedy) in [
-        (DelegationError::Truncated { found: 3, part: "owner" }, "get it again"),
+        (DelegationError::Truncated { found: 3, part: "owner" }, "copy the complete delegation again"),
         (DelegationError::TooLong { len: 3000, max: 2048 }, "the limit is 2048: ask its owner"),
         (DelegationError::Version { found: 2 }, "update the program"),
         (DelegationError::NotCanonical { what: "its scope is empty" }, "ask its owner for another"),
