@@ -27,8 +27,8 @@ use crate::{
 /// The protocol of large responses. The request gives the length of the response and the number of its pattern.
 const LARGE: &str = "lab-large/1";
 const BULK: &str = "lab-bulk/1";
-/// With this number of bytes, the connection is nearly full. Data lanes get 0.95 of its send window.
-const FULL: u64 = Limits::SEND_WINDOW / 10 * 9;
+/// With this number of bytes, the connection is nearly full: some thirty lanes get 0.69 of its send window.
+const FULL: u64 = Limits::SEND_WINDOW / 8 * 5;
 const FILLING: Duration = Duration::from_secs(60);
 
 pub fn serve(endpoint: &Endpoint) -> Result<(), Fault> {

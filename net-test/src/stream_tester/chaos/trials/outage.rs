@@ -31,8 +31,9 @@ const SHAPE: Shape = Shape { rate: 12_000_000, delay: Duration::from_millis(20),
 /// acknowledgement.
 const LANES: [u64; 2] = [FILL, FILL + 3];
 const FILL: u64 = Limits::SEND_WINDOW.div_ceil(2_100_000);
-/// The number of bytes that the peer may have unread. It is more than all lanes write.
-const UNREAD: u64 = 128 << 20;
+/// The number of bytes that the peer may have unread. It is so much more than all lanes write that this limit, without
+/// that of the send window, would let each lane fill its own window.
+const UNREAD: u64 = 256 << 20;
 /// A write that makes no progress for this long waits for the link.
 const STALLED: Duration = Duration::from_millis(500);
 const PIECE: usize = 64 * 1024;
