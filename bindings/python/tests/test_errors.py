@@ -179,7 +179,7 @@ async def test_an_endpoint_that_is_not_bound_or_closed_says_so() -> None:
         await node(bind=["192.0.2.1:1"])
     with pytest.raises(ValueError):
         await node(bind=["nonsense"])
-    with pytest.raises(twolane.InvalidOption, match="adaptive, cubic, bbr3 and background"):
+    with pytest.raises(twolane.InvalidOption, match="adaptive, cubic, bbr3 or background"):
         await node(congestion="reno")
 
 
