@@ -7,7 +7,7 @@ use twolane::{Endpoint, Limits, RecvStream, SendStream, Ticket};
 
 use super::{
     Broken, bulk, errors,
-    side::{Anywhere, PATIENCE, STREAMS, Service, Side, once_a_second},
+    side::{Anywhere, PATIENCE, STREAMS, Service, Side, Watched, once_a_second},
 };
 
 /// The limit for peers. Here thousands of peers come from one address.
@@ -77,19 +77,6 @@ impl Side for Ours {
         server.shutdown(within).await;
     }
 
-    async fn watch(server: &Endpoint, time: Duration) -> usize {
-        let mut events = server.events();
-        let subscribed = async { while events.next().await.is_some() {} };
-        let looking = once_a_second(time, || {
-            black_box(server.status());
-            server.peers().len()
-        });
-        tokio::select! {
-            seen = looking => seen,
-            () = subscribed => 0,
-        }
-    }
-
     async fn client(server: &str) -> Result<Self, Broken> {
         Self::client_at(None, server).await
     }
@@ -120,5 +107,20 @@ impl Side for Ours {
 
     async fn close(self) {
         self.endpoint.shutdown(Duration::ZERO).await;
+    }
+}
+
+impl Watched for Ours {
+    async fn watch(server: &Endpoint, time: Duration) -> usize {
+        let mut events = server.events();
+        let subscribed = async { while events.next().await.is_some() {} };
+        let looking = once_a_second(time, || {
+            black_box(server.status());
+            server.peers().len()
+        });
+        tokio::select! {
+            seen = looking => seen,
+            () = subscribed => 0,
+        }
     }
 }

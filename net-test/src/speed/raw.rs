@@ -21,7 +21,7 @@ use twolane::Ticket;
 use super::{
     Broken, bulk, errors,
     ours::limits,
-    side::{Anywhere, MAX_MESSAGE, PATIENCE, STREAMS, Service, Side, once_a_second},
+    side::{Anywhere, MAX_MESSAGE, PATIENCE, STREAMS, Service, Side, Watched, once_a_second},
 };
 
 /// Raw iroh with its defaults, except for the number of streams.
@@ -145,20 +145,6 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
         server.endpoint.close().await;
     }
 
-    async fn watch(server: &RawServer, time: Duration) -> usize {
-        once_a_second(time, || {
-            black_box((server.endpoint.addr(), server.endpoint.bound_sockets(), server.endpoint.net_report().get()));
-            let connections: Vec<_> = lock(&server.accepted).values().filter_map(|weak| weak.upgrade()).collect();
-            for connection in &connections {
-                let paths = connection.paths();
-                let seen: Vec<_> = paths.iter().map(|path| (path.is_selected(), path.rtt())).collect();
-                black_box((connection.remote_id(), connection.stats(), seen));
-            }
-            connections.len()
-        })
-        .await
-    }
-
     async fn client(server: &str) -> Result<Self, Broken> {
         Self::client_at(None, server).await
     }
@@ -185,6 +171,22 @@ impl<const TUNED: bool> Side for RawWith<TUNED> {
 
     async fn close(self) {
         self.endpoint.close().await;
+    }
+}
+
+impl<const TUNED: bool> Watched for RawWith<TUNED> {
+    async fn watch(server: &RawServer, time: Duration) -> usize {
+        once_a_second(time, || {
+            black_box((server.endpoint.addr(), server.endpoint.bound_sockets(), server.endpoint.net_report().get()));
+            let connections: Vec<_> = lock(&server.accepted).values().filter_map(|weak| weak.upgrade()).collect();
+            for connection in &connections {
+                let paths = connection.paths();
+                let seen: Vec<_> = paths.iter().map(|path| (path.is_selected(), path.rtt())).collect();
+                black_box((connection.remote_id(), connection.stats(), seen));
+            }
+            connections.len()
+        })
+        .await
     }
 }
 

@@ -85,10 +85,6 @@ pub trait Side: Clone + Send + Sync + 'static {
         async { drop(server) }
     }
 
-    /// Looks at the server once a second for this time, as a status page does: at the endpoint's status, and at each
-    /// connection with its statistics. Returns the number of connections that the last look found.
-    fn watch(server: &Self::Server, time: Duration) -> impl Future<Output = usize> + Send;
-
     /// Creates a client that is not connected.
     fn client(server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
     fn connect(&self, service: Service) -> impl Future<Output = Result<(), Broken>> + Send;
@@ -162,4 +158,11 @@ pub trait Anywhere: Side {
     fn serve_at(at: Option<SocketAddr>) -> impl Future<Output = Result<(Self::Server, String), Broken>> + Send;
     /// Does the same as [`Side::client`], bound to `at`.
     fn client_at(at: Option<SocketAddr>, server: &str) -> impl Future<Output = Result<Self, Broken>> + Send;
+}
+
+/// A side whose server a program can watch.
+pub trait Watched: Side {
+    /// Looks at the server once a second for this time, as a status page does: at the endpoint's status, and at each
+    /// connection with its statistics. Returns the number of connections that the last look found.
+    fn watch(server: &Self::Server, time: Duration) -> impl Future<Output = usize> + Send;
 }

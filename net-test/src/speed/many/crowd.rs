@@ -24,7 +24,7 @@ use crate::{
     speed::{
         Broken,
         half::Usage,
-        side::{Service, Side},
+        side::{Service, Side, Watched},
         work::{close, repeat},
     },
 };
@@ -99,7 +99,7 @@ fn sent(snmp: &str) -> Option<u64> {
 }
 
 /// Runs the hub: prints its address, and obeys commands.
-pub async fn hub<S: Side>() -> Result<(), Broken> {
+pub async fn hub<S: Watched>() -> Result<(), Broken> {
     let (server, address) = S::serve().await?;
     let mut server = Some(server);
     say(&Said::Address(address))?;
