@@ -87,7 +87,7 @@ pub const BOUNDS: &[Bound] = &[
     // The transfer time of the link, and the overhead of packets.
     ms("many-responses", Answered, 85_000.0, 120_000.0),
     // The data under way takes 4 s, and the first packet after the outage comes up to 8 s after its end.
-    ms("bulk-outage", Answered, 4_200.0, 14_000.0),
+    ms("bulk-outage", Answered, 4_650.0, 14_000.0),
     ms("killed-twice", Answered, 700.0, 2_100.0),
     ms("killed-and-back", Answered, 1_740.0, 2_500.0),
     ms("dialler-back", Answered, 1_740.0, 2_500.0),
