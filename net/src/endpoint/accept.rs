@@ -148,7 +148,7 @@ fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
 }
 
-/// A connection that counts in the by_source until it is dropped.
+/// A connection that counts among those of its source until it is dropped.
 struct CountedConnection {
     by_source: Arc<Mutex<PeersBySource>>,
     peer: PublicKey,
@@ -167,10 +167,10 @@ fn lock(by_source: &Mutex<PeersBySource>) -> MutexGuard<'_, PeersBySource> {
 /// The connections that wait until they are admitted.
 struct Pending(Mutex<(Waiting, HashMap<WaitingId, CancellationToken>)>);
 
-/// The place of a connection in the pending. Dropping it gives the place back.
+/// The place of a connection among the pending connections. Dropping it gives the place back.
 struct PendingSlot {
     pending: Arc<Pending>,
-    ticket: WaitingId,
+    id: WaitingId,
     /// Cancelled when the place was given to another connection.
     given_up: CancellationToken,
 }
@@ -183,19 +183,19 @@ impl Pending {
     fn enter(this: &Arc<Self>, source: Source) -> Option<PendingSlot> {
         let mut inside = this.lock();
         let (waiting, slots) = &mut *inside;
-        let ticket = match waiting.enter(source) {
-            Entry::Taken(ticket) => ticket,
-            Entry::InPlaceOf(gone, ticket) => {
+        let id = match waiting.enter(source) {
+            Entry::Taken(id) => id,
+            Entry::InPlaceOf(gone, id) => {
                 if let Some(gone) = slots.remove(&gone) {
                     gone.cancel();
                 }
-                ticket
+                id
             }
             Entry::Refused => return None,
         };
         let given_up = CancellationToken::new();
-        slots.insert(ticket, given_up.clone());
-        Some(PendingSlot { pending: Arc::clone(this), ticket, given_up })
+        slots.insert(id, given_up.clone());
+        Some(PendingSlot { pending: Arc::clone(this), id, given_up })
     }
 
     fn lock(&self) -> MutexGuard<'_, (Waiting, HashMap<WaitingId, CancellationToken>)> {
@@ -205,15 +205,15 @@ impl Pending {
 
 impl PendingSlot {
     fn spoke(&self) {
-        self.pending.lock().0.spoke(self.ticket);
+        self.pending.lock().0.spoke(self.id);
     }
 }
 
 impl Drop for PendingSlot {
     fn drop(&mut self) {
         let mut inside = self.pending.lock();
-        inside.0.left(self.ticket);
-        inside.1.remove(&self.ticket);
+        inside.0.left(self.id);
+        inside.1.remove(&self.id);
     }
 }
 

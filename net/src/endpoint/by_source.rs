@@ -22,7 +22,7 @@ struct Member {
 }
 
 impl PeersBySource {
-    /// Creates a by_source for an endpoint that allows this number of peers.
+    /// Creates the counts of an endpoint that allows this number of peers.
     pub(super) fn new(peers: usize) -> Self {
         // Rounded up, so that an endpoint for one peer takes that peer from any source.
         Self { most: peers.saturating_mul(3).div_ceil(4).max(1), counts: Counts::default(), members: HashMap::new() }

@@ -112,7 +112,8 @@ impl fmt::Display for Obstacle {
                 f.write_str("no relay is configured: peers behind other NATs need a relay to connect (Builder::relay)")
             }
             Self::RelayUnreachable { error } => {
-                write!(f, "no relay could be reached ({}): check the internet connection, and that HTTPS is not blocked", Shown(error))
+                let remedy = "check the internet connection, and that HTTPS is not blocked";
+                write!(f, "no relay could be reached ({}): {remedy}", Shown(error))
             }
             Self::RelayDenied { reason } => {
                 write!(f, "the relay refuses this endpoint ({}): ask its operator, or use another relay", Shown(reason))
@@ -124,9 +125,11 @@ impl fmt::Display for Obstacle {
                 f.write_str("the relays cannot tell this endpoint its public address: use a relay with https")
             }
             Self::NatVaries => f.write_str(
-                "the NAT uses another port for every destination: data to a peer behind a similar NAT stays on the relay",
+                "the NAT uses another port for every destination: data to a peer behind such a NAT stays on the relay",
             ),
-            Self::CaptivePortal => f.write_str("a captive portal answers in place of the relays: log in to this network first"),
+            Self::CaptivePortal => {
+                f.write_str("a captive portal answers in place of the relays: log in to this network first")
+            }
         }
     }
 }

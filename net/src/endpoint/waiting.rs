@@ -60,28 +60,28 @@ impl Waiting {
                 None => return Entry::Refused,
             },
         };
-        let ticket = self.next;
+        let id = self.next;
         self.next += 1;
-        self.all.insert(ticket, (source, false));
+        self.all.insert(id, (source, false));
         match gone {
-            None => Entry::Taken(ticket),
+            None => Entry::Taken(id),
             Some(gone) => {
                 self.all.remove(&gone);
-                Entry::InPlaceOf(gone, ticket)
+                Entry::InPlaceOf(gone, id)
             }
         }
     }
 
     /// Records that the peer's HELLO has come on a connection.
-    pub(super) fn spoke(&mut self, ticket: WaitingId) {
-        if let Some((_, spoke)) = self.all.get_mut(&ticket) {
+    pub(super) fn spoke(&mut self, id: WaitingId) {
+        if let Some((_, spoke)) = self.all.get_mut(&id) {
             *spoke = true;
         }
     }
 
     /// Removes a connection that was admitted or turned away, or has ended.
-    pub(super) fn left(&mut self, ticket: WaitingId) {
-        self.all.remove(&ticket);
+    pub(super) fn left(&mut self, id: WaitingId) {
+        self.all.remove(&id);
     }
 }
 
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn silent_ones_of_one_source_or_class_make_room_for_each_other_and_not_for_more() {
         let mut waiting = Waiting::new(10, 2);
-        for ticket in 0..2 {
-            assert_eq!(waiting.enter(source(1)), Entry::Taken(ticket));
+        for id in 0..2 {
+            assert_eq!(waiting.enter(source(1)), Entry::Taken(id));
         }
         assert_eq!(waiting.enter(source(1)), Entry::InPlaceOf(0, 2));
         for n in 0..5 {

@@ -74,8 +74,6 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>) {
             let hello = nonce.map(|nonce| Input::Hello(link.generation, nonce));
             let inputs: Vec<_> = [Input::Dialled(link.generation, dial)].into_iter().chain(hello).collect();
             peers.register(prepared, &inputs);
-            // Cleared after the registration, so that `Peers::close` finds the connection in one of the two places.
-            peer.lock().entering = None;
             peers.look_again(&link, version);
         }
         Err(cause) => {

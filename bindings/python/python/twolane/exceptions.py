@@ -116,9 +116,9 @@ class TwolaneError(Exception):
     """The phase that the operation had reached: `dial`, `open`, `send`, `answer`, `response`, `read` or
     `write`."""
     fault: str | None
-    """The side at fault: `caller`, `peer`, `network` or `us`."""
+    """The side at fault: `caller`, `peer`, `network` or `local`."""
     reason: str | None
-    """The kind of error, if the class has several, such as `busy` or `restarted`."""
+    """The kind of error, if the class has several, such as `busy` or `peer_restarted`."""
     retryable: bool
     """Whether the same operation may succeed later without any change."""
     may_have_been_handled: bool | None

@@ -135,7 +135,7 @@ impl Watched {
             // A new connection would serve no caller.
             Some(Suspicion::Dial) if peers.closing.is_cancelled() => {}
             Some(Suspicion::Dial) => {
-                tracing::debug!(peer = %link.peer(), "the peer answers on another connection and not on this one: it is dialled anew");
+                tracing::debug!(peer = %link.peer(), "the peer answers on another connection only: it is dialled anew");
                 peers.on_seen(&link, Input::Silent(link.generation));
             }
             Some(Suspicion::Ask) => {

@@ -86,9 +86,11 @@ impl Peers {
             return false;
         }
         if let Some(link) = link {
-            let State { row, links, .. } = &mut *state;
+            let State { row, links, entering, .. } = &mut *state;
             row.note_streams(|generation| links.get(&generation).is_some_and(|link| link.carrier.live() > 0));
             links.insert(link.generation, Arc::clone(link));
+            // In the same turn at the lock, so that `Peers::close` finds the connection in one of the two places.
+            entering.take_if(|entering| entering.generation == link.generation);
             state.since.get_or_insert_with(Instant::now);
         }
         let actions = state.row.on(input);
