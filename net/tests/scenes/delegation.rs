@@ -187,6 +187,18 @@ async fn revoking_a_certificate_ends_the_standing_while_connected() {
 }
 
 #[tokio::test]
+async fn a_connected_node_that_shows_the_certificate_of_a_denied_owner_is_cut_off() {
+    let (owner, key, list) = (SecretKey::generate(), SecretKey::generate(), AccessList::everybody());
+    list.deny(owner.public_key());
+    let server = Endpoint::builder().offline().limits(limits()).access(list).bind().await.unwrap();
+    let node = with_key(&key).await;
+    let connection = connect(&node, &server).await;
+    node.set_delegations(vec![certificate(&owner, key.public_key(), "*")]).unwrap();
+    soon(connection.closed()).await;
+    until(|| server.peers().is_empty()).await;
+}
+
+#[tokio::test]
 async fn an_endpoint_does_not_take_a_certificate_for_another_key() {
     let (owner, other) = (SecretKey::generate(), SecretKey::generate());
     let wrong = certificate(&owner, other.public_key(), "*");

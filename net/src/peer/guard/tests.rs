@@ -9,7 +9,7 @@ use twolane_id::{
     delegation::{Delegation, Pattern},
 };
 
-use crate::{Endpoint, Limits, access::Clock, events::Event};
+use crate::{Builder, Endpoint, Limits, access::Clock, events::Event};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -67,4 +67,48 @@ async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_do
     // The node stays connected, and acts for itself.
     assert!(server.peer(&node.id()).is_some());
     assert_eq!(node.metrics().connections_dialled.get(), 1);
+}
+
+/// A certificate of an hour, and the key of its node.
+fn of_an_hour(owner: &SecretKey) -> (SecretKey, Delegation) {
+    let node = SecretKey::generate();
+    let delegation = Delegation::build(node.public_key()).scope("*".parse::<Pattern>().unwrap());
+    (node, delegation.expires(now() + HOUR).sign(owner).unwrap())
+}
+
+async fn bound(key: SecretKey, delegations: &[Delegation]) -> Endpoint {
+    let limits = Limits { clock_skew: Duration::ZERO, ..Limits::default() };
+    let builder = Endpoint::builder().offline().limits(limits).clock(Clock(now)).secret_key(key);
+    delegations.iter().cloned().fold(builder, Builder::delegation).bind().await.unwrap()
+}
+
+/// Waits until `node` acts for `owner` at `endpoint`, and then, with an hour gone, until it does not.
+async fn ends_after_an_hour(endpoint: &Endpoint, node: &Endpoint, owner: &SecretKey) {
+    let owner_there = || endpoint.peer(&node.id()).and_then(|peer| peer.owner);
+    until(|| owner_there() == Some(owner.public_key())).await;
+    pause();
+    let (_hold, held) = mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || held.recv());
+    advance(HOUR + Duration::from_secs(60)).await;
+    until(|| owner_there().is_none()).await;
+    assert!(endpoint.peer(&node.id()).is_some(), "it stays connected, as itself");
+}
+
+#[tokio::test]
+async fn a_certificate_in_the_hello_of_a_peer_that_was_dialled_ends_in_time() {
+    let owner = SecretKey::generate();
+    let (key, delegation) = of_an_hour(&owner);
+    let (dialler, node) = (bound(SecretKey::generate(), &[]).await, bound(key, &[delegation]).await);
+    dialler.connect(node.ticket()).await.unwrap();
+    ends_after_an_hour(&dialler, &node, &owner).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_shown_on_an_open_connection_ends_in_time() {
+    let owner = SecretKey::generate();
+    let (key, delegation) = of_an_hour(&owner);
+    let (server, node) = (bound(SecretKey::generate(), &[]).await, bound(key, &[]).await);
+    node.connect(server.ticket()).await.unwrap();
+    node.set_delegations(vec![delegation]).unwrap();
+    ends_after_an_hour(&server, &node, &owner).await;
 }
