@@ -12,13 +12,14 @@ use noq_proto::congestion::Bbr3Config;
 use super::{
     app_limited::AppLimited,
     bandwidth_hold::BandwidthHold,
-    company::Company,
+    company::{Company, Known},
     inflight_cap::InflightCap,
     pacing_catch_up::PacingCatchUp,
     parts::Parts,
     path_queue::PathQueue,
     probe_rtt_skip::ProbeRttSkip,
     random_loss::{Pace, RandomLoss},
+    standing_queue::StandingQueue,
 };
 
 /// Limits between BBR's paces: it sends at 0.89 of the bandwidth to empty a queue, at 1.24 to probe for more, and at
@@ -28,6 +29,9 @@ const FASTER: f64 = 1.1;
 /// The time after a loss during which nothing is sent faster than BBR says: a few packets more drive other flows out
 /// of a shallow buffer.
 const DISTURBED: Duration = Duration::from_secs(3);
+/// BBR adds the data that is sent until the next acknowledgement to the number that it was told. If it is told half
+/// of its window, the sum stays under the window.
+const TOLD: u64 = 2;
 /// The time for which BBR remembers the shortest round-trip time.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,7 @@ pub(super) struct Corrected {
     bbr: Box<dyn Controller>,
     queue: PathQueue,
     company: Company,
+    standing: StandingQueue,
     random_loss: RandomLoss,
     catch_up: PacingCatchUp,
     cap: InflightCap,
@@ -51,6 +56,9 @@ pub(super) struct Corrected {
     told: bool,
     /// The time until which BBR takes the path for the shorter one that it was.
     longer: Option<Instant>,
+    /// The first packet since which this sender keeps to what the path holds, and its queue was seen to be no longer
+    /// than that.
+    kept: Option<u64>,
     /// The window of a test for company, during which half of the packets are in flight.
     half: u64,
 }
@@ -73,6 +81,7 @@ impl Corrected {
             bbr: Arc::new(Bbr3Config::default()).build(now, mtu),
             queue: PathQueue::default(),
             company: Company::default(),
+            standing: StandingQueue::default(),
             random_loss: RandomLoss::default(),
             catch_up: PacingCatchUp::default(),
             cap: InflightCap::default(),
@@ -83,6 +92,7 @@ impl Corrected {
             disturbed: false,
             told: false,
             longer: None,
+            kept: None,
             half: 0,
         }
     }
@@ -111,12 +121,17 @@ impl Corrected {
         Some(if self.longer.is_some() { rate.max(self.hold.best()) } else { rate })
     }
 
-    fn look_for_company(&mut self, now: Instant, sent: Instant, round_trip: Duration, shortest: Duration) {
+    fn look_for_company(&mut self, now: Instant, sent: Instant, round_trip: Duration, base: Duration) {
         let metrics = self.bbr.metrics();
         let rates = bandwidth(&metrics).zip(metrics.pacing_rate);
         let own = rates.and_then(|(bandwidth, pacing)| self.cap.own_round_trip(bandwidth, pacing));
-        let (tested, window) = (self.company.is_testing(), self.window());
-        let longer = self.company.on_ack(now, sent, round_trip, shortest, own);
+        let (alone, tested, window) = (self.is_alone(), self.company.is_testing(), self.window());
+        let own_probing = rates.and_then(|(bandwidth, pacing)| self.cap.own_probing(bandwidth, pacing));
+        let path = Known { base, own, own_probing, window: window.min(self.bbr.window()) };
+        let longer = self.company.on_ack(now, sent, round_trip, path);
+        if alone && !self.is_alone() {
+            self.cap.on_company();
+        }
         if !tested {
             self.half = window / 2;
         }
@@ -124,6 +139,36 @@ impl Corrected {
             self.cap.restart(now, path);
             self.longer = Some(now + REMEMBERED);
         }
+    }
+
+    /// Returns whether the queue is longer than this sender makes it. `None` while that is not known.
+    fn is_overfull(&self, metrics: &ControllerMetrics) -> Option<bool> {
+        let own = self.cap.own_probing(bandwidth(metrics)?, metrics.pacing_rate?)?;
+        Some(self.queue.shortest()? > own)
+    }
+
+    /// Records whether this sender keeps to what the path holds, from this packet on.
+    fn keep(&mut self, number: u64, metrics: &ControllerMetrics) {
+        self.kept = match self.is_overfull(metrics).filter(|_| self.is_alone()) {
+            None => None,
+            Some(false) => self.kept.or(Some(number)),
+            Some(true) => self.kept,
+        };
+    }
+
+    /// Looks whether the loss of this packet is due to other flows.
+    fn on_overflow(&mut self, now: Instant, number: u64) {
+        let kept = self.kept.is_some_and(|first| number >= first);
+        if self.parts.company && kept && self.is_overfull(&self.bbr.metrics()) == Some(true) {
+            self.company.on_overflow(now);
+        }
+    }
+
+    /// Returns the bytes in flight that BBR is told. Where more may be in flight than it allows, it would wait for its
+    /// window to be obeyed, and not probe for more meanwhile.
+    fn told_in_flight(&self, in_flight: u64) -> u64 {
+        let window = self.bbr.window();
+        if self.window() > window { in_flight.min(window / TOLD) } else { in_flight }
     }
 }
 
@@ -135,6 +180,7 @@ impl Controller for Corrected {
     fn on_packet_sent(&mut self, now: Instant, bytes: u16, number: u64) {
         let metrics = self.bbr.metrics();
         self.random_loss.on_sent(number, pace(&metrics));
+        self.keep(number, &metrics);
         if let Some(rate) = self.rate(&metrics) {
             self.catch_up.on_sent(now, bytes, rate);
         }
@@ -155,6 +201,7 @@ impl Controller for Corrected {
         self.cap.on_ack(now, round_trip, self.is_alone());
         let shortest = self.cap.shortest().unwrap_or(round_trip);
         self.queue.on_ack(round_trip, shortest);
+        self.standing.on_ack(now, round_trip);
         self.disturbed = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) < DISTURBED);
         self.longer = self.longer.filter(|until| now < *until);
         if self.parts.company {
@@ -164,8 +211,7 @@ impl Controller for Corrected {
     }
 
     fn on_end_acks(&mut self, now: Instant, in_flight: u64, app_limited: bool, largest: Option<u64>) {
-        let skips = self.parts.probe_rtt_skip && self.is_alone();
-        let told = if skips { self.skip.in_flight(in_flight, self.bbr.window()) } else { in_flight };
+        let told = self.told_in_flight(in_flight);
         self.bbr.on_end_acks(now, told, app_limited, largest);
         if app_limited {
             self.catch_up.forgive();
@@ -206,6 +252,7 @@ impl Controller for Corrected {
         if self.parts.random_loss && random {
             return;
         }
+        self.on_overflow(now, number);
         self.told = true;
         (self.lost, self.disturbed) = (Some(now), true);
         if queued {
@@ -239,7 +286,12 @@ impl Controller for Corrected {
         let window = self.uncapped();
         let metrics = self.bbr.metrics();
         let (Some(bandwidth), Some(pacing)) = (bandwidth(&metrics), metrics.pacing_rate) else { return window };
-        if !self.parts.inflight_cap || !self.is_alone() {
+        if !self.is_alone() {
+            let rate = bandwidth.max(self.hold.best());
+            let standing = self.standing.window(rate, self.cap.shortest().unwrap_or_default());
+            return window.max(standing.filter(|_| self.parts.standing_queue).unwrap_or(0));
+        }
+        if !self.parts.inflight_cap {
             return window;
         }
         // Two of BBR's round trips, of the shorter path, are less than one of the longer path.
@@ -351,6 +403,18 @@ mod tests {
         (Corrected { bbr: Box::new(Told(Arc::clone(&calls))), ..Corrected::new(Parts::default(), now, MTU) }, calls)
     }
 
+    /// Has the acknowledgements of this many round trips looked at, in which each packet takes `took` on a path of
+    /// 100 ms where this sender's queue takes 30 ms.
+    fn look(corrected: &mut Corrected, start: Instant, round_trips: u32, took: Duration) {
+        let own = Some(130 * MS);
+        for n in 0..=round_trips * 5 {
+            // The packets of a round trip are sent at its beginning.
+            let sent = start + took * (n / 5);
+            let path = Known { base: 100 * MS, own: None, own_probing: own, window: 1_000_000 };
+            corrected.company.on_ack(sent + took, sent, took, path);
+        }
+    }
+
     #[test]
     fn losses_that_turn_out_to_be_none_are_told_only_where_they_were_told() {
         let now = Instant::now();
@@ -385,5 +449,50 @@ mod tests {
         assert!(corrected.window() < 1_000_000);
         corrected.on_cwnd_limited();
         assert_eq!(calls.limited.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn bbr_is_told_that_its_window_is_obeyed_where_more_may_be_in_flight() {
+        let start = Instant::now();
+        let (mut corrected, _) = corrected(start);
+        assert_eq!(corrected.told_in_flight(2_000_000), 2_000_000);
+        look(&mut corrected, start, 4, 131 * MS);
+        corrected.company.on_overflow(start);
+        for n in 0..100 {
+            let now = start + n * 100 * MS;
+            corrected.cap.on_ack(now, if n == 0 { 100 * MS } else { 4000 * MS }, false);
+            corrected.standing.on_ack(now, 4000 * MS);
+        }
+        // 1 MB/s, 4 s, and a quarter more.
+        assert_eq!(
+            (corrected.window(), corrected.told_in_flight(2_000_000), corrected.told_in_flight(400_000)),
+            (5_000_000, 500_000, 400_000)
+        );
+    }
+
+    #[test]
+    fn a_loss_with_a_queue_that_is_longer_than_this_sender_makes_it_is_due_to_others() {
+        let start = Instant::now();
+        for (kept, lost, took, alone) in [
+            (true, 1, 131 * MS, false),
+            (true, 1, 130 * MS, true),
+            (true, 0, 131 * MS, true),
+            (false, 1, 131 * MS, true),
+        ] {
+            let (mut corrected, _) = corrected(start);
+            let acked = |corrected: &mut Corrected, took: Duration| {
+                for _ in 0..64 {
+                    corrected.queue.on_ack(took, 100 * MS);
+                }
+            };
+            corrected.cap.on_ack(start, 100 * MS, true);
+            acked(&mut corrected, if kept { 100 * MS } else { 140 * MS });
+            corrected.on_packet_sent(start, MTU, 1);
+            acked(&mut corrected, took);
+            look(&mut corrected, start, 4, took);
+            corrected.on_packet_sent(start, MTU, 2);
+            corrected.on_packet_lost(MTU, lost, start);
+            assert_eq!(corrected.is_alone(), alone, "{kept}, {lost}, {took:?}");
+        }
     }
 }

@@ -21,6 +21,7 @@
 //! - [`probe_rtt_skip`]: an empty path is not emptied to measure its round-trip time;
 //! - [`inflight_cap`]: no more data is in flight than needed on a path that no other flow uses;
 //! - [`company`]: other flows use the path, and the cap does not hold;
+//! - [`standing_queue`]: their queue never becomes empty, and a part of it is kept;
 //! - [`random_loss`]: BBR is not told of losses that the path has by itself.
 
 mod ack_unblock;
@@ -41,6 +42,7 @@ mod random_loss;
 mod recurring;
 #[cfg(test)]
 mod simulation;
+mod standing_queue;
 #[cfg(test)]
 mod tests;
 

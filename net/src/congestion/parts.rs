@@ -10,6 +10,7 @@ pub(super) struct Parts {
     pub(super) pacing_catch_up: bool,
     pub(super) probe_rtt_skip: bool,
     pub(super) random_loss: bool,
+    pub(super) standing_queue: bool,
     pub(super) startup_pacing: bool,
 }
 
@@ -23,6 +24,7 @@ impl Default for Parts {
             pacing_catch_up: true,
             probe_rtt_skip: true,
             random_loss: true,
+            standing_queue: true,
             startup_pacing: true,
         }
     }
@@ -31,7 +33,7 @@ impl Default for Parts {
 #[cfg(any(test, feature = "unstable-transport"))]
 impl Parts {
     /// The names as in CONGESTION.md.
-    pub(super) const NAMES: [&str; 8] = [
+    pub(super) const NAMES: [&str; 9] = [
         "app-limited",
         "bandwidth-hold",
         "company",
@@ -39,6 +41,7 @@ impl Parts {
         "pacing-catch-up",
         "probe-rtt-skip",
         "random-loss",
+        "standing-queue",
         "startup-pacing",
     ];
 
@@ -52,6 +55,7 @@ impl Parts {
             "pacing-catch-up" => &mut self.pacing_catch_up,
             "probe-rtt-skip" => &mut self.probe_rtt_skip,
             "random-loss" => &mut self.random_loss,
+            "standing-queue" => &mut self.standing_queue,
             "startup-pacing" => &mut self.startup_pacing,
             _ => return None,
         };

@@ -44,7 +44,8 @@ impl PathQueue {
         self.shortest().is_some_and(|shortest| shortest <= self.base + (self.base / 8).max(LITTLE))
     }
 
-    fn shortest(&self) -> Option<Duration> {
+    /// Returns the shortest of the last 32 to 64 round trips.
+    pub(super) fn shortest(&self) -> Option<Duration> {
         self.collecting.into_iter().chain(self.collected).min()
     }
 }

@@ -3,8 +3,7 @@
 //! Every 5 s BBR halves the data in flight for a round trip and 0.2 s (ProbeRTT), to measure the path's shortest
 //! round trip without a queue of its own making (draft-ietf-ccwg-bbr, section 5.3.4). That costs 2 % over 20 ms and
 //! 5 % over 300 ms, and two doublings while the rate is still searched for. Where packets take hardly longer than
-//! ever there is no queue, and nothing to find out. The window then stays as it was, and BBR is told that its
-//! halving was obeyed.
+//! ever there is no queue, and nothing to find out. The window then stays as it was.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,6 @@ const DISTURBED: Duration = Duration::from_secs(5);
 /// [`BEYOND`] is small for another reason.
 const ROUND_TRIPS: u32 = 3;
 const BEYOND: Duration = Duration::from_millis(300);
-/// BBR adds the data that is sent until the next acknowledgement to the number that it was told. If it is told half
-/// of its window, the sum stays under the window.
-const TOLD: u64 = 2;
 
 /// The window before BBR halved it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,11 +51,6 @@ impl ProbeRttSkip {
     pub(super) fn window(&self, window: u64) -> u64 {
         if self.held { self.before.max(window) } else { window }
     }
-
-    /// Returns the bytes in flight that BBR is told.
-    pub(super) fn in_flight(&self, in_flight: u64, window: u64) -> u64 {
-        if self.held { in_flight.min(window / TOLD) } else { in_flight }
-    }
 }
 
 #[cfg(test)]
@@ -73,11 +64,11 @@ mod tests {
     fn the_window_of_an_empty_path_stays_as_it_was_when_it_is_halved() {
         let (mut needless, now) = (ProbeRttSkip::default(), Instant::now());
         needless.on_window(now, 2000, 1000, 20 * MS, true);
-        assert_eq!((needless.window(2000), needless.in_flight(1200, 2000)), (2000, 1200));
+        assert_eq!(needless.window(2000), 2000);
         needless.on_window(now, 500, 1000, 20 * MS, true);
-        assert_eq!((needless.window(500), needless.in_flight(1200, 500)), (2000, 250));
+        assert_eq!(needless.window(500), 2000);
         needless.on_window(now, 500, 1000, 20 * MS, false);
-        assert_eq!((needless.window(500), needless.in_flight(1200, 500)), (500, 1200), "there is a queue");
+        assert_eq!(needless.window(500), 500, "there is a queue");
         needless.on_window(now, 700, 1000, 20 * MS, true);
         assert_eq!(needless.window(700), 700, "it is not halved");
     }
@@ -110,6 +101,6 @@ mod tests {
     fn a_path_that_was_never_full_has_no_window_to_go_back_to() {
         let mut needless = ProbeRttSkip::default();
         needless.on_window(Instant::now(), 500, 1000, 20 * MS, true);
-        assert_eq!((needless.window(500), needless.in_flight(600, 500)), (500, 600));
+        assert_eq!(needless.window(500), 500);
     }
 }

@@ -67,6 +67,27 @@ fn beside_cubic_a_sender_has_its_part_and_leaves_cubic_its_own() {
 }
 
 #[test]
+fn a_sender_that_comes_to_a_long_queue_of_cubic_has_its_part_of_it() {
+    // Half of the runs are over 0.4, and BBR3 has 0.37. A sender that gave way until it knew of Cubic, or took Cubic's
+    // queue for a longer path, had 0.25.
+    let link = Link::new(20, 20 * MS, 5.0);
+    let mut shares: Vec<_> = seeds(5)
+        .map(|seed| {
+            let mut simulation = Simulation::shared(link, seed, &[ours(), cubic()]);
+            simulation.start(1);
+            simulation.run(SECOND);
+            simulation.start(0);
+            simulation.run(20 * SECOND);
+            let share = simulation.see(60 * SECOND).share(0, &link);
+            println!("a second after Cubic, TWOLANE_SEED={seed}: {share:.3}");
+            share
+        })
+        .collect();
+    shares.sort_by(f64::total_cmp);
+    assert!(median(&shares) > 0.3 && shares[0] > 0.15, "{shares:?}");
+}
+
+#[test]
 fn in_front_of_a_shallow_buffer_and_a_policer_cubic_keeps_what_bbr3_leaves_it() {
     let policer = |burst| Link { policer: Some(burst), ..Link::new(20, 50 * MS, 1.0) };
     // Medians of thirty runs: with a tenth of 20 ms, Cubic has 0.37, and 0.36 beside BBR3. With 30 kB it has 0.24
