@@ -39,7 +39,7 @@ impl StandingQueue {
     /// time without a queue is `base`. `None` if no queue stands, or while that is not known.
     pub(super) fn window(&self, bandwidth: u64, base: Duration) -> Option<u64> {
         let shortest = self.shortest?.min(self.before?);
-        (shortest > base.mul_f64(STANDS)).then(|| (bandwidth as f64 * shortest.as_secs_f64() * ROUND_TRIPS) as u64)
+        (shortest > base.mul_f64(STANDS)).then_some((bandwidth as f64 * shortest.as_secs_f64() * ROUND_TRIPS) as u64)
     }
 }
 
