@@ -6,7 +6,7 @@ use super::{
     MS, Parts, SECOND,
     alone::alone,
     bbr3,
-    beside::beside,
+    beside::{after_cubic, beside},
     cubic, median, ours, seeds, setting, without,
 };
 use crate::congestion::simulation::Factory;
@@ -14,10 +14,14 @@ use crate::congestion::simulation::Factory;
 /// A row of the table, and its run, which returns one to three figures.
 type Row = (&'static str, fn(u64, Factory) -> Vec<f64>);
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     ("beside Cubic, 100 ms, 1 BDP: share", |seed, sender| beside_cubic(Link::new(20, 100 * MS, 1.0), seed, sender)),
     ("beside Cubic, 100 ms, 0.5 BDP: share", |seed, sender| beside_cubic(Link::new(20, 100 * MS, 0.5), seed, sender)),
     ("beside Cubic, 20 ms, 5 BDP: share", |seed, sender| beside_cubic(Link::new(20, 20 * MS, 5.0), seed, sender)),
+    ("a second after Cubic, 100 ms, 5 BDP: share", |seed, sender| {
+        let link = Link::new(20, 100 * MS, 5.0);
+        vec![after_cubic(link, seed, sender).share(0, &link)]
+    }),
     ("20 ms, 0.1 BDP: Cubic's share, % lost", |seed, sender| left_to_cubic(Link::new(20, 20 * MS, 0.1), seed, sender)),
     ("policer, 125 kB: Cubic's share, % lost", |seed, sender| {
         left_to_cubic(Link { policer: Some(125_000), ..Link::new(20, 50 * MS, 1.0) }, seed, sender)

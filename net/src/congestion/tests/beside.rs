@@ -14,6 +14,16 @@ pub(super) fn beside(link: Link, seed: u64, one: Factory, other: Factory) -> See
     simulation.see(30 * SECOND)
 }
 
+/// Bulk of a sender that begins a second after Cubic, seen after their shares have settled.
+pub(super) fn after_cubic(link: Link, seed: u64, sender: Factory) -> Seen {
+    let mut simulation = Simulation::shared(link, seed, &[sender, cubic()]);
+    simulation.start(1);
+    simulation.run(SECOND);
+    simulation.start(0);
+    simulation.run(20 * SECOND);
+    simulation.see(60 * SECOND)
+}
+
 /// How a sender, and Cubic beside it, share a link: medians of several runs.
 #[derive(Debug)]
 struct Terms {
@@ -73,12 +83,7 @@ fn a_sender_that_comes_to_a_long_queue_of_cubic_has_its_part_of_it() {
     let link = Link::new(20, 20 * MS, 5.0);
     let mut shares: Vec<_> = seeds(5)
         .map(|seed| {
-            let mut simulation = Simulation::shared(link, seed, &[ours(), cubic()]);
-            simulation.start(1);
-            simulation.run(SECOND);
-            simulation.start(0);
-            simulation.run(20 * SECOND);
-            let share = simulation.see(60 * SECOND).share(0, &link);
+            let share = after_cubic(link, seed, ours()).share(0, &link);
             println!("a second after Cubic, TWOLANE_SEED={seed}: {share:.3}");
             share
         })
