@@ -129,9 +129,7 @@ impl Corrected {
         let own_probing = rates.and_then(|(bandwidth, pacing)| self.cap.own_probing(bandwidth, pacing));
         let path = Known { base, own, own_probing, window: window.min(self.bbr.window()) };
         let longer = self.company.on_ack(now, sent, round_trip, path);
-        if alone && !self.is_alone() {
-            self.cap.on_company();
-        }
+        self.find_company(alone);
         if !tested {
             self.half = window / 2;
         }
@@ -160,12 +158,21 @@ impl Corrected {
     fn on_overflow(&mut self, now: Instant, number: u64) {
         let kept = self.kept.is_some_and(|first| number >= first);
         if self.parts.company && kept && self.is_overfull(&self.bbr.metrics()) == Some(true) {
+            let alone = self.is_alone();
             self.company.on_overflow(now);
+            self.find_company(alone);
         }
     }
 
-    /// Returns the bytes in flight that BBR is told. Where more may be in flight than it allows, it would wait for its
-    /// window to be obeyed, and not probe for more meanwhile.
+    /// Handles that there is company now, if this sender was `alone` before.
+    fn find_company(&mut self, alone: bool) {
+        if alone && !self.is_alone() {
+            self.cap.on_company();
+        }
+    }
+
+    /// Returns the bytes in flight that BBR is told. Where more may be in flight than it allows, ProbeRTT would wait
+    /// until its window is obeyed, and BBR would not probe for more meanwhile.
     fn told_in_flight(&self, in_flight: u64) -> u64 {
         let window = self.bbr.window();
         if self.window() > window { in_flight.min(window / TOLD) } else { in_flight }
@@ -241,6 +248,11 @@ impl Controller for Corrected {
             self.hold.forget();
             self.skip.on_lost(now);
         }
+        if persistent {
+            // Nothing arrives any more, so BBR's least window holds (RFC 9002, section 7.6.2).
+            self.standing = StandingQueue::default();
+            self.longer = None;
+        }
         self.bbr.on_congestion_event(now, sent, persistent, ecn, lost_bytes, largest_lost);
     }
 
@@ -255,7 +267,7 @@ impl Controller for Corrected {
         self.on_overflow(now, number);
         self.told = true;
         (self.lost, self.disturbed) = (Some(now), true);
-        if queued {
+        if queued && self.is_alone() {
             self.cap.on_overflow();
         }
         self.hold.forget();
@@ -295,7 +307,10 @@ impl Controller for Corrected {
             return window;
         }
         // Two of BBR's round trips, of the shorter path, are less than one of the longer path.
-        let window = if self.longer.is_some() { u64::MAX } else { window };
+        let window = match self.longer.is_some() && !self.cap.is_searching(bandwidth, pacing) {
+            true => u64::MAX,
+            false => window,
+        };
         self.cap.window(window, bandwidth, pacing, self.hold.best())
     }
 
@@ -494,5 +509,35 @@ mod tests {
             corrected.on_packet_lost(MTU, lost, start);
             assert_eq!(corrected.is_alone(), alone, "{kept}, {lost}, {took:?}");
         }
+    }
+
+    #[test]
+    fn nothing_but_the_window_of_bbr_is_in_flight_after_persistent_congestion() {
+        let start = Instant::now();
+        for persistent in [false, true] {
+            let (mut corrected, _) = corrected(start);
+            look(&mut corrected, start, 4, 131 * MS);
+            corrected.company.on_overflow(start);
+            for n in 0..100 {
+                corrected.cap.on_ack(start + n * 100 * MS, if n == 0 { 100 * MS } else { 4000 * MS }, false);
+                corrected.standing.on_ack(start + n * 100 * MS, 4000 * MS);
+            }
+            corrected.on_congestion_event(start, start, persistent, false, 0, 0);
+            assert_eq!(corrected.window(), if persistent { 1_000_000 } else { 5_000_000 });
+        }
+    }
+
+    #[test]
+    fn a_queue_of_others_that_overflows_does_not_end_the_search_for_the_rate() {
+        let start = Instant::now();
+        let (mut corrected, _) = corrected(start);
+        for _ in 0..64 {
+            corrected.queue.on_ack(200 * MS, 100 * MS);
+        }
+        corrected.cap.on_ack(start, 100 * MS, true);
+        look(&mut corrected, start, 4, 131 * MS);
+        corrected.company.on_overflow(start);
+        corrected.on_packet_lost(MTU, 0, start);
+        assert!(corrected.cap.is_searching(1_000_000, 3_000_000));
     }
 }

@@ -16,8 +16,8 @@ const ROUND_TRIPS: f64 = 1.25;
 /// than it is, and data that is sent too fast would stand in the queue.
 const CRUISING: f64 = 1.1;
 /// Round trips' worth while a longer path is not proven: as much as BBR itself allows. It may be the queue of other
-/// flows, of which this sender has too small a part to see, and would give way for good: 0.06 of 50 Mbit/s beside TCP
-/// Cubic over 100 ms with a buffer of 5 times what the path holds.
+/// flows, of which this sender has too small a part to see, and would give way for good: it had 0.06 of a link of
+/// 50 Mbit/s beside TCP Cubic over 100 ms with a buffer of 5 times what the path holds.
 const UNPROVEN: f64 = 2.0;
 /// The time after which a longer path is proven. Other flows are found anew within seconds.
 const PROVEN: Duration = Duration::from_secs(60);
@@ -181,7 +181,8 @@ impl InflightCap {
         self.held_up.max(self.recurring.pause()).max(BURST)
     }
 
-    fn is_searching(&self, bandwidth: u64, pacing: u64) -> bool {
+    /// Returns whether the rate is yet to be found.
+    pub(super) fn is_searching(&self, bandwidth: u64, pacing: u64) -> bool {
         !self.overflowed && pacing as f64 > bandwidth as f64 * SEARCHING
     }
 }

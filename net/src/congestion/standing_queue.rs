@@ -1,10 +1,10 @@
 //! Keeps this sender's part of a queue that other flows never let become empty: pure, with time as input.
 //!
-//! Behind a buffer of several times what the path holds, a flow of TCP Cubic keeps a queue of three times that for
-//! minutes. BBR allows two of the path's round trips in flight, which is less there than a part of the queue: beside
-//! TCP Cubic over 100 ms with a buffer of 5 times what the path holds, BBR had 0.2 of the link, and 0.06 of one of
-//! 50 Mbit/s. So as much may be in flight as this sender's rate needs with the queue, and a quarter more, as BBR
-//! probes for. Senders that all do so stop at the rate at which the queue no longer grows by that.
+//! Behind a buffer of several times what the path holds, a flow of TCP Cubic keeps the queue at three times that and
+//! more, for minutes. BBR allows two of the path's round trips in flight, which is less there than a part of the queue,
+//! until it takes the path for as long as the queue makes it: it had 0.13 of a link of 50 Mbit/s over 100 ms, and 0.2
+//! of one of 20. So as much may be in flight as this sender's rate needs with the queue, and a quarter more, as BBR
+//! probes for. Losses act on the rate.
 
 use std::time::{Duration, Instant};
 
