@@ -8,7 +8,7 @@ use tokio::{
     task::yield_now,
     time::{Instant, sleep, sleep_until, timeout},
 };
-use twolane::{Reason, StreamOptions, XStream};
+use twolane::{Reason, RequestFailure, StreamOptions, XStream};
 
 use super::{
     books::Books,
@@ -248,7 +248,10 @@ async fn request(world: &World, ask: Ask, held: &Held) {
     match (&result, ask.wish.answer) {
         (Ok(_), _) => world.tally.done(Action::Request),
         (Err(error), Answer::Error) if error.stream_error().is_some() => world.tally.done(Action::RequestError),
-        (Err(_), Answer::Never) if causes.is_empty() && ask.wish.deadline_ms.is_some() => {
+        // A disturbance of the pair does not change that the deadline has ended the request.
+        (Err(error), Answer::Never)
+            if ask.wish.deadline_ms.is_some() && matches!(error.cause, RequestFailure::TimedOut { .. }) =>
+        {
             world.tally.done(Action::RequestDeadline);
         }
         _ => {}
