@@ -112,14 +112,12 @@ mutations() {
     tested opened-twice "--test scenes -- requests::a_stream_that_may_have_been_handled_is_not_opened_again" \
         "a stream that the peer may have handled is not opened again" \
         net/src/endpoint/mod.rs 's/(let unseen = .*)into_the_void;/\1harmless;/'
-    mutation dead-way dead-way 40 "a dial that was begun when another connection was known stays" \
-        net/src/peer/glare.rs 's/\(true, false\) => Ordering::Greater/(true, false) if false => Ordering::Greater/' \
-        "--lib -- peer::glare::tests::every_verdict_is_the_one_in_the_table_whichever_comes_first"
-    tested later-dial "--lib --
+    mutation dead-way dead-way 40 "of two dials the one that was begun when the other one was known stays, and not that of the smaller key" \
+        net/src/peer/glare.rs 's/later\.dial\.knows > 0 &&/false \&\& later.dial.knows > 0 \&\&/' \
+        "--lib --
+        peer::glare::tests::every_verdict_is_the_one_in_the_table_whichever_comes_first
         peer::table::tests::a_dial_that_was_begun_with_the_other_sides_dial_known_stays_whoever_has_the_smaller_key
-        peer::table::two_rows::a_dial_anew_is_what_both_sides_keep_whoever_dialled_before_and_whoever_has_the_smaller_key" \
-        "of two dials the one that was begun when the other one was known stays, and not always that of the smaller key" \
-        net/src/peer/glare.rs 's/later\.dial\.knows > 0 &&/false \&\& later.dial.knows > 0 \&\&/'
+        peer::table::two_rows::a_dial_anew_is_what_both_sides_keep_whoever_dialled_before_and_whoever_has_the_smaller_key"
     tested dial-numbers "--lib -- peer::glare::tests::of_two_dials_of_one_side_the_later_stays_whichever_handshake_was_done_first" \
         "which of two dials is the later one is said by their dialler" \
         net/src/peer/glare.rs 's/\(one\.dial\.number, one\.generation\)\.cmp\(&\(other\.dial\.number, other\.generation\)\)/one.generation.cmp(\&other.generation)/'
