@@ -87,6 +87,13 @@ mod tests {
     }
 
     #[test]
+    fn of_two_dials_of_one_side_the_later_stays_whichever_handshake_was_done_first() {
+        let (small, _) = keys();
+        let candidate = |number, generation| Candidate { dialler: small, dial: Dial { number, knows: 0 }, generation };
+        assert_eq!(compare(&candidate(8, 2), &candidate(9, 1)), Ordering::Less);
+    }
+
+    #[test]
     fn a_peer_that_does_not_number_its_dials_is_taken_at_its_latest() {
         let (small, _) = keys();
         let candidate = |generation| Candidate { dialler: small, dial: Dial::default(), generation };

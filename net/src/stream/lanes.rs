@@ -36,6 +36,9 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// One logical stream, seen from one side.
 #[derive(Debug)]
 pub(crate) struct Lanes {

@@ -193,8 +193,17 @@ async fn a_stream_that_may_have_been_handled_is_not_opened_again() {
         recv.read_exact(&mut [0; 8]).await.unwrap();
         connection.close(0u32.into(), b"after the money was moved");
     };
-    // If the client dialled again, it would wait for the peer, which has gone.
-    let error = soon(async { tokio::join!(opening, peer) }).await.0.unwrap_err();
+    let again = async {
+        peer.await;
+        raw.accept().await.is_some()
+    };
+    let error = soon(async {
+        tokio::select! {
+            opened = opening => opened.unwrap_err(),
+            again = again => panic!("it dialled again: {again}"),
+        }
+    })
+    .await;
     assert!(matches!(error, GetStreamError::Lost(_)), "{error:?}");
     assert!(error.may_have_been_handled() && error.is_retryable(), "{error:?}");
     let mut accepting = Box::pin(raw.accept());

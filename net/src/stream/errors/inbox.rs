@@ -194,6 +194,14 @@ mod tests {
         assert_eq!(budget.0.load(Relaxed), 0);
     }
 
+    #[test]
+    fn large_warnings_of_one_stream_hold_a_hundred_and_twenty_eight_kibibytes() {
+        let errors = inbox(64, &Arc::default());
+        (0..10).for_each(|_| errors.0.push(large(Severity::Warning)));
+        let reports: Vec<_> = std::iter::from_fn(|| errors.try_next()).collect();
+        assert_eq!((reports.len(), reports[0].missed), (2, 8));
+    }
+
     #[tokio::test]
     async fn the_oldest_of_too_many_warnings_are_dropped_and_counted() {
         let errors = inbox(3, &Arc::default());

@@ -92,3 +92,43 @@ fn take_records(lanes: &Weak<Lanes>, buffer: &mut BytesMut) -> Result<bool, Malf
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        stream::{
+            Errors,
+            pair::{Opened, Pair, record},
+        },
+        wire::record::Severity,
+    };
+
+    #[tokio::test]
+    async fn a_long_record_waits_until_its_peer_has_fewer_of_them_under_way() {
+        let mut pair = Pair::new().await;
+        let Opened { there: _there, send: _send, recv: _recv, lanes } = pair.open().await;
+        lanes.accept();
+        let reports = Errors(lanes.inbox());
+        let others = u32::try_from(LONG_RECORDS).unwrap();
+        let others = Arc::clone(&pair.carrier.long_records).acquire_many_owned(others).await.unwrap();
+        let (mut long, mut bytes) = (record(Severity::Warning, 0), Vec::new());
+        long.details = vec![0; 60 << 10].into();
+        long.encode(&mut bytes, &[]);
+        let (mut errors, _reverse) = pair.peer.open_bi().await.unwrap();
+        errors.write_all(&bytes).await.unwrap();
+        let (send, recv) = pair.carrier.connection.accept_bi().await.unwrap();
+        accept(&pair.carrier, lanes.id(), send, recv, Bytes::new());
+        pair.arrives().await;
+        // All of the record has arrived, and its reader takes its turns on this thread.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(reports.try_next().is_none(), "it was collected beside as many as there may be");
+        drop(others);
+        let report = tokio::time::timeout(Duration::from_secs(60), reports.next()).await;
+        assert_eq!(report.unwrap().unwrap().error.details().len(), 60 << 10);
+    }
+}
