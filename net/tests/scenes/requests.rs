@@ -13,7 +13,9 @@ use twolane::{Event, GetStreamError, Limits, Phase, Reason, RequestFailure, Secr
 
 use crate::{
     clock::at_its_bound,
-    stage::{BRIEF, ECHO, PATIENCE, endpoint, endpoint_with, limits, raw, raw_ticket, say_hello, serve_echo, soon},
+    stage::{
+        BRIEF, ECHO, PATIENCE, connect, endpoint, endpoint_with, limits, raw, raw_ticket, say_hello, serve_echo, soon,
+    },
 };
 
 #[tokio::test]
@@ -248,6 +250,8 @@ async fn early_data_that_finds_no_room_blocks_no_peer_that_answers_while_it_read
     let limits = Limits { unread_bytes: 1 << 20, open_timeout: BRIEF * 10, ..limits() };
     let (client, server) = (endpoint_with(limits.clone()).await, endpoint_with(limits).await);
     serve_echo(&server);
+    // Before the server's HELLO the client would assume that there is room for all of it.
+    connect(&client, &server).await;
     let early = vec![b'x'; 400 * 1024];
     let options = StreamOptions { early_data: early.clone().into(), ..StreamOptions::default() };
     let mut stream = soon(client.get_stream_with(server.ticket(), ECHO, options)).await.unwrap();
