@@ -319,11 +319,6 @@ def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
         twolane.KeyPair.from_file(path)
     with pytest.raises(FileNotFoundError):
         twolane.KeyPair.from_file(path.with_name("other"))
-    signature = key.sign(b"pay 10")
-    key.peer_id.verify(b"pay 10", signature)
-    with pytest.raises(twolane.InvalidSignature):
-        key.peer_id.verify(b"pay 100", signature)
-
     peer = key.peer_id
     assert twolane.PeerId(str(peer).upper()) == peer == twolane.PeerId(bytes(peer)) == pickle.loads(pickle.dumps(peer))
     assert len(str(peer)) == 52 and hash(peer) == hash(twolane.PeerId(str(peer)))
@@ -338,6 +333,35 @@ def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
     for wrong in ("", "x" * 52, b"\0" * 32, b"short"):
         with pytest.raises(ValueError):
             twolane.PeerId(wrong)
+
+
+def test_a_signature_is_valid_for_its_context_alone() -> None:
+    key = twolane.KeyPair.from_bytes(b"\1" * 32)
+    signature = key.sign(b"hello", context="file")
+    # The signatures that the Rust library and the program `id52` make.
+    assert signature.hex() == (
+        "886172761759255b2eb95ff2b5a2afc4dba30bc232d196959ad5a0e063939097"
+        "1b71af7de6e915e8d6038013580afd0ba7d5c8556a72c9b400712b272c35820c"
+    )
+    raw = key.sign_raw(b"hello")
+    assert raw.hex() == (
+        "e1430c6ebd0d53573b5c803452174f8991ef5955e0906a09e8fdc7310459e9c8"
+        "2a402526748c3431fe7f0e5faafbf7e703234789734063ee42be17af16438d08"
+    )
+    key.peer_id.verify(b"hello", signature, context="file")
+    key.peer_id.verify_raw(b"hello", raw)
+    for message, made, context in (
+        (b"hello!", signature, "file"),
+        (b"hello", signature, "mail"),
+        (b"hello", raw, "file"),
+    ):
+        with pytest.raises(twolane.InvalidSignature):
+            key.peer_id.verify(message, made, context=context)
+    for made in (signature, raw[:-1]):
+        with pytest.raises(twolane.InvalidSignature):
+            key.peer_id.verify_raw(b"hello", made)
+    with pytest.raises(TypeError):
+        key.sign(b"hello")  # type: ignore[call-arg]
 
 
 async def test_an_endpoint_is_a_node_however_it_is_made() -> None:

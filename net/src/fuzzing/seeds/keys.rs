@@ -1,10 +1,10 @@
 //! Tickets, keys, signatures and certificates.
 
 use iroh_tickets::{Ticket as _, endpoint::EndpointTicket};
-use twolane_id::{Delegation, PublicKey, SecretKey};
+use twolane_id::{Delegation, PublicKey, SecretKey, Signature};
 
 use super::{Named, certificate, key, with};
-use crate::ticket::Ticket;
+use crate::{fuzzing::keys::CONTEXT, ticket::Ticket};
 
 /// The neutral element, for which everybody can sign.
 const SMALL_ORDER: [u8; 32] = {
@@ -48,8 +48,10 @@ pub(super) fn ticket() -> Vec<Named> {
 pub(super) fn id52() -> Vec<Named> {
     let secret = SecretKey::from_bytes(&[1; 32]);
     let id52 = secret.public_key().to_string();
-    let signature = secret.sign(b"pay 10");
-    let signed = [&secret.public_key().as_bytes()[..], signature.as_bytes(), b"pay 10"].concat();
+    let signature = secret.sign_raw(b"pay 10");
+    let with_message =
+        |signature: &Signature| [&secret.public_key().as_bytes()[..], signature.as_bytes(), b"pay 10"].concat();
+    let signed = with_message(&signature);
     let mut another_last = id52.clone();
     another_last.replace_range(PublicKey::ID52_LENGTH - 1.., "1");
     let mut not_reduced = [0xff; 32];
@@ -66,6 +68,7 @@ pub(super) fn id52() -> Vec<Named> {
         ("signature", signature.to_string().into_bytes()),
         ("bytes-of-a-key-a-signature-and-the-message", signed.clone()),
         ("bytes-of-a-key-a-signature-and-another-message", [&signed[..], b"0"].concat()),
+        ("bytes-of-a-key-a-signature-for-a-purpose-and-the-message", with_message(&secret.sign(CONTEXT, b"pay 10"))),
         ("bytes-of-a-key-that-is-not-reduced", not_reduced.to_vec()),
         ("bytes-of-a-key-of-small-order", SMALL_ORDER.to_vec()),
     ]
