@@ -110,12 +110,28 @@ impl KeyPair {
     /// Reads a key file. With `create`, a missing file is created (mode 0600). Several programs that do so at the
     /// same time get the same key.
     ///
-    /// Raises `KeyFileError` (an `OSError`) if the file does not exist (`FileNotFoundError`), if others can read it
-    /// (`PermissionError`), or if it does not hold a key. An existing file is never overwritten.
+    /// With `container_secret`, the file is one that a container platform has mounted, such as
+    /// `/run/secrets/node-key`: it may be a symbolic link, and its group and everybody may read it, but not write it.
+    /// Every process in the container can then read the key. Such a file is not created.
+    ///
+    /// Raises `KeyFileError` (an `OSError`) if the file does not exist (`FileNotFoundError`), if others can read it or
+    /// it belongs to another user (`PermissionError`), or if it does not hold a key. An existing file is never
+    /// overwritten.
     #[staticmethod]
-    #[pyo3(signature = (path, *, create = false))]
-    fn from_file(py: Python<'_>, path: PathBuf, create: bool) -> PyResult<Self> {
-        let read = py.detach(|| if create { storage::file::load_or_create(path) } else { storage::file::load(path) });
+    #[pyo3(signature = (path, *, create = false, container_secret = false))]
+    fn from_file(py: Python<'_>, path: PathBuf, create: bool, container_secret: bool) -> PyResult<Self> {
+        if create && container_secret {
+            return Err(PyValueError::new_err("a container secret is not created: omit `create`"));
+        }
+        let read = py.detach(|| {
+            if container_secret {
+                storage::file::load_container_secret(path)
+            } else if create {
+                storage::file::load_or_create(path)
+            } else {
+                storage::file::load(path)
+            }
+        });
         Ok(Self(read.map_err(Problem::from)?))
     }
 

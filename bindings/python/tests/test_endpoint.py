@@ -315,8 +315,19 @@ def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileExistsError):
         twolane.KeyPair().to_file(path)
     path.chmod(0o644)
+    link = path.with_name("link")
+    link.symlink_to(path)
+    for refused in (path, link):
+        with pytest.raises(twolane.KeyFileError):
+            twolane.KeyPair.from_file(refused)
+        assert twolane.KeyPair.from_file(refused, container_secret=True) == key
     with pytest.raises(PermissionError):
         twolane.KeyPair.from_file(path)
+    path.chmod(0o666)
+    with pytest.raises(PermissionError):
+        twolane.KeyPair.from_file(path, container_secret=True)
+    with pytest.raises(ValueError):
+        twolane.KeyPair.from_file(path, create=True, container_secret=True)
     with pytest.raises(FileNotFoundError):
         twolane.KeyPair.from_file(path.with_name("other"))
     peer = key.peer_id

@@ -178,6 +178,11 @@ pub(super) struct Source {
     /// Read the secret key of this id52 from the operating system's keyring
     #[arg(long, short = 'k', value_name = "ID52")]
     pub(super) keyring: Option<String>,
+
+    /// The key file is a secret that a container platform has mounted: it may be a symbolic link, and its group and
+    /// everybody may read it, but not write it
+    #[arg(long, requires = "key_file")]
+    pub(super) container_secret: bool,
 }
 
 /// What a signature is for.

@@ -333,6 +333,10 @@ fn a_key_file_that_others_can_read_is_refused_with_the_remedy() {
     scene.set_mode("key", 0o644);
     let run = scene.run(&["sign", "-f", "key"]);
     assert!(run.fails(1).contains("chmod 600 key"));
+    assert_eq!(scene.run(&["sign", "-f", "key", "--container-secret"]).code, 0);
+    scene.set_mode("key", 0o666);
+    assert!(scene.run(&["sign", "-f", "key", "--container-secret"]).fails(1).contains("chmod go-w key"));
+    assert_eq!(scene.run(&["show", "-e", "KEY", "--container-secret"]).code, 2);
 }
 
 #[test]

@@ -283,7 +283,7 @@ class KeyFileExists(KeyFileError, FileExistsError):
 
 
 class KeyFilePermission(KeyFileError, PermissionError):
-    """Others can read the key file, or this program cannot read it."""
+    """Others can read or replace the key file, or this program cannot read it."""
 
 
 class InvalidKey(TwolaneError, ValueError):
