@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
+    time::SystemTime,
 };
 
 use iroh::{
@@ -226,7 +227,7 @@ impl Builder {
         self
     }
 
-    /// Sets the clock by which the validity of peers' certificates is checked.
+    /// Sets the clock by which the validity of peers' certificates is checked, and with which the endpoint is bound.
     #[cfg(test)]
     pub(crate) fn clock(mut self, clock: crate::access::Clock) -> Self {
         self.gate.clock = clock;
@@ -244,9 +245,12 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`BindError`] if an address cannot be bound to, or if a relay, a directory, a root certificate or a
-    /// delegation is not valid.
+    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a root certificate or a delegation is
+    /// not valid, or if the machine's clock shows a time before 1970.
     pub async fn bind(mut self) -> Result<Endpoint, BindError> {
+        if (self.gate.clock.0)() < SystemTime::UNIX_EPOCH {
+            return Err(BindError::Clock);
+        }
         self.limits = self.limits.sane();
         let secret_key = match self.secret_key {
             Some(key) => key,
@@ -402,4 +406,21 @@ fn parse_relay(url: &str) -> Option<RelayConfig> {
     // A relay over plain HTTP has no certificate, and therefore no QUIC address discovery. A probe for it delays
     // the choice of a relay by 3 s.
     Some(if url.scheme() == "http" { RelayConfig::new(url, None) } else { url.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::access::Clock;
+
+    #[tokio::test]
+    async fn a_clock_before_1970_is_an_error_and_no_panic() {
+        let long_ago = || SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        let bound = Endpoint::builder().offline().clock(Clock(long_ago)).bind().await;
+        assert!(matches!(bound, Err(BindError::Clock)), "{bound:?}");
+        let early = || SystemTime::UNIX_EPOCH;
+        assert!(Endpoint::builder().offline().clock(Clock(early)).bind().await.is_ok());
+    }
 }
