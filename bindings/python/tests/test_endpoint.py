@@ -339,6 +339,14 @@ def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
     assert twolane.Ticket(str(ticket)) == ticket == pickle.loads(pickle.dumps(ticket))
     assert (ticket.peer, ticket.addrs, ticket.relays) == (peer, ["192.0.2.7:1"], ["https://relay.example/"])
     assert ticket.relay_only().addrs == []
+    full = twolane.Ticket(peer, addrs=[f"192.0.2.{last}:1" for last in range(32)])
+    assert len(twolane.Ticket(str(full)).addrs) == 32
+    with pytest.raises(twolane.InvalidTicket, match="33 addresses, and the limit is 32"):
+        twolane.Ticket(full, addrs=["192.0.2.99:1"])
+    with pytest.raises(twolane.InvalidTicket, match="the limit is 4096"):
+        twolane.Ticket(peer, relays=["https://relay.example/" + "a" * 4096])
+    with pytest.raises(twolane.InvalidTicket, match="8192 bytes of text, and the limit is 4096"):
+        twolane.Ticket("endpoint" * 1024)
     with pytest.raises(TypeError):
         pickle.dumps(key)
     for wrong in ("", "x" * 52, b"\0" * 32, b"short"):

@@ -194,24 +194,14 @@ impl Endpoint {
     }
 
     /// Returns a ticket with the key of this endpoint and the addresses that are known now. More addresses may
-    /// become known as relays answer: see [`online`](Endpoint::online).
+    /// become known as relays answer: see [`online`](Endpoint::online). If there are more than fit into a ticket
+    /// ([`Ticket::MAX_ADDRS`]), those of private networks are left out first, and relays last.
     pub fn ticket(&self) -> Ticket {
         let inner = self.inner();
-        let mut ticket = Ticket::new(inner.us);
-        for addr in inner.iroh.addr().addrs {
-            ticket = match addr {
-                iroh::TransportAddr::Ip(addr) => ticket.with_addr(addr),
-                iroh::TransportAddr::Relay(relay) => ticket.with_relay(relay),
-                _ => ticket,
-            };
-        }
+        let known = inner.iroh.addr().addrs.into_iter().filter(|addr| addr.is_ip() || addr.is_relay());
         // Right after `bind` iroh has not looked up the addresses yet, but the sockets are bound.
-        for addr in inner.iroh.bound_sockets() {
-            if !addr.ip().is_unspecified() {
-                ticket = ticket.with_addr(addr);
-            }
-        }
-        ticket
+        let bound = inner.iroh.bound_sockets().into_iter().filter(|addr| !addr.ip().is_unspecified());
+        Ticket::of_those_that_fit(inner.us, known.chain(bound.map(iroh::TransportAddr::Ip)))
     }
 
     /// Waits until this endpoint is connected to a relay, for at most `within`. Returns false if it is not
@@ -422,7 +412,7 @@ impl Endpoint {
 impl Inner {
     /// Takes over the addresses that a ticket has for its peer.
     fn learn(&self, peer: &Ticket) {
-        if peer.is_known_to(self.number) {
+        if peer.is_known_under(self.number) {
             return;
         }
         let known = self.static_addrs.get_endpoint_info(peer.id());

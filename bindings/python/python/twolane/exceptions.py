@@ -295,7 +295,7 @@ class InvalidSignature(TwolaneError, ValueError):
 
 
 class InvalidTicket(TwolaneError, ValueError):
-    """The value is neither a ticket nor an id52."""
+    """The value is neither a ticket nor an id52, or the ticket is larger than any may be."""
 
 
 class InvalidProtocol(TwolaneError, ValueError):

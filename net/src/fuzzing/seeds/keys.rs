@@ -1,5 +1,6 @@
 //! Tickets, keys, signatures and certificates.
 
+use iroh::TransportAddr;
 use iroh_tickets::{Ticket as _, endpoint::EndpointTicket};
 use twolane_id::{Delegation, PublicKey, SecretKey, Signature};
 
@@ -15,13 +16,16 @@ const SMALL_ORDER: [u8; 32] = {
 
 pub(super) fn ticket() -> Vec<Named> {
     let bare = Ticket::new(key(1));
-    let addr = bare.clone().with_addr("192.0.2.7:4433".parse().unwrap());
-    let relay = bare.clone().with_relay("https://Relay.Example:443/a/../b?c#d".parse().unwrap());
-    let all = addr
-        .clone()
-        .with_addr("[2001:db8::1]:9".parse().unwrap())
-        .with_relay("https://relay.example".parse().unwrap())
-        .with_relay("http://[::1]:3340".parse().unwrap());
+    let with_addr = |ticket: &Ticket, addr: &str| ticket.clone().with_addr(addr.parse().unwrap()).unwrap();
+    let with_relay = |ticket: &Ticket, url: &str| ticket.clone().with_relay(url.parse().unwrap()).unwrap();
+    let addr = with_addr(&bare, "192.0.2.7:4433");
+    let relay = with_relay(&bare, "https://Relay.Example:443/a/../b?c#d");
+    let all = with_addr(&addr, "[2001:db8::1]:9");
+    let all = with_relay(&with_relay(&all, "https://relay.example"), "http://[::1]:3340");
+    let full = (1..=Ticket::MAX_ADDRS).fold(bare.clone(), |ticket, n| with_addr(&ticket, &format!("192.0.2.{n}:9")));
+    let mut too_many = full.to_addr();
+    too_many.addrs.insert("192.0.2.99:9".parse().map(TransportAddr::Ip).unwrap());
+    let too_many = EndpointTicket::new(too_many);
     let inner = |ticket: &Ticket| EndpointTicket::new(ticket.to_addr()).encode_bytes();
     // The variant of the layout precedes the key.
     let of_small_order = with(inner(&addr), 1, &SMALL_ORDER);
@@ -38,8 +42,13 @@ pub(super) fn ticket() -> Vec<Named> {
         ("text-in-upper-case-after-the-word", text(&addr).into_iter().enumerate().map(upper_after_the_word).collect()),
         ("text-cut", cut),
         ("text-of-the-word-alone", b"endpoint".to_vec()),
+        ("text-with-as-many-addresses-as-fit", text(&full)),
+        ("text-with-an-address-too-many", too_many.to_string().into_bytes()),
+        ("text-that-is-too-long", [&b"endpoint"[..], &[b'a'; Ticket::MAX_TEXT]].concat()),
         ("inside-without-addresses", inner(&bare)),
         ("inside-with-everything", inner(&all)),
+        ("inside-with-as-many-addresses-as-fit", inner(&full)),
+        ("inside-with-an-address-too-many", too_many.encode_bytes()),
         ("inside-with-bytes-left-over", [&inner(&addr)[..], b"more"].concat()),
         ("inside-with-a-key-of-small-order", of_small_order),
     ]
