@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import pathlib
 import pickle
 import time
@@ -304,6 +305,29 @@ async def test_a_shutdown_lets_streams_end_and_cuts_those_that_do_not(pair: Pair
         await stream.read()
     stream.close()
     assert pair.server.closed
+
+
+async def test_a_forgotten_peer_is_not_found_by_its_key_and_its_connection_stays(pair: Pair) -> None:
+    server, client = pair.server, pair.client
+    client.add_peer(server.ticket)
+    assert client.forget_peer(server.id) and not client.forget_peer(server.id)
+    with pytest.raises(twolane.DialError):
+        await client.connect(server.id)
+    await client.connect(server.ticket)
+    assert client.forget_peer(server.ticket)
+    assert client.peer(server.id) is not None
+    server.serve_requests("echo/1", lambda request: request.body)
+    assert await client.request(server.id, "echo/1", b"still here") == b"still here"
+
+
+async def test_how_many_peers_are_remembered_is_a_limit() -> None:
+    limits = dataclasses.replace(LIMITS, known_peers=1, address_lifetime=math.inf)
+    async with node(limits=limits) as client:
+        assert (client.limits.known_peers, client.limits.address_lifetime) == (1, math.inf)
+        first, second = (twolane.Ticket(twolane.KeyPair().peer_id, addrs=["127.0.0.1:1"]) for _ in range(2))
+        client.add_peer(first)
+        client.add_peer(second)
+        assert client.forget_peer(second) and not client.forget_peer(first)
 
 
 def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:

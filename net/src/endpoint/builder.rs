@@ -8,7 +8,7 @@ use std::{
 
 use iroh::{
     RelayConfig, RelayMap, RelayMode, RelayUrl,
-    address_lookup::{DnsAddressLookup, PkarrPublisher, memory::MemoryLookup},
+    address_lookup::{DnsAddressLookup, PkarrPublisher},
     dns::DnsResolver,
     endpoint::{PortmapperConfig, default_relay_mode, presets},
     tls::CaTlsConfig,
@@ -19,7 +19,13 @@ use twolane_id::{
     delegation::{Delegation, RevocationList},
 };
 
-use super::{Endpoint, Inner, Relays, accept, rejoin, router::Router, transport};
+use super::{
+    Endpoint, Inner, Relays, accept,
+    learned::{self, Learned},
+    rejoin,
+    router::Router,
+    transport,
+};
 use crate::{
     access::{Access, Gate, GateConfig, Hooks},
     congestion::Congestion,
@@ -198,7 +204,8 @@ impl Builder {
         self
     }
 
-    /// Adds a peer whose addresses are known in advance.
+    /// Adds a peer whose addresses are known in advance. The endpoint remembers them until
+    /// [`Endpoint::forget_peer`] is called.
     pub fn peer(mut self, peer: impl Into<Ticket>) -> Self {
         self.peers.push(peer.into());
         self
@@ -263,10 +270,7 @@ impl Builder {
             configured: self.n0 || !relays.is_empty(),
             discovery: self.n0 || relays.iter().any(|relay| relay.quic.is_some()),
         };
-        let static_addrs = MemoryLookup::new();
-        for peer in &self.peers {
-            static_addrs.add_endpoint_info(peer.to_addr());
-        }
+        let learned = Learned::new(&self.limits, &self.peers);
 
         let mut iroh =
             if self.n0 { iroh::Endpoint::builder(presets::N0) } else { iroh::Endpoint::builder(presets::Minimal) };
@@ -274,7 +278,7 @@ impl Builder {
             .secret_key(key::secret_to_iroh(&secret_key))
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
             .transport_config(transport::config(&self.limits, &self.congestion, known_relays.configured))
-            .address_lookup(static_addrs.clone());
+            .address_lookup(Arc::clone(&learned));
         // The endpoint gets a handle of this map, so changes that the program makes to it are visible here as
         // well.
         let relays = match (relays.is_empty(), self.n0) {
@@ -350,12 +354,15 @@ impl Builder {
         tasks.spawn(guard::run(Arc::clone(&peers)));
         tasks.spawn(lookout::run(Arc::clone(&peers)));
         tasks.spawn(unused::run(Arc::clone(&peers)));
+        tasks.spawn({
+            let (learned, peers) = (Arc::clone(&learned), Arc::clone(&peers));
+            learned::run(learned, move |id: &PublicKey| peers.is_in_use(id), closing.clone())
+        });
         if known_relays.configured {
             tasks.spawn(rejoin::run(iroh.clone(), relays, closing.clone()));
         }
         let inner = Inner {
             iroh,
-            number: super::next_number(),
             us,
             peers,
             router,
@@ -364,7 +371,7 @@ impl Builder {
             closing,
             closes_sockets: AtomicBool::new(false),
             sockets_closed: CancellationToken::new(),
-            static_addrs,
+            learned,
             mdns,
             relays: known_relays,
             #[cfg(feature = "metrics")]
