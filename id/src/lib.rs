@@ -12,11 +12,11 @@
 //!
 //! let secret = SecretKey::generate();
 //! let id52 = secret.public_key().to_string();
-//! let signature = secret.sign(b"hello");
+//! let signature = secret.sign("example.org letter", b"hello");
 //!
-//! // Elsewhere, with the id52, the message and the signature alone:
+//! // Elsewhere, with the id52, the purpose, the message and the signature alone:
 //! let peer: PublicKey = id52.parse()?;
-//! peer.verify(b"hello", &signature)?;
+//! peer.verify("example.org letter", b"hello", &signature)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -24,6 +24,8 @@
 //! - No input, of any kind or length, causes a panic.
 //! - Every [`PublicKey`] is valid: canonically encoded, on the curve, and not of small order.
 //! - Verification is strict: a signature cannot be changed into another signature that also verifies.
+//! - A signature for one purpose is valid for no other one: [`MESSAGE_DOMAIN`] says how. Only the methods whose names
+//!   end in `_raw` sign and verify bytes without a domain.
 //! - Only methods that are documented to do so reveal a secret. `Display`, `Debug` and errors never contain one. A
 //!   secret is wiped from memory when it is dropped.
 //!
@@ -46,8 +48,8 @@ pub use delegation::{
     Delegation, DelegationBuilder, DelegationError, IssueError, Pattern, Presented, RevocationList, Serial,
 };
 pub use key::{
-    InvalidPublicKey, ParsePublicKeyError, ParseSecretKeyError, ParseSignatureError, PublicKey, RandomnessError,
-    SecretKey, Signature, VerifyError,
+    InvalidPublicKey, MESSAGE_DOMAIN, ParsePublicKeyError, ParseSecretKeyError, ParseSignatureError, PublicKey,
+    RandomnessError, SecretKey, Signature, VerifyError,
 };
 
 /// Compiles the example of the README.

@@ -130,7 +130,7 @@ pub use self::{
     peer::{IncomingStream, PathInfo, PeerInfo},
     protocol::{InvalidProtocol, Protocol},
     stream::{Errors, MAX_LINE, RecvStream, SendJsonError, SendStream, XStream},
-    ticket::{ParseTicketError, Ticket},
+    ticket::{ParseTicketError, Ticket, TicketError},
     wire::{
         ALPN, Malformed,
         record::Severity,

@@ -24,6 +24,25 @@ pub struct Limits {
     ///
     /// Too low: peers report "busy". Too high: memory, about 120 kB for each peer.
     pub peers: usize,
+    /// Maximum number of peers whose addresses are remembered: those in the tickets of
+    /// [`Endpoint::add_peer`](crate::Endpoint::add_peer) and of the calls that dial. Default 4,096; at least 1. The
+    /// peers of [`Builder::peer`](crate::Builder::peer) do not count.
+    ///
+    /// If there are more, an eighth of them is forgotten: peers that are not connected and not kept
+    /// ([`Endpoint::keep`](crate::Endpoint::keep)), and of which a ticket told longest ago.
+    ///
+    /// Too low: a peer is not found by its key alone, and has to be dialled with its ticket again. Too high: memory,
+    /// usually 500 bytes for each, and at most about 6 kB.
+    pub known_peers: usize,
+    /// Time after which the addresses from tickets are forgotten, if their peer was neither connected nor kept in that
+    /// time, and no ticket has told of it. Default one day; at least 1 s. [`Duration::MAX`] means never.
+    ///
+    /// They are forgotten at most an eighth of this time later, and at most ten minutes. The addresses of
+    /// [`Builder::peer`](crate::Builder::peer) stay. To forget them earlier, call
+    /// [`Endpoint::forget_peer`](crate::Endpoint::forget_peer).
+    ///
+    /// Too low: a peer is not found by its key alone. Too high: dials go to addresses at which somebody else may be.
+    pub address_lifetime: Duration,
     /// Maximum number of inbound handshakes under way at a time. Default 256.
     ///
     /// Further handshakes are refused until some have ended. From half of the limit on, an address has to prove
@@ -231,6 +250,9 @@ impl Limits {
         self.unread_bytes = self.unread_bytes.clamp(1 << 20, 1 << 40);
         self.idle_timeout = self.idle_timeout.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
         self.unused_timeout = self.unused_timeout.max(Duration::from_secs(1));
+        // With no place at all, a ticket could not be dialled.
+        self.known_peers = self.known_peers.max(1);
+        self.address_lifetime = self.address_lifetime.max(Duration::from_secs(1));
         self.path_timeout = self.path_timeout.clamp(Duration::from_millis(500), Self::PATH_TIMEOUT_MAX);
         self
     }
@@ -250,6 +272,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             peers: 1024,
+            known_peers: 4096,
+            address_lifetime: Duration::from_secs(24 * 3600),
             handshakes: 256,
             handshakes_per_address: 32,
             streams_per_peer: 256,

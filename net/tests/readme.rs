@@ -22,7 +22,7 @@ fn the_page_of_api_in_the_readme_is_the_example_that_compiles() {
 #[test]
 fn every_test_that_the_invariants_name_exists() {
     let mut code = String::new();
-    for folder in ["src", "tests", "../net-test/tests/stranger"] {
+    for folder in ["src", "tests", "../id/src", "../net-test/tests/stranger"] {
         read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut code);
     }
     // Sentences differ from other names in their number of words.

@@ -142,6 +142,12 @@ impl Endpoint {
         Ok(())
     }
 
+    fn forget_peer(&self, py: Python<'_>, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let _guard = runtime::handle()?.enter();
+        let id = peer_of(peer)?;
+        Ok(py.detach(|| self.endpoint().forget_peer(&id)))
+    }
+
     fn connect(&self, py: Python<'_>, peer: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<Op> {
         let (endpoint, ticket) = (self.endpoint().clone(), ticket_from(peer)?);
         let (id, after) = (ticket.peer(), timeout.map(seconds).transpose()?);

@@ -348,7 +348,10 @@ impl From<KeyFileError> for Problem {
         let class = match &error {
             KeyFileError::NotFound { .. } => "KeyFileNotFound",
             KeyFileError::AlreadyExists { .. } => "KeyFileExists",
-            KeyFileError::Exposed { .. } => "KeyFilePermission",
+            KeyFileError::Exposed { .. }
+            | KeyFileError::Writable { .. }
+            | KeyFileError::ForeignOwner { .. }
+            | KeyFileError::Unprotected { .. } => "KeyFilePermission",
             KeyFileError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "KeyFilePermission",
             _ => "KeyFileError",
         };

@@ -45,14 +45,20 @@ impl PeerId {
         self.0.to_string()
     }
 
-    /// Checks that this key made `signature` over exactly `message`. Raises `InvalidSignature` if it did not.
-    fn verify(&self, message: &Bound<'_, PyAny>, signature: &Bound<'_, PyAny>) -> PyResult<()> {
-        let signature = data::from_python(signature)?;
-        let Ok(signature) = <&[u8; Signature::LENGTH]>::try_from(&*signature) else {
-            return Err(Problem::new("InvalidSignature", "a signature has 64 bytes").into());
-        };
-        let message = data::from_python(message)?;
-        let verified = self.0.verify(&message, &Signature::from_bytes(signature));
+    /// Checks that `KeyPair.sign` made `signature` with this key, for exactly this message and this context. Raises
+    /// `InvalidSignature` if it did not.
+    #[pyo3(signature = (message, signature, *, context))]
+    fn verify(&self, message: &Bound<'_, PyAny>, signature: &Bound<'_, PyAny>, context: &str) -> PyResult<()> {
+        let (message, signature) = (data::from_python(message)?, signature_from(signature)?);
+        let verified = self.0.verify(context, &message, &signature);
+        Ok(verified.map_err(|error| Problem::of("InvalidSignature", &error))?)
+    }
+
+    /// Checks that `KeyPair.sign_raw` made `signature` with this key over exactly `message`. Raises
+    /// `InvalidSignature` if it did not. A raw signature does not say for which purpose it was made.
+    fn verify_raw(&self, message: &Bound<'_, PyAny>, signature: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (message, signature) = (data::from_python(message)?, signature_from(signature)?);
+        let verified = self.0.verify_raw(&message, &signature);
         Ok(verified.map_err(|error| Problem::of("InvalidSignature", &error))?)
     }
 
@@ -104,12 +110,28 @@ impl KeyPair {
     /// Reads a key file. With `create`, a missing file is created (mode 0600). Several programs that do so at the
     /// same time get the same key.
     ///
-    /// Raises `KeyFileError` (an `OSError`) if the file does not exist (`FileNotFoundError`), if others can read it
-    /// (`PermissionError`), or if it does not hold a key. An existing file is never overwritten.
+    /// With `container_secret`, the file is one that a container platform has mounted, such as
+    /// `/run/secrets/node-key`: it may be a symbolic link, and its group and everybody may read it, but not write it.
+    /// Every process in the container can then read the key. Such a file is not created.
+    ///
+    /// Raises `KeyFileError` (an `OSError`) if the file does not exist (`FileNotFoundError`), if others can read it or
+    /// it belongs to another user (`PermissionError`), or if it does not hold a key. An existing file is never
+    /// overwritten.
     #[staticmethod]
-    #[pyo3(signature = (path, *, create = false))]
-    fn from_file(py: Python<'_>, path: PathBuf, create: bool) -> PyResult<Self> {
-        let read = py.detach(|| if create { storage::file::load_or_create(path) } else { storage::file::load(path) });
+    #[pyo3(signature = (path, *, create = false, container_secret = false))]
+    fn from_file(py: Python<'_>, path: PathBuf, create: bool, container_secret: bool) -> PyResult<Self> {
+        if create && container_secret {
+            return Err(PyValueError::new_err("a container secret is not created: omit `create`"));
+        }
+        let read = py.detach(|| {
+            if container_secret {
+                storage::file::load_container_secret(path)
+            } else if create {
+                storage::file::load_or_create(path)
+            } else {
+                storage::file::load(path)
+            }
+        });
         Ok(Self(read.map_err(Problem::from)?))
     }
 
@@ -150,10 +172,22 @@ impl KeyPair {
         PeerId(self.0.public_key())
     }
 
-    /// Signs exactly `message`. Returns 64 bytes, which `PeerId.verify` checks.
-    fn sign<'py>(&self, py: Python<'py>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    /// Signs `message` for the purpose that `context` names, a text that no other program uses, such as
+    /// `example.org login`. Returns 64 bytes, which `PeerId.verify` checks with the same context. The signature is
+    /// none of a TLS handshake, of an address record or of a delegation, whatever the message is.
+    #[pyo3(signature = (message, *, context))]
+    fn sign<'py>(&self, py: Python<'py>, message: &Bound<'py, PyAny>, context: &str) -> PyResult<Bound<'py, PyBytes>> {
         let message = data::from_python(message)?;
-        Ok(PyBytes::new(py, self.0.sign(&message).as_bytes()))
+        Ok(PyBytes::new(py, self.0.sign(context, &message).as_bytes()))
+    }
+
+    /// Signs exactly `message`, without a context, for formats that prescribe the signed bytes. Returns 64 bytes,
+    /// which `PeerId.verify_raw` checks.
+    ///
+    /// Whoever chooses the bytes can act in the name of this key: never sign bytes that somebody else has chosen.
+    fn sign_raw<'py>(&self, py: Python<'py>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let message = data::from_python(message)?;
+        Ok(PyBytes::new(py, self.0.sign_raw(&message).as_bytes()))
     }
 
     fn __repr__(&self) -> String {
@@ -167,6 +201,13 @@ impl KeyPair {
     fn __reduce__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err("a KeyPair is not pickled, since that would spread the secret: use to_bytes()"))
     }
+}
+
+fn signature_from(value: &Bound<'_, PyAny>) -> PyResult<Signature> {
+    let bytes = data::from_python(value)?;
+    let bytes = <&[u8; Signature::LENGTH]>::try_from(&*bytes);
+    let wrong = |_| Problem::new("InvalidSignature", "a signature has 64 bytes");
+    Ok(Signature::from_bytes(bytes.map_err(wrong)?))
 }
 
 /// Returns a peer that is given as a `PeerId` or as its text.

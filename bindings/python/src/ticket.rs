@@ -20,7 +20,10 @@ use crate::{
 /// Made from its text, or from an id52 or a `PeerId`, which gives a ticket without addresses. `str()` returns the
 /// text. A ticket is not secret, and grants no access.
 ///
-/// Raises `InvalidTicket` (a `ValueError`) if the value is neither a ticket nor a key.
+/// Whoever writes a ticket decides where its reader sends packets, so a ticket has at most 32 addresses and relays, and
+/// its text at most 4,096 bytes.
+///
+/// Raises `InvalidTicket` (a `ValueError`) if the value is neither a ticket nor a key, or if the ticket is larger.
 #[pyclass(frozen, eq, module = "twolane", name = "Ticket")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ticket(pub(crate) twolane::Ticket);
@@ -32,13 +35,13 @@ impl Ticket {
     fn new(peer: &Bound<'_, PyAny>, addrs: Option<Vec<String>>, relays: Option<Vec<String>>) -> PyResult<Self> {
         let mut ticket = ticket_from(peer)?;
         for addr in addrs.unwrap_or_default() {
-            ticket = ticket.with_addr(socket_addr(&addr)?);
+            ticket = ticket.with_addr(socket_addr(&addr)?).map_err(invalid)?;
         }
         for relay in relays.unwrap_or_default() {
             let url = relay.parse().map_err(|_| {
                 Problem::new("InvalidTicket", format!("{relay} is not the URL of a relay, such as https://example.org"))
             })?;
-            ticket = ticket.with_relay(url);
+            ticket = ticket.with_relay(url).map_err(invalid)?;
         }
         Ok(Self(ticket))
     }
@@ -85,6 +88,10 @@ impl Ticket {
     fn __getnewargs__(&self) -> (String,) {
         (self.__str__(),)
     }
+}
+
+fn invalid(error: twolane::TicketError) -> Problem {
+    Problem::of("InvalidTicket", &error)
 }
 
 /// Returns the ticket of a peer that is given as a `PeerId`, a `Ticket` or the text of either.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import pathlib
 import pickle
 import time
@@ -306,6 +307,29 @@ async def test_a_shutdown_lets_streams_end_and_cuts_those_that_do_not(pair: Pair
     assert pair.server.closed
 
 
+async def test_a_forgotten_peer_is_not_found_by_its_key_and_its_connection_stays(pair: Pair) -> None:
+    server, client = pair.server, pair.client
+    client.add_peer(server.ticket)
+    assert client.forget_peer(server.id) and not client.forget_peer(server.id)
+    with pytest.raises(twolane.DialError):
+        await client.connect(server.id)
+    await client.connect(server.ticket)
+    assert client.forget_peer(server.ticket)
+    assert client.peer(server.id) is not None
+    server.serve_requests("echo/1", lambda request: request.body)
+    assert await client.request(server.id, "echo/1", b"still here") == b"still here"
+
+
+async def test_how_many_peers_are_remembered_is_a_limit() -> None:
+    limits = dataclasses.replace(LIMITS, known_peers=1, address_lifetime=math.inf)
+    async with node(limits=limits) as client:
+        assert (client.limits.known_peers, client.limits.address_lifetime) == (1, math.inf)
+        first, second = (twolane.Ticket(twolane.KeyPair().peer_id, addrs=["127.0.0.1:1"]) for _ in range(2))
+        client.add_peer(first)
+        client.add_peer(second)
+        assert client.forget_peer(second) and not client.forget_peer(first)
+
+
 def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "my.key"
     key = twolane.KeyPair.from_file(path, create=True)
@@ -315,15 +339,21 @@ def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileExistsError):
         twolane.KeyPair().to_file(path)
     path.chmod(0o644)
+    link = path.with_name("link")
+    link.symlink_to(path)
+    for refused in (path, link):
+        with pytest.raises(twolane.KeyFileError):
+            twolane.KeyPair.from_file(refused)
+        assert twolane.KeyPair.from_file(refused, container_secret=True) == key
     with pytest.raises(PermissionError):
         twolane.KeyPair.from_file(path)
+    path.chmod(0o666)
+    with pytest.raises(PermissionError):
+        twolane.KeyPair.from_file(path, container_secret=True)
+    with pytest.raises(ValueError):
+        twolane.KeyPair.from_file(path, create=True, container_secret=True)
     with pytest.raises(FileNotFoundError):
         twolane.KeyPair.from_file(path.with_name("other"))
-    signature = key.sign(b"pay 10")
-    key.peer_id.verify(b"pay 10", signature)
-    with pytest.raises(twolane.InvalidSignature):
-        key.peer_id.verify(b"pay 100", signature)
-
     peer = key.peer_id
     assert twolane.PeerId(str(peer).upper()) == peer == twolane.PeerId(bytes(peer)) == pickle.loads(pickle.dumps(peer))
     assert len(str(peer)) == 52 and hash(peer) == hash(twolane.PeerId(str(peer)))
@@ -333,11 +363,48 @@ def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
     assert twolane.Ticket(str(ticket)) == ticket == pickle.loads(pickle.dumps(ticket))
     assert (ticket.peer, ticket.addrs, ticket.relays) == (peer, ["192.0.2.7:1"], ["https://relay.example/"])
     assert ticket.relay_only().addrs == []
+    full = twolane.Ticket(peer, addrs=[f"192.0.2.{last}:1" for last in range(32)])
+    assert len(twolane.Ticket(str(full)).addrs) == 32
+    with pytest.raises(twolane.InvalidTicket, match="33 addresses, and the limit is 32"):
+        twolane.Ticket(full, addrs=["192.0.2.99:1"])
+    with pytest.raises(twolane.InvalidTicket, match="the limit is 4096"):
+        twolane.Ticket(peer, relays=["https://relay.example/" + "a" * 4096])
+    with pytest.raises(twolane.InvalidTicket, match="8192 bytes of text, and the limit is 4096"):
+        twolane.Ticket("endpoint" * 1024)
     with pytest.raises(TypeError):
         pickle.dumps(key)
     for wrong in ("", "x" * 52, b"\0" * 32, b"short"):
         with pytest.raises(ValueError):
             twolane.PeerId(wrong)
+
+
+def test_a_signature_is_valid_for_its_context_alone() -> None:
+    key = twolane.KeyPair.from_bytes(b"\1" * 32)
+    signature = key.sign(b"hello", context="file")
+    # The signatures that the Rust library and the program `id52` make.
+    assert signature.hex() == (
+        "886172761759255b2eb95ff2b5a2afc4dba30bc232d196959ad5a0e063939097"
+        "1b71af7de6e915e8d6038013580afd0ba7d5c8556a72c9b400712b272c35820c"
+    )
+    raw = key.sign_raw(b"hello")
+    assert raw.hex() == (
+        "e1430c6ebd0d53573b5c803452174f8991ef5955e0906a09e8fdc7310459e9c8"
+        "2a402526748c3431fe7f0e5faafbf7e703234789734063ee42be17af16438d08"
+    )
+    key.peer_id.verify(b"hello", signature, context="file")
+    key.peer_id.verify_raw(b"hello", raw)
+    for message, made, context in (
+        (b"hello!", signature, "file"),
+        (b"hello", signature, "mail"),
+        (b"hello", raw, "file"),
+    ):
+        with pytest.raises(twolane.InvalidSignature):
+            key.peer_id.verify(message, made, context=context)
+    for made in (signature, raw[:-1]):
+        with pytest.raises(twolane.InvalidSignature):
+            key.peer_id.verify_raw(b"hello", made)
+    with pytest.raises(TypeError):
+        key.sign(b"hello")  # type: ignore[call-arg]
 
 
 async def test_an_endpoint_is_a_node_however_it_is_made() -> None:

@@ -27,10 +27,10 @@ pub(super) enum Command {
     /// Check an id52 and print it in lower case, or print the id52 of a secret key
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),
-    /// Sign a message with a secret key, and print the signature
+    /// Sign a message for a purpose with a secret key, and print the signature
     #[command(after_help = SIGN_EXAMPLES)]
     Sign(Sign),
-    /// Check that a signature was made by an id52 over exactly this message
+    /// Check that a signature was made by an id52 over exactly this message, for this purpose
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Verify),
     /// State with a secret key that another key, a node, acts for it, and print the certificate
@@ -81,6 +81,9 @@ pub(super) struct Sign {
     #[command(flatten)]
     pub(super) key: Source,
 
+    #[command(flatten)]
+    pub(super) purpose: Purpose,
+
     /// The message, at most 64 MiB; `-` is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     pub(super) message: PathBuf,
@@ -95,6 +98,9 @@ pub(super) struct Verify {
     /// The signature, 128 hexadecimal digits
     #[arg(value_name = "SIGNATURE")]
     pub(super) signature: String,
+
+    #[command(flatten)]
+    pub(super) purpose: Purpose,
 
     /// The message, at most 64 MiB; `-` is standard input
     #[arg(value_name = "FILE", default_value = "-")]
@@ -172,6 +178,32 @@ pub(super) struct Source {
     /// Read the secret key of this id52 from the operating system's keyring
     #[arg(long, short = 'k', value_name = "ID52")]
     pub(super) keyring: Option<String>,
+
+    /// The key file is a secret that a container platform has mounted: it may be a symbolic link, and its group and
+    /// everybody may read it, but not write it
+    #[arg(long, requires = "key_file")]
+    pub(super) container_secret: bool,
+}
+
+/// What a signature is for.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Purpose {
+    /// The purpose of the signature, such as `example.org login`. Signer and verifier name the same
+    #[arg(long, short = 'c', value_name = "TEXT", default_value = "file")]
+    context: String,
+
+    /// Sign or verify exactly the bytes of the message, without a purpose: for formats that prescribe the signed
+    /// bytes, and never for bytes that somebody else has chosen
+    #[arg(long, conflicts_with = "context")]
+    raw: bool,
+}
+
+impl Purpose {
+    /// Returns the context, or `None` for a raw signature.
+    pub(super) fn context(&self) -> Option<&str> {
+        Some(self.context.as_str()).filter(|_| !self.raw)
+    }
 }
 
 fn exactly_one(name: &'static str, of: &'static [&'static str]) -> ArgGroup {
@@ -221,7 +253,11 @@ const SIGN_EXAMPLES: &str = "\
 Examples:
   id52 sign --key-file me.key letter.txt
   tar c src | id52 sign --key-file me.key
-  id52 sign --env SERVICE_KEY --json letter.txt
+  id52 sign --env SERVICE_KEY --context 'example.org login' --json challenge.txt
+
+A signature is valid for its purpose alone, which is `file` unless --context names another. It is none
+of a TLS handshake, of an address record or of a delegation, whatever the message is. With --raw it
+can be: whoever chooses the bytes can then act in the name of the key.
 
 A longer message is signed by its hash:
   sha256sum film.mkv | id52 sign --key-file me.key";
@@ -230,6 +266,7 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   id52 verify \"$ID52\" \"$SIGNATURE\" letter.txt && echo genuine
   tar c src | id52 verify \"$ID52\" \"$SIGNATURE\"
+  id52 verify \"$ID52\" \"$SIGNATURE\" --context 'example.org login' challenge.txt
 
 Exit code 0 means that the signature is genuine, 5 that it is not.";
 

@@ -13,6 +13,9 @@ impl Source {
                 let text = input::text_from_stdin()?;
                 return SecretKey::from_hex(&text).wrap_err("standard input is not a secret key");
             }
+            if self.container_secret {
+                return Ok(storage::file::load_container_secret(path)?);
+            }
             return Ok(storage::file::load(path)?);
         }
         if let Some(name) = &self.env {

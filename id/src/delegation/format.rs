@@ -3,9 +3,10 @@
 use super::{Delegation, DelegationError, Pattern, Serial, certificate::Claims, time};
 use crate::{PublicKey, SecretKey, Signature};
 
-/// The prefix of the bytes of a certificate when they are signed. It ensures that a signature over other data is
-/// never a signature over a certificate. A program that signs messages chosen by others should refuse messages that
-/// begin with this prefix.
+/// The domain of certificates: the prefix of the bytes of a certificate when they are signed. A signature over a
+/// message ([`SecretKey::sign`]) has a domain of its own ([`MESSAGE_DOMAIN`](crate::MESSAGE_DOMAIN)), and is therefore
+/// never one over a certificate. A program that signs bytes without a domain ([`SecretKey::sign_raw`]) has to refuse
+/// those that begin with this prefix, unless it has chosen them itself.
 pub const CONTEXT: &[u8] = b"twolane delegation v1\0";
 
 const VERSION: u8 = 1;
@@ -29,7 +30,7 @@ pub(super) fn encode(claims: &Claims, owner: &SecretKey) -> Vec<u8> {
     for peer in &claims.audience {
         signed.extend(peer.as_bytes());
     }
-    let signature = owner.sign(&signed);
+    let signature = owner.sign_raw(&signed);
     let mut bytes = signed.split_off(CONTEXT.len());
     bytes.extend(signature.as_bytes());
     bytes
@@ -68,7 +69,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Claims, DelegationError> {
     if !reader.rest.is_empty() {
         return Err(DelegationError::NotCanonical { what: "there are bytes after the signature" });
     }
-    owner.verify(&[CONTEXT, body].concat(), &signature).map_err(|_| DelegationError::BadSignature { owner })?;
+    owner.verify_raw(&[CONTEXT, body].concat(), &signature).map_err(|_| DelegationError::BadSignature { owner })?;
     Ok(Claims { owner, node, not_before, expires, serial, scope, audience })
 }
 

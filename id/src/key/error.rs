@@ -108,8 +108,9 @@ pub enum ParseSignatureError {
     },
 }
 
-/// The error for a signature that this key did not make over exactly this message. The message, the signature or
-/// the key is not the intended one. Verification cannot tell which of the three is wrong.
+/// The error for a signature that this key did not make over exactly this message, in exactly this context. The
+/// message, the context, the signature or the key is not the intended one. Verification cannot tell which of them is
+/// wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the signature is not {key}'s for exactly these bytes: do not trust them")]
 pub struct VerifyError {

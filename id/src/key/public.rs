@@ -7,7 +7,7 @@ use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::{
-    InvalidPublicKey, ParsePublicKeyError, Signature, VerifyError,
+    InvalidPublicKey, ParsePublicKeyError, Signature, VerifyError, domain,
     text::{self, Flaw},
 };
 
@@ -77,7 +77,27 @@ impl PublicKey {
         &self.0
     }
 
-    /// Checks that `signature` was made with the secret of this key over exactly `message`.
+    /// Checks that `signature` was made by [`SecretKey::sign`](crate::SecretKey::sign) with the secret of this key, for
+    /// exactly this context and this message. The call copies the message once.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`VerifyError`] without a reason, because no reason for a mismatch would be reliable. A signature that
+    /// was made for another context, or without one, is refused like any other.
+    ///
+    /// ```
+    /// let secret = twolane_id::SecretKey::generate();
+    /// let signature = secret.sign("example.org payment", b"pay 10");
+    /// assert!(secret.public_key().verify("example.org payment", b"pay 10", &signature).is_ok());
+    /// assert!(secret.public_key().verify("example.org payment", b"pay 100", &signature).is_err());
+    /// assert!(secret.public_key().verify("example.org letter", b"pay 10", &signature).is_err());
+    /// ```
+    pub fn verify(&self, context: &str, message: &[u8], signature: &Signature) -> Result<(), VerifyError> {
+        self.verify_raw(&domain::signed_bytes(context, message), signature)
+    }
+
+    /// Checks that `signature` was made by [`SecretKey::sign_raw`](crate::SecretKey::sign_raw) with the secret of this
+    /// key, over exactly `message`. A raw signature does not say for which purpose it was made.
     ///
     /// Verification follows RFC 8032, section 5.1.7, without its optional cofactor, and is strict: it refuses a
     /// scalar S that is not reduced, and also a nonce point R of small order. Without the secret, a valid signature
@@ -89,11 +109,11 @@ impl PublicKey {
     ///
     /// ```
     /// let secret = twolane_id::SecretKey::generate();
-    /// let signature = secret.sign(b"pay 10");
-    /// assert!(secret.public_key().verify(b"pay 10", &signature).is_ok());
-    /// assert!(secret.public_key().verify(b"pay 100", &signature).is_err());
+    /// let signature = secret.sign_raw(b"pay 10");
+    /// assert!(secret.public_key().verify_raw(b"pay 10", &signature).is_ok());
+    /// assert!(secret.public_key().verify_raw(b"pay 100", &signature).is_err());
     /// ```
-    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), VerifyError> {
+    pub fn verify_raw(&self, message: &[u8], signature: &Signature) -> Result<(), VerifyError> {
         VerifyingKey::from_bytes(&self.0)
             .and_then(|key| key.verify_strict(message, &signature.to_dalek()))
             .map_err(|_| VerifyError { key: *self })

@@ -7,7 +7,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::{
-    ParseSecretKeyError, PublicKey, RandomnessError, Signature,
+    ParseSecretKeyError, PublicKey, RandomnessError, Signature, domain,
     text::{self, Flaw},
 };
 
@@ -107,17 +107,37 @@ impl SecretKey {
         PublicKey::from_derived(self.0.as_ref())
     }
 
-    /// Signs exactly `message` (RFC 8032, section 5.1.6). The same message always gives the same signature.
+    /// Signs `message` for the purpose that `context` names. The same context and message always give the same
+    /// signature, which [`PublicKey::verify`](crate::PublicKey::verify) checks.
     ///
-    /// The message should name the purpose of the signature. A signature over `b"42"` alone is valid for the 42 of
-    /// any program.
+    /// The context is a text that no other program uses, such as `example.org login`. It keeps the signatures of one
+    /// program apart from those of another one: in an empty context, a signature over `b"42"` is valid for the 42 of
+    /// every program that names no context. Whatever the context and the message are, the signature is none of a TLS
+    /// handshake, of an address record or of a delegation: it covers the context and the message after
+    /// [`MESSAGE_DOMAIN`](crate::MESSAGE_DOMAIN), which specifies the bytes. The signature itself is that of RFC 8032,
+    /// section 5.1.6. The call copies the message once.
     ///
     /// ```
     /// let key = twolane_id::SecretKey::generate();
-    /// let signature = key.sign(b"example.org login 2031-05-01");
+    /// let signature = key.sign("example.org login", b"2031-05-01");
     /// assert_eq!(signature.to_string().len(), 128);
     /// ```
-    pub fn sign(&self, message: &[u8]) -> Signature {
+    pub fn sign(&self, context: &str, message: &[u8]) -> Signature {
+        self.sign_raw(&domain::signed_bytes(context, message))
+    }
+
+    /// Signs exactly `message` (RFC 8032, section 5.1.6), without a domain. This is for formats that prescribe the
+    /// signed bytes. Everything else uses [`sign`](Self::sign).
+    ///
+    /// Whoever chooses the bytes can act in the name of this key: bytes that look like a TLS handshake, an address
+    /// record or a delegation become one. Therefore never sign bytes that somebody else has chosen.
+    ///
+    /// ```
+    /// let key = twolane_id::SecretKey::from_bytes(&[1; 32]);
+    /// let signature = key.sign_raw(b"the bytes that a format prescribes");
+    /// assert!(key.public_key().verify_raw(b"the bytes that a format prescribes", &signature).is_ok());
+    /// ```
+    pub fn sign_raw(&self, message: &[u8]) -> Signature {
         Signature::from_bytes(&self.0.sign(message).to_bytes())
     }
 }

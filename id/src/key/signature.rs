@@ -13,7 +13,7 @@ use super::{
 /// An Ed25519 signature (RFC 8032, section 5.1.6): the point R and the scalar S, 32 bytes each.
 ///
 /// A value can hold any 64 bytes. [`PublicKey::verify`](crate::PublicKey::verify) checks whether they are the
-/// signature of a key over a message. [`SecretKey::sign`](crate::SecretKey::sign) makes signatures.
+/// signature of a key over a message, for a purpose. [`SecretKey::sign`](crate::SecretKey::sign) makes signatures.
 ///
 /// The text form is 128 lower-case hexadecimal digits, and only those are read. [`Debug`] shows the first sixteen.
 /// With serde, a signature is the text in human-readable formats, and 64 bytes in other formats.
@@ -21,7 +21,7 @@ use super::{
 /// ```
 /// use twolane_id::{SecretKey, Signature};
 ///
-/// let signature = SecretKey::generate().sign(b"hello");
+/// let signature = SecretKey::generate().sign("example.org letter", b"hello");
 /// let copy: Signature = signature.to_string().parse()?;
 /// assert_eq!(copy, signature);
 /// # Ok::<(), twolane_id::ParseSignatureError>(())

@@ -1,5 +1,6 @@
 //! `id52 delegate` and `id52 inspect`.
 
+use data_encoding::{BASE32_DNSSEC, HEXLOWER};
 use serde_json::json;
 
 use super::*;
@@ -241,10 +242,33 @@ fn inspect_for_programs_is_one_object_whatever_it_finds() {
 }
 
 #[test]
-fn sign_refuses_a_message_that_would_be_taken_for_a_delegation() {
+fn a_message_in_disguise_gets_no_raw_signature() {
     let scene = Scene::new();
-    scene.write("letter", b"twolane delegation v1\0\x01 whatever follows");
-    assert!(scene.run(&["sign", "-f", "key", "letter"]).fails(1).contains("do not sign it"));
+    let handshake = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[7; 32]].concat();
+    for (message, what) in [
+        (&b"twolane delegation v1\0\x01 whatever follows"[..], "a delegation"),
+        (&handshake, "a TLS handshake"),
+        (b"3:seqi1900000000e1:v7:address", "an address record"),
+        (b"4:salt1:x3:seqi1e1:v7:address", "an address record"),
+    ] {
+        scene.write("letter", message);
+        let run = scene.run(&["sign", "-f", "key", "--raw", "letter"]);
+        assert!(run.fails(1).contains(what) && run.fails(1).contains("do not sign it"), "{}", run.err);
+        // Signed for a purpose, it is a message like any other.
+        assert_eq!(scene.run(&["sign", "-f", "key", "letter"]).code, 0);
+    }
     scene.write("letter", b"twolane delegation v1 is how it begins");
-    assert_eq!(scene.run(&["sign", "-f", "key", "letter"]).code, 0);
+    assert_eq!(scene.run(&["sign", "-f", "key", "--raw", "letter"]).code, 0);
+}
+
+#[test]
+fn a_signed_message_is_no_delegation() {
+    let scene = Scene::new();
+    let bytes = BASE32_DNSSEC.decode(GENUINE.strip_prefix("delegation").unwrap().as_bytes()).unwrap();
+    let body = &bytes[..bytes.len() - 64];
+    scene.write("letter", [b"twolane delegation v1\0", body].concat());
+    let signature = scene.run(&["sign", "-f", "key", "letter"]);
+    let signature = HEXLOWER.decode(signature.line().as_bytes()).unwrap();
+    let forged = format!("delegation{}", BASE32_DNSSEC.encode(&[body, &signature].concat()));
+    scene.run(&["inspect", &forged]).fails(5);
 }

@@ -14,10 +14,14 @@ use delegations::{GENUINE, NODE};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-/// The seed 32 times 01, its id52, and its signature over `hello`.
+/// The seed 32 times 01, its id52, and its signature over `hello` for the purpose `file`.
 const SECRET: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 const ID52: &str = "ha4e7nbk17opbvaircmjpeiteb56e2dv3ma146vjei403d0fdte0";
-const SIGNATURE: &str = "e1430c6ebd0d53573b5c803452174f8991ef5955e0906a09e8fdc7310459e9c8\
+const SIGNATURE: &str = "886172761759255b2eb95ff2b5a2afc4dba30bc232d196959ad5a0e063939097\
+    1b71af7de6e915e8d6038013580afd0ba7d5c8556a72c9b400712b272c35820c";
+
+/// Its raw signature over `hello`: that of RFC 8032 over these five bytes.
+const RAW_SIGNATURE: &str = "e1430c6ebd0d53573b5c803452174f8991ef5955e0906a09e8fdc7310459e9c8\
     2a402526748c3431fe7f0e5faafbf7e703234789734063ee42be17af16438d08";
 
 struct Run {
@@ -258,6 +262,32 @@ fn sign_reads_the_message_from_a_file_or_from_standard_input() {
     assert_eq!(scene.run_with_input(&["sign", "-f", "key"], "hello").line(), SIGNATURE);
     let json = scene.run(&["sign", "-f", "key", "message", "--json"]).json();
     assert_eq!((&json["id52"], &json["signature"]), (&Value::from(ID52), &Value::from(SIGNATURE)));
+    assert_eq!(json["context"], "file");
+}
+
+#[test]
+fn a_signature_is_valid_for_the_purpose_that_the_signer_has_named() {
+    let scene = Scene::new();
+    scene.write("message", "hello");
+    let signed = scene.run(&["sign", "-f", "key", "--context", "mail", "message"]);
+    assert_eq!(scene.run(&["verify", ID52, signed.line(), "--context", "mail", "message"]).code, 0);
+    scene.run(&["verify", ID52, signed.line(), "message"]).fails(5);
+    scene.run(&["verify", ID52, signed.line(), "--raw", "message"]).fails(5);
+    scene.run(&["verify", ID52, SIGNATURE, "-c", "mail", "message"]).fails(5);
+    assert_eq!(scene.run(&["verify", ID52, SIGNATURE, "-c", "file", "message"]).code, 0);
+}
+
+#[test]
+fn a_raw_signature_is_asked_for_by_name_on_both_sides() {
+    let scene = Scene::new();
+    scene.write("message", "hello");
+    assert_eq!(scene.run(&["sign", "-f", "key", "--raw", "message"]).line(), RAW_SIGNATURE);
+    assert_eq!(scene.run(&["sign", "-f", "key", "--raw", "message", "--json"]).json()["context"], Value::Null);
+    assert_eq!(scene.run(&["verify", ID52, RAW_SIGNATURE, "--raw", "message"]).code, 0);
+    scene.run(&["verify", ID52, RAW_SIGNATURE, "message"]).fails(5);
+    for args in [&["sign", "-f", "key"][..], &["verify", ID52, RAW_SIGNATURE]] {
+        assert_eq!(scene.run(&[args, &["--raw", "--context", "file", "message"]].concat()).code, 2);
+    }
 }
 
 #[test]
@@ -303,6 +333,10 @@ fn a_key_file_that_others_can_read_is_refused_with_the_remedy() {
     scene.set_mode("key", 0o644);
     let run = scene.run(&["sign", "-f", "key"]);
     assert!(run.fails(1).contains("chmod 600 key"));
+    assert_eq!(scene.run(&["sign", "-f", "key", "--container-secret"]).code, 0);
+    scene.set_mode("key", 0o666);
+    assert!(scene.run(&["sign", "-f", "key", "--container-secret"]).fails(1).contains("chmod go-w key"));
+    assert_eq!(scene.run(&["show", "-e", "KEY", "--container-secret"]).code, 2);
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl<const TUNED: bool> Anywhere for RawWith<TUNED> {
                 });
             }
         });
-        let ticket = Ticket::from_addr(addr).ok_or_else(|| Broken::msg("iroh has a key that is none"))?;
+        let ticket = Ticket::from_addr(addr)?;
         Ok((RawServer { endpoint, accepting, accepted }, ticket.to_string()))
     }
 

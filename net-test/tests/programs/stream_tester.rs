@@ -61,7 +61,7 @@ async fn a_tester_that_takes_no_relay_for_data_does_not_test_one() {
 fn a_ticket_of_nobody_is_3() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let nobody = SecretKey::generate().public_key();
-    let ticket = Ticket::new(nobody).with_addr(socket.local_addr().unwrap()).to_string();
+    let ticket = Ticket::new(nobody).with_addr(socket.local_addr().unwrap()).unwrap().to_string();
     let failure = failed(&run(&["--offline", "--timeout", "1", "--against", &ticket]), 3);
     assert!(failure.message.contains(&nobody.to_string()), "{}", failure.message);
     assert!(failure.message.contains("1s"), "{}", failure.message);

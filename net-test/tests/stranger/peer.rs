@@ -33,6 +33,6 @@ impl Known for Socket {
     }
 
     fn ticket(&self) -> Ticket {
-        Ticket::new(self.id()).with_addr(self.addr())
+        Ticket::new(self.id()).with_addr(self.addr()).expect("one address fits")
     }
 }

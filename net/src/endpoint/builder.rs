@@ -3,11 +3,12 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
+    time::SystemTime,
 };
 
 use iroh::{
     RelayConfig, RelayMap, RelayMode, RelayUrl,
-    address_lookup::{DnsAddressLookup, PkarrPublisher, memory::MemoryLookup},
+    address_lookup::{DnsAddressLookup, PkarrPublisher},
     dns::DnsResolver,
     endpoint::{PortmapperConfig, default_relay_mode, presets},
     tls::CaTlsConfig,
@@ -18,7 +19,13 @@ use twolane_id::{
     delegation::{Delegation, RevocationList},
 };
 
-use super::{Endpoint, Inner, Relays, accept, rejoin, router::Router, transport};
+use super::{
+    Endpoint, Inner, Relays, accept,
+    learned::{self, Learned},
+    rejoin,
+    router::Router,
+    transport,
+};
 use crate::{
     access::{Access, Gate, GateConfig, Hooks},
     congestion::Congestion,
@@ -197,7 +204,8 @@ impl Builder {
         self
     }
 
-    /// Adds a peer whose addresses are known in advance.
+    /// Adds a peer whose addresses are known in advance. The endpoint remembers them until
+    /// [`Endpoint::forget_peer`] is called.
     pub fn peer(mut self, peer: impl Into<Ticket>) -> Self {
         self.peers.push(peer.into());
         self
@@ -226,7 +234,7 @@ impl Builder {
         self
     }
 
-    /// Sets the clock by which the validity of peers' certificates is checked.
+    /// Sets the clock by which the validity of peers' certificates is checked, and with which the endpoint is bound.
     #[cfg(test)]
     pub(crate) fn clock(mut self, clock: crate::access::Clock) -> Self {
         self.gate.clock = clock;
@@ -244,9 +252,12 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`BindError`] if an address cannot be bound to, or if a relay, a directory, a root certificate or a
-    /// delegation is not valid.
+    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a root certificate or a delegation is
+    /// not valid, or if the machine's clock shows a time before 1970.
     pub async fn bind(mut self) -> Result<Endpoint, BindError> {
+        if (self.gate.clock.0)() < SystemTime::UNIX_EPOCH {
+            return Err(BindError::Clock);
+        }
         self.limits = self.limits.sane();
         let secret_key = match self.secret_key {
             Some(key) => key,
@@ -259,10 +270,7 @@ impl Builder {
             configured: self.n0 || !relays.is_empty(),
             discovery: self.n0 || relays.iter().any(|relay| relay.quic.is_some()),
         };
-        let static_addrs = MemoryLookup::new();
-        for peer in &self.peers {
-            static_addrs.add_endpoint_info(peer.to_addr());
-        }
+        let learned = Learned::new(&self.limits, &self.peers);
 
         let mut iroh =
             if self.n0 { iroh::Endpoint::builder(presets::N0) } else { iroh::Endpoint::builder(presets::Minimal) };
@@ -270,7 +278,7 @@ impl Builder {
             .secret_key(key::secret_to_iroh(&secret_key))
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
             .transport_config(transport::config(&self.limits, &self.congestion, known_relays.configured))
-            .address_lookup(static_addrs.clone());
+            .address_lookup(Arc::clone(&learned));
         // The endpoint gets a handle of this map, so changes that the program makes to it are visible here as
         // well.
         let relays = match (relays.is_empty(), self.n0) {
@@ -346,12 +354,15 @@ impl Builder {
         tasks.spawn(guard::run(Arc::clone(&peers)));
         tasks.spawn(lookout::run(Arc::clone(&peers)));
         tasks.spawn(unused::run(Arc::clone(&peers)));
+        tasks.spawn({
+            let (learned, peers) = (Arc::clone(&learned), Arc::clone(&peers));
+            learned::run(learned, move |id: &PublicKey| peers.is_in_use(id), closing.clone())
+        });
         if known_relays.configured {
             tasks.spawn(rejoin::run(iroh.clone(), relays, closing.clone()));
         }
         let inner = Inner {
             iroh,
-            number: super::next_number(),
             us,
             peers,
             router,
@@ -360,7 +371,7 @@ impl Builder {
             closing,
             closes_sockets: AtomicBool::new(false),
             sockets_closed: CancellationToken::new(),
-            static_addrs,
+            learned,
             mdns,
             relays: known_relays,
             #[cfg(feature = "metrics")]
@@ -402,4 +413,21 @@ fn parse_relay(url: &str) -> Option<RelayConfig> {
     // A relay over plain HTTP has no certificate, and therefore no QUIC address discovery. A probe for it delays
     // the choice of a relay by 3 s.
     Some(if url.scheme() == "http" { RelayConfig::new(url, None) } else { url.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::access::Clock;
+
+    #[tokio::test]
+    async fn a_clock_before_1970_is_an_error_and_no_panic() {
+        let long_ago = || SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        let bound = Endpoint::builder().offline().clock(Clock(long_ago)).bind().await;
+        assert!(matches!(bound, Err(BindError::Clock)), "{bound:?}");
+        let early = || SystemTime::UNIX_EPOCH;
+        assert!(Endpoint::builder().offline().clock(Clock(early)).bind().await.is_ok());
+    }
 }

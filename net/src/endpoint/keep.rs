@@ -66,6 +66,9 @@ impl Endpoint {
     /// connection is lost, with exponential backoff and full jitter. If rules do not allow the connection, the
     /// dial is repeated as well, ever more rarely, because rules may change.
     ///
+    /// While the peer is kept, the addresses in its tickets are not forgotten, unless the program calls
+    /// [`forget_peer`](Endpoint::forget_peer). The peer then stays kept, and is dialled where address lookups find it.
+    ///
     /// The task that keeps the peer ends with the endpoint, and does not keep the endpoint alive.
     ///
     /// ```

@@ -7,6 +7,7 @@ mod by_source;
 mod connection;
 mod graceful;
 mod keep;
+mod learned;
 mod pace;
 mod reach;
 mod rejoin;
@@ -24,20 +25,15 @@ mod waiting_streams;
 use std::{
     future::Future,
     ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use iroh::address_lookup::memory::MemoryLookup;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use twolane_id::{PublicKey, SecretKey};
 
-use self::router::Router;
 #[cfg(feature = "unstable-transport")]
 pub use self::transport::unstable_transport;
 pub use self::{
@@ -52,6 +48,7 @@ pub use self::{
     shutdown::ShutdownReport,
     status::{Network, RelayStatus, Status},
 };
+use self::{learned::Learned, router::Router};
 use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
     events::Events,
@@ -104,8 +101,6 @@ pub struct Endpoint(Arc<Owner>);
 /// The parts of an endpoint. Tasks hold some of these parts, never the [`Owner`].
 pub(crate) struct Inner {
     iroh: iroh::Endpoint,
-    /// The number of this endpoint in this process, from 1.
-    number: u64,
     us: PublicKey,
     pub(crate) peers: Arc<Peers>,
     router: Arc<Router>,
@@ -116,7 +111,8 @@ pub(crate) struct Inner {
     closes_sockets: AtomicBool,
     /// Cancelled when the sockets are closed.
     sockets_closed: CancellationToken,
-    static_addrs: MemoryLookup,
+    /// Where peers are, as tickets have told.
+    learned: Arc<Learned>,
     mdns: Option<Result<(), String>>,
     relays: Relays,
     #[cfg(feature = "metrics")]
@@ -128,12 +124,6 @@ struct Relays {
     configured: bool,
     /// Whether one of them can tell this endpoint its public address.
     discovery: bool,
-}
-
-/// Returns a new value for [`Inner::number`].
-fn next_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Relaxed)
 }
 
 /// Handle that closes the endpoint when it is dropped. All clones of an [`Endpoint`] share one.
@@ -194,24 +184,14 @@ impl Endpoint {
     }
 
     /// Returns a ticket with the key of this endpoint and the addresses that are known now. More addresses may
-    /// become known as relays answer: see [`online`](Endpoint::online).
+    /// become known as relays answer: see [`online`](Endpoint::online). If there are more than fit into a ticket
+    /// ([`Ticket::MAX_ADDRS`]), those of private networks are left out first, and relays last.
     pub fn ticket(&self) -> Ticket {
         let inner = self.inner();
-        let mut ticket = Ticket::new(inner.us);
-        for addr in inner.iroh.addr().addrs {
-            ticket = match addr {
-                iroh::TransportAddr::Ip(addr) => ticket.with_addr(addr),
-                iroh::TransportAddr::Relay(relay) => ticket.with_relay(relay),
-                _ => ticket,
-            };
-        }
+        let known = inner.iroh.addr().addrs.into_iter().filter(|addr| addr.is_ip() || addr.is_relay());
         // Right after `bind` iroh has not looked up the addresses yet, but the sockets are bound.
-        for addr in inner.iroh.bound_sockets() {
-            if !addr.ip().is_unspecified() {
-                ticket = ticket.with_addr(addr);
-            }
-        }
-        ticket
+        let bound = inner.iroh.bound_sockets().into_iter().filter(|addr| !addr.ip().is_unspecified());
+        Ticket::of_those_that_fit(inner.us, known.chain(bound.map(iroh::TransportAddr::Ip)))
     }
 
     /// Waits until this endpoint is connected to a relay, for at most `within`. Returns false if it is not
@@ -222,9 +202,44 @@ impl Endpoint {
         timeout(within, self.inner().iroh.online()).await.is_ok()
     }
 
-    /// Remembers the addresses of a peer for later dials.
+    /// Remembers the addresses of a peer for later dials by its key alone. If one of them is new, the next dial does
+    /// not wait for the backoff after earlier ones.
+    ///
+    /// A call that dials remembers the addresses in its ticket in the same way. Addresses are forgotten when the peer
+    /// was of no use for [`Limits::address_lifetime`], or when there are more than [`Limits::known_peers`] peers. A
+    /// peer has those addresses of its latest tickets that fit into one ticket ([`Ticket::MAX_ADDRS`]).
     pub fn add_peer(&self, peer: impl Into<Ticket>) {
         self.inner().learn(&peer.into());
+    }
+
+    /// Forgets the addresses of a peer, whoever has told them: [`add_peer`](Endpoint::add_peer),
+    /// [`Builder::peer`], or the ticket of a call. Returns false if there were none.
+    ///
+    /// Nothing else changes:
+    /// - A connection to the peer stays, its streams go on, and new streams use it.
+    ///   [`disconnect`](Endpoint::disconnect) closes it.
+    /// - A peer that is kept ([`keep`](Endpoint::keep)) stays kept. The next dials use what address lookups find.
+    ///   Drop the [`Keep`] to end them.
+    /// - A dial that is under way goes on. iroh remembers for a minute where a dial or a connection went, and a dial
+    ///   within this minute can go there again.
+    /// - A ticket that the program holds is as good as before. A call with it tells its addresses anew.
+    /// - Access rules, the path policy and the backoff after failed dials stay.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::{DialError, Endpoint};
+    ///
+    /// let (here, there) = (Endpoint::builder().offline().bind().await?, Endpoint::builder().offline().bind().await?);
+    /// here.add_peer(there.ticket());
+    /// assert!(here.forget_peer(&there.id()));
+    /// assert!(matches!(here.connect(there.id()).await, Err(DialError::NoAddress(_))));
+    /// here.connect(there.ticket()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn forget_peer(&self, peer: &PublicKey) -> bool {
+        self.inner().learned.forget(peer)
     }
 
     /// Opens a stream to a peer, over the existing connection or a new one, and waits for the peer's answer. This
@@ -422,16 +437,9 @@ impl Endpoint {
 impl Inner {
     /// Takes over the addresses that a ticket has for its peer.
     fn learn(&self, peer: &Ticket) {
-        if peer.is_known_to(self.number) {
-            return;
-        }
-        let known = self.static_addrs.get_endpoint_info(peer.id());
-        let knows = |addr| known.as_ref().is_some_and(|known| known.addrs().any(|have| have == addr));
-        if !peer.addrs().iter().all(knows) {
-            self.static_addrs.add_endpoint_info(peer.to_addr());
+        if self.learned.learn(peer, |id| self.peers.is_in_use(id)) {
             self.peers.forget_failures(&peer.peer());
         }
-        peer.told(self.number);
     }
 
     /// Returns the connection for a new stream to `peer`, if there is nothing to wait for.

@@ -37,13 +37,17 @@ pub enum BindError {
     /// The operating system provides no random bytes.
     #[error("the operating system gives no random bytes")]
     Random,
+    /// The clock of this machine shows a time before 1970. TLS, the tickets of relays and the address directory count
+    /// from 1970, and the libraries for them panic at an earlier time.
+    #[error("the clock of this machine shows a time before 1970: set it")]
+    Clock,
 }
 
 impl BindError {
     /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Bind(_) | Self::Random => Fault::Local,
+            Self::Bind(_) | Self::Random | Self::Clock => Fault::Local,
             Self::Address(_)
             | Self::RelayUrl(_)
             | Self::Root { .. }
@@ -52,8 +56,9 @@ impl BindError {
         }
     }
 
-    /// Returns whether the same call may succeed later, because the address of a socket may be free then.
+    /// Returns whether the same call may succeed later, because the address of a socket may be free then, or the clock
+    /// may be set.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Bind(_))
+        matches!(self, Self::Bind(_) | Self::Clock)
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn signed(body: &[u8]) -> Vec<u8> {
     if let Some(owner) = signed.get_mut(CONTEXT.len() + OWNER_AT..CONTEXT.len() + OWNER_END) {
         owner.copy_from_slice(OWNER.public_key().as_bytes());
     }
-    let signature = OWNER.sign(&signed);
+    let signature = OWNER.sign_raw(&signed);
     let mut bytes = signed.split_off(CONTEXT.len());
     bytes.extend(signature.to_bytes());
     bytes

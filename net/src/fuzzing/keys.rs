@@ -5,6 +5,9 @@ use twolane_id::{ParsePublicKeyError, PublicKey, SecretKey, Signature};
 
 use crate::ticket::{ParseTicketError, Ticket};
 
+/// The context of the signatures that the fuzzer checks.
+pub(super) const CONTEXT: &str = "file";
+
 /// Parses the bytes as the text of a ticket, and as the bytes that the text of a ticket encodes.
 pub fn ticket(data: &[u8]) {
     if let Ok(text) = str::from_utf8(data) {
@@ -16,12 +19,12 @@ pub fn ticket(data: &[u8]) {
         }
     }
     if let Ok(inner) = EndpointTicket::decode_bytes(data) {
-        match inner.encode_string().parse::<Ticket>() {
-            Ok(ticket) => {
-                assert_eq!(Some(&ticket), Ticket::from_addr(inner.endpoint_addr().clone()).as_ref());
-                check_ticket(&ticket);
-            }
-            Err(error) => assert_eq!(error, ParseTicketError::Key, "only our stricter rule for keys turns it away"),
+        let parsed = inner.encode_string().parse::<Ticket>();
+        // Only our stricter rules for keys and for the size turn it away.
+        let made = Ticket::from_addr(inner.endpoint_addr().clone());
+        assert_eq!(parsed, made.map_err(ParseTicketError::from));
+        if let Ok(ticket) = parsed {
+            check_ticket(&ticket);
         }
     }
 }
@@ -32,8 +35,9 @@ fn check_ticket(ticket: &Ticket) {
     check_key(&ticket.peer());
     let text = ticket.to_string();
     assert!(text.starts_with("endpoint"));
+    assert!(text.len() <= Ticket::MAX_TEXT && ticket.addrs().len() <= Ticket::MAX_ADDRS);
     assert_eq!(text.parse::<Ticket>(), Ok(ticket.clone()), "what is shown is what is read");
-    assert_eq!(Ticket::from_addr(ticket.to_addr()).as_ref(), Some(ticket));
+    assert_eq!(Ticket::from_addr(ticket.to_addr()).as_ref(), Ok(ticket));
     let relays = ticket.clone().relay_only();
     assert!(relays.addrs().iter().all(|addr| addr.is_relay()) && relays.addrs().is_subset(ticket.addrs()));
 }
@@ -72,12 +76,21 @@ pub fn id52(data: &[u8]) {
         return;
     };
     let signature = Signature::from_bytes(signature);
-    if key.verify(message, &signature).is_ok() {
-        // A signature is valid for one message and one key, and has no second encoding.
-        assert!(key.verify(&[message, &[0]].concat(), &signature).is_err());
-        let mut other = signature.to_bytes();
-        other[Signature::LENGTH - 1] ^= 0x80;
-        assert!(key.verify(message, &Signature::from_bytes(&other)).is_err());
+    let (raw, signed) = (key.verify_raw(message, &signature), key.verify(CONTEXT, message, &signature));
+    // A signature is valid for one message, one key and one purpose, and has no second encoding.
+    assert!(raw.is_err() || signed.is_err());
+    let longer = [message, &[0]].concat();
+    let mut other = signature.to_bytes();
+    other[Signature::LENGTH - 1] ^= 0x80;
+    let other = Signature::from_bytes(&other);
+    if raw.is_ok() {
+        assert!(key.verify_raw(&longer, &signature).is_err());
+        assert!(key.verify_raw(message, &other).is_err());
+    }
+    if signed.is_ok() {
+        assert!(key.verify(CONTEXT, &longer, &signature).is_err());
+        assert!(key.verify(CONTEXT, message, &other).is_err());
+        assert!(key.verify("", message, &signature).is_err());
     }
 }
 

@@ -312,6 +312,11 @@ impl Peers {
         self.kept.contains(id)
     }
 
+    /// Returns whether the peer is connected, or kept.
+    pub(crate) fn is_in_use(&self, id: &PublicKey) -> bool {
+        self.is_kept(id) || self.lock_rows().get(id).is_some_and(|peer| peer.view.borrow().connected)
+    }
+
     /// Marks the peer as kept until the returned value is dropped. Its connections are watched for silence also
     /// while no stream is open.
     pub(crate) fn keep(self: &Arc<Self>, id: PublicKey) -> Kept {

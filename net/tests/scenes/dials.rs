@@ -178,7 +178,7 @@ async fn a_dial_that_a_shutdown_ends_is_no_fault_to_the_peer_that_uses_it() {
 async fn an_address_where_another_endpoint_answers_is_told_as_that() {
     let (client, other) = (endpoint().await, endpoint().await);
     let at = other.ticket().to_addr().ip_addrs().next().copied().unwrap();
-    let moved = Ticket::new(SecretKey::generate().public_key()).with_addr(at);
+    let moved = Ticket::new(SecretKey::generate().public_key()).with_addr(at).unwrap();
     let error = soon(client.connect(moved)).await.map(drop).unwrap_err();
     assert!(matches!(error, DialError::Lost(ConnectionLost::OtherKey)), "{error:?}");
 }
@@ -214,7 +214,7 @@ async fn every_waiter_gets_the_cause_of_a_dial_that_failed() {
     // A socket that is bound and never answers.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     silent.set_nonblocking(true).unwrap();
-    let ticket = Ticket::new(SecretKey::generate().public_key()).with_addr(silent.local_addr().unwrap());
+    let ticket = Ticket::new(SecretKey::generate().public_key()).with_addr(silent.local_addr().unwrap()).unwrap();
     let calls = async {
         let calls = (0..10).map(|_| {
             let (client, ticket) = (client.clone(), ticket.clone());

@@ -32,3 +32,4 @@ mod sharing;
 mod shutdown;
 mod stage;
 mod status;
+mod tickets;

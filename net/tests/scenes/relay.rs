@@ -31,6 +31,6 @@ impl Relay {
 
     /// Returns a ticket that finds `endpoint` through the relay only.
     pub(crate) fn ticket(&self, endpoint: &Endpoint) -> Ticket {
-        Ticket::new(endpoint.id()).with_relay(self.url.parse().unwrap())
+        Ticket::new(endpoint.id()).with_relay(self.url.parse().unwrap()).unwrap()
     }
 }

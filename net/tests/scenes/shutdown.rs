@@ -62,7 +62,7 @@ async fn closing_the_iroh_endpoint_closes_this_endpoint_and_ends_every_wait() {
     let (client, server) = (endpoint().await, endpoint().await);
     let (_opened, _accepted) = stream(&client, &server).await;
     let deaf = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let silent = Ticket::new(SecretKey::generate().public_key()).with_addr(deaf.local_addr().unwrap());
+    let silent = Ticket::new(SecretKey::generate().public_key()).with_addr(deaf.local_addr().unwrap()).unwrap();
     let waits = [
         tokio::spawn({
             let server = server.clone();

@@ -14,6 +14,11 @@ pub struct Net {
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
+    /// The key file is a secret that a container platform has mounted: it may be a symbolic link, its group and
+    /// everybody may read it, but not write it, and it is not created
+    #[arg(long, requires = "key_file")]
+    pub container_secret: bool,
+
     /// Use only the addresses in the ticket, on this machine: no relay, no lookup, no multicast
     #[arg(long)]
     pub offline: bool,
@@ -46,6 +51,9 @@ impl Net {
     pub fn builder(&self, env: &str) -> Result<Builder, Problem> {
         let mut builder = Endpoint::builder().congestion(self.congestion.clone());
         let key = match &self.key_file {
+            Some(path) if self.container_secret => storage::file::load_container_secret(path)
+                .map(Some)
+                .map_err(|error| Problem::because(Exit::Usage, "the key cannot be used", &error))?,
             Some(path) => storage::file::load_or_create(path)
                 .map(Some)
                 .map_err(|error| Problem::because(Exit::Usage, "the key cannot be used", &error))?,

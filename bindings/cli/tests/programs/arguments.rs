@@ -74,6 +74,9 @@ fn a_key_file_that_others_can_read_is_refused() {
         let failure = ended.failed(2);
         assert!(failure.message.contains("chmod 600"), "{}", failure.message);
     }
+    // As a container secret it is good. Then nobody is found, because the ticket has no address.
+    let mut sender = command(SENDER, &["--offline", &ticket, "--container-secret"]);
+    Program::start(sender.arg(&path).arg("--key-file").arg(&key)).ended().failed(3);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn a_peer_that_is_not_there_is_3_within_the_timeout() {
     let nobody = SecretKey::generate().public_key();
     // No program reads from this socket, so there is no answer, not even an ICMP error.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let ticket = Ticket::new(nobody).with_addr(silent.local_addr().unwrap());
+    let ticket = Ticket::new(nobody).with_addr(silent.local_addr().unwrap()).unwrap();
     let at = Instant::now();
     let sender = sent(&ticket.to_string(), [path.as_os_str(), "--timeout".as_ref(), "1".as_ref()]);
     // Without the option, the sender would wait for 15 s.

@@ -256,8 +256,22 @@ class Endpoint:
         return None if parts is None else _peer_info(parts)
 
     def add_peer(self, ticket: Ticket | str) -> None:
-        """Adds addresses of a peer, for later dials."""
+        """Remembers the addresses of a peer, for later dials by its key alone.
+
+        A call that dials remembers the addresses in its ticket in the same way. They are forgotten when the
+        peer was of no use for `Limits.address_lifetime`, or when there are more than `Limits.known_peers`
+        peers."""
         self._bound().add_peer(ticket)
+
+    def forget_peer(self, peer: Peer) -> bool:
+        """Forgets the addresses of a peer, whatever has told them: `add_peer`, `peers=`, or the ticket of a
+        call. Returns false if there were none.
+
+        Nothing else changes. A connection to the peer stays, with its streams, and new streams use it
+        (`disconnect` closes it). A peer that is kept stays kept: the next dials use what address lookups
+        find. A dial that is under way goes on, and one in the next minute can still go where the last one
+        went. A ticket that the program holds is as good as before."""
+        return self._bound().forget_peer(peer)
 
     def keep(self, peer: Peer) -> Keep:
         """Keeps a peer connected until `close` of the result is called, or until its `with` block ends. Dials

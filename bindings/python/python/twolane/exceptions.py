@@ -283,7 +283,7 @@ class KeyFileExists(KeyFileError, FileExistsError):
 
 
 class KeyFilePermission(KeyFileError, PermissionError):
-    """Others can read the key file, or this program cannot read it."""
+    """Others can read or replace the key file, or this program cannot read it."""
 
 
 class InvalidKey(TwolaneError, ValueError):
@@ -295,7 +295,7 @@ class InvalidSignature(TwolaneError, ValueError):
 
 
 class InvalidTicket(TwolaneError, ValueError):
-    """The value is neither a ticket nor an id52."""
+    """The value is neither a ticket nor an id52, or the ticket is larger than any may be."""
 
 
 class InvalidProtocol(TwolaneError, ValueError):

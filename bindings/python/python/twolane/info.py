@@ -140,6 +140,8 @@ class Limits:
 
     peers: int = _count("peers")
     """Maximum number of peers that are connected at the same time."""
+    known_peers: int = _count("known_peers")
+    """Maximum number of peers whose addresses are remembered from tickets."""
     handshakes: int = _count("handshakes")
     """Maximum number of concurrent inbound handshakes."""
     handshakes_per_address: int = _count("handshakes_per_address")
@@ -186,5 +188,10 @@ class Limits:
     unused_timeout: float = _seconds("unused_timeout")
     """Time after which a connection without open streams is closed, if this node has dialled it and does not
     keep it.
+
+    `math.inf` means never."""
+    address_lifetime: float = _seconds("address_lifetime")
+    """Time after which the addresses from tickets are forgotten, if their peer was neither connected nor kept
+    in that time, and no ticket has told of it.
 
     `math.inf` means never."""

@@ -62,7 +62,7 @@ impl Parts {
 }
 
 fn sign(body: &[u8]) -> Vec<u8> {
-    let signature = owner().sign(&[CONTEXT, body].concat());
+    let signature = owner().sign_raw(&[CONTEXT, body].concat());
     [body, signature.as_bytes()].concat()
 }
 
@@ -162,7 +162,7 @@ fn owner_and_node_cannot_be_swapped() {
     assert_eq!(read(&swapped), bad(node()));
     // A node that names itself as the owner's node, and signs in place of the owner.
     let body = &bytes[..bytes.len() - 64];
-    let forged = [body, secret(2).sign(&[CONTEXT, body].concat()).as_bytes()].concat();
+    let forged = [body, secret(2).sign_raw(&[CONTEXT, body].concat()).as_bytes()].concat();
     assert_eq!(read(&forged), bad(owner().public_key()));
 }
 
@@ -171,9 +171,22 @@ fn a_signature_over_the_same_bytes_for_another_purpose_is_refused() {
     let bytes = sample().to_bytes();
     let body = &bytes[..bytes.len() - 64];
     for context in [&b""[..], b"twolane delegation v1", b"twolane delegation v2\0"] {
-        let signature = owner().sign(&[context, body].concat());
+        let signature = owner().sign_raw(&[context, body].concat());
         let other = [body, signature.as_bytes()].concat();
         assert_eq!(read(&other), Err(DelegationError::BadSignature { owner: owner().public_key() }));
+    }
+}
+
+#[test]
+fn a_signed_message_is_no_certificate_whatever_it_says() {
+    let bytes = sample().to_bytes();
+    let body = &bytes[..bytes.len() - 64];
+    let owner = owner();
+    for message in [body.to_vec(), [CONTEXT, body].concat()] {
+        for context in ["", "twolane delegation v1\0", "file"] {
+            let forged = [body, owner.sign(context, &message).as_bytes()].concat();
+            assert_eq!(read(&forged), Err(DelegationError::BadSignature { owner: owner.public_key() }), "{context:?}");
+        }
     }
 }
 

@@ -47,7 +47,7 @@ fn decode(hex: &str) -> Vec<u8> {
 
 fn signed() -> (PublicKey, &'static [u8], Signature) {
     let key = SecretKey::from_bytes(&[1; 32]);
-    (key.public_key(), b"hello", key.sign(b"hello"))
+    (key.public_key(), b"hello", key.sign_raw(b"hello"))
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn the_vectors_of_rfc_8032_are_signed_and_verified() {
         let public = PublicKey::from_bytes(&decode(vector.public).try_into().unwrap()).unwrap();
         let message = decode(vector.message);
         assert_eq!(secret.public_key(), public);
-        assert_eq!(secret.sign(&message).to_string(), vector.signature);
-        assert_eq!(public.verify(&message, &vector.signature.parse().unwrap()), Ok(()));
+        assert_eq!(secret.sign_raw(&message).to_string(), vector.signature);
+        assert_eq!(public.verify_raw(&message, &vector.signature.parse().unwrap()), Ok(()));
     }
 }
 
@@ -68,7 +68,7 @@ fn every_flipped_bit_of_a_signature_is_noticed() {
     for bit in 0..512 {
         let mut bytes = signature.to_bytes();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        assert!(key.verify(message, &Signature::from_bytes(&bytes)).is_err(), "bit {bit}");
+        assert!(key.verify_raw(message, &Signature::from_bytes(&bytes)).is_err(), "bit {bit}");
     }
 }
 
@@ -77,7 +77,7 @@ fn another_message_or_another_key_is_noticed_and_the_error_names_the_key() {
     let (key, message, signature) = signed();
     let other = SecretKey::from_bytes(&[2; 32]).public_key();
     for (key, message) in [(key, b"hell".as_slice()), (key, b"hello!"), (key, b""), (other, message)] {
-        let error = key.verify(message, &signature).unwrap_err();
+        let error = key.verify_raw(message, &signature).unwrap_err();
         assert_eq!(error.public_key(), key);
         assert!(error.to_string().contains(&key.to_string()));
     }
@@ -95,8 +95,8 @@ fn a_scalar_that_is_not_reduced_is_refused() {
         carry = sum >> 8;
     }
     assert_eq!(carry, 0);
-    assert!(key.verify(message, &signature).is_ok());
-    assert!(key.verify(message, &Signature::from_bytes(&forged)).is_err());
+    assert!(key.verify_raw(message, &signature).is_ok());
+    assert!(key.verify_raw(message, &Signature::from_bytes(&forged)).is_err());
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_nonce_point_of_small_order_is_refused() {
 
     let lax = VerifyingKey::from_bytes(key.as_bytes()).unwrap();
     assert!(lax.verify(message, &signature.to_dalek()).is_ok(), "only strictness refuses it");
-    assert!(key.verify(message, &signature).is_err());
+    assert!(key.verify_raw(message, &signature).is_err());
 }
 
 #[test]
@@ -190,10 +190,10 @@ proptest! {
         seed: [u8; 32], message: Vec<u8>, garbage_r: [u8; 32], garbage_s: [u8; 32],
     ) {
         let secret = SecretKey::from_bytes(&seed);
-        let signature = secret.sign(&message);
-        prop_assert_eq!(secret.sign(&message), signature);
-        prop_assert!(secret.public_key().verify(&message, &signature).is_ok());
+        let signature = secret.sign_raw(&message);
+        prop_assert_eq!(secret.sign_raw(&message), signature);
+        prop_assert!(secret.public_key().verify_raw(&message, &signature).is_ok());
         let bytes: [u8; 64] = [garbage_r, garbage_s].concat().try_into().unwrap();
-        prop_assert!(secret.public_key().verify(&message, &Signature::from_bytes(&bytes)).is_err());
+        prop_assert!(secret.public_key().verify_raw(&message, &Signature::from_bytes(&bytes)).is_err());
     }
 }

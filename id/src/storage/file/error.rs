@@ -28,7 +28,10 @@ pub enum KeyFileError {
         path: PathBuf,
     },
     /// The path is a symbolic link, and another user may control its target.
-    #[error("{} is a symbolic link: give the path of the key file itself", path.display())]
+    #[error(
+        "{} is a symbolic link: give the path of the key file itself, or say that it is a container secret",
+        path.display()
+    )]
     Symlink {
         /// The path as it was given.
         path: PathBuf,
@@ -42,7 +45,7 @@ pub enum KeyFileError {
     /// The file's mode gives access to its group or to everybody (Unix only).
     #[error(
         "others have access to the key file {} (mode {mode:04o}): run `chmod 600 {}`, and make a \
-         new key if somebody may have read this one",
+         new key if somebody may have read this one; or say that it is a container secret",
         path.display(),
         path.display()
     )]
@@ -50,6 +53,49 @@ pub enum KeyFileError {
         /// The path as it was given.
         path: PathBuf,
         /// The permission bits of the file, as `chmod` takes them.
+        mode: u32,
+    },
+    /// The file is loaded as a container secret, and its mode lets its group or everybody write it (Unix only).
+    #[error(
+        "others can write the key file {} (mode {mode:04o}), and so choose the key: mount it read-only for them, as \
+         with `chmod go-w {}`",
+        path.display(),
+        path.display()
+    )]
+    Writable {
+        /// The path as it was given.
+        path: PathBuf,
+        /// The permission bits of the file, as `chmod` takes them.
+        mode: u32,
+    },
+    /// The file belongs to another user, who can put another key there (Unix only).
+    #[error(
+        "the key file {} belongs to the user {owner}, who chooses its key, and this program runs as the user {us}: \
+         run it as that user, or run `chown {us} {}` if the key is meant for this program",
+        path.display(),
+        path.display()
+    )]
+    ForeignOwner {
+        /// The path as it was given.
+        path: PathBuf,
+        /// The id of the user that owns the file.
+        owner: u32,
+        /// The id of the user as whom this program accesses files.
+        us: u32,
+    },
+    /// A new file in this directory does not belong to this user alone, although it was created with mode 0600. No
+    /// secret was written (Unix only).
+    #[error(
+        "a new file in {} belongs to the user {owner} and has the mode {mode:04o}, so that others could use a key \
+         there: choose a directory on a file system that keeps owners and modes",
+        directory.display()
+    )]
+    Unprotected {
+        /// The directory of the path.
+        directory: PathBuf,
+        /// The id of the user that owns the new file.
+        owner: u32,
+        /// The permission bits of the new file, as `chmod` takes them.
         mode: u32,
     },
     /// The file is longer than 1024 bytes, the limit for a key and its white space.

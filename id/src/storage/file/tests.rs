@@ -1,4 +1,4 @@
-use std::{error::Error, sync::Barrier, thread};
+use std::{error::Error, fs, sync::Barrier, thread};
 
 use tempfile::{TempDir, tempdir};
 
@@ -197,6 +197,41 @@ fn all_who_load_or_create_at_once_get_the_same_key() {
     }
 }
 
+#[test]
+fn the_names_of_the_file_and_of_each_new_directory_reach_the_disk() {
+    let (directory, _) = scene();
+    let (root, path) = (directory.path(), directory.path().join("a/b/key"));
+    let mut synced = Vec::new();
+    let mut sync = |directory: &Path| {
+        synced.push((directory.to_owned(), path.exists()));
+        Ok(())
+    };
+    create_and_sync(&path, &SecretKey::generate(), &mut sync).unwrap();
+    create_and_sync(&root.join("a/b/other"), &SecretKey::generate(), &mut sync).unwrap();
+    // The new directories before there is a key in them, and the directory of a key once it has its name.
+    assert_eq!(
+        synced,
+        [(root.to_owned(), false), (root.join("a"), false), (root.join("a/b"), true), (root.join("a/b"), true)]
+    );
+}
+
+#[test]
+fn no_key_is_made_in_a_directory_whose_name_did_not_reach_the_disk() {
+    let (directory, _) = scene();
+    let path = directory.path().join("a/key");
+    let mut refuse = |_: &Path| Err(io::Error::other("no room"));
+    let error = create_and_sync(&path, &SecretKey::generate(), &mut refuse).unwrap_err();
+    assert!(matches!(error, KeyFileError::Io { .. }), "{error}");
+    assert!(names(&directory.path().join("a")).is_empty());
+}
+
+#[test]
+fn a_path_without_a_directory_is_in_the_current_one() {
+    for (path, directory) in [("key", "."), ("a/key", "a"), ("/key", "/"), ("/", "/"), ("", "")] {
+        assert_eq!(directory_of(Path::new(path)), Path::new(directory), "{path:?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_created_file_is_its_owners_only_and_so_are_the_directories_made_for_it() {
@@ -226,6 +261,78 @@ fn a_key_file_that_others_can_read_is_refused() {
         set_mode(&path, bits);
         assert!(load(&path).is_ok(), "{bits:04o}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_file_of_another_user_is_refused() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    /// A user as whom no test runs.
+    const OTHER: u32 = 54_321;
+
+    let (_directory, path) = scene();
+    let key = SecretKey::generate();
+    create(&path, &key).unwrap();
+    // The superuser can give the file away. For everybody else the file stays, and somebody else loads it.
+    let _ = chown(&path, Some(OTHER), None);
+    let owner = fs::metadata(&path).unwrap().uid();
+    let us = if owner == OTHER { 0 } else { OTHER };
+    for others in [Others::None, Others::Read] {
+        let error = load_as(&path, us, others).unwrap_err();
+        let KeyFileError::ForeignOwner { owner: found, us: named, .. } = &error else { panic!("{error}") };
+        assert_eq!((*found, *named), (owner, us));
+        assert!(error.to_string().contains(&format!("chown {us} {}", path.display())), "{error}");
+        assert_eq!(load_as(&path, owner, others).unwrap(), key);
+    }
+    for result in [load(&path), load_or_create(&path)] {
+        assert_eq!(result.is_err(), owner == OTHER);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_container_secret_may_be_a_link_and_readable_by_others_and_never_writable_by_them() {
+    use std::os::unix::fs::symlink;
+
+    // As Kubernetes mounts a secret: the name is a link through a link.
+    let (directory, path) = scene();
+    let key = SecretKey::generate();
+    fs::create_dir(directory.path().join("..2031_05_01")).unwrap();
+    let file = directory.path().join("..2031_05_01/key");
+    create(&file, &key).unwrap();
+    symlink("..2031_05_01", directory.path().join("..data")).unwrap();
+    symlink("..data/key", &path).unwrap();
+    for bits in [0o400, 0o600, 0o440, 0o444, 0o644] {
+        set_mode(&file, bits);
+        for path in [&path, &file] {
+            assert_eq!(load_container_secret(path).unwrap(), key, "{bits:04o}");
+        }
+        assert!(matches!(load(&path), Err(KeyFileError::Symlink { .. })), "{bits:04o}");
+        assert_eq!(load(&file).is_ok(), bits & 0o077 == 0, "{bits:04o}");
+    }
+    for bits in [0o620, 0o602, 0o664, 0o666, 0o777] {
+        set_mode(&file, bits);
+        let error = load_container_secret(&path).unwrap_err();
+        assert!(matches!(error, KeyFileError::Writable { mode, .. } if mode == bits), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_key_is_no_container_secret_either() {
+    use std::os::unix::fs::symlink;
+
+    let (directory, path) = scene();
+    assert!(matches!(load_container_secret(&path), Err(KeyFileError::NotFound { .. })));
+    symlink("nowhere", &path).unwrap();
+    assert!(matches!(load_container_secret(&path), Err(KeyFileError::NotFound { .. })));
+    assert!(matches!(load_container_secret(directory.path()), Err(KeyFileError::NotAFile { .. })));
+    assert!(matches!(load_container_secret("/dev/null"), Err(KeyFileError::NotAFile { .. })));
+    let file = directory.path().join("file");
+    write(&file, "not a key");
+    assert!(matches!(load_container_secret(&file), Err(KeyFileError::Content { .. })));
+    assert_eq!(names(directory.path()), ["file", "key"]);
 }
 
 #[cfg(unix)]

@@ -67,7 +67,8 @@ impl Distant {
         let port = port(&b)?;
         b_config.port = Some(port);
         let key: PublicKey = b.id52.parse().map_err(|error| Fault::lab("the peer's key", error))?;
-        let ticket = Ticket::new(key).with_addr((machine.addr()?, port).into()).to_string();
+        let ticket = Ticket::new(key).with_addr((machine.addr()?, port).into());
+        let ticket = ticket.map_err(|error| Fault::lab("the peer's ticket", error))?.to_string();
         Ok(Self { world, router, a, b, link, ticket, b_config })
     }
 

@@ -73,7 +73,7 @@ impl End {
                         });
                     }
                 });
-                let ticket = Ticket::from_addr(addr).ok_or_else(|| Broken::msg("iroh has a key that is none"))?;
+                let ticket = Ticket::from_addr(addr)?;
                 Ok(ticket.to_string())
             }
         }

@@ -1,10 +1,11 @@
 //! Tickets, keys, signatures and certificates.
 
+use iroh::TransportAddr;
 use iroh_tickets::{Ticket as _, endpoint::EndpointTicket};
-use twolane_id::{Delegation, PublicKey, SecretKey};
+use twolane_id::{Delegation, PublicKey, SecretKey, Signature};
 
 use super::{Named, certificate, key, with};
-use crate::ticket::Ticket;
+use crate::{fuzzing::keys::CONTEXT, ticket::Ticket};
 
 /// The neutral element, for which everybody can sign.
 const SMALL_ORDER: [u8; 32] = {
@@ -15,13 +16,16 @@ const SMALL_ORDER: [u8; 32] = {
 
 pub(super) fn ticket() -> Vec<Named> {
     let bare = Ticket::new(key(1));
-    let addr = bare.clone().with_addr("192.0.2.7:4433".parse().unwrap());
-    let relay = bare.clone().with_relay("https://Relay.Example:443/a/../b?c#d".parse().unwrap());
-    let all = addr
-        .clone()
-        .with_addr("[2001:db8::1]:9".parse().unwrap())
-        .with_relay("https://relay.example".parse().unwrap())
-        .with_relay("http://[::1]:3340".parse().unwrap());
+    let with_addr = |ticket: &Ticket, addr: &str| ticket.clone().with_addr(addr.parse().unwrap()).unwrap();
+    let with_relay = |ticket: &Ticket, url: &str| ticket.clone().with_relay(url.parse().unwrap()).unwrap();
+    let addr = with_addr(&bare, "192.0.2.7:4433");
+    let relay = with_relay(&bare, "https://Relay.Example:443/a/../b?c#d");
+    let all = with_addr(&addr, "[2001:db8::1]:9");
+    let all = with_relay(&with_relay(&all, "https://relay.example"), "http://[::1]:3340");
+    let full = (1..=Ticket::MAX_ADDRS).fold(bare.clone(), |ticket, n| with_addr(&ticket, &format!("192.0.2.{n}:9")));
+    let mut too_many = full.to_addr();
+    too_many.addrs.insert("192.0.2.99:9".parse().map(TransportAddr::Ip).unwrap());
+    let too_many = EndpointTicket::new(too_many);
     let inner = |ticket: &Ticket| EndpointTicket::new(ticket.to_addr()).encode_bytes();
     // The variant of the layout precedes the key.
     let of_small_order = with(inner(&addr), 1, &SMALL_ORDER);
@@ -38,8 +42,13 @@ pub(super) fn ticket() -> Vec<Named> {
         ("text-in-upper-case-after-the-word", text(&addr).into_iter().enumerate().map(upper_after_the_word).collect()),
         ("text-cut", cut),
         ("text-of-the-word-alone", b"endpoint".to_vec()),
+        ("text-with-as-many-addresses-as-fit", text(&full)),
+        ("text-with-an-address-too-many", too_many.to_string().into_bytes()),
+        ("text-that-is-too-long", [&b"endpoint"[..], &[b'a'; Ticket::MAX_TEXT]].concat()),
         ("inside-without-addresses", inner(&bare)),
         ("inside-with-everything", inner(&all)),
+        ("inside-with-as-many-addresses-as-fit", inner(&full)),
+        ("inside-with-an-address-too-many", too_many.encode_bytes()),
         ("inside-with-bytes-left-over", [&inner(&addr)[..], b"more"].concat()),
         ("inside-with-a-key-of-small-order", of_small_order),
     ]
@@ -48,8 +57,10 @@ pub(super) fn ticket() -> Vec<Named> {
 pub(super) fn id52() -> Vec<Named> {
     let secret = SecretKey::from_bytes(&[1; 32]);
     let id52 = secret.public_key().to_string();
-    let signature = secret.sign(b"pay 10");
-    let signed = [&secret.public_key().as_bytes()[..], signature.as_bytes(), b"pay 10"].concat();
+    let signature = secret.sign_raw(b"pay 10");
+    let with_message =
+        |signature: &Signature| [&secret.public_key().as_bytes()[..], signature.as_bytes(), b"pay 10"].concat();
+    let signed = with_message(&signature);
     let mut another_last = id52.clone();
     another_last.replace_range(PublicKey::ID52_LENGTH - 1.., "1");
     let mut not_reduced = [0xff; 32];
@@ -66,6 +77,7 @@ pub(super) fn id52() -> Vec<Named> {
         ("signature", signature.to_string().into_bytes()),
         ("bytes-of-a-key-a-signature-and-the-message", signed.clone()),
         ("bytes-of-a-key-a-signature-and-another-message", [&signed[..], b"0"].concat()),
+        ("bytes-of-a-key-a-signature-for-a-purpose-and-the-message", with_message(&secret.sign(CONTEXT, b"pay 10"))),
         ("bytes-of-a-key-that-is-not-reduced", not_reduced.to_vec()),
         ("bytes-of-a-key-of-small-order", SMALL_ORDER.to_vec()),
     ]

@@ -87,7 +87,7 @@ pub async fn bind(builder: Builder) -> Result<Endpoint, String> {
 pub async fn link_to(endpoint: &Endpoint, shape: Shape) -> Result<(Link, Ticket), String> {
     let socket = endpoint.status().sockets.first().copied().ok_or("an endpoint has no socket")?;
     let link = Link::start(socket, shape).await.map_err(|error| format!("no link: {error}"))?;
-    let ticket = Ticket::new(endpoint.id()).with_addr(link.addr());
+    let ticket = Ticket::new(endpoint.id()).with_addr(link.addr()).map_err(|error| format!("no ticket: {error}"))?;
     Ok((link, ticket))
 }
 
