@@ -1,20 +1,15 @@
 //! Accepts the connections that peers dial.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use twolane_id::PublicKey;
 
 use super::{
     admission::{Admission, Decision},
     by_source::PeersBySource,
+    places::{CountedConnection, HandshakeSlot, Pending, lock},
     source::Source,
-    waiting::{Entry, Waiting, WaitingId},
 };
 use crate::{
     key,
@@ -146,85 +141,4 @@ const FROM_ONE_PLACE: &[u8] = b"the limit of peers from one address or relay is 
 
 fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
-}
-
-/// A connection that counts among those of its source until it is dropped.
-struct CountedConnection {
-    by_source: Arc<Mutex<PeersBySource>>,
-    peer: PublicKey,
-}
-
-impl Drop for CountedConnection {
-    fn drop(&mut self) {
-        lock(&self.by_source).left(&self.peer);
-    }
-}
-
-fn lock(by_source: &Mutex<PeersBySource>) -> MutexGuard<'_, PeersBySource> {
-    by_source.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The connections that wait until they are admitted.
-struct Pending(Mutex<(Waiting, HashMap<WaitingId, CancellationToken>)>);
-
-/// The place of a connection among the pending connections. Dropping it gives the place back.
-struct PendingSlot {
-    pending: Arc<Pending>,
-    id: WaitingId,
-    /// Cancelled when the place was given to another connection.
-    given_up: CancellationToken,
-}
-
-impl Pending {
-    fn new(max: usize, max_per_source: usize) -> Self {
-        Self(Mutex::new((Waiting::new(max, max_per_source), HashMap::new())))
-    }
-
-    fn enter(this: &Arc<Self>, source: Source) -> Option<PendingSlot> {
-        let mut inside = this.lock();
-        let (waiting, slots) = &mut *inside;
-        let id = match waiting.enter(source) {
-            Entry::Taken(id) => id,
-            Entry::InPlaceOf(gone, id) => {
-                if let Some(gone) = slots.remove(&gone) {
-                    gone.cancel();
-                }
-                id
-            }
-            Entry::Refused => return None,
-        };
-        let given_up = CancellationToken::new();
-        slots.insert(id, given_up.clone());
-        Some(PendingSlot { pending: Arc::clone(this), id, given_up })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Waiting, HashMap<WaitingId, CancellationToken>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl PendingSlot {
-    fn spoke(&self) {
-        self.pending.lock().0.spoke(self.id);
-    }
-}
-
-impl Drop for PendingSlot {
-    fn drop(&mut self) {
-        let mut inside = self.pending.lock();
-        inside.0.left(self.id);
-        inside.1.remove(&self.id);
-    }
-}
-
-/// The place of a handshake among those under way. Dropping it gives the place back.
-struct HandshakeSlot {
-    admission: Arc<Mutex<Admission>>,
-    source: Source,
-}
-
-impl Drop for HandshakeSlot {
-    fn drop(&mut self) {
-        self.admission.lock().unwrap_or_else(PoisonError::into_inner).ended(self.source);
-    }
 }

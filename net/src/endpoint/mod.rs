@@ -8,6 +8,7 @@ mod connection;
 mod graceful;
 mod keep;
 mod pace;
+mod places;
 mod reach;
 mod rejoin;
 mod request;
