@@ -2,12 +2,16 @@
 
 mod accept;
 mod admission;
+mod attach;
 mod builder;
 mod by_source;
 mod connection;
 mod graceful;
+mod handler;
 mod keep;
+mod others;
 mod pace;
+mod parts;
 mod places;
 mod reach;
 mod rejoin;
@@ -18,6 +22,7 @@ mod shutdown;
 mod source;
 mod standing;
 mod status;
+mod their_transport;
 mod transport;
 mod waiting;
 mod waiting_streams;
@@ -38,13 +43,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use twolane_id::{PublicKey, SecretKey};
 
-use self::router::Router;
 #[cfg(feature = "unstable-transport")]
 pub use self::transport::unstable_transport;
+use self::{accept::Inbound, attach::Attached, router::Router};
 pub use self::{
     builder::Builder,
     connection::Connection,
     graceful::{Drained, Graceful},
+    handler::RouterHandler,
     keep::{Keep, KeepState},
     reach::{Obstacle, Reach},
     request::Request,
@@ -105,10 +111,13 @@ pub struct Endpoint(Arc<Owner>);
 /// The parts of an endpoint. Tasks hold some of these parts, never the [`Owner`].
 pub(crate) struct Inner {
     iroh: iroh::Endpoint,
+    /// Whose the iroh endpoint is: `None` if it is this library's own.
+    attached: Option<Attached>,
     /// The number of this endpoint in this process, from 1.
     number: u64,
     us: PublicKey,
     pub(crate) peers: Arc<Peers>,
+    inbound: Arc<Inbound>,
     router: Arc<Router>,
     limits: Arc<Limits>,
     tasks: Tasks,
@@ -117,7 +126,7 @@ pub(crate) struct Inner {
     closes_sockets: AtomicBool,
     /// Cancelled when the sockets are closed.
     sockets_closed: CancellationToken,
-    static_addrs: MemoryLookup,
+    static_addrs: Arc<MemoryLookup>,
     mdns: Option<Result<(), String>>,
     relays: Relays,
     #[cfg(feature = "metrics")]
@@ -413,8 +422,13 @@ impl Endpoint {
         &self.inner().limits
     }
 
-    /// Returns the underlying iroh endpoint, for features that this library does not cover. Closing the iroh
-    /// endpoint closes this endpoint too.
+    /// Returns the underlying iroh endpoint, for features that this library does not cover, and for dialling with other
+    /// protocols. Closing the iroh endpoint closes this endpoint too.
+    ///
+    /// An endpoint that was bound accepts on its iroh endpoint. A second accept loop, such as that of iroh's `Router`,
+    /// would take connections away from it: [`also_accept`](Endpoint::also_accept) is for handlers of other protocols.
+    /// With a `Router` of the program, this endpoint is attached to the program's iroh endpoint
+    /// ([`Builder::attach`]).
     pub fn iroh(&self) -> &iroh::Endpoint {
         &self.inner().iroh
     }
