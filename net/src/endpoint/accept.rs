@@ -218,33 +218,38 @@ impl Inbound {
     pub(super) async fn admit_routed(&self, connection: Connection) {
         let (limits, source) = (&self.peers.shared.limits, source_of(&connection));
         let admitting = async {
-            if connection.alpn() != PROBE_ALPN {
-                transport::adjust(&connection, limits);
-                return self.enter(&connection, source).await;
-            }
-            match self.decide(source, true) {
-                Ok(place) => self.probe(&connection, place).await,
-                Err(_) => busy(&connection, b"the limit of handshakes under way is reached"),
+            match connection.alpn() {
+                ALPN => {
+                    transport::adjust(&connection, limits);
+                    self.enter(&connection, source).await;
+                }
+                PROBE_ALPN => match self.decide(source, true) {
+                    Ok(place) => self.probe(&connection, place).await,
+                    Err(_) => busy(&connection, b"the limit of handshakes under way is reached"),
+                },
+                _ => done(&connection, b"the handler does not serve this ALPN"),
             }
         };
         tokio::select! {
             biased;
-            () = self.peers.closing.cancelled() => {
-                connection.close(VarInt::from_u32(codes::DONE as u32), b"the endpoint is shutting down");
-            }
+            () = self.peers.closing.cancelled() => done(&connection, b"the endpoint is shutting down"),
             () = admitting => {}
         }
     }
 
     /// Admits a connection whose handshake is done.
     async fn admit(&self, connection: Connection, place: HandshakeSlot) {
-        if connection.alpn() == PROBE_ALPN {
-            return self.probe(&connection, place).await;
+        match connection.alpn() {
+            ALPN => {
+                // The place is for handshakes. What comes after a handshake has limits of its own.
+                let source = place.source;
+                drop(place);
+                self.enter(&connection, source).await;
+            }
+            PROBE_ALPN => self.probe(&connection, place).await,
+            // Its handler has ended in the meantime.
+            _ => done(&connection, b"the endpoint is shutting down"),
         }
-        // The place is for handshakes. What comes after a handshake has limits of its own.
-        let source = place.source;
-        drop(place);
-        self.enter(&connection, source).await;
     }
 
     /// Returns the peer of a connection. The handshake proves its key. A key of small order proves nothing: anybody
@@ -312,6 +317,10 @@ const FROM_ONE_PLACE: &[u8] = b"the limit of peers from one address or relay is 
 
 fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
+}
+
+fn done(connection: &Connection, reason: &[u8]) {
+    connection.close(VarInt::from_u32(codes::DONE as u32), reason);
 }
 
 /// Returns the source of a connection of which only the first packet has come, and whether packets are known to reach

@@ -82,7 +82,7 @@ async fn a_peer_that_comes_through_a_router_has_all_its_streams_and_their_errors
     let client = endpoint().await;
     let mut streams = Vec::new();
     for _ in 0..200 {
-        let (opened, mut accepted) = stream(&client, &attached.endpoint).await;
+        let (mut opened, accepted) = stream(&client, &attached.endpoint).await;
         opened.warn(StreamError::new(1, "")).await.unwrap();
         assert!(soon(accepted.errors().next()).await.is_some());
         streams.push((opened, accepted));
