@@ -5,10 +5,10 @@
 //!
 //! | what happens | bound | attached |
 //! | --- | --- | --- |
-//! | `Endpoint::shutdown` | GOAWAY, streams run out, then the iroh endpoint is closed | the same, and the iroh endpoint stays open |
+//! | `Endpoint::shutdown` | GOAWAY, streams run out, the iroh endpoint is closed | the same, and it stays open |
 //! | the last handle is dropped | connections and the iroh endpoint are closed | connections are closed |
 //! | the iroh endpoint is closed | every wait ends: shutting down | the same |
-//! | iroh's `Router` is shut down | - | `Endpoint::shutdown`, then the `Router` closes the iroh endpoint |
+//! | iroh's `Router` is shut down | - | as `Endpoint::shutdown`, then the `Router` closes the iroh endpoint |
 //! | a connection comes after the end | refused | refused by the filter; turned away by the handler |
 
 use std::{
@@ -52,18 +52,18 @@ impl Builder {
     /// Makes an endpoint on an iroh endpoint that the program has, beside its other protocols. They share one key, one
     /// socket and one connection to a relay. Returns at once.
     ///
-    /// The network is that of the iroh endpoint: its key, addresses, relays and lookups. Options of this builder about
-    /// them are errors. All others hold as for [`bind`](Builder::bind). The addresses of a [`Ticket`](crate::Ticket) that
-    /// this endpoint learns serve all protocols of the iroh endpoint.
+    /// The network is that of the iroh endpoint: its key, addresses, relays and lookups. Options of this builder
+    /// about them are errors. All others hold as for [`bind`](Builder::bind). The addresses of a
+    /// [`Ticket`](crate::Ticket) that this endpoint learns serve all protocols of the iroh endpoint.
     ///
     /// The endpoint dials by itself. It is given inbound connections by the program: by iroh's `Router`
-    /// ([`Endpoint::route`]), or by an accept loop of the program ([`Endpoint::take_incoming`]). A `Router` accepts with
-    /// the transport configuration of the iroh endpoint: [`Builder::transport_config`] has one that fits.
+    /// ([`Endpoint::route`]), or by an accept loop of the program ([`Endpoint::take_incoming`]). A `Router` accepts
+    /// with the transport configuration of the iroh endpoint: [`Builder::transport_config`] has one that fits.
     ///
     /// The iroh endpoint remains the program's. If it is closed, this endpoint ends, and its peers are told.
-    /// [`Endpoint::shutdown`] and dropping the last handle close the connections of this endpoint, and leave the iroh
-    /// endpoint open. Another endpoint can be attached afterwards; peers take it for a restarted one. Two at the same time
-    /// would push each other out, as any two endpoints with one key do.
+    /// [`Endpoint::shutdown`] and dropping the last handle close the connections of this endpoint, and leave the
+    /// iroh endpoint open. Another endpoint can be attached afterwards; peers take it for a restarted one. Two at
+    /// the same time would push each other out, as any two endpoints with one key do.
     ///
     /// ```
     /// # #[tokio::main]
@@ -99,7 +99,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`BindError::Attached`] if an option about the network was set, [`BindError::IrohClosed`],
-    /// [`BindError::NoRuntime`] outside a tokio runtime, and [`BindError::Delegation`] if a certificate is for another key.
+    /// [`BindError::NoRuntime`] outside a tokio runtime, and [`BindError::Delegation`] if a certificate is for
+    /// another key.
     pub fn attach(self, iroh: &iroh::Endpoint) -> Result<Endpoint, BindError> {
         if let Some(option) = self.of_network {
             return Err(BindError::Attached { option });

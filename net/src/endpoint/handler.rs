@@ -17,15 +17,15 @@ use crate::{
     wire::{ALPN, PROBE_ALPN},
 };
 
-/// Default of [`RouterHandler::drain`]: ten round trips over a satellite, in which short streams end. iroh's `Router` has
-/// no deadline of its own, and whoever shuts it down expects that it ends.
+/// Default of [`RouterHandler::drain`]: ten round trips over a satellite, in which short streams end. iroh's
+/// `Router` has no deadline of its own, and whoever shuts it down expects that it ends.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// The handler of an attached endpoint's connections for iroh's `Router`; returned by [`Endpoint::handler`].
 ///
 /// Within the handshake it keeps to the limits on handshakes ([`Limits::handshakes`](crate::Limits::handshakes),
-/// [`Limits::hello_timeout`](crate::Limits::hello_timeout)), and afterwards to all others. When the `Router` shuts down,
-/// the handler shuts its endpoint down in order, before the `Router` closes the iroh endpoint.
+/// [`Limits::hello_timeout`](crate::Limits::hello_timeout)), and afterwards to all others. When the `Router` shuts
+/// down, the handler shuts its endpoint down in order, before the `Router` closes the iroh endpoint.
 ///
 /// It holds a clone of the endpoint. Dropping it closes nothing, unless it is the last one.
 #[derive(Debug, Clone)]
@@ -97,8 +97,8 @@ impl Endpoint {
     }
 
     /// Has iroh's `Router` accept the connections of this endpoint: gives it [`Endpoint::handler`] for each of
-    /// [`Endpoint::ALPNS`], and sets [`RouterHandler::incoming_filter`]. Handlers of other protocols are added before or
-    /// after this call.
+    /// [`Endpoint::ALPNS`], and sets [`RouterHandler::incoming_filter`]. Handlers of other protocols are added
+    /// before or after this call.
     ///
     /// ```
     /// # #[tokio::main]
@@ -138,9 +138,9 @@ impl Endpoint {
     /// attached, if it is for this endpoint. Otherwise returns it. Connections that are taken have this endpoint's
     /// transport configuration and limits, whatever those of the iroh endpoint are.
     ///
-    /// A connection is for this endpoint if its first packet offers one of [`Endpoint::ALPNS`]. A ClientHello of TLS may
-    /// take several packets, and the first one may not tell. Such a connection is returned. Once its ALPN is known, the
-    /// program gives it to [`Endpoint::handler`].
+    /// A connection is for this endpoint if its first packet offers one of [`Endpoint::ALPNS`]. A ClientHello of
+    /// TLS may take several packets, and the first one may not tell. Such a connection is returned. Once its ALPN
+    /// is known, the program gives it to [`Endpoint::handler`].
     ///
     /// ```
     /// # #[tokio::main]

@@ -228,8 +228,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`AlsoAcceptError`] if the ALPN is not valid or is taken, if this endpoint is attached to an iroh endpoint of the
-    /// program ([`Builder::attach`](crate::Builder::attach)), or once it shuts down.
+    /// [`AlsoAcceptError`] if the ALPN is not valid or is taken, if this endpoint is attached to an iroh endpoint
+    /// of the program ([`Builder::attach`](crate::Builder::attach)), or once it shuts down.
     pub fn also_accept(
         &self,
         alpn: impl AsRef<[u8]>,

@@ -16,8 +16,8 @@ use super::{
     reach::{self, Facts, Found, Obstacle, Reach, Relays},
 };
 
-/// The time after which an iroh endpoint of the program that has shown no relay has none. iroh's first look at its relays
-/// takes up to 5 s if nothing answers, and there is a report after it.
+/// The time after which an iroh endpoint of the program that has shown no relay has none. iroh's first look at its
+/// relays takes up to 5 s if nothing answers, and there is a report after it.
 const FIRST_LOOK: Duration = Duration::from_secs(6);
 
 /// The status of an endpoint in the network. Something that cannot be reached is reported here, and is no error.
@@ -37,8 +37,8 @@ pub struct Status {
     pub relays: Vec<RelayStatus>,
     /// What the network lets through. `None` until a relay was asked, and without a relay.
     pub network: Option<Network>,
-    /// Whether peers on the local network are found. `None` if that is turned off, or is the business of the iroh endpoint
-    /// that this endpoint is attached to; the reason if it does not work.
+    /// Whether peers on the local network are found. `None` if that is turned off, or is the business of the iroh
+    /// endpoint that this endpoint is attached to; the reason if it does not work.
     pub local_network: Option<Result<(), String>>,
 }
 
