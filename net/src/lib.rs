@@ -29,7 +29,9 @@
 //!
 //! The library offers streams with an error lane, and requests with a response. It has no discovery by topic, no
 //! gossip, no DHT of its own, no storage and no RPC framework. Datagrams and everything else in QUIC are available
-//! through [`Endpoint::iroh`].
+//! through [`Endpoint::iroh`]. Protocols of others, such as iroh-blobs and iroh-gossip, run beside it with the same
+//! key, socket and relay connection: on the program's iroh endpoint ([`Builder::attach`]), or on that of this library
+//! ([`Endpoint::also_accept`]).
 //!
 //! # Lifecycle
 //!
@@ -81,8 +83,8 @@
 //! `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`, `stream/credit/`,
 //! `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`,
 //! `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/`,
-//! `endpoint/admission.rs`, `endpoint/by_source.rs`, `endpoint/pace.rs`, `endpoint/waiting.rs` and
-//! `endpoint/waiting_streams.rs`.
+//! `endpoint/admission.rs`, `endpoint/by_source.rs`, `endpoint/pace.rs`, `endpoint/their_transport.rs`,
+//! `endpoint/waiting.rs` and `endpoint/waiting_streams.rs`.
 
 mod access;
 mod bound;
@@ -117,11 +119,12 @@ pub use self::{
     congestion::{Congestion, ParseCongestionError},
     endpoint::{
         AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, Network, Obstacle, Reach,
-        RelayStatus, Request, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
+        RelayStatus, Request, RouterHandler, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
     },
     error::{
-        AcceptError, AnswerError, BindError, ConnectionLost, DetailsTooLarge, DialError, Fault, GetStreamError,
-        NextError, Phase, ReadError, Report, RequestError, RequestFailure, StreamError, WriteError,
+        AcceptError, AlsoAcceptError, AnswerError, BindError, ConnectionLost, DetailsTooLarge, DialError, Fault,
+        GetStreamError, NextError, Phase, ReadError, Report, RequestError, RequestFailure, RouteError, StreamError,
+        WriteError,
     },
     events::{Event, Events, PathKind},
     limits::Limits,

@@ -19,6 +19,11 @@ impl Tasks {
         Self { tracker: TaskTracker::new(), runtime: Handle::current() }
     }
 
+    /// Like [`Tasks::here`]. Returns `None` where there is no runtime.
+    pub(crate) fn try_here() -> Option<Self> {
+        Some(Self { tracker: TaskTracker::new(), runtime: Handle::try_current().ok()? })
+    }
+
     pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,

@@ -1,143 +1,314 @@
-//! Accepts the connections that peers dial.
+//! Takes in the connections that peers dial: from their first packet, within the limits, to the table of peers.
 
 use std::{
-    collections::HashMap,
+    error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
+use iroh::{
+    TransportAddr,
+    endpoint::{Accepting, Connection, Incoming, IncomingAddr, VarInt},
+    protocol::{DynProtocolHandler, IncomingFilterOutcome},
+};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use twolane_id::PublicKey;
 
 use super::{
     admission::{Admission, Decision},
     by_source::PeersBySource,
+    others::Others,
+    places::{CountedConnection, HandshakeSlot, Pending, lock},
     source::Source,
-    waiting::{Entry, Waiting, WaitingId},
+    transport,
 };
 use crate::{
     key,
     peer::{Link, Peers, probe},
-    wire::{PROBE_ALPN, codes::connection as codes},
+    wire::{ALPN, PROBE_ALPN, codes::connection as codes},
     words::Shown,
 };
 
-/// Accepts connections until the endpoint is closed. A slow handshake holds up no other handshake.
-pub(super) async fn accept_connections(iroh: iroh::Endpoint, peers: Arc<Peers>) {
-    let limits = &peers.shared.limits;
-    let admission = Arc::new(Mutex::new(Admission::new(limits.handshakes, limits.handshakes_per_address)));
-    let pending = Arc::new(Pending::new(limits.handshakes, limits.handshakes_per_address));
-    let by_source = Arc::new(Mutex::new(PeersBySource::new(limits.peers)));
-    let metrics = &peers.shared.metrics;
-    while let Some(incoming) = iroh.accept().await {
-        // Refused at once, so that the dialler does not have to wait to find out.
-        if peers.closing.is_cancelled() {
-            incoming.refuse();
-            continue;
-        }
-        let source = match incoming.remote_addr() {
-            IncomingAddr::Ip(addr) => Source::ip(addr.ip()),
-            IncomingAddr::Relay { endpoint_id, .. } => Source::Relayed(endpoint_id),
-            _ => Source::Other,
-        };
-        let validated = incoming.remote_addr_validated() || !matches!(source, Source::Ip(_));
-        let decision = admission.lock().unwrap_or_else(PoisonError::into_inner).decide(source, validated);
-        match decision {
-            Decision::Take => {}
-            Decision::Retry => {
-                metrics.handshakes_retried.inc();
-                // `retry` can fail only for an address that is validated.
-                let _ = incoming.retry();
-                continue;
-            }
-            Decision::Refuse => {
-                metrics.handshakes_refused.inc();
-                tracing::debug!(?source, "as many handshakes as allowed are under way");
-                incoming.refuse();
-                continue;
-            }
-        }
-        let place = HandshakeSlot { admission: Arc::clone(&admission), source };
-        let (peers, pending, by_source) = (Arc::clone(&peers), Arc::clone(&pending), Arc::clone(&by_source));
-        peers.shared.tasks.clone().spawn(async move {
-            let closing = peers.closing.clone();
-            tokio::select! {
-                () = handshake(incoming, &peers, place, pending, by_source) => {}
-                () = closing.cancelled() => {}
-            }
-        });
-    }
-}
-
-/// Runs an inbound handshake, and admits the connection. The timeout for the peer's HELLO holds for the handshake
-/// too.
-async fn handshake(
-    incoming: Incoming,
-    peers: &Arc<Peers>,
-    place: HandshakeSlot,
+/// What the inbound connections of an endpoint have in common: the places, and what is accepted.
+///
+/// A connection comes in one of three ways. On an iroh endpoint of this library's own, `accept_all` takes it. On an
+/// iroh endpoint of the program, the program gives it to `take`, or iroh's `Router` gives it to `shake_hands` and then
+/// to `admit_routed`.
+pub(super) struct Inbound {
+    peers: Arc<Peers>,
+    admission: Arc<Mutex<Admission>>,
     pending: Arc<Pending>,
     by_source: Arc<Mutex<PeersBySource>>,
-) {
-    let metrics = &peers.shared.metrics;
-    let bound = peers.shared.limits.hello_timeout;
-    let connection = match timeout(bound, incoming).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => {
-            metrics.handshakes_failed.inc();
-            return tracing::debug!(error = %Shown(error), "a handshake failed");
-        }
-        Err(_) => {
-            metrics.handshakes_failed.inc();
-            return tracing::debug!("a handshake took longer than {bound:?}");
-        }
-    };
-    // The handshake proves the key. A key of small order proves nothing: anybody can sign for it.
-    let Some(peer) = key::from_iroh(&connection.remote_id()) else {
-        metrics.handshakes_failed.inc();
-        return tracing::debug!("a peer with a key of small order was turned away");
-    };
-    // The place is for handshakes. What comes after a handshake has limits of its own.
-    let source = place.source;
-    if connection.alpn() == PROBE_ALPN {
-        return probe::hold(peers, peer, &connection, place).await;
+    pub(super) others: Others,
+}
+
+/// A connection, as soon as it is known whose protocol it is for.
+enum Arrived {
+    /// This library's. Its handshake is done.
+    Ours(Connection),
+    /// That of a handler, which does the handshake itself.
+    Theirs(Accepting, Arc<dyn DynProtocolHandler>),
+}
+
+/// The reason why a connection that came through iroh's `Router` was turned away within its handshake.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TurnedAway {
+    #[error("the limit of handshakes under way is reached")]
+    Full,
+    #[error("the handshake took longer than {0:?}")]
+    TimedOut(Duration),
+    #[error("the handshake failed: {}", Shown(.0))]
+    Failed(String),
+    #[error("the endpoint is shutting down")]
+    Closing,
+}
+
+impl Inbound {
+    pub(super) fn new(peers: Arc<Peers>) -> Arc<Self> {
+        let limits = &peers.shared.limits;
+        let (max, max_per_source) = (limits.handshakes, limits.handshakes_per_address);
+        Arc::new(Self {
+            admission: Arc::new(Mutex::new(Admission::new(max, max_per_source))),
+            pending: Arc::new(Pending::new(max, max_per_source)),
+            by_source: Arc::new(Mutex::new(PeersBySource::new(limits.peers))),
+            others: Others::new(&peers.underlay),
+            peers,
+        })
     }
-    drop(place);
-    if peers.is_full(&peer) {
-        metrics.peers_busy.inc();
-        return busy(&connection, b"the limit of connected peers is reached");
-    }
-    // Checked before this side sends HELLO: with HELLO the peer would be connected for a moment.
-    if !lock(&by_source).has_room(&peer, source) {
-        metrics.peers_busy.inc();
-        return busy(&connection, FROM_ONE_PLACE);
-    }
-    let Some(slot) = Pending::enter(&pending, source) else {
-        metrics.handshakes_refused.inc();
-        return busy(&connection, b"the limit of connections that wait for admission is reached");
-    };
-    let (version, generation) = (peers.shared.gate.version(), peers.next_generation());
-    let accepted = tokio::select! {
-        accepted = Link::accepted(connection.clone(), peer, generation, &peers.shared, || slot.spoke()) => accepted,
-        () = slot.given_up.cancelled() => {
-            metrics.handshakes_refused.inc();
-            tracing::debug!(%peer, "the peer sent no HELLO, and its place was needed for another connection");
-            return busy(&connection, b"no HELLO came, and the place was given to another connection");
+
+    /// Accepts connections until the iroh endpoint is closed. A slow handshake holds up no other handshake.
+    pub(super) async fn accept_all(self: &Arc<Self>) {
+        while let Some(incoming) = self.peers.underlay.iroh.accept().await {
+            self.take(incoming);
         }
-    };
-    drop(slot);
-    match accepted {
-        Ok(prepared) => {
-            if !lock(&by_source).enter(peer, source) {
-                metrics.peers_busy.inc();
-                return busy(&connection, FROM_ONE_PLACE);
+    }
+
+    /// Takes a connection of which only the first packet has come: begins its handshake, has its dialler prove the
+    /// address first, or refuses it.
+    pub(super) fn take(self: &Arc<Self>, incoming: Incoming) {
+        // Refused at once, so that the dialler does not have to wait to find out.
+        if self.peers.closing.is_cancelled() {
+            return incoming.refuse();
+        }
+        let (source, validated) = origin(&incoming);
+        let place = match self.decide(source, validated) {
+            Ok(place) => place,
+            // `retry` can fail only for an address that is validated.
+            Err(Decision::Retry) => return drop(incoming.retry()),
+            Err(_) => return incoming.refuse(),
+        };
+        let this = Arc::clone(self);
+        self.peers.shared.tasks.spawn(async move { this.handshake(incoming, place).await });
+    }
+
+    /// Decides about a connection that iroh's `Router` is about to accept, as [`Inbound::take`] would. A connection of
+    /// another protocol is the business of others.
+    pub(super) fn filter(&self, incoming: &Incoming) -> IncomingFilterOutcome {
+        let closing = self.peers.closing.is_cancelled();
+        let (source, validated) = origin(incoming);
+        let decision = if closing { Decision::Refuse } else { self.lock_admission().weigh(source, validated) };
+        if decision == Decision::Take {
+            return IncomingFilterOutcome::Accept;
+        }
+        // The first packet is decrypted only now, because that takes longer.
+        match (offers_ours(incoming), decision) {
+            // Of a ClientHello in several packets, the first one may not tell. Then the dialler proves its address,
+            // whatever its protocol is, since a forged address would take up a place here.
+            (Some(true) | None, Decision::Retry) => {
+                self.count(Decision::Retry, source);
+                IncomingFilterOutcome::Retry
             }
-            prepared.link().keep(CountedConnection { by_source, peer });
-            peers.accepted(prepared, version);
+            (Some(true), _) => {
+                self.count(Decision::Refuse, source);
+                IncomingFilterOutcome::Reject
+            }
+            _ => IncomingFilterOutcome::Accept,
         }
-        Err(error) => {
-            metrics.handshakes_failed.inc();
-            tracing::debug!(%peer, %error, "a connection was not admitted");
+    }
+
+    /// Takes a place for a handshake, or returns what is done with the handshake instead.
+    fn decide(&self, source: Source, validated: bool) -> Result<HandshakeSlot, Decision> {
+        let decision = self.lock_admission().decide(source, validated);
+        match decision {
+            Decision::Take => Ok(HandshakeSlot { admission: Arc::clone(&self.admission), source }),
+            other => {
+                self.count(other, source);
+                Err(other)
+            }
+        }
+    }
+
+    fn count(&self, decision: Decision, source: Source) {
+        let metrics = &self.peers.shared.metrics;
+        if decision == Decision::Retry {
+            metrics.handshakes_retried.inc();
+        } else {
+            metrics.handshakes_refused.inc();
+            tracing::debug!(?source, "as many handshakes as allowed are under way");
+        }
+    }
+
+    fn lock_admission(&self) -> MutexGuard<'_, Admission> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs an inbound handshake, and admits the connection or hands it over.
+    async fn handshake(&self, incoming: Incoming, place: HandshakeSlot) {
+        let closing = &self.peers.closing;
+        let arrived = tokio::select! {
+            arrived = self.arrive(incoming) => arrived,
+            () = closing.cancelled() => return,
+        };
+        match arrived {
+            Some(Arrived::Ours(connection)) => tokio::select! {
+                () = self.admit(connection, place) => {}
+                () = closing.cancelled() => {}
+            },
+            Some(Arrived::Theirs(accepting, handler)) => {
+                self.others.hand_over(accepting, &*handler, self.handshake_timeout(), place).await;
+            }
+            None => {}
+        }
+    }
+
+    /// The timeout for the peer's HELLO holds for the handshake too.
+    fn handshake_timeout(&self) -> Duration {
+        self.peers.shared.limits.hello_timeout
+    }
+
+    async fn arrive(&self, incoming: Incoming) -> Option<Arrived> {
+        let bound = self.handshake_timeout();
+        let arriving = async {
+            let config = self.others.server_config(self.peers.underlay.has_relay());
+            let mut accepting = incoming.accept_with(config)?;
+            if let Some(handler) = self.others.handler_of(&mut accepting).await? {
+                return Ok(Arrived::Theirs(accepting, handler));
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>(Arrived::Ours(accepting.await?))
+        };
+        match timeout(bound, arriving).await {
+            Ok(Ok(arrived)) => return Some(arrived),
+            Ok(Err(error)) => tracing::debug!(error = %Shown(error), "a handshake failed"),
+            Err(_) => tracing::debug!("a handshake took longer than {bound:?}"),
+        }
+        self.peers.shared.metrics.handshakes_failed.inc();
+        None
+    }
+
+    /// Runs the handshake of a connection that iroh's `Router` gives to this endpoint.
+    pub(super) async fn shake_hands(&self, accepting: Accepting) -> Result<Connection, TurnedAway> {
+        // It is too late for Retry. `filter` has asked for it, if the Router has the filter.
+        let place = self.decide(source(accepting.remote_addr()), true).map_err(|_| TurnedAway::Full)?;
+        let bound = self.handshake_timeout();
+        let shaken = tokio::select! {
+            shaken = timeout(bound, accepting) => shaken,
+            () = self.peers.closing.cancelled() => return Err(TurnedAway::Closing),
+        };
+        drop(place);
+        let turned_away = match shaken {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => TurnedAway::Failed(error.to_string()),
+            Err(_) => TurnedAway::TimedOut(bound),
+        };
+        self.peers.shared.metrics.handshakes_failed.inc();
+        Err(turned_away)
+    }
+
+    /// Admits a connection that iroh's `Router` has accepted.
+    pub(super) async fn admit_routed(&self, connection: Connection) {
+        let (limits, source) = (&self.peers.shared.limits, source_of(&connection));
+        let admitting = async {
+            match connection.alpn() {
+                ALPN => {
+                    transport::adjust(&connection, limits);
+                    self.enter(&connection, source).await;
+                }
+                PROBE_ALPN => match self.decide(source, true) {
+                    Ok(place) => self.probe(&connection, place).await,
+                    Err(_) => busy(&connection, b"the limit of handshakes under way is reached"),
+                },
+                _ => done(&connection, b"the handler does not serve this ALPN"),
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.peers.closing.cancelled() => done(&connection, b"the endpoint is shutting down"),
+            () = admitting => {}
+        }
+    }
+
+    /// Admits a connection whose handshake is done.
+    async fn admit(&self, connection: Connection, place: HandshakeSlot) {
+        match connection.alpn() {
+            ALPN => {
+                // The place is for handshakes. What comes after a handshake has limits of its own.
+                let source = place.source;
+                drop(place);
+                self.enter(&connection, source).await;
+            }
+            PROBE_ALPN => self.probe(&connection, place).await,
+            // Its handler has ended in the meantime.
+            _ => done(&connection, b"the endpoint is shutting down"),
+        }
+    }
+
+    /// Returns the peer of a connection. The handshake proves its key. A key of small order proves nothing: anybody
+    /// can sign for it.
+    fn peer(&self, connection: &Connection) -> Option<PublicKey> {
+        let peer = key::from_iroh(&connection.remote_id());
+        if peer.is_none() {
+            self.peers.shared.metrics.handshakes_failed.inc();
+            tracing::debug!("a peer with a key of small order was turned away");
+        }
+        peer
+    }
+
+    async fn probe(&self, connection: &Connection, place: HandshakeSlot) {
+        if let Some(peer) = self.peer(connection) {
+            probe::hold(&self.peers, peer, connection, place).await;
+        }
+    }
+
+    /// Waits for the peer's HELLO and for the rules, and adds the connection to the table of peers.
+    async fn enter(&self, connection: &Connection, source: Source) {
+        let Some(peer) = self.peer(connection) else { return };
+        let (peers, metrics) = (&self.peers, &self.peers.shared.metrics);
+        if peers.is_full(&peer) {
+            metrics.peers_busy.inc();
+            return busy(connection, b"the limit of connected peers is reached");
+        }
+        // Checked before this side sends HELLO: with HELLO the peer would be connected for a moment.
+        if !lock(&self.by_source).has_room(&peer, source) {
+            metrics.peers_busy.inc();
+            return busy(connection, FROM_ONE_PLACE);
+        }
+        let Some(slot) = Pending::enter(&self.pending, source) else {
+            metrics.handshakes_refused.inc();
+            return busy(connection, b"the limit of connections that wait for admission is reached");
+        };
+        let (version, generation) = (peers.shared.gate.version(), peers.next_generation());
+        let accepted = tokio::select! {
+            accepted = Link::accepted(connection.clone(), peer, generation, &peers.shared, || slot.spoke()) => accepted,
+            () = slot.given_up.cancelled() => {
+                metrics.handshakes_refused.inc();
+                tracing::debug!(%peer, "the peer sent no HELLO, and its place was needed for another connection");
+                return busy(connection, b"no HELLO came, and the place was given to another connection");
+            }
+        };
+        drop(slot);
+        match accepted {
+            Ok(prepared) => {
+                if !lock(&self.by_source).enter(peer, source) {
+                    metrics.peers_busy.inc();
+                    return busy(connection, FROM_ONE_PLACE);
+                }
+                prepared.link().keep(CountedConnection { by_source: Arc::clone(&self.by_source), peer });
+                peers.accepted(prepared, version);
+            }
+            Err(error) => {
+                metrics.handshakes_failed.inc();
+                tracing::debug!(%peer, %error, "a connection was not admitted");
+            }
         }
     }
 }
@@ -148,83 +319,38 @@ fn busy(connection: &Connection, reason: &[u8]) {
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
 }
 
-/// A connection that counts among those of its source until it is dropped.
-struct CountedConnection {
-    by_source: Arc<Mutex<PeersBySource>>,
-    peer: PublicKey,
+fn done(connection: &Connection, reason: &[u8]) {
+    connection.close(VarInt::from_u32(codes::DONE as u32), reason);
 }
 
-impl Drop for CountedConnection {
-    fn drop(&mut self) {
-        lock(&self.by_source).left(&self.peer);
+/// Returns the source of a connection of which only the first packet has come, and whether packets are known to reach
+/// it.
+fn origin(incoming: &Incoming) -> (Source, bool) {
+    let source = source(incoming.remote_addr());
+    (source, incoming.remote_addr_validated() || !matches!(source, Source::Ip(_)))
+}
+
+fn source(addr: IncomingAddr) -> Source {
+    match addr {
+        IncomingAddr::Ip(addr) => Source::ip(addr.ip()),
+        IncomingAddr::Relay { endpoint_id, .. } => Source::Relayed(endpoint_id),
+        _ => Source::Other,
     }
 }
 
-fn lock(by_source: &Mutex<PeersBySource>) -> MutexGuard<'_, PeersBySource> {
-    by_source.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The connections that wait until they are admitted.
-struct Pending(Mutex<(Waiting, HashMap<WaitingId, CancellationToken>)>);
-
-/// The place of a connection among the pending connections. Dropping it gives the place back.
-struct PendingSlot {
-    pending: Arc<Pending>,
-    id: WaitingId,
-    /// Cancelled when the place was given to another connection.
-    given_up: CancellationToken,
-}
-
-impl Pending {
-    fn new(max: usize, max_per_source: usize) -> Self {
-        Self(Mutex::new((Waiting::new(max, max_per_source), HashMap::new())))
-    }
-
-    fn enter(this: &Arc<Self>, source: Source) -> Option<PendingSlot> {
-        let mut inside = this.lock();
-        let (waiting, slots) = &mut *inside;
-        let id = match waiting.enter(source) {
-            Entry::Taken(id) => id,
-            Entry::InPlaceOf(gone, id) => {
-                if let Some(gone) = slots.remove(&gone) {
-                    gone.cancel();
-                }
-                id
-            }
-            Entry::Refused => return None,
-        };
-        let given_up = CancellationToken::new();
-        slots.insert(id, given_up.clone());
-        Some(PendingSlot { pending: Arc::clone(this), id, given_up })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Waiting, HashMap<WaitingId, CancellationToken>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// Returns the source of a connection whose handshake is done: the remote end of its first path.
+fn source_of(connection: &Connection) -> Source {
+    let first = connection.paths().iter().min_by_key(|path| path.id()).map(|path| path.remote_addr().clone());
+    match first {
+        Some(TransportAddr::Ip(addr)) => Source::ip(addr.ip()),
+        Some(TransportAddr::Relay(_)) => Source::Relayed(connection.remote_id()),
+        _ => Source::Other,
     }
 }
 
-impl PendingSlot {
-    fn spoke(&self) {
-        self.pending.lock().0.spoke(self.id);
-    }
-}
-
-impl Drop for PendingSlot {
-    fn drop(&mut self) {
-        let mut inside = self.pending.lock();
-        inside.0.left(self.id);
-        inside.1.remove(&self.id);
-    }
-}
-
-/// The place of a handshake among those under way. Dropping it gives the place back.
-struct HandshakeSlot {
-    admission: Arc<Mutex<Admission>>,
-    source: Source,
-}
-
-impl Drop for HandshakeSlot {
-    fn drop(&mut self) {
-        self.admission.lock().unwrap_or_else(PoisonError::into_inner).ended(self.source);
-    }
+/// Returns whether the first packet of a connection offers a protocol of this library. `None` if the packet does not
+/// tell, because the rest of the ClientHello is in another one.
+pub(super) fn offers_ours(incoming: &Incoming) -> Option<bool> {
+    let mut alpns = incoming.decrypt()?.alpns()?;
+    Some(alpns.any(|alpn| alpn.is_ok_and(|alpn| alpn[..] == *ALPN || alpn[..] == *PROBE_ALPN)))
 }

@@ -34,8 +34,19 @@ impl Admission {
         self.max.div_ceil(2)
     }
 
-    /// Decides about a new handshake. `validated` is whether packets are known to reach its source.
+    /// Decides about a new handshake, and counts it if it is taken. `validated` is whether packets are known to reach
+    /// its source.
     pub(super) fn decide(&mut self, source: Source, validated: bool) -> Decision {
+        let decision = self.weigh(source, validated);
+        if decision == Decision::Take {
+            self.under_way += 1;
+            self.counts.add(source);
+        }
+        decision
+    }
+
+    /// Returns what would be decided about a handshake now.
+    pub(super) fn weigh(&self, source: Source, validated: bool) -> Decision {
         if self.under_way >= self.max {
             return Decision::Refuse;
         }
@@ -51,8 +62,6 @@ impl Admission {
         if of_source >= self.max_per_source || of_class >= self.max_per_class() {
             return Decision::Refuse;
         }
-        self.under_way += 1;
-        self.counts.add(source);
         Decision::Take
     }
 
@@ -156,6 +165,16 @@ mod tests {
         assert_eq!(admission.decide(network(9), true), Decision::Refuse);
         let elsewhere = Source::ip(IpAddr::from([0x2001, 0xdb8, 2, 1, 0, 0, 0, 1]));
         assert_eq!(admission.decide(elsewhere, true), Decision::Take);
+    }
+
+    #[test]
+    fn a_handshake_that_is_only_weighed_takes_no_place() {
+        let mut admission = Admission::new(1, 1);
+        for _ in 0..3 {
+            assert_eq!(admission.weigh(source(1), true), Decision::Take);
+        }
+        assert_eq!(admission.decide(source(1), true), Decision::Take);
+        assert_eq!(admission.weigh(source(2), true), Decision::Refuse);
     }
 
     #[test]

@@ -1,40 +1,33 @@
 //! The builder of an endpoint.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
-    time::SystemTime,
-};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 use iroh::{
     RelayConfig, RelayMap, RelayMode, RelayUrl,
     address_lookup::{DnsAddressLookup, PkarrPublisher},
     dns::DnsResolver,
-    endpoint::{PortmapperConfig, default_relay_mode, presets},
+    endpoint::{PortmapperConfig, QuicTransportConfig, default_relay_mode, presets},
+    protocol::DynProtocolHandler,
     tls::CaTlsConfig,
 };
-use tokio_util::sync::CancellationToken;
 use twolane_id::{
     PublicKey, SecretKey,
     delegation::{Delegation, RevocationList},
 };
 
 use super::{
-    Endpoint, Inner, Relays, accept,
-    learned::{self, Learned},
-    rejoin,
-    router::Router,
-    transport,
+    Endpoint, Relays,
+    learned::Learned,
+    parts::{self, Parts},
+    rejoin, transport,
 };
 use crate::{
-    access::{Access, Gate, GateConfig, Hooks},
+    access::{Access, GateConfig, Hooks},
     congestion::Congestion,
     error::BindError,
     key,
     limits::Limits,
-    metrics::Metrics,
     path_policy::PathPolicy,
-    peer::{Peers, Policies, Shared, guard, lookout, unused},
     tasks::Tasks,
     ticket::Ticket,
     wire::{ALPN, PROBE_ALPN},
@@ -59,8 +52,8 @@ use crate::{
 #[must_use]
 pub struct Builder {
     secret_key: Option<SecretKey>,
-    limits: Limits,
-    congestion: Congestion,
+    pub(super) limits: Limits,
+    pub(super) congestion: Congestion,
     n0: bool,
     mdns: bool,
     relays: Vec<String>,
@@ -69,9 +62,12 @@ pub struct Builder {
     directory: Option<(String, String)>,
     bind_addrs: Vec<SocketAddr>,
     direct: bool,
-    peers: Vec<Ticket>,
-    paths: PathPolicy,
-    gate: GateConfig,
+    also_accept: Vec<(Vec<u8>, Box<dyn DynProtocolHandler>)>,
+    /// The first option about the network of an endpoint that is bound, if there was one.
+    pub(super) of_network: Option<&'static str>,
+    pub(super) peers: Vec<Ticket>,
+    pub(super) paths: PathPolicy,
+    pub(super) gate: GateConfig,
 }
 
 impl Builder {
@@ -88,17 +84,25 @@ impl Builder {
             directory: None,
             bind_addrs: Vec::new(),
             direct: true,
+            also_accept: Vec::new(),
+            of_network: None,
             peers: Vec::new(),
             paths: PathPolicy::default(),
             gate: GateConfig::default(),
         }
     }
 
+    /// Notes that an option about the network was set.
+    fn of_network(mut self, option: &'static str) -> Self {
+        self.of_network.get_or_insert(option);
+        self
+    }
+
     /// Sets the key that peers know this endpoint by. Without it, the endpoint gets a new key, which is lost when
     /// the endpoint is gone.
     pub fn secret_key(mut self, key: SecretKey) -> Self {
         self.secret_key = Some(key);
-        self
+        self.of_network("secret_key")
     }
 
     /// Sets the limits and timeouts.
@@ -131,21 +135,21 @@ impl Builder {
         if self.bind_addrs.is_empty() {
             self.bind_addrs.push(SocketAddr::from(([127, 0, 0, 1], 0)));
         }
-        self
+        self.of_network("offline")
     }
 
     /// Sets whether n0's public relays and DNS are used. Default: yes, unless [`relay`](Builder::relay) or
     /// [`directory`](Builder::directory) sets others.
     pub fn n0(mut self, on: bool) -> Self {
         self.n0 = on;
-        self
+        self.of_network("n0")
     }
 
     /// Sets whether this endpoint finds peers on the local network, and is found by them, by multicast. Default:
     /// yes, with the feature `mdns`.
     pub fn mdns(mut self, on: bool) -> Self {
         self.mdns = on;
-        self
+        self.of_network("mdns")
     }
 
     /// Adds a relay, such as `https://relay.example.org`, to be used in place of n0's relays. May be called
@@ -156,7 +160,7 @@ impl Builder {
     pub fn relay(mut self, url: impl Into<String>) -> Self {
         self.relays.push(url.into());
         self.n0 = false;
-        self
+        self.of_network("relay")
     }
 
     /// Adds a certificate authority, as DER, from which relays and the [`directory`](Builder::directory) may have
@@ -164,13 +168,13 @@ impl Builder {
     /// certificates from an authority: they are known by their keys alone.
     pub fn trust_root(mut self, certificate: impl Into<Vec<u8>>) -> Self {
         self.roots.push(certificate.into());
-        self
+        self.of_network("trust_root")
     }
 
     /// Sets the DNS server to ask, in place of the system's.
     pub fn nameserver(mut self, server: SocketAddr) -> Self {
         self.nameserver = Some(server);
-        self
+        self.of_network("nameserver")
     }
 
     /// Sets an `iroh-dns-server` through which peers are found by their key alone, in place of n0's servers. This
@@ -180,21 +184,42 @@ impl Builder {
     pub fn directory(mut self, pkarr: impl Into<String>, origin: impl Into<String>) -> Self {
         self.directory = Some((pkarr.into(), origin.into()));
         self.n0 = false;
-        self
+        self.of_network("directory")
     }
 
     /// Binds to this address, in place of all addresses of the machine. At most one for IPv4 and one for IPv6.
     pub fn bind_addr(mut self, addr: SocketAddr) -> Self {
         self.bind_addrs.retain(|bound| bound.is_ipv4() != addr.is_ipv4() || !bound.ip().is_loopback());
         self.bind_addrs.push(addr);
-        self
+        self.of_network("bind_addr")
     }
 
     /// Turns off direct paths: all data goes over relays. For tests, and for endpoints that must not show their
     /// address.
     pub fn relay_only(mut self) -> Self {
         self.direct = false;
-        self
+        self.of_network("relay_only")
+    }
+
+    /// Accepts another protocol on the iroh endpoint of this endpoint, from the start; see [`Endpoint::also_accept`],
+    /// which does the same later, for handlers that need the iroh endpoint. May be called several times.
+    ///
+    /// ```
+    /// # use iroh::{endpoint::Connection, protocol::{AcceptError, ProtocolHandler}};
+    /// # #[derive(Debug)]
+    /// # struct Blobs;
+    /// # impl ProtocolHandler for Blobs {
+    /// #     async fn accept(&self, _: Connection) -> Result<(), AcceptError> { Ok(()) }
+    /// # }
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let endpoint = twolane::Endpoint::builder().offline().also_accept(b"/blobs/1", Blobs).bind().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn also_accept(mut self, alpn: impl AsRef<[u8]>, handler: impl Into<Box<dyn DynProtocolHandler>>) -> Self {
+        self.also_accept.push((alpn.as_ref().to_vec(), handler.into()));
+        self.of_network("also_accept")
     }
 
     /// Sets which paths data may take, to and from peers that have no policy of their own
@@ -247,17 +272,25 @@ impl Builder {
         self
     }
 
+    /// Returns a transport configuration for an iroh endpoint that this endpoint is going to be attached to
+    /// ([`attach`](Builder::attach)). It has the limits and the congestion control of this builder, and room for other
+    /// protocols. `relays`: whether the iroh endpoint has a relay, so that a direct path may be given up sooner
+    /// ([`Limits::path_timeout`]).
+    ///
+    /// It is needed for connections that come through iroh's `Router`. [`Endpoint::handler`] checks it.
+    pub fn transport_config(&self, relays: bool) -> QuicTransportConfig {
+        transport::shared(&self.limits.clone().sane(), &self.congestion, relays)
+    }
+
     /// Binds the sockets. This takes milliseconds, with or without a network: relays and lookups are contacted
     /// afterwards. [`Endpoint::status`] reports what cannot be reached.
     ///
     /// # Errors
     ///
-    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a root certificate or a delegation is
-    /// not valid, or if the machine's clock shows a time before 1970.
+    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a root certificate, a delegation or
+    /// another protocol is not valid, or if the machine's clock shows a time before 1970.
     pub async fn bind(mut self) -> Result<Endpoint, BindError> {
-        if (self.gate.clock.0)() < SystemTime::UNIX_EPOCH {
-            return Err(BindError::Clock);
-        }
+        check_clock(&self.gate)?;
         self.limits = self.limits.sane();
         let secret_key = match self.secret_key {
             Some(key) => key,
@@ -277,7 +310,7 @@ impl Builder {
         iroh = iroh
             .secret_key(key::secret_to_iroh(&secret_key))
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
-            .transport_config(transport::config(&self.limits, &self.congestion, known_relays.configured))
+            .transport_config(transport::shared(&self.limits, &self.congestion, known_relays.configured))
             .address_lookup(Arc::clone(&learned));
         // The endpoint gets a handle of this map, so changes that the program makes to it are visible here as
         // well.
@@ -319,65 +352,34 @@ impl Builder {
         let iroh = iroh.bind().await.map_err(|error| BindError::Bind(Box::new(error)))?;
         let mdns = self.mdns.then(|| start_mdns(&iroh));
 
-        let limits = Arc::new(self.limits);
-        let tasks = Tasks::here();
-        let closing = CancellationToken::new();
-        let router = Router::new(Arc::clone(&limits), tasks.clone());
-        let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce).map_err(|_| BindError::Random)?;
-        let on_stream = {
-            let router = Arc::clone(&router);
-            Box::new(move |stream| router.take(stream))
-        };
-        let shared = Arc::new(Shared {
-            limits: Arc::clone(&limits),
-            gate: Gate::new(us, self.gate, Arc::clone(&limits)),
-            metrics: Arc::new(Metrics::default()),
-            policies: Policies::new(self.paths),
-            silence: transport::silence(&limits, known_relays.configured),
-            lookout: Arc::default(),
-            nonce,
-            tasks: tasks.clone(),
-            on_stream,
-        });
-        let peers = Peers::new(iroh.clone(), us, shared, closing.clone());
-        tasks.spawn({
-            let (iroh, peers, router) = (iroh.clone(), Arc::clone(&peers), Arc::clone(&router));
-            async move {
-                accept::accept_connections(iroh, Arc::clone(&peers)).await;
-                // The iroh endpoint is closed, by a shutdown or by the program (`Endpoint::iroh`): all waits end.
-                peers.closing.cancel();
-                router.close();
-                peers.close_all("the iroh endpoint is closed");
-            }
-        });
-        tasks.spawn(guard::run(Arc::clone(&peers)));
-        tasks.spawn(lookout::run(Arc::clone(&peers)));
-        tasks.spawn(unused::run(Arc::clone(&peers)));
-        tasks.spawn({
-            let (learned, peers) = (Arc::clone(&learned), Arc::clone(&peers));
-            learned::run(learned, move |id: &PublicKey| peers.is_in_use(id), closing.clone())
-        });
-        if known_relays.configured {
-            tasks.spawn(rejoin::run(iroh.clone(), relays, closing.clone()));
-        }
-        let inner = Inner {
-            iroh,
+        let endpoint = parts::start(Parts {
+            iroh: iroh.clone(),
+            attached: None,
             us,
-            peers,
-            router,
-            limits,
-            tasks,
-            closing,
-            closes_sockets: AtomicBool::new(false),
-            sockets_closed: CancellationToken::new(),
+            limits: self.limits,
+            congestion: self.congestion,
+            paths: self.paths,
+            gate: self.gate,
+            tasks: Tasks::here(),
             learned,
             mdns,
             relays: known_relays,
-            #[cfg(feature = "metrics")]
-            metrics_server: tokio::sync::Mutex::new(None),
-        };
-        Ok(Endpoint::new(inner))
+        })?;
+        let inner = endpoint.inner();
+        for (alpn, handler) in self.also_accept {
+            inner.inbound.others.add(&inner.peers.underlay, alpn, handler)?;
+        }
+        let (inbound, peers) = (Arc::clone(&inner.inbound), Arc::clone(&inner.peers));
+        let (router, tasks) = (Arc::clone(&inner.router), inner.tasks.clone());
+        inner.tasks.spawn(async move {
+            inbound.accept_all().await;
+            parts::end(&peers, &router);
+            inbound.others.end(&tasks).await;
+        });
+        if inner.relays.configured {
+            inner.tasks.spawn(rejoin::run(iroh, relays, inner.closing.clone()));
+        }
+        Ok(endpoint)
     }
 }
 
@@ -394,6 +396,11 @@ fn start_mdns(iroh: &iroh::Endpoint) -> Result<(), String> {
 #[cfg(not(feature = "mdns"))]
 fn start_mdns(_: &iroh::Endpoint) -> Result<(), String> {
     Err("twolane was built without its feature `mdns`".to_owned())
+}
+
+/// Returns an error if the clock shows a time that the libraries below take for impossible.
+pub(super) fn check_clock(gate: &GateConfig) -> Result<(), BindError> {
+    if (gate.clock.0)() < SystemTime::UNIX_EPOCH { Err(BindError::Clock) } else { Ok(()) }
 }
 
 /// Returns an error if a certificate is for another node, since peers would not accept it from this one.

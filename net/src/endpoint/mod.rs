@@ -2,13 +2,18 @@
 
 mod accept;
 mod admission;
+mod attach;
 mod builder;
 mod by_source;
 mod connection;
 mod graceful;
+mod handler;
 mod keep;
 mod learned;
+mod others;
 mod pace;
+mod parts;
+mod places;
 mod reach;
 mod rejoin;
 mod request;
@@ -18,6 +23,7 @@ mod shutdown;
 mod source;
 mod standing;
 mod status;
+mod their_transport;
 mod transport;
 mod waiting;
 mod waiting_streams;
@@ -40,6 +46,7 @@ pub use self::{
     builder::Builder,
     connection::Connection,
     graceful::{Drained, Graceful},
+    handler::RouterHandler,
     keep::{Keep, KeepState},
     reach::{Obstacle, Reach},
     request::Request,
@@ -48,7 +55,7 @@ pub use self::{
     shutdown::ShutdownReport,
     status::{Network, RelayStatus, Status},
 };
-use self::{learned::Learned, router::Router};
+use self::{accept::Inbound, attach::Attached, learned::Learned, router::Router};
 use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
     events::Events,
@@ -101,8 +108,11 @@ pub struct Endpoint(Arc<Owner>);
 /// The parts of an endpoint. Tasks hold some of these parts, never the [`Owner`].
 pub(crate) struct Inner {
     iroh: iroh::Endpoint,
+    /// Whose the iroh endpoint is: `None` if it is this library's own.
+    attached: Option<Attached>,
     us: PublicKey,
     pub(crate) peers: Arc<Peers>,
+    inbound: Arc<Inbound>,
     router: Arc<Router>,
     limits: Arc<Limits>,
     tasks: Tasks,
@@ -427,8 +437,13 @@ impl Endpoint {
         &self.inner().limits
     }
 
-    /// Returns the underlying iroh endpoint, for features that this library does not cover. Closing the iroh
-    /// endpoint closes this endpoint too.
+    /// Returns the underlying iroh endpoint, for features that this library does not cover, and for dialling with other
+    /// protocols. Closing the iroh endpoint closes this endpoint too.
+    ///
+    /// An endpoint that was bound accepts on its iroh endpoint. A second accept loop, such as that of iroh's `Router`,
+    /// would take connections away from it: [`also_accept`](Endpoint::also_accept) is for handlers of other protocols.
+    /// With a `Router` of the program, this endpoint is attached to the program's iroh endpoint
+    /// ([`Builder::attach`]).
     pub fn iroh(&self) -> &iroh::Endpoint {
         &self.inner().iroh
     }

@@ -58,6 +58,8 @@ impl fmt::Display for Reach {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Obstacle {
+    /// The endpoint is attached to an iroh endpoint of the program, and the program gives it no connections.
+    NotRouted,
     /// This machine has no address except loopback.
     NoNetwork,
     /// The endpoint has no relay.
@@ -90,6 +92,7 @@ impl Obstacle {
     /// Returns a short name for use by programs.
     pub fn as_str(&self) -> &'static str {
         match self {
+            Self::NotRouted => "not_routed",
             Self::NoNetwork => "no_network",
             Self::NoRelay => "no_relay",
             Self::RelayUnreachable { .. } => "relay_unreachable",
@@ -107,6 +110,9 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotRouted => f.write_str(
+                "the endpoint is given no connections of its iroh endpoint: add it to the Router (Endpoint::route)",
+            ),
             Self::NoNetwork => f.write_str("this machine has no network: connect it to one"),
             Self::NoRelay => {
                 f.write_str("no relay is configured: peers behind other NATs need a relay to connect (Builder::relay)")
@@ -158,6 +164,8 @@ pub(super) struct Found {
 /// Everything that is known about how the endpoint can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
+    /// Whether inbound connections come to the endpoint.
+    pub(super) accepts: bool,
     /// Whether direct paths are allowed.
     pub(super) direct: bool,
     /// Whether every socket is bound to loopback.
@@ -172,6 +180,9 @@ pub(super) struct Facts {
 
 /// Derives from the facts which peers can reach the endpoint, and what the obstacles are.
 pub(super) fn judge(facts: Facts) -> (Reach, Vec<Obstacle>) {
+    if !facts.accepts {
+        return (Reach::Nobody, vec![Obstacle::NotRouted]);
+    }
     let mut obstacles = Vec::new();
     let reach = match facts.relays {
         Relays::Connected => {
@@ -229,6 +240,7 @@ mod tests {
     /// Returns the facts of an endpoint on a network, with a relay that it is connected to.
     fn facts() -> Facts {
         Facts {
+            accepts: true,
             direct: true,
             loopback: false,
             address: Some(true),
@@ -246,6 +258,7 @@ mod tests {
         let unreachable = || O::RelayUnreachable { error: "refused".into() };
         for (facts, reach, obstacles) in [
             (facts(), Reach::Direct, vec![]),
+            (Facts { accepts: false, ..facts() }, Reach::Nobody, vec![O::NotRouted]),
             (
                 Facts { found: Some(Found { nat_varies: true, ..facts().found.unwrap() }), ..facts() },
                 Reach::Direct,
@@ -308,11 +321,14 @@ mod tests {
                 for address in [None, Some(true), Some(false)] {
                     for relays in [Relays::None, Relays::Trying, Relays::Connected, Relays::Failed(String::new())] {
                         for found in [None, Some(BLOCKED), facts().found] {
-                            let facts =
-                                Facts { direct, loopback, address, relays: relays.clone(), discovery: true, found };
-                            let (reach, obstacles) = judge(facts.clone());
-                            let told = !obstacles.is_empty();
-                            assert!(told || matches!(reach, Reach::Direct | Reach::Unknown), "{facts:?}: {reach:?}");
+                            for accepts in [true, false] {
+                                let relays = relays.clone();
+                                let facts =
+                                    Facts { accepts, direct, loopback, address, relays, discovery: true, found };
+                                let (reach, obstacles) = judge(facts.clone());
+                                let told = !obstacles.is_empty() || matches!(reach, Reach::Direct | Reach::Unknown);
+                                assert!(told, "{facts:?}: {reach:?}");
+                            }
                         }
                     }
                 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use n0_future::join_all;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Endpoint, Inner, Owner};
 use crate::{
@@ -63,6 +63,9 @@ impl Endpoint {
     /// more than half a second. After closing, no task, socket or memory of the endpoint is left, except for such
     /// handlers and for clones of this handle.
     ///
+    /// Handlers of other protocols ([`Endpoint::also_accept`]) are told at the beginning, and have the same deadline.
+    /// The iroh endpoint of an attached endpoint ([`Builder::attach`](crate::Builder::attach)) stays open.
+    ///
     /// Not cancel-safe: a dropped call leaves the endpoint half closed. The call can be repeated, and dropping the
     /// last handle closes the rest. If it is called twice at the same time, both calls wait.
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
@@ -85,7 +88,15 @@ impl Endpoint {
             }
         }
         let mut report = ShutdownReport::default();
-        for (ended, streams) in join_all(ending).await {
+        let others = async {
+            let ended = inner.inbound.others.end(&inner.tasks);
+            match end {
+                Some(end) => drop(timeout_at(end, ended).await),
+                None => ended.await,
+            }
+        };
+        let ((), drains) = tokio::join!(others, join_all(ending));
+        for (ended, streams) in drains {
             match ended {
                 Ended::Closed if streams == 0 => report.drained += 1,
                 Ended::Closed | Ended::TooLate => report.cut += 1,
@@ -175,18 +186,26 @@ impl Inner {
         #[cfg(feature = "metrics")]
         drop(self.metrics_server.lock().await.take());
         self.peers.close_all("the endpoint has shut down");
+        let by = Instant::now() + CLOSE_TIMEOUT;
+        if timeout_at(by, self.inbound.others.end(&self.tasks)).await.is_err() {
+            tracing::debug!("a handler of another protocol goes on after the shutdown");
+        }
         // A second call of iroh's `close` returns at once. Therefore the first caller tells the others when it is
         // done.
         if !self.closes_sockets.swap(true, AcqRel) {
             let (iroh, closed) = (self.iroh.clone(), self.sockets_closed.clone());
-            self.tasks.spawn_last(async move {
-                iroh.close().await;
+            if self.attached.is_some() {
+                // The sockets are not this endpoint's.
                 closed.cancel();
-            });
+            } else {
+                self.tasks.spawn_last(async move {
+                    iroh.close().await;
+                    closed.cancel();
+                });
+            }
         }
         let sockets = self.sockets_closed.cancelled();
-        let (sockets, tasks) =
-            tokio::join!(timeout(CLOSE_TIMEOUT, sockets), timeout(CLOSE_TIMEOUT, self.tasks.ended()));
+        let (sockets, tasks) = tokio::join!(timeout_at(by, sockets), timeout_at(by, self.tasks.ended()));
         if sockets.is_err() {
             tracing::debug!("the sockets did not close within {CLOSE_TIMEOUT:?}");
         }

@@ -1,14 +1,24 @@
 //! The status of an endpoint in the network: what it can reach, and by which peers it can be reached.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    net::SocketAddr,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use iroh::{TransportAddr, Watcher, unstable_net_report::NetReport};
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use super::{
     Endpoint, Inner,
     reach::{self, Facts, Found, Obstacle, Reach, Relays},
 };
+
+/// The time after which an iroh endpoint of the program that has shown no relay has none. iroh's first look at its
+/// relays takes up to 5 s if nothing answers, and there is a report after it.
+const FIRST_LOOK: Duration = Duration::from_secs(6);
 
 /// The status of an endpoint in the network. Something that cannot be reached is reported here, and is no error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +37,8 @@ pub struct Status {
     pub relays: Vec<RelayStatus>,
     /// What the network lets through. `None` until a relay was asked, and without a relay.
     pub network: Option<Network>,
-    /// Whether peers on the local network are found. `None` if that is turned off; the reason if it does not work.
+    /// Whether peers on the local network are found. `None` if that is turned off, or is the business of the iroh
+    /// endpoint that this endpoint is attached to; the reason if it does not work.
     pub local_network: Option<Result<(), String>>,
 }
 
@@ -134,6 +145,7 @@ impl Endpoint {
                     _ = reports.updated() => {}
                     _ = relays.updated() => {}
                     _ = addrs.updated() => {}
+                    () = inner.first_look() => {}
                 }
             }
         };
@@ -142,11 +154,30 @@ impl Endpoint {
     }
 }
 
+impl Inner {
+    /// Waits until an attached endpoint knows that its iroh endpoint has no relay, if it is not known by now.
+    async fn first_look(&self) {
+        match self.attached.as_ref().map(|attached| attached.since + FIRST_LOOK).filter(|by| *by > Instant::now()) {
+            Some(by) => sleep_until(by.into()).await,
+            None => pending().await,
+        }
+    }
+}
+
 fn facts(inner: &Inner, sockets: &[SocketAddr], addrs: &[SocketAddr], report: Option<&NetReport>) -> Facts {
     let home = inner.iroh.home_relay_status().get();
     let denied = home.iter().find_map(|relay| relay.auth_denied_reason());
     let error = home.iter().find_map(|relay| relay.last_error());
-    let relays = if !inner.relays.configured {
+    let configured = match &inner.attached {
+        None => inner.relays.configured,
+        Some(attached) => !home.is_empty() || report.is_some() || attached.since.elapsed() < FIRST_LOOK,
+    };
+    let discovery = match &inner.attached {
+        None => inner.relays.discovery,
+        // A relay over plain HTTP has no address discovery.
+        Some(_) => home.iter().any(|relay| relay.url().scheme() == "https"),
+    };
+    let relays = if !configured {
         Relays::None
     } else if home.iter().any(|relay| relay.is_connected()) {
         Relays::Connected
@@ -161,13 +192,14 @@ fn facts(inner: &Inner, sockets: &[SocketAddr], addrs: &[SocketAddr], report: Op
         Relays::Trying
     };
     Facts {
+        accepts: inner.attached.as_ref().is_none_or(|attached| attached.accepts.load(Relaxed)),
         direct: !sockets.is_empty(),
         loopback: !sockets.is_empty() && sockets.iter().all(|socket| socket.ip().is_loopback()),
         // Without any other address iroh reports those of loopback. No address at all means that iroh has not
         // looked yet.
         address: (!addrs.is_empty()).then(|| addrs.iter().any(|addr| !addr.ip().is_loopback())),
         relays,
-        discovery: inner.relays.discovery,
+        discovery,
         found: report.map(|report| Found {
             udp: report.has_udp(),
             nat_varies: report.mapping_varies_by_dest() == Some(true),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
+use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
 
-use crate::{congestion::Congestion, limits::Limits};
+use crate::{congestion::Congestion, limits::Limits, peer::Transports};
 
 /// Interval of the packets that keep a silent connection alive: iroh's default. With a shorter idle timeout the
 /// interval is shorter. A path has packets of its own.
@@ -12,15 +12,54 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Number of unidirectional streams that the peer may open: its control stream, and room for kinds of later
 /// versions.
 const UNI_STREAMS: u32 = 8;
+/// Number of unidirectional streams that a peer of another protocol may open: iroh's default. iroh-gossip opens one
+/// for each topic; with 8, a peer would wait for ever with its ninth.
+const UNI_STREAMS_OF_OTHERS: u32 = 100;
 
-/// Returns the transport configuration of an endpoint. `relayed`: whether data can take a relay when a direct path
-/// is cut.
-pub(super) fn config(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfig {
+/// Returns the transport configurations of this library's connections.
+pub(super) fn configs(limits: &Limits, congestion: &Congestion) -> Transports {
+    let config = |relayed| config(limits, congestion, relayed);
+    Transports { with_relay: config(true), without_relay: config(false) }
+}
+
+/// Returns the transport configuration of this library's connections. `relayed`: whether data can take a relay when
+/// a direct path is cut.
+fn config(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfig {
+    builder(limits, congestion, relayed).max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS)).build()
+}
+
+/// Returns the transport configuration of an iroh endpoint on which there are connections of other protocols too.
+/// They get the windows, timeouts and congestion control of this library's.
+pub(super) fn shared(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfig {
+    builder(limits, congestion, relayed).max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_OF_OTHERS)).build()
+}
+
+/// Gives a connection of another protocol, which was accepted with this library's configuration, its streams.
+pub(super) fn leave_to_others(connection: &Connection) {
+    connection.set_max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_OF_OTHERS));
+}
+
+/// Sets on a connection of this library, which was accepted with the configuration of an iroh endpoint that is the
+/// program's, what can be set on a connection. `their_transport` checks the rest.
+pub(super) fn adjust(connection: &Connection, limits: &Limits) {
+    connection.set_max_concurrent_bi_streams(bidi_streams(limits));
+    connection.set_max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS));
+    connection.set_receive_window(window(limits));
+}
+
+fn bidi_streams(limits: &Limits) -> VarInt {
+    VarInt::from_u32(limits.transport_streams())
+}
+
+fn window(limits: &Limits) -> VarInt {
+    VarInt::from_u64(limits.unread_bytes).unwrap_or(VarInt::MAX)
+}
+
+fn builder(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfigBuilder {
     let path_timeout = path_timeout(limits, relayed);
     let mut config = QuicTransportConfig::builder()
-        .max_concurrent_bidi_streams(VarInt::from_u32(limits.transport_streams()))
-        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
-        .receive_window(VarInt::from_u64(limits.unread_bytes).unwrap_or(VarInt::MAX))
+        .max_concurrent_bidi_streams(bidi_streams(limits))
+        .receive_window(window(limits))
         .stream_receive_window(VarInt::from_u32(Limits::STREAM_WINDOW))
         .send_window(Limits::SEND_WINDOW)
         .congestion_controller_factory(congestion.factory())
@@ -31,7 +70,7 @@ pub(super) fn config(limits: &Limits, congestion: &Congestion, relayed: bool) ->
         let keep_alive = KEEP_ALIVE.min(limits.idle_timeout / 4);
         config = config.max_idle_timeout(Some(idle)).keep_alive_interval(keep_alive);
     }
-    config.build()
+    config
 }
 
 /// Returns the transport configuration that an endpoint with these limits and without a relay gives to iroh.

@@ -1,10 +1,10 @@
-//! The error of binding an endpoint.
+//! The error of making an endpoint: of binding it, or of attaching it to an iroh endpoint.
 
 use twolane_id::PublicKey;
 
-use super::Fault;
+use super::{AlsoAcceptError, Fault};
 
-/// The reason why an endpoint could not be bound.
+/// The reason why an endpoint could not be bound, or attached to an iroh endpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -34,6 +34,24 @@ pub enum BindError {
         /// This endpoint.
         us: PublicKey,
     },
+    /// An endpoint that is attached to an iroh endpoint has that endpoint's network, and this option is about a network
+    /// of its own.
+    #[error(
+        "Builder::{option} is for endpoints that are bound: the network of an attached endpoint is that of its iroh endpoint, and is set on iroh's builder"
+    )]
+    Attached {
+        /// The method of [`Builder`](crate::Builder) that was called.
+        option: &'static str,
+    },
+    /// The iroh endpoint to attach to is closed.
+    #[error("the iroh endpoint is closed: attach to one that is open")]
+    IrohClosed,
+    /// The call was not made on a tokio runtime.
+    #[error("there is no tokio runtime here: call this function in a task of the runtime of the iroh endpoint")]
+    NoRuntime,
+    /// A protocol that is to be accepted beside this library's is not valid, or is there twice.
+    #[error("another protocol cannot be accepted")]
+    AlsoAccept(#[from] AlsoAcceptError),
     /// The operating system provides no random bytes.
     #[error("the operating system gives no random bytes")]
     Random,
@@ -52,7 +70,11 @@ impl BindError {
             | Self::RelayUrl(_)
             | Self::Root { .. }
             | Self::DirectoryUrl(_)
-            | Self::Delegation { .. } => Fault::Caller,
+            | Self::Delegation { .. }
+            | Self::Attached { .. }
+            | Self::IrohClosed
+            | Self::NoRuntime
+            | Self::AlsoAccept(_) => Fault::Caller,
         }
     }
 

@@ -149,6 +149,9 @@ impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
                 }
             },
             E::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => Self::Refused,
+            // What is sent in place of an application's own code before a handshake is done (RFC 9000, section 10.2.3).
+            // iroh's `Router` cannot refuse a connection any more when it knows its ALPN, and closes it like this.
+            E::ConnectionClosed(close) if close.error_code == TransportErrorCode::APPLICATION_ERROR => Self::Refused,
             other => Self::Transport(other.to_string()),
         }
     }

@@ -2,6 +2,7 @@
 //! can help, and which limit was reached. Text of a peer is shown with [`Shown`](crate::words::Shown), and is
 //! unchanged in the error's fields.
 
+mod attach;
 mod bind;
 mod data;
 mod lost;
@@ -12,6 +13,7 @@ mod request;
 mod tests;
 
 pub use self::{
+    attach::{AlsoAcceptError, RouteError},
     bind::BindError,
     data::{NextError, ReadError, WriteError},
     lost::ConnectionLost,

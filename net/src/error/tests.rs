@@ -2,6 +2,8 @@
 
 use std::{io, sync::Arc};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::{
     protocol::{InvalidProtocol, Protocol},
@@ -109,4 +111,14 @@ fn every_error_shows_plain_words_as_they_are_and_keeps_the_others_for_programs()
 fn a_stateless_reset_is_told_by_its_name() {
     assert_eq!(ConnectionLost::from(iroh::endpoint::ConnectionError::Reset), ConnectionLost::Reset);
     assert!(ConnectionLost::Reset.is_retryable() && ConnectionLost::OtherKey.is_retryable());
+}
+
+#[test]
+fn a_handshake_that_the_peer_breaks_off_is_refused_and_may_be_tried_again() {
+    use iroh::endpoint::{ConnectionClose, ConnectionError, TransportErrorCode};
+    for error_code in [TransportErrorCode::CONNECTION_REFUSED, TransportErrorCode::APPLICATION_ERROR] {
+        let close = ConnectionClose { error_code, frame_type: noq_proto::MaybeFrame::None, reason: Bytes::new() };
+        assert_eq!(ConnectionLost::from(ConnectionError::ConnectionClosed(close)), ConnectionLost::Refused);
+    }
+    assert!(ConnectionLost::Refused.is_retryable());
 }

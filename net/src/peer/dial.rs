@@ -14,7 +14,6 @@ use super::{
 use crate::{
     access::Refused,
     error::{ConnectionLost, DialError},
-    key,
     wire::{ALPN, codes::connection as codes},
 };
 
@@ -86,11 +85,10 @@ pub(super) async fn dial(peers: Arc<Peers>, peer: Arc<Peer>) {
 /// Dials up to the end of the QUIC handshake.
 async fn shake_hands(peers: &Peers, peer: &Peer, deadline: Instant) -> Result<(Arc<Link>, OwnDial), DialError> {
     let (id, dial) = (peer.id, peers.begin_dial(peer));
-    let address = key::to_iroh(&id);
     let dialling = async {
         let allowed = peers.shared.gate.before_dial(id).await;
         allowed.map_err(|Refused(reason)| DialError::NotAllowed { reason: reason.into() })?;
-        let connection = peers.endpoint.connect(address, ALPN).await.map_err(dial_error)?;
+        let connection = peers.underlay.connect(id, ALPN).await.map_err(dial_error)?;
         // Assigned here: the time that the rules take from here on does not make the connection any newer.
         let link = Link::new(connection, id, peers.next_generation(), &peers.shared, true);
         peer.lock().entering = Some(Arc::clone(&link));

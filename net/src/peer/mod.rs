@@ -19,6 +19,7 @@ mod path;
 pub(crate) mod patience;
 mod peers;
 pub(crate) mod table;
+mod underlay;
 pub(crate) mod unused;
 
 pub(crate) use self::{
@@ -28,6 +29,7 @@ pub(crate) use self::{
     open::{EARLY_BYTES, OpenError, Opening, Within, open},
     path::{lookout, policy::Policies, probe, silence::Unanswered},
     peers::Peers,
+    underlay::{HasRelay, Transports, Underlay},
 };
 pub use self::{
     incoming::IncomingStream,

@@ -28,6 +28,7 @@ use super::{
     link::{Link, Notice, Prepared, Shared},
     path::Probes,
     table::{Generation, Input, OwnDial},
+    underlay::Underlay,
 };
 use crate::{
     error::{ConnectionLost, DialError},
@@ -50,7 +51,7 @@ const REMEMBERED: usize = 4096;
 
 /// The peers of one endpoint.
 pub(crate) struct Peers {
-    pub(super) endpoint: iroh::Endpoint,
+    pub(crate) underlay: Underlay,
     us: PublicKey,
     pub(crate) shared: Arc<Shared>,
     pub(crate) events: EventSource,
@@ -81,7 +82,7 @@ pub(crate) struct Peers {
 
 impl Peers {
     pub(crate) fn new(
-        endpoint: iroh::Endpoint,
+        underlay: Underlay,
         us: PublicKey,
         shared: Arc<Shared>,
         closing: CancellationToken,
@@ -90,7 +91,7 @@ impl Peers {
         // Without randomness the number is 1, the number of an instance that draws none.
         let first_dial = (getrandom::u64().unwrap_or(0) >> 3) + 1;
         Arc::new(Self {
-            endpoint,
+            underlay,
             us,
             shared,
             events,

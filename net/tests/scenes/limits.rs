@@ -96,7 +96,7 @@ async fn deaf_way(server: &Endpoint) -> SocketAddr {
 }
 
 /// Begins a handshake with a server that never ends.
-async fn begin_handshake(server: &Endpoint) -> (iroh::Endpoint, JoinHandle<()>) {
+pub(crate) async fn begin_handshake(server: &Endpoint) -> (iroh::Endpoint, JoinHandle<()>) {
     let (raw, way) = (raw(&SecretKey::generate()).await, deaf_way(server).await);
     let ways = [iroh::TransportAddr::Ip(way)];
     let addr = iroh::EndpointAddr::from_parts(server.ticket().to_addr().id, ways);
@@ -109,15 +109,23 @@ async fn begin_handshake(server: &Endpoint) -> (iroh::Endpoint, JoinHandle<()>) 
 
 #[tokio::test]
 async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_are_not_disturbed() {
-    let limits = Limits { handshakes_per_address: 2, ..limits() };
-    let server = endpoint_with(limits).await;
+    over_the_limit_of_one_address(&endpoint_with(two_handshakes()).await).await;
+}
+
+/// Limits under which one address has two places for handshakes.
+pub(crate) fn two_handshakes() -> Limits {
+    Limits { handshakes_per_address: 2, ..limits() }
+}
+
+/// Fills the places of an address at a server that has [`two_handshakes`], and frees them.
+pub(crate) async fn over_the_limit_of_one_address(server: &Endpoint) {
     let client = endpoint().await;
-    serve_echo(&server);
-    echo(&client, &server, b"first").await;
+    serve_echo(server);
+    echo(&client, server, b"first").await;
     // Two handshakes in progress hold the places of this address.
     let mut under_way = Vec::new();
     for _ in 0..2 {
-        under_way.push(begin_handshake(&server).await);
+        under_way.push(begin_handshake(server).await);
     }
     let late = endpoint().await;
     let error = soon(async {
@@ -134,7 +142,7 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
     assert!(error.is_retryable());
     assert!(server.metrics().handshakes_refused.get() >= 1);
     assert!(server.metrics().handshakes_retried.get() >= 1, "the address had to prove itself first");
-    echo(&client, &server, b"not disturbed").await;
+    echo(&client, server, b"not disturbed").await;
     for (raw, dialling) in under_way {
         dialling.abort();
         soon(raw.close()).await;
@@ -145,9 +153,12 @@ async fn handshakes_over_the_limit_of_one_address_are_refused_and_the_connected_
 
 #[tokio::test]
 async fn peers_that_say_nothing_make_room_for_those_that_come_after_them() {
-    let limits = Limits { handshakes: 4, handshakes_per_address: 2, ..limits() };
-    let server = endpoint_with(limits).await;
-    serve_echo(&server);
+    silent_peers_make_room(&endpoint_with(Limits { handshakes: 4, ..two_handshakes() }).await).await;
+}
+
+/// Fills the places of connections that have said nothing, at a server that has [`two_handshakes`].
+pub(crate) async fn silent_peers_make_room(server: &Endpoint) {
+    serve_echo(server);
     let mut silent = Vec::new();
     for _ in 0..2 {
         let raw = raw(&SecretKey::generate()).await;
@@ -155,7 +166,7 @@ async fn peers_that_say_nothing_make_room_for_those_that_come_after_them() {
         silent.push((raw, connection));
     }
     let client = endpoint().await;
-    echo(&client, &server, b"I have something to say").await;
+    echo(&client, server, b"I have something to say").await;
     assert_eq!(client.metrics().dials_failed.get(), 0);
     // The connection that had been silent for longest has lost its place, and is told so.
     let closed = soon(silent[0].1.closed()).await;

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests say what they expect by failing")]
 
 mod access;
+mod attached;
 mod bad_input;
+mod beside;
 mod cancellation;
 mod clock;
 mod congestion;
@@ -27,6 +29,7 @@ mod pieces;
 mod records;
 mod relay;
 mod requests;
+mod routed;
 mod seed;
 mod sharing;
 mod shutdown;

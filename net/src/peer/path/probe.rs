@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use twolane_id::PublicKey;
 
 use crate::{
-    key,
     peer::{link::Link, peers::Peers, table::Generation},
     wire::{PROBE_ALPN, codes::connection as codes, control::Nonce},
     words::Shown,
@@ -39,7 +38,7 @@ pub(in crate::peer) async fn look(peers: Arc<Peers>, link: Arc<Link>) {
 
 async fn run(peers: &Peers, link: &Link) {
     peers.shared.metrics.path_probes.inc();
-    let dialling = peers.endpoint.connect(key::to_iroh(&link.peer()), PROBE_ALPN);
+    let dialling = peers.underlay.connect(link.peer(), PROBE_ALPN);
     match timeout(HANDSHAKE, dialling).await {
         Ok(Ok(connection)) => {
             let _ = timeout(HOLD, link.becomes_direct()).await;
@@ -96,7 +95,7 @@ enum Answer {
 }
 
 async fn instance(peers: &Peers, peer: PublicKey) -> Answer {
-    let connection = match peers.endpoint.connect(key::to_iroh(&peer), PROBE_ALPN).await {
+    let connection = match peers.underlay.connect(peer, PROBE_ALPN).await {
         Ok(connection) => connection,
         Err(ConnectError::Connecting {
             source:
