@@ -157,7 +157,7 @@ async def test_peers_connect_and_disconnect(pair: Pair) -> None:
     assert await pair.client.connect(pair.server.ticket) == pair.server.id
     assert await anext(events) == Connected(pair.client.id)
     (peer,) = pair.client.peers()
-    assert peer.id == pair.server.id and peer.connections == 1 and peer.owner is None
+    assert peer.id == pair.server.id and peer.connections == 1 and peer.owner_unscoped is None
     again = pair.client.peer(str(pair.server.id))
     assert again is not None and again.id == peer.id
     assert await pair.client.disconnect(pair.server.id, "enough")
@@ -212,7 +212,7 @@ async def test_a_function_is_asked_who_may(caplog: pytest.LogCaptureFixture) -> 
             raise PermissionError("only on Mondays")
         if question.protocol == "bug/1":
             raise ZeroDivisionError
-        assert question.owner is None
+        assert question.owner is None and question.owner_unscoped is None
         return question.peer == friend.peer_id
 
     async with node(access=rule) as server, node(key=friend) as client, node(key=stranger) as other:
@@ -277,6 +277,33 @@ async def test_acting_for_somebody_else() -> None:
         twolane.Delegation("delegation0nonsense")
     with pytest.raises(twolane.DelegationError):
         await node(delegations=[delegation])
+
+
+async def test_an_owner_is_only_an_owner_within_the_scope() -> None:
+    owner, machine = twolane.KeyPair(), twolane.KeyPair()
+    delegation = twolane.Delegation.issue(owner, machine.peer_id, scope=["chat/*"], expires=time.time() + 3600)
+    asked: list[tuple[str | None, twolane.PeerId | None, twolane.PeerId | None]] = []
+
+    def rule(question: twolane.Question) -> bool:
+        asked.append((question.protocol, question.owner, question.owner_unscoped))
+        return True
+
+    async with node(access=rule) as server, node(key=machine, delegations=[delegation]) as client:
+        for protocol in ("chat/1", "mail/1"):
+            server.serve_requests(protocol, lambda request: bytes(request.owner or b""))
+        assert await client.request(server.ticket, "chat/1") == bytes(owner.peer_id)
+        assert await client.request(server.ticket, "mail/1") == b""
+        known = server.peer(client.id)
+        assert known is not None and known.owner_unscoped == owner.peer_id
+        streams = server.accept("mail/1x")
+        async with client.open_stream(server.ticket, "mail/1x"):
+            async with await anext(streams) as stream:
+                assert stream.owner is None
+    assert asked[:3] == [
+        (None, None, owner.peer_id),
+        ("chat/1", owner.peer_id, owner.peer_id),
+        ("mail/1", None, owner.peer_id),
+    ]
 
 
 async def test_status_limits_and_metrics(pair: Pair) -> None:

@@ -42,13 +42,17 @@ impl Identity {
         Self { peer, delegation: None }
     }
 
-    /// Returns the key that the peer acts for, for whatever protocols.
-    pub fn owner(&self) -> Option<PublicKey> {
+    /// Returns the key that the peer's certificate names as its owner, whatever the certificate's scope is. It says
+    /// who may be behind the peer, and gives the peer no rights: a certificate for `chat/*` says nothing about
+    /// `mail/1`. To decide about a stream or a request, use [`StreamRequest::owner`],
+    /// [`XStream::owner`](crate::XStream::owner), [`IncomingStream::owner`](crate::IncomingStream::owner),
+    /// [`Request::owner`](crate::Request::owner) or [`owner_for`](Self::owner_for).
+    pub fn owner_unscoped(&self) -> Option<PublicKey> {
         self.delegation.as_ref().map(|delegation| delegation.owner())
     }
 
-    /// Returns the key that the peer acts for when it uses `protocol`: its owner's, if the certificate's scope has
-    /// the protocol.
+    /// Returns the key that the peer acts for when it uses `protocol`: its owner's, if the certificate's scope
+    /// covers the protocol.
     pub fn owner_for(&self, protocol: &Protocol) -> Option<PublicKey> {
         let delegation = self.delegation.as_ref().filter(|delegation| delegation.permits(protocol.as_str()));
         delegation.map(|delegation| delegation.owner())
@@ -65,6 +69,14 @@ pub struct StreamRequest {
     pub protocol: Protocol,
     /// The metadata of the stream's header.
     pub metadata: Bytes,
+}
+
+impl StreamRequest {
+    /// Returns the key that the peer acts for in the stream's protocol. `None` if the peer shows no certificate, or
+    /// one whose scope does not cover the protocol.
+    pub fn owner(&self) -> Option<PublicKey> {
+        self.identity.owner_for(&self.protocol)
+    }
 }
 
 /// The answer to a request for access.

@@ -66,7 +66,7 @@ impl Rules {
     /// Decides about a connection. A key that may use some protocol may connect, since it could not use the protocol
     /// otherwise.
     pub(super) fn connection(&self, identity: &Identity) -> Verdict {
-        let owner = identity.owner();
+        let owner = identity.owner_unscoped();
         match self.said(identity.peer, owner) {
             Some(Said::Denied) => denied(),
             Some(Said::Allowed) => Verdict::Allow,
@@ -88,7 +88,7 @@ impl Rules {
     pub(super) fn stream(&self, identity: &Identity, protocol: &Protocol) -> Verdict {
         let owner = identity.owner_for(protocol);
         // A denied owner denies every key that acts for it, for whatever protocol.
-        if matches!(self.said(identity.peer, identity.owner()), Some(Said::Denied)) {
+        if matches!(self.said(identity.peer, identity.owner_unscoped()), Some(Said::Denied)) {
             return denied();
         }
         let mut restricted = false;

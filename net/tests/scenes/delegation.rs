@@ -7,7 +7,7 @@ use twolane::{
     delegation::{Delegation, Pattern, RevocationList, Serial},
 };
 
-use crate::stage::{ECHO, connect, echo, endpoint, limits, raw, serve_echo, soon, until, with_key};
+use crate::stage::{ECHO, PATIENCE, connect, echo, endpoint, limits, raw, serve_echo, soon, until, with_key};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SERIAL: [u8; 16] = [7; 16];
@@ -41,9 +41,7 @@ async fn cast() -> Cast {
     let server = Endpoint::builder().offline().limits(limits).access(list).bind().await.unwrap();
     serve_echo(&server);
     server
-        .serve_requests("whose/1", |request| async move {
-            Ok(request.identity.owner_for(&request.protocol).map_or_else(String::new, |owner| owner.to_string()).into())
-        })
+        .serve_requests("whose/1", |request| async move { Ok(whose(request.owner())) })
         .unwrap();
     Cast { owner, node_key, server }
 }
@@ -57,11 +55,11 @@ async fn a_node_with_its_owners_certificate_is_let_in_as_the_owner() {
 
     let node = node_with(&node_key, certificate(&owner, node_key.public_key(), "*")).await;
     echo(&node, &server, b"for my owner").await;
-    assert_eq!(server.peer(&node.id()).unwrap().owner, Some(owner.public_key()));
+    assert_eq!(server.peer(&node.id()).unwrap().owner_unscoped, Some(owner.public_key()));
     let whose = soon(node.request(server.ticket(), "whose/1", "", Duration::from_secs(30))).await.unwrap();
     assert_eq!(whose, owner.public_key().to_string());
     // The server has shown no certificate, so it acts for nobody.
-    assert_eq!(node.peer(&server.id()).unwrap().owner, None);
+    assert_eq!(node.peer(&server.id()).unwrap().owner_unscoped, None);
 }
 
 #[tokio::test]
@@ -71,8 +69,8 @@ async fn both_sides_may_show_whom_they_act_for() {
     let one = node_with(one, certificate(&owner, one.public_key(), "*")).await;
     let other = node_with(other, certificate(&owner, other.public_key(), "*")).await;
     connect(&one, &other).await;
-    until(|| one.peer(&other.id()).and_then(|peer| peer.owner) == Some(owner.public_key())).await;
-    until(|| other.peer(&one.id()).and_then(|peer| peer.owner) == Some(owner.public_key())).await;
+    until(|| one.peer(&other.id()).and_then(|peer| peer.owner_unscoped) == Some(owner.public_key())).await;
+    until(|| other.peer(&one.id()).and_then(|peer| peer.owner_unscoped) == Some(owner.public_key())).await;
 }
 
 #[tokio::test]
@@ -82,6 +80,37 @@ async fn a_node_acts_for_its_owner_within_the_scope_only() {
     echo(&node, &server, b"in scope").await;
     let error = soon(node.get_stream(server.ticket(), "whose/1")).await.unwrap_err();
     assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
+}
+
+/// A server that lets everybody in decides by the owner alone, and its handlers see an owner only where the
+/// certificate says so.
+#[tokio::test]
+async fn what_a_handler_is_told_of_an_owner_is_within_the_scope() {
+    let (owner, key) = (SecretKey::generate(), SecretKey::generate());
+    let (server, node) = (endpoint().await, node_with(&key, certificate(&owner, key.public_key(), "chat/*")).await);
+    let (seen, mut told) = tokio::sync::mpsc::unbounded_channel();
+    for protocol in ["chat/1", "mail/1"] {
+        server.serve_requests(protocol, |request| async move { Ok(whose(request.owner())) }).unwrap();
+    }
+    server
+        .serve_incoming("mail/2", move |incoming| {
+            let seen = seen.clone();
+            async move {
+                let before = incoming.owner();
+                let stream = incoming.accept().await.unwrap();
+                seen.send((before, stream.owner(), stream.identity().owner_unscoped())).unwrap();
+            }
+        })
+        .unwrap();
+    let ask = async |protocol: &'static str| soon(node.request(server.ticket(), protocol, "", PATIENCE)).await.unwrap();
+    assert_eq!(ask("chat/1").await, owner.public_key().to_string());
+    assert_eq!(ask("mail/1").await, "");
+    let _stream = soon(node.get_stream(server.ticket(), "mail/2")).await.unwrap();
+    assert_eq!(soon(told.recv()).await.unwrap(), (None, None, Some(owner.public_key())));
+}
+
+fn whose(owner: Option<PublicKey>) -> bytes::Bytes {
+    owner.map_or_else(String::new, |owner| owner.to_string()).into()
 }
 
 /// Sends any bytes as a certificate, and returns how the connection ended.
@@ -170,7 +199,7 @@ async fn revoking_a_certificate_ends_the_standing_while_connected() {
         list
     });
     // A stream that comes from now on counts as the node's own.
-    assert!(server.peer(&node.id()).is_none_or(|peer| peer.owner.is_none()));
+    assert!(server.peer(&node.id()).is_none_or(|peer| peer.owner_unscoped.is_none()));
     let ended = soon(async {
         loop {
             match events.next().await.unwrap() {

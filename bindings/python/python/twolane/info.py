@@ -36,8 +36,9 @@ class PeerInfo:
     """Information about a connected peer at one moment."""
 
     id: PeerId
-    owner: PeerId | None
-    """The key that the peer acts for, by a delegation that holds now."""
+    owner_unscoped: PeerId | None
+    """The owner that the peer's delegation names, whatever its scope is. For display: to decide about a stream or a
+    request, use its `owner`."""
     path: str | None
     """The path that the data takes now, `direct` or `relay`; None until it is known."""
     rtt: float | None
