@@ -196,6 +196,15 @@ async def test_rules_are_changed_while_it_runs() -> None:
             await client.request(server.ticket, "admin/1")
         assert access.allow_for("admin/*", str(client.id))
         assert await client.request(server.ticket, "admin/1") == b"yes"
+        # The most specific pattern decides.
+        assert access.restrict("admin/1")
+        with pytest.raises(twolane.Rejected):
+            await client.request(server.ticket, "admin/1")
+        assert access.unrestrict("admin/1")
+        # A peer that is allowed by name needs no delegation.
+        assert access.require_delegation() and not access.require_delegation()
+        assert await client.request(server.ticket, "test/1") == b"yes"
+        assert access.require_delegation(False)
         assert access.deny(client.id)
         # The client is disconnected, or refused at once if its request comes before that.
         with pytest.raises((twolane.ConnectionLost, twolane.Rejected)):

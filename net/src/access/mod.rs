@@ -4,6 +4,7 @@
 //! [`AccessList`] implements it, and is enough for most programs. [`Hooks`] are called from before the dial to the
 //! end of a connection. `gate.rs` calls all of them, each with a timeout. A panic in one affects nothing else.
 
+mod acted_for;
 mod gate;
 mod hooks;
 mod list;

@@ -108,6 +108,22 @@ async fn a_protocol_with_a_list_of_its_own_is_for_those_on_it() {
 }
 
 #[tokio::test]
+async fn the_list_of_the_most_specific_pattern_decides_alone() {
+    let (list, client) = (AccessList::everybody(), endpoint().await);
+    let server = guarded(list.clone()).await;
+    for protocol in ["admin/1", "admin/2", "mail/1"] {
+        server.serve_requests(protocol, |_| async { Ok("yes".into()) }).unwrap();
+    }
+    list.restrict(&"admin/*".parse().unwrap());
+    list.allow_for(&"admin/2".parse().unwrap(), client.id());
+    list.allow_for(&"*".parse().unwrap(), client.id());
+    for (protocol, allowed) in [("admin/1", false), ("admin/2", true), ("mail/1", true)] {
+        let answer = soon(client.request(server.ticket(), protocol, "", PATIENCE)).await;
+        assert_eq!(answer.is_ok(), allowed, "{protocol}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_is_not_allowed_any_more_is_aborted_and_others_go_on() {
     let list = AccessList::everybody();
     let pattern: Pattern = CHAT.as_str().parse().unwrap();

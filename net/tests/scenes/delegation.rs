@@ -228,6 +228,38 @@ async fn a_connected_node_that_shows_the_certificate_of_a_denied_owner_is_cut_of
 }
 
 #[tokio::test]
+async fn a_node_of_a_denied_owner_does_not_come_back_by_hiding_its_certificate() {
+    let (owner, key, list) = (SecretKey::generate(), SecretKey::generate(), AccessList::everybody());
+    let server = Endpoint::builder().offline().limits(limits()).access(list.clone()).bind().await.unwrap();
+    serve_echo(&server);
+    let node = node_with(&key, certificate(&owner, key.public_key(), "chat/*")).await;
+    echo(&node, &server, b"as myself, since the scope is another").await;
+    list.deny(owner.public_key());
+    until(|| server.peers().is_empty()).await;
+    node.shutdown(Duration::ZERO).await;
+    let bare = with_key(&key).await;
+    assert!(soon(bare.get_stream(server.ticket(), ECHO)).await.is_err());
+    list.forget(&owner.public_key());
+    echo(&bare, &server, b"welcome back").await;
+}
+
+#[tokio::test]
+async fn a_list_that_requires_certificates_lets_strangers_in_with_one_and_within_its_scope() {
+    let (owner, key, list) = (SecretKey::generate(), SecretKey::generate(), AccessList::everybody());
+    list.require_certificate(true);
+    let server = Endpoint::builder().offline().limits(limits()).access(list.clone()).bind().await.unwrap();
+    serve_echo(&server);
+    server.serve_requests("whose/1", |request| async move { Ok(whose(request.owner())) }).unwrap();
+    let (stranger, node) = (endpoint().await, node_with(&key, certificate(&owner, key.public_key(), "echo/*")).await);
+    assert!(soon(stranger.get_stream(server.ticket(), ECHO)).await.is_err());
+    echo(&node, &server, b"somebody answers for me").await;
+    let error = soon(node.get_stream(server.ticket(), "whose/1")).await.unwrap_err();
+    assert_eq!(error.rejection(), Some(Reason::Refused), "{error:?}");
+    list.allow(stranger.id());
+    echo(&stranger, &server, b"known by name").await;
+}
+
+#[tokio::test]
 async fn an_endpoint_does_not_take_a_certificate_for_another_key() {
     let (owner, other) = (SecretKey::generate(), SecretKey::generate());
     let wrong = certificate(&owner, other.public_key(), "*");
