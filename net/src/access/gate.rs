@@ -14,7 +14,10 @@ use std::{
 };
 
 use n0_future::{FutureExt, boxed::BoxFuture};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, sleep, timeout},
+};
 use twolane_id::{
     PublicKey,
     delegation::{Delegation, DelegationError, Presented, RevocationList, Serial},
@@ -22,6 +25,7 @@ use twolane_id::{
 
 use super::{
     Access, Hooks, Identity, StreamRequest, Verdict,
+    again::Again,
     hooks::{DynAccess, DynHooks},
 };
 use crate::{error::ConnectionLost, limits::Limits};
@@ -41,6 +45,8 @@ pub(crate) struct Gate {
     /// The certificates that this endpoint can present.
     own: Mutex<Vec<Delegation>>,
     own_version: AtomicU64,
+    /// The places of questions that are asked again.
+    rechecks: Semaphore,
     clock: Clock,
     limits: Arc<Limits>,
 }
@@ -95,6 +101,7 @@ impl Gate {
             revocations: watch::Sender::new(0),
             own: Mutex::new(delegations),
             own_version: AtomicU64::new(1),
+            rechecks: Semaphore::new(limits.rechecks),
             clock,
             limits,
         })
@@ -131,20 +138,41 @@ impl Gate {
         Ok(())
     }
 
-    /// Asks the rules whether a connection is allowed, or may go on.
-    pub(crate) async fn connection(&self, identity: &Identity) -> Result<(), Refused> {
+    /// Asks the rules whether a connection is allowed.
+    async fn connection(&self, identity: &Identity) -> Result<(), Refused> {
         match &self.access {
-            Some(access) => self.ask("the access rule", Arc::clone(access).connection(identity.clone())).await,
+            Some(access) => self.ask(RULE, Arc::clone(access).connection(identity.clone())).await,
             None => Ok(()),
         }
     }
 
-    /// Asks the rules whether a stream may be opened, or may go on.
+    /// Asks the rules whether a stream may be opened.
     pub(crate) async fn stream(&self, request: StreamRequest) -> Result<(), Refused> {
         match &self.access {
-            Some(access) => self.ask("the access rule", Arc::clone(access).stream(request)).await,
+            Some(access) => self.ask(RULE, Arc::clone(access).stream(request)).await,
             None => Ok(()),
         }
+    }
+
+    /// Asks the rules whether a connection may go on. `identity` returns the peer's identity at the time of a try.
+    pub(crate) async fn connection_again(&self, identity: impl Fn() -> Identity) -> Result<(), Refused> {
+        match &self.access {
+            Some(access) => self.ask_again(|| Arc::clone(access).connection(identity())).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the rules whether a stream may go on. `request` returns what is known about it at the time of a try.
+    pub(crate) async fn stream_again(&self, request: impl Fn() -> StreamRequest) -> Result<(), Refused> {
+        match &self.access {
+            Some(access) => self.ask_again(|| Arc::clone(access).stream(request())).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the maximum number of questions that are asked again at a time.
+    pub(crate) fn max_rechecks(&self) -> usize {
+        self.limits.rechecks
     }
 
     /// Calls every `on_connect`, one after the other.
@@ -222,18 +250,55 @@ impl Gate {
     }
 
     async fn ask(&self, what: &'static str, question: BoxFuture<Verdict>) -> Result<(), Refused> {
-        let bound = self.limits.access_timeout;
-        match timeout(bound, AssertUnwindSafe(question).catch_unwind()).await {
-            Ok(Ok(Verdict::Allow)) => Ok(()),
-            Ok(Ok(Verdict::Refuse(reason))) => Err(Refused(reason)),
+        match self.answer(what, question).await {
+            Some(answer) => answer,
+            None => {
+                let bound = self.limits.access_timeout;
+                tracing::warn!("{what} did not answer within {bound:?}, which counts as a refusal");
+                Err(unanswered(bound))
+            }
+        }
+    }
+
+    /// Asks a question that was answered with yes before. All peers are asked about at the same moment, which may be
+    /// more than a rule's database can take: a question waits for one of a bounded number of places, and is repeated
+    /// if it is not answered in time.
+    async fn ask_again(&self, question: impl Fn() -> BoxFuture<Verdict>) -> Result<(), Refused> {
+        let (mut again, patience) = (Again::default(), self.limits.recheck_timeout);
+        loop {
+            let began;
+            let answer = {
+                // The semaphore is never closed.
+                let _place = self.rechecks.acquire().await;
+                began = Instant::now();
+                self.answer(RULE, question()).await
+            };
+            if let Some(answer) = answer {
+                return answer;
+            }
+            match again.unanswered(began.into_std(), Instant::now().into_std(), patience) {
+                Some(pause) => {
+                    tracing::warn!("{RULE} did not answer in time after a change: it is asked again in {pause:?}");
+                    sleep(pause).await;
+                }
+                None => {
+                    tracing::warn!("{RULE} did not answer for {patience:?} after a change, which counts as a refusal");
+                    return Err(unanswered(patience));
+                }
+            }
+        }
+    }
+
+    /// Returns the answer to a question. `None` if there is none in time.
+    async fn answer(&self, what: &'static str, question: BoxFuture<Verdict>) -> Option<Result<(), Refused>> {
+        match timeout(self.limits.access_timeout, AssertUnwindSafe(question).catch_unwind()).await {
+            Ok(Ok(Verdict::Allow)) => Some(Ok(())),
+            Ok(Ok(Verdict::Refuse(reason))) => Some(Err(Refused(reason))),
             Ok(Err(_)) => {
                 tracing::error!("{what} panicked, which counts as a refusal");
-                Err(Refused(Cow::Borrowed("an access rule of the endpoint panicked")))
+                Some(Err(Refused(Cow::Borrowed("an access rule of the endpoint panicked"))))
             }
-            Err(_) => {
-                tracing::warn!("{what} did not answer within {bound:?}, which counts as a refusal");
-                Err(Refused(format!("the access rules of the endpoint did not answer within {bound:?}").into()))
-            }
+            Err(_) => None,
         }
     }
 
@@ -245,6 +310,13 @@ impl Gate {
             Err(_) => tracing::warn!("{what} took longer than {bound:?}, and was dropped"),
         }
     }
+}
+
+/// The name of the rules in the log.
+const RULE: &str = "the access rule";
+
+fn unanswered(bound: Duration) -> Refused {
+    Refused(format!("the access rules of the endpoint did not answer within {bound:?}").into())
 }
 
 /// Tells when answers of the rules may have changed.

@@ -5,6 +5,7 @@
 //! end of a connection. `gate.rs` calls all of them, each with a timeout. A panic in one affects nothing else.
 
 mod acted_for;
+mod again;
 mod gate;
 mod hooks;
 mod list;
@@ -99,8 +100,9 @@ impl Verdict {
 /// The access rules of an endpoint, given to [`Builder::access`](crate::Builder::access).
 ///
 /// Each question has to be answered within [`Limits::access_timeout`](crate::Limits::access_timeout). A late answer
-/// and a panic count as refusals, of that connection or that stream only. The future of a late answer is dropped,
-/// and so is the future for a stream whose connection has ended. An opener that gives up ends no question: its
+/// and a panic count as refusals, of that connection or that stream only. A question that is asked again after a
+/// change ([`changes`](Self::changes)) is repeated for a while before a late answer counts. The future of a late answer
+/// is dropped, and so is the future for a stream whose connection has ended. An opener that gives up ends no question: its
 /// stream counts towards [`Limits::streams_per_peer`](crate::Limits::streams_per_peer) until the rules have
 /// answered.
 ///
@@ -138,6 +140,12 @@ pub trait Access: Send + Sync + 'static {
     /// Returns a receiver that tells when answers may have changed. Any new value makes the endpoint ask again about
     /// every connection and every open stream. Those that are no longer allowed end at once. By default the answers
     /// never change.
+    ///
+    /// At most [`Limits::rechecks`](crate::Limits::rechecks) of these questions wait for an answer at a time. One that
+    /// is not answered within [`Limits::access_timeout`](crate::Limits::access_timeout) is repeated, and ends the
+    /// connection or the stream only if that goes on for
+    /// [`Limits::recheck_timeout`](crate::Limits::recheck_timeout). So rules that are slow at the moment of a change
+    /// throw nobody out.
     fn changes(&self) -> Option<watch::Receiver<u64>> {
         None
     }
