@@ -121,7 +121,7 @@ pub use self::{
     },
     error::{
         AcceptError, AnswerError, BindError, ConnectionLost, DetailsTooLarge, DialError, Fault, GetStreamError,
-        NextError, Phase, ReadError, Report, RequestError, RequestFailure, StreamError, WriteError,
+        NextError, Phase, ReadError, Report, RequestError, RequestFailure, RevocationsNotSaved, StreamError, WriteError,
     },
     events::{Event, Events, PathKind},
     limits::Limits,

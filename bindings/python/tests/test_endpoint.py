@@ -288,6 +288,33 @@ async def test_acting_for_somebody_else() -> None:
         await node(delegations=[delegation])
 
 
+async def test_what_is_revoked_outlives_a_restart(tmp_path: pathlib.Path) -> None:
+    owner, machine = twolane.KeyPair(), twolane.KeyPair()
+    delegation = twolane.Delegation.issue(owner, machine.peer_id, scope=["*"], expires=time.time() + 3600)
+    access = twolane.AccessList(nobody=True)
+    access.allow(owner.peer_id)
+    file = tmp_path / "revoked"
+    async with node(access=access, revocation_file=file) as server:
+        assert server.revocations() == []
+        assert server.revoke_node(owner.peer_id, machine.peer_id)
+        assert server.revoke_before(owner.peer_id, 86400.0)
+        await server.revocations_saved()
+        listed = server.revocations()
+    assert listed == [f"node {owner.peer_id} {machine.peer_id}", f"before {owner.peer_id} 1970-01-02T00:00:00Z"]
+    async with node(access=access, revocation_file=file) as server:
+        assert server.revocations() == listed
+        async with node(key=machine, delegations=[delegation]) as client:
+            with pytest.raises(ConnectionError):
+                await client.request(server.ticket, "mail/1")
+    async with node(revocations=[*listed, (owner.peer_id, "00" * 16)]) as server:
+        assert len(server.revocations()) == 3
+        with pytest.raises(twolane.RevocationsNotSaved, match="no file"):
+            await server.revocations_saved()
+    file.write_text("node somebody")
+    with pytest.raises(OSError):
+        await node(revocation_file=file)
+
+
 async def test_an_owner_is_only_an_owner_within_the_scope() -> None:
     owner, machine = twolane.KeyPair(), twolane.KeyPair()
     delegation = twolane.Delegation.issue(owner, machine.peer_id, scope=["chat/*"], expires=time.time() + 3600)

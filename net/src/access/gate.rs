@@ -20,7 +20,7 @@ use tokio::{
 };
 use twolane_id::{
     PublicKey,
-    delegation::{Delegation, DelegationError, Presented, RevocationList, Serial},
+    delegation::{Delegation, DelegationError, Presented, Revocation, RevocationList},
 };
 
 use super::{
@@ -235,8 +235,19 @@ impl Gate {
         changed
     }
 
-    pub(crate) fn revoke(&self, owner: PublicKey, serial: Serial) -> bool {
-        self.change_revoked(|revoked| revoked.insert(owner, serial))
+    pub(crate) fn revoke(&self, what: Revocation) -> bool {
+        self.change_revoked(|revoked| revoked.revoke(what))
+    }
+
+    /// Returns a copy of the list of revoked certificates. It has every change up to the version that
+    /// [`Gate::watch_revoked`] showed before.
+    pub(crate) fn revoked(&self) -> RevocationList {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Watches the version of the list of revoked certificates, which changes with the list.
+    pub(crate) fn watch_revoked(&self) -> watch::Receiver<u64> {
+        self.revocations.subscribe()
     }
 
     /// Returns the versions of the rules and of the revocation list. A change of either is a reason to ask again.

@@ -102,8 +102,8 @@ impl Verdict {
 /// Each question has to be answered within [`Limits::access_timeout`](crate::Limits::access_timeout). A late answer
 /// and a panic count as refusals, of that connection or that stream only. A question that is asked again after a
 /// change ([`changes`](Self::changes)) is repeated for a while before a late answer counts. The future of a late answer
-/// is dropped, and so is the future for a stream whose connection has ended. An opener that gives up ends no question: its
-/// stream counts towards [`Limits::streams_per_peer`](crate::Limits::streams_per_peer) until the rules have
+/// is dropped, and so is the future for a stream whose connection has ended. An opener that gives up ends no question:
+/// its stream counts towards [`Limits::streams_per_peer`](crate::Limits::streams_per_peer) until the rules have
 /// answered.
 ///
 /// ```

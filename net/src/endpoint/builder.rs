@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -16,9 +17,12 @@ use tokio_util::sync::CancellationToken;
 use twolane_id::{
     PublicKey, SecretKey,
     delegation::{Delegation, RevocationList},
+    storage::revocations,
 };
 
-use super::{Endpoint, Inner, Relays, accept, rejoin, router::Router, transport};
+use super::{
+    Endpoint, Inner, Relays, accept, rejoin, revocation_file::RevocationFile, router::Router, transport,
+};
 use crate::{
     access::{Access, Gate, GateConfig, Hooks},
     congestion::Congestion,
@@ -65,6 +69,7 @@ pub struct Builder {
     peers: Vec<Ticket>,
     paths: PathPolicy,
     gate: GateConfig,
+    revocation_file: Option<PathBuf>,
 }
 
 impl Builder {
@@ -84,6 +89,7 @@ impl Builder {
             peers: Vec::new(),
             paths: PathPolicy::default(),
             gate: GateConfig::default(),
+            revocation_file: None,
         }
     }
 
@@ -233,9 +239,32 @@ impl Builder {
         self
     }
 
-    /// Sets the list of revoked certificates, which are refused although they have not expired.
+    /// Sets the list of revoked certificates, which are refused although they have not expired. It is kept in memory:
+    /// see [`revocation_file`](Self::revocation_file).
     pub fn revocations(mut self, revoked: RevocationList) -> Self {
         self.gate.revoked = revoked;
+        self
+    }
+
+    /// Keeps the list of revoked certificates in this file, so that a restart loses none of it. [`bind`](Self::bind)
+    /// reads the file, creates it if there is none, and adds what [`revocations`](Self::revocations) has set. The
+    /// endpoint replaces the file after each change ([`Endpoint::revoke`]), in one step
+    /// ([`storage::revocations`](crate::storage::revocations)), and [`shutdown`](Endpoint::shutdown) waits for that
+    /// within its deadline. One endpoint at a time may use a file. Default: none.
+    ///
+    /// ```no_run
+    /// # use twolane::PublicKey;
+    /// # async fn example(owner: PublicKey, laptop: PublicKey) -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::Endpoint;
+    ///
+    /// let endpoint = Endpoint::builder().revocation_file("/var/lib/mail/revoked").bind().await?;
+    /// endpoint.revoke_node(owner, laptop); // takes effect at once
+    /// endpoint.revocations_saved().await?; // and is on the disk now
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn revocation_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.revocation_file = Some(path.into());
         self
     }
 
@@ -244,8 +273,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`BindError`] if an address cannot be bound to, or if a relay, a directory, a root certificate or a
-    /// delegation is not valid.
+    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a root certificate or a delegation is
+    /// not valid, or if the file of revocations cannot be used.
     pub async fn bind(mut self) -> Result<Endpoint, BindError> {
         self.limits = self.limits.sane();
         let secret_key = match self.secret_key {
@@ -254,6 +283,14 @@ impl Builder {
         };
         let us = secret_key.public_key();
         check_delegations(&self.gate.delegations, us)?;
+        let revocation_file = match self.revocation_file {
+            Some(path) => {
+                let given = std::mem::take(&mut self.gate.revoked);
+                self.gate.revoked = revocations::open_or_create(&path, given).map_err(BindError::Revocations)?;
+                Some(RevocationFile::new(path))
+            }
+            None => None,
+        };
         let relays = parse_relays(&self.relays)?;
         let known_relays = Relays {
             configured: self.n0 || !relays.is_empty(),
@@ -346,6 +383,9 @@ impl Builder {
         tasks.spawn(guard::run(Arc::clone(&peers)));
         tasks.spawn(lookout::run(Arc::clone(&peers)));
         tasks.spawn(unused::run(Arc::clone(&peers)));
+        if let Some(file) = &revocation_file {
+            tasks.spawn(Arc::clone(file).run(Arc::clone(&peers.shared.gate), peers.closed.clone()));
+        }
         if known_relays.configured {
             tasks.spawn(rejoin::run(iroh.clone(), relays, closing.clone()));
         }
@@ -363,6 +403,7 @@ impl Builder {
             static_addrs,
             mdns,
             relays: known_relays,
+            revocation_file,
             #[cfg(feature = "metrics")]
             metrics_server: tokio::sync::Mutex::new(None),
         };

@@ -11,6 +11,7 @@ mod pace;
 mod reach;
 mod rejoin;
 mod request;
+mod revocation_file;
 mod router;
 mod serve;
 mod shutdown;
@@ -37,7 +38,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use twolane_id::{PublicKey, SecretKey};
 
-use self::router::Router;
+use self::{revocation_file::RevocationFile, router::Router};
 #[cfg(feature = "unstable-transport")]
 pub use self::transport::unstable_transport;
 pub use self::{
@@ -119,6 +120,8 @@ pub(crate) struct Inner {
     static_addrs: MemoryLookup,
     mdns: Option<Result<(), String>>,
     relays: Relays,
+    /// Where the revoked certificates are kept, if anywhere.
+    revocation_file: Option<Arc<RevocationFile>>,
     #[cfg(feature = "metrics")]
     pub(crate) metrics_server: tokio::sync::Mutex<Option<iroh_metrics::service::MetricsServer>>,
 }

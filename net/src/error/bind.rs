@@ -1,6 +1,6 @@
 //! The error of binding an endpoint.
 
-use twolane_id::PublicKey;
+use twolane_id::{PublicKey, storage::revocations::RevocationFileError};
 
 use super::Fault;
 
@@ -34,6 +34,10 @@ pub enum BindError {
         /// This endpoint.
         us: PublicKey,
     },
+    /// The file of revoked certificates cannot be read, or cannot be written to. An endpoint that does not know what is
+    /// revoked accepts nobody.
+    #[error("the file of revoked certificates cannot be used")]
+    Revocations(#[source] RevocationFileError),
     /// The operating system provides no random bytes.
     #[error("the operating system gives no random bytes")]
     Random,
@@ -43,7 +47,7 @@ impl BindError {
     /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Bind(_) | Self::Random => Fault::Local,
+            Self::Bind(_) | Self::Revocations(_) | Self::Random => Fault::Local,
             Self::Address(_)
             | Self::RelayUrl(_)
             | Self::Root { .. }

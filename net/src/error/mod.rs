@@ -8,6 +8,7 @@ mod lost;
 mod open;
 mod report;
 mod request;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ pub use self::{
     open::{AcceptError, AnswerError, DialError, GetStreamError},
     report::{DetailsTooLarge, Report, StreamError},
     request::{Phase, RequestError, RequestFailure},
+    saved::RevocationsNotSaved,
 };
 use crate::wire::codes::lane;
 

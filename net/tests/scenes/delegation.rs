@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use twolane::{
-    AccessList, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, PublicKey, Reason, SecretKey,
+    AccessList, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, PublicKey, Reason,
+    RevocationsNotSaved, SecretKey,
     delegation::{Delegation, Pattern, RevocationList, Serial},
 };
 
@@ -213,6 +214,79 @@ async fn revoking_a_certificate_ends_the_standing_while_connected() {
     assert_eq!(ended, (node.id(), owner.public_key()));
     // The rules let in only the owner.
     soon(connection.closed()).await;
+}
+
+/// What an owner does about a machine that was lost, or when it has no list of serials.
+#[tokio::test]
+async fn all_certificates_of_a_node_or_from_before_a_time_end_without_their_serials() {
+    type Revoke = fn(&Endpoint, PublicKey, PublicKey) -> bool;
+    let ways: [Revoke; 2] = [
+        |server, owner, node| server.revoke_node(owner, node),
+        |server, owner, _| server.revoke_before(owner, SystemTime::now()),
+    ];
+    for revoke in ways {
+        let Cast { owner, node_key, server } = cast().await;
+        let node = node_with(&node_key, certificate(&owner, node_key.public_key(), "*")).await;
+        echo(&node, &server, b"hello").await;
+        let connection = connect(&node, &server).await;
+        // Another owner's word counts for nothing here.
+        assert!(revoke(&server, node_key.public_key(), node_key.public_key()));
+        echo(&node, &server, b"still here").await;
+        assert!(revoke(&server, owner.public_key(), node_key.public_key()));
+        assert!(server.peer(&node.id()).is_none_or(|peer| peer.owner_unscoped.is_none()));
+        // The rules let in only the owner.
+        soon(connection.closed()).await;
+        assert_eq!(server.revocations().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn revocations_outlive_a_restart_if_they_are_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state/revoked");
+    let (owner, key) = (SecretKey::generate(), SecretKey::generate());
+    let begin = async || {
+        let builder = Endpoint::builder().offline().limits(limits()).revocation_file(&file);
+        builder.bind().await.unwrap()
+    };
+    let server = begin().await;
+    soon(server.revocations_saved()).await.unwrap();
+    assert!(server.revoke(owner.public_key(), Serial::from_bytes(SERIAL)));
+    soon(server.revocations_saved()).await.unwrap();
+    assert_eq!(twolane::storage::revocations::load(&file).unwrap(), server.revocations());
+    // The shutdown waits until this one is written.
+    assert!(server.revoke_node(owner.public_key(), SecretKey::generate().public_key()));
+    soon(server.shutdown(PATIENCE)).await;
+
+    let server = begin().await;
+    assert_eq!(server.revocations().len(), 2);
+    serve_echo(&server);
+    let node = node_with(&key, certificate(&owner, key.public_key(), "*")).await;
+    let error = soon(node.get_stream(server.ticket(), ECHO)).await.unwrap_err();
+    assert!(!error.is_retryable(), "{error:?}");
+    assert_eq!(server.metrics().delegations_refused.get(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_keep_its_revocations_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("revoked");
+    std::fs::write(&file, "node somebody\n").unwrap();
+    let bound = Endpoint::builder().offline().revocation_file(&file).bind().await;
+    assert!(matches!(bound, Err(twolane::BindError::Revocations(_))), "an unreadable list is no empty one");
+    let kept_nowhere = soon(endpoint().await.revocations_saved()).await;
+    assert!(matches!(kept_nowhere, Err(RevocationsNotSaved::NoFile)));
+
+    std::fs::remove_file(&file).unwrap();
+    let server = Endpoint::builder().offline().limits(limits()).revocation_file(&file).bind().await.unwrap();
+    // A folder in the place of the file cannot be replaced by one.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let (owner, node) = (SecretKey::generate().public_key(), SecretKey::generate().public_key());
+    server.revoke_node(owner, node);
+    let unsaved = soon(server.revocations_saved()).await.unwrap_err();
+    assert!(matches!(unsaved, RevocationsNotSaved::Failed(_)) && unsaved.is_retryable(), "{unsaved:?}");
+    assert_eq!(server.revocations().len(), 1, "it counts, even so");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import sys
 import types
 import typing
@@ -62,7 +63,8 @@ class Endpoint:
         peers: Iterable[Peer] = (),
         access: AccessList | Rule | None = None,
         delegations: Iterable[Delegation] = (),
-        revocations: Iterable[tuple[PeerId | str, str]] = (),
+        revocations: Iterable[str | tuple[PeerId | str, str]] = (),
+        revocation_file: str | os.PathLike[str] | None = None,
         congestion: typing.Literal["adaptive", "cubic", "bbr3", "background"] = "adaptive",
         limits: info.Limits | None = None,
         close_timeout: float = 5.0,
@@ -84,7 +86,8 @@ class Endpoint:
             with its text, which the peer reads. Open connections and streams stay open when the function's
             answers change.
         `delegations`: shown to peers, where this endpoint then acts for their owners.
-        `revocations`: (owner, serial) of delegations that are not accepted.
+        `revocations`: delegations that are not accepted: (owner, serial), or a text as `revocations()` returns it.
+        `revocation_file`: a file that keeps them, so that a restart loses none.
         `congestion`: the congestion control for the data that this endpoint sends. `adaptive` is BBR3 with
             corrections for distant peers, and Cubic for near peers; `cubic` and `bbr3` are those alone;
             `background` yields to all other traffic (LEDBAT++).
@@ -103,6 +106,7 @@ class Endpoint:
             "access": access,
             "delegations": list(delegations),
             "revocations": list(revocations),
+            "revocation_file": revocation_file,
             "congestion": congestion,
         }
         self._limits = info.Limits() if limits is None else limits
@@ -398,9 +402,31 @@ class Endpoint:
         False if it was already revoked."""
         return self._bound().revoke(owner, serial)
 
-    def set_revocations(self, revocations: Iterable[tuple[PeerId | str, str]]) -> None:
+    def revoke_node(self, owner: PeerId | str, node: PeerId | str) -> bool:
+        """Revokes all delegations of the owner for a node, like `revoke`, without their serials: for a machine
+        that was lost."""
+        return self._bound().revoke_node(owner, node)
+
+    def revoke_before(self, owner: PeerId | str, time: float) -> bool:
+        """Revokes all delegations of the owner that began to hold before `time`, in seconds since 1970, like
+        `revoke`."""
+        return self._bound().revoke_before(owner, time)
+
+    def set_revocations(self, revocations: Iterable[str | tuple[PeerId | str, str]]) -> None:
         """Replaces the list of revoked delegations."""
         self._bound().set_revocations(list(revocations))
+
+    def revocations(self) -> list[str]:
+        """Returns the list of revoked delegations: texts such as `node OWNER NODE`."""
+        return self._bound().revocations()
+
+    async def revocations_saved(self) -> None:
+        """Waits until everything that was revoked before the call is in the `revocation_file`, on the disk.
+
+        Raises `RevocationsNotSaved` if there is no such file, or if it cannot be written. The endpoint goes on
+        trying, and the revocations count meanwhile.
+        """
+        await _wait.result(self._bound().revocations_saved())
 
     # Internal
 
