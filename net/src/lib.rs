@@ -113,7 +113,7 @@ pub use iroh::TransportAddr;
 pub use twolane_id::{PublicKey, SecretKey, Signature, delegation, storage};
 
 pub use self::{
-    access::{Access, AccessList, Hooks, Identity, StreamRequest, Verdict},
+    access::{Access, AccessList, Hooks, Identity, ShowTo, StreamRequest, Verdict, Viewer},
     congestion::{Congestion, ParseCongestionError},
     endpoint::{
         AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, Network, Obstacle, Reach,

@@ -11,7 +11,7 @@ use pyo3::{
     types::{PyBytes, PyDict, PyString},
 };
 use twolane::{
-    KeepState, Protocol, PublicKey, StreamOptions,
+    KeepState, Protocol, PublicKey, ShowTo, StreamOptions,
     delegation::{Revocation, RevocationList},
 };
 
@@ -29,7 +29,7 @@ use crate::{
     serve,
     source::Source,
     stream::Stream,
-    ticket::{Ticket, socket_addr, ticket_from},
+    ticket::{Ticket, peers_from, socket_addr, ticket_from},
 };
 
 /// A bound endpoint.
@@ -46,8 +46,8 @@ pub(crate) struct Shared {
 /// Binds an endpoint.
 #[pyfunction]
 #[pyo3(signature = (
-    *, key, offline, n0, mdns, relays, bind, relay_only, peers, access, delegations, revocations, revocation_file,
-    congestion, limits
+    *, key, offline, n0, mdns, relays, bind, relay_only, peers, access, delegations, show_delegations, revocations,
+    revocation_file, congestion, limits
 ))]
 #[expect(clippy::too_many_arguments, reason = "the options of `Endpoint`, by name")]
 pub(crate) fn bind(
@@ -62,6 +62,7 @@ pub(crate) fn bind(
     peers: Vec<Bound<'_, PyAny>>,
     access: Option<Bound<'_, PyAny>>,
     delegations: Vec<Bound<'_, Delegation>>,
+    show_delegations: &Bound<'_, PyAny>,
     revocations: Vec<Bound<'_, PyAny>>,
     revocation_file: Option<PathBuf>,
     congestion: &str,
@@ -98,6 +99,7 @@ pub(crate) fn bind(
     for delegation in delegations {
         builder = builder.delegation(delegation.get().0.clone());
     }
+    builder = builder.show_delegations(show_to(show_delegations)?);
     if let Some(path) = revocation_file {
         builder = builder.revocation_file(path);
     }
@@ -363,6 +365,21 @@ fn parse(protocol: &str) -> PyResult<Protocol> {
 
 fn peer_of(peer: &Bound<'_, PyAny>) -> PyResult<PublicKey> {
     Ok(ticket_from(peer)?.peer())
+}
+
+/// Reads `known`, `everybody`, or a list of peers.
+fn show_to(value: &Bound<'_, PyAny>) -> PyResult<ShowTo> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return match text.to_str()? {
+            "known" => Ok(ShowTo::known()),
+            "everybody" => Ok(ShowTo::everybody()),
+            _ => {
+                let words = "delegations are shown to 'known', to 'everybody', or to a list of peers";
+                Err(Problem::new("InvalidOption", words).into())
+            }
+        };
+    }
+    Ok(ShowTo::peers(peers_from(&value.extract::<Vec<Bound<'_, PyAny>>>()?)?))
 }
 
 /// Reads entries that are texts, as [`Endpoint::revocations`] returns them, or pairs of an owner and a serial.

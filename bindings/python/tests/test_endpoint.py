@@ -288,6 +288,21 @@ async def test_acting_for_somebody_else() -> None:
         await node(delegations=[delegation])
 
 
+async def test_a_stranger_does_not_learn_whose_machine_it_is() -> None:
+    owner = twolane.KeyPair()
+    async with node() as stranger:
+        shows: list[tuple[object, bool]] = [("known", False), ("everybody", True), ([stranger.id], True), ([], False)]
+        for show, shown in shows:
+            machine = twolane.KeyPair()
+            delegation = twolane.Delegation.issue(owner, machine.peer_id, scope=["*"], expires=time.time() + 3600)
+            async with node(key=machine, delegations=[delegation], show_delegations=show) as server:
+                await stranger.connect(server.ticket)
+                peer = stranger.peer(server.id)
+                assert peer is not None and (peer.owner_unscoped is not None) == shown, show
+    with pytest.raises(twolane.InvalidOption):
+        await node(show_delegations="nobody")
+
+
 async def test_what_is_revoked_outlives_a_restart(tmp_path: pathlib.Path) -> None:
     owner, machine = twolane.KeyPair(), twolane.KeyPair()
     delegation = twolane.Delegation.issue(owner, machine.peer_id, scope=["*"], expires=time.time() + 3600)

@@ -24,11 +24,15 @@ use twolane_id::{
 };
 
 use super::{
-    Access, Hooks, Identity, StreamRequest, Verdict,
+    Access, Hooks, Identity, ShowTo, StreamRequest, Verdict, Viewer,
     again::Again,
+    called::Called,
     hooks::{DynAccess, DynHooks},
 };
 use crate::{error::ConnectionLost, limits::Limits};
+
+/// Number of peers that are remembered at least to have been called, at 32 bytes each.
+const CALLED: usize = 4096;
 
 /// A refusal, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +47,10 @@ pub(crate) struct Gate {
     revoked: RwLock<RevocationList>,
     revocations: watch::Sender<u64>,
     /// The certificates that this endpoint can present.
-    own: Mutex<Vec<Delegation>>,
+    own: Mutex<Arc<[Delegation]>>,
     own_version: AtomicU64,
+    show_to: ShowTo,
+    called: Called,
     /// The places of questions that are asked again.
     rechecks: Semaphore,
     clock: Clock,
@@ -69,6 +75,7 @@ pub(crate) struct GateConfig {
     hooks: Vec<Arc<dyn DynHooks>>,
     pub(crate) revoked: RevocationList,
     pub(crate) delegations: Vec<Delegation>,
+    pub(crate) show_to: ShowTo,
     pub(crate) clock: Clock,
 }
 
@@ -91,7 +98,7 @@ impl std::fmt::Debug for GateConfig {
 
 impl Gate {
     pub(crate) fn new(us: PublicKey, config: GateConfig, limits: Arc<Limits>) -> Arc<Self> {
-        let GateConfig { access, access_changes, hooks, revoked, delegations, clock } = config;
+        let GateConfig { access, access_changes, hooks, revoked, delegations, show_to, clock } = config;
         Arc::new(Self {
             us,
             access,
@@ -99,8 +106,10 @@ impl Gate {
             hooks,
             revoked: RwLock::new(revoked),
             revocations: watch::Sender::new(0),
-            own: Mutex::new(delegations),
+            own: Mutex::new(delegations.into()),
             own_version: AtomicU64::new(1),
+            show_to,
+            called: Called::new(CALLED),
             rechecks: Semaphore::new(limits.rechecks),
             clock,
             limits,
@@ -209,16 +218,34 @@ impl Gate {
         end.duration_since((self.clock.0)()).unwrap_or_default()
     }
 
-    /// Returns the first valid certificate that can be shown to `peer`, if there is one.
-    pub(crate) fn to_present(&self, peer: PublicKey) -> Option<Delegation> {
-        let presented = Presented { now: (self.clock.0)(), skew: Duration::ZERO, node: self.us, audience: peer };
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.iter().find(|delegation| delegation.verify(&presented).is_ok()).cloned()
+    /// Returns the first valid certificate that the program wants to be shown to a peer, if there is one. `called`:
+    /// whether the program has called the peer.
+    pub(crate) fn to_present(&self, identity: &Identity, called: bool) -> Option<Delegation> {
+        // Not locked while the program decides.
+        let own = Arc::clone(&self.own.lock().unwrap_or_else(PoisonError::into_inner));
+        let (now, audience) = ((self.clock.0)(), identity.peer);
+        let presented = Presented { now, skew: Duration::ZERO, node: self.us, audience };
+        let mut valid = own.iter().filter(|delegation| delegation.verify(&presented).is_ok());
+        let shown = valid.find(|delegation| {
+            let identity = identity.clone();
+            self.show_to.shows(&Viewer { identity, called, delegation })
+        });
+        shown.cloned()
+    }
+
+    /// Remembers that the program has called a peer.
+    pub(crate) fn call(&self, peer: PublicKey) {
+        self.called.insert(peer);
+    }
+
+    /// Returns whether the program has called a peer, as far as it is remembered.
+    pub(crate) fn is_called(&self, peer: &PublicKey) -> bool {
+        self.called.contains(peer)
     }
 
     /// Replaces the certificates that this endpoint can present.
     pub(crate) fn set_own(&self, delegations: Vec<Delegation>) {
-        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = delegations;
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = delegations.into();
         self.own_version.fetch_add(1, Release);
     }
 

@@ -6,11 +6,13 @@
 
 mod acted_for;
 mod again;
+mod called;
 mod gate;
 mod hooks;
 mod list;
 mod pairing;
 mod rules;
+mod show;
 
 use std::{borrow::Cow, future::Future, sync::Arc};
 
@@ -24,7 +26,11 @@ pub(crate) use self::{
     gate::{Gate, GateConfig, Refused},
     pairing::{Call, Pairing},
 };
-pub use self::{hooks::Hooks, list::AccessList};
+pub use self::{
+    hooks::Hooks,
+    list::AccessList,
+    show::{ShowTo, Viewer},
+};
 use crate::protocol::Protocol;
 
 /// The other end of a connection: the key that the handshake proved, and the owner that the peer acts for, if it has

@@ -24,7 +24,7 @@ use super::{
     Endpoint, Inner, Relays, accept, rejoin, revocation_file::RevocationFile, router::Router, transport,
 };
 use crate::{
-    access::{Access, Gate, GateConfig, Hooks},
+    access::{Access, Gate, GateConfig, Hooks, ShowTo},
     congestion::Congestion,
     error::BindError,
     key,
@@ -225,10 +225,20 @@ impl Builder {
     }
 
     /// Adds a certificate that this endpoint shows to peers, so that they treat it as acting for its owner. May be
-    /// called several times: a peer is shown the first certificate that is valid at the time and whose audience
-    /// includes the peer.
+    /// called several times: a peer is shown the first certificate that is valid at the time, whose audience includes
+    /// the peer, and that is for its eyes ([`show_delegations`](Self::show_delegations)).
+    ///
+    /// A certificate tells whose machine this is. If it is for some peers only, name them as its audience: then no
+    /// other peer is shown it, and no other peer accepts a copy.
     pub fn delegation(mut self, delegation: Delegation) -> Self {
         self.gate.delegations.push(delegation);
+        self
+    }
+
+    /// Sets to which peers certificates are shown. Default: [`ShowTo::known`], which leaves out strangers that connect
+    /// by themselves.
+    pub fn show_delegations(mut self, to: ShowTo) -> Self {
+        self.gate.show_to = to;
         self
     }
 
@@ -369,6 +379,9 @@ impl Builder {
             tasks: tasks.clone(),
             on_stream,
         });
+        for peer in &self.peers {
+            shared.gate.call(peer.peer());
+        }
         let peers = Peers::new(iroh.clone(), us, shared, closing.clone());
         tasks.spawn({
             let (iroh, peers, router) = (iroh.clone(), Arc::clone(&peers), Arc::clone(&router));

@@ -227,7 +227,9 @@ impl Endpoint {
 
     /// Remembers the addresses of a peer for later dials.
     pub fn add_peer(&self, peer: impl Into<Ticket>) {
-        self.inner().learn(&peer.into());
+        let peer = peer.into();
+        self.inner().peers.shared.gate.call(peer.peer());
+        self.inner().learn(&peer);
     }
 
     /// Opens a stream to a peer, over the existing connection or a new one, and waits for the peer's answer. This
@@ -359,7 +361,7 @@ impl Endpoint {
     pub async fn connect(&self, peer: impl Into<Ticket>) -> Result<Connection, DialError> {
         let peer = peer.into();
         self.inner().learn(&peer);
-        self.inner().known_link(peer.peer()).await?;
+        self.inner().known_link(peer.peer()).await?.call();
         Ok(Connection::new(self.clone(), peer.peer()))
     }
 
@@ -449,6 +451,8 @@ impl Inner {
     /// covers both.
     async fn link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
         let bound = self.limits.connect_timeout;
+        // Said before the dial: the peer may dial at the same time.
+        self.peers.shared.gate.call(peer);
         let link = self.peers.link(peer, bound).await?;
         let policy = self.peers.shared.policies.get(&peer);
         let Some(after) = policy.wait(bound) else {
@@ -461,6 +465,7 @@ impl Inner {
     /// Like `link`, but waits until the peer has admitted this endpoint. The dial and the admission have one
     /// timeout together. The wait for a direct path has its own.
     async fn known_link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
+        self.peers.shared.gate.call(peer);
         self.peers.known_link(peer, self.limits.connect_timeout).await?;
         self.link(peer).await
     }
@@ -512,6 +517,7 @@ impl Inner {
                 // Boxed, because it is rare and large: a stream's future is copied into the futures around it.
                 None => Box::pin(self.link(id)).await.map_err(|source| GetStreamError::Dial { peer: id, source })?,
             };
+            link.call();
             let heard = link.heard();
             let opened = peer::open(&link, opening, within(Instant::now()), phase, stream).await;
             let error = match opened {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use twolane::{
     AccessList, ConnectionLost, DialError, Endpoint, Event, GetStreamError, Limits, PublicKey, Reason,
-    RevocationsNotSaved, SecretKey,
+    RevocationsNotSaved, SecretKey, ShowTo,
     delegation::{Delegation, Pattern, RevocationList, Serial},
 };
 
@@ -72,6 +72,63 @@ async fn both_sides_may_show_whom_they_act_for() {
     connect(&one, &other).await;
     until(|| one.peer(&other.id()).and_then(|peer| peer.owner_unscoped) == Some(owner.public_key())).await;
     until(|| other.peer(&one.id()).and_then(|peer| peer.owner_unscoped) == Some(owner.public_key())).await;
+}
+
+/// Returns the owner that `peer` has shown to `endpoint`.
+fn shown_to(endpoint: &Endpoint, peer: &Endpoint) -> Option<PublicKey> {
+    endpoint.peer(&peer.id()).and_then(|peer| peer.owner_unscoped)
+}
+
+#[tokio::test]
+async fn a_stranger_is_shown_no_certificate_and_a_peer_that_was_called_is() {
+    let (owner, key) = (SecretKey::generate(), SecretKey::generate());
+    let node = node_with(&key, certificate(&owner, key.public_key(), "*")).await;
+    let (stranger, called) = (endpoint().await, endpoint().await);
+    serve_echo(&stranger);
+    serve_echo(&node);
+    // The node's HELLO has come when `connect` returns.
+    connect(&stranger, &node).await;
+    assert_eq!(shown_to(&stranger, &node), None);
+    connect(&node, &called).await;
+    until(|| shown_to(&called, &node) == Some(owner.public_key())).await;
+    // New certificates are not for strangers either.
+    node.set_delegations(vec![certificate(&owner, key.public_key(), "echo/*")]).unwrap();
+    echo(&stranger, &node, b"nothing was shown before this").await;
+    assert_eq!(shown_to(&stranger, &node), None);
+    // The program calls the stranger, over the connection that there is.
+    echo(&node, &stranger, b"so we know each other").await;
+    until(|| shown_to(&stranger, &node) == Some(owner.public_key())).await;
+    assert_eq!(node.metrics().connections_dialled.get(), 1, "the one to the other peer");
+}
+
+#[tokio::test]
+async fn a_peer_whose_addresses_the_program_knows_is_no_stranger_when_it_dials() {
+    let (owner, key) = (SecretKey::generate(), SecretKey::generate());
+    let node = node_with(&key, certificate(&owner, key.public_key(), "*")).await;
+    let peer = endpoint().await;
+    node.add_peer(peer.ticket());
+    connect(&peer, &node).await;
+    assert_eq!(shown_to(&peer, &node), Some(owner.public_key()));
+}
+
+#[tokio::test]
+async fn certificates_are_shown_to_those_whom_the_program_wants() {
+    let (owner, key, friend) = (SecretKey::generate(), SecretKey::generate(), endpoint().await);
+    let friends = ShowTo::peers([friend.id()]);
+    let id = friend.id();
+    let named = ShowTo::when(move |to| to.identity.peer == id && !to.called);
+    let cases = [(friends, true, false), (named, true, false), (ShowTo::everybody(), true, true)];
+    for (show, to_friend, to_others) in cases {
+        let builder = Endpoint::builder().offline().limits(limits()).secret_key(key.clone());
+        let builder = builder.delegation(certificate(&owner, key.public_key(), "*")).show_delegations(show);
+        let (node, other) = (builder.bind().await.unwrap(), endpoint().await);
+        connect(&friend, &node).await;
+        connect(&other, &node).await;
+        assert_eq!(shown_to(&friend, &node), to_friend.then(|| owner.public_key()));
+        assert_eq!(shown_to(&other, &node), to_others.then(|| owner.public_key()));
+        node.shutdown(Duration::ZERO).await;
+        until(|| friend.peers().is_empty()).await;
+    }
 }
 
 #[tokio::test]

@@ -285,6 +285,7 @@ def bind(
     peers: Sequence[PeerId | Ticket | str],
     access: AccessList | Callable[[Question], object] | None,
     delegations: Sequence[Delegation],
+    show_delegations: str | Sequence[PeerId | str],
     revocations: Sequence[str | tuple[PeerId | str, str]],
     revocation_file: str | os.PathLike[str] | None,
     congestion: str,

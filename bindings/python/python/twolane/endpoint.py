@@ -63,6 +63,7 @@ class Endpoint:
         peers: Iterable[Peer] = (),
         access: AccessList | Rule | None = None,
         delegations: Iterable[Delegation] = (),
+        show_delegations: typing.Literal["known", "everybody"] | Iterable[PeerId | str] = "known",
         revocations: Iterable[str | tuple[PeerId | str, str]] = (),
         revocation_file: str | os.PathLike[str] | None = None,
         congestion: typing.Literal["adaptive", "cubic", "bbr3", "background"] = "adaptive",
@@ -86,6 +87,9 @@ class Endpoint:
             with its text, which the peer reads. Open connections and streams stay open when the function's
             answers change.
         `delegations`: shown to peers, where this endpoint then acts for their owners.
+        `show_delegations`: to whom. `known`: peers that this endpoint calls or has in `peers`, peers in the
+            audience of a delegation, and machines of the same owner; no strangers that connect by themselves.
+            `everybody`: for servers whose clients check whose they are. A list: only those peers.
         `revocations`: delegations that are not accepted: (owner, serial), or a text as `revocations()` returns it.
         `revocation_file`: a file that keeps them, so that a restart loses none.
         `congestion`: the congestion control for the data that this endpoint sends. `adaptive` is BBR3 with
@@ -105,6 +109,7 @@ class Endpoint:
             "peers": list(peers),
             "access": access,
             "delegations": list(delegations),
+            "show_delegations": show_delegations if isinstance(show_delegations, str) else list(show_delegations),
             "revocations": list(revocations),
             "revocation_file": revocation_file,
             "congestion": congestion,

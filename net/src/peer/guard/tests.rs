@@ -9,7 +9,11 @@ use twolane_id::{
     delegation::{Delegation, Pattern},
 };
 
-use crate::{Builder, Endpoint, Limits, access::Clock, events::Event};
+use crate::{
+    Builder, Endpoint, Limits,
+    access::{Clock, ShowTo},
+    events::Event,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -79,6 +83,7 @@ fn of_an_hour(owner: &SecretKey) -> (SecretKey, Delegation) {
 async fn bound(key: SecretKey, delegations: &[Delegation]) -> Endpoint {
     let limits = Limits { clock_skew: Duration::ZERO, ..Limits::default() };
     let builder = Endpoint::builder().offline().limits(limits).clock(Clock(now)).secret_key(key);
+    let builder = builder.show_delegations(ShowTo::everybody());
     delegations.iter().cloned().fold(builder, Builder::delegation).bind().await.unwrap()
 }
 
