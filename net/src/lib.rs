@@ -81,8 +81,9 @@
 //! `access/acted_for.rs`, `access/again.rs`, `access/pairing.rs`, `access/rules.rs`, `stream/read_half.rs`,
 //! `stream/write_half.rs`, `stream/credit/`, `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`,
 //! `peer/heard.rs`, `peer/backoff.rs`, `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`,
-//! `peer/path/silence.rs`, `congestion/`, `endpoint/admission.rs`, `endpoint/by_source.rs`, `endpoint/pace.rs`,
-//! `endpoint/waiting.rs` and `endpoint/waiting_streams.rs`.
+//! `peer/path/silence.rs`, `congestion/`, `endpoint/admission.rs`, `endpoint/by_source.rs`,
+//! `endpoint/dns/patience.rs`, `endpoint/pace.rs`, `endpoint/plan.rs`, `endpoint/proxy.rs`, `endpoint/waiting.rs` and
+//! `endpoint/waiting_streams.rs`.
 
 mod access;
 mod bound;
@@ -117,7 +118,7 @@ pub use self::{
     congestion::{Congestion, ParseCongestionError},
     endpoint::{
         AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, Network, Obstacle, Reach,
-        RelayStatus, Request, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
+        Relay, RelayStatus, Request, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
     },
     error::{
         AcceptError, AnswerError, BindError, ConnectionLost, DetailsTooLarge, DialError, Fault, GetStreamError,

@@ -11,7 +11,7 @@ use pyo3::{
     types::{PyBytes, PyDict, PyString},
 };
 use twolane::{
-    KeepState, Protocol, PublicKey, ShowTo, StreamOptions,
+    KeepState, Protocol, PublicKey, Relay, ShowTo, StreamOptions,
     delegation::{Revocation, RevocationList},
 };
 
@@ -46,8 +46,8 @@ pub(crate) struct Shared {
 /// Binds an endpoint.
 #[pyfunction]
 #[pyo3(signature = (
-    *, key, offline, n0, mdns, relays, bind, relay_only, peers, access, delegations, show_delegations, revocations,
-    revocation_file, congestion, limits
+    *, key, offline, n0, mdns, port_mapping, relays, trust_roots, proxy, nameserver, public_resolvers, bind, relay_only,
+    peers, access, delegations, show_delegations, revocations, revocation_file, congestion, limits
 ))]
 #[expect(clippy::too_many_arguments, reason = "the options of `Endpoint`, by name")]
 pub(crate) fn bind(
@@ -56,7 +56,12 @@ pub(crate) fn bind(
     offline: bool,
     n0: Option<bool>,
     mdns: Option<bool>,
-    relays: Vec<String>,
+    port_mapping: Option<bool>,
+    relays: Vec<Bound<'_, PyAny>>,
+    trust_roots: Vec<Vec<u8>>,
+    proxy: Option<String>,
+    nameserver: Option<String>,
+    public_resolvers: bool,
     bind: Vec<String>,
     relay_only: bool,
     peers: Vec<Bound<'_, PyAny>>,
@@ -73,7 +78,22 @@ pub(crate) fn bind(
         builder = builder.offline();
     }
     for relay in relays {
-        builder = builder.relay(relay);
+        builder = builder.relay(relay_from(&relay)?);
+    }
+    for root in trust_roots {
+        builder = builder.trust_root(root);
+    }
+    builder = match proxy.as_deref() {
+        None => builder,
+        Some("env") => builder.proxy_from_env(),
+        Some(url) => builder.proxy(url),
+    };
+    if let Some(server) = nameserver {
+        builder = builder.nameserver(socket_addr(&server)?);
+    }
+    builder = builder.public_resolvers(public_resolvers);
+    if let Some(on) = port_mapping {
+        builder = builder.port_mapping(on);
     }
     if let Some(n0) = n0 {
         builder = builder.n0(n0);
@@ -365,6 +385,15 @@ fn parse(protocol: &str) -> PyResult<Protocol> {
 
 fn peer_of(peer: &Bound<'_, PyAny>) -> PyResult<PublicKey> {
     Ok(ticket_from(peer)?.peer())
+}
+
+/// Reads the URL of a relay, or a pair of URL and token.
+fn relay_from(value: &Bound<'_, PyAny>) -> PyResult<Relay> {
+    if let Ok(url) = value.cast::<PyString>() {
+        return Ok(Relay::new(url.to_str()?));
+    }
+    let (url, token): (String, String) = value.extract()?;
+    Ok(Relay::new(url).token(token))
 }
 
 /// Reads `known`, `everybody`, or a list of peers.

@@ -330,7 +330,13 @@ impl From<ServeError> for Problem {
 impl From<BindError> for Problem {
     fn from(error: BindError) -> Self {
         let class = match error {
-            BindError::RelayUrl(_) | BindError::DirectoryUrl(_) | BindError::Root { .. } => "InvalidOption",
+            BindError::TwoAddresses { .. }
+            | BindError::NoPath { .. }
+            | BindError::RelayUrl(_)
+            | BindError::RelayToken { .. }
+            | BindError::Proxy { .. }
+            | BindError::DirectoryUrl(_)
+            | BindError::Root { .. } => "InvalidOption",
             BindError::Delegation { .. } => "DelegationError",
             BindError::Revocations(_) => "RevocationsNotSaved",
             _ => "BindError",

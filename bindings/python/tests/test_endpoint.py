@@ -357,6 +357,25 @@ async def test_an_owner_is_only_an_owner_within_the_scope() -> None:
     ]
 
 
+async def test_options_that_cannot_be_used_are_said_without_their_secrets() -> None:
+    for options in (
+        {"relays": ["ftp://relay.example"]},
+        {"relays": [("https://relay.example", "open sesame")]},
+        {"bind": ["127.0.0.1:0", "127.0.0.2:0"]},
+        {"trust_roots": [b"no certificate"]},
+        {"relay_only": True},
+    ):
+        with pytest.raises(twolane.InvalidOption) as caught:
+            await node(**options)
+        assert "sesame" not in str(caught.value)
+    with pytest.raises(twolane.InvalidOption) as caught:
+        await Node(relays=["https://relay.example"], mdns=False, bind=["127.0.0.1:0"], proxy="socks5://me:sesame@p:1")
+    assert "sesame" not in str(caught.value) and "Builder::proxy" in str(caught.value)
+    # What is offline has no relay, whatever else it has.
+    async with node(relays=[("http://127.0.0.1:9", "token")], n0=True, mdns=True) as alone:
+        assert alone.status().relays == () and not alone.status().local_network
+
+
 async def test_status_limits_and_metrics(pair: Pair) -> None:
     status = pair.server.status()
     assert len(status.sockets) == 1 and status.relays == () and not status.local_network

@@ -6,13 +6,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use iroh::{
-    RelayConfig, RelayMap, RelayMode, RelayUrl,
-    address_lookup::{DnsAddressLookup, PkarrPublisher, memory::MemoryLookup},
-    dns::DnsResolver,
-    endpoint::{PortmapperConfig, default_relay_mode, presets},
-    tls::CaTlsConfig,
-};
+use iroh::{address_lookup::memory::MemoryLookup, endpoint::default_relay_mode};
 use tokio_util::sync::CancellationToken;
 use twolane_id::{
     PublicKey, SecretKey,
@@ -21,7 +15,13 @@ use twolane_id::{
 };
 
 use super::{
-    Endpoint, Inner, Relays, accept, rejoin, revocation_file::RevocationFile, router::Router, transport,
+    Endpoint, Inner, Relay, Relays, accept, carry_out,
+    plan::{Plan, PlannedRelays, Sockets, Surroundings, Wishes},
+    proxy::ProxyFrom,
+    rejoin,
+    revocation_file::RevocationFile,
+    router::Router,
+    transport,
 };
 use crate::{
     access::{Access, Gate, GateConfig, Hooks, ShowTo},
@@ -40,7 +40,11 @@ use crate::{
 /// The configuration of a new [`Endpoint`]; returned by [`Endpoint::builder`].
 ///
 /// By default the endpoint finds peers through iroh's public infrastructure (n0's relays and DNS) and on the local
-/// network (mDNS). Its default key is a new one, which is lost when the endpoint is gone.
+/// network (mDNS), and asks the router for a port (UPnP, PCP, NAT-PMP). Its default key is a new one, which is lost
+/// when the endpoint is gone.
+///
+/// The order of the calls means nothing: what the endpoint does follows from all of them together, when it is bound.
+/// [`offline`](Builder::offline) and [`relay_only`](Builder::relay_only) hold whatever else is set.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,14 +62,8 @@ pub struct Builder {
     secret_key: Option<SecretKey>,
     limits: Limits,
     congestion: Congestion,
-    n0: bool,
-    mdns: bool,
-    relays: Vec<String>,
+    wishes: Wishes,
     roots: Vec<Vec<u8>>,
-    nameserver: Option<SocketAddr>,
-    directory: Option<(String, String)>,
-    bind_addrs: Vec<SocketAddr>,
-    direct: bool,
     peers: Vec<Ticket>,
     paths: PathPolicy,
     gate: GateConfig,
@@ -78,14 +76,8 @@ impl Builder {
             secret_key: None,
             limits: Limits::default(),
             congestion: Congestion::default(),
-            n0: true,
-            mdns: cfg!(feature = "mdns"),
-            relays: Vec::new(),
+            wishes: Wishes::default(),
             roots: Vec::new(),
-            nameserver: None,
-            directory: None,
-            bind_addrs: Vec::new(),
-            direct: true,
             peers: Vec::new(),
             paths: PathPolicy::default(),
             gate: GateConfig::default(),
@@ -122,77 +114,125 @@ impl Builder {
         self
     }
 
-    /// Turns off relays, address lookup and multicast: peers are reached only by the addresses in their tickets.
-    /// Unless [`bind_addr`](Builder::bind_addr) sets another address, the endpoint is bound to loopback only.
+    /// Turns off relays, address lookup, multicast, port mapping and DNS: peers are reached only by the addresses in
+    /// their tickets. No other setting turns one of them on again, whichever call comes first. Unless
+    /// [`bind_addr`](Builder::bind_addr) names an address, the endpoint is bound to loopback only (127.0.0.1): then
+    /// nothing leaves the machine.
     pub fn offline(mut self) -> Self {
-        self.n0 = false;
-        self.mdns = false;
-        if self.bind_addrs.is_empty() {
-            self.bind_addrs.push(SocketAddr::from(([127, 0, 0, 1], 0)));
-        }
+        self.wishes.offline = true;
         self
     }
 
-    /// Sets whether n0's public relays and DNS are used. Default: yes, unless [`relay`](Builder::relay) or
-    /// [`directory`](Builder::directory) sets others.
+    /// Sets whether n0's public infrastructure is used: its directory (pkarr and DNS), where peers are found by their
+    /// key alone, and its relays unless [`relay`](Builder::relay) names others. Default: yes, unless `relay` or
+    /// [`directory`](Builder::directory) is set.
     pub fn n0(mut self, on: bool) -> Self {
-        self.n0 = on;
+        self.wishes.n0 = Some(on);
         self
     }
 
-    /// Sets whether this endpoint finds peers on the local network, and is found by them, by multicast. Default:
-    /// yes, with the feature `mdns`.
+    /// Sets whether this endpoint finds peers on the local network, and is found by them, by multicast: everybody there
+    /// learns its key. Multicast goes out on all interfaces. Default: yes, with the feature `mdns`, unless
+    /// [`bind_addr`](Builder::bind_addr) names an address of an interface.
     pub fn mdns(mut self, on: bool) -> Self {
-        self.mdns = on;
+        self.wishes.mdns = Some(on);
         self
     }
 
-    /// Adds a relay, such as `https://relay.example.org`, to be used in place of n0's relays. May be called
-    /// several times.
+    /// Sets whether routers are asked to forward a port to this endpoint (UPnP, PCP, NAT-PMP; UPnP looks for routers by
+    /// multicast, on all interfaces). This needs the feature `portmapper`, and happens only with a relay. Default: yes
+    /// with n0's infrastructure, unless [`bind_addr`](Builder::bind_addr) names an address of an interface.
+    pub fn port_mapping(mut self, on: bool) -> Self {
+        self.wishes.port_mapping = Some(on);
+        self
+    }
+
+    /// Adds a relay, such as `https://relay.example.org`, to be used in place of n0's relays. May be called several
+    /// times: the endpoint connects to the nearest of them, and to that of a peer. A [`Relay`] can have a token. Of two
+    /// with the same URL the last one counts.
     ///
     /// A relay over plain `http` cannot tell an endpoint its public address, because QUIC address discovery needs
     /// a certificate. The data of peers behind two NATs then stays on the relay.
-    pub fn relay(mut self, url: impl Into<String>) -> Self {
-        self.relays.push(url.into());
-        self.n0 = false;
+    pub fn relay(mut self, relay: impl Into<Relay>) -> Self {
+        self.wishes.relays.push(relay.into());
         self
     }
 
-    /// Adds a certificate authority, as DER, from which relays and the [`directory`](Builder::directory) may have
-    /// their certificates, besides the authorities that browsers trust. May be called several times. Peers have no
-    /// certificates from an authority: they are known by their keys alone.
+    /// Adds certificate authorities, as DER or PEM, from which relays and the [`directory`](Builder::directory) may
+    /// have their certificates, besides the authorities that browsers trust: for a relay with an authority of its own.
+    /// May be called several times. Peers have no certificates from an authority: they are known by their keys alone.
     pub fn trust_root(mut self, certificate: impl Into<Vec<u8>>) -> Self {
         self.roots.push(certificate.into());
         self
     }
 
+    /// Sets the HTTP proxy through which relays and directories are reached, such as `http://proxy.example.org:3128`.
+    /// Its scheme is `http` or `https`; a name and a password in it are sent to the proxy. Default: none, and the
+    /// environment is not read.
+    ///
+    /// The proxy is used for TCP (CONNECT). Direct paths, and the packets by which relays tell an endpoint its public
+    /// address, are UDP and go around it: see [`relay_only`](Self::relay_only). iroh writes the URL of the proxy to its
+    /// log at the level `debug`.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.wishes.proxy = ProxyFrom::Program(url.into());
+        self
+    }
+
+    /// Takes the [`proxy`](Self::proxy) from the environment, when the endpoint is bound: from `https_proxy`,
+    /// `HTTPS_PROXY`, `all_proxy` or `ALL_PROXY`, the first that is set. If all servers are relays over plain `http`,
+    /// it is `http_proxy` or `HTTP_PROXY` in place of the first two. Without any, there is no proxy.
+    ///
+    /// There is none either if `no_proxy` or `NO_PROXY` names the hosts of all relays and directories. (There is one
+    /// proxy for all of them, so part of them is not enough. Ranges of addresses are not understood.)
+    pub fn proxy_from_env(mut self) -> Self {
+        self.wishes.proxy = ProxyFrom::Environment;
+        self
+    }
+
     /// Sets the DNS server to ask, in place of the system's.
     pub fn nameserver(mut self, server: SocketAddr) -> Self {
-        self.nameserver = Some(server);
+        self.wishes.nameserver = Some(server);
+        self
+    }
+
+    /// Sets whether public DNS resolvers (those of Cloudflare, Google and Quad9) are asked when the system's, or the
+    /// [`nameserver`](Self::nameserver), does not answer or answers with an error. They then learn the names of relays
+    /// and the keys of peers that are looked up. Default: no.
+    pub fn public_resolvers(mut self, on: bool) -> Self {
+        self.wishes.public_resolvers = on;
         self
     }
 
     /// Sets an `iroh-dns-server` through which peers are found by their key alone, in place of n0's servers. This
-    /// turns off n0's relays too: [`relay`](Self::relay) sets the relays to use, and without one nothing is
-    /// published. This endpoint's relay is published to `pkarr`, such as `https://dns.example.org/pkarr`. Peers
-    /// are looked up in the DNS under `origin`, such as `dns.example.org`.
+    /// turns off n0's relays too, unless [`n0`](Self::n0) is set: [`relay`](Self::relay) sets the relays to use, and
+    /// without one nothing is published. This endpoint's relay is published to `pkarr`, such as
+    /// `https://dns.example.org/pkarr`. Peers are looked up in the DNS under `origin`, such as `dns.example.org`.
     pub fn directory(mut self, pkarr: impl Into<String>, origin: impl Into<String>) -> Self {
-        self.directory = Some((pkarr.into(), origin.into()));
-        self.n0 = false;
+        self.wishes.directory = Some((pkarr.into(), origin.into()));
         self
     }
 
-    /// Binds to this address, in place of all addresses of the machine. At most one for IPv4 and one for IPv6.
+    /// Binds to this address, in place of all addresses of the machine: one for IPv4, one for IPv6, or both. Where none
+    /// is named for a family, that family is not used. Two addresses of one family are an error of
+    /// [`bind`](Self::bind).
+    ///
+    /// Packets to and from peers use the address. Unless it is `0.0.0.0` or `::`, multicast and port mapping are off
+    /// by default, since they go out on all interfaces. DNS and the connections to relays take the interface that the
+    /// system chooses.
     pub fn bind_addr(mut self, addr: SocketAddr) -> Self {
-        self.bind_addrs.retain(|bound| bound.is_ipv4() != addr.is_ipv4() || !bound.ip().is_loopback());
-        self.bind_addrs.push(addr);
+        self.wishes.bind_addrs.push(addr);
         self
     }
 
     /// Turns off direct paths: all data goes over relays. For tests, and for endpoints that must not show their
     /// address.
+    ///
+    /// The endpoint has no UDP socket, and peers are told no address but that of its relay. Nothing is sent by
+    /// multicast, and no router is asked for a port; no other setting turns these on again. What remains is DNS, and
+    /// TCP to relays and directories, which see where it comes from ([`proxy`](Self::proxy)). [`bind`](Self::bind)
+    /// fails without a relay.
     pub fn relay_only(mut self) -> Self {
-        self.direct = false;
+        self.wishes.relay_only = true;
         self
     }
 
@@ -283,8 +323,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a root certificate or a delegation is
-    /// not valid, or if the file of revocations cannot be used.
+    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a proxy, a root certificate or a
+    /// delegation is not valid, if the settings leave no path, or if the file of revocations cannot be used.
     pub async fn bind(mut self) -> Result<Endpoint, BindError> {
         self.limits = self.limits.sane();
         let secret_key = match self.secret_key {
@@ -293,6 +333,7 @@ impl Builder {
         };
         let us = secret_key.public_key();
         check_delegations(&self.gate.delegations, us)?;
+        let plan = planned(&self.wishes)?;
         let revocation_file = match self.revocation_file {
             Some(path) => {
                 let given = std::mem::take(&mut self.gate.revoked);
@@ -301,62 +342,30 @@ impl Builder {
             }
             None => None,
         };
-        let relays = parse_relays(&self.relays)?;
         let known_relays = Relays {
-            configured: self.n0 || !relays.is_empty(),
-            discovery: self.n0 || relays.iter().any(|relay| relay.quic.is_some()),
+            configured: plan.relays != PlannedRelays::None,
+            discovery: match &plan.relays {
+                PlannedRelays::None => false,
+                PlannedRelays::N0 => true,
+                PlannedRelays::Own(own) => own.iter().any(|relay| relay.discovers()),
+            },
         };
         let static_addrs = MemoryLookup::new();
         for peer in &self.peers {
             static_addrs.add_endpoint_info(peer.to_addr());
         }
 
-        let mut iroh =
-            if self.n0 { iroh::Endpoint::builder(presets::N0) } else { iroh::Endpoint::builder(presets::Minimal) };
-        iroh = iroh
+        let (iroh, relays) = carry_out::prepare(&plan, &self.roots)?;
+        let iroh = iroh
             .secret_key(key::secret_to_iroh(&secret_key))
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
             .transport_config(transport::config(&self.limits, &self.congestion, known_relays.configured))
             .address_lookup(static_addrs.clone());
-        // The endpoint gets a handle of this map, so changes that the program makes to it are visible here as
-        // well.
-        let relays = match (relays.is_empty(), self.n0) {
-            (false, _) => RelayMap::from_iter(relays),
-            (true, true) => default_relay_mode().relay_map(),
-            (true, false) => RelayMap::empty(),
-        };
-        iroh = iroh.relay_mode(if relays.is_empty() { RelayMode::Disabled } else { RelayMode::Custom(relays.clone()) });
-        // The first byte is that of a SEQUENCE (X.690, section 8.9). iroh skips a certificate that it cannot
-        // parse, without an error.
-        if let Some(at) = self.roots.iter().position(|root| root.first() != Some(&0x30)) {
-            return Err(BindError::Root { at });
-        }
-        if !self.roots.is_empty() {
-            let roots = self.roots.iter().map(|root| root.clone().into());
-            iroh = iroh.ca_tls_config(CaTlsConfig::default().with_extra_roots(roots));
-        }
-        if let Some(server) = self.nameserver {
-            iroh = iroh.dns_resolver(DnsResolver::with_nameserver(server));
-        }
-        if let Some((pkarr, origin)) = &self.directory {
-            let pkarr = pkarr.parse().map_err(|_| BindError::DirectoryUrl(pkarr.clone()))?;
-            iroh = iroh.address_lookup(PkarrPublisher::builder(pkarr));
-            iroh = iroh.address_lookup(DnsAddressLookup::builder(origin.clone()));
-        }
-        if !self.n0 {
-            // UPnP asks the router for a port. A program that wants no infrastructure does not want UPnP either.
-            iroh = iroh.portmapper_config(PortmapperConfig::Disabled);
-        }
-        if !self.direct {
-            iroh = iroh.clear_ip_transports();
-        } else if !self.bind_addrs.is_empty() {
-            iroh = iroh.clear_ip_transports();
-            for addr in &self.bind_addrs {
-                iroh = iroh.bind_addr(*addr).map_err(|_| BindError::Address(*addr))?;
-            }
-        }
-        let iroh = iroh.bind().await.map_err(|error| BindError::Bind(Box::new(error)))?;
-        let mdns = self.mdns.then(|| start_mdns(&iroh));
+        let iroh = iroh.bind().await.map_err(|error| BindError::Bind {
+            addrs: if let Sockets::At(addrs) = &plan.sockets { addrs.clone() } else { Vec::new() },
+            source: Box::new(error),
+        })?;
+        let mdns = plan.mdns.then(|| start_mdns(&iroh));
 
         let limits = Arc::new(self.limits);
         let tasks = Tasks::here();
@@ -447,13 +456,9 @@ pub(super) fn check_delegations(delegations: &[Delegation], us: PublicKey) -> Re
     }
 }
 
-fn parse_relays(relays: &[String]) -> Result<Vec<RelayConfig>, BindError> {
-    relays.iter().map(|url| parse_relay(url).ok_or_else(|| BindError::RelayUrl(url.clone()))).collect()
-}
-
-fn parse_relay(url: &str) -> Option<RelayConfig> {
-    let url: RelayUrl = url.parse().ok()?;
-    // A relay over plain HTTP has no certificate, and therefore no QUIC address discovery. A probe for it delays
-    // the choice of a relay by 3 s.
-    Some(if url.scheme() == "http" { RelayConfig::new(url, None) } else { url.into() })
+/// Makes the plan in the surroundings of this process.
+fn planned(wishes: &Wishes) -> Result<Plan, BindError> {
+    let n0_relays: Vec<_> = default_relay_mode().relay_map().urls();
+    let env = |name: &str| std::env::var(name).ok();
+    Plan::make(wishes, &Surroundings { mdns: cfg!(feature = "mdns"), n0_relays: &n0_relays, env: &env })
 }

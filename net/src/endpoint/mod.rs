@@ -4,12 +4,17 @@ mod accept;
 mod admission;
 mod builder;
 mod by_source;
+mod carry_out;
 mod connection;
+mod dns;
 mod graceful;
 mod keep;
 mod pace;
+mod plan;
+mod proxy;
 mod reach;
 mod rejoin;
+mod relay;
 mod request;
 mod revocation_file;
 mod router;
@@ -47,6 +52,7 @@ pub use self::{
     graceful::{Drained, Graceful},
     keep::{Keep, KeepState},
     reach::{Obstacle, Reach},
+    relay::Relay,
     request::Request,
     router::AlreadyServed,
     serve::ServeError,

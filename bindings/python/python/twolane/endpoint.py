@@ -56,9 +56,14 @@ class Endpoint:
         *,
         offline: bool = False,
         bind: Iterable[str] = (),
-        relays: Iterable[str] = (),
+        relays: Iterable[str | tuple[str, str]] = (),
+        trust_roots: Iterable[bytes] = (),
+        proxy: str | None = None,
         n0: bool | None = None,
         mdns: bool | None = None,
+        port_mapping: bool | None = None,
+        nameserver: str | None = None,
+        public_resolvers: bool = False,
         relay_only: bool = False,
         peers: Iterable[Peer] = (),
         access: AccessList | Rule | None = None,
@@ -73,12 +78,20 @@ class Endpoint:
         """Configures an endpoint, which is not bound yet.
 
         `key`: the key by which peers identify it. By default a new key, which is lost with the endpoint.
-        `offline`: no relay, no lookup, no multicast; on loopback only, unless `bind` names other addresses.
+        `offline`: no relay, no lookup, no multicast, whatever else is set; on loopback only, unless `bind` names
+            other addresses.
         `bind`: addresses such as `0.0.0.0:4433`, at most one for IPv4 and one for IPv6. By default any
             address.
-        `relays`: URLs of your own relays, which replace n0's relays.
-        `n0`, `mdns`: whether n0's relays and DNS, and multicast on the local network, are used.
-        `relay_only`: no direct paths.
+        `relays`: URLs of your own relays, which replace n0's relays, or pairs of a URL and a token.
+        `trust_roots`: certificates (PEM or DER) of authorities for relays, besides the public ones.
+        `proxy`: the URL of an HTTP proxy for relays and directories, or `env` for that of the environment
+            (`HTTPS_PROXY`). Direct paths go around it.
+        `n0`, `mdns`, `port_mapping`: whether n0's relays and directory, multicast on the local network, and port
+            mapping by the router (UPnP) are used. By default all are, unless `relays` or `bind` says otherwise.
+        `nameserver`: the address of a DNS server, such as `192.0.2.53:53`, in place of the system's.
+        `public_resolvers`: whether public DNS resolvers are asked when the DNS servers fail.
+        `relay_only`: no direct paths, and nothing that shows this machine's address: no multicast, no port
+            mapping.
         `peers`: tickets of peers whose addresses are known in advance.
         `access`: decides which peers may connect and open streams; by default all. An `AccessList`, or a
             function that is called with each `Question` on the loop on which the endpoint is bound. The
@@ -103,8 +116,13 @@ class Endpoint:
             "offline": offline,
             "bind": list(bind),
             "relays": list(relays),
+            "trust_roots": list(trust_roots),
+            "proxy": proxy,
+            "nameserver": nameserver,
+            "public_resolvers": public_resolvers,
             "n0": n0,
             "mdns": mdns,
+            "port_mapping": port_mapping,
             "relay_only": relay_only,
             "peers": list(peers),
             "access": access,
