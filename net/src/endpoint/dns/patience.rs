@@ -15,8 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first pause. It doubles with each failure, up to [`LONGEST`].
+/// The first pause. After [`EAGER`] failures in a row it doubles with each further one, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_secs(1);
+/// Number of failures with the first pause after each. A network or a relay that comes some seconds after the endpoint,
+/// as at the start of a machine, is then found within a second of its coming.
+const EAGER: u32 = 8;
 /// The longest pause: that of `rejoin.rs`, so that each look for a relay finds the name server asked again.
 const LONGEST: Duration = Duration::from_secs(16);
 /// Maximum number of names with pauses of their own, at about 500 bytes each. Tickets of others can name relays, so
@@ -65,7 +68,7 @@ struct Pause {
 impl Pause {
     fn after(before: Option<Self>, now: Instant) -> Self {
         let failures = before.map_or(0, |before| before.failures).saturating_add(1);
-        let pause = FIRST.saturating_mul(1 << (failures - 1).min(8)).min(LONGEST);
+        let pause = FIRST.saturating_mul(1 << failures.saturating_sub(EAGER).min(8)).min(LONGEST);
         Self { failures, until: now + pause }
     }
 }
@@ -128,6 +131,10 @@ impl Patience {
 mod tests {
     use super::{Decision::*, *};
 
+    /// The pauses after the first failure, the second, and so on, in milliseconds.
+    const PAUSES: [u64; 14] =
+        [1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 2_000, 4_000, 8_000, 16_000, 16_000, 16_000];
+
     fn name(text: &str) -> Question {
         (Kind::V4, text.to_owned())
     }
@@ -168,7 +175,7 @@ mod tests {
         scene.ended(&a, Outcome::Silent, 3_000);
         scene.ended(&b, Outcome::Silent, 3_500);
         let mut at = 3_000;
-        for pause in [1_000, 2_000, 4_000, 8_000, 16_000, 16_000, 16_000] {
+        for pause in PAUSES {
             let until = at + pause;
             assert_eq!(scene.decide(&c, at), Wait(Some(scene.at(until))));
             assert_eq!(scene.decide(&c, until - 1), Wait(Some(scene.at(until))));
@@ -194,7 +201,7 @@ mod tests {
     fn a_name_that_fails_pauses_alone_and_until_it_is_answered() {
         let (mut scene, bad, good) = (Scene::new(), name("bad"), name("good"));
         let mut at = 0;
-        for pause in [1_000, 2_000, 4_000, 8_000, 16_000, 16_000] {
+        for pause in PAUSES {
             assert_eq!(scene.decide(&bad, at), Ask);
             scene.fails(&bad, at);
             assert_eq!(scene.decide(&bad, at + pause - 1), Fail("SERVFAIL".to_owned()));
