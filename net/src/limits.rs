@@ -81,7 +81,7 @@ pub struct Limits {
     /// Timeout for an [`Access`](crate::Access) rule or a hook to answer. Default 5 s.
     ///
     /// No answer of a rule, or of a hook that decides, is a refusal, except when a rule is asked again after a change
-    /// ([`recheck_timeout`](Self::recheck_timeout)). Another hook is cancelled.
+    /// ([`Limits::recheck_timeout`]). Another hook is cancelled.
     ///
     /// Too low: a rule that asks a database refuses peers that it would allow. Too high: peers wait for the
     /// answer.
@@ -95,7 +95,7 @@ pub struct Limits {
     /// rules' database gets all questions at once.
     pub rechecks: usize,
     /// Time for which such a question is repeated if the rules leave it unanswered for
-    /// [`access_timeout`](Self::access_timeout). After that, the connection or the stream ends. Default 60 s.
+    /// [`Limits::access_timeout`]. After that, the connection or the stream ends. Default 60 s.
     ///
     /// Too low: everybody is disconnected while the rules' database is busy or restarts. Too high: a peer that is no
     /// longer allowed stays for longer while the rules do not answer.

@@ -26,8 +26,9 @@ use super::plan::Dns;
 /// Time for an answer. iroh's own timeouts are 3 s and less, and its resolver repeats a question for 6 s. A caller that
 /// gives up earlier does not end the question: what it has learnt when it comes is good for the next caller.
 const BOUND: Duration = Duration::from_secs(5);
-/// Maximum length of a name in bytes (RFC 1035, section 3.1, as text). The names of relays come from tickets of others.
-const MAX_NAME: usize = 253;
+/// Maximum length of a name in bytes: RFC 1035, section 3.1, as text with a dot at its end. The names of relays come
+/// from tickets of others.
+const MAX_NAME: usize = 254;
 
 /// Returns the resolver for a plan.
 pub(super) fn resolver(dns: Dns) -> DnsResolver {
