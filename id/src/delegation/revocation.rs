@@ -91,14 +91,14 @@ impl FromStr for Revocation {
         else {
             return Err(ParseRevocationError::Words { found: text.split_ascii_whitespace().count() });
         };
-        let owner = owner.parse().map_err(|error| ParseRevocationError::Owner { error })?;
+        let owner: PublicKey = owner.parse().map_err(|error| ParseRevocationError::Owner { error })?;
         match kind {
             "certificate" => {
-                let serial = what.parse().map_err(|error| ParseRevocationError::Serial { error })?;
+                let serial: Serial = what.parse().map_err(|error| ParseRevocationError::Serial { error })?;
                 Ok(Self::Certificate { owner, serial })
             }
             "node" => {
-                let node = what.parse().map_err(|error| ParseRevocationError::Node { error })?;
+                let node: PublicKey = what.parse().map_err(|error| ParseRevocationError::Node { error })?;
                 Ok(Self::Node { owner, node })
             }
             "before" => {
