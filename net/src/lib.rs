@@ -80,11 +80,12 @@
 //! what. `stream` is the two-lane stream. `peer` keeps one connection to each peer. `endpoint` is the API that a
 //! program uses. Each of these modules uses only the modules before it; `endpoint` also uses `congestion`, which
 //! decides how fast QUIC sends. The decisions are made in files that use no tokio, no clock and no socket:
-//! `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`, `stream/credit/`,
-//! `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`,
-//! `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/`,
-//! `endpoint/admission.rs`, `endpoint/by_source.rs`, `endpoint/pace.rs`, `endpoint/their_transport.rs`,
-//! `endpoint/waiting.rs` and `endpoint/waiting_streams.rs`.
+//! `access/acted_for.rs`, `access/again.rs`, `access/pairing.rs`, `access/rules.rs`, `stream/read_half.rs`,
+//! `stream/write_half.rs`, `stream/credit/`, `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`,
+//! `peer/heard.rs`, `peer/backoff.rs`, `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`,
+//! `peer/path/silence.rs`, `congestion/`, `endpoint/admission.rs`, `endpoint/by_source.rs`,
+//! `endpoint/dns/patience.rs`, `endpoint/pace.rs`, `endpoint/plan.rs`, `endpoint/proxy.rs`,
+//! `endpoint/their_transport.rs`, `endpoint/waiting.rs` and `endpoint/waiting_streams.rs`.
 
 mod access;
 mod bound;
@@ -115,16 +116,16 @@ pub use iroh::TransportAddr;
 pub use twolane_id::{PublicKey, SecretKey, Signature, delegation, storage};
 
 pub use self::{
-    access::{Access, AccessList, Hooks, Identity, StreamRequest, Verdict},
+    access::{Access, AccessList, Hooks, Identity, ShowTo, StreamRequest, Verdict, Viewer},
     congestion::{Congestion, ParseCongestionError},
     endpoint::{
         AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, Network, Obstacle, Reach,
-        RelayStatus, Request, RouterHandler, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
+        Relay, RelayStatus, Request, RouterHandler, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
     },
     error::{
         AcceptError, AlsoAcceptError, AnswerError, BindError, ConnectionLost, DetailsTooLarge, DialError, Fault,
-        GetStreamError, NextError, Phase, ReadError, Report, RequestError, RequestFailure, RouteError, StreamError,
-        WriteError,
+        GetStreamError, NextError, Phase, ReadError, Report, RequestError, RequestFailure, RevocationsNotSaved,
+        RouteError, StreamError, WriteError,
     },
     events::{Event, Events, PathKind},
     limits::Limits,

@@ -99,11 +99,26 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Timeout for an [`Access`](crate::Access) rule or a hook to answer. Default 5 s.
     ///
-    /// No answer of a rule, or of a hook that decides, is a refusal. Another hook is cancelled.
+    /// No answer of a rule, or of a hook that decides, is a refusal, except when a rule is asked again after a change
+    /// ([`Limits::recheck_timeout`]). Another hook is cancelled.
     ///
     /// Too low: a rule that asks a database refuses peers that it would allow. Too high: peers wait for the
     /// answer.
     pub access_timeout: Duration,
+    /// Maximum number of questions to the [`Access`](crate::Access) rules that are asked again at a time, after the
+    /// rules, a certificate or the list of revoked certificates has changed. Default 64.
+    ///
+    /// A change makes the endpoint ask about every connection and every open stream. The other questions wait.
+    ///
+    /// Too low: peers that are no longer allowed stay for longer, if the rules take time to answer. Too high: the
+    /// rules' database gets all questions at once.
+    pub rechecks: usize,
+    /// Time for which such a question is repeated if the rules leave it unanswered for
+    /// [`Limits::access_timeout`]. After that, the connection or the stream ends. Default 60 s.
+    ///
+    /// Too low: everybody is disconnected while the rules' database is busy or restarts. Too high: a peer that is no
+    /// longer allowed stays for longer while the rules do not answer.
+    pub recheck_timeout: Duration,
     /// Tolerated difference between the clocks of two machines: a certificate is accepted this long before and
     /// after its period of validity. Default 1 min.
     ///
@@ -248,6 +263,7 @@ impl Limits {
         self.metadata = self.metadata.min(Self::METADATA);
         // With less, the shares of paused lanes would leave no room for the lanes that are read.
         self.unread_bytes = self.unread_bytes.clamp(1 << 20, 1 << 40);
+        self.rechecks = self.rechecks.clamp(1, 1 << 20);
         self.idle_timeout = self.idle_timeout.clamp(Duration::from_millis(100), Duration::from_secs(24 * 3600));
         self.unused_timeout = self.unused_timeout.max(Duration::from_secs(1));
         // With no place at all, a ticket could not be dialled.
@@ -281,6 +297,8 @@ impl Default for Limits {
             hello_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             access_timeout: Duration::from_secs(5),
+            rechecks: 64,
+            recheck_timeout: Duration::from_secs(60),
             clock_skew: Duration::from_secs(60),
             open_timeout: Duration::from_secs(10),
             accept_timeout: Duration::from_secs(5),

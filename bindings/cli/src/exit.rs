@@ -149,9 +149,14 @@ impl From<&ConnectionLost> for Exit {
 impl From<&BindError> for Exit {
     fn from(error: &BindError) -> Self {
         match error {
-            BindError::Address(_) | BindError::RelayUrl(_) | BindError::DirectoryUrl(_) | BindError::Root { .. } => {
-                Self::Usage
-            }
+            BindError::Address(_)
+            | BindError::TwoAddresses { .. }
+            | BindError::NoPath { .. }
+            | BindError::RelayUrl(_)
+            | BindError::RelayToken { .. }
+            | BindError::Proxy { .. }
+            | BindError::DirectoryUrl(_)
+            | BindError::Root { .. } => Self::Usage,
             _ => Self::Failure,
         }
     }

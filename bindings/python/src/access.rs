@@ -9,8 +9,9 @@ use crate::{error::Problem, key};
 /// changeable at any time.
 ///
 /// A key on the list stands for the peer that has the key, and for peers that act for the key with a delegation. A
-/// denied key is denied, whatever the other entries say. A peer that is no longer allowed is disconnected at once,
-/// with a reason.
+/// denied key is denied, whatever the other entries say, and so are peers that act for it or have acted for it. If
+/// lists of protocols match, the list of the most specific pattern decides alone: `admin/1` before `admin/*` before
+/// `*`. A peer that is no longer allowed is disconnected at once, with a reason.
 ///
 /// `AccessList()` admits every key that is not denied; `AccessList(nobody=True)` admits only keys that are allowed.
 /// A pattern is the name of a protocol, or the beginning of a name and a star: `admin/*`. Each method returns
@@ -33,19 +34,29 @@ impl AccessList {
         Ok(py.detach(|| self.0.allow(key)))
     }
 
-    /// Denies the key. If the peer is connected, it is disconnected.
+    /// Denies the key, and the peers that act for it or have acted for it. If they are connected, they are
+    /// disconnected.
     fn deny(&self, py: Python<'_>, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let key = key::peer_from(peer)?.0;
         Ok(py.detach(|| self.0.deny(key)))
     }
 
-    /// Removes the entry of the key, which is then treated like an unknown key.
+    /// Requires a delegation of peers that neither an entry nor a list names: they connect only with one, and open
+    /// streams only within its scope. It may be anybody's who is not denied.
+    #[pyo3(signature = (required = true))]
+    fn require_delegation(&self, py: Python<'_>, required: bool) -> bool {
+        py.detach(|| self.0.require_certificate(required))
+    }
+
+    /// Removes the entry of the key, and the memory of whom it has acted for. The key is then treated like an
+    /// unknown key.
     fn forget(&self, py: Python<'_>, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let key = key::peer_from(peer)?.0;
         Ok(py.detach(|| self.0.forget(&key)))
     }
 
-    /// Gives the protocols of `pattern` a list of their own, empty at first.
+    /// Gives the protocols of `pattern` a list of their own, empty at first. A list of a more specific pattern goes
+    /// before it.
     fn restrict(&self, py: Python<'_>, pattern: &str) -> PyResult<bool> {
         let pattern = parse(pattern)?;
         Ok(py.detach(|| self.0.restrict(&pattern)))

@@ -141,7 +141,8 @@ pub(crate) fn parse_serial(text: &str) -> PyResult<Serial> {
     Ok(text.parse::<Serial>().map_err(|error| Problem::of("DelegationError", &error))?)
 }
 
-fn time(since: f64) -> PyResult<SystemTime> {
+/// Reads a time in seconds since 1970.
+pub(crate) fn time(since: f64) -> PyResult<SystemTime> {
     let since = Duration::try_from_secs_f64(since).ok().and_then(|since| UNIX_EPOCH.checked_add(since));
     since.ok_or_else(|| PyValueError::new_err("a time is a number of seconds since 1970"))
 }

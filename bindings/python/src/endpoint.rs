@@ -1,18 +1,24 @@
 //! The endpoint.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use pyo3::{
     prelude::*,
-    types::{PyBytes, PyDict},
+    types::{PyBytes, PyDict, PyString},
 };
-use twolane::{KeepState, Protocol, PublicKey, StreamOptions, delegation::RevocationList};
+use twolane::{
+    KeepState, Protocol, PublicKey, Relay, ShowTo, StreamOptions,
+    delegation::{Revocation, RevocationList},
+};
 
 use crate::{
     access::AccessList,
     data,
-    delegation::{Delegation, parse_serial},
+    delegation::{Delegation, parse_serial, time as parse_time},
     error::{Problem, chain},
     info,
     key::{KeyPair, PeerId, peer_from, seconds},
@@ -23,7 +29,7 @@ use crate::{
     serve,
     source::Source,
     stream::Stream,
-    ticket::{Ticket, socket_addr, ticket_from},
+    ticket::{Ticket, peers_from, socket_addr, ticket_from},
 };
 
 /// A bound endpoint.
@@ -39,7 +45,10 @@ pub(crate) struct Shared {
 
 /// Binds an endpoint.
 #[pyfunction]
-#[pyo3(signature = (*, key, offline, n0, mdns, relays, bind, relay_only, peers, access, delegations, revocations, congestion, limits))]
+#[pyo3(signature = (
+    *, key, offline, n0, mdns, port_mapping, relays, trust_roots, proxy, nameserver, public_resolvers, bind, relay_only,
+    peers, access, delegations, show_delegations, revocations, revocation_file, congestion, limits
+))]
 #[expect(clippy::too_many_arguments, reason = "the options of `Endpoint`, by name")]
 pub(crate) fn bind(
     py: Python<'_>,
@@ -47,13 +56,20 @@ pub(crate) fn bind(
     offline: bool,
     n0: Option<bool>,
     mdns: Option<bool>,
-    relays: Vec<String>,
+    port_mapping: Option<bool>,
+    relays: Vec<Bound<'_, PyAny>>,
+    trust_roots: Vec<Vec<u8>>,
+    proxy: Option<String>,
+    nameserver: Option<String>,
+    public_resolvers: bool,
     bind: Vec<String>,
     relay_only: bool,
     peers: Vec<Bound<'_, PyAny>>,
     access: Option<Bound<'_, PyAny>>,
     delegations: Vec<Bound<'_, Delegation>>,
-    revocations: Vec<(Bound<'_, PyAny>, String)>,
+    show_delegations: &Bound<'_, PyAny>,
+    revocations: Vec<Bound<'_, PyAny>>,
+    revocation_file: Option<PathBuf>,
     congestion: &str,
     limits: &Bound<'_, PyDict>,
 ) -> PyResult<Op> {
@@ -62,7 +78,22 @@ pub(crate) fn bind(
         builder = builder.offline();
     }
     for relay in relays {
-        builder = builder.relay(relay);
+        builder = builder.relay(relay_from(&relay)?);
+    }
+    for root in trust_roots {
+        builder = builder.trust_root(root);
+    }
+    builder = match proxy.as_deref() {
+        None => builder,
+        Some("env") => builder.proxy_from_env(),
+        Some(url) => builder.proxy(url),
+    };
+    if let Some(server) = nameserver {
+        builder = builder.nameserver(socket_addr(&server)?);
+    }
+    builder = builder.public_resolvers(public_resolvers);
+    if let Some(on) = port_mapping {
+        builder = builder.port_mapping(on);
     }
     if let Some(n0) = n0 {
         builder = builder.n0(n0);
@@ -87,6 +118,10 @@ pub(crate) fn bind(
     }
     for delegation in delegations {
         builder = builder.delegation(delegation.get().0.clone());
+    }
+    builder = builder.show_delegations(show_to(show_delegations)?);
+    if let Some(path) = revocation_file {
+        builder = builder.revocation_file(path);
     }
     builder = builder.revocations(revocation_list(&revocations)?).congestion(options::congestion(congestion)?);
     Op::start(py, builder.bind(), |py, bound| {
@@ -274,10 +309,33 @@ impl Endpoint {
         Ok(self.endpoint().revoke(peer_from(owner)?.0, parse_serial(serial)?))
     }
 
-    fn set_revocations(&self, revocations: Vec<(Bound<'_, PyAny>, String)>) -> PyResult<()> {
+    fn revoke_node(&self, owner: &Bound<'_, PyAny>, node: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let _guard = runtime::handle()?.enter();
+        Ok(self.endpoint().revoke_node(peer_from(owner)?.0, peer_from(node)?.0))
+    }
+
+    fn revoke_before(&self, owner: &Bound<'_, PyAny>, time: f64) -> PyResult<bool> {
+        let _guard = runtime::handle()?.enter();
+        Ok(self.endpoint().revoke_before(peer_from(owner)?.0, parse_time(time)?))
+    }
+
+    fn set_revocations(&self, revocations: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let _guard = runtime::handle()?.enter();
         self.endpoint().set_revocations(revocation_list(&revocations)?);
         Ok(())
+    }
+
+    fn revocations(&self) -> PyResult<Vec<String>> {
+        runtime::handle()?;
+        Ok(self.endpoint().revocations().iter().map(|entry| entry.to_string()).collect())
+    }
+
+    fn revocations_saved(&self, py: Python<'_>) -> PyResult<Op> {
+        let endpoint = self.endpoint().clone();
+        Op::start(py, async move { endpoint.revocations_saved().await }, |py, saved| match saved {
+            Ok(()) => Ok(py.None()),
+            Err(error) => Err(Problem::from(error).into()),
+        })
     }
 
     /// Shuts the endpoint down. The shutdown continues even if the caller is cancelled.
@@ -335,10 +393,41 @@ fn peer_of(peer: &Bound<'_, PyAny>) -> PyResult<PublicKey> {
     Ok(ticket_from(peer)?.peer())
 }
 
-fn revocation_list(entries: &[(Bound<'_, PyAny>, String)]) -> PyResult<RevocationList> {
+/// Reads the URL of a relay, or a pair of URL and token.
+fn relay_from(value: &Bound<'_, PyAny>) -> PyResult<Relay> {
+    if let Ok(url) = value.cast::<PyString>() {
+        return Ok(Relay::new(url.to_str()?));
+    }
+    let (url, token): (String, String) = value.extract()?;
+    Ok(Relay::new(url).token(token))
+}
+
+/// Reads `known`, `everybody`, or a list of peers.
+fn show_to(value: &Bound<'_, PyAny>) -> PyResult<ShowTo> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return match text.to_str()? {
+            "known" => Ok(ShowTo::known()),
+            "everybody" => Ok(ShowTo::everybody()),
+            _ => {
+                let words = "delegations are shown to 'known', to 'everybody', or to a list of peers";
+                Err(Problem::new("InvalidOption", words).into())
+            }
+        };
+    }
+    Ok(ShowTo::peers(peers_from(&value.extract::<Vec<Bound<'_, PyAny>>>()?)?))
+}
+
+/// Reads entries that are texts, as [`Endpoint::revocations`] returns them, or pairs of an owner and a serial.
+fn revocation_list(entries: &[Bound<'_, PyAny>]) -> PyResult<RevocationList> {
     let mut list = RevocationList::new();
-    for (owner, serial) in entries {
-        list.insert(peer_from(owner)?.0, parse_serial(serial)?);
+    for entry in entries {
+        if let Ok(text) = entry.cast::<PyString>() {
+            let revocation = text.to_str()?.parse::<Revocation>();
+            list.revoke(revocation.map_err(|error| Problem::of("DelegationError", &error))?);
+        } else {
+            let (owner, serial): (Bound<'_, PyAny>, String) = entry.extract()?;
+            list.insert(peer_from(&owner)?.0, parse_serial(&serial)?);
+        }
     }
     Ok(list)
 }

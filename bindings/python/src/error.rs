@@ -12,7 +12,8 @@ use pyo3::{
 };
 use twolane::{
     AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, PublicKey, ReadError,
-    RequestError, RequestFailure, ServeError, StreamError, WriteError, delegation::DelegationError,
+    RequestError, RequestFailure, RevocationsNotSaved, ServeError, StreamError, WriteError,
+    delegation::DelegationError,
     storage::file::KeyFileError,
 };
 
@@ -329,11 +330,24 @@ impl From<ServeError> for Problem {
 impl From<BindError> for Problem {
     fn from(error: BindError) -> Self {
         let class = match error {
-            BindError::RelayUrl(_) | BindError::DirectoryUrl(_) | BindError::Root { .. } => "InvalidOption",
+            BindError::TwoAddresses { .. }
+            | BindError::NoPath { .. }
+            | BindError::RelayUrl(_)
+            | BindError::RelayToken { .. }
+            | BindError::Proxy { .. }
+            | BindError::DirectoryUrl(_)
+            | BindError::Root { .. } => "InvalidOption",
             BindError::Delegation { .. } => "DelegationError",
+            BindError::Revocations(_) => "RevocationsNotSaved",
             _ => "BindError",
         };
         Self::of(class, &error)
+    }
+}
+
+impl From<RevocationsNotSaved> for Problem {
+    fn from(error: RevocationsNotSaved) -> Self {
+        Self::of("RevocationsNotSaved", &error).with(error.fault(), error.is_retryable())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 pub(crate) fn peer(py: Python<'_>, info: &PeerInfo) -> PyResult<Py<PyAny>> {
     let dict = PyDict::new(py);
     dict.set_item("id", PeerId(info.id))?;
-    dict.set_item("owner", info.owner.map(PeerId))?;
+    dict.set_item("owner_unscoped", info.owner_unscoped.map(PeerId))?;
     dict.set_item("path", info.path.map(|path| path.to_string()))?;
     dict.set_item("rtt", info.rtt.map(|rtt| rtt.as_secs_f64()))?;
     let paths: PyResult<Vec<_>> = info.paths.iter().map(|info| path(py, info)).collect();

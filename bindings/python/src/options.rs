@@ -47,9 +47,10 @@ macro_rules! limits {
 
 limits! {
     counts: peers, known_peers, handshakes, handshakes_per_address, streams_per_peer, streams_without_header, streams_waiting,
-        metadata, unread_bytes, warnings, request_bytes, events;
-    durations: connect_timeout, hello_timeout, header_timeout, access_timeout, clock_skew, open_timeout, accept_timeout,
-        linger, error_timeout, idle_timeout, path_timeout, unused_timeout, address_lifetime
+        metadata, unread_bytes, warnings, request_bytes, events, rechecks;
+    durations: connect_timeout, hello_timeout, header_timeout, access_timeout, recheck_timeout, clock_skew,
+        open_timeout, accept_timeout, linger, error_timeout, idle_timeout, path_timeout, unused_timeout,
+        address_lifetime
 }
 
 /// Converts a duration to seconds. The maximum duration, which means no limit, becomes infinity.

@@ -39,14 +39,21 @@ impl Rules {
 
 impl Access for Rules {
     async fn connection(&self, identity: &Identity) -> Verdict {
-        let about = About { peer: identity.peer, owner: identity.owner(), protocol: None, metadata: Bytes::new() };
+        let about = About {
+            peer: identity.peer,
+            owner: None,
+            owner_unscoped: identity.owner_unscoped(),
+            protocol: None,
+            metadata: Bytes::new(),
+        };
         self.ask(about).await
     }
 
     async fn stream(&self, request: &StreamRequest) -> Verdict {
         let about = About {
             peer: request.identity.peer,
-            owner: request.identity.owner_for(&request.protocol),
+            owner: request.owner(),
+            owner_unscoped: request.identity.owner_unscoped(),
             protocol: Some(request.protocol.clone()),
             metadata: request.metadata.clone(),
         };
@@ -57,6 +64,7 @@ impl Access for Rules {
 struct About {
     peer: PublicKey,
     owner: Option<PublicKey>,
+    owner_unscoped: Option<PublicKey>,
     protocol: Option<Protocol>,
     metadata: Bytes,
 }
@@ -76,11 +84,18 @@ impl Question {
         PeerId(self.about.peer)
     }
 
-    /// The key that the peer acts for with a delegation. For a stream, only if the scope of the delegation covers
-    /// the protocol.
+    /// The key that the peer acts for in the protocol of the stream. None if the peer shows no delegation, if the
+    /// scope of the delegation does not cover the protocol, and if the question is about a connection.
     #[getter]
     fn owner(&self) -> Option<PeerId> {
         self.about.owner.map(PeerId)
+    }
+
+    /// The owner that the peer's delegation names, whatever its scope is. Enough to let a peer connect, and never
+    /// enough to allow a stream: use `owner` for that.
+    #[getter]
+    fn owner_unscoped(&self) -> Option<PeerId> {
+        self.about.owner_unscoped.map(PeerId)
     }
 
     /// The protocol of the stream. None if the question is whether the peer may be connected at all.

@@ -110,7 +110,7 @@ impl Request {
 
     #[getter]
     fn owner(&self) -> Option<PeerId> {
-        self.request.identity.owner_for(&self.request.protocol).map(PeerId)
+        self.request.owner().map(PeerId)
     }
 
     #[getter]

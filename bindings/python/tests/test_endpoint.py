@@ -158,7 +158,7 @@ async def test_peers_connect_and_disconnect(pair: Pair) -> None:
     assert await pair.client.connect(pair.server.ticket) == pair.server.id
     assert await anext(events) == Connected(pair.client.id)
     (peer,) = pair.client.peers()
-    assert peer.id == pair.server.id and peer.connections == 1 and peer.owner is None
+    assert peer.id == pair.server.id and peer.connections == 1 and peer.owner_unscoped is None
     again = pair.client.peer(str(pair.server.id))
     assert again is not None and again.id == peer.id
     assert await pair.client.disconnect(pair.server.id, "enough")
@@ -197,6 +197,15 @@ async def test_rules_are_changed_while_it_runs() -> None:
             await client.request(server.ticket, "admin/1")
         assert access.allow_for("admin/*", str(client.id))
         assert await client.request(server.ticket, "admin/1") == b"yes"
+        # The most specific pattern decides.
+        assert access.restrict("admin/1")
+        with pytest.raises(twolane.Rejected):
+            await client.request(server.ticket, "admin/1")
+        assert access.unrestrict("admin/1")
+        # A peer that is allowed by name needs no delegation.
+        assert access.require_delegation() and not access.require_delegation()
+        assert await client.request(server.ticket, "test/1") == b"yes"
+        assert access.require_delegation(False)
         assert access.deny(client.id)
         # The client is disconnected, or refused at once if its request comes before that.
         with pytest.raises((twolane.ConnectionLost, twolane.Rejected)):
@@ -213,7 +222,7 @@ async def test_a_function_is_asked_who_may(caplog: pytest.LogCaptureFixture) -> 
             raise PermissionError("only on Mondays")
         if question.protocol == "bug/1":
             raise ZeroDivisionError
-        assert question.owner is None
+        assert question.owner is None and question.owner_unscoped is None
         return question.peer == friend.peer_id
 
     async with node(access=rule) as server, node(key=friend) as client, node(key=stranger) as other:
@@ -278,6 +287,94 @@ async def test_acting_for_somebody_else() -> None:
         twolane.Delegation("delegation0nonsense")
     with pytest.raises(twolane.DelegationError):
         await node(delegations=[delegation])
+
+
+async def test_a_stranger_does_not_learn_whose_machine_it_is() -> None:
+    owner = twolane.KeyPair()
+    async with node() as stranger:
+        shows: list[tuple[object, bool]] = [("known", False), ("everybody", True), ([stranger.id], True), ([], False)]
+        for show, shown in shows:
+            machine = twolane.KeyPair()
+            delegation = twolane.Delegation.issue(owner, machine.peer_id, scope=["*"], expires=time.time() + 3600)
+            async with node(key=machine, delegations=[delegation], show_delegations=show) as server:
+                await stranger.connect(server.ticket)
+                peer = stranger.peer(server.id)
+                assert peer is not None and (peer.owner_unscoped is not None) == shown, show
+    with pytest.raises(twolane.InvalidOption):
+        await node(show_delegations="nobody")
+
+
+async def test_what_is_revoked_outlives_a_restart(tmp_path: pathlib.Path) -> None:
+    owner, machine = twolane.KeyPair(), twolane.KeyPair()
+    delegation = twolane.Delegation.issue(owner, machine.peer_id, scope=["*"], expires=time.time() + 3600)
+    access = twolane.AccessList(nobody=True)
+    access.allow(owner.peer_id)
+    file = tmp_path / "revoked"
+    async with node(access=access, revocation_file=file) as server:
+        assert server.revocations() == []
+        assert server.revoke_node(owner.peer_id, machine.peer_id)
+        assert server.revoke_before(owner.peer_id, 86400.0)
+        await server.revocations_saved()
+        listed = server.revocations()
+    assert listed == [f"node {owner.peer_id} {machine.peer_id}", f"before {owner.peer_id} 1970-01-02T00:00:00Z"]
+    async with node(access=access, revocation_file=file) as server:
+        assert server.revocations() == listed
+        async with node(key=machine, delegations=[delegation]) as client:
+            with pytest.raises(ConnectionError):
+                await client.request(server.ticket, "mail/1")
+    async with node(revocations=[*listed, (owner.peer_id, "00" * 16)]) as server:
+        assert len(server.revocations()) == 3
+        with pytest.raises(twolane.RevocationsNotSaved, match="no file"):
+            await server.revocations_saved()
+    file.write_text("node somebody")
+    with pytest.raises(OSError):
+        await node(revocation_file=file)
+
+
+async def test_an_owner_is_only_an_owner_within_the_scope() -> None:
+    owner, machine = twolane.KeyPair(), twolane.KeyPair()
+    delegation = twolane.Delegation.issue(owner, machine.peer_id, scope=["chat/*"], expires=time.time() + 3600)
+    asked: list[tuple[str | None, twolane.PeerId | None, twolane.PeerId | None]] = []
+
+    def rule(question: twolane.Question) -> bool:
+        asked.append((question.protocol, question.owner, question.owner_unscoped))
+        return True
+
+    async with node(access=rule) as server, node(key=machine, delegations=[delegation]) as client:
+        for protocol in ("chat/1", "mail/1"):
+            server.serve_requests(protocol, lambda request: bytes(request.owner or b""))
+        assert await client.request(server.ticket, "chat/1") == bytes(owner.peer_id)
+        assert await client.request(server.ticket, "mail/1") == b""
+        known = server.peer(client.id)
+        assert known is not None and known.owner_unscoped == owner.peer_id
+        streams = server.accept("mail/1x")
+        async with client.open_stream(server.ticket, "mail/1x"):
+            async with await anext(streams) as stream:
+                assert stream.owner is None
+    assert asked[:3] == [
+        (None, None, owner.peer_id),
+        ("chat/1", owner.peer_id, owner.peer_id),
+        ("mail/1", None, owner.peer_id),
+    ]
+
+
+async def test_options_that_cannot_be_used_are_said_without_their_secrets() -> None:
+    for options in (
+        {"relays": ["ftp://relay.example"]},
+        {"relays": [("https://relay.example", "open sesame")]},
+        {"bind": ["127.0.0.1:0", "127.0.0.2:0"]},
+        {"trust_roots": [b"no certificate"]},
+        {"relay_only": True},
+    ):
+        with pytest.raises(twolane.InvalidOption) as caught:
+            await node(**options)
+        assert "sesame" not in str(caught.value)
+    with pytest.raises(twolane.InvalidOption) as caught:
+        await Node(relays=["https://relay.example"], mdns=False, bind=["127.0.0.1:0"], proxy="socks5://me:sesame@p:1")
+    assert "sesame" not in str(caught.value) and "Builder::proxy" in str(caught.value)
+    # What is offline has no relay, whatever else it has.
+    async with node(relays=[("http://127.0.0.1:9", "token")], n0=True, mdns=True) as alone:
+        assert alone.status().relays == () and not alone.status().local_network
 
 
 async def test_status_limits_and_metrics(pair: Pair) -> None:

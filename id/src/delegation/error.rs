@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use thiserror::Error;
 
 use super::{Serial, time::Utc};
-use crate::{InvalidPublicKey, PublicKey, RandomnessError};
+use crate::{InvalidPublicKey, ParsePublicKeyError, PublicKey, RandomnessError};
 
 /// The reason why a delegation is not accepted. In the variants up to [`BadSignature`](Self::BadSignature), the
 /// delegation was made wrongly, cut or changed, and nothing in it is to be trusted. From
@@ -111,6 +111,65 @@ pub enum DelegationError {
         /// Its serial.
         serial: Serial,
     },
+    /// The owner has revoked all its delegations for this node.
+    #[error("all delegations of this owner for the node {node} are revoked: use another key, or ask the owner")]
+    NodeRevoked {
+        /// The node.
+        node: PublicKey,
+    },
+    /// The owner has revoked all its delegations from before a time.
+    #[error("all delegations of this owner from before {} are revoked: ask it for a new one", Utc(*.before))]
+    RevokedBefore {
+        /// The time.
+        before: SystemTime,
+    },
+}
+
+/// The error for a text that is not a [`Revocation`](super::Revocation).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseRevocationError {
+    /// The text does not have three words.
+    #[error("a revocation has three words, not {found}: a kind, an owner, and what is revoked")]
+    Words {
+        /// The number of words.
+        found: usize,
+    },
+    /// The first word is no kind of revocation.
+    #[error("a revocation begins with certificate, node or before: this one does not")]
+    Kind,
+    /// The owner is not a key.
+    #[error("the owner is not a key ({error})")]
+    Owner {
+        /// The flaw of the text.
+        error: ParsePublicKeyError,
+    },
+    /// The node is not a key.
+    #[error("the node is not a key ({error})")]
+    Node {
+        /// The flaw of the text.
+        error: ParsePublicKeyError,
+    },
+    /// The serial is not one.
+    #[error("the serial cannot be read ({error})")]
+    Serial {
+        /// The flaw of the text.
+        error: ParseSerialError,
+    },
+    /// The time is not written as RFC 3339 has it, in UTC.
+    #[error("the time cannot be read: write it like 2030-05-01T12:00:00Z")]
+    Time,
+}
+
+/// The error for a text that is not a [`RevocationList`](super::RevocationList).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line}: {error}")]
+#[non_exhaustive]
+pub struct ParseRevocationListError {
+    /// The number of the first line that cannot be read, from 1.
+    pub line: usize,
+    /// The flaw of the line.
+    pub error: ParseRevocationError,
 }
 
 /// The flaw of a text that should be a delegation. The text was written or copied wrongly.

@@ -91,8 +91,11 @@ mod time;
 
 pub use builder::DelegationBuilder;
 pub use certificate::{Delegation, Presented};
-pub use error::{DelegationError, IssueError, ParsePatternError, ParseSerialError, TextFlaw};
+pub use error::{
+    DelegationError, IssueError, ParsePatternError, ParseRevocationError, ParseRevocationListError, ParseSerialError,
+    TextFlaw,
+};
 pub use format::CONTEXT;
 pub use pattern::Pattern;
-pub use revocation::RevocationList;
+pub use revocation::{Revocation, RevocationList};
 pub use serial::Serial;

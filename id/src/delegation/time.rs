@@ -14,6 +14,12 @@ pub(super) fn to_seconds(time: SystemTime) -> u64 {
     since_1970(time).as_secs().min(MAX)
 }
 
+/// Returns the whole seconds since 1970, rounded up, clamped to the range from 0 to [`MAX`].
+pub(super) fn to_seconds_up(time: SystemTime) -> u64 {
+    let since = since_1970(time);
+    since.as_secs().saturating_add(u64::from(since.subsec_nanos() > 0)).min(MAX)
+}
+
 /// Returns the moment `seconds` seconds after 1970. `seconds` is at most [`MAX`].
 pub(super) fn to_system(seconds: u64) -> SystemTime {
     // Every platform that std supports can represent the year 9999. On any other platform, a time that cannot be
@@ -56,6 +62,19 @@ mod tests {
             assert_eq!(to_seconds(time), expected, "{time:?}");
         }
         assert_eq!(to_system(MAX), seconds(MAX));
+    }
+
+    #[test]
+    fn a_part_of_a_second_can_count_as_a_whole_one() {
+        let part = Duration::from_nanos(1);
+        for (time, expected) in [
+            (UNIX_EPOCH - part, 0),
+            (seconds(7), 7),
+            (seconds(7) + part, 8),
+            (seconds(MAX) + part, MAX),
+        ] {
+            assert_eq!(to_seconds_up(time), expected, "{time:?}");
+        }
     }
 
     #[test]

@@ -11,9 +11,9 @@
 //! The functions of this module block on file access. From async code, call them before the work starts or in
 //! `spawn_blocking`.
 
-mod access;
+pub(super) mod access;
 mod error;
-mod place;
+pub(super) mod place;
 
 use std::{
     fs::{File, OpenOptions},

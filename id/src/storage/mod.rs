@@ -1,4 +1,4 @@
-//! Storage of secret keys.
+//! Storage of secret keys, and of revocations.
 //!
 //! | where | for | module |
 //! | --- | --- | --- |
@@ -9,6 +9,8 @@
 //! A key in a file or in an environment variable is text: 64 lower-case hexadecimal digits, with any white space
 //! around them. The entry in the keyring has the same form, because people look at it with the system's own tools.
 //!
+//! The module [`revocations`] keeps a list of revoked certificates in a file.
+//!
 //! A key that cannot be read is an error, and never a reason to generate another one. Only [`file::load_or_create`]
 //! generates keys, and only if no file exists.
 
@@ -16,6 +18,7 @@ pub mod env;
 pub mod file;
 #[cfg(feature = "keyring")]
 pub mod keyring;
+pub mod revocations;
 
 use std::str;
 

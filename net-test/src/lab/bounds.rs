@@ -51,6 +51,8 @@ pub const BOUNDS: &[Bound] = &[
     ms("symmetric-both", Stall, 220.0, 660.0),
     ms("symmetric-carrier", Stall, 225.0, 675.0),
     ms("no-hairpin", Stall, 220.0, 660.0),
+    // Not measured by itself: its data takes the way of "no-hairpin".
+    ms("hidden", Stall, 220.0, 660.0),
     ms("udp-blocked", Stall, 100.0, 300.0),
     ms("ipv4-to-ipv6", Stall, 220.0, 660.0),
     ms("cut-and-healed", Direct, 600.0, 1800.0),

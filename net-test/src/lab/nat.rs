@@ -140,6 +140,19 @@ pub fn count(services: &[IpAddr], moved: Option<&str>) -> String {
     rules
 }
 
+/// Returns rules that count the bytes of datagrams that leave a machine, as `leaked`: all UDP and IGMP, except DNS to
+/// the services.
+pub fn leaks(services: &[IpAddr]) -> String {
+    let mut rules = format!("table inet {COUNTERS}\ndelete table inet {COUNTERS}\ntable inet {COUNTERS} {{\n");
+    rules.push_str(" counter leaked {\n }\n chain output {\n  type filter hook output priority 0\n  oif lo accept\n");
+    for addr in services {
+        let family = if addr.is_ipv4() { "ip" } else { "ip6" };
+        let _ = writeln!(rules, "  {family} daddr {addr} udp dport 53 accept");
+    }
+    rules.push_str("  meta l4proto { udp, igmp } counter name leaked\n }\n}\n");
+    rules
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +197,16 @@ mod tests {
         let rules = cut(&["198.18.0.12".parse().unwrap(), "2001:db8::12".parse().unwrap()]);
         assert!(rules.contains("ip daddr 198.18.0.12 meta l4proto udp drop"));
         assert!(rules.contains("ip6 saddr 2001:db8::12 meta l4proto udp drop"));
+    }
+
+    #[test]
+    fn only_questions_for_names_are_no_leak() {
+        let rules = leaks(&["198.18.0.2".parse().unwrap()]);
+        let at = |part: &str| rules.find(part).expect(part);
+        assert!(at("oif lo accept") < at("ip daddr 198.18.0.2 udp dport 53 accept"));
+        assert!(at("udp dport 53 accept") < at("{ udp, igmp } counter name leaked"));
+        assert_eq!(rules.matches("accept").count(), 2, "{rules}");
+        assert_eq!(rules.matches('{').count(), rules.matches('}').count(), "{rules}");
     }
 
     #[test]

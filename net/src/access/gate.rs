@@ -14,17 +14,25 @@ use std::{
 };
 
 use n0_future::{FutureExt, boxed::BoxFuture};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, sleep, timeout},
+};
 use twolane_id::{
     PublicKey,
-    delegation::{Delegation, DelegationError, Presented, RevocationList, Serial},
+    delegation::{Delegation, DelegationError, Presented, Revocation, RevocationList},
 };
 
 use super::{
-    Access, Hooks, Identity, StreamRequest, Verdict,
+    Access, Hooks, Identity, ShowTo, StreamRequest, Verdict, Viewer,
+    again::Again,
+    called::Called,
     hooks::{DynAccess, DynHooks},
 };
 use crate::{error::ConnectionLost, limits::Limits};
+
+/// Number of peers that are remembered at least to have been called, at 32 bytes each.
+const CALLED: usize = 4096;
 
 /// A refusal, with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +47,12 @@ pub(crate) struct Gate {
     revoked: RwLock<RevocationList>,
     revocations: watch::Sender<u64>,
     /// The certificates that this endpoint can present.
-    own: Mutex<Vec<Delegation>>,
+    own: Mutex<Arc<[Delegation]>>,
     own_version: AtomicU64,
+    show_to: ShowTo,
+    called: Called,
+    /// The places of questions that are asked again.
+    rechecks: Semaphore,
     clock: Clock,
     limits: Arc<Limits>,
 }
@@ -63,6 +75,7 @@ pub(crate) struct GateConfig {
     hooks: Vec<Arc<dyn DynHooks>>,
     pub(crate) revoked: RevocationList,
     pub(crate) delegations: Vec<Delegation>,
+    pub(crate) show_to: ShowTo,
     pub(crate) clock: Clock,
 }
 
@@ -85,7 +98,7 @@ impl std::fmt::Debug for GateConfig {
 
 impl Gate {
     pub(crate) fn new(us: PublicKey, config: GateConfig, limits: Arc<Limits>) -> Arc<Self> {
-        let GateConfig { access, access_changes, hooks, revoked, delegations, clock } = config;
+        let GateConfig { access, access_changes, hooks, revoked, delegations, show_to, clock } = config;
         Arc::new(Self {
             us,
             access,
@@ -93,8 +106,11 @@ impl Gate {
             hooks,
             revoked: RwLock::new(revoked),
             revocations: watch::Sender::new(0),
-            own: Mutex::new(delegations),
+            own: Mutex::new(delegations.into()),
             own_version: AtomicU64::new(1),
+            show_to,
+            called: Called::new(CALLED),
+            rechecks: Semaphore::new(limits.rechecks),
             clock,
             limits,
         })
@@ -131,20 +147,41 @@ impl Gate {
         Ok(())
     }
 
-    /// Asks the rules whether a connection is allowed, or may go on.
-    pub(crate) async fn connection(&self, identity: &Identity) -> Result<(), Refused> {
+    /// Asks the rules whether a connection is allowed.
+    async fn connection(&self, identity: &Identity) -> Result<(), Refused> {
         match &self.access {
-            Some(access) => self.ask("the access rule", Arc::clone(access).connection(identity.clone())).await,
+            Some(access) => self.ask(RULE, Arc::clone(access).connection(identity.clone())).await,
             None => Ok(()),
         }
     }
 
-    /// Asks the rules whether a stream may be opened, or may go on.
+    /// Asks the rules whether a stream may be opened.
     pub(crate) async fn stream(&self, request: StreamRequest) -> Result<(), Refused> {
         match &self.access {
-            Some(access) => self.ask("the access rule", Arc::clone(access).stream(request)).await,
+            Some(access) => self.ask(RULE, Arc::clone(access).stream(request)).await,
             None => Ok(()),
         }
+    }
+
+    /// Asks the rules whether a connection may go on. `identity` returns the peer's identity at the time of a try.
+    pub(crate) async fn connection_again(&self, identity: impl Fn() -> Identity) -> Result<(), Refused> {
+        match &self.access {
+            Some(access) => self.ask_again(|| Arc::clone(access).connection(identity())).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the rules whether a stream may go on. `request` returns what is known about it at the time of a try.
+    pub(crate) async fn stream_again(&self, request: impl Fn() -> StreamRequest) -> Result<(), Refused> {
+        match &self.access {
+            Some(access) => self.ask_again(|| Arc::clone(access).stream(request())).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the maximum number of questions that are asked again at a time.
+    pub(crate) fn max_rechecks(&self) -> usize {
+        self.limits.rechecks
     }
 
     /// Calls every `on_connect`, one after the other.
@@ -181,16 +218,34 @@ impl Gate {
         end.duration_since((self.clock.0)()).unwrap_or_default()
     }
 
-    /// Returns the first valid certificate that can be shown to `peer`, if there is one.
-    pub(crate) fn to_present(&self, peer: PublicKey) -> Option<Delegation> {
-        let presented = Presented { now: (self.clock.0)(), skew: Duration::ZERO, node: self.us, audience: peer };
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.iter().find(|delegation| delegation.verify(&presented).is_ok()).cloned()
+    /// Returns the first valid certificate that the program wants to be shown to a peer, if there is one. `called`:
+    /// whether the program has called the peer.
+    pub(crate) fn to_present(&self, identity: &Identity, called: bool) -> Option<Delegation> {
+        // Not locked while the program decides.
+        let own = Arc::clone(&self.own.lock().unwrap_or_else(PoisonError::into_inner));
+        let (now, audience) = ((self.clock.0)(), identity.peer);
+        let presented = Presented { now, skew: Duration::ZERO, node: self.us, audience };
+        let mut valid = own.iter().filter(|delegation| delegation.verify(&presented).is_ok());
+        let shown = valid.find(|delegation| {
+            let identity = identity.clone();
+            self.show_to.shows(&Viewer { identity, called, delegation })
+        });
+        shown.cloned()
+    }
+
+    /// Remembers that the program has called a peer.
+    pub(crate) fn call(&self, peer: PublicKey) {
+        self.called.insert(peer);
+    }
+
+    /// Returns whether the program has called a peer, as far as it is remembered.
+    pub(crate) fn is_called(&self, peer: &PublicKey) -> bool {
+        self.called.contains(peer)
     }
 
     /// Replaces the certificates that this endpoint can present.
     pub(crate) fn set_own(&self, delegations: Vec<Delegation>) {
-        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = delegations;
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = delegations.into();
         self.own_version.fetch_add(1, Release);
     }
 
@@ -207,8 +262,19 @@ impl Gate {
         changed
     }
 
-    pub(crate) fn revoke(&self, owner: PublicKey, serial: Serial) -> bool {
-        self.change_revoked(|revoked| revoked.insert(owner, serial))
+    pub(crate) fn revoke(&self, what: Revocation) -> bool {
+        self.change_revoked(|revoked| revoked.revoke(what))
+    }
+
+    /// Returns a copy of the list of revoked certificates. It has every change up to the version that
+    /// [`Gate::watch_revoked`] showed before.
+    pub(crate) fn revoked(&self) -> RevocationList {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Watches the version of the list of revoked certificates, which changes with the list.
+    pub(crate) fn watch_revoked(&self) -> watch::Receiver<u64> {
+        self.revocations.subscribe()
     }
 
     /// Returns the versions of the rules and of the revocation list. A change of either is a reason to ask again.
@@ -222,18 +288,55 @@ impl Gate {
     }
 
     async fn ask(&self, what: &'static str, question: BoxFuture<Verdict>) -> Result<(), Refused> {
-        let bound = self.limits.access_timeout;
-        match timeout(bound, AssertUnwindSafe(question).catch_unwind()).await {
-            Ok(Ok(Verdict::Allow)) => Ok(()),
-            Ok(Ok(Verdict::Refuse(reason))) => Err(Refused(reason)),
+        match self.answer(what, question).await {
+            Some(answer) => answer,
+            None => {
+                let bound = self.limits.access_timeout;
+                tracing::warn!("{what} did not answer within {bound:?}, which counts as a refusal");
+                Err(unanswered(bound))
+            }
+        }
+    }
+
+    /// Asks a question that was answered with yes before. All peers are asked about at the same moment, which may be
+    /// more than a rule's database can take: a question waits for one of a bounded number of places, and is repeated
+    /// if it is not answered in time.
+    async fn ask_again(&self, question: impl Fn() -> BoxFuture<Verdict>) -> Result<(), Refused> {
+        let (mut again, patience) = (Again::default(), self.limits.recheck_timeout);
+        loop {
+            let began;
+            let answer = {
+                // The semaphore is never closed.
+                let _place = self.rechecks.acquire().await;
+                began = Instant::now();
+                self.answer(RULE, question()).await
+            };
+            if let Some(answer) = answer {
+                return answer;
+            }
+            match again.unanswered(began.into_std(), Instant::now().into_std(), patience) {
+                Some(pause) => {
+                    tracing::warn!("{RULE} did not answer in time after a change: it is asked again in {pause:?}");
+                    sleep(pause).await;
+                }
+                None => {
+                    tracing::warn!("{RULE} did not answer for {patience:?} after a change, which counts as a refusal");
+                    return Err(unanswered(patience));
+                }
+            }
+        }
+    }
+
+    /// Returns the answer to a question. `None` if there is none in time.
+    async fn answer(&self, what: &'static str, question: BoxFuture<Verdict>) -> Option<Result<(), Refused>> {
+        match timeout(self.limits.access_timeout, AssertUnwindSafe(question).catch_unwind()).await {
+            Ok(Ok(Verdict::Allow)) => Some(Ok(())),
+            Ok(Ok(Verdict::Refuse(reason))) => Some(Err(Refused(reason))),
             Ok(Err(_)) => {
                 tracing::error!("{what} panicked, which counts as a refusal");
-                Err(Refused(Cow::Borrowed("an access rule of the endpoint panicked")))
+                Some(Err(Refused(Cow::Borrowed("an access rule of the endpoint panicked"))))
             }
-            Err(_) => {
-                tracing::warn!("{what} did not answer within {bound:?}, which counts as a refusal");
-                Err(Refused(format!("the access rules of the endpoint did not answer within {bound:?}").into()))
-            }
+            Err(_) => None,
         }
     }
 
@@ -245,6 +348,13 @@ impl Gate {
             Err(_) => tracing::warn!("{what} took longer than {bound:?}, and was dropped"),
         }
     }
+}
+
+/// The name of the rules in the log.
+const RULE: &str = "the access rule";
+
+fn unanswered(bound: Duration) -> Refused {
+    Refused(format!("the access rules of the endpoint did not answer within {bound:?}").into())
 }
 
 /// Tells when answers of the rules may have changed.

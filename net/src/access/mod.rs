@@ -4,11 +4,15 @@
 //! [`AccessList`] implements it, and is enough for most programs. [`Hooks`] are called from before the dial to the
 //! end of a connection. `gate.rs` calls all of them, each with a timeout. A panic in one affects nothing else.
 
+mod acted_for;
+mod again;
+mod called;
 mod gate;
 mod hooks;
 mod list;
 mod pairing;
 mod rules;
+mod show;
 
 use std::{borrow::Cow, future::Future, sync::Arc};
 
@@ -22,7 +26,11 @@ pub(crate) use self::{
     gate::{Gate, GateConfig, Refused},
     pairing::{Call, Pairing},
 };
-pub use self::{hooks::Hooks, list::AccessList};
+pub use self::{
+    hooks::Hooks,
+    list::AccessList,
+    show::{ShowTo, Viewer},
+};
 use crate::protocol::Protocol;
 
 /// The other end of a connection: the key that the handshake proved, and the owner that the peer acts for, if it has
@@ -42,13 +50,17 @@ impl Identity {
         Self { peer, delegation: None }
     }
 
-    /// Returns the key that the peer acts for, for whatever protocols.
-    pub fn owner(&self) -> Option<PublicKey> {
+    /// Returns the key that the peer's certificate names as its owner, whatever the certificate's scope is. It says
+    /// who may be behind the peer, and gives the peer no rights: a certificate for `chat/*` says nothing about
+    /// `mail/1`. To decide about a stream or a request, use [`StreamRequest::owner`],
+    /// [`XStream::owner`](crate::XStream::owner), [`IncomingStream::owner`](crate::IncomingStream::owner),
+    /// [`Request::owner`](crate::Request::owner) or [`owner_for`](Self::owner_for).
+    pub fn owner_unscoped(&self) -> Option<PublicKey> {
         self.delegation.as_ref().map(|delegation| delegation.owner())
     }
 
-    /// Returns the key that the peer acts for when it uses `protocol`: its owner's, if the certificate's scope has
-    /// the protocol.
+    /// Returns the key that the peer acts for when it uses `protocol`: its owner's, if the certificate's scope
+    /// covers the protocol.
     pub fn owner_for(&self, protocol: &Protocol) -> Option<PublicKey> {
         let delegation = self.delegation.as_ref().filter(|delegation| delegation.permits(protocol.as_str()));
         delegation.map(|delegation| delegation.owner())
@@ -65,6 +77,14 @@ pub struct StreamRequest {
     pub protocol: Protocol,
     /// The metadata of the stream's header.
     pub metadata: Bytes,
+}
+
+impl StreamRequest {
+    /// Returns the key that the peer acts for in the stream's protocol. `None` if the peer shows no certificate, or
+    /// one whose scope does not cover the protocol.
+    pub fn owner(&self) -> Option<PublicKey> {
+        self.identity.owner_for(&self.protocol)
+    }
 }
 
 /// The answer to a request for access.
@@ -86,9 +106,10 @@ impl Verdict {
 /// The access rules of an endpoint, given to [`Builder::access`](crate::Builder::access).
 ///
 /// Each question has to be answered within [`Limits::access_timeout`](crate::Limits::access_timeout). A late answer
-/// and a panic count as refusals, of that connection or that stream only. The future of a late answer is dropped,
-/// and so is the future for a stream whose connection has ended. An opener that gives up ends no question: its
-/// stream counts towards [`Limits::streams_per_peer`](crate::Limits::streams_per_peer) until the rules have
+/// and a panic count as refusals, of that connection or that stream only. A question that is asked again after a
+/// change ([`changes`](Self::changes)) is repeated for a while before a late answer counts. The future of a late answer
+/// is dropped, and so is the future for a stream whose connection has ended. An opener that gives up ends no question:
+/// its stream counts towards [`Limits::streams_per_peer`](crate::Limits::streams_per_peer) until the rules have
 /// answered.
 ///
 /// ```
@@ -125,6 +146,12 @@ pub trait Access: Send + Sync + 'static {
     /// Returns a receiver that tells when answers may have changed. Any new value makes the endpoint ask again about
     /// every connection and every open stream. Those that are no longer allowed end at once. By default the answers
     /// never change.
+    ///
+    /// At most [`Limits::rechecks`](crate::Limits::rechecks) of these questions wait for an answer at a time. One that
+    /// is not answered within [`Limits::access_timeout`](crate::Limits::access_timeout) is repeated, and ends the
+    /// connection or the stream only if that goes on for
+    /// [`Limits::recheck_timeout`](crate::Limits::recheck_timeout). So rules that are slow at the moment of a change
+    /// throw nobody out.
     fn changes(&self) -> Option<watch::Receiver<u64>> {
         None
     }

@@ -4,8 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use twolane_id::{PublicKey, delegation::Pattern};
 
-use super::{Identity, Verdict};
+use super::{Identity, Verdict, acted_for::ActedFor};
 use crate::protocol::Protocol;
+
+#[cfg(test)]
+mod tests;
+
+/// Maximum number of nodes whose owner is remembered, at about 100 bytes each.
+const REMEMBERED: usize = 4096;
 
 /// The entry of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +25,27 @@ enum Said {
 pub(super) struct Rules {
     /// Whether keys without an entry are allowed.
     others: bool,
+    /// Whether keys without an entry need a certificate.
+    certificate: bool,
     keys: HashMap<PublicKey, Said>,
     /// The protocols that only certain keys may use.
     protocols: BTreeMap<String, (Pattern, HashSet<PublicKey>)>,
+    acted_for: ActedFor,
 }
 
 impl Rules {
     pub(super) fn new(others: bool) -> Self {
-        Self { others, keys: HashMap::new(), protocols: BTreeMap::new() }
+        Self {
+            others,
+            certificate: false,
+            keys: HashMap::new(),
+            protocols: BTreeMap::new(),
+            acted_for: ActedFor::new(REMEMBERED),
+        }
+    }
+
+    pub(super) fn require_certificate(&mut self, required: bool) -> bool {
+        std::mem::replace(&mut self.certificate, required) != required
     }
 
     pub(super) fn allow(&mut self, key: PublicKey) -> bool {
@@ -38,7 +57,9 @@ impl Rules {
     }
 
     pub(super) fn forget(&mut self, key: &PublicKey) -> bool {
-        self.keys.remove(key).is_some()
+        // Both, and not only the first that there is.
+        let (said, acted) = (self.keys.remove(key).is_some(), self.acted_for.forget(key));
+        said || acted
     }
 
     pub(super) fn restrict(&mut self, pattern: &Pattern) -> bool {
@@ -63,57 +84,92 @@ impl Rules {
         self.protocols.get_mut(&pattern.to_string()).is_some_and(|(_, keys)| keys.remove(key))
     }
 
+    /// Returns whether it is known that the peer acts for the owner whom its certificate names.
+    pub(super) fn knows(&self, identity: &Identity) -> bool {
+        identity.owner_unscoped().is_none_or(|owner| self.acted_for.owner(&identity.peer) == Some(owner))
+    }
+
+    /// Remembers for which owner the peer acts.
+    pub(super) fn remember(&mut self, identity: &Identity) {
+        if let Some(owner) = identity.owner_unscoped() {
+            let keys = &self.keys;
+            self.acted_for.saw(identity.peer, owner, |owner| keys.get(owner) == Some(&Said::Denied));
+        }
+    }
+
+    /// Returns whether an entry or a list names the peer, or the owner whom its certificate names, and does not deny
+    /// it.
+    pub(super) fn names(&self, identity: &Identity) -> bool {
+        let owner = identity.owner_unscoped();
+        !self.is_denied(identity)
+            && (self.is_allowed(identity.peer, owner)
+                || self.protocols.values().any(|(_, keys)| has(keys, identity.peer, owner)))
+    }
+
     /// Decides about a connection. A key that may use some protocol may connect, since it could not use the protocol
     /// otherwise.
     pub(super) fn connection(&self, identity: &Identity) -> Verdict {
-        let owner = identity.owner();
-        match self.said(identity.peer, owner) {
-            Some(Said::Denied) => denied(),
-            Some(Said::Allowed) => Verdict::Allow,
-            None => {
-                let some = |keys: &HashSet<_>| {
-                    keys.contains(&identity.peer) || owner.is_some_and(|owner| keys.contains(&owner))
-                };
-                if self.others || self.protocols.values().any(|(_, keys)| some(keys)) {
-                    Verdict::Allow
-                } else {
-                    Verdict::refuse("the key is not on the list of keys that may connect")
-                }
-            }
+        if self.is_denied(identity) {
+            denied()
+        } else if self.names(identity) {
+            Verdict::Allow
+        } else if !self.others {
+            Verdict::refuse("the key is not on the list of keys that may connect")
+        } else if self.certificate && identity.delegation.is_none() {
+            Verdict::refuse("a certificate of an owner is required")
+        } else {
+            Verdict::Allow
         }
     }
 
-    /// Decides about a stream. If the protocol matches several patterns, a list of one of them that has the key is
-    /// enough.
+    /// Decides about a stream. If the protocol matches several patterns, the list of the most specific one decides.
     pub(super) fn stream(&self, identity: &Identity, protocol: &Protocol) -> Verdict {
         let owner = identity.owner_for(protocol);
-        // A denied owner denies every key that acts for it, for whatever protocol.
-        if matches!(self.said(identity.peer, identity.owner()), Some(Said::Denied)) {
+        if self.is_denied(identity) {
             return denied();
         }
-        let mut restricted = false;
-        for (pattern, keys) in self.protocols.values() {
-            if !pattern.matches(protocol.as_str()) {
-                continue;
+        let matching = self.protocols.values().filter(|(pattern, _)| pattern.matches(protocol.as_str()));
+        let allowed = match matching.max_by_key(|(pattern, _)| precision(pattern)) {
+            Some((_, keys)) => has(keys, identity.peer, owner),
+            None => {
+                let named = self.is_allowed(identity.peer, owner);
+                if self.others && !named && self.certificate && owner.is_none() {
+                    let text = format!("a certificate of an owner is required, with a scope that covers {protocol}");
+                    return Verdict::Refuse(text.into());
+                }
+                self.others || named
             }
-            if keys.contains(&identity.peer) || owner.is_some_and(|owner| keys.contains(&owner)) {
-                return Verdict::Allow;
-            }
-            restricted = true;
+        };
+        if allowed {
+            Verdict::Allow
+        } else {
+            Verdict::Refuse(format!("the key is not on the list of keys that may use {protocol}").into())
         }
-        let allowed = self.others || self.said(identity.peer, owner) == Some(Said::Allowed);
-        if restricted || !allowed {
-            return Verdict::Refuse(format!("the key is not on the list of keys that may use {protocol}").into());
-        }
-        Verdict::Allow
     }
 
-    fn said(&self, peer: PublicKey, owner: Option<PublicKey>) -> Option<Said> {
-        let of_owner = owner.and_then(|owner| self.keys.get(&owner)).copied();
-        match (self.keys.get(&peer).copied(), of_owner) {
-            (Some(Said::Denied), _) | (_, Some(Said::Denied)) => Some(Said::Denied),
-            (said, of_owner) => said.or(of_owner),
-        }
+    /// Returns whether the peer is denied: by its key, or by an owner for whom it acts now, or acted before, for
+    /// whatever protocol. Without the memory, a node of a denied owner would come back by not showing its certificate.
+    fn is_denied(&self, identity: &Identity) -> bool {
+        let denied = |key: &PublicKey| self.keys.get(key) == Some(&Said::Denied);
+        let owners = [identity.owner_unscoped(), self.acted_for.owner(&identity.peer)];
+        denied(&identity.peer) || owners.iter().flatten().any(denied)
+    }
+
+    fn is_allowed(&self, peer: PublicKey, owner: Option<PublicKey>) -> bool {
+        [Some(peer), owner].iter().flatten().any(|key| self.keys.get(key) == Some(&Said::Allowed))
+    }
+}
+
+fn has(keys: &HashSet<PublicKey>, peer: PublicKey, owner: Option<PublicKey>) -> bool {
+    keys.contains(&peer) || owner.is_some_and(|owner| keys.contains(&owner))
+}
+
+/// Orders the patterns that match one protocol: the longer the part before the star, the more specific, and a name
+/// without a star is the most specific.
+fn precision(pattern: &Pattern) -> (usize, bool) {
+    match pattern.as_str().strip_suffix('*') {
+        Some(beginning) => (beginning.len(), false),
+        None => (pattern.as_str().len(), true),
     }
 }
 

@@ -27,8 +27,9 @@ use super::{
     builder::{check_clock, check_delegations},
     learned::Learned,
     parts::{self, Parts},
+    revocation_file::RevocationFile,
 };
-use crate::{error::BindError, key, tasks::Tasks};
+use crate::{error::BindError, key, tasks::Tasks, ticket::Ticket};
 
 /// The state of an endpoint that is attached to an iroh endpoint of the program.
 #[derive(Debug)]
@@ -101,8 +102,9 @@ impl Builder {
     ///
     /// [`BindError::Attached`] if an option about the network was set, [`BindError::IrohClosed`],
     /// [`BindError::NoRuntime`] outside a tokio runtime, [`BindError::Delegation`] if a certificate is for another key,
-    /// and [`BindError::Clock`] if the machine's clock shows a time before 1970.
-    pub fn attach(self, iroh: &iroh::Endpoint) -> Result<Endpoint, BindError> {
+    /// [`BindError::Revocations`] if the file of revocations cannot be used, and [`BindError::Clock`] if the machine's
+    /// clock shows a time before 1970.
+    pub fn attach(mut self, iroh: &iroh::Endpoint) -> Result<Endpoint, BindError> {
         if let Some(option) = self.of_network {
             return Err(BindError::Attached { option });
         }
@@ -111,6 +113,7 @@ impl Builder {
         // Never an error: the key of an endpoint comes from a secret one, and is not of small order.
         let us = key::from_iroh(&iroh.id()).ok_or(BindError::IrohClosed)?;
         check_delegations(&self.gate.delegations, us)?;
+        let revocation_file = RevocationFile::open(self.revocation_file, &mut self.gate)?;
         let limits = self.limits.sane();
         let learned = Learned::new(&limits, &self.peers);
         // An error means that it is closed.
@@ -124,7 +127,9 @@ impl Builder {
             paths: self.paths,
             gate: self.gate,
             tasks,
+            named: self.peers.iter().map(Ticket::peer).collect(),
             learned,
+            revocation_file,
             mdns: None,
             // Unknown; what iroh finds tells.
             relays: Relays { configured: false, discovery: false },

@@ -1,14 +1,10 @@
 //! The builder of an endpoint.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
 
 use iroh::{
-    RelayConfig, RelayMap, RelayMode, RelayUrl,
-    address_lookup::{DnsAddressLookup, PkarrPublisher},
-    dns::DnsResolver,
-    endpoint::{PortmapperConfig, QuicTransportConfig, default_relay_mode, presets},
+    endpoint::{QuicTransportConfig, default_relay_mode},
     protocol::DynProtocolHandler,
-    tls::CaTlsConfig,
 };
 use twolane_id::{
     PublicKey, SecretKey,
@@ -16,13 +12,17 @@ use twolane_id::{
 };
 
 use super::{
-    Endpoint, Relays,
+    Endpoint, Relay, Relays, carry_out,
     learned::Learned,
     parts::{self, Parts},
-    rejoin, transport,
+    plan::{Plan, PlannedRelays, Sockets, Surroundings, Wishes},
+    proxy::ProxyFrom,
+    rejoin,
+    revocation_file::RevocationFile,
+    transport,
 };
 use crate::{
-    access::{Access, GateConfig, Hooks},
+    access::{Access, GateConfig, Hooks, ShowTo},
     congestion::Congestion,
     error::BindError,
     key,
@@ -36,7 +36,11 @@ use crate::{
 /// The configuration of a new [`Endpoint`]; returned by [`Endpoint::builder`].
 ///
 /// By default the endpoint finds peers through iroh's public infrastructure (n0's relays and DNS) and on the local
-/// network (mDNS). Its default key is a new one, which is lost when the endpoint is gone.
+/// network (mDNS), and asks the router for a port (UPnP, PCP, NAT-PMP). Its default key is a new one, which is lost
+/// when the endpoint is gone.
+///
+/// The order of the calls means nothing: what the endpoint does follows from all of them together, when it is bound.
+/// [`offline`](Builder::offline) and [`relay_only`](Builder::relay_only) hold whatever else is set.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -54,20 +58,15 @@ pub struct Builder {
     secret_key: Option<SecretKey>,
     pub(super) limits: Limits,
     pub(super) congestion: Congestion,
-    n0: bool,
-    mdns: bool,
-    relays: Vec<String>,
+    wishes: Wishes,
     roots: Vec<Vec<u8>>,
-    nameserver: Option<SocketAddr>,
-    directory: Option<(String, String)>,
-    bind_addrs: Vec<SocketAddr>,
-    direct: bool,
     also_accept: Vec<(Vec<u8>, Box<dyn DynProtocolHandler>)>,
     /// The first option about the network of an endpoint that is bound, if there was one.
     pub(super) of_network: Option<&'static str>,
     pub(super) peers: Vec<Ticket>,
     pub(super) paths: PathPolicy,
     pub(super) gate: GateConfig,
+    pub(super) revocation_file: Option<PathBuf>,
 }
 
 impl Builder {
@@ -76,19 +75,14 @@ impl Builder {
             secret_key: None,
             limits: Limits::default(),
             congestion: Congestion::default(),
-            n0: true,
-            mdns: cfg!(feature = "mdns"),
-            relays: Vec::new(),
+            wishes: Wishes::default(),
             roots: Vec::new(),
-            nameserver: None,
-            directory: None,
-            bind_addrs: Vec::new(),
-            direct: true,
             also_accept: Vec::new(),
             of_network: None,
             peers: Vec::new(),
             paths: PathPolicy::default(),
             gate: GateConfig::default(),
+            revocation_file: None,
         }
     }
 
@@ -127,77 +121,125 @@ impl Builder {
         self
     }
 
-    /// Turns off relays, address lookup and multicast: peers are reached only by the addresses in their tickets.
-    /// Unless [`bind_addr`](Builder::bind_addr) sets another address, the endpoint is bound to loopback only.
+    /// Turns off relays, address lookup, multicast, port mapping and DNS: peers are reached only by the addresses in
+    /// their tickets. No other setting turns one of them on again, whichever call comes first. Unless
+    /// [`bind_addr`](Builder::bind_addr) names an address, the endpoint is bound to loopback only (127.0.0.1): then
+    /// nothing leaves the machine.
     pub fn offline(mut self) -> Self {
-        self.n0 = false;
-        self.mdns = false;
-        if self.bind_addrs.is_empty() {
-            self.bind_addrs.push(SocketAddr::from(([127, 0, 0, 1], 0)));
-        }
+        self.wishes.offline = true;
         self.of_network("offline")
     }
 
-    /// Sets whether n0's public relays and DNS are used. Default: yes, unless [`relay`](Builder::relay) or
-    /// [`directory`](Builder::directory) sets others.
+    /// Sets whether n0's public infrastructure is used: its directory (pkarr and DNS), where peers are found by their
+    /// key alone, and its relays unless [`relay`](Builder::relay) names others. Default: yes, unless `relay` or
+    /// [`directory`](Builder::directory) is set.
     pub fn n0(mut self, on: bool) -> Self {
-        self.n0 = on;
+        self.wishes.n0 = Some(on);
         self.of_network("n0")
     }
 
-    /// Sets whether this endpoint finds peers on the local network, and is found by them, by multicast. Default:
-    /// yes, with the feature `mdns`.
+    /// Sets whether this endpoint finds peers on the local network, and is found by them, by multicast: everybody there
+    /// learns its key. Multicast goes out on all interfaces. Default: yes, with the feature `mdns`, unless
+    /// [`bind_addr`](Builder::bind_addr) names an address of an interface.
     pub fn mdns(mut self, on: bool) -> Self {
-        self.mdns = on;
+        self.wishes.mdns = Some(on);
         self.of_network("mdns")
     }
 
-    /// Adds a relay, such as `https://relay.example.org`, to be used in place of n0's relays. May be called
-    /// several times.
+    /// Sets whether routers are asked to forward a port to this endpoint (UPnP, PCP, NAT-PMP; UPnP looks for routers by
+    /// multicast, on all interfaces). This needs the feature `portmapper`, and happens only with a relay. Default: yes
+    /// with n0's infrastructure, unless [`bind_addr`](Builder::bind_addr) names an address of an interface.
+    pub fn port_mapping(mut self, on: bool) -> Self {
+        self.wishes.port_mapping = Some(on);
+        self.of_network("port_mapping")
+    }
+
+    /// Adds a relay, such as `https://relay.example.org`, to be used in place of n0's relays. May be called several
+    /// times: the endpoint connects to the nearest of them, and to that of a peer. A [`Relay`] can have a token. Of two
+    /// with the same URL the last one counts.
     ///
     /// A relay over plain `http` cannot tell an endpoint its public address, because QUIC address discovery needs
     /// a certificate. The data of peers behind two NATs then stays on the relay.
-    pub fn relay(mut self, url: impl Into<String>) -> Self {
-        self.relays.push(url.into());
-        self.n0 = false;
+    pub fn relay(mut self, relay: impl Into<Relay>) -> Self {
+        self.wishes.relays.push(relay.into());
         self.of_network("relay")
     }
 
-    /// Adds a certificate authority, as DER, from which relays and the [`directory`](Builder::directory) may have
-    /// their certificates, besides the authorities that browsers trust. May be called several times. Peers have no
-    /// certificates from an authority: they are known by their keys alone.
+    /// Adds certificate authorities, as DER or PEM, from which relays and the [`directory`](Builder::directory) may
+    /// have their certificates, besides the authorities that browsers trust: for a relay with an authority of its own.
+    /// May be called several times. Peers have no certificates from an authority: they are known by their keys alone.
     pub fn trust_root(mut self, certificate: impl Into<Vec<u8>>) -> Self {
         self.roots.push(certificate.into());
         self.of_network("trust_root")
     }
 
+    /// Sets the HTTP proxy through which relays and directories are reached, such as `http://proxy.example.org:3128`.
+    /// Its scheme is `http` or `https`; a name and a password in it are sent to the proxy. Default: none, and the
+    /// environment is not read.
+    ///
+    /// The proxy is used for TCP (CONNECT). Direct paths, and the packets by which relays tell an endpoint its public
+    /// address, are UDP and go around it: see [`relay_only`](Self::relay_only). iroh writes the URL of the proxy to its
+    /// log at the level `debug`.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.wishes.proxy = ProxyFrom::Program(url.into());
+        self.of_network("proxy")
+    }
+
+    /// Takes the [`proxy`](Self::proxy) from the environment, when the endpoint is bound: from `https_proxy`,
+    /// `HTTPS_PROXY`, `all_proxy` or `ALL_PROXY`, the first that is set. If all servers are relays over plain `http`,
+    /// it is `http_proxy` or `HTTP_PROXY` in place of the first two. Without any, there is no proxy.
+    ///
+    /// There is none either if `no_proxy` or `NO_PROXY` names the hosts of all relays and directories. (There is one
+    /// proxy for all of them, so part of them is not enough. Ranges of addresses are not understood.)
+    pub fn proxy_from_env(mut self) -> Self {
+        self.wishes.proxy = ProxyFrom::Environment;
+        self.of_network("proxy_from_env")
+    }
+
     /// Sets the DNS server to ask, in place of the system's.
     pub fn nameserver(mut self, server: SocketAddr) -> Self {
-        self.nameserver = Some(server);
+        self.wishes.nameserver = Some(server);
         self.of_network("nameserver")
     }
 
+    /// Sets whether public DNS resolvers (those of Cloudflare, Google and Quad9) are asked when the system's, or the
+    /// [`nameserver`](Self::nameserver), does not answer or answers with an error. They then learn the names of relays
+    /// and the keys of peers that are looked up. Default: no.
+    pub fn public_resolvers(mut self, on: bool) -> Self {
+        self.wishes.public_resolvers = on;
+        self.of_network("public_resolvers")
+    }
+
     /// Sets an `iroh-dns-server` through which peers are found by their key alone, in place of n0's servers. This
-    /// turns off n0's relays too: [`relay`](Self::relay) sets the relays to use, and without one nothing is
-    /// published. This endpoint's relay is published to `pkarr`, such as `https://dns.example.org/pkarr`. Peers
-    /// are looked up in the DNS under `origin`, such as `dns.example.org`.
+    /// turns off n0's relays too, unless [`n0`](Self::n0) is set: [`relay`](Self::relay) sets the relays to use, and
+    /// without one nothing is published. This endpoint's relay is published to `pkarr`, such as
+    /// `https://dns.example.org/pkarr`. Peers are looked up in the DNS under `origin`, such as `dns.example.org`.
     pub fn directory(mut self, pkarr: impl Into<String>, origin: impl Into<String>) -> Self {
-        self.directory = Some((pkarr.into(), origin.into()));
-        self.n0 = false;
+        self.wishes.directory = Some((pkarr.into(), origin.into()));
         self.of_network("directory")
     }
 
-    /// Binds to this address, in place of all addresses of the machine. At most one for IPv4 and one for IPv6.
+    /// Binds to this address, in place of all addresses of the machine: one for IPv4, one for IPv6, or both. Where none
+    /// is named for a family, that family is not used. Two addresses of one family are an error of
+    /// [`bind`](Self::bind).
+    ///
+    /// Packets to and from peers use the address. Unless it is `0.0.0.0` or `::`, multicast and port mapping are off
+    /// by default, since they go out on all interfaces. DNS and the connections to relays take the interface that the
+    /// system chooses.
     pub fn bind_addr(mut self, addr: SocketAddr) -> Self {
-        self.bind_addrs.retain(|bound| bound.is_ipv4() != addr.is_ipv4() || !bound.ip().is_loopback());
-        self.bind_addrs.push(addr);
+        self.wishes.bind_addrs.push(addr);
         self.of_network("bind_addr")
     }
 
     /// Turns off direct paths: all data goes over relays. For tests, and for endpoints that must not show their
     /// address.
+    ///
+    /// The endpoint has no UDP socket, and peers are told no address but that of its relay. Nothing is sent by
+    /// multicast, and no router is asked for a port; no other setting turns these on again. What remains is DNS, and
+    /// TCP to relays and directories, which see where it comes from ([`proxy`](Self::proxy)). [`bind`](Self::bind)
+    /// fails without a relay.
     pub fn relay_only(mut self) -> Self {
-        self.direct = false;
+        self.wishes.relay_only = true;
         self.of_network("relay_only")
     }
 
@@ -252,10 +294,20 @@ impl Builder {
     }
 
     /// Adds a certificate that this endpoint shows to peers, so that they treat it as acting for its owner. May be
-    /// called several times: a peer is shown the first certificate that is valid at the time and whose audience
-    /// includes the peer.
+    /// called several times: a peer is shown the first certificate that is valid at the time, whose audience includes
+    /// the peer, and that is for its eyes ([`show_delegations`](Self::show_delegations)).
+    ///
+    /// A certificate tells whose machine this is. If it is for some peers only, name them as its audience: then no
+    /// other peer is shown it, and no other peer accepts a copy.
     pub fn delegation(mut self, delegation: Delegation) -> Self {
         self.gate.delegations.push(delegation);
+        self
+    }
+
+    /// Sets to which peers certificates are shown. Default: [`ShowTo::known`], which leaves out strangers that connect
+    /// by themselves.
+    pub fn show_delegations(mut self, to: ShowTo) -> Self {
+        self.gate.show_to = to;
         self
     }
 
@@ -266,9 +318,32 @@ impl Builder {
         self
     }
 
-    /// Sets the list of revoked certificates, which are refused although they have not expired.
+    /// Sets the list of revoked certificates, which are refused although they have not expired. It is kept in memory:
+    /// see [`revocation_file`](Self::revocation_file).
     pub fn revocations(mut self, revoked: RevocationList) -> Self {
         self.gate.revoked = revoked;
+        self
+    }
+
+    /// Keeps the list of revoked certificates in this file, so that a restart loses none of it. [`bind`](Self::bind)
+    /// reads the file, creates it if there is none, and adds what [`revocations`](Self::revocations) has set; so does
+    /// [`attach`](Self::attach). The endpoint replaces the file after each change ([`Endpoint::revoke`]), in one step
+    /// ([`storage::revocations`](crate::storage::revocations)), and [`shutdown`](Endpoint::shutdown) waits for that
+    /// within its deadline. One endpoint at a time may use a file. Default: none.
+    ///
+    /// ```no_run
+    /// # use twolane::PublicKey;
+    /// # async fn example(owner: PublicKey, laptop: PublicKey) -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::Endpoint;
+    ///
+    /// let endpoint = Endpoint::builder().revocation_file("/var/lib/mail/revoked").bind().await?;
+    /// endpoint.revoke_node(owner, laptop); // takes effect at once
+    /// endpoint.revocations_saved().await?; // and is on the disk now
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn revocation_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.revocation_file = Some(path.into());
         self
     }
 
@@ -287,8 +362,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a root certificate, a delegation or
-    /// another protocol is not valid, or if the machine's clock shows a time before 1970.
+    /// [`BindError`] if an address cannot be bound to, if a relay, a directory, a proxy, a root certificate, a
+    /// delegation or another protocol is not valid, if the settings leave no path, if the file of revocations cannot be
+    /// used, or if the machine's clock shows a time before 1970.
     pub async fn bind(mut self) -> Result<Endpoint, BindError> {
         check_clock(&self.gate)?;
         self.limits = self.limits.sane();
@@ -298,59 +374,29 @@ impl Builder {
         };
         let us = secret_key.public_key();
         check_delegations(&self.gate.delegations, us)?;
-        let relays = parse_relays(&self.relays)?;
+        let plan = planned(&self.wishes)?;
+        let revocation_file = RevocationFile::open(self.revocation_file, &mut self.gate)?;
         let known_relays = Relays {
-            configured: self.n0 || !relays.is_empty(),
-            discovery: self.n0 || relays.iter().any(|relay| relay.quic.is_some()),
+            configured: plan.relays != PlannedRelays::None,
+            discovery: match &plan.relays {
+                PlannedRelays::None => false,
+                PlannedRelays::N0 => true,
+                PlannedRelays::Own(own) => own.iter().any(|relay| relay.discovers()),
+            },
         };
         let learned = Learned::new(&self.limits, &self.peers);
 
-        let mut iroh =
-            if self.n0 { iroh::Endpoint::builder(presets::N0) } else { iroh::Endpoint::builder(presets::Minimal) };
-        iroh = iroh
+        let (iroh, relays) = carry_out::prepare(&plan, &self.roots)?;
+        let iroh = iroh
             .secret_key(key::secret_to_iroh(&secret_key))
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
             .transport_config(transport::shared(&self.limits, &self.congestion, known_relays.configured))
             .address_lookup(Arc::clone(&learned));
-        // The endpoint gets a handle of this map, so changes that the program makes to it are visible here as
-        // well.
-        let relays = match (relays.is_empty(), self.n0) {
-            (false, _) => RelayMap::from_iter(relays),
-            (true, true) => default_relay_mode().relay_map(),
-            (true, false) => RelayMap::empty(),
-        };
-        iroh = iroh.relay_mode(if relays.is_empty() { RelayMode::Disabled } else { RelayMode::Custom(relays.clone()) });
-        // The first byte is that of a SEQUENCE (X.690, section 8.9). iroh skips a certificate that it cannot
-        // parse, without an error.
-        if let Some(at) = self.roots.iter().position(|root| root.first() != Some(&0x30)) {
-            return Err(BindError::Root { at });
-        }
-        if !self.roots.is_empty() {
-            let roots = self.roots.iter().map(|root| root.clone().into());
-            iroh = iroh.ca_tls_config(CaTlsConfig::default().with_extra_roots(roots));
-        }
-        if let Some(server) = self.nameserver {
-            iroh = iroh.dns_resolver(DnsResolver::with_nameserver(server));
-        }
-        if let Some((pkarr, origin)) = &self.directory {
-            let pkarr = pkarr.parse().map_err(|_| BindError::DirectoryUrl(pkarr.clone()))?;
-            iroh = iroh.address_lookup(PkarrPublisher::builder(pkarr));
-            iroh = iroh.address_lookup(DnsAddressLookup::builder(origin.clone()));
-        }
-        if !self.n0 {
-            // UPnP asks the router for a port. A program that wants no infrastructure does not want UPnP either.
-            iroh = iroh.portmapper_config(PortmapperConfig::Disabled);
-        }
-        if !self.direct {
-            iroh = iroh.clear_ip_transports();
-        } else if !self.bind_addrs.is_empty() {
-            iroh = iroh.clear_ip_transports();
-            for addr in &self.bind_addrs {
-                iroh = iroh.bind_addr(*addr).map_err(|_| BindError::Address(*addr))?;
-            }
-        }
-        let iroh = iroh.bind().await.map_err(|error| BindError::Bind(Box::new(error)))?;
-        let mdns = self.mdns.then(|| start_mdns(&iroh));
+        let iroh = iroh.bind().await.map_err(|error| BindError::Bind {
+            addrs: if let Sockets::At(addrs) = &plan.sockets { addrs.clone() } else { Vec::new() },
+            source: Box::new(error),
+        })?;
+        let mdns = plan.mdns.then(|| start_mdns(&iroh));
 
         let endpoint = parts::start(Parts {
             iroh: iroh.clone(),
@@ -361,7 +407,9 @@ impl Builder {
             paths: self.paths,
             gate: self.gate,
             tasks: Tasks::here(),
+            named: self.peers.iter().map(Ticket::peer).collect(),
             learned,
+            revocation_file,
             mdns,
             relays: known_relays,
         })?;
@@ -411,15 +459,11 @@ pub(super) fn check_delegations(delegations: &[Delegation], us: PublicKey) -> Re
     }
 }
 
-fn parse_relays(relays: &[String]) -> Result<Vec<RelayConfig>, BindError> {
-    relays.iter().map(|url| parse_relay(url).ok_or_else(|| BindError::RelayUrl(url.clone()))).collect()
-}
-
-fn parse_relay(url: &str) -> Option<RelayConfig> {
-    let url: RelayUrl = url.parse().ok()?;
-    // A relay over plain HTTP has no certificate, and therefore no QUIC address discovery. A probe for it delays
-    // the choice of a relay by 3 s.
-    Some(if url.scheme() == "http" { RelayConfig::new(url, None) } else { url.into() })
+/// Makes the plan in the surroundings of this process.
+fn planned(wishes: &Wishes) -> Result<Plan, BindError> {
+    let n0_relays: Vec<_> = default_relay_mode().relay_map().urls();
+    let env = |name: &str| std::env::var(name).ok();
+    Plan::make(wishes, &Surroundings { mdns: cfg!(feature = "mdns"), n0_relays: &n0_relays, env: &env })
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ impl Endpoint {
         let ticket = peer.into();
         let inner = self.inner();
         inner.learn(&ticket);
+        inner.peers.shared.gate.call(ticket.peer());
         let stop = CancellationToken::new();
         let (sender, state) = watch::channel(KeepState::Dialling { failures: 0 });
         let (peers, peer) = (Arc::clone(&inner.peers), ticket.peer());
@@ -139,7 +140,8 @@ async fn run(peers: &Arc<Peers>, peer: PublicKey, state: &watch::Sender<KeepStat
     loop {
         state.send_replace(KeepState::Dialling { failures });
         let cause = match peers.known_link(peer, peers.shared.limits.connect_timeout).await {
-            Ok(_) => {
+            Ok(link) => {
+                link.call();
                 let since = Instant::now();
                 state.send_replace(KeepState::Connected);
                 let lost = disconnected(peers, peer).await;

@@ -5,7 +5,9 @@ mod admission;
 mod attach;
 mod builder;
 mod by_source;
+mod carry_out;
 mod connection;
+mod dns;
 mod graceful;
 mod handler;
 mod keep;
@@ -14,9 +16,13 @@ mod others;
 mod pace;
 mod parts;
 mod places;
+mod plan;
+mod proxy;
 mod reach;
 mod rejoin;
+mod relay;
 mod request;
+mod revocation_file;
 mod router;
 mod serve;
 mod shutdown;
@@ -49,13 +55,16 @@ pub use self::{
     handler::RouterHandler,
     keep::{Keep, KeepState},
     reach::{Obstacle, Reach},
+    relay::Relay,
     request::Request,
     router::AlreadyServed,
     serve::ServeError,
     shutdown::ShutdownReport,
     status::{Network, RelayStatus, Status},
 };
-use self::{accept::Inbound, attach::Attached, learned::Learned, router::Router};
+use self::{
+    accept::Inbound, attach::Attached, learned::Learned, revocation_file::RevocationFile, router::Router,
+};
 use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},
     events::Events,
@@ -125,6 +134,8 @@ pub(crate) struct Inner {
     learned: Arc<Learned>,
     mdns: Option<Result<(), String>>,
     relays: Relays,
+    /// Where the revoked certificates are kept, if anywhere.
+    revocation_file: Option<Arc<RevocationFile>>,
     #[cfg(feature = "metrics")]
     pub(crate) metrics_server: tokio::sync::Mutex<Option<iroh_metrics::service::MetricsServer>>,
 }
@@ -219,7 +230,9 @@ impl Endpoint {
     /// was of no use for [`Limits::address_lifetime`], or when there are more than [`Limits::known_peers`] peers. A
     /// peer has those addresses of its latest tickets that fit into one ticket ([`Ticket::MAX_ADDRS`]).
     pub fn add_peer(&self, peer: impl Into<Ticket>) {
-        self.inner().learn(&peer.into());
+        let peer = peer.into();
+        self.inner().peers.shared.gate.call(peer.peer());
+        self.inner().learn(&peer);
     }
 
     /// Forgets the addresses of a peer, whoever has told them: [`add_peer`](Endpoint::add_peer),
@@ -381,7 +394,7 @@ impl Endpoint {
     pub async fn connect(&self, peer: impl Into<Ticket>) -> Result<Connection, DialError> {
         let peer = peer.into();
         self.inner().learn(&peer);
-        self.inner().known_link(peer.peer()).await?;
+        self.inner().known_link(peer.peer()).await?.call();
         Ok(Connection::new(self.clone(), peer.peer()))
     }
 
@@ -469,6 +482,8 @@ impl Inner {
     /// covers both.
     async fn link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
         let bound = self.limits.connect_timeout;
+        // Said before the dial: the peer may dial at the same time.
+        self.peers.shared.gate.call(peer);
         let link = self.peers.link(peer, bound).await?;
         let policy = self.peers.shared.policies.get(&peer);
         let Some(after) = policy.wait(bound) else {
@@ -481,6 +496,7 @@ impl Inner {
     /// Like `link`, but waits until the peer has admitted this endpoint. The dial and the admission have one
     /// timeout together. The wait for a direct path has its own.
     async fn known_link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
+        self.peers.shared.gate.call(peer);
         self.peers.known_link(peer, self.limits.connect_timeout).await?;
         self.link(peer).await
     }
@@ -532,6 +548,7 @@ impl Inner {
                 // Boxed, because it is rare and large: a stream's future is copied into the futures around it.
                 None => Box::pin(self.link(id)).await.map_err(|source| GetStreamError::Dial { peer: id, source })?,
             };
+            link.call();
             let heard = link.heard();
             let opened = peer::open(&link, opening, within(Instant::now()), phase, stream).await;
             let error = match opened {

@@ -10,6 +10,7 @@ use super::{
     accept::Inbound,
     attach::Attached,
     learned::{self, Learned},
+    revocation_file::RevocationFile,
     router::Router,
     transport,
 };
@@ -36,14 +37,18 @@ pub(super) struct Parts {
     pub(super) paths: PathPolicy,
     pub(super) gate: GateConfig,
     pub(super) tasks: Tasks,
+    /// The peers that the program has named: they are no strangers.
+    pub(super) named: Vec<PublicKey>,
     pub(super) learned: Arc<Learned>,
+    pub(super) revocation_file: Option<Arc<RevocationFile>>,
     pub(super) mdns: Option<Result<(), String>>,
     pub(super) relays: Relays,
 }
 
 /// Makes an endpoint and starts its tasks, except for those that accept connections.
 pub(super) fn start(parts: Parts) -> Result<Endpoint, BindError> {
-    let Parts { iroh, attached, us, limits, congestion, paths, gate, tasks, learned, mdns, relays } = parts;
+    let Parts { iroh, attached, us, limits, congestion, paths, gate, tasks, .. } = parts;
+    let Parts { named, learned, revocation_file, mdns, relays, .. } = parts;
     let limits = Arc::new(limits);
     let closing = CancellationToken::new();
     let router = Router::new(Arc::clone(&limits), tasks.clone());
@@ -70,6 +75,7 @@ pub(super) fn start(parts: Parts) -> Result<Endpoint, BindError> {
         tasks: tasks.clone(),
         on_stream,
     });
+    named.into_iter().for_each(|peer| shared.gate.call(peer));
     let underlay = Underlay::new(iroh.clone(), transport::configs(&limits, &congestion), has_relay);
     let peers = Peers::new(underlay, us, shared, closing.clone());
     tasks.spawn(guard::run(Arc::clone(&peers)));
@@ -79,6 +85,9 @@ pub(super) fn start(parts: Parts) -> Result<Endpoint, BindError> {
         let (learned, peers) = (Arc::clone(&learned), Arc::clone(&peers));
         learned::run(learned, move |id: &PublicKey| peers.is_in_use(id), closing.clone())
     });
+    if let Some(file) = &revocation_file {
+        tasks.spawn(Arc::clone(file).run(Arc::clone(&peers.shared.gate), peers.closed.clone()));
+    }
     let inner = Inner {
         iroh,
         attached,
@@ -92,6 +101,7 @@ pub(super) fn start(parts: Parts) -> Result<Endpoint, BindError> {
         closes_sockets: AtomicBool::new(false),
         sockets_closed: CancellationToken::new(),
         learned,
+        revocation_file,
         mdns,
         relays,
         #[cfg(feature = "metrics")]

@@ -21,7 +21,7 @@ use crate::{
 pub struct Request {
     /// The peer that sent the request. The handshake has proved its key.
     pub peer: PublicKey,
-    /// The identity of the peer: its key, and the owner that it acted for when the request had arrived.
+    /// The identity of the peer: its key, and its certificate when the request had arrived.
     pub identity: Identity,
     /// The protocol that the request asks for.
     pub protocol: Protocol,
@@ -29,6 +29,23 @@ pub struct Request {
     pub metadata: Bytes,
     /// The body of the request.
     pub body: Bytes,
+}
+
+impl Request {
+    /// Returns the key that the peer acted for in this protocol when the request had arrived. `None` if the peer
+    /// showed no certificate, or one whose scope does not cover the protocol.
+    ///
+    /// ```
+    /// # use twolane::{Endpoint, PublicKey, StreamError};
+    /// # fn serve(endpoint: &Endpoint, alice: PublicKey) -> Result<(), twolane::ServeError> {
+    /// endpoint.serve_requests("mail/1", move |request| async move {
+    ///     if request.owner() == Some(alice) { Ok("all of it".into()) } else { Err(StreamError::new(1, "not yours")) }
+    /// })
+    /// # }
+    /// ```
+    pub fn owner(&self) -> Option<PublicKey> {
+        self.identity.owner_for(&self.protocol)
+    }
 }
 
 impl Endpoint {

@@ -9,6 +9,7 @@ mod lost;
 mod open;
 mod report;
 mod request;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use self::{
     open::{AcceptError, AnswerError, DialError, GetStreamError},
     report::{DetailsTooLarge, Report, StreamError},
     request::{Phase, RequestError, RequestFailure},
+    saved::RevocationsNotSaved,
 };
 use crate::wire::codes::lane;
 

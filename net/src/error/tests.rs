@@ -30,6 +30,8 @@ fn an_error_around_another_has_its_fault_and_its_chance() {
     assert_eq!((NextError::Text.fault(), NextError::Text.is_retryable()), (Fault::Peer, false));
     assert_eq!((BindError::Random.fault(), BindError::Random.is_retryable()), (Fault::Local, false));
     assert_eq!((BindError::Clock.fault(), BindError::Clock.is_retryable()), (Fault::Local, true));
+    let unsaved = RevocationsNotSaved::NoFile;
+    assert_eq!((unsaved.fault(), unsaved.is_retryable()), (Fault::Caller, false));
     let request = |cause| RequestError { protocol: Protocol::from_static("rpc/1"), phase: Phase::Response, cause };
     let cut = request(RequestFailure::Read(lost()));
     assert_eq!((cut.fault(), cut.is_retryable()), (Fault::Network, true));

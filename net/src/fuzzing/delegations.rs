@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use twolane_id::{Delegation, DelegationError, PublicKey, RevocationList, SecretKey, delegation::CONTEXT};
+use twolane_id::{
+    Delegation, DelegationError, PublicKey, RevocationList, SecretKey,
+    delegation::{CONTEXT, Revocation},
+};
 
 /// The key that signs the fuzzer's inputs, because the fuzzer cannot find a signature by trying.
 static OWNER: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_bytes(&[1; 32]));
@@ -117,4 +120,16 @@ fn check_circumstances(delegation: &Delegation) {
     assert_eq!(revoked.check(delegation), Ok(()));
     revoked.insert(delegation.owner(), delegation.serial());
     assert!(revoked.check(delegation).is_err());
+    let (owner, node) = (delegation.owner(), delegation.node());
+    for (revocation, holds) in [
+        (Revocation::Node { owner, node }, false),
+        (Revocation::Node { owner: node, node: owner }, true),
+        (Revocation::Before { owner, time: begin }, true),
+        (Revocation::Before { owner, time: end }, false),
+        (Revocation::Before { owner: node, time: end }, true),
+    ] {
+        let revoked = RevocationList::from_iter([revocation]);
+        assert_eq!(revoked.check(delegation).is_ok(), holds, "{revocation}");
+        assert_eq!(revoked.to_string().parse(), Ok(revoked));
+    }
 }

@@ -131,7 +131,7 @@ impl Peer {
         }
         Some(PeerInfo {
             id: self.id,
-            owner: current.carrier.identity().owner(),
+            owner_unscoped: current.carrier.identity().owner_unscoped(),
             paths,
             path: path.map(|(kind, _)| kind),
             rtt: path.map(|(_, rtt)| rtt),

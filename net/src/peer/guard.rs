@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::Ordering::{AcqRel, Acquire, Release},
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use n0_future::join_all;
+use n0_future::{BufferedStreamExt, StreamExt, stream};
 use tokio::{sync::Notify, time::sleep};
 
 use super::{link::Link, peers::Peers, table::Generation};
@@ -157,18 +158,23 @@ fn ask(peers: &Arc<Peers>, link: Arc<Link>) {
 /// Asks the rules about the connection, and about each of its streams that they were asked about before.
 async fn look_again(peers: &Peers, link: &Link) {
     let gate = &peers.shared.gate;
-    if let Err(Refused(reason)) = gate.connection(&link.carrier.identity()).await {
+    if let Err(Refused(reason)) = gate.connection_again(|| link.carrier.identity()).await {
         return link.cut_for(&ConnectionLost::NotAllowed { reason: reason.into() });
     }
-    let asking = link.carrier.admitted().into_iter().filter_map(|lanes| {
+    let streams = link.carrier.admitted();
+    let at_once = gate.max_rechecks().min(streams.len()).max(1);
+    let asking = streams.into_iter().filter_map(|lanes| {
         let (protocol, metadata) = lanes.admitted.get()?.clone();
-        let request = StreamRequest { identity: link.carrier.identity(), protocol, metadata };
         Some(async move {
-            if let Err(Refused(reason)) = gate.stream(request).await {
+            let identity = || link.carrier.identity();
+            let request =
+                || StreamRequest { identity: identity(), protocol: protocol.clone(), metadata: metadata.clone() };
+            if let Err(Refused(reason)) = gate.stream_again(request).await {
                 lanes.revoke(&reason);
             }
         })
     });
-    // All at the same time, so that a stream which the rules are slow about holds up no other.
-    join_all(asking).await;
+    // As many at a time as the rules are asked, so that a stream which they are slow about holds up few others.
+    let mut asking = pin!(stream::iter(asking).buffered_unordered(at_once));
+    while asking.next().await.is_some() {}
 }

@@ -51,9 +51,15 @@ impl IncomingStream {
         self.carrier().peer
     }
 
-    /// Returns the peer's key and the owner that the peer acts for at this moment.
+    /// Returns the peer's key and its certificate at this moment.
     pub fn identity(&self) -> Identity {
         self.carrier().identity()
+    }
+
+    /// Returns the key that the peer acts for in this stream's protocol at this moment. `None` if the peer shows no
+    /// certificate, or one whose scope does not cover the protocol.
+    pub fn owner(&self) -> Option<PublicKey> {
+        self.identity().owner_for(&self.protocol)
     }
 
     /// Returns the protocol that the peer asks for.

@@ -14,8 +14,9 @@ use crate::events::PathKind;
 pub struct PeerInfo {
     /// The peer's key.
     pub id: PublicKey,
-    /// The key that the peer acts for, by a certificate that is valid now.
-    pub owner: Option<PublicKey>,
+    /// The owner that the peer's certificate names, if the certificate is valid now, whatever its scope is. For
+    /// display only: see [`Identity::owner_unscoped`](crate::Identity::owner_unscoped).
+    pub owner_unscoped: Option<PublicKey>,
     /// The kind of path that the peer's data takes now. `None` while no path is selected.
     pub path: Option<PathKind>,
     /// The round-trip time of that path.

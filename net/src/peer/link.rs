@@ -17,7 +17,7 @@ use std::{
 use iroh::endpoint::{Connection, SendStream, Side};
 use n0_future::{StreamExt, boxed::BoxFuture};
 use tracing::Instrument;
-use twolane_id::PublicKey;
+use twolane_id::{PublicKey, delegation::Serial};
 
 use self::{
     control::{read_control, write_control},
@@ -86,6 +86,8 @@ pub(crate) struct Link {
     /// The number of certificates that the peer has shown.
     shown: AtomicU64,
     presentation: Mutex<Presentation>,
+    /// Whether the program has called the peer: it is no stranger that has connected by itself.
+    called: AtomicBool,
     /// Whether the rules have to be asked about this connection again.
     pub(super) doubtful: AtomicBool,
     /// Whether the rules are being asked.
@@ -101,6 +103,8 @@ pub(crate) struct Link {
 struct Presentation {
     /// The version of the certificates ([`Gate::own_version`]) when the last one was shown.
     version: u64,
+    /// The certificate that was shown last: its owner and serial.
+    shown: Option<(PublicKey, Serial)>,
     /// The number of DELEGATION frames sent after HELLO.
     frames: u64,
     /// Whether a task waits to show the next one.
@@ -150,6 +154,7 @@ impl Link {
             since: Instant::now(),
             shown: AtomicU64::new(0),
             presentation: Mutex::default(),
+            called: AtomicBool::new(dialled || shared.gate.is_called(&peer)),
             doubtful: AtomicBool::new(false),
             being_asked: AtomicBool::new(false),
             is_there: AtomicBool::new(false),

@@ -108,9 +108,15 @@ impl XStream {
         self.send.lanes().carrier.peer
     }
 
-    /// Returns the peer's identity: its key, and the owner that it acts for at this moment.
+    /// Returns the peer's identity: its key, and its certificate at this moment.
     pub fn identity(&self) -> Identity {
         self.send.lanes().carrier.identity()
+    }
+
+    /// Returns the key that the peer acts for in this stream's protocol at this moment. `None` if the peer shows no
+    /// certificate, or one whose scope does not cover the protocol.
+    pub fn owner(&self) -> Option<PublicKey> {
+        self.identity().owner_for(&self.protocol)
     }
 
     /// Returns the peer's id52.

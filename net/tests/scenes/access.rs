@@ -1,11 +1,14 @@
 //! Access rules for connections and streams, and the effect when they change.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use twolane::{
     AcceptError, Access, AccessList, ConnectionLost, DialError, Endpoint, GetStreamError, Identity, Limits, PublicKey,
     ReadError, Reason, SecretKey, StreamOptions, StreamRequest, Verdict, delegation::Pattern,
@@ -105,6 +108,22 @@ async fn a_protocol_with_a_list_of_its_own_is_for_those_on_it() {
     // The refusal affected that stream only.
     echo(&other, &server, b"still friends").await;
     assert_eq!(other.metrics().connections_dialled.get(), 1);
+}
+
+#[tokio::test]
+async fn the_list_of_the_most_specific_pattern_decides_alone() {
+    let (list, client) = (AccessList::everybody(), endpoint().await);
+    let server = guarded(list.clone()).await;
+    for protocol in ["admin/1", "admin/2", "mail/1"] {
+        server.serve_requests(protocol, |_| async { Ok("yes".into()) }).unwrap();
+    }
+    list.restrict(&"admin/*".parse().unwrap());
+    list.allow_for(&"admin/2".parse().unwrap(), client.id());
+    list.allow_for(&"*".parse().unwrap(), client.id());
+    for (protocol, allowed) in [("admin/1", false), ("admin/2", true), ("mail/1", true)] {
+        let answer = soon(client.request(server.ticket(), protocol, "", PATIENCE)).await;
+        assert_eq!(answer.is_ok(), allowed, "{protocol}: {answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -241,7 +260,7 @@ async fn rules_that_change_while_a_peer_is_being_admitted_hold_for_it() {
             verdict
         }
 
-        fn changes(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+        fn changes(&self) -> Option<watch::Receiver<u64>> {
             self.0.changes()
         }
     }
@@ -281,4 +300,122 @@ async fn a_stream_that_was_cut_off_is_never_taken_for_complete_even_if_the_reaso
     let error = soon(recv.read_to_end(100)).await.unwrap_err();
     assert!(format!("{error:?}").contains("Reset"), "{error:?}");
     assert!(soon(accepted.read(&mut [0])).await.is_err());
+}
+
+/// Rules that can change, that count how many questions they are asked, and that leave some of them unanswered.
+#[derive(Default)]
+struct Busy {
+    version: watch::Sender<u64>,
+    asked: AtomicUsize,
+    /// The number of questions that are being answered, and the largest such number.
+    now: AtomicUsize,
+    most: AtomicUsize,
+    /// The number of questions from here on that get no answer.
+    silent: AtomicUsize,
+}
+
+impl Busy {
+    fn change(&self) {
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(SeqCst)
+    }
+
+    async fn answer(&self) -> Verdict {
+        self.asked.fetch_add(1, SeqCst);
+        if self.silent.fetch_update(SeqCst, SeqCst, |silent| silent.checked_sub(1)).is_ok() {
+            std::future::pending::<()>().await;
+        }
+        let now = self.now.fetch_add(1, SeqCst) + 1;
+        self.most.fetch_max(now, SeqCst);
+        // Long enough for every other question to be asked, if nothing holds it back.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        self.now.fetch_sub(1, SeqCst);
+        Verdict::Allow
+    }
+}
+
+/// The scene keeps one handle, and the endpoint has another.
+struct Rules(Arc<Busy>);
+
+impl Access for Rules {
+    async fn connection(&self, _: &Identity) -> Verdict {
+        self.0.answer().await
+    }
+
+    async fn stream(&self, _: &StreamRequest) -> Verdict {
+        self.0.answer().await
+    }
+
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.0.version.subscribe())
+    }
+}
+
+async fn busy(limits: Limits) -> (Arc<Busy>, Endpoint) {
+    let busy = Arc::new(Busy::default());
+    let rules = Rules(Arc::clone(&busy));
+    (busy, Endpoint::builder().offline().limits(limits).access(rules).bind().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_change_asks_the_rules_only_some_questions_at_a_time() {
+    const AT_A_TIME: usize = 3;
+    const STREAMS: usize = 10;
+    let (busy, server) = busy(Limits { rechecks: AT_A_TIME, ..limits() }).await;
+    let clients = [endpoint().await, endpoint().await];
+    let mut open = Vec::new();
+    for client in &clients {
+        for _ in 0..STREAMS {
+            open.push(stream(client, &server).await);
+        }
+    }
+    // One for each connection, and one for each stream.
+    let all = clients.len() * (1 + STREAMS);
+    assert_eq!(busy.asked(), all);
+    busy.most.store(0, SeqCst);
+    busy.change();
+    until(|| busy.asked() == 2 * all).await;
+    assert_eq!(busy.most.load(SeqCst), AT_A_TIME);
+    for (opened, accepted) in &mut open {
+        opened.write_all(b"on").await.unwrap();
+        assert_eq!(soon(accepted.read(&mut [0; 2])).await.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn rules_that_are_slow_after_a_change_throw_nobody_out() {
+    let (busy, server) = busy(Limits { access_timeout: BRIEF, recheck_timeout: PATIENCE, ..limits() }).await;
+    let client = endpoint().await;
+    serve_echo(&server);
+    let (mut opened, mut accepted) = stream(&client, &server).await;
+    let before = busy.asked();
+    busy.silent.store(1, SeqCst);
+    busy.change();
+    // The connection is asked about twice, and then the stream.
+    until(|| busy.asked() == before + 3).await;
+    opened.write_all(b"on").await.unwrap();
+    assert_eq!(soon(accepted.read(&mut [0; 2])).await.unwrap(), 2);
+    echo(&client, &server, b"still here").await;
+    assert_eq!(client.metrics().connections_dialled.get(), 1);
+}
+
+#[tokio::test]
+async fn rules_that_never_answer_after_a_change_end_the_connection_in_time() {
+    let (busy, server) = busy(Limits { access_timeout: BRIEF, recheck_timeout: Duration::ZERO, ..limits() }).await;
+    let client = endpoint().await;
+    let (mut opened, _accepted) = stream(&client, &server).await;
+    let before = busy.asked();
+    busy.silent.store(usize::MAX, SeqCst);
+    let asked = async {
+        busy.change();
+        until(|| busy.asked() > before).await;
+    };
+    let error = at_its_bound(BRIEF, asked, opened.read(&mut [0])).await.unwrap_err();
+    let ReadError::Lost(ConnectionLost::Forbidden { reason }) = &error else { panic!("{error:?}") };
+    assert!(reason.contains("did not answer"), "{reason}");
 }

@@ -1,4 +1,4 @@
-//! An endpoint on an iroh endpoint of the scene (invariant 22).
+//! An endpoint on an iroh endpoint of the scene (invariant 23).
 
 use std::pin::pin;
 

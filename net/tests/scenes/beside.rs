@@ -1,4 +1,4 @@
-//! Protocols of others on the iroh endpoint of this library's endpoint (invariant 22).
+//! Protocols of others on the iroh endpoint of this library's endpoint (invariant 23).
 
 use std::sync::{
     Arc,

@@ -21,6 +21,7 @@ mod limits;
 mod lost;
 mod mortal;
 mod negotiation;
+mod network;
 mod numbers;
 mod paths;
 mod paused_reader;

@@ -20,7 +20,7 @@ async fn a_connected_peer_is_described_with_its_paths_and_bytes() {
     .await;
     until(|| client.peer(&server.id()).is_some_and(|peer| peer.path.is_some())).await;
     let peer = client.peer(&server.id()).unwrap();
-    assert_eq!((peer.id, peer.owner, peer.streams, peer.connections), (server.id(), None, 1, 1));
+    assert_eq!((peer.id, peer.owner_unscoped, peer.streams, peer.connections), (server.id(), None, 1, 1));
     assert_eq!(peer.path, Some(PathKind::Direct));
     assert!(peer.sent > 1_000_000 && peer.received > 0, "{peer:?}");
     assert!(peer.last_error.is_none());

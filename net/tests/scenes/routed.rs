@@ -1,5 +1,5 @@
 //! Strangers, limits and configurations where iroh's `Router`, or an accept loop of the scene, accepts for an endpoint
-//! (invariant 22).
+//! (invariant 23).
 
 use std::sync::{
     Arc,

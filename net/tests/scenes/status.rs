@@ -1,8 +1,8 @@
 //! What an endpoint reports about its reachability.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
-use twolane::{Endpoint, Obstacle, Reach};
+use twolane::{Builder, Endpoint, Obstacle, Reach};
 
 use crate::{
     relay::Relay,
@@ -37,10 +37,15 @@ async fn a_relay_that_answers_makes_an_endpoint_reachable_and_one_that_does_not_
     assert_eq!((status.reach, &status.obstacles[..]), (Reach::RelayOnly, &[Obstacle::DirectOff][..]));
 
     drop(relay);
-    let lost = Endpoint::builder().limits(limits()).offline().relay("http://127.0.0.1:9").bind().await.unwrap();
+    let lost = on_loopback().relay("http://127.0.0.1:9").bind().await.unwrap();
     let status = lost.settled(PATIENCE).await;
     assert_eq!((status.reach, status.is_online()), (Reach::ThisMachine, false), "{status:?}");
     assert!(matches!(status.obstacles[0], Obstacle::RelayUnreachable { .. }), "{status:?}");
+}
+
+/// Returns the builder of an endpoint that has nothing but loopback and the relays that are added.
+fn on_loopback() -> Builder {
+    Endpoint::builder().limits(limits()).n0(false).bind_addr((Ipv4Addr::LOCALHOST, 0).into())
 }
 
 #[tokio::test]
@@ -48,7 +53,7 @@ async fn a_status_that_is_not_known_in_time_is_told_as_such() {
     // A relay that accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let relay = format!("http://{}", silent.local_addr().unwrap());
-    let endpoint = Endpoint::builder().limits(limits()).offline().relay(relay).bind().await.unwrap();
+    let endpoint = on_loopback().relay(relay).bind().await.unwrap();
     let status = endpoint.settled(Duration::ZERO).await;
     assert_eq!(status.reach, Reach::Unknown);
     assert!(status.obstacles.is_empty() && status.network.is_none());

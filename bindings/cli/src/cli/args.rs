@@ -1,8 +1,12 @@
 //! Options that the sender and the receiver share.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
-use twolane::{Builder, Congestion, Endpoint, PathPolicy, storage};
+use twolane::{Builder, Congestion, Endpoint, PathPolicy, Relay, storage};
 
 use super::Problem;
 use crate::exit::Exit;
@@ -19,13 +23,23 @@ pub struct Net {
     #[arg(long, requires = "key_file")]
     pub container_secret: bool,
 
-    /// Use only the addresses in the ticket, on this machine: no relay, no lookup, no multicast
+    /// Use only the addresses in the ticket, on this machine, and the relays that are named: no lookup, no multicast
     #[arg(long)]
     pub offline: bool,
 
-    /// Use this relay in place of the public ones (may be repeated)
+    /// Use this relay in place of the public ones (may be repeated). Relays are reached through the proxy that
+    /// HTTPS_PROXY names, unless NO_PROXY names the relay
     #[arg(long, value_name = "URL")]
     pub relay: Vec<String>,
+
+    /// Show the relays of --relay this token
+    #[arg(long, value_name = "TOKEN", env = "TWOLANE_RELAY_TOKEN", hide_env_values = true)]
+    pub relay_token: Option<String>,
+
+    /// Trust the certificates in this file (PEM or DER) as authorities for relays, besides the public ones (may be
+    /// repeated)
+    #[arg(long, value_name = "FILE")]
+    pub relay_ca: Vec<PathBuf>,
 
     /// Send no data over a relay: wait for a direct path, and fail if there is none
     #[arg(long)]
@@ -66,12 +80,28 @@ impl Net {
         for addr in &self.bind {
             builder = builder.bind_addr(*addr);
         }
-        // This call comes after the addresses, because it adds an address only if there is none.
-        if self.offline {
-            builder = builder.offline();
-        }
         for relay in &self.relay {
-            builder = builder.relay(relay.as_str());
+            let relay = Relay::new(relay);
+            builder = builder.relay(match &self.relay_token {
+                Some(token) => relay.token(token),
+                None => relay,
+            });
+        }
+        for path in &self.relay_ca {
+            let what = || format!("{} cannot be read", path.display());
+            let root = fs::read(path).map_err(|error| Problem::because(Exit::Usage, &what(), &error))?;
+            builder = builder.trust_root(root);
+        }
+        if !self.offline {
+            builder = builder.proxy_from_env();
+        } else if self.relay.is_empty() {
+            builder = builder.offline();
+        } else {
+            // The relays were named, so they are meant.
+            builder = builder.n0(false).mdns(false).port_mapping(false);
+            if self.bind.is_empty() {
+                builder = builder.bind_addr((Ipv4Addr::LOCALHOST, 0).into());
+            }
         }
         if self.direct_only {
             builder = builder.path_policy(PathPolicy::DirectOnly);

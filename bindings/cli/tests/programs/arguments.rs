@@ -112,6 +112,15 @@ fn a_command_line_that_makes_no_sense_is_2_with_an_object() {
     }
     Program::start(&mut command(RECEIVER, &["--refuse-code", "7"])).ended().failed(2);
     Program::start(&mut command(RECEIVER, &["--offline", "--relay", "no url"])).ended().failed(2);
+    let relay = ["--offline", "--relay", "ftp://relay.example"];
+    Program::start(&mut command(RECEIVER, &relay)).ended().failed(2);
+    let relay = ["--offline", "--relay", "http://127.0.0.1:9", "--relay-token", "open sesame"];
+    let failure = Program::start(&mut command(RECEIVER, &relay)).ended();
+    assert!(!failure.failed(2).message.contains("sesame"));
+    let two = ["--offline", "--bind", "127.0.0.1:0", "--bind", "127.0.0.2:0"];
+    assert!(Program::start(&mut command(RECEIVER, &two)).ended().failed(2).message.contains("127.0.0.2:0"));
+    let authority = ["--offline", "--relay-ca", "/nowhere/ca.pem"];
+    assert!(Program::start(&mut command(RECEIVER, &authority)).ended().failed(2).message.contains("ca.pem"));
     let receiver = command(RECEIVER, &["--offline", "--refuse-after", "much"]).spawn_ready().ended();
     assert!(receiver.failed(2).message.contains("much"));
 }

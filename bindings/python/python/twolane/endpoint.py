@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import sys
 import types
 import typing
@@ -55,14 +56,21 @@ class Endpoint:
         *,
         offline: bool = False,
         bind: Iterable[str] = (),
-        relays: Iterable[str] = (),
+        relays: Iterable[str | tuple[str, str]] = (),
+        trust_roots: Iterable[bytes] = (),
+        proxy: str | None = None,
         n0: bool | None = None,
         mdns: bool | None = None,
+        port_mapping: bool | None = None,
+        nameserver: str | None = None,
+        public_resolvers: bool = False,
         relay_only: bool = False,
         peers: Iterable[Peer] = (),
         access: AccessList | Rule | None = None,
         delegations: Iterable[Delegation] = (),
-        revocations: Iterable[tuple[PeerId | str, str]] = (),
+        show_delegations: typing.Literal["known", "everybody"] | Iterable[PeerId | str] = "known",
+        revocations: Iterable[str | tuple[PeerId | str, str]] = (),
+        revocation_file: str | os.PathLike[str] | None = None,
         congestion: typing.Literal["adaptive", "cubic", "bbr3", "background"] = "adaptive",
         limits: info.Limits | None = None,
         close_timeout: float = 5.0,
@@ -70,12 +78,20 @@ class Endpoint:
         """Configures an endpoint, which is not bound yet.
 
         `key`: the key by which peers identify it. By default a new key, which is lost with the endpoint.
-        `offline`: no relay, no lookup, no multicast; on loopback only, unless `bind` names other addresses.
+        `offline`: no relay, no lookup, no multicast, whatever else is set; on loopback only, unless `bind` names
+            other addresses.
         `bind`: addresses such as `0.0.0.0:4433`, at most one for IPv4 and one for IPv6. By default any
             address.
-        `relays`: URLs of your own relays, which replace n0's relays.
-        `n0`, `mdns`: whether n0's relays and DNS, and multicast on the local network, are used.
-        `relay_only`: no direct paths.
+        `relays`: URLs of your own relays, which replace n0's relays, or pairs of a URL and a token.
+        `trust_roots`: certificates (PEM or DER) of authorities for relays, besides the public ones.
+        `proxy`: the URL of an HTTP proxy for relays and directories, or `env` for that of the environment
+            (`HTTPS_PROXY`). Direct paths go around it.
+        `n0`, `mdns`, `port_mapping`: whether n0's relays and directory, multicast on the local network, and port
+            mapping by the router (UPnP) are used. By default all are, unless `relays` or `bind` says otherwise.
+        `nameserver`: the address of a DNS server, such as `192.0.2.53:53`, in place of the system's.
+        `public_resolvers`: whether public DNS resolvers are asked when the DNS servers fail.
+        `relay_only`: no direct paths, and nothing that shows this machine's address: no multicast, no port
+            mapping.
         `peers`: tickets of peers whose addresses are known in advance.
         `access`: decides which peers may connect and open streams; by default all. An `AccessList`, or a
             function that is called with each `Question` on the loop on which the endpoint is bound. The
@@ -84,7 +100,11 @@ class Endpoint:
             with its text, which the peer reads. Open connections and streams stay open when the function's
             answers change.
         `delegations`: shown to peers, where this endpoint then acts for their owners.
-        `revocations`: (owner, serial) of delegations that are not accepted.
+        `show_delegations`: to whom. `known`: peers that this endpoint calls or has in `peers`, peers in the
+            audience of a delegation, and machines of the same owner; no strangers that connect by themselves.
+            `everybody`: for servers whose clients check whose they are. A list: only those peers.
+        `revocations`: delegations that are not accepted: (owner, serial), or a text as `revocations()` returns it.
+        `revocation_file`: a file that keeps them, so that a restart loses none.
         `congestion`: the congestion control for the data that this endpoint sends. `adaptive` is BBR3 with
             corrections for distant peers, and Cubic for near peers; `cubic` and `bbr3` are those alone;
             `background` yields to all other traffic (LEDBAT++).
@@ -96,13 +116,20 @@ class Endpoint:
             "offline": offline,
             "bind": list(bind),
             "relays": list(relays),
+            "trust_roots": list(trust_roots),
+            "proxy": proxy,
+            "nameserver": nameserver,
+            "public_resolvers": public_resolvers,
             "n0": n0,
             "mdns": mdns,
+            "port_mapping": port_mapping,
             "relay_only": relay_only,
             "peers": list(peers),
             "access": access,
             "delegations": list(delegations),
+            "show_delegations": show_delegations if isinstance(show_delegations, str) else list(show_delegations),
             "revocations": list(revocations),
+            "revocation_file": revocation_file,
             "congestion": congestion,
         }
         self._limits = info.Limits() if limits is None else limits
@@ -412,9 +439,31 @@ class Endpoint:
         False if it was already revoked."""
         return self._bound().revoke(owner, serial)
 
-    def set_revocations(self, revocations: Iterable[tuple[PeerId | str, str]]) -> None:
+    def revoke_node(self, owner: PeerId | str, node: PeerId | str) -> bool:
+        """Revokes all delegations of the owner for a node, like `revoke`, without their serials: for a machine
+        that was lost."""
+        return self._bound().revoke_node(owner, node)
+
+    def revoke_before(self, owner: PeerId | str, time: float) -> bool:
+        """Revokes all delegations of the owner that began to hold before `time`, in seconds since 1970, like
+        `revoke`."""
+        return self._bound().revoke_before(owner, time)
+
+    def set_revocations(self, revocations: Iterable[str | tuple[PeerId | str, str]]) -> None:
         """Replaces the list of revoked delegations."""
         self._bound().set_revocations(list(revocations))
+
+    def revocations(self) -> list[str]:
+        """Returns the list of revoked delegations: texts such as `node OWNER NODE`."""
+        return self._bound().revocations()
+
+    async def revocations_saved(self) -> None:
+        """Waits until everything that was revoked before the call is in the `revocation_file`, on the disk.
+
+        Raises `RevocationsNotSaved` if there is no such file, or if it cannot be written. The endpoint goes on
+        trying, and the revocations count meanwhile.
+        """
+        await _wait.result(self._bound().revocations_saved())
 
     # Internal
 

@@ -25,6 +25,7 @@
     ├── EndpointClosed              ConnectionError         this endpoint is closed, or is closing
     ├── NotStarted                  RuntimeError            this endpoint is not bound yet
     ├── BindError                   OSError                 no socket could be bound
+    ├── RevocationsNotSaved         OSError                 the revoked delegations are not on the disk
     ├── KeyFileError                OSError                 a key file cannot be used
     │   ├── KeyFileNotFound         FileNotFoundError
     │   ├── KeyFileExists           FileExistsError
@@ -76,6 +77,7 @@ __all__ = [
     "ProtocolViolation",
     "Rejected",
     "RequestTimeout",
+    "RevocationsNotSaved",
     "StreamAborted",
     "StreamEnded",
     "StreamError",
@@ -268,6 +270,10 @@ class NotStarted(TwolaneError, RuntimeError):
 
 class BindError(TwolaneError, OSError):
     """No socket could be bound."""
+
+
+class RevocationsNotSaved(TwolaneError, OSError):
+    """The revoked delegations are not on the disk: their file cannot be read or written, or there is none."""
 
 
 class KeyFileError(TwolaneError, OSError):

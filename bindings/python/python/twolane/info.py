@@ -36,8 +36,9 @@ class PeerInfo:
     """Information about a connected peer at one moment."""
 
     id: PeerId
-    owner: PeerId | None
-    """The key that the peer acts for, by a delegation that holds now."""
+    owner_unscoped: PeerId | None
+    """The owner that the peer's delegation names, whatever its scope is. For display: to decide about a stream or a
+    request, use its `owner`."""
     path: str | None
     """The path that the data takes now, `direct` or `relay`; None until it is known."""
     rtt: float | None
@@ -162,6 +163,8 @@ class Limits:
     """Maximum length of a request or of a response."""
     events: int = _count("events")
     """Maximum number of events that wait for a slow subscriber."""
+    rechecks: int = _count("rechecks")
+    """Maximum number of questions about access that are asked again at the same time after a change."""
     connect_timeout: float = _seconds("connect_timeout")
     """Maximum time for a dial, from the lookup of the peer to the end of the handshake."""
     hello_timeout: float = _seconds("hello_timeout")
@@ -169,6 +172,9 @@ class Limits:
     header_timeout: float = _seconds("header_timeout")
     """Maximum time for a stream's header, and between two pieces of a request."""
     access_timeout: float = _seconds("access_timeout")
+    """Maximum time for the function that decides about access."""
+    recheck_timeout: float = _seconds("recheck_timeout")
+    """Time for which a question about access is repeated after a change if it is not answered."""
     clock_skew: float = _seconds("clock_skew")
     """Maximum difference between the clocks of two machines."""
     open_timeout: float = _seconds("open_timeout")

@@ -69,7 +69,8 @@ class XStream:
 
     @property
     def owner(self) -> PeerId | None:
-        """The key for which the peer acted in this protocol, by a delegation, when the stream was opened."""
+        """The key for which the peer acted in this protocol, by a delegation, when the stream was opened. None if
+        the scope of the delegation does not cover the protocol."""
         return self._native.owner
 
     @property

@@ -61,7 +61,7 @@ impl Stream {
     pub(crate) fn with_early(stream: XStream, early: u64) -> Self {
         let recv_slot = Arc::new(Slot::default());
         let (errors, peer, id) = (stream.errors(), stream.peer(), stream.id());
-        let owner = stream.identity().owner_for(stream.protocol());
+        let owner = stream.owner();
         let (protocol, metadata) = (stream.protocol().clone(), stream.metadata().clone());
         let (send, recv) = stream.split();
         let inner = Inner {

@@ -138,6 +138,8 @@ fn every_error_says_what_to_do() {
         (DelegationError::WrongNode { named: node, presented_by: owner }, "do not accept it"),
         (DelegationError::WrongAudience { us: node }, "ask its owner"),
         (DelegationError::Revoked { serial: sample().serial() }, "ask its owner for a new one"),
+        (DelegationError::NodeRevoked { node }, "use another key"),
+        (DelegationError::RevokedBefore { before: at(BEGIN) }, "ask it for a new one"),
     ] {
         assert!(error.to_string().contains(remedy), "{error}");
     }

@@ -1,12 +1,12 @@
-//! Who has access to a key file, by its owner and its mode.
+//! Who has access to a file, by its owner and its mode.
 
 use std::{fs, path::Path};
 
 use super::KeyFileError;
 
-/// The access that others may have to a key file.
+/// The access that others may have to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Others {
+pub(in crate::storage) enum Others {
     /// None at all.
     None,
     /// They may read the file, and not write it.
@@ -15,16 +15,16 @@ pub(super) enum Others {
 
 /// The part of a file's metadata that says who has access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Access {
+pub(in crate::storage) struct Access {
     /// The id of the user that owns the file.
-    pub(super) owner: u32,
+    pub(in crate::storage) owner: u32,
     /// The permission bits, as `chmod` takes them.
-    pub(super) mode: u32,
+    pub(in crate::storage) mode: u32,
 }
 
 /// What is wrong with the access to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(in crate::storage) enum Flaw {
     /// The file belongs to another user, who can replace its content at any time.
     Owner,
     /// The mode lets others do more than they may.
@@ -35,7 +35,7 @@ impl Access {
     /// Checks that only the user `us` and the superuser can write the file, and that others have no more access than
     /// they may. The superuser can read and replace every file anyway, so a file that belongs to it is as good as one
     /// of `us`.
-    pub(super) fn judge(self, us: u32, others: Others) -> Result<(), Flaw> {
+    pub(in crate::storage) fn judge(self, us: u32, others: Others) -> Result<(), Flaw> {
         let forbidden = match others {
             Others::None => 0o077,
             Others::Read => 0o022,
@@ -68,25 +68,25 @@ pub(super) fn check(path: &Path, metadata: &fs::Metadata, us: u32, others: Other
 
 /// Returns who has access to a file, or `None` where a file does not say that by an owner and a mode.
 #[cfg(unix)]
-pub(super) fn of(metadata: &fs::Metadata) -> Option<Access> {
+pub(in crate::storage) fn of(metadata: &fs::Metadata) -> Option<Access> {
     use std::os::unix::fs::MetadataExt;
 
     Some(Access { owner: metadata.uid(), mode: metadata.mode() & 0o7777 })
 }
 
 #[cfg(not(unix))]
-pub(super) fn of(_: &fs::Metadata) -> Option<Access> {
+pub(in crate::storage) fn of(_: &fs::Metadata) -> Option<Access> {
     None
 }
 
 /// Returns the id of the user as whom this program accesses files.
 #[cfg(unix)]
-pub(super) fn us() -> u32 {
+pub(in crate::storage) fn us() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
 #[cfg(not(unix))]
-pub(super) fn us() -> u32 {
+pub(in crate::storage) fn us() -> u32 {
     0
 }
 

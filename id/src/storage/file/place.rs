@@ -16,10 +16,10 @@ use super::{
 use crate::SecretKey;
 
 /// [`sync_directory`], or what a test has in place of it.
-pub(super) type SyncDirectory<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
+pub(in crate::storage) type SyncDirectory<'a> = &'a mut dyn FnMut(&Path) -> io::Result<()>;
 
 /// Returns the directory of `path`.
-pub(super) fn directory_of(path: &Path) -> &Path {
+pub(in crate::storage) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -30,7 +30,7 @@ pub(super) fn directory_of(path: &Path) -> &Path {
 /// Makes a directory and those above it that are missing, mode 0700. Each new directory has its name on the disk
 /// before a key is written below it: a key in a directory whose name is lost is lost with it. Of programs that do
 /// this at once, the one that made a directory waits for its name, also if another program then creates the key.
-pub(super) fn make_directories(directory: &Path, sync: SyncDirectory<'_>) -> io::Result<()> {
+pub(in crate::storage) fn make_directories(directory: &Path, sync: SyncDirectory<'_>) -> io::Result<()> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     let missing: Vec<_> = directory.ancestors().take_while(is_missing).collect();
     let mut builder = DirBuilder::new();
@@ -92,7 +92,7 @@ fn new_file(directory: &Path) -> io::Result<NamedTempFile> {
 
 /// Makes the names in `directory` survive a power cut.
 #[cfg(unix)]
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(in crate::storage) fn sync_directory(directory: &Path) -> io::Result<()> {
     match std::fs::File::open(directory)?.sync_all() {
         // Some file systems have nothing to sync for a directory, and return one of these errors.
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
@@ -101,7 +101,7 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn sync_directory(_: &Path) -> io::Result<()> {
+pub(in crate::storage) fn sync_directory(_: &Path) -> io::Result<()> {
     Ok(())
 }
 

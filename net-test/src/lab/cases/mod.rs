@@ -58,6 +58,12 @@ pub const CASES: &[Case] = &[
     case!("no-hairpin", "two homes behind one carrier, whose NAT leads nothing back", relayed::no_hairpin, pair: Some("hairpin")),
     case!("udp-blocked", "no UDP but DNS: the relay over HTTPS", relayed::udp_blocked, pair: Some("one-home-nat")),
     case!("ipv4-to-ipv6", "one has IPv4 alone, the other IPv6 alone", relayed::ipv4_to_ipv6, pair: Some("ipv6-only")),
+    case!(
+        "hidden",
+        "a machine that must not show its address sends no datagram, on one network with its peer",
+        relayed::hidden,
+        pair: Some("same-network")
+    ),
     case!("cut-and-healed", "the direct path is cut without a word, and later heals", disturbed::cut_and_healed),
     case!("lossy", "5 % loss and jitter make nothing flap", disturbed::lossy),
     case!("small-mtu", "packets over 1,280 bytes vanish", disturbed::small_mtu),

@@ -7,10 +7,14 @@ use tokio::time::sleep;
 use super::{at_home, heavy::RESTARTS, home_and_public, reach};
 use crate::{
     lab::{
+        actor::Actor,
+        counters::Counters,
         fault::{Fault, ensure},
         figures::{Figures, since},
-        nat::Nat,
-        stage::{ONLINE, Stage},
+        nat::{self, Nat},
+        peer::Config,
+        stage::{ONLINE, Stage, Talk},
+        tools,
         traffic::Way,
         world::{Family, Machine},
     },
@@ -55,6 +59,29 @@ pub async fn no_hairpin(figures: &mut Figures) -> Result<(), Fault> {
     let mut stage = Stage::new(Family::V4).await?;
     let (a, b) = reach::neighbours(&mut stage.world, Nat::Home).await?;
     stays_relayed((stage, a, b), figures).await
+}
+
+/// A peer that must not show its address, beside another one on its own network: the two could find each other there,
+/// and reach each other directly.
+pub async fn hidden(figures: &mut Figures) -> Result<(), Fault> {
+    let mut stage = Stage::new(Family::V4).await?;
+    let (mut router, a_machine) = stage.home("a", Nat::Home).await?;
+    let b_machine = stage.world.host(&mut router, "b", Family::V4).await?;
+    tools::nft(&a_machine.netns, &nat::leaks(&stage.services.machine.addrs())).await?;
+    let leaks = Counters::open(&a_machine.netns)?;
+    // Multicast is asked for, and stays off.
+    let config =
+        Config { relay_only: true, mdns: true, reach: stage.services.reach(&a_machine), ..Config::default() };
+    let a = Actor::start("a", &a_machine, &config).await?;
+    let config = Config { mdns: true, reach: stage.services.reach(&b_machine), ..Config::default() };
+    let mut b = Actor::start("b", &b_machine, &config).await?;
+    let ticket = b.online(ONLINE).await?;
+    let mut talk = Talk::new(&mut stage, a, b, None).await?;
+    talk.begin(&ticket).await?;
+    talk.go_on(WHILE).await?;
+    talk.end(&mut stage, figures, Way::Relayed).await?;
+    let leaked = leaks.read()?.get("leaked").copied();
+    ensure(leaked == Some(0), || format!("of datagrams {leaked:?} bytes have left the machine"))
 }
 
 /// Kills and restarts a peer that is reached only over the relay. The restarted peer has to connect to the relay

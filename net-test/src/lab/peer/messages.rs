@@ -23,6 +23,8 @@ pub struct Config {
     /// The port of the socket. By default the system chooses one.
     pub port: Option<u16>,
     pub mdns: bool,
+    /// Whether the peer has no direct paths.
+    pub relay_only: bool,
     /// The time that the rules take to decide about each connection, in milliseconds, from the first connection on.
     /// The rules allow all later connections at once.
     pub rules_ms: Vec<u64>,

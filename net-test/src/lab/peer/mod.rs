@@ -93,6 +93,9 @@ impl Access for Slow {
 async fn bind(config: Config) -> Result<Endpoint, Fault> {
     let Reach { relay, root, nameserver, directory } = config.reach;
     let mut builder = Endpoint::builder().n0(false).mdns(config.mdns);
+    if config.relay_only {
+        builder = builder.relay_only();
+    }
     if let Some(key) = config.key {
         builder = builder.secret_key(SecretKey::from_bytes(&key));
     }

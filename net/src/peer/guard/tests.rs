@@ -9,7 +9,11 @@ use twolane_id::{
     delegation::{Delegation, Pattern},
 };
 
-use crate::{Builder, Endpoint, Limits, access::Clock, events::Event};
+use crate::{
+    Builder, Endpoint, Limits,
+    access::{Clock, ShowTo},
+    events::Event,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -42,7 +46,7 @@ async fn a_certificate_that_expires_ends_the_standing_and_one_that_is_renewed_do
     let node = node.delegation(lasting(HOUR)).bind().await.unwrap();
     let mut events = server.events();
     node.connect(server.ticket()).await.unwrap();
-    let owner_there = || server.peer(&node.id()).and_then(|peer| peer.owner);
+    let owner_there = || server.peer(&node.id()).and_then(|peer| peer.owner_unscoped);
     until(|| owner_there() == Some(owner.public_key())).await;
 
     // From here on the clock advances only when it is told to. Tokio advances a paused clock when all tasks wait,
@@ -79,12 +83,13 @@ fn of_an_hour(owner: &SecretKey) -> (SecretKey, Delegation) {
 async fn bound(key: SecretKey, delegations: &[Delegation]) -> Endpoint {
     let limits = Limits { clock_skew: Duration::ZERO, ..Limits::default() };
     let builder = Endpoint::builder().offline().limits(limits).clock(Clock(now)).secret_key(key);
+    let builder = builder.show_delegations(ShowTo::everybody());
     delegations.iter().cloned().fold(builder, Builder::delegation).bind().await.unwrap()
 }
 
 /// Waits until `node` acts for `owner` at `endpoint`, and then, with an hour gone, until it does not.
 async fn ends_after_an_hour(endpoint: &Endpoint, node: &Endpoint, owner: &SecretKey) {
-    let owner_there = || endpoint.peer(&node.id()).and_then(|peer| peer.owner);
+    let owner_there = || endpoint.peer(&node.id()).and_then(|peer| peer.owner_unscoped);
     until(|| owner_there() == Some(owner.public_key())).await;
     pause();
     let (_hold, held) = mpsc::channel::<()>();

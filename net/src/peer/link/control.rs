@@ -51,7 +51,7 @@ impl Link {
         }
     }
 
-    fn on_frame(&self, frame: Frame, notify: &impl Fn(Notice)) -> Result<(), ConnectionLost> {
+    fn on_frame(self: &Arc<Self>, frame: Frame, notify: &impl Fn(Notice)) -> Result<(), ConnectionLost> {
         let carrier = &self.carrier;
         match frame {
             // HELLO comes once, and was read already.
@@ -73,6 +73,8 @@ impl Link {
             Frame::Delegation(certificate) => {
                 self.take_delegation(&certificate)?;
                 notify(Notice::Delegated);
+                // A peer that acts for the same owner may see this side's certificate.
+                self.present_delegation();
             }
             Frame::MaxLanes { count } => carrier.open_credit.raise(count),
             Frame::Unknown => {}
@@ -132,6 +134,7 @@ async fn run(link: &Arc<Link>, admitted: Option<Admitted>, notify: &impl Fn(Noti
         None => match link.await_hello(|| ()).await {
             Ok(admitted) => {
                 notify(Notice::Hello(admitted.nonce));
+                link.present_delegation();
                 admitted
             }
             Err(lost) => return lost,

@@ -2,14 +2,20 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, MutexGuard, PoisonError,
+        atomic::Ordering::{AcqRel, Acquire, Relaxed},
+    },
     time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use iroh::endpoint::{Connection, RecvStream};
 use tokio::time::{sleep, timeout};
-use twolane_id::PublicKey;
+use twolane_id::{
+    PublicKey,
+    delegation::{Delegation, Serial},
+};
 
 use super::{ControlStream, Link, Prepared, Presentation, Shared};
 use crate::{
@@ -85,8 +91,11 @@ impl Link {
             unread_bytes: ours.unread_bytes,
             unread_chunks: Some(OWN_UNREAD_CHUNKS),
         };
-        self.lock_presentation().version = self.shared.gate.own_version();
-        let delegation = self.shared.gate.to_present(self.carrier.peer);
+        let (version, delegation) = self.to_present();
+        {
+            let mut presentation = self.lock_presentation();
+            (presentation.version, presentation.shown) = (version, delegation.as_ref().map(named));
+        }
         let delegation = delegation.map(|delegation| delegation.to_bytes().into());
         let (nonce, said) = (self.shared.nonce, |value| (value > 0).then_some(value));
         let hello = Hello { nonce, limits, delegation, dial: said(dial.number), knows: said(dial.knows) };
@@ -184,23 +193,42 @@ impl Link {
         Ok(())
     }
 
-    /// Shows the peer this endpoint's certificate, if it has changed since it was last shown: at once, or after a
-    /// while if the peer would count it as one certificate too many.
+    /// Records that the program calls the peer, which may now see a certificate that strangers do not see.
+    pub(crate) fn call(self: &Arc<Self>) {
+        if !self.called.load(Relaxed) && !self.called.swap(true, AcqRel) {
+            self.shared.gate.call(self.carrier.peer);
+            self.present_delegation();
+        }
+    }
+
+    /// Returns the certificate for the peer, if there is one, and the version of the certificates that it is at least
+    /// of. The program is asked, so nothing may be locked.
+    fn to_present(&self) -> (u64, Option<Delegation>) {
+        let version = self.shared.gate.own_version();
+        (version, self.shared.gate.to_present(&self.carrier.identity(), self.called.load(Acquire)))
+    }
+
+    /// Shows the peer this endpoint's certificate, if it is another one than was last shown: at once, or after a while
+    /// if the peer would count it as one certificate too many.
     pub(crate) fn present_delegation(self: &Arc<Self>) {
+        let (version, delegation) = self.to_present();
+        let what = delegation.as_ref().map(named);
         // Locked to the end of the function: if two threads show certificates, the last one shown is the newest.
         let mut presentation = self.lock_presentation();
-        let version = self.shared.gate.own_version();
-        if presentation.version == version {
+        if presentation.version > version {
             return;
         }
+        let Some(delegation) = delegation.filter(|_| presentation.version < version || presentation.shown != what)
+        else {
+            presentation.version = version;
+            return;
+        };
         // HELLO has shown one. Half of the limit is left to a peer whose clock for it began later.
         let most = SHOWN_AT_ONCE / 2 + self.since.elapsed().as_secs();
         if presentation.frames + 1 < most {
-            presentation.version = version;
+            (presentation.version, presentation.shown) = (version, what);
             presentation.frames += 1;
-            if let Some(delegation) = self.shared.gate.to_present(self.carrier.peer) {
-                self.carrier.outbox.send(Frame::Delegation(delegation.to_bytes().into()));
-            }
+            self.carrier.outbox.send(Frame::Delegation(delegation.to_bytes().into()));
         } else if !std::mem::replace(&mut presentation.scheduled, true) {
             let (link, connection) = (Arc::downgrade(self), self.connection().clone());
             self.shared.tasks.spawn(async move {
@@ -226,4 +254,9 @@ impl Link {
         }
         self.carrier.set_peer_limits(&limits);
     }
+}
+
+/// Returns what tells one certificate of this endpoint from another.
+fn named(delegation: &Delegation) -> (PublicKey, Serial) {
+    (delegation.owner(), delegation.serial())
 }
