@@ -24,7 +24,7 @@ use n0_future::boxed::BoxStream;
 
 use super::{
     Builder, Endpoint, Relays,
-    builder::{check_clock, check_delegations},
+    bind::{check_clock, check_delegations},
     learned::Learned,
     parts::{self, Parts},
     revocation_file::RevocationFile,

@@ -3,6 +3,7 @@
 mod accept;
 mod admission;
 mod attach;
+mod bind;
 mod builder;
 mod by_source;
 mod carry_out;

@@ -8,7 +8,7 @@ use twolane_id::{
     delegation::{Delegation, Revocation, RevocationList, Serial},
 };
 
-use super::{Endpoint, builder::check_delegations};
+use super::{Endpoint, bind::check_delegations};
 use crate::{
     error::{BindError, RevocationsNotSaved},
     peer::guard,
