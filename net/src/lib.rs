@@ -84,8 +84,8 @@
 //! `stream/write_half.rs`, `stream/credit/`, `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`,
 //! `peer/heard.rs`, `peer/backoff.rs`, `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`,
 //! `peer/path/silence.rs`, `congestion/`, `endpoint/admission.rs`, `endpoint/by_source.rs`,
-//! `endpoint/dns/patience.rs`, `endpoint/pace.rs`, `endpoint/plan.rs`, `endpoint/proxy.rs`,
-//! `endpoint/their_transport.rs`, `endpoint/waiting.rs` and `endpoint/waiting_streams.rs`.
+//! `endpoint/dns/patience.rs`, `endpoint/pace.rs`, `endpoint/plan.rs`, `endpoint/proxy.rs`, `endpoint/waiting.rs` and
+//! `endpoint/waiting_streams.rs`.
 
 mod access;
 mod bound;

@@ -6,7 +6,8 @@
 //! loss within a millisecond. No address tells the two cases apart (a relay has none, a tunnel has a local one), so
 //! the round-trip time does.
 //!
-//! [`background`] has LEDBAT++, for programs that choose it.
+//! [`background`] has LEDBAT++, for programs that choose it. [`marked`] changes nothing, and says how a connection was
+//! made.
 //!
 //! The corrections of Cubic:
 //!
@@ -34,6 +35,7 @@ mod company;
 mod corrected;
 mod inflight_cap;
 mod loopback_cap;
+mod marked;
 mod pacing_catch_up;
 mod parts;
 mod path_queue;
@@ -47,3 +49,4 @@ mod standing_queue;
 mod tests;
 
 pub use self::choice::{Congestion, ParseCongestionError};
+pub(crate) use self::marked::{Bounds, MarkedConfig, bounds};

@@ -2,7 +2,10 @@
 
 use std::{
     error::Error,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -19,6 +22,7 @@ use super::{
     by_source::PeersBySource,
     others::Others,
     places::{CountedConnection, HandshakeSlot, Pending, lock},
+    reach::Obstacle,
     source::Source,
     transport,
 };
@@ -39,6 +43,8 @@ pub(super) struct Inbound {
     admission: Arc<Mutex<Admission>>,
     pending: Arc<Pending>,
     by_source: Arc<Mutex<PeersBySource>>,
+    /// Whether the last connection that came through a `Router` did not have this library's transport configuration.
+    pub(super) unfit: AtomicBool,
     pub(super) others: Others,
 }
 
@@ -61,6 +67,8 @@ pub(super) enum TurnedAway {
     Failed(String),
     #[error("the endpoint is shutting down")]
     Closing,
+    #[error("{}", Obstacle::RouterTransport)]
+    Transport,
 }
 
 impl Inbound {
@@ -71,6 +79,7 @@ impl Inbound {
             admission: Arc::new(Mutex::new(Admission::new(max, max_per_source))),
             pending: Arc::new(Pending::new(max, max_per_source)),
             by_source: Arc::new(Mutex::new(PeersBySource::new(limits.peers))),
+            unfit: AtomicBool::new(false),
             others: Others::new(&peers.underlay),
             peers,
         })
@@ -206,12 +215,28 @@ impl Inbound {
         };
         drop(place);
         let turned_away = match shaken {
-            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Ok(connection)) => return self.fitting(connection),
             Ok(Err(error)) => TurnedAway::Failed(error.to_string()),
             Err(_) => TurnedAway::TimedOut(bound),
         };
         self.peers.shared.metrics.handshakes_failed.inc();
         Err(turned_away)
+    }
+
+    /// Returns a connection that a `Router` has accepted, if its transport configuration keeps this endpoint's limits.
+    fn fitting(&self, connection: Connection) -> Result<Connection, TurnedAway> {
+        if connection.alpn() != ALPN {
+            return Ok(connection);
+        }
+        let fits = transport::fits(&connection, &self.peers.shared.limits);
+        self.unfit.store(!fits, Relaxed);
+        if fits {
+            return Ok(connection);
+        }
+        self.peers.shared.metrics.handshakes_refused.inc();
+        tracing::error!("a peer was turned away: {}", Obstacle::RouterTransport);
+        done(&connection, b"this endpoint does not accept connections");
+        Err(TurnedAway::Transport)
     }
 
     /// Admits a connection that iroh's `Router` has accepted.

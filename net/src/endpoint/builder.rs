@@ -338,8 +338,10 @@ impl Builder {
     /// protocols. `relays`: whether the iroh endpoint has a relay, so that a direct path may be given up sooner
     /// ([`Limits::path_timeout`]).
     ///
-    /// It is needed for connections that come through iroh's `Router`. [`Endpoint::handler`] checks it.
+    /// It is needed if iroh's `Router` accepts for the endpoint ([`Endpoint::route`]): a `Router` accepts every
+    /// connection with the configuration of its iroh endpoint. The configuration of another builder will do, if its
+    /// [`Limits::unread_bytes`] and [`Limits::idle_timeout`] are no larger.
     pub fn transport_config(&self, relays: bool) -> QuicTransportConfig {
-        transport::shared(&self.limits.clone().sane(), &self.congestion, relays)
+        transport::marked(&self.limits.clone().sane(), &self.congestion, relays)
     }
 }

@@ -11,7 +11,7 @@ use iroh::{
     protocol::{AcceptError, IncomingFilter, ProtocolHandler, RouterBuilder},
 };
 
-use super::{Endpoint, accept::offers_ours, their_transport};
+use super::{Endpoint, accept::offers_ours};
 use crate::{
     error::RouteError,
     wire::{ALPN, PROBE_ALPN},
@@ -82,16 +82,18 @@ impl Endpoint {
     /// endpoint ([`Builder::attach`](crate::Builder::attach)). It has to be given to the `Router` for each of
     /// [`Endpoint::ALPNS`]; [`Endpoint::route`] does that, and sets the filter too.
     ///
+    /// A `Router` accepts every connection with the transport configuration of its iroh endpoint, which has to be that
+    /// of [`Builder::transport_config`](crate::Builder::transport_config). iroh shows it on connections only. If it is
+    /// another one, peers that dial this endpoint are turned away, the log says so, and [`Endpoint::status`] has
+    /// [`Obstacle::RouterTransport`](crate::Obstacle::RouterTransport). Connections that this endpoint dials, or takes
+    /// in [`Endpoint::take_incoming`], have a configuration of their own.
+    ///
     /// # Errors
     ///
-    /// [`RouteError`] if the transport configuration of the iroh endpoint does not keep this endpoint's promises. The
-    /// error says what to set. A `Router` accepts with that configuration, while connections that this endpoint dials
-    /// or takes in [`Endpoint::take_incoming`] have one of their own.
+    /// [`RouteError::NotAttached`].
     pub fn handler(&self) -> Result<RouterHandler, RouteError> {
         let inner = self.inner();
         let attached = inner.attached.as_ref().ok_or(RouteError::NotAttached)?;
-        let printed = format!("{:?}", inner.iroh.create_server_config_builder(Vec::new()));
-        their_transport::check(&printed, &inner.limits)?;
         attached.accepts.store(true, Relaxed);
         Ok(RouterHandler { endpoint: self.clone(), drain: DRAIN })
     }

@@ -30,7 +30,6 @@ mod shutdown;
 mod source;
 mod standing;
 mod status;
-mod their_transport;
 mod transport;
 mod waiting;
 mod waiting_streams;

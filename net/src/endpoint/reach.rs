@@ -60,6 +60,9 @@ impl fmt::Display for Reach {
 pub enum Obstacle {
     /// The endpoint is attached to an iroh endpoint of the program, and the program gives it no connections.
     NotRouted,
+    /// iroh's `Router` accepts connections for the endpoint with another transport configuration than one of
+    /// [`Builder::transport_config`](crate::Builder::transport_config), so that the endpoint turns them away.
+    RouterTransport,
     /// This machine has no address except loopback.
     NoNetwork,
     /// The endpoint has no relay.
@@ -93,6 +96,7 @@ impl Obstacle {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NotRouted => "not_routed",
+            Self::RouterTransport => "router_transport",
             Self::NoNetwork => "no_network",
             Self::NoRelay => "no_relay",
             Self::RelayUnreachable { .. } => "relay_unreachable",
@@ -112,6 +116,9 @@ impl fmt::Display for Obstacle {
         match self {
             Self::NotRouted => f.write_str(
                 "the endpoint is given no connections of its iroh endpoint: add it to the Router (Endpoint::route)",
+            ),
+            Self::RouterTransport => f.write_str(
+                "the Router accepts with a transport configuration that does not keep this library's limits: bind the iroh endpoint with the configuration that Builder::transport_config returns",
             ),
             Self::NoNetwork => f.write_str("this machine has no network: connect it to one"),
             Self::NoRelay => {
@@ -164,8 +171,8 @@ pub(super) struct Found {
 /// Everything that is known about how the endpoint can be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// Whether inbound connections come to the endpoint.
-    pub(super) accepts: bool,
+    /// What keeps every inbound connection from the endpoint, if anything does.
+    pub(super) shut: Option<Obstacle>,
     /// Whether direct paths are allowed.
     pub(super) direct: bool,
     /// Whether every socket is bound to loopback.
@@ -180,8 +187,8 @@ pub(super) struct Facts {
 
 /// Derives from the facts which peers can reach the endpoint, and what the obstacles are.
 pub(super) fn judge(facts: Facts) -> (Reach, Vec<Obstacle>) {
-    if !facts.accepts {
-        return (Reach::Nobody, vec![Obstacle::NotRouted]);
+    if let Some(obstacle) = facts.shut {
+        return (Reach::Nobody, vec![obstacle]);
     }
     let mut obstacles = Vec::new();
     let reach = match facts.relays {
@@ -240,7 +247,7 @@ mod tests {
     /// Returns the facts of an endpoint on a network, with a relay that it is connected to.
     fn facts() -> Facts {
         Facts {
-            accepts: true,
+            shut: None,
             direct: true,
             loopback: false,
             address: Some(true),
@@ -258,7 +265,8 @@ mod tests {
         let unreachable = || O::RelayUnreachable { error: "refused".into() };
         for (facts, reach, obstacles) in [
             (facts(), Reach::Direct, vec![]),
-            (Facts { accepts: false, ..facts() }, Reach::Nobody, vec![O::NotRouted]),
+            (Facts { shut: Some(O::NotRouted), ..facts() }, Reach::Nobody, vec![O::NotRouted]),
+            (Facts { shut: Some(O::RouterTransport), ..facts() }, Reach::Nobody, vec![O::RouterTransport]),
             (
                 Facts { found: Some(Found { nat_varies: true, ..facts().found.unwrap() }), ..facts() },
                 Reach::Direct,
@@ -321,10 +329,10 @@ mod tests {
                 for address in [None, Some(true), Some(false)] {
                     for relays in [Relays::None, Relays::Trying, Relays::Connected, Relays::Failed(String::new())] {
                         for found in [None, Some(BLOCKED), facts().found] {
-                            for accepts in [true, false] {
+                            for shut in [None, Some(O::NotRouted), Some(O::RouterTransport)] {
                                 let relays = relays.clone();
                                 let facts =
-                                    Facts { accepts, direct, loopback, address, relays, discovery: true, found };
+                                    Facts { shut, direct, loopback, address, relays, discovery: true, found };
                                 let (reach, obstacles) = judge(facts.clone());
                                 let told = !obstacles.is_empty() || matches!(reach, Reach::Direct | Reach::Unknown);
                                 assert!(told, "{facts:?}: {reach:?}");

@@ -192,7 +192,11 @@ fn facts(inner: &Inner, sockets: &[SocketAddr], addrs: &[SocketAddr], report: Op
         Relays::Trying
     };
     Facts {
-        accepts: inner.attached.as_ref().is_none_or(|attached| attached.accepts.load(Relaxed)),
+        shut: match &inner.attached {
+            Some(attached) if !attached.accepts.load(Relaxed) => Some(Obstacle::NotRouted),
+            Some(_) if inner.inbound.unfit.load(Relaxed) => Some(Obstacle::RouterTransport),
+            _ => None,
+        },
         direct: !sockets.is_empty(),
         loopback: !sockets.is_empty() && sockets.iter().all(|socket| socket.ip().is_loopback()),
         // Without any other address iroh reports those of loopback. No address at all means that iroh has not

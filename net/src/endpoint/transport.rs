@@ -1,10 +1,16 @@
 //! The QUIC transport configuration: windows, timeouts and congestion control.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt};
+use iroh::endpoint::{
+    Connection, ControllerFactory, IdleTimeout, QuicTransportConfig, QuicTransportConfigBuilder, VarInt,
+};
 
-use crate::{congestion::Congestion, limits::Limits, peer::Transports};
+use crate::{
+    congestion::{self, Bounds, Congestion, MarkedConfig},
+    limits::Limits,
+    peer::Transports,
+};
 
 /// Interval of the packets that keep a silent connection alive: iroh's default. With a shorter idle timeout the
 /// interval is shorter. A path has packets of its own.
@@ -25,13 +31,45 @@ pub(super) fn configs(limits: &Limits, congestion: &Congestion) -> Transports {
 /// Returns the transport configuration of this library's connections. `relayed`: whether data can take a relay when
 /// a direct path is cut.
 fn config(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfig {
-    builder(limits, congestion, relayed).max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS)).build()
+    builder(limits, congestion.factory(), relayed).max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS)).build()
 }
 
 /// Returns the transport configuration of an iroh endpoint on which there are connections of other protocols too.
 /// They get the windows, timeouts and congestion control of this library's.
 pub(super) fn shared(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfig {
-    builder(limits, congestion, relayed).max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_OF_OTHERS)).build()
+    shared_with(limits, congestion.factory(), relayed)
+}
+
+/// Like [`shared`], for an iroh endpoint of the program. iroh's `Router` accepts a connection with it before the
+/// protocol is known, so the connection says with which bounds: [`fits`].
+pub(super) fn marked(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfig {
+    let marked = MarkedConfig { factory: congestion.factory(), bounds: bounds(limits) };
+    shared_with(limits, Arc::new(marked), relayed)
+}
+
+fn shared_with(
+    limits: &Limits,
+    factory: Arc<dyn ControllerFactory + Send + Sync>,
+    relayed: bool,
+) -> QuicTransportConfig {
+    builder(limits, factory, relayed).max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_OF_OTHERS)).build()
+}
+
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds { unread_bytes: limits.unread_bytes, idle_timeout: limits.idle_timeout }
+}
+
+/// Returns whether a connection that iroh's `Router` has accepted keeps what these limits promise: it was made with a
+/// configuration of [`marked`], for limits that are no wider.
+///
+/// Of other configurations nothing is known. With iroh's own, a peer may make this side hold all of its streams'
+/// windows, 1.1 GB, and what it was allowed cannot be taken back. A wider window of one stream has noq close the
+/// connection over too many unread packets. With a narrower window for sending, streams that nobody reads leave an
+/// error no room.
+pub(super) fn fits(connection: &Connection, limits: &Limits) -> bool {
+    let ours = bounds(limits);
+    congestion::bounds(connection)
+        .is_some_and(|its| its.unread_bytes <= ours.unread_bytes && its.idle_timeout <= ours.idle_timeout)
 }
 
 /// Gives a connection of another protocol, which was accepted with this library's configuration, its streams.
@@ -39,8 +77,8 @@ pub(super) fn leave_to_others(connection: &Connection) {
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS_OF_OTHERS));
 }
 
-/// Sets on a connection of this library, which was accepted with the configuration of an iroh endpoint that is the
-/// program's, what can be set on a connection. `their_transport` checks the rest.
+/// Gives a connection of this library, which was accepted with a configuration of [`marked`], the streams and the
+/// window of these limits.
 pub(super) fn adjust(connection: &Connection, limits: &Limits) {
     connection.set_max_concurrent_bi_streams(bidi_streams(limits));
     connection.set_max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS));
@@ -55,14 +93,18 @@ fn window(limits: &Limits) -> VarInt {
     VarInt::from_u64(limits.unread_bytes).unwrap_or(VarInt::MAX)
 }
 
-fn builder(limits: &Limits, congestion: &Congestion, relayed: bool) -> QuicTransportConfigBuilder {
+fn builder(
+    limits: &Limits,
+    factory: Arc<dyn ControllerFactory + Send + Sync>,
+    relayed: bool,
+) -> QuicTransportConfigBuilder {
     let path_timeout = path_timeout(limits, relayed);
     let mut config = QuicTransportConfig::builder()
         .max_concurrent_bidi_streams(bidi_streams(limits))
         .receive_window(window(limits))
         .stream_receive_window(VarInt::from_u32(Limits::STREAM_WINDOW))
         .send_window(Limits::SEND_WINDOW)
-        .congestion_controller_factory(congestion.factory())
+        .congestion_controller_factory(factory)
         .default_path_max_idle_timeout(path_timeout)
         .default_path_keep_alive_interval(path_keep_alive(path_timeout));
     if let Ok(idle) = IdleTimeout::try_from(limits.idle_timeout) {

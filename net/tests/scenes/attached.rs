@@ -34,7 +34,7 @@ pub(crate) async fn attached(limits: Limits) -> Attached {
     attached_to(builder, transport).await
 }
 
-async fn attached_to(builder: Builder, transport: QuicTransportConfig) -> Attached {
+pub(crate) async fn attached_to(builder: Builder, transport: QuicTransportConfig) -> Attached {
     let iroh = raw_with(&SecretKey::generate(), transport).await;
     let endpoint = builder.attach(&iroh).unwrap();
     let router = Router::builder(iroh.clone()).accept(HELLO, Greeter::default());
@@ -72,13 +72,11 @@ async fn an_attached_endpoint_dials_and_accepts_with_one_connection_to_each_peer
 
 #[tokio::test]
 async fn a_peer_that_comes_through_a_router_has_all_its_streams_and_their_errors() {
-    // As many streams as iroh allows by itself: 100. This library's peers have 256 data lanes, with errors on each.
-    let transport = QuicTransportConfig::builder()
-        .receive_window((64u32 << 20).into())
-        .send_window(Limits::SEND_WINDOW)
-        .max_idle_timeout(Some(limits().idle_timeout.try_into().unwrap()))
-        .build();
-    let attached = attached_to(Endpoint::builder().limits(limits()), transport).await;
+    // The configuration is that of a program whose peers have few streams. This endpoint's have 256 data lanes, with
+    // errors on each.
+    let few = Endpoint::builder().limits(Limits { streams_per_peer: 20, ..limits() });
+    let builder = Endpoint::builder().limits(limits());
+    let attached = attached_to(builder, few.transport_config(false)).await;
     let client = endpoint().await;
     let mut streams = Vec::new();
     for _ in 0..200 {

@@ -6,11 +6,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-use twolane::{AlsoAcceptError, BindError, Endpoint, Limits, Obstacle, Reach, RouteError, SecretKey};
+use iroh::endpoint::QuicTransportConfig;
+use twolane::{AlsoAcceptError, BindError, DialError, Endpoint, Limits, Obstacle, Reach, RouteError, SecretKey};
 
 use crate::{
-    attached::attached,
-    beside::{Greeter, HELLO},
+    attached::{attached, attached_to},
+    beside::{Greeter, HELLO, greeted},
     limits::{begin_handshake, over_the_limit_of_one_address, silent_peers_make_room, two_handshakes},
     stage::{BRIEF, echo, endpoint, limits, raw, raw_ticket, serve_echo, soon, until},
 };
@@ -44,22 +45,32 @@ async fn a_peer_learns_through_a_router_which_instance_is_there() {
 }
 
 #[tokio::test]
-async fn irohs_own_configuration_is_refused_for_a_router_with_what_to_set_and_dials_are_as_ever() {
+async fn a_router_with_another_transport_configuration_lets_nobody_in_and_says_what_to_set() {
+    // iroh's own, and that of limits that are wider than those of this endpoint.
+    let wide = Endpoint::builder().limits(Limits { unread_bytes: 2 * limits().unread_bytes, ..limits() });
+    for transport in [QuicTransportConfig::default(), wide.transport_config(false)] {
+        let (attached, server) = (attached_to(Endpoint::builder().limits(limits()), transport).await, endpoint().await);
+        let here = &attached.endpoint;
+        assert!(!here.status().obstacles.contains(&Obstacle::RouterTransport));
+        let error = soon(server.connect(here.ticket())).await.map(drop).unwrap_err();
+        assert!(matches!(error, DialError::Lost(_)), "{error:?}");
+        let status = here.status();
+        assert_eq!((status.reach, &status.obstacles[..]), (Reach::Nobody, &[Obstacle::RouterTransport][..]));
+        assert!(status.obstacles[0].to_string().contains("Builder::transport_config"), "{status:?}");
+        assert_eq!(here.metrics().handshakes_refused.get(), 1);
+        // Other protocols are none of its business, and its own dials have their own configuration.
+        greeted(server.iroh(), raw_ticket(&attached.iroh).to_addr()).await;
+        serve_echo(&server);
+        echo(here, &server, b"out").await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_nobody_gives_connections_says_so_and_one_that_has_its_own_takes_no_router() {
     let (iroh, server) = (raw(&SecretKey::generate()).await, endpoint().await);
     let here = Endpoint::builder().limits(limits()).attach(&iroh).unwrap();
-    let error = here.handler().map(drop).unwrap_err();
-    let max = limits().unread_bytes;
-    assert!(
-        matches!(error, RouteError::TooLarge { setting: "receive_window", max: its, .. } if its == max),
-        "{error:?}"
-    );
-    assert!(error.to_string().contains("Builder::transport_config"), "{error}");
-    // Nobody can reach it, and it says so.
     let status = here.status();
     assert_eq!((status.reach, status.obstacles), (Reach::Nobody, vec![Obstacle::NotRouted]));
-    serve_echo(&server);
-    echo(&here, &server, b"out").await;
-
     let error = server.handler().map(drop).unwrap_err();
     assert_eq!(error, RouteError::NotAttached);
     let error = here.also_accept(HELLO, Greeter::default()).unwrap_err();
@@ -75,8 +86,12 @@ async fn what_an_iroh_endpoint_decides_is_no_option_of_the_endpoint_that_is_atta
         (builder().offline(), "offline"),
         (builder().n0(false), "n0"),
         (builder().mdns(false), "mdns"),
+        (builder().port_mapping(false), "port_mapping"),
         (builder().relay("https://relay.example"), "relay"),
         (builder().trust_root(*b"0"), "trust_root"),
+        (builder().proxy("http://proxy.example:3128"), "proxy"),
+        (builder().proxy_from_env(), "proxy_from_env"),
+        (builder().public_resolvers(false), "public_resolvers"),
         (builder().nameserver(([127, 0, 0, 1], 53).into()), "nameserver"),
         (builder().directory("https://dns.example/pkarr", "dns.example"), "directory"),
         (builder().bind_addr(([127, 0, 0, 1], 0).into()), "bind_addr"),
