@@ -13,8 +13,7 @@ use pyo3::{
 use twolane::{
     AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, PublicKey, ReadError,
     RequestError, RequestFailure, RevocationsNotSaved, ServeError, StreamError, WriteError,
-    delegation::DelegationError,
-    storage::file::KeyFileError,
+    delegation::DelegationError, storage::file::KeyFileError,
 };
 
 use crate::key::PeerId;

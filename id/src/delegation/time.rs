@@ -67,12 +67,9 @@ mod tests {
     #[test]
     fn a_part_of_a_second_can_count_as_a_whole_one() {
         let part = Duration::from_nanos(1);
-        for (time, expected) in [
-            (UNIX_EPOCH - part, 0),
-            (seconds(7), 7),
-            (seconds(7) + part, 8),
-            (seconds(MAX) + part, MAX),
-        ] {
+        for (time, expected) in
+            [(UNIX_EPOCH - part, 0), (seconds(7), 7), (seconds(7) + part, 8), (seconds(MAX) + part, MAX)]
+        {
             assert_eq!(to_seconds_up(time), expected, "{time:?}");
         }
     }

@@ -87,7 +87,8 @@ pub fn store(path: impl AsRef<Path>, revoked: &RevocationList) -> Result<(), Rev
         return Err(RevocationFileError::TooLong { path: path.to_owned() });
     }
     let directory = directory_of(path);
-    make_directories(directory, &mut sync_directory).map_err(|source| io_error(path, "make the directory of", source))?;
+    make_directories(directory, &mut sync_directory)
+        .map_err(|source| io_error(path, "make the directory of", source))?;
     write_beside(path, directory, &text).map_err(|source| io_error(path, "write", source))?;
     sync_directory(directory).map_err(|source| io_error(path, "sync the directory of", source))
 }

@@ -103,12 +103,15 @@ impl PatientResolver {
                     found = ask(inner, host) => found,
                     () = stop.cancelled() => return,
                 };
-                state.ended(&question, match &found {
-                    Ok(_) | Err(DnsError::NxDomain { .. }) => Outcome::Answered,
-                    Err(DnsError::Timeout { .. } | DnsError::NoResponse { .. }) => Outcome::Silent,
-                    Err(DnsError::Resolve { source, .. }) => Outcome::Failed(format!("{source:#}")),
-                    Err(error) => Outcome::Failed(format!("{error:#}")),
-                });
+                state.ended(
+                    &question,
+                    match &found {
+                        Ok(_) | Err(DnsError::NxDomain { .. }) => Outcome::Answered,
+                        Err(DnsError::Timeout { .. } | DnsError::NoResponse { .. }) => Outcome::Silent,
+                        Err(DnsError::Resolve { source, .. }) => Outcome::Failed(format!("{source:#}")),
+                        Err(error) => Outcome::Failed(format!("{error:#}")),
+                    },
+                );
                 // The caller may have given up.
                 let _ = answer.send(found);
             });

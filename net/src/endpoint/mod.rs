@@ -48,6 +48,7 @@ use twolane_id::{PublicKey, SecretKey};
 
 #[cfg(feature = "unstable-transport")]
 pub use self::transport::unstable_transport;
+use self::{accept::Inbound, attach::Attached, learned::Learned, revocation_file::RevocationFile, router::Router};
 pub use self::{
     builder::Builder,
     connection::Connection,
@@ -61,9 +62,6 @@ pub use self::{
     serve::ServeError,
     shutdown::ShutdownReport,
     status::{Network, RelayStatus, Status},
-};
-use self::{
-    accept::Inbound, attach::Attached, learned::Learned, revocation_file::RevocationFile, router::Router,
 };
 use crate::{
     error::{AcceptError, BindError, ConnectionLost, DialError, GetStreamError, Phase},

@@ -155,11 +155,7 @@ impl Plan {
 }
 
 /// Returns the servers that a proxy would be for.
-fn servers(
-    relays: &PlannedRelays,
-    directory: Option<&(RelayUrl, String)>,
-    around: &Surroundings<'_>,
-) -> Vec<RelayUrl> {
+fn servers(relays: &PlannedRelays, directory: Option<&(RelayUrl, String)>, around: &Surroundings<'_>) -> Vec<RelayUrl> {
     let mut servers = match relays {
         PlannedRelays::None => Vec::new(),
         PlannedRelays::N0 => around.n0_relays.to_vec(),

@@ -47,10 +47,7 @@ impl ProxyFrom {
 const FOR_HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const FOR_HTTP: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 
-fn from_environment(
-    servers: &[RelayUrl],
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<RelayUrl>, BindError> {
+fn from_environment(servers: &[RelayUrl], env: &dyn Fn(&str) -> Option<String>) -> Result<Option<RelayUrl>, BindError> {
     let env = |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
     // iroh has one proxy for all servers.
     let https = servers.iter().any(|server| server.scheme() == "https");

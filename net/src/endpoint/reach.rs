@@ -331,8 +331,7 @@ mod tests {
                         for found in [None, Some(BLOCKED), facts().found] {
                             for shut in [None, Some(O::NotRouted), Some(O::RouterTransport)] {
                                 let relays = relays.clone();
-                                let facts =
-                                    Facts { shut, direct, loopback, address, relays, discovery: true, found };
+                                let facts = Facts { shut, direct, loopback, address, relays, discovery: true, found };
                                 let (reach, obstacles) = judge(facts.clone());
                                 let told = !obstacles.is_empty() || matches!(reach, Reach::Direct | Reach::Unknown);
                                 assert!(told, "{facts:?}: {reach:?}");

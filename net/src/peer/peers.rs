@@ -81,12 +81,7 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(
-        underlay: Underlay,
-        us: PublicKey,
-        shared: Arc<Shared>,
-        closing: CancellationToken,
-    ) -> Arc<Self> {
+    pub(crate) fn new(underlay: Underlay, us: PublicKey, shared: Arc<Shared>, closing: CancellationToken) -> Arc<Self> {
         let events = EventSource::new(shared.limits.events);
         // Without randomness the number is 1, the number of an instance that draws none.
         let first_dial = (getrandom::u64().unwrap_or(0) >> 3) + 1;

@@ -183,7 +183,7 @@ async fn closing_the_iroh_endpoint_ends_an_attached_endpoint_and_every_wait() {
     let here = attached.endpoint.clone();
     let (_opened, _accepted) = stream(&client, &here).await;
     let deaf = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let silent = Ticket::new(SecretKey::generate().public_key()).with_addr(deaf.local_addr().unwrap());
+    let silent = Ticket::new(SecretKey::generate().public_key()).with_addr(deaf.local_addr().unwrap()).unwrap();
     let waits = [
         tokio::spawn({
             let here = here.clone();

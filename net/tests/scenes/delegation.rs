@@ -41,9 +41,7 @@ async fn cast() -> Cast {
     let limits = Limits { clock_skew: Duration::ZERO, ..limits() };
     let server = Endpoint::builder().offline().limits(limits).access(list).bind().await.unwrap();
     serve_echo(&server);
-    server
-        .serve_requests("whose/1", |request| async move { Ok(whose(request.owner())) })
-        .unwrap();
+    server.serve_requests("whose/1", |request| async move { Ok(whose(request.owner())) }).unwrap();
     Cast { owner, node_key, server }
 }
 

@@ -70,8 +70,7 @@ pub async fn hidden(figures: &mut Figures) -> Result<(), Fault> {
     tools::nft(&a_machine.netns, &nat::leaks(&stage.services.machine.addrs())).await?;
     let leaks = Counters::open(&a_machine.netns)?;
     // Multicast is asked for, and stays off.
-    let config =
-        Config { relay_only: true, mdns: true, reach: stage.services.reach(&a_machine), ..Config::default() };
+    let config = Config { relay_only: true, mdns: true, reach: stage.services.reach(&a_machine), ..Config::default() };
     let a = Actor::start("a", &a_machine, &config).await?;
     let config = Config { mdns: true, reach: stage.services.reach(&b_machine), ..Config::default() };
     let mut b = Actor::start("b", &b_machine, &config).await?;

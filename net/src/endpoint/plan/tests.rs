@@ -103,11 +103,7 @@ fn what_an_endpoint_does_follows_from_all_that_was_asked_for() {
             },
             "no relay, directory none, 127.0.0.1:0",
         ),
-        (
-            "over relays only",
-            Wishes { relay_only: true, ..default() },
-            "n0's relays, directory n0, no socket, dns",
-        ),
+        ("over relays only", Wishes { relay_only: true, ..default() }, "n0's relays, directory n0, no socket, dns"),
         (
             "over an own relay only, whatever else was asked for",
             Wishes {
@@ -138,9 +134,8 @@ fn without_multicast_built_in_it_is_on_only_by_name() {
 #[test]
 fn only_those_name_servers_are_asked_that_the_system_or_the_program_names() {
     let at = addr("192.0.2.53:53");
-    let dns = |nameserver, public_resolvers| {
-        made(&Wishes { nameserver, public_resolvers, ..Wishes::default() }).unwrap().dns
-    };
+    let dns =
+        |nameserver, public_resolvers| made(&Wishes { nameserver, public_resolvers, ..Wishes::default() }).unwrap().dns;
     assert_eq!(dns(None, false), Dns::System { public: false });
     assert_eq!(dns(None, true), Dns::System { public: true });
     assert_eq!(dns(Some(at), false), Dns::Server { at, public: false });
