@@ -80,7 +80,7 @@ mutations() {
         lane_credit::lanes_that_their_opener_has_given_up_count_until_their_handlers_have_ended"
     tested handshakes "--test scenes -- limits::peers_that_say_nothing_make_room_for_those_that_come_after_them" \
         "a connection that waits for HELLO does not hold the place of a handshake" \
-        net/src/endpoint/accept.rs '/^    drop\(place\);$/d'
+        net/src/endpoint/accept.rs '/^ {16}drop\(place\);$/d'
     tested silent-peers "--lib --test scenes --
         endpoint::waiting::tests::the_oldest_that_has_said_nothing_makes_room
         limits::peers_that_say_nothing_make_room_for_those_that_come_after_them" \
