@@ -228,13 +228,15 @@ impl Inbound {
         if connection.alpn() != ALPN {
             return Ok(connection);
         }
-        let fits = transport::fits(&connection, &self.peers.shared.limits);
-        self.unfit.store(!fits, Relaxed);
-        if fits {
+        if transport::fits(&connection, &self.peers.shared.limits) {
+            self.unfit.store(false, Relaxed);
             return Ok(connection);
         }
         self.peers.shared.metrics.handshakes_refused.inc();
-        tracing::error!("a peer was turned away: {}", Obstacle::RouterTransport);
+        // Once, because strangers can come as often as they like.
+        if !self.unfit.swap(true, Relaxed) {
+            tracing::error!("a peer was turned away: {}", Obstacle::RouterTransport);
+        }
         done(&connection, b"this endpoint does not accept connections");
         Err(TurnedAway::Transport)
     }
