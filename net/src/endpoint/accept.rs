@@ -225,7 +225,8 @@ impl Inbound {
 
     /// Returns a connection that a `Router` has accepted, if its transport configuration keeps this endpoint's limits.
     fn fitting(&self, connection: Connection) -> Result<Connection, TurnedAway> {
-        if connection.alpn() != ALPN {
+        // A connection that is closed already may say nothing any more.
+        if connection.alpn() != ALPN || connection.close_reason().is_some() {
             return Ok(connection);
         }
         if transport::fits(&connection, &self.peers.shared.limits) {
