@@ -15,7 +15,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 
 # mutation NAME TRIAL SECONDS RULE FILES EXPRESSION (of sed -E) [TESTS]
 #   tested NAME TESTS RULE FILES EXPRESSION
-# TESTS are arguments of `cargo test --package twolane`: targets, `--`, and full names of tests.
+# TESTS are arguments of `cargo test --package twolane --package twolane-id`: targets, `--`, and full names of tests.
 mutations() {
     mutation read-ahead half-read 10 "what was read ahead and is void ends with an error, and not as an end of data" \
         net/src/stream/read_half.rs 's/(Some\(Ending::Failed \| Ending::Aborted\) if .* => )void/\1Ok(0)/' \
@@ -170,6 +170,70 @@ mutations() {
         dials::a_dial_that_the_peer_turns_away_is_an_error_of_connect_and_no_connection" \
         "Endpoint::connect returns once the peer has said HELLO" \
         net/src/peer/peers.rs 's/\|view\| view\.known\)/|view| view.current.is_some())/'
+    tested signed-domain "--lib -- key::domain::tests::whoever_gets_bytes_signed_has_no_handshake_record_or_delegation_signed" \
+        "a signed message is in a domain of its own" \
+        id/src/key/domain.rs 's/\[MESSAGE_DOMAIN, &length\.to_be_bytes\(\), /[/'
+    tested scope "--test scenes --
+        delegation::a_node_acts_for_its_owner_within_the_scope_only
+        delegation::what_a_handler_is_told_of_an_owner_is_within_the_scope" \
+        "the owner of a stream or request is within the scope of the certificate" \
+        net/src/access/mod.rs 's/\.filter\(\|delegation\| delegation\.permits\(protocol\.as_str\(\)\)\)//'
+    tested new-key-file "--lib -- storage::file::place::tests::a_file_that_others_could_read_gets_no_secret_and_is_removed" \
+        "a new key file is looked at before the secret is written" \
+        id/src/storage/file/place.rs 's/Some\(found\) if found\.judge/Some(found) if false \&\& found.judge/'
+    tested key-owner "--lib --
+        storage::file::access::tests::a_file_of_another_user_is_refused_whatever_its_mode_is
+        storage::file::tests::a_key_file_of_another_user_is_refused" \
+        "a key file of another user is not loaded" \
+        id/src/storage/file/access.rs 's/if self\.owner != SUPERUSER/if false \&\& self.owner != SUPERUSER/'
+    tested new-directories "--lib -- storage::file::tests::the_names_of_the_file_and_of_each_new_directory_reach_the_disk" \
+        "new directories of a key reach the disk" \
+        id/src/storage/file/place.rs 's/missing\.iter\(\)\.rev\(\)\.try_for_each\(/missing.iter().take(0).try_for_each(/'
+    tested hidden "--lib --test scenes --
+        endpoint::plan::tests::what_an_endpoint_does_follows_from_all_that_was_asked_for
+        network::an_endpoint_over_relays_only_shows_no_address_whatever_else_is_set" \
+        "relay_only turns multicast off, also where it is asked for" \
+        net/src/endpoint/plan.rs 's/Sockets::None => \(false, false\)/Sockets::None => (online, true)/'
+    tested offline "--lib -- endpoint::plan::tests::what_an_endpoint_does_follows_from_all_that_was_asked_for" \
+        "offline turns relays off, also those that are named" \
+        net/src/endpoint/plan.rs 's/_ if !online => PlannedRelays::None/_ if false => PlannedRelays::None/'
+    tested most-specific "--lib -- access::rules::tests::of_several_patterns_the_most_specific_one_decides_alone" \
+        "of several lists that match, that of the most specific pattern decides" \
+        net/src/access/rules.rs 's/matching\.max_by_key\(/matching.min_by_key(/'
+    tested acted-for "--lib --test scenes --
+        access::rules::tests::a_node_of_a_denied_owner_stays_denied_without_its_certificate
+        delegation::a_node_of_a_denied_owner_does_not_come_back_by_hiding_its_certificate" \
+        "a denied owner's node stays denied without its certificate" \
+        net/src/access/rules.rs 's/\[identity\.owner_unscoped\(\), self\.acted_for\.owner\(&identity\.peer\)\]/[identity.owner_unscoped(), None]/'
+    tested strangers "--lib --test scenes --
+        access::show::tests::a_certificate_is_shown_to_those_that_have_a_reason_to_see_it
+        delegation::a_stranger_is_shown_no_certificate_and_a_peer_that_was_called_is" \
+        "a stranger is shown no certificate" \
+        net/src/access/show.rs 's/\*called \|\| same_owner/true || *called || same_owner/'
+    tested rechecks "--test scenes -- access::a_change_asks_the_rules_only_some_questions_at_a_time" \
+        "after a change the rules are asked a bounded number of questions at a time" \
+        net/src/access/gate.rs '/let _place = self\.rechecks/d'
+    tested late-answers "--lib --test scenes --
+        access::again::tests::the_pauses_double_and_the_last_try_is_when_the_patience_is_over
+        access::rules_that_are_slow_after_a_change_throw_nobody_out" \
+        "an answer that is late after a change ends nothing at once" \
+        net/src/access/again.rs 's/if left\.is_zero\(\)/if true || left.is_zero()/'
+    tested router-transport "--test scenes -- routed::a_router_with_another_transport_configuration_lets_nobody_in_and_says_what_to_set" \
+        "a connection of a Router has a transport configuration of this library" \
+        net/src/endpoint/transport.rs 's/^    congestion::bounds\(connection\)/    true || congestion::bounds(connection)/'
+    tested ticket-size "--lib --
+        ticket::tests::a_ticket_has_32_addresses_and_the_error_for_more_names_the_bound
+        ticket::tests::a_ticket_has_4096_bytes_of_text_and_the_error_for_more_names_the_bound" \
+        "the addresses and the text of a ticket are limited" \
+        net/src/ticket.rs 's/if found > max/if false \&\& found > max/;s/^    if len > max/    if false \&\& len > max/'
+    tested learned "--lib -- endpoint::learned::tests::a_peer_that_was_of_no_use_for_the_lifetime_is_forgotten" \
+        "addresses that are of no use are forgotten in time" \
+        net/src/endpoint/learned.rs 's/entry\.fixed \|\| now/true || entry.fixed || now/'
+    tested revoked-nodes "--lib --test scenes --
+        delegation::revocation::tests::a_node_that_is_revoked_has_no_certificate_of_the_owner_any_more_and_other_nodes_do
+        delegation::all_certificates_of_a_node_or_from_before_a_time_end_without_their_serials" \
+        "an owner can revoke all certificates of a node" \
+        id/src/delegation/revocation.rs 's/if self\.nodes\.contains/if false \&\& self.nodes.contains/'
 }
 
 names=("$@") failed=() checked=()
@@ -212,8 +276,8 @@ named() {
 unlike() {
     local outcome=$1 test
     shift
-    (cd "$tree" && cargo test --quiet --package twolane --all-features --no-run "$@") >"$tree.txt" 2>&1 || return 2
-    (cd "$tree" && timeout 600 cargo test --package twolane --all-features --no-fail-fast "$@" --exact) >"$tree.txt" 2>&1 || true
+    (cd "$tree" && cargo test --quiet --package twolane --package twolane-id --all-features --no-run "$@") >"$tree.txt" 2>&1 || return 2
+    (cd "$tree" && timeout 600 cargo test --package twolane --package twolane-id --all-features --no-fail-fast "$@" --exact) >"$tree.txt" 2>&1 || true
     for test in $(named "$@"); do
         grep -q "^test $test \.\.\. $outcome\$" "$tree.txt" || echo "$test"
     done
