@@ -63,8 +63,8 @@ pub struct Keep {
 
 impl Endpoint {
     /// Keeps a peer connected until the returned [`Keep`] is dropped. Dials the peer now, and again whenever the
-    /// connection is lost, with exponential backoff and full jitter. If rules do not allow the connection, the
-    /// dial is repeated as well, ever more rarely, because rules may change.
+    /// connection is lost, with exponential backoff (up to 10 s) and full jitter. If rules do not allow the connection,
+    /// the dial is repeated in the same way, because rules may change.
     ///
     /// While the peer is kept, the addresses in its tickets are not forgotten, unless the program calls
     /// [`forget_peer`](Endpoint::forget_peer). The peer then stays kept, and is dialled where address lookups find it.
