@@ -37,6 +37,11 @@ pub mod parameter {
     }
 }
 
+/// Ids of the parameters in a header.
+pub mod header_with {
+    codes! { EARLY = 2 }
+}
+
 /// Ids of the parameters in an answer of code 0.
 pub mod accepted_with {
     codes! { METADATA = 2 }
@@ -221,6 +226,11 @@ pub fn header_then(protocol: &str, metadata: &[u8], tail: &[u8]) -> Vec<u8> {
     Out::default().varint(kind::DATA).block(&body.0).0
 }
 
+/// Returns the parameter EARLY of a header.
+pub fn early() -> Vec<u8> {
+    Out::default().varint(header_with::EARLY).block(b"").0
+}
+
 pub fn accepted() -> Vec<u8> {
     accepted_then(&grease::tail())
 }
@@ -311,17 +321,19 @@ impl Hello {
 pub struct Header {
     pub protocol: String,
     pub metadata: Vec<u8>,
+    /// Whether the opener allows the lane to be taken before the handshake is done.
+    pub early: bool,
 }
 
 impl Header {
     pub fn decode(frame: &[u8]) -> Self {
         let mut fields = Fields(frame);
-        let header = Self {
-            protocol: String::from_utf8(fields.block()).expect("a protocol's name is ASCII"),
-            metadata: fields.block(),
-        };
-        fields.nothing_but_reserved();
-        header
+        let protocol = String::from_utf8(fields.block()).expect("a protocol's name is ASCII");
+        let metadata = fields.block();
+        let parameters = fields.parameters();
+        let early = parameters == [(header_with::EARLY, Vec::new())];
+        assert!(early || parameters.is_empty(), "WIRE.md has no such parameters: {parameters:02x?}");
+        Self { protocol, metadata, early }
     }
 }
 

@@ -7,8 +7,8 @@ use twolane::PublicKey;
 use crate::{
     tls::Identity,
     wire::{
-        self, Fields, Header, Hello, Out, Record, accepted_with, answer, bound, close, frame, goaway, kind, lane,
-        parameter, severity,
+        self, Fields, Header, Hello, Out, Record, accepted_with, answer, bound, close, frame, goaway, header_with, kind,
+        lane, parameter, severity,
     },
 };
 
@@ -64,6 +64,10 @@ fn the_examples_are_what_the_stranger_says() {
     let said = BTreeMap::from([
         ("hello", hello),
         ("data-lane", [&wire::header_then("mail/1", b"token", b"")[..], b"hello"].concat()),
+        (
+            "data-lane-that-may-be-early",
+            [&wire::header_then("mail/1", b"token", &wire::early())[..], b"hello"].concat(),
+        ),
         ("data-lane-with-a-reserved-parameter", wire::header_then("mail/1", b"", &[58, 2, 0xaa, 0xbb])),
         ("accepted", [&wire::accepted_then(b"")[..], b"hi"].concat()),
         ("accepted-with-metadata", wire::accepted_then(&metadata)),
@@ -93,9 +97,13 @@ fn the_examples_are_what_the_stranger_reads() {
 
     let mut fields = Fields(&examples["data-lane"]);
     assert_eq!(fields.varint(), kind::DATA);
-    let header = Header { protocol: "mail/1".into(), metadata: b"token".to_vec() };
+    let header = Header { protocol: "mail/1".into(), metadata: b"token".to_vec(), early: false };
     assert_eq!(Header::decode(&fields.block()), header);
     assert_eq!(fields.0, b"hello");
+
+    let mut fields = Fields(&examples["data-lane-that-may-be-early"]);
+    assert_eq!(fields.varint(), kind::DATA);
+    assert_eq!(Header::decode(&fields.block()), Header { early: true, ..header });
 
     let mut fields = Fields(&examples["error-lane"]);
     assert_eq!((fields.varint(), fields.varint()), (kind::ERROR, 8));
@@ -110,6 +118,7 @@ fn the_tables_are_what_the_stranger_knows() {
     for (line, known) in [
         ("Control frames:", frame::ALL),
         ("Parameters of HELLO:", parameter::ALL),
+        ("Parameters of a header:", header_with::ALL),
         ("Parameters of an answer of code 0:", accepted_with::ALL),
         ("Reasons of GOAWAY:", goaway::ALL),
         ("Codes of an answer:", answer::ALL),

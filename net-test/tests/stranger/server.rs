@@ -49,7 +49,7 @@ async fn an_endpoint_dials_the_stranger_which_takes_one_stream_and_rejects_anoth
     assert_eq!(crate::tls::peer_of(&stranger.connection), endpoint.id().to_bytes());
 
     let (mut send, mut recv) = stranger.accept().await;
-    let header = Header { protocol: "greet/1".into(), metadata: b"a token".to_vec() };
+    let header = Header { protocol: "greet/1".into(), metadata: b"a token".to_vec(), early: false };
     assert_eq!(recv.header().await, header);
     assert_eq!(recv.bytes(5).await, b"early");
     // The answer and the first data may share a packet.

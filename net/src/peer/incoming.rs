@@ -229,7 +229,7 @@ fn take(
         return Box::pin(async move { reject(&mut send, &mut recv, busy).await });
     }
     let stream = match opened {
-        Ok(Ok(Opening::Data(Header { protocol, metadata }))) if metadata.len() <= carrier.limits.metadata => {
+        Ok(Ok(Opening::Data(Header { protocol, metadata, .. }))) if metadata.len() <= carrier.limits.metadata => {
             IncomingStream { protocol, metadata, send, recv }
         }
         other => return Box::pin(end_opening(Arc::clone(carrier), send, recv, other)),

@@ -125,7 +125,8 @@ async fn run(
 
     let most = opening.early.len().min(EARLY_BYTES);
     let (early, rest) = opening.early.split_at(if most == 0 { 0 } else { send.early_room(most) });
-    let header = header::Header { protocol: opening.protocol.clone(), metadata: opening.metadata.clone() };
+    let (protocol, metadata) = (opening.protocol.clone(), opening.metadata.clone());
+    let header = header::Header { protocol, metadata, early: false };
     let tail = grease::tail(send.lanes().id());
     let mut first = Vec::with_capacity(header.len(&tail) + if early.len() <= JOIN { early.len() } else { 0 });
     header.encode(&mut first, &tail);

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Decoded, Fields, KIND_DATA, KIND_ERROR, MAX_PARAMETERS, Malformed, decode_frame, encode_frame, framed_len, varint,
+    Decoded, Fields, KIND_DATA, KIND_ERROR, MAX_PARAMETERS, Malformed, decode_frame, encode_frame, framed_len,
+    parameters, varint,
 };
 use crate::protocol::Protocol;
 
@@ -19,7 +20,13 @@ pub(crate) const MAX_HEADER: u64 = 8 + 255 + 8 + MAX_METADATA + MAX_PARAMETERS;
 pub(crate) struct Header {
     pub(crate) protocol: Protocol,
     pub(crate) metadata: Bytes,
+    /// The opener says that handling the lane twice is harmless, so the lane may be taken before the handshake is
+    /// done.
+    pub(crate) early: bool,
 }
+
+/// The parameter of [`Header::early`]. Its value is empty.
+const EARLY: u64 = 2;
 
 /// The kind of a bidirectional stream, decoded from its first bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +46,15 @@ pub(crate) enum Opening {
 }
 
 impl Header {
-    /// Appends kind, length, { protocol, metadata, parameters }. No parameter has a meaning yet: `tail` has reserved
-    /// ones.
+    /// Appends kind, length, { protocol, metadata, parameters }. `tail` has reserved parameters.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, tail: &[u8]) {
         varint::encode(out, KIND_DATA);
         varint::encode(out, self.frame_len(tail) as u64);
         encode_frame(out, self.protocol.as_str().as_bytes());
         encode_frame(out, &self.metadata);
+        if self.early {
+            parameters::encode(out, EARLY, &[]);
+        }
         out.extend_from_slice(tail);
     }
 
@@ -56,7 +65,8 @@ impl Header {
     }
 
     fn frame_len(&self, tail: &[u8]) -> usize {
-        framed_len(self.protocol.as_str().as_bytes()) + framed_len(&self.metadata) + tail.len()
+        let early = if self.early { varint::len(EARLY) + framed_len(&[]) } else { 0 };
+        framed_len(self.protocol.as_str().as_bytes()) + framed_len(&self.metadata) + early + tail.len()
     }
 
     fn decode(frame: &[u8]) -> Result<Self, Malformed> {
@@ -64,8 +74,16 @@ impl Header {
         let name = fields.text("the protocol name", Protocol::MAX_LEN as u64)?;
         let protocol = Protocol::new(name).map_err(|_| Malformed::Text { what: "the protocol name" })?;
         let metadata = fields.block("the metadata", MAX_METADATA)?;
-        fields.parameters(|_, _| Ok(false))?;
-        Ok(Self { protocol, metadata: Bytes::copy_from_slice(metadata) })
+        let mut early = false;
+        fields.parameters(|id, value| {
+            if id != EARLY {
+                return Ok(false);
+            }
+            value.end()?;
+            early = true;
+            Ok(true)
+        })?;
+        Ok(Self { protocol, metadata: Bytes::copy_from_slice(metadata), early })
     }
 }
 

@@ -95,6 +95,19 @@ fn parameters_that_break_a_rule_are_malformed_whatever_else_is_critical() {
 }
 
 #[test]
+fn a_header_says_that_its_lane_may_be_early_with_an_empty_parameter_and_with_no_other() {
+    let early = |header: &[u8]| match Opening::decode(header) {
+        Ok(Some((Opening::Data(header), _))) => Ok(header.early),
+        other => Err(other),
+    };
+    assert_eq!(early(&[1, 3, 1, b'a', 0]), Ok(false));
+    assert_eq!(early(&[1, 5, 1, b'a', 0, 2, 0]), Ok(true));
+    assert_eq!(early(&[1, 5, 1, b'a', 0, 4, 0]), Ok(false));
+    let with_a_value = early(&[1, 6, 1, b'a', 0, 2, 1, 1]);
+    assert!(matches!(with_a_value, Err(Err(Malformed::Length { .. }))), "{with_a_value:?}");
+}
+
+#[test]
 fn a_critical_parameter_is_refused_in_a_header_and_a_record_and_an_acceptance_and_not_in_a_rejection() {
     let header = [1, 5, 1, b'a', 0, 1, 0];
     assert!(matches!(Opening::decode(&header), Err(Malformed::Critical { id: 1, .. })));
@@ -276,8 +289,8 @@ proptest! {
     }
 
     #[test]
-    fn headers_round_trip(protocol in protocols(), metadata in blocks(MAX_METADATA), seed: u64) {
-        let header = Header { protocol, metadata };
+    fn headers_round_trip(protocol in protocols(), metadata in blocks(MAX_METADATA), early: bool, seed: u64) {
+        let header = Header { protocol, metadata, early };
         let mut bytes = Vec::new();
         let tail = grease::tail(seed);
         header.encode(&mut bytes, &tail);

@@ -82,16 +82,20 @@ pub(super) fn control() -> Vec<Named> {
 fn headers() -> Vec<Named> {
     let header = |name: &str, metadata| {
         let mut out = Vec::new();
-        Header { protocol: Protocol::new(name).unwrap(), metadata }.encode(&mut out, &[]);
+        Header { protocol: Protocol::new(name).unwrap(), metadata, early: false }.encode(&mut out, &[]);
         out
     };
     let mut cut = header("chat/1", bytes("token"));
     cut.pop();
+    let mut early = Vec::new();
+    Header { protocol: Protocol::from_static("chat/1"), metadata: bytes(""), early: true }.encode(&mut early, &[]);
     vec![
         ("header", header("chat/1", bytes(""))),
         ("header-with-metadata", header("chat/1", bytes("token"))),
         ("header-with-the-longest-name", header(&"x".repeat(Protocol::MAX_LEN), bytes("token"))),
         ("header-cut", cut),
+        ("header-that-may-be-early", early),
+        ("header-that-may-be-early-with-a-value", vec![1, 6, 1, b'a', 0, 2, 1, 9]),
         ("header-with-a-parameter-of-a-later-version", vec![1, 7, 1, b'a', 0, 58, 2, 1, 2]),
         ("header-with-a-critical-parameter", vec![1, 5, 1, b'a', 0, 1, 0]),
         ("header-with-half-a-parameter", vec![1, 4, 1, b'a', 0, 58]),
