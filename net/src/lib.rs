@@ -79,9 +79,9 @@
 //! program uses. Each of these modules uses only the modules before it; `endpoint` also uses `congestion`, which
 //! decides how fast QUIC sends. The decisions are made in files that use no tokio, no clock and no socket:
 //! `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`, `stream/credit/`,
-//! `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/backoff.rs`,
-//! `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`, `congestion/`,
-//! `endpoint/admission.rs`, `endpoint/by_source.rs`, `endpoint/pace.rs`, `endpoint/waiting.rs` and
+//! `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/flights.rs`,
+//! `peer/backoff.rs`, `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`,
+//! `congestion/`, `endpoint/admission.rs`, `endpoint/by_source.rs`, `endpoint/pace.rs`, `endpoint/waiting.rs` and
 //! `endpoint/waiting_streams.rs`.
 
 mod access;

@@ -1,11 +1,12 @@
-//! One connection for each peer. The modules table, glare, heard, backoff, drain, policy, restore and silence are
-//! pure rules. The other modules carry the rules out.
+//! One connection for each peer. The modules table, glare, heard, flights, backoff, drain, policy, restore and
+//! silence are pure rules. The other modules carry the rules out.
 
 mod announced;
 pub(crate) mod backoff;
 mod dial;
 pub(crate) mod drain;
 mod entry;
+mod flights;
 mod glare;
 pub(crate) mod guard;
 mod heard;
