@@ -118,7 +118,7 @@ async fn handshake(
     };
     let (version, generation) = (peers.shared.gate.version(), peers.next_generation());
     let accepted = tokio::select! {
-        accepted = Link::accepted(connection.clone(), peer, generation, &peers.shared, || slot.spoke()) => accepted,
+        accepted = Link::accepted(connection.clone().into(), peer, generation, &peers.shared, || slot.spoke()) => accepted,
         () = slot.given_up.cancelled() => {
             metrics.handshakes_refused.inc();
             tracing::debug!(%peer, "the peer sent no HELLO, and its place was needed for another connection");

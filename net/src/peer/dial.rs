@@ -92,7 +92,7 @@ async fn shake_hands(peers: &Peers, peer: &Peer, deadline: Instant) -> Result<(A
         allowed.map_err(|Refused(reason)| DialError::NotAllowed { reason: reason.into() })?;
         let connection = peers.endpoint.connect(address, ALPN).await.map_err(dial_error)?;
         // Assigned here: the time that the rules take from here on does not make the connection any newer.
-        let link = Link::new(connection, id, peers.next_generation(), &peers.shared, true);
+        let link = Link::new(connection.into(), id, peers.next_generation(), &peers.shared, true);
         peer.lock().entering = Some(Arc::clone(&link));
         Ok((link, dial))
     };

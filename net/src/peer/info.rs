@@ -56,7 +56,8 @@ pub struct PathInfo {
 
 /// Returns the paths that a connection has now.
 pub(super) fn paths(link: &Link) -> Vec<PathInfo> {
-    let paths = link.carrier.connection.paths();
+    let Some(connection) = link.carrier.connection.established() else { return Vec::new() };
+    let paths = connection.paths();
     let info = |path: iroh::endpoint::Path<'_>| {
         let stats = path.stats();
         let remote = match path.remote_addr() {

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iroh::endpoint::{Connection, SendStream, Side};
+use iroh::endpoint::{SendStream, Side};
 use n0_future::{StreamExt, boxed::BoxFuture};
 use tracing::Instrument;
 use twolane_id::PublicKey;
@@ -35,7 +35,7 @@ use crate::{
     events::PathKind,
     limits::{LANES_BEFORE_HELLO, Limits},
     metrics::Metrics,
-    stream::Carrier,
+    stream::{Carrier, Handshake, Quic},
     tasks::Tasks,
     wire::{
         codes::connection as codes,
@@ -79,8 +79,8 @@ pub(crate) struct Link {
     pub(crate) generation: Generation,
     shared: Arc<Shared>,
     drain: Mutex<Drain>,
-    /// The kind of the path that the handshake took.
-    first_path: Option<PathKind>,
+    /// The kind of the path that the handshake took, once it is done.
+    first_path: OnceLock<PathKind>,
     peer_limits: OnceLock<PeerLimits>,
     since: Instant,
     /// The number of certificates that the peer has shown.
@@ -129,20 +129,20 @@ pub(crate) struct Prepared {
 }
 
 impl Link {
-    /// Creates the state of a connection whose handshake is done.
+    /// Creates the state of a connection. If its handshake is not done, [`Link::handshake`] has to be called before
+    /// [`Prepared::start`].
     pub(super) fn new(
-        connection: Connection,
+        connection: Quic,
         peer: PublicKey,
         generation: Generation,
         shared: &Arc<Shared>,
         dialled: bool,
     ) -> Arc<Self> {
-        let first_path = paths::of_handshake(&connection);
         let (limits, tasks, metrics) = (Arc::clone(&shared.limits), shared.tasks.clone(), Arc::clone(&shared.metrics));
         let carrier = Carrier::new(connection, peer, limits, tasks, metrics, dialled);
         let link = Arc::new(Self {
             carrier: Arc::new(carrier),
-            first_path,
+            first_path: OnceLock::new(),
             generation,
             shared: Arc::clone(shared),
             drain: Mutex::default(),
@@ -158,8 +158,31 @@ impl Link {
         // A weak reference: a stream that outlives the endpoint must not keep alive what the program has given to
         // the endpoint.
         let (lookout, itself) = (Arc::clone(&shared.lookout), Arc::downgrade(&link));
-        link.carrier.on_stir(move || lookout.stir(itself.clone()));
+        link.carrier.on_stir(move || {
+            // Before the handshake is done, its own timeout is the one that counts.
+            if itself.upgrade().is_some_and(|link: Arc<Self>| link.connection().established().is_some()) {
+                lookout.stir(itself.clone());
+            }
+        });
+        link.note_path();
         link
+    }
+
+    /// Waits until the handshake is done.
+    ///
+    /// Cancel-safe.
+    pub(super) async fn handshake(self: &Arc<Self>) -> Result<Handshake, ConnectionLost> {
+        let handshake = self.connection().handshake().await?;
+        self.note_path();
+        // What was written before is looked at from now on.
+        self.shared.lookout.stir(Arc::downgrade(self));
+        Ok(handshake)
+    }
+
+    fn note_path(&self) {
+        if let Some(kind) = self.connection().established().and_then(paths::of_handshake) {
+            let _ = self.first_path.set(kind);
+        }
     }
 
     /// Keeps a value until the connection is gone.
@@ -167,7 +190,7 @@ impl Link {
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(what));
     }
 
-    pub(super) fn connection(&self) -> &Connection {
+    pub(super) fn connection(&self) -> &Quic {
         &self.carrier.connection
     }
 
@@ -240,13 +263,15 @@ impl Link {
 
     /// Returns the kind and the round-trip time of the path that data takes now. `None` while no path is selected.
     pub(crate) fn path(&self) -> Option<(PathKind, Duration)> {
-        let paths = self.connection().paths();
+        let paths = self.connection().established()?.paths();
         paths.iter().find(|path| path.is_selected()).map(|path| (paths::kind(&path), path.rtt()))
     }
 
     /// Waits until data takes a direct path. Returns false if the connection ends before that.
     pub(crate) async fn becomes_direct(&self) -> bool {
-        let mut paths = self.connection().paths_stream();
+        // A connection is given to callers that wait for a path only when its handshake is done.
+        let Some(connection) = self.connection().established() else { return false };
+        let mut paths = connection.paths_stream();
         loop {
             if matches!(self.path(), Some((PathKind::Direct, _))) {
                 return true;

@@ -8,7 +8,7 @@ use std::sync::{
     },
 };
 
-use iroh::endpoint::{Connection, ConnectionError, VarInt};
+use iroh::endpoint::{ConnectionError, VarInt};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, Semaphore};
 use twolane_id::{PublicKey, delegation::Delegation};
@@ -18,6 +18,7 @@ use super::{
     errors::{InboxBudget, LONG_RECORDS},
     lanes::Lanes,
     outbox::Outbox,
+    quic::Quic,
 };
 use crate::{
     access::Identity,
@@ -41,7 +42,7 @@ pub(crate) const PRIORITY_CONTROL: i32 = PRIORITY_ERRORS + 1;
 /// The state that all streams of one connection share. Its driver is `peer::link`.
 #[derive(Debug)]
 pub(crate) struct Carrier {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Quic,
     pub(crate) peer: PublicKey,
     identity: Mutex<Identity>,
     pub(crate) limits: Arc<Limits>,
@@ -85,7 +86,7 @@ pub(crate) struct Carrier {
 impl Carrier {
     /// Creates the state of a connection. `dialled`: this side is the dialler.
     pub(crate) fn new(
-        connection: Connection,
+        connection: Quic,
         peer: PublicKey,
         limits: Arc<Limits>,
         tasks: Tasks,

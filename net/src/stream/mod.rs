@@ -11,6 +11,7 @@ mod next;
 mod outbox;
 #[cfg(test)]
 mod pair;
+mod quic;
 pub(crate) mod read_half;
 mod recv;
 mod send;
@@ -32,6 +33,7 @@ pub(crate) use self::{
     credit::OpenPermit,
     errors::accept as accept_error_lane,
     lanes::Lanes,
+    quic::{Handshake, Quic},
     recv::RawError,
 };
 pub use self::{

@@ -72,7 +72,7 @@ impl Pair {
         tokio::spawn(async move { while errors.accept_bi().await.is_ok() {} });
         let limits = Arc::new(Limits { error_timeout: Duration::from_secs(3600), ..Limits::default() });
         let name = SecretKey::generate().public_key();
-        let carrier = Carrier::new(connection, name, limits, Tasks::here(), Arc::new(Metrics::default()), false);
+        let carrier = Carrier::new(connection.into(), name, limits, Tasks::here(), Arc::new(Metrics::default()), false);
         Self { carrier: Arc::new(carrier), peer, barrier, _endpoints: [here, there] }
     }
 

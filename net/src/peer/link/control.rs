@@ -118,7 +118,7 @@ pub(super) async fn read_control(
 ) {
     let lost = tokio::select! {
         lost = run(&link, admitted, &*notify) => lost,
-        never = paths::watch(&link, link.first_path, &*notify) => match never {},
+        never = paths::watch(&link, link.first_path.get().copied(), &*notify) => match never {},
     };
     link.cut_for(&lost);
     link.carrier.on_lost();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use iroh::endpoint::{Connection, RecvStream};
+use iroh::endpoint::RecvStream;
 use tokio::time::{sleep, timeout};
 use twolane_id::PublicKey;
 
@@ -17,7 +17,7 @@ use crate::{
     bound::{at_once, while_heard},
     error::ConnectionLost,
     peer::table::Generation,
-    stream::PRIORITY_CONTROL,
+    stream::{PRIORITY_CONTROL, Quic},
     wire::{
         KIND_CONTROL, Malformed,
         codes::lane,
@@ -52,7 +52,7 @@ impl Link {
     /// Enters a connection that the peer dialled. Nothing is sent on it before the peer's HELLO has come and the
     /// rules have allowed the peer. `on_hello` is called when HELLO has come.
     pub(crate) async fn accepted(
-        connection: Connection,
+        connection: Quic,
         peer: PublicKey,
         generation: Generation,
         shared: &Arc<Shared>,

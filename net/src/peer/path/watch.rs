@@ -50,7 +50,11 @@ pub(in crate::peer) async fn watch(link: &Link, first: Option<PathKind>, notify:
     }
     // Only the side that dialled can have iroh look for paths.
     let dialled = link.is_dialled();
-    let mut paths = link.connection().paths_stream();
+    let Some(connection) = link.connection().established() else {
+        // The tasks of a connection begin when its handshake is done.
+        return pending().await;
+    };
+    let mut paths = connection.paths_stream();
     loop {
         tokio::select! {
             changed = paths.next() => {
