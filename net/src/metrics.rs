@@ -43,6 +43,20 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Certificates that were not valid when they were presented, or are no longer valid.
     pub delegations_refused: Counter,
+    /// Requests of peers that were handled before the handshake was done ([`ServeOptions::repeatable`]).
+    ///
+    /// [`ServeOptions::repeatable`]: crate::ServeOptions::repeatable
+    pub requests_early: Counter,
+    /// Requests that this endpoint sent before the handshake was done ([`RequestOptions::repeatable`]).
+    ///
+    /// [`RequestOptions::repeatable`]: crate::RequestOptions::repeatable
+    pub requests_sent_early: Counter,
+    /// Connections that this endpoint dialled and whose peer dropped what was sent before the handshake was done. It was
+    /// sent again.
+    pub early_rejected: Counter,
+    /// Inbound connections whose first packets had come before: copies that somebody has recorded. Nothing of them was
+    /// handled early.
+    pub flights_repeated: Counter,
     /// Streams that this endpoint opened, and that the peer accepted.
     pub streams_opened: Counter,
     /// Streams that peers opened, and that this endpoint accepted.

@@ -7,8 +7,8 @@ use twolane::PublicKey;
 use crate::{
     tls::Identity,
     wire::{
-        self, Fields, Header, Hello, Out, Record, accepted_with, answer, bound, close, frame, goaway, header_with, kind,
-        lane, parameter, severity,
+        self, Fields, Header, Hello, Out, Record, accepted_with, answer, bound, close, frame, goaway, header_with,
+        kind, lane, parameter, severity,
     },
 };
 

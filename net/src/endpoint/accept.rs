@@ -3,9 +3,10 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use iroh::endpoint::{Connection, Incoming, IncomingAddr, VarInt};
+use iroh::endpoint::{ConnectingError, Incoming, IncomingAddr, VarInt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use twolane_id::PublicKey;
@@ -19,7 +20,8 @@ use super::{
 use crate::{
     key,
     peer::{Link, Peers, probe},
-    wire::{PROBE_ALPN, codes::connection as codes},
+    stream::Quic,
+    wire::{ALPN, PROBE_ALPN, codes::connection as codes},
     words::Shown,
 };
 
@@ -81,7 +83,9 @@ async fn handshake(
 ) {
     let metrics = &peers.shared.metrics;
     let bound = peers.shared.limits.hello_timeout;
-    let connection = match timeout(bound, incoming).await {
+    // Boxed, because the future is large and copied into those around it.
+    let shaking = Box::pin(shake_hands(incoming, peers.shared.takes_early()));
+    let connection = match timeout(bound, shaking).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             metrics.handshakes_failed.inc();
@@ -93,44 +97,44 @@ async fn handshake(
         }
     };
     // The handshake proves the key. A key of small order proves nothing: anybody can sign for it.
-    let Some(peer) = key::from_iroh(&connection.remote_id()) else {
+    let Some(peer) = connection.remote_id().and_then(|id| key::from_iroh(&id)) else {
         metrics.handshakes_failed.inc();
         return tracing::debug!("a peer with a key of small order was turned away");
     };
-    // The place is for handshakes. What comes after a handshake has limits of its own.
     let source = place.source;
-    if connection.alpn() == PROBE_ALPN {
-        return probe::hold(peers, peer, &connection, place).await;
+    if let Some(asking) = connection.established().filter(|connection| connection.alpn() == PROBE_ALPN) {
+        return probe::hold(peers, peer, asking, place).await;
     }
-    drop(place);
+    // The place is for handshakes. What comes after a handshake has limits of its own.
+    let place = Some(place).filter(|_| connection.established().is_none());
     if peers.is_full(&peer) {
         metrics.peers_busy.inc();
-        return busy(&connection, b"the limit of connected peers is reached");
+        return busy(&connection, bound, b"the limit of connected peers is reached").await;
     }
     // Checked before this side sends HELLO: with HELLO the peer would be connected for a moment.
     if !lock(&by_source).has_room(&peer, source) {
         metrics.peers_busy.inc();
-        return busy(&connection, FROM_ONE_PLACE);
+        return busy(&connection, bound, FROM_ONE_PLACE).await;
     }
     let Some(slot) = Pending::enter(&pending, source) else {
         metrics.handshakes_refused.inc();
-        return busy(&connection, b"the limit of connections that wait for admission is reached");
+        return busy(&connection, bound, b"the limit of connections that wait for admission is reached").await;
     };
     let (version, generation) = (peers.shared.gate.version(), peers.next_generation());
     let accepted = tokio::select! {
-        accepted = Link::accepted(connection.clone().into(), peer, generation, &peers.shared, || slot.spoke()) => accepted,
+        accepted = Link::accepted(connection.clone(), peer, generation, &peers.shared, || slot.spoke()) => accepted,
         () = slot.given_up.cancelled() => {
             metrics.handshakes_refused.inc();
             tracing::debug!(%peer, "the peer sent no HELLO, and its place was needed for another connection");
-            return busy(&connection, b"no HELLO came, and the place was given to another connection");
+            return busy(&connection, bound, b"no HELLO came, and the place was given to another connection").await;
         }
     };
-    drop(slot);
+    drop((slot, place));
     match accepted {
         Ok(prepared) => {
             if !lock(&by_source).enter(peer, source) {
                 metrics.peers_busy.inc();
-                return busy(&connection, FROM_ONE_PLACE);
+                return busy(&connection, bound, FROM_ONE_PLACE).await;
             }
             prepared.link().keep(CountedConnection { by_source, peer });
             peers.accepted(prepared, version);
@@ -142,9 +146,30 @@ async fn handshake(
     }
 }
 
+/// Runs a handshake to its end. With `early`, a handshake that resumes a session is run only to the point where the
+/// session names the peer: the peer's first packets may hold requests that are handled before the end.
+async fn shake_hands(incoming: Incoming, early: bool) -> Result<Quic, ConnectingError> {
+    if !early {
+        return Ok(incoming.await?.into());
+    }
+    let mut accepting = incoming.accept()?;
+    // This waits for the whole ClientHello. noq 1.4 wakes no call that waits to open a stream when it comes, so
+    // nothing is opened before. If it does not come, the connection has the error.
+    let is_ours = accepting.alpn().await.is_ok_and(|alpn| alpn == ALPN);
+    if !is_ours {
+        return Ok(accepting.await?.into());
+    }
+    let connection = accepting.into_0rtt();
+    // A handshake without a session names the peer at its end only.
+    let resumes = connection.peer_identity().is_some();
+    if resumes { Ok(Quic::accepted(connection)) } else { Ok(connection.handshake_completed().await?.into()) }
+}
+
 const FROM_ONE_PLACE: &[u8] = b"the limit of peers from one address or relay is reached";
 
-fn busy(connection: &Connection, reason: &[u8]) {
+/// Turns a peer away. The peer learns why only after the handshake, which is waited for, for at most `bound`.
+async fn busy(connection: &Quic, bound: Duration, reason: &[u8]) {
+    let _ = timeout(bound, connection.handshake()).await;
     connection.close(VarInt::from_u32(codes::BUSY as u32), reason);
 }
 

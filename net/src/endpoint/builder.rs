@@ -2,7 +2,8 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::Instant,
 };
 
 use iroh::{
@@ -27,7 +28,7 @@ use crate::{
     limits::Limits,
     metrics::Metrics,
     path_policy::PathPolicy,
-    peer::{Peers, Policies, Shared, guard, lookout, unused},
+    peer::{EarlyHandlers, Flights, Peers, Policies, Shared, guard, lookout, unused},
     tasks::Tasks,
     ticket::Ticket,
     wire::{ALPN, PROBE_ALPN},
@@ -331,6 +332,8 @@ impl Builder {
             nonce,
             tasks: tasks.clone(),
             on_stream,
+            early: Arc::clone(&router) as Arc<dyn EarlyHandlers>,
+            flights: Mutex::new(Flights::new(Instant::now())),
         });
         let peers = Peers::new(iroh.clone(), us, shared, closing.clone());
         tasks.spawn({

@@ -46,9 +46,9 @@ pub use self::{
     graceful::{Drained, Graceful},
     keep::{Keep, KeepState},
     reach::{Obstacle, Reach},
-    request::Request,
+    request::{Request, RequestOptions},
     router::AlreadyServed,
-    serve::ServeError,
+    serve::{ServeError, ServeOptions},
     shutdown::ShutdownReport,
     status::{Network, RelayStatus, Status},
 };
@@ -275,6 +275,7 @@ impl Endpoint {
         let opening = Opening {
             protocol,
             metadata: options.metadata,
+            repeatable: false,
             early: options.early_data,
             finish: false,
             read_ahead: EARLY_BYTES,
@@ -455,6 +456,18 @@ impl Inner {
         direct.unwrap_or(Err(DialError::OnlyRelay { policy, after }))
     }
 
+    /// Returns the connection for a request to `peer`, and, if its handshake may be under way, the number of dials that
+    /// had failed, for [`Peers::outcome`]. Only a request that is repeatable is sent on such a connection.
+    async fn link_for(&self, peer: PublicKey, early: bool) -> Result<(Arc<Link>, Option<u64>), DialError> {
+        // This side's rules are asked when the peer has said for whom it acts, and a direct path is found later.
+        let shared = &self.peers.shared;
+        if !early || shared.gate.decides() || shared.policies.get(&peer).wants_direct() {
+            return Ok((self.link(peer).await?, None));
+        }
+        let (link, failed) = self.peers.early_link(peer, self.limits.connect_timeout).await?;
+        Ok((link, Some(failed)))
+    }
+
     /// Like `link`, but waits until the peer has admitted this endpoint. The dial and the admission have one
     /// timeout together. The wait for a direct path has its own.
     async fn known_link(&self, peer: PublicKey) -> Result<Arc<Link>, DialError> {
@@ -497,17 +510,20 @@ impl Inner {
     ) -> Result<(), GetStreamError> {
         self.learn(peer);
         let id = peer.peer();
-        let (mut retried, mut first) = (false, true);
+        let (mut retried, mut first, mut early) = (false, true, opening.repeatable);
         loop {
             *phase = Phase::Dial;
             // This drops the stream of a connection that was lost.
             *stream = None;
             // A second attempt goes through `link`, which finds out what has happened to the connection.
             let now = if std::mem::take(&mut first) { self.link_now(&id) } else { None };
-            let link = match now {
-                Some(link) => link,
-                // Boxed, because it is rare and large: a stream's future is copied into the futures around it.
-                None => Box::pin(self.link(id)).await.map_err(|source| GetStreamError::Dial { peer: id, source })?,
+            let (link, sent_early) = match now {
+                Some(link) => (link, None),
+                None => {
+                    // Boxed, because it is rare and large: a stream's future is copied into the futures around it.
+                    let finding = Box::pin(self.link_for(id, std::mem::take(&mut early)));
+                    finding.await.map_err(|source| GetStreamError::Dial { peer: id, source })?
+                }
             };
             let heard = link.heard();
             let opened = peer::open(&link, opening, within(Instant::now()), phase, stream).await;
@@ -515,12 +531,21 @@ impl Inner {
                 Ok(()) => return Ok(()),
                 Err(OpenError::Failed(error)) => error,
                 Err(OpenError::Draining) => {
-                    // The table of peers is about to learn that the connection drains, if it does not know yet.
+                    // The table of peers is about to learn that the connection drains, if it does not know yet. Or
+                    // the peer has dropped what was sent early: then the request waits for the handshake.
                     tokio::task::yield_now().await;
                     continue;
                 }
             };
             let GetStreamError::Lost(lost) = &error else { return Err(error) };
+            if let Some(failed) = sent_early
+                && !link.is_established()
+            {
+                // The dial has ended, or begins anew. It tells more than the stream that was opened early.
+                let outcome = self.peers.outcome(&id, failed).await;
+                outcome.map_err(|source| GetStreamError::Dial { peer: id, source })?;
+                continue;
+            }
             self.peers.evict(&link, lost);
             // The header alone runs a handler, so it must not be sent twice either. There is one exception:
             // nothing at all has come from the peer since the header was sent, and another instance of the peer is

@@ -29,7 +29,30 @@ pub struct Request {
     pub metadata: Bytes,
     /// The body of the request.
     pub body: Bytes,
+    /// Whether the request is handled before the handshake is done: see [`ServeOptions`](crate::ServeOptions).
+    pub early: bool,
 }
+
+/// Options for a request; see [`Endpoint::request_with`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestOptions {
+    /// Whether it is harmless if the peer handles the request twice. Default: no.
+    ///
+    /// If so, a request to a peer that was connected before may travel with the first packets of the new connection.
+    /// If the peer's handler says the same ([`ServeOptions::repeatable`](crate::ServeOptions::repeatable)), the
+    /// response is there after one round trip instead of two. If the peer has been restarted, or does not remember
+    /// the session any more, the request is sent again by itself, once, after the handshake. See `ServeOptions` for
+    /// what makes this less safe.
+    ///
+    /// A request of more than 16 KiB waits for the handshake, and so does every request if this endpoint has access
+    /// rules or hooks, which decide about the peer first, or a path policy that waits for a direct path.
+    pub repeatable: bool,
+}
+
+/// Maximum length of a request that is sent before the handshake is done. QUIC begins with a window of about ten
+/// packets (RFC 9002, section 7.2), so what is longer would arrive after the handshake anyway. Until then the acceptor
+/// would hold it for a dialler that may not be there.
+const MOST_EARLY: usize = 16 * 1024;
 
 impl Endpoint {
     /// Sends `body` to a peer's handler for `protocol` and returns the handler's response. This takes one round
@@ -70,6 +93,28 @@ impl Endpoint {
         P: TryInto<Protocol>,
         P::Error: Into<InvalidProtocol>,
     {
+        self.request_with(peer, protocol, body, deadline, RequestOptions::default()).await
+    }
+
+    /// Like [`request`](Endpoint::request), with options.
+    ///
+    /// Cancel-safe in the same way.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`request`](Endpoint::request).
+    pub async fn request_with<P>(
+        &self,
+        peer: impl Into<Ticket>,
+        protocol: P,
+        body: impl Into<Bytes>,
+        deadline: Duration,
+        options: RequestOptions,
+    ) -> Result<Bytes, RequestError>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+    {
         let protocol = match protocol.try_into() {
             Ok(protocol) => protocol,
             Err(error) => {
@@ -79,10 +124,12 @@ impl Endpoint {
         };
         let mut phase = Phase::Dial;
         let peer = peer.into();
+        let body = body.into();
         let opening = Opening {
             protocol: protocol.clone(),
             metadata: Bytes::new(),
-            early: body.into(),
+            repeatable: options.repeatable && body.len() <= MOST_EARLY,
+            early: body,
             finish: true,
             read_ahead: self.inner().limits.request_bytes,
         };

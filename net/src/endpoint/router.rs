@@ -16,7 +16,7 @@ use super::waiting_streams::{Place, WaitingStreams};
 use crate::{
     error::AcceptError,
     limits::Limits,
-    peer::IncomingStream,
+    peer::{EarlyHandlers, IncomingStream, OnStream},
     protocol::Protocol,
     stream::XStream,
     tasks::Tasks,
@@ -46,7 +46,7 @@ pub(crate) struct Router {
 #[derive(Default)]
 struct State {
     /// Looked up for each stream. The program chooses the names, so peers cannot choose names with equal hashes.
-    handlers: FxHashMap<Protocol, Handler>,
+    handlers: FxHashMap<Protocol, Served>,
     acceptors: Vec<Acceptor>,
     /// Protocols that a call of `accept_bi` has named. A stream for one of them waits for the next call.
     known: HashSet<Protocol>,
@@ -54,6 +54,13 @@ struct State {
     waiting: WaitingStreams<PublicKey, Protocol, oneshot::Sender<Decision>>,
     next: u64,
     closed: bool,
+}
+
+/// A protocol that is served.
+struct Served {
+    handler: Handler,
+    /// Handling a stream twice is harmless, so a stream may be handled before the handshake is done.
+    repeatable: bool,
 }
 
 /// A call of `accept_bi` that waits.
@@ -99,7 +106,7 @@ impl Router {
 
     fn handler(&self, protocol: &Protocol) -> Option<Handler> {
         let state = self.lock();
-        if state.closed { None } else { state.handlers.get(protocol).cloned() }
+        if state.closed { None } else { state.handlers.get(protocol).map(|served| Arc::clone(&served.handler)) }
     }
 
     async fn find_taker(self: &Arc<Self>, stream: IncomingStream) {
@@ -179,8 +186,8 @@ impl Router {
         if state.closed {
             return Route::Decided(Decision::ShuttingDown);
         }
-        if let Some(handler) = state.handlers.get(protocol) {
-            return Route::Decided(Decision::Handle(Arc::clone(handler)));
+        if let Some(served) = state.handlers.get(protocol) {
+            return Route::Decided(Decision::Handle(Arc::clone(&served.handler)));
         }
         while let Some(at) = state.acceptors.iter().position(|acceptor| acceptor.takes(&peer, protocol)) {
             let acceptor = state.acceptors.remove(at);
@@ -245,7 +252,7 @@ impl Router {
         }
     }
 
-    pub(crate) fn serve(&self, protocol: Protocol, handler: Handler) -> Result<(), AlreadyServed> {
+    pub(crate) fn serve(&self, protocol: Protocol, handler: Handler, repeatable: bool) -> Result<(), AlreadyServed> {
         let mut state = self.lock();
         if state.closed {
             // Dropped outside the lock, as in `close`. In the table the handler would stay, because nothing
@@ -257,7 +264,7 @@ impl Router {
         if state.handlers.contains_key(&protocol) {
             return Err(AlreadyServed(protocol));
         }
-        state.handlers.insert(protocol.clone(), Arc::clone(&handler));
+        state.handlers.insert(protocol.clone(), Served { handler: Arc::clone(&handler), repeatable });
         while let Some(decided) = state.waiting.take(None, std::slice::from_ref(&protocol)) {
             let _ = decided.send(Decision::Handle(Arc::clone(&handler)));
         }
@@ -286,6 +293,20 @@ impl Router {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EarlyHandlers for Router {
+    fn any(&self) -> bool {
+        let state = self.lock();
+        !state.closed && state.handlers.values().any(|served| served.repeatable)
+    }
+
+    fn of(&self, protocol: &Protocol) -> Option<OnStream> {
+        let state = self.lock();
+        let served = state.handlers.get(protocol).filter(|served| served.repeatable && !state.closed)?;
+        let handler = Arc::clone(&served.handler);
+        Some(Box::new(move |stream| handle(&handler, Offered::Unanswered(stream))))
     }
 }
 

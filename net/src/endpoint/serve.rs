@@ -29,6 +29,28 @@ use crate::{
 /// Maximum length of a response that is copied behind the answer to the header, so that both are in one packet.
 const JOIN: usize = 1024;
 
+/// Options for serving requests; see [`Endpoint::serve_requests_with`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServeOptions {
+    /// Whether it is harmless to handle a request twice. Default: no.
+    ///
+    /// If so, a request whose caller says the same ([`RequestOptions::repeatable`](crate::RequestOptions::repeatable))
+    /// is handled as soon as it comes. From a peer that was connected before, it comes with the first packets of a new
+    /// connection, and the response is there after one round trip instead of two. What makes this less safe:
+    ///
+    /// - The handshake is not done yet. The peer's key is the one that was proved when the session began that the peer
+    ///   resumes. The access rules are asked as always, and before the handler is called.
+    /// - Whoever has recorded the packets can send them again. This endpoint handles no copy: it uses each session
+    ///   once, and remembers the dials of the last minutes. But an attacker who holds up the caller's packets and sends
+    ///   a copy before them has the copy handled. The caller's own packets then find no session, the caller sends the
+    ///   request again, and it is handled a second time.
+    ///
+    /// So a request that reads something is repeatable, and a request that sets a value; one that adds to a value is
+    /// not. All other requests and streams wait until the handshake is done. An endpoint with
+    /// [`Hooks`](crate::Hooks) handles no request before that.
+    pub repeatable: bool,
+}
+
 /// Why a protocol cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -87,7 +109,7 @@ impl Endpoint {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.take_with(protocol, move |stream| {
+        self.take_with(protocol, false, move |stream| {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
                 let accepted = match stream {
@@ -151,7 +173,7 @@ impl Endpoint {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.take_with(protocol, move |stream| {
+        self.take_with(protocol, false, move |stream| {
             let handler = Arc::clone(&handler);
             Box::pin(async move {
                 match stream {
@@ -180,8 +202,49 @@ impl Endpoint {
         F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Bytes, StreamError>> + Send + 'static,
     {
+        self.serve_requests_with(protocol, ServeOptions::default(), handler)
+    }
+
+    /// Like [`serve_requests`](Endpoint::serve_requests), with options.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`serve`](Endpoint::serve).
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use twolane::{Endpoint, RequestOptions, ServeOptions};
+    ///
+    /// let server = Endpoint::builder().offline().bind().await?;
+    /// let options = ServeOptions { repeatable: true };
+    /// server.serve_requests_with("time/1", options, |_| async { Ok("noon".into()) })?;
+    ///
+    /// let client = Endpoint::builder().offline().bind().await?;
+    /// let options = RequestOptions { repeatable: true };
+    /// let now = client.request_with(server.ticket(), "time/1", "", Duration::from_secs(5), options).await?;
+    /// assert_eq!(now, "noon");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn serve_requests_with<P, F, Fut>(
+        &self,
+        protocol: P,
+        options: ServeOptions,
+        handler: F,
+    ) -> Result<(), ServeError>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+        F: Fn(Request) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Bytes, StreamError>> + Send + 'static,
+    {
         let (handler, limits) = (Arc::new(handler), Arc::clone(&self.inner().limits));
-        self.take_with(protocol, move |stream| Box::pin(answer(stream, Arc::clone(&handler), Arc::clone(&limits))))
+        let take = move |stream| -> n0_future::boxed::BoxFuture<()> {
+            Box::pin(answer(stream, Arc::clone(&handler), Arc::clone(&limits)))
+        };
+        self.take_with(protocol, options.repeatable, take)
     }
 
     /// Registers `take` for a protocol. It is called by the task that reads what comes from a peer, and its future
@@ -190,6 +253,7 @@ impl Endpoint {
     fn take_with<P>(
         &self,
         protocol: P,
+        repeatable: bool,
         take: impl Fn(Offered) -> n0_future::boxed::BoxFuture<()> + Send + Sync + 'static,
     ) -> Result<(), ServeError>
     where
@@ -197,7 +261,7 @@ impl Endpoint {
         P::Error: Into<InvalidProtocol>,
     {
         let protocol = protocol.try_into().map_err(Into::into)?;
-        Ok(self.inner().router.serve(protocol, Arc::new(take))?)
+        Ok(self.inner().router.serve(protocol, Arc::new(take), repeatable)?)
     }
 
     /// Takes no further stream of `protocol`. Streams that are being handled go on. Returns false if the protocol
@@ -219,6 +283,7 @@ where
     };
     let peer: PublicKey = stream.peer();
     let (send, recv) = stream.raw();
+    let early = send.lanes().is_early();
     let mut pace = Pace::new(limits.header_timeout);
     let mut held = Held { carrier: Arc::clone(send.carrier()), bytes: 0 };
     let body = loop {
@@ -272,7 +337,7 @@ where
     };
     let identity = stream.identity();
     let (protocol, metadata) = (stream.protocol().clone(), stream.metadata().clone());
-    let request = Request { peer, identity, protocol, metadata, body };
+    let request = Request { peer, identity, protocol, metadata, body, early };
     let response = tokio::select! {
         biased;
         response = handler(request) => response,

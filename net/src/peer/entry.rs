@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,8 @@ pub(crate) struct Peer {
     /// Notified when an address has become known, or when the connections were closed here. A dial then stops
     /// waiting for its backoff, and a dial whose handshake is under way begins anew.
     pub(super) hurry: Notify,
+    /// The number of callers that wait for a connection, and may send before its handshake is done.
+    early: AtomicUsize,
 }
 
 pub(super) struct State {
@@ -52,10 +57,45 @@ pub(super) struct State {
     pub(super) gone: bool,
 }
 
+/// A caller that waits for a connection, and may send before its handshake is done.
+pub(super) struct EarlyWish(Arc<Peer>);
+
+impl EarlyWish {
+    pub(super) fn new(peer: &Arc<Peer>) -> Self {
+        peer.early.fetch_add(1, Relaxed);
+        Self(Arc::clone(peer))
+    }
+}
+
+impl Drop for EarlyWish {
+    fn drop(&mut self) {
+        self.0.early.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Shows the connection of a dial whose handshake is under way to the callers that may send on it, until this value is
+/// dropped.
+pub(super) struct EarlyView(Arc<Peer>);
+
+impl EarlyView {
+    pub(super) fn new(peer: &Arc<Peer>, link: &Arc<Link>) -> Self {
+        peer.view.send_modify(|view| view.early = Some(Arc::clone(link)));
+        Self(Arc::clone(peer))
+    }
+}
+
+impl Drop for EarlyView {
+    fn drop(&mut self) {
+        self.0.view.send_modify(|view| view.early = None);
+    }
+}
+
 /// The state of a peer, for callers that wait for it.
 #[derive(Clone, Default)]
 pub(crate) struct View {
     pub(crate) current: Option<Arc<Link>>,
+    /// The connection of a dial whose handshake is under way, if requests may be sent on it already.
+    pub(super) early: Option<Arc<Link>>,
     /// Whether the peer has said HELLO on the current connection.
     pub(super) known: bool,
     /// The number of dials that have failed so far. `cause` is the reason for the last failure.
@@ -91,7 +131,13 @@ impl Peer {
             }),
             view: watch::Sender::default(),
             hurry: Notify::new(),
+            early: AtomicUsize::new(0),
         }
+    }
+
+    /// Returns whether a caller waits that may send before the handshake is done.
+    pub(super) fn wants_early(&self) -> bool {
+        self.early.load(Relaxed) > 0
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -12,6 +12,7 @@ use tracing::{Instrument, Span};
 use twolane_id::PublicKey;
 
 use super::{
+    early,
     link::{Link, Shared},
     patience,
 };
@@ -115,6 +116,11 @@ impl IncomingStream {
         self.send.carrier()
     }
 
+    /// Records that the stream is handled before the handshake is known to be done.
+    pub(super) fn set_early(&self) {
+        self.send.lanes().set_early();
+    }
+
     async fn answer(mut self, answer: Bytes) -> Result<XStream, WriteError> {
         let bound = self.carrier().limits.header_timeout;
         self.send.lanes().accept();
@@ -163,7 +169,7 @@ pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
     while let Ok(stream) = carrier.connection.accept_bi().await {
         let mut next = Some(stream);
         while let Some((send, recv)) = next {
-            tasks.push(begin(&link, &shared, &without_header, send, recv));
+            tasks.push(begin(&link, &shared, &without_header, Stage::InUse, send, recv));
             let more = tasks.len() < AT_ONCE;
             next = if more { at_once(carrier.connection.accept_bi()).and_then(Result::ok) } else { None };
         }
@@ -177,11 +183,24 @@ pub(super) async fn accept_streams(link: Arc<Link>, shared: Arc<Shared>) {
     }
 }
 
+/// The stage of a connection at which a stream is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The connection is in use.
+    InUse,
+    /// The handshake is not known to be done, or the peer is not admitted yet.
+    Early {
+        /// Whether the stream may be handled at this stage, if its opener and the program say so.
+        may_run: bool,
+    },
+}
+
 /// Returns the task for a stream that the peer has opened.
-fn begin(
+pub(super) fn begin(
     link: &Arc<Link>,
     shared: &Arc<Shared>,
     without_header: &Arc<Semaphore>,
+    stage: Stage,
     send: iroh::endpoint::SendStream,
     recv: iroh::endpoint::RecvStream,
 ) -> BoxFuture<()> {
@@ -192,7 +211,7 @@ fn begin(
     // The packet that opens a stream nearly always holds its header. Then nothing waits, and the task is the
     // handler's.
     if let Some(opened) = at_once(recv.read_raw(TRUNCATED, Opening::decode)) {
-        return take(link, shared, send, recv, Ok(opened));
+        return take(link, shared, stage, send, recv, Ok(opened));
     }
     let Ok(place) = Arc::clone(without_header).try_acquire_owned() else {
         let max = shared.limits.streams_without_header;
@@ -204,7 +223,7 @@ fn begin(
         let bound = shared.limits.header_timeout;
         let opened = timeout(bound, recv.read_raw(TRUNCATED, Opening::decode)).await;
         drop(place);
-        take(&link, &shared, send, recv, opened).await;
+        take(&link, &shared, stage, send, recv, opened).await;
     })
 }
 
@@ -213,6 +232,7 @@ fn begin(
 fn take(
     link: &Arc<Link>,
     shared: &Arc<Shared>,
+    stage: Stage,
     send: SendStream,
     recv: RecvStream,
     opened: Result<Result<Opening, RawError>, Elapsed>,
@@ -228,35 +248,46 @@ fn take(
         let busy = Rejection::new(Reason::Busy, format!("the limit of {max} open data lanes is exceeded"));
         return Box::pin(async move { reject(&mut send, &mut recv, busy).await });
     }
-    let stream = match opened {
-        Ok(Ok(Opening::Data(Header { protocol, metadata, .. }))) if metadata.len() <= carrier.limits.metadata => {
-            IncomingStream { protocol, metadata, send, recv }
+    let (stream, is_early) = match opened {
+        Ok(Ok(Opening::Data(Header { protocol, metadata, early }))) if metadata.len() <= carrier.limits.metadata => {
+            (IncomingStream { protocol, metadata, send, recv }, early)
         }
         other => return Box::pin(end_opening(Arc::clone(carrier), send, recv, other)),
     };
-    if !shared.gate.decides_streams() && !shared.policies.get(&carrier.peer).wants_direct() {
+    match stage {
+        Stage::InUse => hand_over(link, shared, stream),
+        Stage::Early { may_run } => early::take(link, shared, stream, may_run && is_early),
+    }
+}
+
+/// Returns the task for a stream on a connection that is in use.
+pub(super) fn hand_over(link: &Arc<Link>, shared: &Arc<Shared>, stream: IncomingStream) -> BoxFuture<()> {
+    if !shared.gate.decides_streams() && !shared.policies.get(&stream.peer()).wants_direct() {
         return (shared.on_stream)(stream);
     }
     let (link, shared) = (Arc::clone(link), Arc::clone(shared));
     Box::pin(async move {
-        let admitting = async {
-            let stream = ask(stream, &shared).await?;
-            wait_for_direct(stream, &link, &shared).await
-        };
-        let admitted = tokio::select! {
-            biased;
-            admitted = admitting => admitted,
-            // No stream is left to answer, and a shutdown does not wait for the rules.
-            _ = link.connection().closed() => None,
-        };
-        // A stream that its opener has aborted meanwhile is over, and so is a stream whose connection was cut.
-        if let Some(stream) = admitted
-            && !stream.send.lanes().is_aborted()
-            && !link.carrier.is_cut()
-        {
+        if let Some(stream) = admitted(stream, &link, &shared).await {
             (shared.on_stream)(stream).await;
         }
     })
+}
+
+/// Asks the rules about a stream, and waits for a direct path if the path policy asks for one. `None` if the stream
+/// was rejected, or is over.
+pub(super) async fn admitted(stream: IncomingStream, link: &Link, shared: &Shared) -> Option<IncomingStream> {
+    let admitting = async {
+        let stream = ask(stream, shared).await?;
+        wait_for_direct(stream, link, shared).await
+    };
+    let admitted = tokio::select! {
+        biased;
+        admitted = admitting => admitted,
+        // No stream is left to answer, and a shutdown does not wait for the rules.
+        _ = link.connection().closed() => None,
+    };
+    // A stream that its opener has aborted meanwhile is over, and so is a stream whose connection was cut.
+    admitted.filter(|stream| !stream.send.lanes().is_aborted() && !link.carrier.is_cut())
 }
 
 /// Asks the rules about a stream, and rejects it if they refuse.

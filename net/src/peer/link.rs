@@ -16,6 +16,7 @@ use std::{
 
 use iroh::endpoint::{SendStream, Side};
 use n0_future::{StreamExt, boxed::BoxFuture};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use twolane_id::PublicKey;
 
@@ -25,6 +26,8 @@ use self::{
 };
 use super::{
     drain::{Counts, Drain},
+    early::EarlyHandlers,
+    flights::Flights,
     incoming::IncomingStream,
     path::{lookout::Lookout, policy::Policies, silence::Observation, watch as paths},
     table::Generation,
@@ -56,6 +59,17 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     /// Handles a stream whose header has been read.
     pub(crate) on_stream: Box<dyn Fn(IncomingStream) -> BoxFuture<()> + Send + Sync>,
+    /// Handles a request that may be handled before the handshake is done.
+    pub(crate) early: Arc<dyn EarlyHandlers>,
+    pub(crate) flights: Mutex<Flights>,
+}
+
+impl Shared {
+    /// Returns whether requests of inbound connections are handled before the handshake is done. Hooks are called
+    /// after the handshake and may refuse the connection, so nothing is handled before that if there are hooks.
+    pub(crate) fn takes_early(&self) -> bool {
+        !self.gate.has_hooks() && self.early.any()
+    }
 }
 
 /// A message from a link to the table of peers.
@@ -94,6 +108,8 @@ pub(crate) struct Link {
     pub(super) is_there: AtomicBool,
     /// A value that is dropped when the connection is gone.
     kept: Mutex<Option<Box<dyn std::any::Any + Send + Sync>>>,
+    /// Present if the handshake was not done at first. Cancelled when the connection is in use.
+    in_use: Option<CancellationToken>,
 }
 
 /// What the peer has been shown of this endpoint's certificates.
@@ -109,7 +125,7 @@ struct Presentation {
 
 /// This side's control stream. A drop closes the connection before it ends the stream: a FIN on it would be a
 /// protocol violation (WIRE.md, section 5).
-struct ControlStream {
+pub(super) struct ControlStream {
     quic: SendStream,
     carrier: Arc<Carrier>,
 }
@@ -139,6 +155,7 @@ impl Link {
         dialled: bool,
     ) -> Arc<Self> {
         let (limits, tasks, metrics) = (Arc::clone(&shared.limits), shared.tasks.clone(), Arc::clone(&shared.metrics));
+        let in_use = connection.established().is_none().then(CancellationToken::new);
         let carrier = Carrier::new(connection, peer, limits, tasks, metrics, dialled);
         let link = Arc::new(Self {
             carrier: Arc::new(carrier),
@@ -154,6 +171,7 @@ impl Link {
             being_asked: AtomicBool::new(false),
             is_there: AtomicBool::new(false),
             kept: Mutex::new(None),
+            in_use,
         });
         // A weak reference: a stream that outlives the endpoint must not keep alive what the program has given to
         // the endpoint.
@@ -172,11 +190,29 @@ impl Link {
     ///
     /// Cancel-safe.
     pub(super) async fn handshake(self: &Arc<Self>) -> Result<Handshake, ConnectionLost> {
+        if self.connection().established().is_some() {
+            return Ok(Handshake::Done);
+        }
         let handshake = self.connection().handshake().await?;
         self.note_path();
-        // What was written before is looked at from now on.
-        self.shared.lookout.stir(Arc::downgrade(self));
+        if matches!(handshake, Handshake::Done) {
+            // What was written before is looked at from now on.
+            self.shared.lookout.stir(Arc::downgrade(self));
+        }
         Ok(handshake)
+    }
+
+    /// Waits until the connection is in use: its handshake is done, and the peer is admitted. Returns false if the
+    /// connection ends before that.
+    ///
+    /// Cancel-safe.
+    pub(super) async fn comes_into_use(&self) -> bool {
+        let Some(in_use) = &self.in_use else { return true };
+        tokio::select! {
+            biased;
+            () = in_use.cancelled() => true,
+            _ = self.connection().closed() => false,
+        }
     }
 
     fn note_path(&self) {
@@ -203,6 +239,11 @@ impl Link {
         self.connection().side() == Side::Client
     }
 
+    /// Returns whether the handshake is known to be done.
+    pub(crate) fn is_established(&self) -> bool {
+        self.connection().established().is_some()
+    }
+
     /// Returns whether the peer has said HELLO.
     pub(super) fn is_known(&self) -> bool {
         self.peer_limits.get().is_some()
@@ -216,6 +257,10 @@ impl Link {
 
     pub(super) fn policies(&self) -> &Policies {
         &self.shared.policies
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Returns the number of metadata bytes that the peer takes.
@@ -371,6 +416,7 @@ impl Prepared {
     /// Starts the link's tasks, which end with the connection. They call `notify`.
     pub(crate) fn start(self, notify: impl Fn(Notice) + Send + Sync + 'static) {
         let Self { link, control, admitted } = self;
+        link.in_use.iter().for_each(CancellationToken::cancel);
         let tasks = link.shared.tasks.clone();
         let notify = Arc::new(notify);
         let span = tracing::debug_span!("peer", peer = %link.carrier.peer, connection = link.generation);

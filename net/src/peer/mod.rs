@@ -5,6 +5,7 @@ mod announced;
 pub(crate) mod backoff;
 mod dial;
 pub(crate) mod drain;
+mod early;
 mod entry;
 mod flights;
 mod glare;
@@ -23,7 +24,9 @@ pub(crate) mod table;
 pub(crate) mod unused;
 
 pub(crate) use self::{
+    early::{EarlyHandlers, OnStream},
     entry::View,
+    flights::Flights,
     incoming::ACCEPTED,
     link::{Link, Shared},
     open::{EARLY_BYTES, OpenError, Opening, Within, open},

@@ -30,6 +30,8 @@ mod tests;
 pub(crate) struct Opening {
     pub(crate) protocol: Protocol,
     pub(crate) metadata: Bytes,
+    /// Handling the stream twice is harmless, so it may be opened before the handshake is done.
+    pub(crate) repeatable: bool,
     /// Data that travels with the header.
     pub(crate) early: Bytes,
     /// Whether the stream carries no data after the early data.
@@ -88,6 +90,9 @@ pub(crate) async fn open(
             timeout(left, running).await.unwrap_or(timed_out)
         }
     };
+    if opened.is_err() && link.carrier.is_void() {
+        return Err(OpenError::Draining);
+    }
     match &opened {
         Ok(()) | Err(OpenError::Draining | OpenError::Failed(GetStreamError::Rejected { .. })) => {}
         Err(OpenError::Failed(_)) => drop(link.carrier.metrics.streams_failed.inc()),
@@ -126,7 +131,9 @@ async fn run(
     let most = opening.early.len().min(EARLY_BYTES);
     let (early, rest) = opening.early.split_at(if most == 0 { 0 } else { send.early_room(most) });
     let (protocol, metadata) = (opening.protocol.clone(), opening.metadata.clone());
-    let header = header::Header { protocol, metadata, early: false };
+    let is_early = !link.is_established();
+    debug_assert!(!is_early || opening.repeatable, "all others wait for the handshake");
+    let header = header::Header { protocol, metadata, early: is_early };
     let tail = grease::tail(send.lanes().id());
     let mut first = Vec::with_capacity(header.len(&tail) + if early.len() <= JOIN { early.len() } else { 0 });
     header.encode(&mut first, &tail);
@@ -146,6 +153,9 @@ async fn run(
         return Err(GetStreamError::from(error).into());
     }
     *phase = Phase::Answer;
+    if is_early {
+        carrier.metrics.requests_sent_early.inc();
+    }
     let finish = opening.finish && rest.is_empty();
     let answer_metadata;
     let answer = match taken {

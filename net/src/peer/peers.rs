@@ -20,7 +20,7 @@ use twolane_id::PublicKey;
 
 use super::{
     announced::Announced,
-    entry::{Peer, View},
+    entry::{EarlyWish, Peer, View},
     guard::Standings,
     heard::Memory,
     info::PeerInfo,
@@ -47,6 +47,32 @@ const MAX_IDLE_ROWS: usize = 4096;
 /// Number of peers whose instance is remembered without a row, at 64 bytes each: the limit of each half of
 /// [`Memory`].
 const REMEMBERED: usize = 4096;
+
+/// The connection that a caller waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// The connection for new streams.
+    Current,
+    /// The same, once the peer has said HELLO on it.
+    Known,
+    /// The connection for new streams, or one whose handshake is under way and on which requests may be sent.
+    Early,
+}
+
+impl Wanted {
+    fn of(self, view: &View) -> Option<&Arc<Link>> {
+        let current = view.current.as_ref();
+        match self {
+            Self::Current => current,
+            Self::Known => current.filter(|_| view.known),
+            Self::Early => current.or(view.early.as_ref()),
+        }
+    }
+
+    fn is_in(self, view: &View) -> bool {
+        self.of(view).is_some()
+    }
+}
 
 /// The peers of one endpoint.
 pub(crate) struct Peers {
@@ -123,8 +149,43 @@ impl Peers {
         if let Some(link) = self.current(&id) {
             return Ok(link);
         }
-        let waiting = self.wait_for_link(id, |view| view.current.is_some());
+        let waiting = self.wait_for_link(id, Wanted::Current);
+        let found = timeout(within, waiting).await.unwrap_or(Err(DialError::TimedOut { after: within }));
+        found.map(|(link, _)| link)
+    }
+
+    /// Returns the connection for a repeatable request to `id`: the existing connection, or a new one, whose handshake
+    /// may be under way. Also returns the number of dials that had failed, for [`Peers::outcome`].
+    ///
+    /// Cancel-safe: the dial goes on, since other callers may wait for it.
+    pub(crate) async fn early_link(
+        self: &Arc<Self>,
+        id: PublicKey,
+        within: Duration,
+    ) -> Result<(Arc<Link>, u64), DialError> {
+        if id == self.us {
+            return Err(DialError::OwnKey);
+        }
+        let waiting = self.wait_for_link(id, Wanted::Early);
         timeout(within, waiting).await.unwrap_or(Err(DialError::TimedOut { after: within }))
+    }
+
+    /// Waits for the end of a dial, on whose connection something was sent before the handshake was done. Fails if more
+    /// than `failed` dials have failed.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn outcome(&self, id: &PublicKey, failed: u64) -> Result<(), DialError> {
+        let Some(mut view) = self.watch(id) else { return Ok(()) };
+        let ended = view.wait_for(|view| view.current.is_some() || view.failed > failed || view.absent);
+        let seen = tokio::select! {
+            // An error means that the peer has been forgotten.
+            seen = ended => seen.map(|view| view.clone()).unwrap_or_default(),
+            () = self.closing.cancelled() => return Err(DialError::ShuttingDown),
+        };
+        match seen.cause {
+            Some(cause) if seen.current.is_none() && seen.failed > failed => Err(cause),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the connection to `id` once the peer has said HELLO on it. The peer does so when its rules have let
@@ -135,13 +196,17 @@ impl Peers {
         if id == self.us {
             return Err(DialError::OwnKey);
         }
-        let waiting = self.wait_for_link(id, |view| view.known);
-        timeout(within, waiting).await.unwrap_or(Err(DialError::TimedOut { after: within }))
+        let waiting = self.wait_for_link(id, Wanted::Known);
+        let found = timeout(within, waiting).await.unwrap_or(Err(DialError::TimedOut { after: within }));
+        found.map(|(link, _)| link)
     }
 
-    async fn wait_for_link(self: &Arc<Self>, id: PublicKey, found: fn(&View) -> bool) -> Result<Arc<Link>, DialError> {
+    /// Waits for a connection. Also returns the number of dials that had failed before.
+    async fn wait_for_link(self: &Arc<Self>, id: PublicKey, wanted: Wanted) -> Result<(Arc<Link>, u64), DialError> {
         loop {
             let peer = self.row(id);
+            // Before the dial begins, which looks at it.
+            let _wish = (wanted == Wanted::Early).then(|| EarlyWish::new(&peer));
             let mut view = peer.view.subscribe();
             let failed = view.borrow().failed;
             if self.closing.is_cancelled() {
@@ -150,15 +215,13 @@ impl Peers {
             if !self.apply(&peer, Input::Want) {
                 continue;
             }
-            let changed = view.wait_for(|view| found(view) || view.failed > failed || view.absent);
+            let changed = view.wait_for(|view| wanted.is_in(view) || view.failed > failed || view.absent);
             let seen = tokio::select! {
                 seen = changed => seen.map(|view| view.clone()).unwrap_or_default(),
                 () = self.closing.cancelled() => return Err(DialError::ShuttingDown),
             };
-            if found(&seen)
-                && let Some(link) = seen.current
-            {
-                return Ok(link);
+            if let Some(link) = wanted.of(&seen) {
+                return Ok((Arc::clone(link), failed));
             }
             if seen.failed > failed
                 && let Some(cause) = seen.cause

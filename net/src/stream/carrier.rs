@@ -81,6 +81,9 @@ pub(crate) struct Carrier {
     pub(crate) outbox: Outbox,
     /// The reason for which this side closed the connection, if it did.
     closed_because: OnceLock<ConnectionLost>,
+    /// The peer has dropped everything that was sent before the handshake was done. The connection is there, and
+    /// belongs to another carrier.
+    void: AtomicBool,
 }
 
 impl Carrier {
@@ -120,6 +123,7 @@ impl Carrier {
             idle: Notify::new(),
             outbox: Outbox::default(),
             closed_because: OnceLock::new(),
+            void: AtomicBool::new(false),
         }
     }
 
@@ -299,6 +303,17 @@ impl Carrier {
 
     // --- The connection ----------------------------------------------------------------------------------------------
 
+    /// Records that the peer has dropped everything that was sent before the handshake was done. Nothing is sent for
+    /// this carrier's streams any more: the connection uses their ids again.
+    pub(crate) fn set_void(&self) {
+        self.void.store(true, SeqCst);
+        self.start_draining();
+    }
+
+    pub(crate) fn is_void(&self) -> bool {
+        self.void.load(SeqCst)
+    }
+
     /// Returns whether this side has closed the connection, and wants none of its data any more.
     pub(crate) fn is_cut(&self) -> bool {
         self.closed_because.get().is_some()
@@ -350,7 +365,7 @@ impl Carrier {
     /// reason.
     pub(crate) fn close(&self, because: ConnectionLost, code: u64, reason: &str) {
         // noq reports the cause of the last close to streams, even if the peer has closed the connection before.
-        if self.connection.close_reason().is_none() && self.closed_because.set(because).is_ok() {
+        if !self.is_void() && self.connection.close_reason().is_none() && self.closed_because.set(because).is_ok() {
             self.connection.close(code_to_varint(code), reason.as_bytes());
         }
     }

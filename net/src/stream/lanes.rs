@@ -62,6 +62,8 @@ pub(crate) struct Lanes {
     agreed: AtomicBool,
     /// The peer has answered, or its half has ended: nothing is left to be taken back.
     answered: AtomicBool,
+    /// The stream is handled before the handshake is known to be done.
+    early: AtomicBool,
     /// The protocol and the metadata about which the access rules were asked when the peer opened the stream.
     pub(crate) admitted: OnceLock<(Protocol, Bytes)>,
     opened_by: OpenedBy,
@@ -125,6 +127,7 @@ impl Lanes {
             accepted: AtomicBool::new(false),
             agreed: AtomicBool::new(false),
             answered: AtomicBool::new(false),
+            early: AtomicBool::new(false),
             admitted: OnceLock::new(),
             opened_by,
             carrier,
@@ -149,6 +152,15 @@ impl Lanes {
     /// Records that the peer has answered, whether it accepted or not, or that no answer will come.
     pub(crate) fn set_answered(&self) {
         self.answered.store(true, Release);
+    }
+
+    /// Records that the stream is handled before the handshake is known to be done.
+    pub(crate) fn set_early(&self) {
+        self.early.store(true, Release);
+    }
+
+    pub(crate) fn is_early(&self) -> bool {
+        self.early.load(Acquire)
     }
 
     /// Returns whether this side opened the lane and waits for the answer.

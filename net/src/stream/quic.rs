@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use iroh::{
     EndpointId,
     endpoint::{
-        AcceptBi, AcceptUni, Connection, ConnectingError, ConnectionError, ConnectionStats, IncomingZeroRttConnection,
+        AcceptBi, AcceptUni, ConnectingError, Connection, ConnectionError, ConnectionStats, IncomingZeroRttConnection,
         OpenBi, OpenUni, OutgoingZeroRttConnection, Side, VarInt, ZeroRttStatus,
     },
 };

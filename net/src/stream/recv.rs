@@ -340,6 +340,11 @@ impl RecvStream {
                     return Err(self.ended.insert(lost).clone());
                 }
             }
+            iroh::endpoint::ReadError::ZeroRttRejected => {
+                self.lanes.carrier.set_void();
+                self.half.on_lost();
+                return Err(self.gone());
+            }
             // This side has stopped the half.
             _ => return Err(self.gone()),
         }

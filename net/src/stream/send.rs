@@ -205,7 +205,7 @@ impl SendStream {
                                 self.half.on_lost();
                                 return Poll::Ready(Err(self.lanes.carrier.lost(error).into()));
                             }
-                            // 0-RTT is never used.
+                            // The peer has dropped what was sent before the handshake was done.
                             Err(_) => return Poll::Ready(Err(WriteError::EndedHere)),
                         },
                         None => return Poll::Ready(Err(WriteError::EndedHere)),
@@ -475,8 +475,12 @@ impl SendStream {
                 self.half.on_lost();
                 Poll::Ready(Err(self.lanes.carrier.lost(error).into()))
             }
-            // The other errors are those of 0-RTT, which is never used, and of a closed stream, which this side has
-            // ended.
+            iroh::endpoint::WriteError::ZeroRttRejected => {
+                self.lanes.carrier.set_void();
+                self.half.on_lost();
+                Poll::Ready(Err(WriteError::EndedHere))
+            }
+            // The other error is that of a closed stream, which this side has ended.
             _ => Poll::Ready(Err(self.lanes.write_error().unwrap_or(WriteError::EndedHere))),
         }
     }

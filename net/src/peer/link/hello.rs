@@ -41,16 +41,29 @@ pub(super) struct Admitted {
 }
 
 impl Link {
-    /// Enters a connection that this side dialled, and sends HELLO. The peer's HELLO is read later, unless there are
-    /// rules that may refuse the peer: then nothing is opened before they have been asked.
-    pub(crate) async fn enter(self: Arc<Self>, dial: Dial) -> Result<Prepared, ConnectionLost> {
-        let control = self.say_hello(dial).await?;
+    /// Enters a connection that this side dialled, and sends HELLO, unless that was done before the handshake was
+    /// done. The peer's HELLO is read later, unless there are rules that may refuse the peer: then nothing is opened
+    /// before they have been asked.
+    pub(in crate::peer) async fn enter(
+        self: Arc<Self>,
+        dial: Dial,
+        said: Option<ControlStream>,
+    ) -> Result<Prepared, ConnectionLost> {
+        let control = match said {
+            Some(control) => control,
+            None => self.say_hello(dial).await?,
+        };
         let admitted = if self.shared.gate.decides() { Some(self.await_hello(|| ()).await?) } else { None };
         Prepared { link: self, control, admitted }.still_open()
     }
 
     /// Enters a connection that the peer dialled. Nothing is sent on it before the peer's HELLO has come and the
     /// rules have allowed the peer. `on_hello` is called when HELLO has come.
+    ///
+    /// If the handshake is not done, the peer's key is that of the session that the peer resumes. The rules are asked
+    /// about it, and HELLO is sent, before the handshake is done: only the holder of the session's secret can read it.
+    /// In a handshake without a session nobody has proved a key before the end, so there HELLO waits for the end: it
+    /// promises room for data, which is not promised to strangers.
     pub(crate) async fn accepted(
         connection: Quic,
         peer: PublicKey,
@@ -60,6 +73,7 @@ impl Link {
     ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, false);
         let admitted = link.await_hello(on_hello).await?;
+        let (nonce, dial) = (admitted.nonce, admitted.dial);
         // Without the timeout, a peer that leaves no room for HELLO would be waited for without end.
         let bound = shared.limits.hello_timeout;
         let control = {
@@ -69,10 +83,15 @@ impl Link {
             let said = saying.as_mut().await.unwrap_or(Err(ConnectionLost::HelloTimedOut(bound)));
             said.inspect_err(|lost| link.cut_for(lost))?
         };
+        // Boxed, because it is rare and large. The table of peers learns of the connection afterwards: before that,
+        // whoever has recorded the first packets of a peer could push out the peer's other connections with them.
+        if !link.is_established() {
+            Box::pin(link.finish_handshake(nonce, dial)).await.inspect_err(|lost| link.cut_for(lost))?;
+        }
         Prepared { link, control, admitted: Some(admitted) }.still_open()
     }
 
-    async fn say_hello(&self, dial: Dial) -> Result<ControlStream, ConnectionLost> {
+    pub(in crate::peer) async fn say_hello(&self, dial: Dial) -> Result<ControlStream, ConnectionLost> {
         let quic = self.connection().open_uni().await.map_err(|error| self.carrier.lost(error))?;
         let _ = quic.set_priority(PRIORITY_CONTROL);
         let mut control = ControlStream { quic, carrier: Arc::clone(&self.carrier) };
@@ -135,7 +154,12 @@ impl Link {
             },
             Err(lost) => Err(lost),
         };
-        admitted.inspect_err(|lost| self.cut_for(lost))
+        if let Err(lost) = &admitted {
+            // Before the handshake is done, QUIC tells the peer neither a code nor words (RFC 9000, section 10.2.3).
+            let _ = timeout(bound, self.connection().handshake()).await;
+            self.cut_for(lost);
+        }
+        admitted
     }
 
     async fn read_hello(&self) -> Result<Admitted, ConnectionLost> {

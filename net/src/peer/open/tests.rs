@@ -12,6 +12,7 @@ async fn a_connection_that_has_drained_and_is_closed_sends_its_openers_on_like_o
     let opening = Opening {
         protocol: Protocol::from_static("echo/1"),
         metadata: Bytes::new(),
+        repeatable: false,
         early: Bytes::new(),
         finish: false,
         read_ahead: 0,
