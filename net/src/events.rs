@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::sync::broadcast::{self, error::RecvError};
 use twolane_id::PublicKey;
 
+use crate::tls::KeyExchange;
+
 /// Something that happened to a peer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -13,6 +15,8 @@ pub enum Event {
     Connected {
         /// The peer.
         peer: PublicKey,
+        /// The key exchange of the connection.
+        key_exchange: Option<KeyExchange>,
     },
     /// The data of the peer takes another path: for example, it starts on a relay and continues on a direct path.
     PathChanged {
@@ -122,10 +126,10 @@ mod tests {
         let mut events = source.subscribe();
         let peer = SecretKey::from_bytes(&[1; 32]).public_key();
         for _ in 0..10 {
-            source.emit(Event::Connected { peer });
+            source.emit(Event::Connected { peer, key_exchange: None });
         }
         assert!(matches!(events.next().await, Some(Event::Missed(6))));
-        assert!(matches!(events.next().await, Some(Event::Connected { peer: seen }) if seen == peer));
+        assert!(matches!(events.next().await, Some(Event::Connected { peer: seen, .. }) if seen == peer));
         drop(source);
         for _ in 0..3 {
             assert!(events.next().await.is_some());

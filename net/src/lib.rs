@@ -74,7 +74,7 @@
 //!
 //! # Modules
 //!
-//! `wire` turns bytes into values. `error` has the error types. `access` has the rules about which peers may do
+//! `wire` turns bytes into values. `tls` has the cryptography of the handshake. `error` has the error types. `access` has the rules about which peers may do
 //! what. `stream` is the two-lane stream. `peer` keeps one connection to each peer. `endpoint` is the API that a
 //! program uses. Each of these modules uses only the modules before it; `endpoint` also uses `congestion`, which
 //! decides how fast QUIC sends. The decisions are made in files that use no tokio, no clock and no socket:
@@ -102,6 +102,7 @@ mod protocol;
 mod stream;
 mod tasks;
 mod ticket;
+mod tls;
 mod wire;
 mod words;
 
@@ -132,6 +133,7 @@ pub use self::{
     protocol::{InvalidProtocol, Protocol},
     stream::{Errors, MAX_LINE, RecvStream, SendJsonError, SendStream, XStream},
     ticket::{ParseTicketError, Ticket},
+    tls::KeyExchange,
     wire::{
         ALPN, Malformed,
         record::Severity,

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub connections_dialled: Counter,
     /// Connections that peers dialled, and that this endpoint admitted.
     pub connections_accepted: Counter,
+    /// Connections whose key exchange was post-quantum, whichever side dialled them.
+    pub connections_post_quantum: Counter,
     /// Connections that have ended, whichever side dialled them.
     pub connections_closed: Counter,
     /// Connections made only to have iroh look for a direct path again.

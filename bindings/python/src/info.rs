@@ -21,6 +21,7 @@ pub(crate) fn peer(py: Python<'_>, info: &PeerInfo) -> PyResult<Py<PyAny>> {
     dict.set_item("rtt", info.rtt.map(|rtt| rtt.as_secs_f64()))?;
     let paths: PyResult<Vec<_>> = info.paths.iter().map(|info| path(py, info)).collect();
     dict.set_item("paths", paths?)?;
+    dict.set_item("key_exchange", info.key_exchange.map(|exchange| exchange.to_string()))?;
     dict.set_item("streams", info.streams)?;
     dict.set_item("connections", info.connections)?;
     dict.set_item("connected_for", Instant::now().saturating_duration_since(info.since).as_secs_f64())?;
@@ -78,7 +79,11 @@ pub(crate) fn shutdown(py: Python<'_>, report: ShutdownReport) -> PyResult<Py<Py
 /// Returns the name of the event's class, and its arguments.
 pub(crate) fn event(py: Python<'_>, event: &Event) -> PyResult<Py<PyAny>> {
     let made = match event {
-        Event::Connected { peer } => ("Connected", PeerId(*peer)).into_pyobject(py)?.into_any(),
+        Event::Connected { peer, key_exchange } => {
+            ("Connected", PeerId(*peer), key_exchange.map(|exchange| exchange.to_string()))
+                .into_pyobject(py)?
+                .into_any()
+        }
         Event::PathChanged { peer, path } => {
             ("PathChanged", PeerId(*peer), path.to_string()).into_pyobject(py)?.into_any()
         }

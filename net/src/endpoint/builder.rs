@@ -31,6 +31,7 @@ use crate::{
     peer::{EarlyHandlers, Flights, Peers, Policies, Shared, guard, lookout, unused},
     tasks::Tasks,
     ticket::Ticket,
+    tls,
     wire::{ALPN, PROBE_ALPN},
 };
 
@@ -269,6 +270,7 @@ impl Builder {
             if self.n0 { iroh::Endpoint::builder(presets::N0) } else { iroh::Endpoint::builder(presets::Minimal) };
         iroh = iroh
             .secret_key(key::secret_to_iroh(&secret_key))
+            .crypto_provider(tls::provider())
             .alpns(vec![ALPN.to_vec(), PROBE_ALPN.to_vec()])
             .transport_config(transport::config(&self.limits, &self.congestion, known_relays.configured))
             .address_lookup(static_addrs.clone());

@@ -181,6 +181,7 @@ impl Peer {
             paths,
             path: path.map(|(kind, _)| kind),
             rtt: path.map(|(_, rtt)| rtt),
+            key_exchange: current.carrier.connection.key_exchange(),
             streams: links.iter().map(|link| link.carrier.live()).sum(),
             connections: links.len(),
             since,

@@ -6,7 +6,7 @@ use iroh::TransportAddr;
 use twolane_id::PublicKey;
 
 use super::{link::Link, path::watch::kind};
-use crate::events::PathKind;
+use crate::{events::PathKind, tls::KeyExchange};
 
 /// Information about a connected peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct PeerInfo {
     pub rtt: Option<Duration>,
     /// All paths to the peer now, including that path.
     pub paths: Vec<PathInfo>,
+    /// The key exchange of the connection that carries new streams.
+    pub key_exchange: Option<KeyExchange>,
     /// The number of open streams, in both directions.
     pub streams: usize,
     /// The number of QUIC connections: one, and for a moment two after both sides dialled at once.

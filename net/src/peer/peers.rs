@@ -440,6 +440,9 @@ impl Peers {
             Some(Input::Dialled(..)) => metrics.connections_dialled.inc(),
             _ => metrics.connections_accepted.inc(),
         };
+        if link.carrier.connection.key_exchange().is_some_and(|exchange| exchange.is_post_quantum()) {
+            metrics.connections_post_quantum.inc();
+        }
         let peer = loop {
             let peer = self.row(id);
             // The first input adds a connection to the row. From then on the row stays in the table.

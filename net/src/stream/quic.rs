@@ -13,7 +13,7 @@ use iroh::{
     },
 };
 
-use crate::error::ConnectionLost;
+use crate::{error::ConnectionLost, tls::KeyExchange};
 
 /// A QUIC connection.
 #[derive(Debug, Clone)]
@@ -116,6 +116,11 @@ impl Quic {
             Begun::Dialled(_) => Side::Client,
             Begun::Accepted(_) => Side::Server,
         }
+    }
+
+    /// Returns the key exchange of the handshake, once it is done.
+    pub(crate) fn key_exchange(&self) -> Option<KeyExchange> {
+        KeyExchange::of(with!(self, connection => connection.handshake_data()))
     }
 
     pub(crate) fn open_bi(&self) -> OpenBi<'_> {

@@ -270,6 +270,7 @@ async fn reach(endpoint: &Endpoint, ticket: Ticket, bound: Duration, output: Out
     }
     let info = endpoint.peer(&peer);
     let rtt = info.as_ref().and_then(|info| info.rtt);
+    let key_exchange = info.as_ref().and_then(|info| info.key_exchange).map(|exchange| exchange.to_string());
     let path = info.and_then(|info| info.path).map(|path| path.to_string());
     let words = match (&path, direct) {
         (_, Some(direct)) => format!("directly, {:.0} ms after the first packet", direct.as_secs_f64() * 1e3),
@@ -277,13 +278,15 @@ async fn reach(endpoint: &Endpoint, ticket: Ticket, bound: Duration, output: Out
         (None, None) => return Err(Problem::new(Exit::Unreachable, format!("{peer} was reached, and lost again"))),
     };
     let rtt_words = rtt.map(|rtt| format!(" (round trip {:.1} ms)", rtt.as_secs_f64() * 1e3)).unwrap_or_default();
-    print(output, &format!("{peer} is reached {words}{rtt_words}\n"));
+    let exchange_words = key_exchange.as_ref().map(|exchange| format!(", keys by {exchange}")).unwrap_or_default();
+    print(output, &format!("{peer} is reached {words}{rtt_words}{exchange_words}\n"));
     output.event(Event::Reached {
         peer: peer.to_string(),
         path,
         rtt_ns: rtt.map(nanos),
         connected_ns: nanos(connected),
         direct_ns: direct.map(nanos),
+        key_exchange,
     });
     Ok(())
 }

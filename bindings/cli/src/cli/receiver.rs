@@ -214,7 +214,7 @@ impl Receiver {
 
     fn on_event(&self, event: &twolane::Event) {
         match event {
-            twolane::Event::Connected { peer } => {
+            twolane::Event::Connected { peer, .. } => {
                 let info = self.endpoint.peer(peer);
                 self.output.event(Event::Connected {
                     peer: peer.to_string(),

@@ -36,10 +36,12 @@ fn a_peer_that_is_there_is_reached_and_how_is_told() {
     let (_receiver, ticket) = receiver(inbox.path(), &[]);
     let ended = examined(&["--offline", &ticket]);
     let reached = ended.done().picked(|event| match event {
-        Event::Reached { path, direct_ns, .. } => Some((path.clone(), direct_ns.is_some())),
+        Event::Reached { path, direct_ns, key_exchange, .. } => {
+            Some((path.clone(), direct_ns.is_some(), key_exchange.clone()))
+        }
         _ => None,
     });
-    assert_eq!(reached, [(Some("direct".to_owned()), true)]);
+    assert_eq!(reached, [(Some("direct".to_owned()), true, Some("X25519".to_owned()))]);
     // The exit code does not depend on the reach of this endpoint if a ticket is given.
     assert_eq!(diagnosis(&ended).reach, "this_machine");
     let nobody = twolane::SecretKey::generate().public_key().to_string();

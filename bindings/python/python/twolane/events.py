@@ -33,6 +33,8 @@ class Connected:
     """A peer that was not connected is connected now."""
 
     peer: PeerId
+    key_exchange: str | None = dataclasses.field(default=None, compare=False)
+    """The key exchange of the connection, as in `PeerInfo.key_exchange`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ class PeerInfo:
     """The round-trip time of that path in seconds."""
     paths: tuple[PathInfo, ...]
     """All paths, including the selected one."""
+    key_exchange: str | None
+    """The key exchange of the connection: `X25519MLKEM768`, which is post-quantum, or `X25519`."""
     streams: int
     """The number of open streams, in both directions."""
     connections: int

@@ -90,7 +90,7 @@ impl HookBook {
 
     fn see(&self, event: &Event, now: Instant, standstills: u64) {
         match event {
-            Event::Connected { peer } => drop(self.lock().present.insert(*peer, (now, standstills))),
+            Event::Connected { peer, .. } => drop(self.lock().present.insert(*peer, (now, standstills))),
             Event::Disconnected { peer, .. } => self.judge(*peer, now, standstills),
             Event::Missed(_) => self.lock().present.clear(),
             _ => {}
@@ -200,7 +200,7 @@ mod tests {
         let start = Instant::now();
         let gone = Event::Disconnected { peer, cause: Arc::new(ConnectionLost::Closed) };
         let stays = |book: &HookBook, lasting, stood_still| {
-            book.see(&Event::Connected { peer }, start, 0);
+            book.see(&Event::Connected { peer, key_exchange: None }, start, 0);
             book.see(&gone, start + lasting, stood_still);
             book.check(2)
         };

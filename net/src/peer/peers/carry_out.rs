@@ -143,8 +143,9 @@ impl Peers {
                 Action::Connected => {
                     self.shared.metrics.peers_connected.inc();
                     let link = input.generation().and_then(|generation| state.links.get(&generation));
+                    let key_exchange = link.and_then(|link| link.carrier.connection.key_exchange());
                     state.identity = link.map_or_else(|| Identity::new(peer.id), |link| link.carrier.identity());
-                    self.events.emit(Event::Connected { peer: peer.id });
+                    self.events.emit(Event::Connected { peer: peer.id, key_exchange });
                     for path in std::mem::take(&mut state.first_paths) {
                         self.events.emit(Event::PathChanged { peer: peer.id, path });
                     }
