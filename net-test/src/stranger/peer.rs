@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use quinn::{ApplicationClose, Connection, ConnectionError, SendStream};
+use quinn::{ApplicationClose, ClientConfig, Connecting, Connection, ConnectionError, SendStream, ZeroRttAccepted};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{
-    reader::{Reader, soon},
+    reader::{Reader, code, soon},
     tls::{DATA_LANES, Identity, peer_of},
 };
-use crate::wire::{self, Hello, answer, bound, frame, parameter};
+use crate::wire::{self, Hello, answer, bound, close, frame, parameter};
 
 pub const NONCE: [u8; 16] = *b"a stranger's one";
 
@@ -110,6 +110,56 @@ impl Socket {
         let mut frames = Reader(frames.expect("the control stream comes first"));
         let hello = frames.hello().await;
         Stranger { connection, control, frames, hello, opened: 0, accepted: 0, _socket: self.clone() }
+    }
+}
+
+/// A client that keeps its sessions.
+#[derive(Debug)]
+pub struct Returning {
+    socket: Socket,
+    target: Target,
+    config: ClientConfig,
+}
+
+/// Returns the first bytes of the control stream of a client that numbers its dials.
+pub fn greeting_of(nonce: [u8; 16], dial: u64) -> Vec<u8> {
+    let parameters =
+        [(parameter::DATA_LANES, DATA_LANES), (parameter::METADATA, bound::METADATA), (parameter::DIAL, dial)];
+    wire::greeting(nonce, &parameters)
+}
+
+impl Returning {
+    /// Makes a client that was connected to `target` before, and has two sessions from that.
+    pub async fn to(socket: Socket, target: impl Into<Target>) -> Self {
+        let target = target.into();
+        let config = socket.identity.returning_client(target.key);
+        let returning = Self { socket, target, config };
+        let connected = soon("a handshake", returning.connecting(target.addr)).await;
+        let mut stranger = returning.socket.greet(connected.expect("a connection"), &greeting(NONCE)).await;
+        // The sessions come before the answer.
+        stranger.round_trip().await;
+        stranger.connection.close(code(close::DONE), b"");
+        returning
+    }
+
+    /// Dials at `addr`, and returns the connection before the handshake is done: what is sent on it now travels with
+    /// the first packets.
+    pub fn dial_early(&self, addr: SocketAddr) -> (Connection, ZeroRttAccepted) {
+        let connecting = self.connecting(addr);
+        connecting.into_0rtt().unwrap_or_else(|_| panic!("no session is left"))
+    }
+
+    /// Opens a data lane, writes `bytes` on it and finishes it.
+    pub async fn ask(connection: &Connection, bytes: &[u8]) -> Reader {
+        let (mut send, recv) = soon("a stream", connection.open_bi()).await.expect("the connection is open");
+        write(&mut send, bytes).await;
+        send.finish().expect("the lane is open");
+        Reader(recv)
+    }
+
+    fn connecting(&self, addr: SocketAddr) -> Connecting {
+        let config = self.config.clone();
+        self.socket.quic.connect_with(config, addr, "unused.invalid").expect("a dial")
     }
 }
 

@@ -9,7 +9,7 @@ use quinn::{
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme,
     client::{
-        AlwaysResolvesClientRawPublicKeys,
+        AlwaysResolvesClientRawPublicKeys, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{
@@ -57,7 +57,17 @@ impl Identity {
         self.0.cert[0].to_vec()
     }
 
+    /// Returns the configuration of a client that resumes no session.
     pub fn client(&self, server: [u8; 32]) -> ClientConfig {
+        self.client_with(server, Resumption::disabled())
+    }
+
+    /// Returns the configuration of a client that resumes the sessions of the connections that it is used for.
+    pub fn returning_client(&self, server: [u8; 32]) -> ClientConfig {
+        self.client_with(server, Resumption::in_memory_sessions(8))
+    }
+
+    fn client_with(&self, server: [u8; 32], resumption: Resumption) -> ClientConfig {
         let expected = Some(server);
         let mut tls = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13])
@@ -67,6 +77,8 @@ impl Identity {
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(Arc::clone(&self.0))));
         tls.alpn_protocols = vec![ALPN.to_vec()];
         tls.enable_sni = false;
+        tls.enable_early_data = true;
+        tls.resumption = resumption;
         let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("the suites of QUIC")));
         config.transport_config(transport());
         config

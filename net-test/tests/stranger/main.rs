@@ -10,6 +10,7 @@ mod conformance;
 mod control;
 mod document;
 mod drain;
+mod early;
 mod errors;
 mod garbage;
 mod given_up;
@@ -21,6 +22,6 @@ mod server;
 mod twins;
 
 use twolane_test::{
-    stranger::{reader, tls},
+    stranger::{reader, tap, tls},
     wire,
 };
