@@ -59,9 +59,12 @@ async fn served() -> (Endpoint, Runs) {
 /// Returns a client that was connected before, and is not any more.
 async fn back(endpoint: &Endpoint) -> Returning {
     let returning = Returning::to(Socket::new(7), endpoint).await;
-    while !endpoint.peers().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    soon("the end of its connection", async {
+        while !endpoint.peers().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     returning
 }
 

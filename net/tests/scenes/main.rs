@@ -8,6 +8,7 @@ mod clock;
 mod congestion;
 mod delegation;
 mod dials;
+mod early;
 mod endings;
 mod ends;
 mod errors;
