@@ -15,6 +15,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     flights::Verdict,
+    guard,
     incoming::{IncomingStream, Stage, admitted, begin, hand_over},
     link::{Link, Shared},
 };
@@ -65,7 +66,14 @@ impl Link {
     /// Waits until the handshake of a connection that the peer dialled is done, for at most
     /// [`Limits::hello_timeout`](crate::Limits::hello_timeout). Meanwhile takes the requests that may be handled early.
     /// The rules have allowed the peer, whose HELLO has these numbers.
-    pub(super) async fn finish_handshake(self: &Arc<Self>, nonce: Nonce, dial: Dial) -> Result<(), ConnectionLost> {
+    /// They are asked again whenever they differ from their `version` then: the table of peers, in which all other
+    /// connections are found for that, does not have this one yet.
+    pub(super) async fn finish_handshake(
+        self: &Arc<Self>,
+        nonce: Nonce,
+        dial: Dial,
+        version: (u64, u64),
+    ) -> Result<(), ConnectionLost> {
         let bound = self.shared().limits.hello_timeout;
         tokio::select! {
             biased;
@@ -79,7 +87,29 @@ impl Link {
                 }
             },
             never = accept_streams(self, nonce, dial) => match never {},
+            never = watch_rules(self, version) => match never {},
         }
+    }
+}
+
+/// Cuts off the peer, or the streams, that the rules do not allow any more.
+async fn watch_rules(link: &Link, mut version: (u64, u64)) -> Infallible {
+    let gate = &link.shared().gate;
+    if !gate.decides() {
+        return pending().await;
+    }
+    let mut changes = gate.watch();
+    loop {
+        while gate.version() == version {
+            changes.next().await;
+        }
+        version = gate.version();
+        if let Some(delegation) = link.carrier.identity().delegation
+            && gate.check(link.peer(), &delegation).is_err()
+        {
+            link.carrier.end_delegation(&delegation);
+        }
+        guard::look_again(link).await;
     }
 }
 

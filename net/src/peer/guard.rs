@@ -140,7 +140,7 @@ fn ask(peers: &Arc<Peers>, link: Arc<Link>) {
             while link.doubtful.swap(false, AcqRel) {
                 tokio::select! {
                     biased;
-                    () = look_again(&peers, &link) => {}
+                    () = look_again(&link) => {}
                     // No connection is left to cut off, and a shutdown does not wait for the rules.
                     _ = link.carrier.connection.closed() => return,
                 }
@@ -155,8 +155,8 @@ fn ask(peers: &Arc<Peers>, link: Arc<Link>) {
 }
 
 /// Asks the rules about the connection, and about each of its streams that they were asked about before.
-async fn look_again(peers: &Peers, link: &Link) {
-    let gate = &peers.shared.gate;
+pub(super) async fn look_again(link: &Link) {
+    let gate = &link.shared().gate;
     if let Err(Refused(reason)) = gate.connection(&link.carrier.identity()).await {
         return link.cut_for(&ConnectionLost::NotAllowed { reason: reason.into() });
     }

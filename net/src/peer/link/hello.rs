@@ -72,6 +72,7 @@ impl Link {
         on_hello: impl FnOnce(),
     ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, false);
+        let version = shared.gate.version();
         let admitted = link.await_hello(on_hello).await?;
         let (nonce, dial) = (admitted.nonce, admitted.dial);
         // Without the timeout, a peer that leaves no room for HELLO would be waited for without end.
@@ -86,7 +87,8 @@ impl Link {
         // Boxed, because it is rare and large. The table of peers learns of the connection afterwards: before that,
         // whoever has recorded the first packets of a peer could push out the peer's other connections with them.
         if !link.is_established() {
-            Box::pin(link.finish_handshake(nonce, dial)).await.inspect_err(|lost| link.cut_for(lost))?;
+            let finishing = Box::pin(link.finish_handshake(nonce, dial, version));
+            finishing.await.inspect_err(|lost| link.cut_for(lost))?;
         }
         Prepared { link, control, admitted: Some(admitted) }.still_open()
     }
