@@ -78,7 +78,7 @@ pub mod close {
     codes! {
         DONE = 0x100, REPLACED = 0x102, PROTOCOL_VIOLATION = 0x103, HELLO_TIMEOUT = 0x104,
         UNSUPPORTED = 0x105, BUSY = 0x106, CLOSED = 0x107, FORBIDDEN = 0x108, BAD_DELEGATION = 0x109,
-        NOT_DIRECT = 0x10a,
+        NOT_DIRECT = 0x10a, NOT_POST_QUANTUM = 0x10b,
     }
 }
 

@@ -161,6 +161,8 @@ pub(crate) fn lost_name(lost: &ConnectionLost) -> &'static str {
         ConnectionLost::NotAllowed { .. } => "not_allowed",
         ConnectionLost::DelegationRefused { .. } => "delegation_refused",
         ConnectionLost::BadDelegation(_) => "bad_delegation",
+        ConnectionLost::NotPostQuantum { .. } => "not_post_quantum",
+        ConnectionLost::PostQuantumRequired { .. } => "post_quantum_required",
         ConnectionLost::Malformed(_) => "malformed",
         ConnectionLost::HelloTimedOut(_) => "hello_timed_out",
         ConnectionLost::Closed => "closed",

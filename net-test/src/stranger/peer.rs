@@ -96,10 +96,15 @@ impl Socket {
 
     /// Accepts the next connection that an endpoint dials, and sends `greeting` on the stranger's control stream.
     pub async fn accept_with(&self, greeting: &[u8]) -> Stranger {
+        let connection = self.accept_silently().await;
+        self.greet(connection, greeting).await
+    }
+
+    /// Accepts the next connection that an endpoint dials, and sends nothing on it.
+    pub async fn accept_silently(&self) -> Connection {
         let incoming = soon("a dial", self.quic.accept()).await;
         let incoming = incoming.expect("the socket is open");
-        let connection = soon("a handshake", incoming.into_future()).await.expect("a connection");
-        self.greet(connection, greeting).await
+        soon("a handshake", incoming.into_future()).await.expect("a connection")
     }
 
     async fn greet(&self, connection: Connection, greeting: &[u8]) -> Stranger {

@@ -12,6 +12,7 @@ mod document;
 mod drain;
 mod early;
 mod errors;
+mod exchange;
 mod garbage;
 mod given_up;
 mod lanes;

@@ -68,6 +68,7 @@ pub struct Builder {
     paths: PathPolicy,
     gate: GateConfig,
     remembered_peers: usize,
+    requires_post_quantum: bool,
 }
 
 /// Default of [`Builder::remembered_peers`]: iroh's own.
@@ -96,6 +97,7 @@ impl Builder {
             paths: PathPolicy::default(),
             gate: GateConfig::default(),
             remembered_peers: REMEMBERED_PEERS,
+            requires_post_quantum: false,
         }
     }
 
@@ -263,6 +265,27 @@ impl Builder {
         self
     }
 
+    /// Refuses every connection whose key exchange was not post-quantum
+    /// ([`KeyExchange::is_post_quantum`](crate::KeyExchange::is_post_quantum)), whichever side dialled. Default: such
+    /// connections are allowed, and [`PeerInfo::key_exchange`](crate::PeerInfo::key_exchange) tells them.
+    ///
+    /// A connection that is refused has carried nothing, and ends with [`ConnectionLost::NotPostQuantum`] here and
+    /// [`ConnectionLost::PostQuantumRequired`] at the peer. This endpoint sends no requests before the handshake is
+    /// done: until then it is not known what was agreed on.
+    ///
+    /// Two ends that both have a post-quantum key exchange agree on it also without this: both sign what each of them
+    /// has offered, so an attacker on the path cannot make them take another one. Packets can be dropped, and then there
+    /// is no connection. This is for endpoints that rather have no connection than one with an end that has no such key
+    /// exchange. The connections to relays and directories are not affected: they see only what is encrypted between the
+    /// ends, and names.
+    ///
+    /// [`ConnectionLost::NotPostQuantum`]: crate::ConnectionLost::NotPostQuantum
+    /// [`ConnectionLost::PostQuantumRequired`]: crate::ConnectionLost::PostQuantumRequired
+    pub fn require_post_quantum(mut self) -> Self {
+        self.requires_post_quantum = true;
+        self
+    }
+
     /// Sets the list of revoked certificates, which are refused although they have not expired.
     pub fn revocations(mut self, revoked: RevocationList) -> Self {
         self.gate.revoked = revoked;
@@ -361,6 +384,7 @@ impl Builder {
             silence: transport::silence(&limits, known_relays.configured),
             lookout: Arc::default(),
             nonce,
+            requires_post_quantum: self.requires_post_quantum,
             tasks: tasks.clone(),
             on_stream,
             early: Arc::clone(&router) as Arc<dyn EarlyHandlers>,

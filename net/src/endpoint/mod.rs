@@ -459,9 +459,11 @@ impl Inner {
     /// Returns the connection for a request to `peer`, and, if its handshake may be under way, the number of dials that
     /// had failed, for [`Peers::outcome`]. Only a request that is repeatable is sent on such a connection.
     async fn link_for(&self, peer: PublicKey, early: bool) -> Result<(Arc<Link>, Option<u64>), DialError> {
-        // This side's rules are asked when the peer has said for whom it acts, and a direct path is found later.
+        // This side's rules are asked when the peer has said for whom it acts, a direct path is found later, and what was
+        // agreed on is not known before the handshake is done.
         let shared = &self.peers.shared;
-        if !early || shared.gate.decides() || shared.policies.get(&peer).wants_direct() {
+        let waits = shared.gate.decides() || shared.requires_post_quantum || shared.policies.get(&peer).wants_direct();
+        if !early || waits {
             return Ok((self.link(peer).await?, None));
         }
         let (link, failed) = self.peers.early_link(peer, self.limits.connect_timeout).await?;

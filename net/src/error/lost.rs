@@ -7,6 +7,7 @@ use twolane_id::delegation::DelegationError;
 use super::Fault;
 use crate::{
     path_policy::PathPolicy,
+    tls::KeyExchange,
     wire::{Malformed, codes::connection},
     words::Shown,
 };
@@ -71,6 +72,22 @@ pub enum ConnectionLost {
         /// The path policy for the peer.
         policy: PathPolicy,
     },
+    /// The key exchange was not post-quantum, and this endpoint requires one that is
+    /// ([`Builder::require_post_quantum`](crate::Builder::require_post_quantum)).
+    #[error(
+        "this endpoint requires a post-quantum key exchange, and the peer has agreed on {}: it needs a later version",
+        agreed.map_or_else(|| "another one".to_owned(), |agreed| agreed.to_string())
+    )]
+    NotPostQuantum {
+        /// The key exchange.
+        agreed: Option<KeyExchange>,
+    },
+    /// The peer requires a post-quantum key exchange, and the handshake had another one.
+    #[error("the peer requires a post-quantum key exchange: {}", Shown(reason))]
+    PostQuantumRequired {
+        /// The peer's text.
+        reason: String,
+    },
     /// The peer does not accept the certificate that this endpoint presented.
     #[error("the peer does not accept this endpoint's certificate: {}", Shown(reason))]
     DelegationRefused {
@@ -102,7 +119,7 @@ impl ConnectionLost {
                 Fault::Network
             }
             Self::Closed | Self::NotAllowed { .. } | Self::DelegationRefused { .. } => Fault::Caller,
-            Self::KeyUsedTwice => Fault::Local,
+            Self::KeyUsedTwice | Self::PostQuantumRequired { .. } => Fault::Local,
             _ => Fault::Peer,
         }
     }
@@ -118,6 +135,8 @@ impl ConnectionLost {
                 | Self::NotAllowed { .. }
                 | Self::DelegationRefused { .. }
                 | Self::BadDelegation(_)
+                | Self::NotPostQuantum { .. }
+                | Self::PostQuantumRequired { .. }
         )
     }
 }
@@ -144,6 +163,7 @@ impl From<iroh::endpoint::ConnectionError> for ConnectionLost {
                     match code {
                         connection::FORBIDDEN => Self::Forbidden { reason },
                         connection::BAD_DELEGATION => Self::DelegationRefused { reason },
+                        connection::NOT_POST_QUANTUM => Self::PostQuantumRequired { reason },
                         code => Self::PeerClosed { code, reason },
                     }
                 }

@@ -43,6 +43,7 @@ fn with_words(words: &str) -> Vec<Box<dyn std::error::Error>> {
         ConnectionLost::Forbidden { reason: reason() },
         ConnectionLost::NotAllowed { reason: reason() },
         ConnectionLost::DelegationRefused { reason: reason() },
+        ConnectionLost::PostQuantumRequired { reason: reason() },
         ConnectionLost::Transport(reason()),
     ];
     let rejected = |reason| GetStreamError::Rejected {

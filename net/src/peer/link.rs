@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) silence: Duration,
     pub(crate) lookout: Arc<Lookout>,
     pub(crate) nonce: Nonce,
+    /// Whether connections with another than a post-quantum key exchange are refused.
+    pub(crate) requires_post_quantum: bool,
     pub(crate) tasks: Tasks,
     /// Handles a stream whose header has been read.
     pub(crate) on_stream: Box<dyn Fn(IncomingStream) -> BoxFuture<()> + Send + Sync>,
@@ -375,13 +377,18 @@ impl Link {
             ConnectionLost::HelloTimedOut(_) => (codes::HELLO_TIMEOUT, lost.to_string()),
             ConnectionLost::NotAllowed { reason } => (codes::FORBIDDEN, reason.clone()),
             ConnectionLost::BadDelegation(error) => (codes::BAD_DELEGATION, error.to_string()),
+            ConnectionLost::NotPostQuantum { .. } => {
+                (codes::NOT_POST_QUANTUM, "the keys have to be agreed on with X25519MLKEM768".to_owned())
+            }
             // The connection is gone already.
             _ => return,
         };
         if self.connection().close_reason().is_none() {
             let metrics = &self.shared.metrics;
             match lost {
-                ConnectionLost::NotAllowed { .. } => metrics.connections_refused.inc(),
+                ConnectionLost::NotAllowed { .. } | ConnectionLost::NotPostQuantum { .. } => {
+                    metrics.connections_refused.inc()
+                }
                 ConnectionLost::BadDelegation(_) => metrics.delegations_refused.inc(),
                 _ => 0,
             };

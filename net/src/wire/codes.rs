@@ -62,4 +62,6 @@ pub(crate) mod connection {
     pub(crate) const BAD_DELEGATION: u64 = 0x109;
     /// The path policy of the endpoint does not allow data over a relay for longer. The reason says so.
     pub(crate) const NOT_DIRECT: u64 = 0x10a;
+    /// The endpoint requires a post-quantum key exchange. The reason says so.
+    pub(crate) const NOT_POST_QUANTUM: u64 = 0x10b;
 }

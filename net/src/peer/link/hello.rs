@@ -49,6 +49,7 @@ impl Link {
         dial: Dial,
         said: Option<ControlStream>,
     ) -> Result<Prepared, ConnectionLost> {
+        self.check_exchange().inspect_err(|lost| self.cut_for(lost))?;
         let control = match said {
             Some(control) => control,
             None => self.say_hello(dial).await?,
@@ -72,6 +73,10 @@ impl Link {
         on_hello: impl FnOnce(),
     ) -> Result<Prepared, ConnectionLost> {
         let link = Self::new(connection, peer, generation, shared, false);
+        if let Err(lost) = link.check_exchange() {
+            link.turn_away(&lost).await;
+            return Err(lost);
+        }
         let version = shared.gate.version();
         let admitted = link.await_hello(on_hello).await?;
         let (nonce, dial) = (admitted.nonce, admitted.dial);
@@ -157,11 +162,25 @@ impl Link {
             Err(lost) => Err(lost),
         };
         if let Err(lost) = &admitted {
-            // Before the handshake is done, QUIC tells the peer neither a code nor words (RFC 9000, section 10.2.3).
-            let _ = timeout(bound, self.connection().handshake()).await;
-            self.cut_for(lost);
+            self.turn_away(lost).await;
         }
         admitted
+    }
+
+    /// Closes the connection for a fault of the peer. Before the handshake is done, QUIC tells the peer neither a code
+    /// nor words (RFC 9000, section 10.2.3), so that is waited for.
+    async fn turn_away(&self, lost: &ConnectionLost) {
+        let _ = timeout(self.shared.limits.hello_timeout, self.connection().handshake()).await;
+        self.cut_for(lost);
+    }
+
+    /// Checks that the key exchange is one that this endpoint takes. Nothing is sent on the connection before that.
+    fn check_exchange(&self) -> Result<(), ConnectionLost> {
+        let agreed = self.connection().key_exchange();
+        if self.shared.requires_post_quantum && !agreed.is_some_and(|agreed| agreed.is_post_quantum()) {
+            return Err(ConnectionLost::NotPostQuantum { agreed });
+        }
+        Ok(())
     }
 
     async fn read_hello(&self) -> Result<Admitted, ConnectionLost> {
