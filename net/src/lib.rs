@@ -74,12 +74,12 @@
 //!
 //! # Modules
 //!
-//! `wire` turns bytes into values. `tls` has the cryptography of the handshake. `error` has the error types. `access` has the rules about which peers may do
-//! what. `stream` is the two-lane stream. `peer` keeps one connection to each peer. `endpoint` is the API that a
-//! program uses. Each of these modules uses only the modules before it; `endpoint` also uses `congestion`, which
-//! decides how fast QUIC sends. The decisions are made in files that use no tokio, no clock and no socket:
-//! `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`, `stream/credit/`,
-//! `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/flights.rs`,
+//! `wire` turns bytes into values. `tls` has the cryptography of the handshake. `error` has the error types. `access`
+//! has the rules about which peers may do what. `stream` is the two-lane stream. `peer` keeps one connection to each
+//! peer. `endpoint` is the API that a program uses. Each of these modules uses only the modules before it; `endpoint`
+//! also uses `congestion`, which decides how fast QUIC sends. The decisions are made in files that use no tokio, no
+//! clock and no socket: `access/rules.rs`, `access/pairing.rs`, `stream/read_half.rs`, `stream/write_half.rs`,
+//! `stream/credit/`, `stream/errors/queue.rs`, `peer/table.rs`, `peer/glare.rs`, `peer/heard.rs`, `peer/flights.rs`,
 //! `peer/backoff.rs`, `peer/drain.rs`, `peer/path/policy.rs`, `peer/path/restore.rs`, `peer/path/silence.rs`,
 //! `congestion/`, `endpoint/admission.rs`, `endpoint/by_source.rs`, `endpoint/pace.rs`, `endpoint/waiting.rs` and
 //! `endpoint/waiting_streams.rs`.

@@ -53,8 +53,8 @@ pub struct Metrics {
     ///
     /// [`RequestOptions::repeatable`]: crate::RequestOptions::repeatable
     pub requests_sent_early: Counter,
-    /// Connections that this endpoint dialled and whose peer dropped what was sent before the handshake was done. It was
-    /// sent again.
+    /// Connections that this endpoint dialled and whose peer dropped what was sent before the handshake was done. It
+    /// was sent again.
     pub early_rejected: Counter,
     /// Inbound connections whose first packets had come before: copies that somebody has recorded. Nothing of them was
     /// handled early.

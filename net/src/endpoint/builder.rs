@@ -247,11 +247,11 @@ impl Builder {
         self
     }
 
-    /// Sets the number of dialled peers whose sessions are remembered, so that a dial to one of them resumes its session:
-    /// the handshake takes less processor time, and repeatable requests
+    /// Sets the number of dialled peers whose sessions are remembered, so that a dial to one of them resumes its
+    /// session: the handshake takes less processor time, and repeatable requests
     /// ([`RequestOptions::repeatable`](crate::RequestOptions::repeatable)) travel with its first packets. With more
-    /// peers, the one whose first session is the oldest is forgotten. Default: 32; at most 65,536. With 0, no session is
-    /// resumed.
+    /// peers, the one whose first session is the oldest is forgotten. Default: 32; at most 65,536. With 0, no session
+    /// is resumed.
     ///
     /// A session is used once, and each connection gives two new ones. They are kept in memory alone: after a restart
     /// of either side the next connection is a new one. A peer that accepts connections remembers 256 sessions, which
@@ -274,10 +274,10 @@ impl Builder {
     /// done: until then it is not known what was agreed on.
     ///
     /// Two ends that both have a post-quantum key exchange agree on it also without this: both sign what each of them
-    /// has offered, so an attacker on the path cannot make them take another one. Packets can be dropped, and then there
-    /// is no connection. This is for endpoints that rather have no connection than one with an end that has no such key
-    /// exchange. The connections to relays and directories are not affected: they see only what is encrypted between the
-    /// ends, and names.
+    /// has offered, so an attacker on the path cannot make them take another one. Packets can be dropped, and then
+    /// there is no connection. This is for endpoints that rather have no connection than one with an end that has no
+    /// such key exchange. The connections to relays and directories are not affected: they see only what is encrypted
+    /// between the ends, and names.
     ///
     /// [`ConnectionLost::NotPostQuantum`]: crate::ConnectionLost::NotPostQuantum
     /// [`ConnectionLost::PostQuantumRequired`]: crate::ConnectionLost::PostQuantumRequired

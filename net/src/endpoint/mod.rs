@@ -459,8 +459,8 @@ impl Inner {
     /// Returns the connection for a request to `peer`, and, if its handshake may be under way, the number of dials that
     /// had failed, for [`Peers::outcome`]. Only a request that is repeatable is sent on such a connection.
     async fn link_for(&self, peer: PublicKey, early: bool) -> Result<(Arc<Link>, Option<u64>), DialError> {
-        // This side's rules are asked when the peer has said for whom it acts, a direct path is found later, and what was
-        // agreed on is not known before the handshake is done.
+        // This side's rules are asked when the peer has said for whom it acts, a direct path is found later, and what
+        // was agreed on is not known before the handshake is done.
         let shared = &self.peers.shared;
         let waits = shared.gate.decides() || shared.requires_post_quantum || shared.policies.get(&peer).wants_direct();
         if !early || waits {

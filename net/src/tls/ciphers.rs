@@ -21,8 +21,8 @@ impl Processor {
         if has_aes() { Self::WithAes } else { Self::WithoutAes }
     }
 
-    /// Returns the suites of TLS 1.3 in the order in which they are offered. AES-128 is always among them: QUIC needs it
-    /// for its first packets, and every implementation of TLS 1.3 has it (RFC 8446, section 9.1).
+    /// Returns the suites of TLS 1.3 in the order in which they are offered. AES-128 is always among them: QUIC needs
+    /// it for its first packets, and every implementation of TLS 1.3 has it (RFC 8446, section 9.1).
     fn preference(self) -> &'static [CipherSuite] {
         const AES_256: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
         const AES_128: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
