@@ -7,7 +7,9 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict},
 };
-use twolane::{KeepState, Protocol, PublicKey, StreamOptions, delegation::RevocationList};
+use twolane::{
+    KeepState, Protocol, PublicKey, RequestOptions, ServeOptions, StreamOptions, delegation::RevocationList,
+};
 
 use crate::{
     access::AccessList,
@@ -39,7 +41,7 @@ pub(crate) struct Shared {
 
 /// Binds an endpoint.
 #[pyfunction]
-#[pyo3(signature = (*, key, offline, n0, mdns, relays, bind, relay_only, peers, access, delegations, revocations, congestion, limits))]
+#[pyo3(signature = (*, key, offline, n0, mdns, relays, bind, relay_only, peers, access, delegations, revocations, congestion, remembered_peers, require_post_quantum, limits))]
 #[expect(clippy::too_many_arguments, reason = "the options of `Endpoint`, by name")]
 pub(crate) fn bind(
     py: Python<'_>,
@@ -55,6 +57,8 @@ pub(crate) fn bind(
     delegations: Vec<Bound<'_, Delegation>>,
     revocations: Vec<(Bound<'_, PyAny>, String)>,
     congestion: &str,
+    remembered_peers: Option<usize>,
+    require_post_quantum: bool,
     limits: &Bound<'_, PyDict>,
 ) -> PyResult<Op> {
     let mut builder = twolane::Endpoint::builder().secret_key(key.get().0.clone()).limits(options::from_dict(limits)?);
@@ -89,6 +93,12 @@ pub(crate) fn bind(
         builder = builder.delegation(delegation.get().0.clone());
     }
     builder = builder.revocations(revocation_list(&revocations)?).congestion(options::congestion(congestion)?);
+    if let Some(remembered) = remembered_peers {
+        builder = builder.remembered_peers(remembered);
+    }
+    if require_post_quantum {
+        builder = builder.require_post_quantum();
+    }
     Op::start(py, builder.bind(), |py, bound| {
         let shared = Arc::new(Shared { endpoint: bound.map_err(Problem::from)? });
         runtime::register(Arc::downgrade(&shared));
@@ -210,10 +220,12 @@ impl Endpoint {
         protocol: &str,
         data: &Bound<'_, PyAny>,
         timeout: f64,
+        repeatable: bool,
     ) -> PyResult<Op> {
         let (endpoint, peer, protocol) = (self.endpoint().clone(), ticket_from(peer)?, parse(protocol)?);
         let (id, body, deadline) = (peer.peer(), data::from_python(data)?, seconds(timeout)?);
-        let asking = async move { endpoint.request(peer, protocol, body, deadline).await };
+        let options = RequestOptions { repeatable };
+        let asking = async move { endpoint.request_with(peer, protocol, body, deadline, options).await };
         Op::start(py, asking, move |py, response: Result<Bytes, _>| match response {
             Ok(response) => Ok(PyBytes::new(py, &response).into_any().unbind()),
             Err(error) => {
@@ -229,9 +241,10 @@ impl Endpoint {
         Ok(served.map_err(Problem::from)?)
     }
 
-    fn serve_requests(&self, py: Python<'_>, protocol: &str, callback: Py<PyAny>) -> PyResult<()> {
+    fn serve_requests(&self, py: Python<'_>, protocol: &str, callback: Py<PyAny>, repeatable: bool) -> PyResult<()> {
         let _guard = runtime::handle()?.enter();
-        let served = serve::requests(py, self.endpoint(), parse(protocol)?, callback)?;
+        let options = ServeOptions { repeatable };
+        let served = serve::requests(py, self.endpoint(), parse(protocol)?, options, callback)?;
         Ok(served.map_err(Problem::from)?)
     }
 

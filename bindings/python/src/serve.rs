@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use pyo3::{prelude::*, types::PyBytes};
 use tokio::sync::oneshot;
-use twolane::{Protocol, ServeError, StreamError};
+use twolane::{Protocol, ServeError, ServeOptions, StreamError};
 
 use crate::{
     bridge::{Bridge, Item},
@@ -40,11 +40,12 @@ pub(crate) fn requests(
     py: Python<'_>,
     endpoint: &twolane::Endpoint,
     protocol: Protocol,
+    options: ServeOptions,
     callback: Py<PyAny>,
 ) -> PyResult<Result<(), ServeError>> {
     let (_, bridge) = Bridge::current(py)?;
     let callback = Arc::new(callback);
-    Ok(endpoint.serve_requests(protocol, move |request| {
+    Ok(endpoint.serve_requests_with(protocol, options, move |request| {
         let (answer, answered) = oneshot::channel();
         let gone = Arc::new(Mutex::new(Caller::Waits));
         let notice = Notice { bridge: Arc::clone(&bridge), caller: Arc::clone(&gone) };
@@ -126,6 +127,11 @@ impl Request {
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.request.body)
+    }
+
+    #[getter]
+    fn early(&self) -> bool {
+        self.request.early
     }
 
     /// Answers the request. A second answer has no effect.

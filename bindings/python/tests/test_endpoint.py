@@ -9,7 +9,7 @@ import pickle
 import time
 
 import pytest
-from conftest import LIMITS, Pair, node
+from conftest import LIMITS, Pair, node, until
 
 import twolane
 from twolane import Connected, Disconnected, Node, XStream
@@ -106,6 +106,24 @@ async def test_requests_and_their_errors(pair: Pair, caplog: pytest.LogCaptureFi
     with pytest.raises(twolane.UnknownProtocol) as unknown:
         await pair.client.request(ticket, "nothing/1")
     assert unknown.value.may_have_been_handled is False
+
+
+async def test_a_repeatable_request_of_a_peer_that_comes_back_is_early(pair: Pair) -> None:
+    @pair.server.serve_requests("read/1", repeatable=True)
+    def read(request: twolane.Request) -> bytes:
+        return b"early" if request.early else b"late"
+
+    async def ask(repeatable: bool) -> bytes:
+        response = await pair.client.request(pair.server.ticket, "read/1", repeatable=repeatable)
+        await pair.client.disconnect(pair.server.id)
+        await until(lambda: not pair.client.peers() and not pair.server.peers())
+        return response
+
+    assert [await ask(repeatable) for repeatable in (True, True, False)] == [b"late", b"early", b"late"]
+    async with node(remembered_peers=0) as forgetful:
+        for _ in range(2):
+            assert await forgetful.request(pair.server.ticket, "read/1", repeatable=True) == b"late"
+            await forgetful.disconnect(pair.server.id)
 
 
 async def test_a_caller_that_gives_up_cancels_the_handler(pair: Pair) -> None:

@@ -45,7 +45,8 @@ pub struct RequestOptions {
     /// what makes this less safe.
     ///
     /// A request of more than 16 KiB waits for the handshake, and so does every request if this endpoint has access
-    /// rules or hooks, which decide about the peer first, or a path policy that waits for a direct path.
+    /// rules or hooks, which decide about the peer first, a path policy that waits for a direct path, or requires a
+    /// post-quantum key exchange.
     pub repeatable: bool,
 }
 

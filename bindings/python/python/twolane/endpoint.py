@@ -64,6 +64,8 @@ class Endpoint:
         delegations: Iterable[Delegation] = (),
         revocations: Iterable[tuple[PeerId | str, str]] = (),
         congestion: typing.Literal["adaptive", "cubic", "bbr3", "background"] = "adaptive",
+        remembered_peers: int | None = None,
+        require_post_quantum: bool = False,
         limits: info.Limits | None = None,
         close_timeout: float = 5.0,
     ) -> None:
@@ -88,6 +90,10 @@ class Endpoint:
         `congestion`: the congestion control for the data that this endpoint sends. `adaptive` is BBR3 with
             corrections for distant peers, and Cubic for near peers; `cubic` and `bbr3` are those alone;
             `background` yields to all other traffic (LEDBAT++).
+        `remembered_peers`: the number of dialled peers whose sessions are kept in memory, by default 32. A
+            connection to one of them takes less time, and carries repeatable requests in its first packets.
+        `require_post_quantum`: refuses every connection whose key exchange was not post-quantum; see
+            `PeerInfo.key_exchange`. Nothing has been sent on such a connection.
         `limits`: all limits.
         `close_timeout`: the number of seconds for which the end of `async with` waits for open streams.
         """
@@ -104,6 +110,8 @@ class Endpoint:
             "delegations": list(delegations),
             "revocations": list(revocations),
             "congestion": congestion,
+            "remembered_peers": remembered_peers,
+            "require_post_quantum": require_post_quantum,
         }
         self._limits = info.Limits() if limits is None else limits
         self._close_timeout = close_timeout
@@ -337,16 +345,26 @@ class Endpoint:
         return self._handle(protocol, handler, install)
 
     @typing.overload
-    def serve_requests(self, protocol: str, handler: None = None) -> Callable[[_R], _R]: ...
+    def serve_requests(
+        self, protocol: str, handler: None = None, *, repeatable: bool = False
+    ) -> Callable[[_R], _R]: ...
     @typing.overload
-    def serve_requests(self, protocol: str, handler: RequestHandler) -> None: ...
-    def serve_requests(self, protocol: str, handler: RequestHandler | None = None) -> typing.Any:
+    def serve_requests(self, protocol: str, handler: RequestHandler, *, repeatable: bool = False) -> None: ...
+    def serve_requests(
+        self, protocol: str, handler: RequestHandler | None = None, *, repeatable: bool = False
+    ) -> typing.Any:
         """Calls a function with every request of a protocol, and sends back the bytes that it returns. Can be
         used as a decorator.
 
         The function may be a coroutine function; its task is cancelled when the caller gives up.
         `StreamFailure` is sent to the caller. Any other exception is logged, and the caller learns that the
         handler failed.
+
+        `repeatable`: whether it is harmless to handle a request twice. If so, a request whose caller says the
+        same is handled before the handshake is done (`Request.early`), and the response is there after one
+        round trip instead of two. An attacker on the path can then have a request handled twice: once for a
+        copy that comes before the caller's own packets, and once for the caller. A request that reads
+        something is repeatable; a payment is not.
 
         Raises the same exceptions as `serve`.
         """
@@ -358,7 +376,7 @@ class Endpoint:
                 if (node := endpoint()) is not None:
                     node._answer(function, request)
 
-            native.serve_requests(protocol, take)
+            native.serve_requests(protocol, take, repeatable)
 
         return self._handle(protocol, handler, install)
 
@@ -368,9 +386,20 @@ class Endpoint:
         known = self._handlers.pop(protocol, None) is not None
         return known if self._native is None else self._native.stop_serving(protocol)
 
-    async def request(self, peer: Peer, protocol: str, data: Buffer = b"", *, timeout: float = 30.0) -> bytes:
+    async def request(
+        self,
+        peer: Peer,
+        protocol: str,
+        data: Buffer = b"",
+        *,
+        timeout: float = 30.0,
+        repeatable: bool = False,
+    ) -> bytes:
         """Sends `data` to a peer's request handler and returns the response. This takes one round trip if the
         peer is connected.
+
+        `repeatable`: whether it is harmless if the peer handles the request twice. If so, a request of at most
+        16 KiB to a peer that was connected before travels with the first packets of the new connection.
 
         Raises `RequestTimeout` (a `TimeoutError`), `StreamFailed` with the handler's text, and the exceptions
         of `open_stream`. Their `phase` tells how far the request came, and `may_have_been_handled` whether it
@@ -378,7 +407,7 @@ class Endpoint:
 
         If the call is cancelled, the stream is reset, and the handler on the other side is cancelled.
         """
-        op = self._bound().request(peer, protocol, data, timeout)
+        op = self._bound().request(peer, protocol, data, timeout, repeatable)
         try:
             response: bytes = await op.future
         except asyncio.CancelledError:
