@@ -158,7 +158,7 @@ pub enum Event {
         connected_ns: u64,
         /// The time until the path became direct; `null` if it did not.
         direct_ns: Option<u64>,
-        /// The key exchange of the connection, such as `X25519`.
+        /// The key exchange of the connection, such as `X25519MLKEM768`.
         key_exchange: Option<String>,
     },
     /// The last event of a program that succeeded.

@@ -1,35 +1,26 @@
 //! The cryptography of the handshake: which cipher suites and key exchanges this endpoint offers, and in which order.
-//! The primitives are those of ring.
+//! The primitives are those of ring, and ML-KEM is that of libcrux.
 
 mod ciphers;
 mod exchange;
+mod hybrid;
 
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 
-use self::ciphers::Processor;
 pub use self::exchange::KeyExchange;
+use self::{ciphers::Processor, hybrid::X25519MlKem768};
 
 /// Returns what an endpoint on this machine offers.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     let mut provider = ring::default_provider();
     ciphers::arrange(&mut provider.cipher_suites, Processor::here());
+    // A client sends the share of the first one, and that of X25519 with it. A server takes the first one of the
+    // client's list that it has.
+    provider.kx_groups.insert(0, &X25519MlKem768);
     Arc::new(provider)
 }
 
 #[cfg(test)]
-mod tests {
-    use rustls::CipherSuite;
-
-    use super::*;
-
-    #[test]
-    fn what_is_offered_has_what_quic_needs_and_begins_with_a_key_of_32_bytes() {
-        let suites: Vec<_> = provider().cipher_suites.iter().map(|suite| suite.suite()).collect();
-        // RFC 9001, section 5.2: the first packets of every connection.
-        assert!(suites.contains(&CipherSuite::TLS13_AES_128_GCM_SHA256));
-        // iroh 1.4 seals the tokens by which an address proves itself with the first suite, and with such a key.
-        assert_ne!(suites[0], CipherSuite::TLS13_AES_128_GCM_SHA256);
-    }
-}
+mod tests;

@@ -270,9 +270,9 @@ async fn two_endpoints_say_how_they_have_agreed_on_their_keys() {
         read(&client, &server).await;
         until(|| server.peer(&client.id()).is_some()).await;
         for (at, to) in [(&client, &server), (&server, &client)] {
-            assert_eq!(at.peer(&to.id()).unwrap().key_exchange, Some(KeyExchange::X25519));
+            assert_eq!(at.peer(&to.id()).unwrap().key_exchange, Some(KeyExchange::X25519MlKem768));
         }
         part(&client, &server).await;
     }
-    assert_eq!(client.metrics().connections_post_quantum.get(), 0);
+    assert_eq!(client.metrics().connections_post_quantum.get(), 2);
 }

@@ -41,7 +41,7 @@ fn a_peer_that_is_there_is_reached_and_how_is_told() {
         }
         _ => None,
     });
-    assert_eq!(reached, [(Some("direct".to_owned()), true, Some("X25519".to_owned()))]);
+    assert_eq!(reached, [(Some("direct".to_owned()), true, Some("X25519MLKEM768".to_owned()))]);
     // The exit code does not depend on the reach of this endpoint if a ticket is given.
     assert_eq!(diagnosis(&ended).reach, "this_machine");
     let nobody = twolane::SecretKey::generate().public_key().to_string();
