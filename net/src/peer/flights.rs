@@ -16,14 +16,14 @@ use crate::wire::control::Nonce;
 /// Minimum time for which a flight is remembered. TLS takes early data only if the age of the ticket, as the dialler
 /// counts it, is at most a minute off (RFC 8446, section 8.3; rustls has this minute as a constant). So a copy of a
 /// flight is taken for early at most two minutes after the flight.
-const REMEMBERED: Duration = Duration::from_secs(180);
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(180);
 /// Maximum number of flights in each half of the record: at most 1.4 MB for both halves, if each flight is of another
 /// peer. It allows 22 flights a second. A flight that finds the half full is not acted on before its handshake is
 /// done, which costs it one round trip.
 const MOST: usize = 4_096;
 /// Maximum number of flights of one peer in each half: one every three seconds. Without it, a peer that dials again
 /// and again would leave no place to the others.
-const MOST_OF_PEER: usize = 64;
+pub(crate) const MOST_OF_PEER: usize = 64;
 
 /// What becomes of a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod dial;
 pub(crate) mod drain;
 mod early;
 mod entry;
-mod flights;
+pub(crate) mod flights;
 mod glare;
 pub(crate) mod guard;
 mod heard;

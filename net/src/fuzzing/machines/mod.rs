@@ -2,6 +2,7 @@
 //! that know only the events and the results.
 
 mod drain;
+mod flights;
 mod lane;
 mod ledger;
 mod row;
@@ -11,11 +12,13 @@ pub fn machines(data: &[u8]) {
     let Some((machine, events)) = data.split_first() else {
         return;
     };
-    match machine % 5 {
-        0 => lane::run(events),
-        1 => ledger::run(Events(events), ledger::Peer::Honest),
-        2 => ledger::run(Events(events), ledger::Peer::Lying),
-        3 => row::run(Events(events)),
+    // So that the inputs in the corpus keep their machines, the last one has one byte alone.
+    match (machine, machine % 5) {
+        (5, _) => flights::run(Events(events)),
+        (_, 0) => lane::run(events),
+        (_, 1) => ledger::run(Events(events), ledger::Peer::Honest),
+        (_, 2) => ledger::run(Events(events), ledger::Peer::Lying),
+        (_, 3) => row::run(Events(events)),
         _ => drain::run(events),
     }
 }

@@ -7,6 +7,7 @@ const HONEST: u8 = 1;
 const LYING: u8 = 2;
 const ROW: u8 = 3;
 const DRAIN: u8 = 4;
+const FLIGHTS: u8 = 5;
 
 /// The bit that selects the direction that is read, or the second side of a connection.
 const OTHER: u8 = 0x80;
@@ -15,6 +16,7 @@ pub(super) fn machines() -> Vec<Named> {
     let seed = |machine, events: &[u8]| [&[machine], events].concat();
     // Many small writes, with a reader that reads now and then.
     let small: Vec<u8> = [2, 200, 2, 200, 4, 90, 6, 1].repeat(12);
+    let dials: Vec<u8> = (1..=70).flat_map(|dial| [0, dial]).collect();
     let bulk: Vec<u8> = [1, 255, 1, 255, 4, 40, 7, 0].repeat(12);
     vec![
         (
@@ -57,5 +59,8 @@ pub(super) fn machines() -> Vec<Named> {
         ("drain-with-a-stream-that-is-seen-late", seed(DRAIN, &[1, 0, OTHER | 4, OTHER | 2, 3, OTHER | 3, 4, 4])),
         ("drain-with-a-stream-that-is-never-seen", seed(DRAIN, &[1, 3, 0, OTHER | 4, 4, 4])),
         ("drain-with-streams-both-ways", seed(DRAIN, &[1, OTHER | 1, 2, OTHER | 2, 0, OTHER, 4, OTHER | 4, 3, 3])),
+        ("flights-of-two-peers-and-instances", seed(FLIGHTS, &[0, 1, 0, 1, 1, 1, 16, 1, 16, 0])),
+        ("flights-and-copies-later", seed(FLIGHTS, &[0, 1, OTHER, 179, 0, 1, OTHER, 181, 0, 1, 0, 1])),
+        ("flights-of-a-peer-that-dials-again-and-again", seed(FLIGHTS, &dials)),
     ]
 }
