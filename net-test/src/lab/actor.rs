@@ -20,6 +20,16 @@ const READY: Duration = Duration::from_secs(20);
 /// Extra time to wait for the result of [`Actor::ask`]. The last try may begin just before the time is over.
 const ASKING: Duration = Duration::from_secs(10);
 
+/// The result of [`Actor::come_back`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct CameBack {
+    /// The milliseconds of both requests on each connection.
+    pub rounds: Vec<[f64; 2]>,
+    /// Requests that were sent early since the start of the peer, and how often the other peer dropped them.
+    pub early: u64,
+    pub rejected: u64,
+}
+
 /// A peer process. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Actor {
@@ -126,6 +136,20 @@ impl Actor {
         self.log.retain(|said| !matches!(said, Said::Asked { .. }));
         ensure(ok, || format!("no answer in {within:?} and {tries} tries: {}", error.unwrap_or_default()))?;
         Ok((tries, at_ns))
+    }
+
+    /// Lets the peer ask another one twice on each of `rounds` connections.
+    pub async fn come_back(&mut self, peer: &str, rounds: u64, within: Duration) -> Result<CameBack, Fault> {
+        self.tell(&Command::ComeBack { peer: peer.to_owned(), rounds }).await?;
+        let came = self.wait("the last connection", within, |said| match said {
+            Said::CameBack { rounds, early, rejected } => {
+                Some(CameBack { rounds: rounds.clone(), early: *early, rejected: *rejected })
+            }
+            _ => None,
+        });
+        let came = came.await?;
+        self.log.retain(|said| !matches!(said, Said::CameBack { .. }));
+        Ok(came)
     }
 
     /// Ends the conversation, and returns its results.

@@ -93,7 +93,7 @@ async fn play(cases: &[&'static Case], bound: Duration, report: Report, lag: &Ar
             verdicts.push(verdict);
         }
     };
-    // These cases measure the lab's own times, which other cases would disturb.
+    // These cases measure times that other cases would disturb.
     for case in alone {
         take(case, one(case, bound, lag).await);
     }

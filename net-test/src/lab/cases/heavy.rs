@@ -28,7 +28,7 @@ const SLOW: u64 = 10_000_000;
 /// The number of bulk streams. Together their windows exceed the bytes that a connection takes without an
 /// acknowledgement.
 const LANES: u64 = Limits::SEND_WINDOW / Limits::STREAM_WINDOW as u64 + 3;
-const QUICK: u64 = 40_000_000;
+pub(super) const QUICK: u64 = 40_000_000;
 /// At this rate the bulk data of all streams takes 5 s.
 const QUICKER: u64 = 120_000_000;
 const DOWN: Duration = Duration::from_secs(10);
@@ -40,14 +40,14 @@ const THINKING: Duration = Duration::from_secs(4);
 const AFTERWARDS: Duration = Duration::from_secs(8);
 
 /// A machine at home behind a slow link, and a public one. Neither has a relay.
-struct Distant {
+pub(super) struct Distant {
     world: World,
     router: Router,
-    a: Machine,
+    pub(super) a: Machine,
     b: Actor,
     link: Link,
     /// The ticket of `b`. The next field is the configuration with which `b` is started.
-    ticket: String,
+    pub(super) ticket: String,
     b_config: Config,
 }
 
@@ -57,7 +57,7 @@ impl Distant {
         Self::with(rate, Config { rules_ms, ..Config::default() }).await
     }
 
-    async fn with(rate: u64, mut b_config: Config) -> Result<Self, Fault> {
+    pub(super) async fn with(rate: u64, mut b_config: Config) -> Result<Self, Fault> {
         let mut world = World::new(Family::V4).await?;
         let mut router = world.router(Nat::Home, Family::V4).await?;
         let shape = Shape { delay: DELAY.saturating_sub(WAN), rate: Some(rate), ..Shape::CABLE };
@@ -72,14 +72,14 @@ impl Distant {
     }
 
     /// Kills `b`, and starts it again at once at the same address.
-    async fn restart_b(mut self) -> Result<Self, Fault> {
+    pub(super) async fn restart_b(mut self) -> Result<Self, Fault> {
         let machine = self.b.machine.clone();
         self.b.kill().await?;
         self.b = Actor::start("b, again", &machine, &self.b_config).await?;
         Ok(self)
     }
 
-    async fn end(self) -> Result<(), Fault> {
+    pub(super) async fn end(self) -> Result<(), Fault> {
         self.b.end().await?;
         drop(self.link);
         self.world.end().await
@@ -91,7 +91,7 @@ fn port(actor: &Actor) -> Result<u16, Fault> {
     Ok(socket.ok_or_else(|| Fault::Lab("a peer without a socket for IPv4".into()))?.port())
 }
 
-async fn peer(name: &str, machine: &Machine, key: Option<[u8; 32]>) -> Result<Actor, Fault> {
+pub(super) async fn peer(name: &str, machine: &Machine, key: Option<[u8; 32]>) -> Result<Actor, Fault> {
     Actor::start(name, machine, &Config { key, ..Config::default() }).await
 }
 

@@ -6,6 +6,7 @@ mod itself;
 mod late;
 mod reach;
 mod relayed;
+mod returning;
 
 use std::{future::Future, pin::Pin};
 
@@ -24,7 +25,7 @@ pub struct Case {
     pub sentence: &'static str,
     /// A case that goes direct on the same harness. Without it, data that stays on the relay would prove nothing.
     pub pair: Option<&'static str>,
-    /// The case measures times of the lab itself, which other cases would disturb.
+    /// The case measures times that other cases would disturb.
     pub alone: bool,
     /// The minimum time, in seconds, before the case is given up.
     pub seconds: u64,
@@ -70,6 +71,19 @@ pub const CASES: &[Case] = &[
     case!("network-late", "a machine has no network at the start, and later has", late::network_late),
     case!("peer-restarted", "a peer restarts behind another address", late::peer_restarted),
     case!("many-responses", "100 responses of 1 MB at once, over 10 Mbit/s and 100 ms, are whole", heavy::many_responses, seconds: 200),
+    case!(
+        "comes-back",
+        "a peer that was connected before has its first answer after one round trip, and after two where the other \
+         was restarted",
+        returning::comes_back,
+        alone: true
+    ),
+    case!(
+        "comes-back-relayed",
+        "the same where only the relay reaches the other",
+        returning::comes_back_relayed,
+        alone: true
+    ),
     case!(
         "bulk-outage",
         "a stream fails while bulk data fills the connection and the link is down for 10 s",

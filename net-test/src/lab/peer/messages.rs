@@ -39,6 +39,8 @@ pub enum Command {
     Ask { peer: String, within_ms: u64 },
     /// Send `requests` requests at once, each for a response of `bytes` bytes.
     Many { peer: String, requests: u64, bytes: u64, within_ms: u64 },
+    /// Send two repeatable requests on each of `rounds` connections, and end the connection after them.
+    ComeBack { peer: String, rounds: u64 },
     /// Open `lanes` streams.
     Bulk { peer: String, lanes: u64 },
     /// Write on these streams without a pause.
@@ -71,6 +73,9 @@ pub enum Said {
     Ruling,
     /// The result of [`Command::Many`].
     Answered { whole: u64, at_ns: u64, first_error: Option<String> },
+    /// The result of [`Command::ComeBack`]: the milliseconds of both requests of each round. Since the start of the
+    /// peer: the requests that were sent early, and how often the other peer dropped them.
+    CameBack { rounds: Vec<[f64; 2]>, early: u64, rejected: u64 },
     /// The streams of [`Command::Bulk`] are open.
     Opened,
     /// The bulk data has filled the bytes that a connection takes without an acknowledgement.

@@ -54,6 +54,9 @@ pub async fn run(config: Config) -> Result<(), Fault> {
                     let (peer, within) = (ticket(&peer)?, Duration::from_millis(within_ms));
                     tasks.spawn(heavy::many(endpoint.clone(), peer, requests, bytes, within));
                 }
+                Some(Command::ComeBack { peer, rounds }) => {
+                    tasks.spawn(talk::come_back(endpoint.clone(), ticket(&peer)?, rounds));
+                }
                 Some(Command::Bulk { peer, lanes }) => {
                     tasks.spawn(heavy::bulk(endpoint.clone(), ticket(&peer)?, lanes, told.clone()));
                 }

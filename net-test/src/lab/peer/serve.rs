@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use twolane::{Endpoint, NextError, ReadError, XStream};
+use twolane::{Endpoint, NextError, ReadError, ServeOptions, XStream};
 
 use super::{
     messages::{Gap, Gaps, Receipt},
@@ -12,13 +12,15 @@ use crate::{lab::fault::Fault, output::now_ns};
 
 /// The protocol of a transfer: data up to its end. The answer is a [`Receipt`].
 pub const TRANSFER: &str = "lab-transfer/1";
-/// The protocol of requests. The response is the request in reverse order.
+/// The protocol of requests, which are repeatable. The response is the request in reverse order.
 pub const ASK: &str = "lab-ask/1";
 
 pub fn serve(endpoint: &Endpoint) -> Result<(), Fault> {
     let broken = |error: twolane::ServeError| Fault::lab("nothing can be served", error);
     endpoint
-        .serve_requests(ASK, |request| async move { Ok(request.body.iter().rev().copied().collect::<Vec<_>>().into()) })
+        .serve_requests_with(ASK, ServeOptions { repeatable: true }, |request| async move {
+            Ok(request.body.iter().rev().copied().collect::<Vec<_>>().into())
+        })
         .map_err(broken)?;
     // The other peer, which has begun the conversation, reports a transfer that breaks.
     endpoint.serve(TRANSFER, |stream| async move { drop(receive(stream).await) }).map_err(broken)

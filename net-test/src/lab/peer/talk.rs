@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
-use twolane::{Endpoint, Ticket};
+use twolane::{Endpoint, RequestOptions, Ticket};
 
 use super::{
     messages::{Done, Gap, Gaps, Receipt, Said},
@@ -27,6 +27,8 @@ const REQUEST: usize = 64;
 /// Maximum time to wait for a response. It is longer than any stall that a case allows, so a stall is seen as a
 /// stall.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// The time between two connections of [`come_back`]. By its end the other peer knows of the first one's end.
+const APART: Duration = Duration::from_secs(1);
 /// Maximum time for one try of [`ask`]. [`AGAIN`] is the time until the next try.
 const TRY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(100);
@@ -68,6 +70,29 @@ pub async fn ask(endpoint: Endpoint, peer: String, within: Duration) {
         sleep(AGAIN).await;
     }
     parts::say(&Said::Asked { ok: false, tries, at_ns: now_ns(), last_error });
+}
+
+/// Sends two requests on each of `rounds` connections. The second one takes a round trip, so it shows how many round
+/// trips the first one has taken with its connection.
+pub async fn come_back(endpoint: Endpoint, peer: Ticket, rounds: u64) {
+    let (mut times, repeatable) = (Vec::new(), RequestOptions { repeatable: true });
+    for _ in 0..rounds {
+        let mut round = [0.0; 2];
+        for ms in &mut round {
+            let begun = Instant::now();
+            match endpoint.request_with(&peer, ASK, "ab", DEADLINE, repeatable).await {
+                Ok(response) if response == "ba" => *ms = milliseconds(begun.elapsed()),
+                Ok(_) => return say_broken("a response is for another request".into()),
+                Err(error) => return broken("a request failed", &error),
+            }
+        }
+        times.push(round);
+        endpoint.disconnect(&peer.peer(), "until later");
+        sleep(APART).await;
+    }
+    let metrics = endpoint.metrics();
+    let (early, rejected) = (metrics.requests_sent_early.get(), metrics.early_rejected.get());
+    parts::say(&Said::CameBack { rounds: times, early, rejected });
 }
 
 async fn transfer(endpoint: &Endpoint, peer: &Ticket, stop: &CancellationToken) -> Option<(u64, String, Receipt)> {
