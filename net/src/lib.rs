@@ -117,7 +117,7 @@ pub use self::{
     congestion::{Congestion, ParseCongestionError},
     endpoint::{
         AlreadyServed, Builder, Connection, Drained, Endpoint, Graceful, Keep, KeepState, Network, Obstacle, Reach,
-        RelayStatus, Request, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
+        RelayStatus, Request, RequestOptions, ServeError, ShutdownReport, Status, StreamOptions, get_endpoint,
     },
     error::{
         AcceptError, AnswerError, BindError, ConnectionLost, DetailsTooLarge, DialError, Fault, GetStreamError,

@@ -46,7 +46,7 @@ pub use self::{
     graceful::{Drained, Graceful},
     keep::{Keep, KeepState},
     reach::{Obstacle, Reach},
-    request::Request,
+    request::{Request, RequestOptions},
     router::AlreadyServed,
     serve::ServeError,
     shutdown::ShutdownReport,

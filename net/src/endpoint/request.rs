@@ -1,6 +1,6 @@
 //! Requests: one message to the peer, and one message back.
 
-use std::{pin::pin, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -31,6 +31,22 @@ pub struct Request {
     pub body: Bytes,
 }
 
+/// Options of a request; see [`Endpoint::request_with`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestOptions {
+    /// Metadata for the handler, which it gets beside the body ([`Request::metadata`]); at most 16 KiB. Default:
+    /// empty.
+    pub metadata: Bytes,
+    /// Timeout for the whole call. Default: 30 seconds.
+    pub timeout: Duration,
+}
+
+impl Default for RequestOptions {
+    fn default() -> Self {
+        Self { metadata: Bytes::new(), timeout: Duration::from_secs(30) }
+    }
+}
+
 impl Endpoint {
     /// Sends `body` to a peer's handler for `protocol` and returns the handler's response. This takes one round
     /// trip when the peer is connected, because the request travels with the header. `deadline` is the timeout for
@@ -59,17 +75,55 @@ impl Endpoint {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn request<P>(
+    pub fn request<P>(
         &self,
         peer: impl Into<Ticket>,
         protocol: P,
         body: impl Into<Bytes>,
         deadline: Duration,
+    ) -> impl Future<Output = Result<Bytes, RequestError>>
+    where
+        P: TryInto<Protocol>,
+        P::Error: Into<InvalidProtocol>,
+    {
+        // Returned and not awaited: an awaited future is copied into each future around it.
+        self.request_with(peer, protocol, body, RequestOptions { metadata: Bytes::new(), timeout: deadline })
+    }
+
+    /// Like [`request`](Endpoint::request), with metadata for the handler.
+    ///
+    /// Cancel-safe in the same way.
+    ///
+    /// # Errors
+    ///
+    /// The same as for `request`, and [`GetStreamError::MetadataTooLarge`] as its cause.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::{Endpoint, RequestOptions};
+    ///
+    /// let server = Endpoint::builder().offline().bind().await?;
+    /// server.serve_requests("trace/1", |request| async move { Ok(request.metadata) })?;
+    ///
+    /// let client = Endpoint::builder().offline().bind().await?;
+    /// let options = RequestOptions { metadata: "span 7".into(), ..RequestOptions::default() };
+    /// assert_eq!(client.request_with(server.ticket(), "trace/1", "", options).await?, "span 7");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn request_with<P>(
+        &self,
+        peer: impl Into<Ticket>,
+        protocol: P,
+        body: impl Into<Bytes>,
+        options: RequestOptions,
     ) -> Result<Bytes, RequestError>
     where
         P: TryInto<Protocol>,
         P::Error: Into<InvalidProtocol>,
     {
+        let deadline = options.timeout;
         let protocol = match protocol.try_into() {
             Ok(protocol) => protocol,
             Err(error) => {
@@ -81,7 +135,7 @@ impl Endpoint {
         let peer = peer.into();
         let opening = Opening {
             protocol: protocol.clone(),
-            metadata: Bytes::new(),
+            metadata: options.metadata,
             early: body.into(),
             finish: true,
             read_ahead: self.inner().limits.request_bytes,

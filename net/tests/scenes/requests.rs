@@ -9,7 +9,9 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use twolane::{Event, GetStreamError, Limits, Phase, Reason, RequestFailure, SecretKey, StreamError, StreamOptions};
+use twolane::{
+    Event, GetStreamError, Limits, Phase, Reason, RequestFailure, RequestOptions, SecretKey, StreamError, StreamOptions,
+};
 
 use crate::{
     clock::at_its_bound,
@@ -32,6 +34,27 @@ async fn a_request_gets_its_response() {
         assert_eq!(response.len(), size + 5);
         assert!(response.starts_with(&body) && response.ends_with(b" back"));
     }
+}
+
+#[tokio::test]
+async fn a_request_carries_metadata_beside_its_body_within_the_peers_limit() {
+    let (client, server) = (endpoint().await, endpoint_with(Limits { metadata: 100, ..limits() }).await);
+    server
+        .serve_requests("rpc/1", |request| async move {
+            Ok([&request.metadata[..], b" ", &request.body[..]].concat().into())
+        })
+        .unwrap();
+    // The limit is in the peer's HELLO.
+    client.connect(server.ticket()).await.unwrap();
+    let options = |len| RequestOptions { metadata: vec![b'm'; len].into(), timeout: PATIENCE };
+    let response = client.request_with(server.ticket(), "rpc/1", "body", options(3)).await.unwrap();
+    assert_eq!(response, "mmm body");
+    assert_eq!(client.request(server.ticket(), "rpc/1", "body", PATIENCE).await.unwrap(), " body");
+    let error = client.request_with(server.ticket(), "rpc/1", "body", options(101)).await.unwrap_err();
+    let RequestFailure::GetStream(GetStreamError::MetadataTooLarge { len: 101, max: 100 }) = error.cause else {
+        panic!("{error:?}")
+    };
+    assert!(!error.may_have_been_handled());
 }
 
 #[tokio::test]
