@@ -1,6 +1,6 @@
 //! Lists of keys that are allowed or denied. They can change while the endpoint runs.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::watch;
 use twolane_id::{PublicKey, delegation::Pattern};
@@ -95,6 +95,39 @@ impl AccessList {
     /// Returns false if the key was not on the list.
     pub fn revoke_for(&self, pattern: &Pattern, key: &PublicKey) -> bool {
         self.change(|rules| rules.revoke_for(pattern, key))
+    }
+
+    /// Returns the keys that are allowed, in order.
+    pub fn allowed(&self) -> Vec<PublicKey> {
+        self.read().allowed()
+    }
+
+    /// Returns the keys that are denied, in order.
+    pub fn denied(&self) -> Vec<PublicKey> {
+        self.read().denied()
+    }
+
+    /// Returns the patterns of the protocols that have a list of their own, in order, with the keys on each list.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use twolane::{AccessList, SecretKey};
+    ///
+    /// let (list, friend) = (AccessList::nobody(), SecretKey::generate().public_key());
+    /// list.allow_for(&"admin/*".parse()?, friend);
+    /// list.deny(SecretKey::generate().public_key());
+    /// assert_eq!((list.allowed().len(), list.denied().len()), (0, 1));
+    /// let lists = list.lists();
+    /// assert_eq!((lists[0].0.as_str(), &lists[0].1[..]), ("admin/*", &[friend][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lists(&self) -> Vec<(Pattern, Vec<PublicKey>)> {
+        self.read().lists()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Rules> {
+        self.0.rules.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, change: impl FnOnce(&mut Rules) -> bool) -> bool {

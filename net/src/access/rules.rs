@@ -63,6 +63,25 @@ impl Rules {
         self.protocols.get_mut(&pattern.to_string()).is_some_and(|(_, keys)| keys.remove(key))
     }
 
+    /// Returns the keys that are allowed, in order.
+    pub(super) fn allowed(&self) -> Vec<PublicKey> {
+        self.with_entry(Said::Allowed)
+    }
+
+    /// Returns the keys that are denied, in order.
+    pub(super) fn denied(&self) -> Vec<PublicKey> {
+        self.with_entry(Said::Denied)
+    }
+
+    fn with_entry(&self, entry: Said) -> Vec<PublicKey> {
+        sorted(self.keys.iter().filter(|(_, said)| **said == entry).map(|(key, _)| *key))
+    }
+
+    /// Returns the patterns that have a list of their own, in order, with the keys on it.
+    pub(super) fn lists(&self) -> Vec<(Pattern, Vec<PublicKey>)> {
+        self.protocols.values().map(|(pattern, keys)| (pattern.clone(), sorted(keys.iter().copied()))).collect()
+    }
+
     /// Decides about a connection. A key that may use some protocol may connect, since it could not use the protocol
     /// otherwise.
     pub(super) fn connection(&self, identity: &Identity) -> Verdict {
