@@ -1,9 +1,12 @@
 //! Access lists of keys.
 
-use pyo3::prelude::*;
+use pyo3::{prelude::*, types::PyDict};
 use twolane::delegation::Pattern;
 
-use crate::{error::Problem, key};
+use crate::{
+    error::Problem,
+    key::{self, PeerId},
+};
 
 /// Decides which peers may connect, and which peers may use which protocol. Given to an `Endpoint` as `access`, and
 /// changeable at any time.
@@ -12,9 +15,9 @@ use crate::{error::Problem, key};
 /// denied key is denied, whatever the other entries say. A peer that is no longer allowed is disconnected at once,
 /// with a reason.
 ///
-/// `AccessList()` admits every key that is not denied; `AccessList(nobody=True)` admits only keys that are allowed.
-/// A pattern is the name of a protocol, or the beginning of a name and a star: `admin/*`. Each method returns
-/// whether it changed the list.
+/// `AccessList()` admits every key that is not denied; `AccessList.deny_by_default()` admits only keys that are
+/// allowed. A pattern is the name of a protocol, or the beginning of a name and a star: `admin/*`. Each method that
+/// changes the list returns whether it did.
 #[pyclass(frozen, module = "twolane", name = "AccessList")]
 #[derive(Debug)]
 pub(crate) struct AccessList(pub(crate) twolane::AccessList);
@@ -22,9 +25,14 @@ pub(crate) struct AccessList(pub(crate) twolane::AccessList);
 #[pymethods]
 impl AccessList {
     #[new]
-    #[pyo3(signature = (*, nobody = false))]
-    fn new(nobody: bool) -> Self {
-        Self(if nobody { twolane::AccessList::nobody() } else { twolane::AccessList::everybody() })
+    fn new() -> Self {
+        Self(twolane::AccessList::everybody())
+    }
+
+    /// Makes a list that admits no key until it is allowed.
+    #[staticmethod]
+    fn deny_by_default() -> Self {
+        Self(twolane::AccessList::nobody())
     }
 
     /// Allows the key to connect, and to use every protocol without a list of its own.
@@ -69,6 +77,25 @@ impl AccessList {
     fn revoke_for(&self, py: Python<'_>, pattern: &str, peer: &Bound<'_, PyAny>) -> PyResult<bool> {
         let (pattern, key) = (parse(pattern)?, key::peer_from(peer)?.0);
         Ok(py.detach(|| self.0.revoke_for(&pattern, &key)))
+    }
+
+    /// Returns the keys that are allowed, in order.
+    fn allowed(&self) -> Vec<PeerId> {
+        self.0.allowed().into_iter().map(PeerId).collect()
+    }
+
+    /// Returns the keys that are denied, in order.
+    fn denied(&self) -> Vec<PeerId> {
+        self.0.denied().into_iter().map(PeerId).collect()
+    }
+
+    /// Returns the patterns of the protocols that have a list of their own, with the keys on it.
+    fn lists<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let lists = PyDict::new(py);
+        for (pattern, keys) in self.0.lists() {
+            lists.set_item(pattern.as_str(), keys.into_iter().map(PeerId).collect::<Vec<_>>())?;
+        }
+        Ok(lists)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The benchmark's work without Python, for `python -m twolane.bench` to compare with.
+//! The benchmark's work without Python, for `bench/` to compare with.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use twolane::{Endpoint, Ticket};
 
 use crate::{runtime, ticket::ticket_from};
 
-/// The same values as in `python/twolane/bench.py`.
+/// The same values as in `bench/sides.py`.
 const BULK: &str = "bench-bulk/1";
 const ECHO: &str = "bench-echo/1";
 const PIECE: usize = 1024 * 1024;

@@ -10,17 +10,29 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pyo3::{exceptions::PyNotImplementedError, intern, prelude::*, sync::PyOnceLock, types::PyWeakrefReference};
+use pyo3::{
+    exceptions::{PyKeyboardInterrupt, PyNotImplementedError, PyRuntimeError, PySystemExit},
+    intern,
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyDict, PyWeakrefReference},
+};
 
-use crate::{runtime, wait::Slot};
+use crate::runtime::{self, Here};
 
 /// Converts a result to a Python object, on the thread of the event loop.
 pub(crate) type Convert = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Py<PyAny>> + Send>;
 
+/// The place of a caller that waits on an event loop.
+pub(crate) trait Waiting: Send + Sync {
+    /// Tells the caller, on the thread of the event loop, that it may poll again.
+    fn fire(&self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<()>;
+}
+
 /// An item for an event loop.
 pub(crate) enum Item {
     /// Something may be ready: the waiting caller should poll again.
-    Wake(Arc<Slot>),
+    Wake(Arc<dyn Waiting>),
     /// A future has its result.
     Done { future: Py<PyAny>, result: Convert },
     /// A function is to be called with an argument that has arrived.
@@ -50,13 +62,14 @@ enum Signal {
 /// the loop is closed.
 #[pyclass(frozen, module = "twolane._native")]
 struct Drain {
-    bridge: Arc<Bridge>,
+    bridge: Here<Arc<Bridge>>,
     #[cfg(unix)]
     socket: Option<std::os::unix::net::UnixStream>,
 }
 
-/// The event loops of this thread: their addresses, and weak references that prove that they still exist.
-type Known = Vec<(usize, Py<PyWeakrefReference>, Arc<Bridge>)>;
+/// The event loops of this thread: their addresses, and weak references that prove that they still exist. Bridges from
+/// before a fork are the parent's.
+type Known = Vec<(usize, Py<PyWeakrefReference>, Here<Arc<Bridge>>)>;
 
 thread_local! {
     static LOOPS: RefCell<Known> = const { RefCell::new(Vec::new()) };
@@ -65,12 +78,11 @@ thread_local! {
 impl Bridge {
     /// Returns the running event loop and its bridge.
     pub(crate) fn current<'py>(py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Arc<Self>)> {
-        static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let running = RUNNING.import(py, "asyncio", "get_running_loop")?;
-        let event_loop = running.call0()?;
+        let event_loop = running(py)?;
         let address = event_loop.as_ptr() as usize;
         let known = LOOPS.with_borrow(|loops| {
-            let found = loops.iter().find(|(known, ..)| *known == address);
+            let mut ours = loops.iter().filter_map(|(known, weak, bridge)| Some((known, weak, bridge.ours()?)));
+            let found = ours.find(|(known, ..)| **known == address);
             found.map(|(_, weak, bridge)| (weak.clone_ref(py), Arc::clone(bridge)))
         });
         if let Some((weak, bridge)) = known
@@ -82,11 +94,11 @@ impl Bridge {
         let weak = PyWeakrefReference::new(&event_loop)?;
         let bridge = Self::make(py, &event_loop, &weak)?;
         let gone = LOOPS.with_borrow_mut(|loops| {
-            let (keep, gone): (Known, Known) = std::mem::take(loops)
-                .into_iter()
-                .partition(|(known, _, bridge)| *known != address && !bridge.lock().closed);
+            let (keep, gone): (Known, Known) = std::mem::take(loops).into_iter().partition(|(known, _, bridge)| {
+                *known != address && bridge.ours().is_some_and(|bridge| !bridge.lock().closed)
+            });
             *loops = keep;
-            loops.push((address, weak.unbind(), Arc::clone(&bridge)));
+            loops.push((address, weak.unbind(), Here::new(Arc::clone(&bridge))));
             gone
         });
         // The removed entries are dropped here, outside the borrow, because their drop may run Python code.
@@ -122,7 +134,7 @@ impl Bridge {
         theirs.set_nonblocking(true)?;
         let fd = theirs.as_raw_fd();
         let bridge = Arc::new(Self { queue: Mutex::default(), signal: Signal::Socket(ours) });
-        let drain = Bound::new(py, Drain { bridge: Arc::clone(&bridge), socket: Some(theirs) })?;
+        let drain = Bound::new(py, Drain { bridge: Here::new(Arc::clone(&bridge)), socket: Some(theirs) })?;
         match event_loop.call_method1(intern!(py, "add_reader"), (fd, drain)) {
             Ok(_) => Ok(bridge),
             Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => Ok(Self::threadsafe(weak)),
@@ -163,7 +175,7 @@ impl Bridge {
         let called = Python::try_attach(|py| {
             let event_loop = weak.bind(py).call0()?;
             let drain = Drain {
-                bridge: Arc::clone(self),
+                bridge: Here::new(Arc::clone(self)),
                 #[cfg(unix)]
                 socket: None,
             };
@@ -173,6 +185,23 @@ impl Bridge {
         if !matches!(called, Some(Ok(()))) {
             self.close();
         }
+    }
+
+    /// Puts items back that were taken and not delivered, before those that have come since.
+    fn put_back(self: &Arc<Self>, mut items: Vec<Item>) {
+        let mut queue = self.lock();
+        items.append(&mut queue.items);
+        queue.items = items;
+        let wakes = !queue.items.is_empty() && !std::mem::replace(&mut queue.awake, true);
+        drop(queue);
+        if wakes {
+            self.wake();
+        }
+    }
+
+    /// Returns whether the event loop was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     fn close(&self) {
@@ -190,32 +219,66 @@ impl Bridge {
 
 #[pymethods]
 impl Drain {
-    fn __call__(&self, py: Python<'_>) {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(bridge) = self.bridge.ours() else { return Ok(()) };
         #[cfg(unix)]
         if let Some(socket) = &self.socket {
             use std::io::Read;
             let _ = (&*socket).read(&mut [0; 16]);
         }
         let items = {
-            let mut queue = self.bridge.lock();
+            let mut queue = bridge.lock();
             queue.awake = false;
             std::mem::take(&mut queue.items)
         };
-        for item in items {
-            if let Err(error) = item.deliver(py, &self.bridge) {
-                error.write_unraisable(py, None);
+        let mut items = items.into_iter();
+        while let Some(item) = items.next() {
+            let Err(error) = item.deliver(py, bridge) else { continue };
+            // These two end an event loop, whichever callback raises them. What is left waits for the loop to run
+            // again.
+            if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) {
+                bridge.put_back(items.collect());
+                return Err(error);
+            }
+            if let Err(unreported) = report(py, &error) {
+                unreported.write_unraisable(py, None);
             }
         }
+        Ok(())
     }
 }
 
 #[cfg(unix)]
 impl Drop for Drain {
     fn drop(&mut self) {
-        if self.socket.is_some() && !runtime::is_forked() {
-            self.bridge.close();
+        if self.socket.is_some()
+            && let Some(bridge) = self.bridge.ours()
+        {
+            bridge.close();
         }
     }
+}
+
+/// Returns the running event loop.
+fn running(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    RUNNING.import(py, "asyncio", "get_running_loop")?.call0().map_err(|error| {
+        if !error.is_instance_of::<PyRuntimeError>(py) {
+            return error;
+        }
+        PyRuntimeError::new_err(
+            "no asyncio event loop is running in this thread: twolane needs one (of trio and other libraries it knows \
+             nothing; anyio works on its asyncio backend)",
+        )
+    })
+}
+
+/// Tells the event loop of an exception that no caller gets, as it is told of those of its other callbacks.
+fn report(py: Python<'_>, error: &PyErr) -> PyResult<()> {
+    let context = PyDict::new(py);
+    context.set_item("message", "twolane could not hand over a result, a stream or a request")?;
+    context.set_item("exception", error.value(py))?;
+    running(py)?.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
 }
 
 impl Item {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use pyo3::{
     exceptions::PyValueError,
     prelude::*,
-    types::{PyBytes, PyString},
+    types::{PyBytes, PyString, PyType},
 };
 use twolane::delegation::{self, Serial};
 
@@ -131,8 +131,8 @@ impl Delegation {
         u64::from_be_bytes(self.0.serial().to_bytes()[..8].try_into().unwrap_or_default())
     }
 
-    fn __getnewargs__(&self) -> (String,) {
-        (self.__str__(),)
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (String,)) {
+        (slf.get_type(), (slf.get().__str__(),))
     }
 }
 

@@ -2,68 +2,17 @@
 //!
 //! The message consists of the text of the error and of its causes, for people. Programs use the attributes.
 
-use std::{error::Error, io};
+use std::{io, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
-use pyo3::{
-    intern,
-    prelude::*,
-    types::{PyBytes, PyDict, PyType},
-};
 use twolane::{
-    AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, PublicKey, ReadError,
+    AcceptError, BindError, ConnectionLost, DialError, Fault, GetStreamError, NextError, Phase, ReadError,
     RequestError, RequestFailure, ServeError, StreamError, WriteError, delegation::DelegationError,
     storage::file::KeyFileError,
 };
 
-use crate::key::PeerId;
-
-/// The data of an exception that is not made yet.
-#[derive(Debug, Default)]
-pub(crate) struct Problem {
-    class: &'static str,
-    message: String,
-    code: Option<u64>,
-    text: Option<String>,
-    details: Option<Bytes>,
-    offset: Option<u64>,
-    missing: Option<u64>,
-    peer: Option<PublicKey>,
-    phase: Option<&'static str>,
-    fault: Option<&'static str>,
-    reason: Option<&'static str>,
-    retryable: bool,
-    handled: Option<bool>,
-    partial: Option<(Bytes, usize)>,
-}
+pub(crate) use crate::problem::{Problem, chain};
 
 impl Problem {
-    pub(crate) fn new(class: &'static str, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), ..Self::default() }
-    }
-
-    /// Makes a problem with the text of the error and of its causes.
-    pub(crate) fn of(class: &'static str, error: &dyn Error) -> Self {
-        Self::new(class, chain(error))
-    }
-
-    /// Sets the peer, if it is not set yet.
-    pub(crate) fn with_peer(mut self, peer: PublicKey) -> Self {
-        self.peer.get_or_insert(peer);
-        self
-    }
-
-    /// Sets the phase that the operation had reached, if it is not set yet.
-    pub(crate) fn with_phase(mut self, phase: &'static str) -> Self {
-        self.phase.get_or_insert(phase);
-        self
-    }
-
-    /// Makes the problem for data that ended too early.
-    pub(crate) fn incomplete(partial: Bytes, expected: usize, message: String) -> Self {
-        Self { partial: Some((partial, expected)), ..Self::new("IncompleteReadError", message) }
-    }
-
     fn with(mut self, fault: Fault, retryable: bool) -> Self {
         self.fault = Some(fault_name(fault));
         self.retryable = retryable;
@@ -77,54 +26,6 @@ impl Problem {
         self.offset = Some(error.offset());
         self
     }
-
-    fn make<'py>(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let module = py.import(intern!(py, "twolane.exceptions"))?;
-        let class = module.getattr(self.class)?.cast_into::<PyType>()?;
-        let attributes = PyDict::new(py);
-        if let Some((partial, expected)) = self.partial {
-            attributes.set_item("partial", PyBytes::new(py, &partial))?;
-            attributes.set_item("expected", expected)?;
-        }
-        attributes.set_item("code", self.code)?;
-        attributes.set_item("text", self.text)?;
-        attributes.set_item("details", PyBytes::new(py, &self.details.unwrap_or_default()))?;
-        attributes.set_item("offset", self.offset)?;
-        attributes.set_item("missing", self.missing)?;
-        attributes.set_item("peer", self.peer.map(PeerId))?;
-        attributes.set_item("phase", self.phase)?;
-        attributes.set_item("fault", self.fault)?;
-        attributes.set_item("reason", self.reason)?;
-        attributes.set_item("retryable", self.retryable)?;
-        attributes.set_item("may_have_been_handled", self.handled)?;
-        class.call((self.message,), Some(&attributes))
-    }
-}
-
-impl From<Problem> for PyErr {
-    fn from(problem: Problem) -> Self {
-        // This call does not wait, because the caller always holds the interpreter's lock.
-        Python::attach(|py| match problem.make(py) {
-            Ok(exception) => Self::from_value(exception),
-            Err(error) => error,
-        })
-    }
-}
-
-/// Returns the text of an error and of its causes, each only once.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        // Some errors contain the text of their cause in their own text.
-        if !message.contains(&words) {
-            message.push_str(": ");
-            message.push_str(&words);
-        }
-        source = cause.source();
-    }
-    message
 }
 
 fn fault_name(fault: Fault) -> &'static str {
@@ -193,7 +94,7 @@ impl From<&DialError> for Problem {
                 let class = if inner.class == "ConnectionTimedOut" { "DialTimeout" } else { inner.class };
                 return Self { class, message: chain(error), ..inner }.with_phase("dial");
             }
-            DialError::ShuttingDown => ("EndpointClosed", "shutting_down"),
+            DialError::ShuttingDown => ("NodeClosed", "shutting_down"),
             DialError::NotAllowed { .. } => ("Forbidden", "not_allowed"),
             _ => ("DialError", "failed"),
         };
@@ -298,11 +199,29 @@ impl From<RequestError> for Problem {
             RequestFailure::GetStream(cause) => Self::from(cause),
             RequestFailure::Read(cause) => Self::from(cause.clone()),
             RequestFailure::TooLarge { .. } => Self::of("TooLarge", &error.cause),
-            // The only other variant is the timeout.
-            _ => Self { retryable: !handled, fault: Some("peer"), ..Self::of("RequestTimeout", &error.cause) },
+            RequestFailure::TimedOut { after } => Self { retryable: !handled, ..late(error.phase, *after) },
+            other => Self::of("TwolaneError", other),
         };
         let message = format!("the request to {} failed: {}", error.protocol, problem.message);
         Self { message, phase: Some(phase_name(error.phase)), handled: Some(handled), ..problem }
+    }
+}
+
+/// Returns the problem of a request whose time was over in this phase.
+fn late(phase: Phase, after: Duration) -> Problem {
+    match phase {
+        Phase::Dial => Problem::from(DialError::TimedOut { after }),
+        Phase::Send => {
+            let message = format!(
+                "as many streams to the peer are open as it allows, and no stream ended within {after:?}: close \
+                 streams that are not needed"
+            );
+            Problem::new("TooManyStreams", message).with(Fault::Caller, true)
+        }
+        _ => {
+            let timed_out = RequestFailure::TimedOut { after };
+            Problem::of("RequestTimeout", &timed_out).with(Fault::Peer, true)
+        }
     }
 }
 
@@ -310,7 +229,7 @@ impl From<AcceptError> for Problem {
     fn from(error: AcceptError) -> Self {
         let class = match error {
             AcceptError::Protocol(_) => "InvalidProtocol",
-            _ => "EndpointClosed",
+            _ => "NodeClosed",
         };
         Self::of(class, &error)
     }
@@ -331,7 +250,7 @@ impl From<BindError> for Problem {
         let class = match error {
             BindError::RelayUrl(_) | BindError::DirectoryUrl(_) | BindError::Root { .. } => "InvalidOption",
             BindError::Delegation { .. } => "DelegationError",
-            _ => "BindError",
+            _ => return Self::of_the_system("BindError", &error, None, None),
         };
         Self::of(class, &error)
     }
@@ -345,13 +264,35 @@ impl From<DelegationError> for Problem {
 
 impl From<KeyFileError> for Problem {
     fn from(error: KeyFileError) -> Self {
-        let class = match &error {
-            KeyFileError::NotFound { .. } => "KeyFileNotFound",
-            KeyFileError::AlreadyExists { .. } => "KeyFileExists",
-            KeyFileError::Exposed { .. } => "KeyFilePermission",
-            KeyFileError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => "KeyFilePermission",
-            _ => "KeyFileError",
+        let (class, errno) = match &error {
+            KeyFileError::NotFound { .. } => ("KeyFileNotFound", Some(ENOENT)),
+            KeyFileError::AlreadyExists { .. } => ("KeyFileExists", Some(EEXIST)),
+            KeyFileError::Exposed { .. } => ("KeyFilePermission", Some(EACCES)),
+            KeyFileError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                ("KeyFilePermission", Some(EACCES))
+            }
+            _ => ("KeyFileError", None),
         };
-        Self::of(class, &error)
+        let path = path(&error).cloned();
+        Self::of_the_system(class, &error, errno, path)
+    }
+}
+
+/// The numbers of POSIX, which are the same on all systems of Python.
+const ENOENT: i32 = 2;
+const EACCES: i32 = 13;
+const EEXIST: i32 = 17;
+
+fn path(error: &KeyFileError) -> Option<&PathBuf> {
+    match error {
+        KeyFileError::NotFound { path }
+        | KeyFileError::AlreadyExists { path }
+        | KeyFileError::Symlink { path }
+        | KeyFileError::NotAFile { path }
+        | KeyFileError::Exposed { path, .. }
+        | KeyFileError::TooLong { path }
+        | KeyFileError::Content { path, .. }
+        | KeyFileError::Io { path, .. } => Some(path),
+        _ => None,
     }
 }

@@ -6,7 +6,7 @@ use pyo3::{
     prelude::*,
     types::{PyBytes, PyDict, PyTuple},
 };
-use twolane::{Event, PathInfo, PeerInfo, Report, Severity, ShutdownReport, Status};
+use twolane::{Event, Network, PathInfo, PeerInfo, Report, Severity, ShutdownReport, Status};
 
 use crate::{
     error::{chain, lost_name},
@@ -44,17 +44,24 @@ fn path<'py>(py: Python<'py>, info: &PathInfo) -> PyResult<Bound<'py, PyDict>> {
 pub(crate) fn status(py: Python<'_>, status: &Status) -> PyResult<Py<PyAny>> {
     let dict = PyDict::new(py);
     let texts = |addrs: &[std::net::SocketAddr]| addrs.iter().map(ToString::to_string).collect::<Vec<_>>();
+    dict.set_item("reach", status.reach.as_str())?;
+    // Its name for programs, and what to do for people.
+    let obstacles: Vec<_> = status.obstacles.iter().map(|found| (found.as_str(), found.to_string())).collect();
+    dict.set_item("obstacles", obstacles)?;
     dict.set_item("sockets", texts(&status.sockets))?;
     dict.set_item("addrs", texts(&status.addrs))?;
     let mut relays = Vec::new();
     for relay in &status.relays {
         let entry = PyDict::new(py);
         entry.set_item("url", &relay.url)?;
+        entry.set_item("home", relay.home)?;
         entry.set_item("connected", relay.connected)?;
+        entry.set_item("latency", relay.latency.map(|latency| latency.as_secs_f64()))?;
         entry.set_item("last_error", &relay.last_error)?;
         relays.push(entry);
     }
     dict.set_item("relays", relays)?;
+    dict.set_item("network", status.network.as_ref().map(|found| network(py, found)).transpose()?)?;
     let (on, error) = match &status.local_network {
         None => (false, None),
         Some(Ok(())) => (true, None),
@@ -63,6 +70,16 @@ pub(crate) fn status(py: Python<'_>, status: &Status) -> PyResult<Py<PyAny>> {
     dict.set_item("local_network", on)?;
     dict.set_item("local_network_error", error)?;
     Ok(dict.into_any().unbind())
+}
+
+fn network<'py>(py: Python<'py>, network: &Network) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("ipv4", network.ipv4)?;
+    dict.set_item("ipv6", network.ipv6)?;
+    dict.set_item("public_ipv4", network.public_ipv4.map(|addr| addr.to_string()))?;
+    dict.set_item("public_ipv6", network.public_ipv6.map(|addr| addr.to_string()))?;
+    dict.set_item("nat_varies", network.nat_varies)?;
+    Ok(dict)
 }
 
 pub(crate) fn shutdown(py: Python<'_>, report: ShutdownReport) -> PyResult<Py<PyAny>> {

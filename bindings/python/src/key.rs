@@ -9,7 +9,7 @@ use std::{
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
-    types::{PyBytes, PyString},
+    types::{PyBytes, PyString, PyType},
 };
 use twolane::{PublicKey, SecretKey, Signature, storage};
 
@@ -74,8 +74,8 @@ impl PeerId {
         hasher.finish()
     }
 
-    fn __getnewargs__(&self) -> (String,) {
-        (self.id52(),)
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (String,)) {
+        (slf.get_type(), (slf.get().id52(),))
     }
 }
 
@@ -162,6 +162,15 @@ impl KeyPair {
 
     fn __hash__(&self) -> u64 {
         self.peer_id().__hash__()
+    }
+
+    /// A key never changes, so a copy of it is itself.
+    fn __copy__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: PyRef<'py, Self>, _memo: &Bound<'py, PyAny>) -> PyRef<'py, Self> {
+        slf
     }
 
     fn __reduce__(&self) -> PyResult<()> {

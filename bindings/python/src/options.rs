@@ -1,9 +1,13 @@
-//! Options of an endpoint: limits as a dict of numbers, and the name of the congestion control.
+//! Options of an endpoint: limits as a dict of numbers, and the names of the congestion control and the path policy.
 
 use std::time::Duration;
 
-use pyo3::{exceptions::PyTypeError, prelude::*, types::PyDict};
-use twolane::{Congestion, Limits};
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyDict, PyString},
+};
+use twolane::{Congestion, Limits, PathPolicy};
 
 use crate::{error::Problem, key::seconds};
 
@@ -17,6 +21,31 @@ pub(crate) fn default_limits(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 pub(crate) fn congestion(name: &str) -> PyResult<Congestion> {
     let named = name.parse::<Congestion>();
     Ok(named.map_err(|error| Problem::new("InvalidOption", error.to_string()))?)
+}
+
+/// Returns the path policy that is given by its name, or by the number of seconds within which there has to be a direct
+/// path.
+pub(crate) fn path_policy(value: &Bound<'_, PyAny>) -> PyResult<PathPolicy> {
+    let Ok(name) = value.cast::<PyString>() else { return Ok(PathPolicy::DirectWithin(seconds(value.extract()?)?)) };
+    match name.to_str()? {
+        "relay_allowed" => Ok(PathPolicy::RelayAllowed),
+        "direct_only" => Ok(PathPolicy::DirectOnly),
+        name => {
+            let message =
+                format!("a path policy is relay_allowed, direct_only or a number of seconds, and not {name:?}");
+            Err(Problem::new("InvalidOption", message).into())
+        }
+    }
+}
+
+/// Returns the path policy in the form that `path_policy` takes.
+pub(crate) fn from_path_policy(py: Python<'_>, policy: PathPolicy) -> PyResult<Py<PyAny>> {
+    Ok(match policy {
+        PathPolicy::RelayAllowed => PyString::new(py, "relay_allowed").into_any().unbind(),
+        PathPolicy::DirectWithin(within) => in_seconds(within).into_pyobject(py)?.into_any().unbind(),
+        // A policy of a later version of the crate is at least as strict.
+        _ => PyString::new(py, "direct_only").into_any().unbind(),
+    })
 }
 
 macro_rules! limits {

@@ -1,20 +1,20 @@
 //! Access rules in Python: a function that is asked about every connection and every stream.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pyo3::{prelude::*, types::PyBytes};
-use tokio::sync::oneshot;
 use twolane::{Access, Identity, Protocol, PublicKey, StreamRequest, Verdict};
 
 use crate::{
+    asked::{self, Answer},
     bridge::{Bridge, Item},
     key::PeerId,
-    runtime::Local,
 };
 
 /// Calls `callback` on the event loop that was running when the callback was given. No thread of tokio waits for
-/// the answer. The answer has to come within the endpoint's `access_timeout`.
+/// the answer. The answer has to come within the endpoint's `access_timeout`; then, or when the stream's connection has
+/// ended, the endpoint gives the question up.
 pub(crate) struct Rules {
     callback: Arc<Py<PyAny>>,
     bridge: Arc<Bridge>,
@@ -27,13 +27,10 @@ impl Rules {
     }
 
     async fn ask(&self, about: About) -> Verdict {
-        let (answer, answered) = oneshot::channel();
-        let argument = Box::new(move |py: Python<'_>| {
-            let answer = Local::new(Mutex::new(Some(answer)));
-            Ok(Py::new(py, Question { about, answer })?.into_any())
-        });
+        let (answer, asking) = asked::question(&self.bridge);
+        let argument = Box::new(move |py: Python<'_>| Ok(Py::new(py, Question { about, answer })?.into_any()));
         self.bridge.push(Item::Call { callback: Arc::clone(&self.callback), argument });
-        answered.await.unwrap_or_else(|_| Verdict::refuse("nobody answers for the rules here"))
+        asking.answer().await.unwrap_or_else(|| Verdict::refuse("nobody answers for the rules here"))
     }
 }
 
@@ -65,7 +62,7 @@ struct About {
 #[pyclass(frozen, module = "twolane", name = "Question")]
 pub(crate) struct Question {
     about: About,
-    answer: Local<Mutex<Option<oneshot::Sender<Verdict>>>>,
+    answer: Answer<Verdict>,
 }
 
 #[pymethods]
@@ -95,14 +92,24 @@ impl Question {
         PyBytes::new(py, &self.about.metadata)
     }
 
+    fn __repr__(&self) -> String {
+        match &self.about.protocol {
+            None => format!("<Question whether {} may connect>", self.about.peer),
+            Some(protocol) => format!("<Question whether {} may open {protocol}>", self.about.peer),
+        }
+    }
+
     /// Answers the question: None allows, and a text refuses with that reason. A second answer has no effect. A
     /// question that is dropped without an answer is refused.
     #[pyo3(name = "_answer")]
     fn answer(&self, refusal: Option<String>) {
-        let sender = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(sender) = sender {
-            // The endpoint may have given the question up by now.
-            let _ = sender.send(refusal.map_or(Verdict::Allow, Verdict::refuse));
-        }
+        self.answer.give(refusal.map_or(Verdict::Allow, Verdict::refuse));
+    }
+
+    /// Registers `callback`, which is called (with None) if the endpoint gives the question up. Returns False if it has
+    /// done so, or has its answer.
+    #[pyo3(name = "_when_given_up")]
+    fn when_given_up(&self, callback: Py<PyAny>) -> bool {
+        self.answer.when_given_up(callback)
     }
 }

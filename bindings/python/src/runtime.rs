@@ -1,75 +1,86 @@
-//! The tokio runtime of the package. It is created at the first use, stopped at exit, and unusable in a forked
+//! The tokio runtime of the package. It is created at the first use, stopped at exit, and never shared with a forked
 //! child.
+//!
+//! A fork copies the memory of a process and none of its threads: what was made before it is of no use to the child,
+//! and a lock in it may be held for ever. So every value that belongs to the runtime is in a [`Here`], which knows the
+//! number of forks before it was made. The child neither uses nor drops such a value, and gets a runtime of its own as
+//! soon as it makes something new.
 
 use std::{
     mem::ManuallyDrop,
-    ops::Deref,
+    ptr,
     sync::{
-        Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicU8, Ordering::SeqCst},
+        Mutex, PoisonError, Weak,
+        atomic::{
+            AtomicBool, AtomicPtr, AtomicU32,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
 
 use pyo3::prelude::*;
-use tokio::runtime::{Handle, Runtime};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::watch,
+};
 
-use crate::{endpoint::Shared, error::Problem};
+use crate::problem::Problem;
 
 /// Maximum time for which endpoints that were not closed delay the end of the interpreter. Telling the peers takes
 /// milliseconds; without it, the peers would notice after their idle timeout, 20 s by default.
 const EXIT: Duration = Duration::from_secs(1);
 
-const OPEN: u8 = 0;
-const EXITED: u8 = 1;
-const FORKED: u8 = 2;
-
-static STATE: AtomicU8 = AtomicU8::new(OPEN);
-static CELL: OnceLock<Result<Cell, String>> = OnceLock::new();
-static ENDPOINTS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+/// The number of forks between the process that loaded the module and this one.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+/// Whether the interpreter is exiting.
+static EXITING: AtomicBool = AtomicBool::new(false);
+/// The runtime of this process, or null. What it points to is never freed.
+static CELL: AtomicPtr<Cell> = AtomicPtr::new(ptr::null_mut());
 
 struct Cell {
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
+    endpoints: Mutex<Vec<Weak<Shared>>>,
+}
+
+/// An endpoint, as it is registered for the exit of the interpreter.
+pub(crate) struct Shared {
+    pub(crate) endpoint: twolane::Endpoint,
+    /// Becomes true once the endpoint is closed.
+    pub(crate) closed: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new(endpoint: twolane::Endpoint) -> Self {
+        Self { endpoint, closed: watch::Sender::new(false) }
+    }
 }
 
 /// Returns the runtime, and creates it if there is none.
 pub(crate) fn handle() -> PyResult<&'static Handle> {
-    match STATE.load(SeqCst) {
-        OPEN => {}
-        FORKED => {
-            return Err(Problem::new(
-                "ForkError",
-                "twolane cannot be used in a forked child: its threads and connections stayed with the parent. Use \
-                 the start method 'spawn' or 'forkserver' of multiprocessing",
-            )
-            .into());
-        }
-        _ => return Err(Problem::new("EndpointClosed", "the interpreter is exiting").into()),
-    }
-    match CELL.get_or_init(build) {
-        Ok(cell) => Ok(&cell.handle),
-        Err(error) => Err(Problem::new("TwolaneError", format!("no runtime could be started: {error}")).into()),
-    }
+    Ok(&cell()?.handle)
 }
 
 /// Registers an endpoint, so that its peers are told at exit.
 pub(crate) fn register(endpoint: Weak<Shared>) {
-    let mut endpoints = ENDPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
-    endpoints.retain(|endpoint| endpoint.strong_count() > 0);
-    endpoints.push(endpoint);
+    if let Some(cell) = existing() {
+        let mut endpoints = cell.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        endpoints.retain(|endpoint| endpoint.strong_count() > 0);
+        endpoints.push(endpoint);
+    }
 }
 
 /// Called by `atexit`. Closes all open endpoints and stops the threads, so that no thread runs during the
 /// finalization of the interpreter.
 #[pyfunction]
 pub(crate) fn at_exit(py: Python<'_>) {
-    if STATE.compare_exchange(OPEN, EXITED, SeqCst, SeqCst).is_err() {
+    if EXITING.swap(true, AcqRel) {
         return;
     }
-    let Some(Ok(cell)) = CELL.get() else { return };
+    let Some(cell) = existing() else { return };
     py.detach(|| {
-        let endpoints = std::mem::take(&mut *ENDPOINTS.lock().unwrap_or_else(PoisonError::into_inner));
+        let endpoints = std::mem::take(&mut *cell.endpoints.lock().unwrap_or_else(PoisonError::into_inner));
         let Some(runtime) = cell.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         runtime.block_on(async {
             let mut closing = tokio::task::JoinSet::new();
@@ -83,51 +94,89 @@ pub(crate) fn at_exit(py: Python<'_>) {
     });
 }
 
-/// Called by `os.register_at_fork` in the child, where none of the threads exist and any lock may be held for ever.
+/// Called by `os.register_at_fork` in the child. What was made before the fork stays with the parent, and the child has
+/// no runtime until it needs one.
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
-    STATE.store(FORKED, SeqCst);
+    FORKS.fetch_add(1, AcqRel);
+    CELL.store(ptr::null_mut(), Release);
 }
 
-/// Returns whether this process is a forked child.
-pub(crate) fn is_forked() -> bool {
-    STATE.load(SeqCst) == FORKED
+/// Returns the number of forks between the process that loaded the module and this one.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Acquire)
 }
 
-/// A value that must not be dropped in a forked child, because its drop takes locks. In other processes it is
-/// dropped inside the runtime.
-pub(crate) struct Local<T>(ManuallyDrop<T>);
+/// A value of this process. A child that is forked later does not get it, and does not drop it, because its methods
+/// and its drop take locks. Elsewhere it is dropped inside the runtime.
+pub(crate) struct Here<T> {
+    value: ManuallyDrop<T>,
+    forks: u32,
+}
 
-impl<T> Local<T> {
+impl<T> Here<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(ManuallyDrop::new(value))
+        Self { value: ManuallyDrop::new(value), forks: forks() }
+    }
+
+    /// Returns the value. Raises `ForkError` if it is the parent's.
+    pub(crate) fn get(&self) -> PyResult<&T> {
+        self.ours().ok_or_else(|| {
+            let message = "this was made before a fork, and cannot be used in the child: its threads and connections \
+                stayed with the parent. Make a new node in the child";
+            Problem::new("ForkError", message).into()
+        })
+    }
+
+    /// Returns the value, unless it is the parent's.
+    pub(crate) fn ours(&self) -> Option<&T> {
+        (self.forks == forks()).then_some(&*self.value)
     }
 }
 
-impl<T> Deref for Local<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-impl<T> Drop for Local<T> {
+impl<T> Drop for Here<T> {
     fn drop(&mut self) {
-        if is_forked() {
+        if self.ours().is_none() {
             return;
         }
-        let _guard = CELL.get().and_then(|cell| cell.as_ref().ok()).map(|cell| cell.handle.enter());
+        let _guard = existing().map(|cell| cell.handle.enter());
         // SAFETY: nothing uses the value after this, and this is called once.
-        unsafe { ManuallyDrop::drop(&mut self.0) };
+        unsafe { ManuallyDrop::drop(&mut self.value) };
     }
 }
 
-fn build() -> Result<Cell, String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("twolane")
-        .build()
-        .map_err(|error| error.to_string())?;
-    Ok(Cell { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+fn cell() -> PyResult<&'static Cell> {
+    if EXITING.load(Relaxed) {
+        return Err(Problem::new("NodeClosed", "the interpreter is exiting").into());
+    }
+    if let Some(cell) = existing() {
+        return Ok(cell);
+    }
+    let made =
+        build().map_err(|error| Problem::new("TwolaneError", format!("no runtime could be started: {error}")))?;
+    let made = Box::into_raw(Box::new(made));
+    let Err(other) = CELL.compare_exchange(ptr::null_mut(), made, AcqRel, Acquire) else {
+        // SAFETY: a cell is never freed once it is in its place.
+        return Ok(unsafe { &*made });
+    };
+    // Another thread was faster.
+    // SAFETY: nothing else has the pointer.
+    let made = unsafe { Box::from_raw(made) };
+    if let Some(runtime) = made.runtime.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        runtime.shutdown_background();
+    }
+    // SAFETY: a cell is never freed once it is in its place.
+    Ok(unsafe { &*other })
+}
+
+fn existing() -> Option<&'static Cell> {
+    // SAFETY: a cell is never freed once it is in its place.
+    unsafe { CELL.load(Acquire).as_ref() }
+}
+
+/// Builds a runtime, with one thread for each processor unless the environment variable `TOKIO_WORKER_THREADS` has
+/// another number.
+fn build() -> std::io::Result<Cell> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("twolane").build()?;
+    Ok(Cell { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)), endpoints: Mutex::default() })
 }

@@ -8,84 +8,65 @@ use std::{
 
 use n0_future::stream;
 use pyo3::{exceptions::PyStopAsyncIteration, prelude::*, types::PyTuple};
-use twolane::{Errors, Event, Events, Protocol, Report, XStream};
 
 use crate::{
-    error::Problem,
-    info,
-    runtime::{self, Local},
-    stream::Stream,
+    bridge::Convert,
+    runtime::Here,
     wait::{Slot, Turn},
 };
 
 /// A source of items. An arrived item stays inside until `next` returns it.
 #[pyclass(frozen, module = "twolane._native")]
 pub(crate) struct Source {
-    items: Local<Mutex<Option<Items>>>,
+    inner: Here<Inner>,
+}
+
+/// What makes an item a Python object is called on the thread of the event loop.
+type Items = Pin<Box<dyn stream::Stream<Item = Convert> + Send>>;
+
+struct Inner {
+    items: Mutex<Option<Items>>,
     /// An item that was ready when the source was made.
-    first: Local<Mutex<Option<Option<Item>>>>,
+    first: Mutex<Option<Option<Convert>>>,
     slot: Arc<Slot>,
     waker: Waker,
 }
 
-type Items = Pin<Box<dyn stream::Stream<Item = Item> + Send>>;
-
-enum Item {
-    Stream(XStream),
-    Event(Event),
-    Report(Report),
-    Problem(Problem),
-}
-
 impl Source {
-    fn new(items: impl stream::Stream<Item = Item> + Send + 'static) -> Self {
+    pub(crate) fn new(items: impl stream::Stream<Item = Convert> + Send + 'static) -> Self {
         let slot = Arc::new(Slot::default());
         let items: Items = Box::pin(items);
-        let (items, first) = (Local::new(Mutex::new(Some(items))), Local::new(Mutex::default()));
-        Self { items, first, waker: slot.waker(), slot }
+        let waker = slot.waker();
+        Self { inner: Here::new(Inner { items: Mutex::new(Some(items)), first: Mutex::default(), slot, waker }) }
     }
 
     /// Polls for the first item at once, so that the endpoint knows from now on which protocols are accepted.
-    fn begun(self) -> Self {
-        let mut cx = Context::from_waker(&self.waker);
-        if let Poll::Ready(first) = self.poll(&mut cx) {
-            *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+    pub(crate) fn begun(self) -> Self {
+        if let Some(inner) = self.inner.ours() {
+            let mut cx = Context::from_waker(&inner.waker);
+            if let Poll::Ready(first) = inner.poll(&mut cx) {
+                *inner.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+            }
         }
         self
     }
+}
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+impl Inner {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Convert>> {
         match &mut *self.items.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(items) => items.as_mut().poll_next(cx),
             None => Poll::Ready(None),
         }
     }
 
-    /// Makes a source of the streams that peers open for one of `protocols`. It ends when the endpoint shuts down.
-    pub(crate) fn streams(endpoint: twolane::Endpoint, protocols: Vec<Protocol>) -> Self {
-        let streams = stream::unfold(Some((endpoint, protocols)), |state| async move {
-            let (endpoint, protocols) = state?;
-            match endpoint.accept_bi(&protocols).await {
-                Ok((_, stream)) => Some((Item::Stream(stream), Some((endpoint, protocols)))),
-                Err(twolane::AcceptError::ShuttingDown) => None,
-                Err(error) => Some((Item::Problem(error.into()), None)),
-            }
-        });
-        Self::new(streams).begun()
-    }
-
-    pub(crate) fn events(events: Events) -> Self {
-        Self::new(stream::unfold(events, |mut events| async move {
-            let event = events.next().await?;
-            Some((Item::Event(event), events))
-        }))
-    }
-
-    pub(crate) fn reports(errors: Errors) -> Self {
-        Self::new(stream::unfold(errors, |errors| async move {
-            let report = errors.next().await?;
-            Some((Item::Report(report), errors))
-        }))
+    fn close(&self) {
+        let items = self.items.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Dropped inside the runtime.
+        drop(Here::new((items, first)));
+        // Whoever waits for the next item learns that there is none.
+        self.waker.wake_by_ref();
     }
 }
 
@@ -94,34 +75,26 @@ impl Source {
     /// Returns the next item in a tuple, or a future after which to call again. Raises `StopAsyncIteration` at the
     /// end.
     fn next(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let turn = self.slot.turn(py, &self.waker, |cx| {
-            let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            first.map_or_else(|| self.poll(cx), Poll::Ready)
+        let inner = self.inner.get()?;
+        let turn = inner.slot.turn(py, &inner.waker, |cx| {
+            let first = inner.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            first.map_or_else(|| inner.poll(cx), Poll::Ready)
         })?;
-        let item = match turn {
-            Turn::Wait(future) => return Ok(future),
+        match turn {
+            Turn::Wait(future) => Ok(future),
             Turn::Ready(None) => {
-                self.close();
-                return Err(PyStopAsyncIteration::new_err(()));
+                inner.close();
+                Err(PyStopAsyncIteration::new_err(()))
             }
-            Turn::Ready(Some(item)) => item,
-        };
-        let made = match item {
-            Item::Stream(stream) => Py::new(py, Stream::new(stream))?.into_any(),
-            Item::Event(event) => info::event(py, &event)?,
-            Item::Report(report) => info::report(py, &report)?,
-            Item::Problem(problem) => return Err(problem.into()),
-        };
-        Ok(PyTuple::new(py, [made])?.into_any().unbind())
+            Turn::Ready(Some(item)) => Ok(PyTuple::new(py, [item(py)?])?.into_any().unbind()),
+        }
     }
 
-    /// Closes the source. Streams that have arrived but were not taken go to the next caller that accepts them.
+    /// Closes the source. Streams that have arrived but were not taken go to the next caller that accepts them. A
+    /// caller that waits for the next item gets the end.
     fn close(&self) {
-        if runtime::is_forked() {
-            return;
+        if let Some(inner) = self.inner.ours() {
+            inner.close();
         }
-        let items = self.items.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(Local::new((items, first)));
     }
 }

@@ -6,7 +6,11 @@ use std::{
     net::SocketAddr,
 };
 
-use pyo3::{exceptions::PyTypeError, prelude::*, types::PyString};
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyString, PyType},
+};
 use twolane::TransportAddr;
 
 use crate::{
@@ -82,8 +86,8 @@ impl Ticket {
         hasher.finish()
     }
 
-    fn __getnewargs__(&self) -> (String,) {
-        (self.__str__(),)
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (String,)) {
+        (slf.get_type(), (slf.get().__str__(),))
     }
 }
 

@@ -14,8 +14,8 @@ use std::{
 use pyo3::{intern, prelude::*};
 
 use crate::{
-    bridge::{Bridge, Item},
-    error::Problem,
+    bridge::{Bridge, Item, Waiting},
+    problem::Problem,
     runtime,
 };
 
@@ -73,33 +73,12 @@ impl Slot {
         Ok(Turn::Wait(future))
     }
 
-    /// Handles a notification on the event loop: the waiting caller may poll again.
-    pub(crate) fn fire(&self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<()> {
-        self.queued.store(false, Release);
-        let waiter = {
-            let mut state = self.lock();
-            // The notification is for an event loop that was used before. The current event loop has polled since
-            // then.
-            if !state.bridge.as_ref().is_some_and(|known| Arc::ptr_eq(known, bridge)) {
-                return Ok(());
-            }
-            state.waiter.take()
-        };
-        if let Some(waiter) = waiter {
-            let waiter = waiter.bind(py);
-            if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-                waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Directs wake-ups to this event loop. Returns true if they went elsewhere before, so that a wake-up may have
     /// been missed.
     fn attach(&self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<bool> {
         let waiter = self.lock().waiter.as_ref().map(|waiter| waiter.clone_ref(py));
         if let Some(waiter) = waiter
-            && !waiter.bind(py).call_method0(intern!(py, "done"))?.is_truthy()?
+            && still_waits(waiter.bind(py))?
         {
             return Err(Problem::new(
                 "ConcurrentUse",
@@ -123,6 +102,28 @@ impl Slot {
     }
 }
 
+impl Waiting for Slot {
+    fn fire(&self, py: Python<'_>, bridge: &Arc<Bridge>) -> PyResult<()> {
+        self.queued.store(false, Release);
+        let waiter = {
+            let mut state = self.lock();
+            // The notification is for an event loop that was used before. The current event loop has polled since
+            // then.
+            if !state.bridge.as_ref().is_some_and(|known| Arc::ptr_eq(known, bridge)) {
+                return Ok(());
+            }
+            state.waiter.take()
+        };
+        if let Some(waiter) = waiter {
+            let waiter = waiter.bind(py);
+            if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+                waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Wake for Slot {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -134,10 +135,20 @@ impl Wake for Slot {
         }
         let bridge = self.lock().bridge.clone();
         match bridge {
-            Some(bridge) => bridge.push(Item::Wake(Arc::clone(self))),
+            Some(bridge) => bridge.push(Item::Wake(Arc::<Self>::clone(self))),
             // No caller has waited yet. The first caller that waits attaches its event loop, and polls again after
             // that.
             None => self.queued.store(false, Release),
         }
     }
+}
+
+/// Returns whether a task still waits for this future. A task whose event loop was closed never runs again.
+fn still_waits(waiter: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = waiter.py();
+    if waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(false);
+    }
+    let event_loop = waiter.call_method0(intern!(py, "get_loop"))?;
+    Ok(!event_loop.call_method0(intern!(py, "is_closed"))?.is_truthy()?)
 }

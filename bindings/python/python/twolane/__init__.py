@@ -15,38 +15,39 @@
 >>> asyncio.run(main())
 b'HELLO'
 
-`Endpoint` (or `Node`) is a local endpoint and `XStream` is a stream. `KeyPair` and `PeerId` are keys, and a
-`Ticket` has the addresses of a peer. Every error is a `TwolaneError`; `twolane.exceptions` has the tree.
-Properties are synchronous, and operations are awaited. Every operation may be cancelled, and its documentation
-describes the effect.
+`Node` is a local endpoint and `XStream` is a stream. `KeyPair` and `PeerId` are keys, and a `Ticket` has the addresses
+of a peer. Every error is a `TwolaneError`; `twolane.exceptions` has the tree. Properties are synchronous, and
+operations are awaited. Every operation may be cancelled, and its documentation describes the effect.
+
+`twolane.anyio` has streams and a listener for anyio. The logger `twolane` has what goes wrong in handlers, and, if its
+level is set before a node is started, what the transport says.
 """
 
-import atexit as _atexit
-import os as _os
+try:
+    from . import _native
+except ImportError as _error:
+    if "subinterpreter" in str(_error):
+        raise ImportError(
+            "twolane cannot be used in a subinterpreter, because its threads belong to the main interpreter: use a "
+            "process of its own"
+        ) from _error
+    raise
 
-from . import _native, events, exceptions
+from . import _process, events, exceptions
+from ._buffer import Buffer
+from ._handlers import HANDLER_FAILED, RequestHandler, Rule, StreamHandler
 from ._native import AccessList, Delegation, KeyPair, PeerId, Question, Request, Ticket, __version__
-from ._outcomes import HANDLER_FAILED
-from .endpoint import (
-    Endpoint,
-    Events,
-    Keep,
-    Node,
-    Peer,
-    RequestHandler,
-    Rule,
-    StreamHandler,
-    Streams,
-)
+from ._options import PathPolicy, Peer
+from ._writing import PartialWrite
 from .events import (
     Connected,
+    DelegationEnded,
     DialFailed,
     Disconnected,
     Event,
     Missed,
     OtherEvent,
     PathChanged,
-    DelegationEnded,
 )
 from .exceptions import (
     AlreadyServed,
@@ -57,7 +58,7 @@ from .exceptions import (
     DelegationError,
     DialError,
     DialTimeout,
-    EndpointClosed,
+    Fail,
     Forbidden,
     ForkError,
     IncompleteReadError,
@@ -70,9 +71,11 @@ from .exceptions import (
     KeyFileExists,
     KeyFileNotFound,
     KeyFilePermission,
+    NodeClosed,
     NotStarted,
     OpenTimeout,
     ProtocolViolation,
+    Refuse,
     Rejected,
     RequestTimeout,
     StreamAborted,
@@ -80,7 +83,6 @@ from .exceptions import (
     StreamError,
     StreamFailed,
     StreamFailedIncomplete,
-    StreamFailure,
     StreamReset,
     StreamStopped,
     StreamTimedOut,
@@ -89,8 +91,14 @@ from .exceptions import (
     TwolaneError,
     UnknownProtocol,
 )
-from .info import Limits, PathInfo, PeerInfo, RelayStatus, Report, ShutdownReport, Status
-from .stream import Buffer, Reports, XStream
+from .hooks import Hooks
+from .info import Network, Obstacle, PathInfo, PeerInfo, RelayStatus, Report, ShutdownReport, Status
+from .keep import Keep
+from .limits import Limits
+from .node import Node
+from .reports import Reports
+from .sources import Events, Opening, Streams
+from .stream import XStream
 
 __all__ = [
     "HANDLER_FAILED",
@@ -103,17 +111,18 @@ __all__ = [
     "ConnectionLost",
     "ConnectionTimedOut",
     "Delegation",
+    "DelegationEnded",
     "DelegationError",
     "DialError",
     "DialFailed",
     "DialTimeout",
     "Disconnected",
-    "Endpoint",
-    "EndpointClosed",
     "Event",
     "Events",
+    "Fail",
     "Forbidden",
     "ForkError",
+    "Hooks",
     "IncompleteReadError",
     "InvalidKey",
     "InvalidOption",
@@ -128,17 +137,24 @@ __all__ = [
     "KeyPair",
     "Limits",
     "Missed",
+    "Network",
     "Node",
+    "NodeClosed",
     "NotStarted",
+    "Obstacle",
     "OpenTimeout",
+    "Opening",
     "OtherEvent",
+    "PartialWrite",
     "PathChanged",
     "PathInfo",
+    "PathPolicy",
     "Peer",
     "PeerId",
     "PeerInfo",
     "ProtocolViolation",
     "Question",
+    "Refuse",
     "Rejected",
     "RelayStatus",
     "Report",
@@ -148,14 +164,12 @@ __all__ = [
     "RequestTimeout",
     "Rule",
     "ShutdownReport",
-    "DelegationEnded",
     "Status",
     "StreamAborted",
     "StreamEnded",
     "StreamError",
     "StreamFailed",
     "StreamFailedIncomplete",
-    "StreamFailure",
     "StreamHandler",
     "StreamReset",
     "StreamStopped",
@@ -172,8 +186,4 @@ __all__ = [
     "exceptions",
 ]
 
-# When the interpreter exits, this stops the threads of the library, and tells the peers that this endpoint is
-# gone.
-_atexit.register(_native.at_exit)
-if hasattr(_os, "register_at_fork"):
-    _os.register_at_fork(after_in_child=_native.after_fork_in_child)
+_process.watch()

@@ -1,117 +1,65 @@
-"""Outcomes of handlers and rules. The peer is told the outcome; faults of the handler go to the log."""
+"""How handlers and rules end: what the peer is told, and what goes to the log. Pure."""
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import logging
 import typing
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Iterator
 
-from . import exceptions
-from ._native import Question, Request
-from .stream import Buffer, XStream
+from .exceptions import (
+    ConnectionLost,
+    Fail,
+    ProtocolViolation,
+    Refuse,
+    StreamFailed,
+    StreamFailedIncomplete,
+    StreamReset,
+    StreamStopped,
+    StreamTimedOut,
+)
 
-logger = logging.getLogger("twolane")
+__all__ = ["ENDS", "Outcome", "judged", "reason"]
 
-StreamHandler: typing.TypeAlias = Callable[[XStream], Coroutine[typing.Any, typing.Any, object]]
-"""A coroutine function that is called with every stream of a protocol."""
-
-RequestHandler: typing.TypeAlias = Callable[[Request], Awaitable[Buffer] | Buffer]
-"""A function, or a coroutine function, that is called with every request and returns the response."""
-
-Rule: typing.TypeAlias = Callable[[Question], Awaitable[bool] | bool]
-"""A function, or a coroutine function, that decides whether a peer may connect, or may open a stream."""
-
-HANDLER_FAILED: typing.Final = 2**61 + 2
-"""The error code for the peer if a handler raises an exception other than `StreamFailure`."""
-
-
-async def serve(handler: StreamHandler, stream: XStream) -> None:
-    try:
-        await handler(stream)
-        await stream.finish()
-    except exceptions.StreamFailure as failure:
-        await tell(stream.fail(failure.code or 0, failure.text or "", failure.details))
-    except (exceptions.StreamError, exceptions.ConnectionLost) as error:
-        # The peer has ended the stream, or is gone. It does not need to be told, and the handler has seen the
-        # exception.
-        logger.debug("a stream of %s ended: %s", stream.protocol, error)
-    except Exception:
-        logger.exception("the handler of %s failed", stream.protocol)
-        await tell(stream.abort(HANDLER_FAILED, "the handler of the stream failed"))
-    finally:
-        stream.close()
+ENDS: typing.Final = (
+    ConnectionLost,
+    ProtocolViolation,
+    StreamFailed,
+    StreamFailedIncomplete,
+    StreamReset,
+    StreamStopped,
+    StreamTimedOut,
+)
+"""What an operation raises when the peer has ended its stream, or is gone. After the other exceptions the peer is
+there and waits: a write after the end is a mistake of the handler, and `IncompleteReadError` is one of the peer."""
 
 
-def cancel(
-    loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[typing.Any]]
-) -> concurrent.futures.Future[None] | None:
-    """Cancels tasks of an event loop that may run in another thread. The returned future completes when the
-    tasks have ended. Returns None if that loop is closed."""
-    ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-    left = set(tasks)
+class Outcome(typing.NamedTuple):
+    """How a handler has ended that raised an exception."""
 
-    def forget(task: asyncio.Task[typing.Any]) -> None:
-        left.discard(task)
-        if not left and not ended.done():
-            ended.set_result(None)
-
-    def cancel_all() -> None:
-        for task in tasks:
-            task.add_done_callback(forget)
-            task.cancel()
-
-    try:
-        loop.call_soon_threadsafe(cancel_all)
-    except RuntimeError:
-        return None
-    return ended
+    failure: Fail | None
+    """What the handler tells the peer."""
+    is_fault: bool
+    """Whether the exception is a fault of the handler. If neither, the peer has ended the stream."""
 
 
-async def tell(telling: Coroutine[typing.Any, typing.Any, None]) -> None:
-    try:
-        await telling
-    except exceptions.TwolaneError as error:
-        logger.debug("the peer could not be told: %s", error)
+def judged(error: Exception, is_end: Callable[[BaseException], bool]) -> Outcome:
+    """Judges by each exception that is in a group, as a `TaskGroup` raises it. `is_end` tells whether an exception is
+    the end of the handler's own stream. That of another stream, which the handler has opened itself, is not."""
+    every = list(leaves(error))
+    failure = next((leaf for leaf in every if isinstance(leaf, Fail)), None)
+    return Outcome(failure, any(not isinstance(leaf, Fail) and not is_end(leaf) for leaf in every))
 
 
-async def respond_later(request: Request, response: Awaitable[Buffer]) -> None:
-    try:
-        respond(request, await response)
-    except Exception as error:
-        explain(request, error)
+def reason(error: Exception) -> str | None:
+    """Returns the reason for a refusal that the peer may read. None if the rule has failed: then the words of the
+    exception are not for strangers."""
+    refusal = next((leaf for leaf in leaves(error) if isinstance(leaf, Refuse)), None)
+    return None if refusal is None else refusal.text
 
 
-def respond(request: Request, response: Buffer) -> None:
-    try:
-        request._answer(response)
-    except Exception as error:
-        explain(request, error)
-
-
-def explain(request: Request, error: Exception) -> None:
-    if isinstance(error, exceptions.StreamFailure):
-        request._fail(error.code or 0, error.text or "", error.details)
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Iterates over an exception, or those in a group and in the groups in it."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
     else:
-        logger.error("the handler of %s failed", request.protocol, exc_info=error)
-        request._broke()
-
-
-async def judge_later(question: Question, verdict: Awaitable[bool]) -> None:
-    try:
-        judge(question, await verdict)
-    except Exception as error:
-        refuse(question, error)
-
-
-def judge(question: Question, verdict: bool) -> None:
-    question._answer(None if verdict is True else "the rules here do not allow it")
-
-
-def refuse(question: Question, error: Exception) -> None:
-    if isinstance(error, PermissionError):
-        question._answer(str(error))
-    else:
-        logger.error("the access rule failed, which is a refusal", exc_info=error)
-        question._answer("the rules here could not be asked")
+        yield error

@@ -3,52 +3,90 @@
 from __future__ import annotations
 
 import asyncio
-import collections
+import sys
 import typing
+import warnings
 from collections.abc import Iterable
 
-if typing.TYPE_CHECKING:
-    from .stream import XStream
+from ._buffer import Buffer, to_bytes
+from ._native import PeerId
+from ._outbox import End, Outbox
 
-__all__ = ["to_asyncio"]
+__all__ = ["Transport", "to_asyncio"]
 
 _PIECE: typing.Final = 64 * 1024
-_HIGH: typing.Final = 64 * 1024
-"""The number of bytes waiting to be written above which `drain` waits; asyncio's own value."""
 
 
-def to_asyncio(stream: XStream) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """See `XStream.to_asyncio`."""
+class Lanes(typing.Protocol):
+    """What the adaptor needs of a stream."""
+
+    @property
+    def peer(self) -> PeerId: ...
+    async def read(self, n: int = -1) -> bytes: ...
+    async def write(self, data: Buffer) -> None: ...
+    async def _finish(self) -> None: ...
+    def _close(self) -> None: ...
+
+
+def to_asyncio(stream: Lanes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Transport]:
+    """Returns the pair, and the transport, on which the owner of the stream waits for what was written."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    transport = _Transport(loop, stream, protocol)
+    transport = Transport(loop, stream, protocol)
     protocol.connection_made(transport)
     transport.start()
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+    return reader, _Writer(transport, protocol, reader, loop), transport
 
 
-class _Transport(asyncio.Transport):
-    """A transport with two tasks: one reads and feeds the protocol, the other writes the queued data."""
+class _Writer(asyncio.StreamWriter):
+    """A writer that tells of the end of the sending direction while the other one lives, and that resets the stream
+    when it is forgotten."""
+
+    async def drain(self) -> None:
+        transport = typing.cast("Transport", self.transport)
+        if transport.write_error is None:
+            await super().drain()
+        else:
+            # Without a turn, a loop that writes and ignores the error would let nobody else run.
+            await asyncio.sleep(0)
+        if transport.write_error is not None:
+            raise transport.write_error
+
+    def __del__(self, _warn: typing.Any = warnings.warn) -> None:
+        transport = typing.cast("Transport | None", getattr(self, "_transport", None))
+        if transport is not None and not transport.is_closing():
+            _warn(f"the writer of {transport.stream!r} was not closed", ResourceWarning, source=self)
+            transport.forget()
+
+
+class Transport(asyncio.Transport):
+    """A transport with two tasks: one reads and feeds the protocol, the other writes what the outbox has."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, stream: XStream, protocol: asyncio.StreamReaderProtocol
+        self, loop: asyncio.AbstractEventLoop, stream: Lanes, protocol: asyncio.StreamReaderProtocol
     ) -> None:
-        super().__init__({"peername": str(stream.peer), "peer_id": stream.peer, "stream": stream})
+        # Code that unpacks the name into host and port gets the key, and no port.
+        super().__init__({"peername": (str(stream.peer), 0), "peer_id": stream.peer, "stream": stream})
         self._loop = loop
-        self._stream = stream
+        self.stream = stream
         self._protocol: asyncio.StreamReaderProtocol = protocol
         self._reading = asyncio.Event()
         self._reading.set()
-        self._waiting: collections.deque[bytes] = collections.deque()
-        self._size = 0
-        self._high, self._low = _HIGH, _HIGH // 4
-        self._paused = False
+        self._out = Outbox()
+        self._paused = self._lost = False
         self._changed = asyncio.Event()
-        self._eof = self._closing = self._lost = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._written: asyncio.Future[None] = loop.create_future()
         self._tasks: list[asyncio.Task[None]] = []
+        # A program may run as a whole inside an `except` block.
+        self._handled_before = sys.exc_info()[1]
+        self.write_error: Exception | None = None
+        """Why nothing more can be written, although the peer's data may still arrive."""
 
     def start(self) -> None:
+        """Starts the tasks."""
         self._tasks = [self._loop.create_task(self._read()), self._loop.create_task(self._write())]
 
     # Reading
@@ -60,87 +98,141 @@ class _Transport(asyncio.Transport):
         self._reading.set()
 
     def is_reading(self) -> bool:
-        return self._reading.is_set() and not self._closing
+        return self._reading.is_set() and not self.is_closing()
 
     async def _read(self) -> None:
         try:
             while True:
                 await self._reading.wait()
-                data = await self._stream.read(_PIECE)
+                data = await self.stream.read(_PIECE)
                 if not data:
-                    self._protocol.eof_received()
-                    return
+                    break
                 self._protocol.data_received(data)
-        except OSError as error:
+            if not self._protocol.eof_received():
+                self.close()
+        except Exception as error:
+            # Whatever it is: a reader that is not told would wait for ever.
             self._end(error)
 
     # Writing
 
-    def write(self, data: bytes | bytearray | memoryview[typing.Any]) -> None:
-        if self._eof:
+    def write(self, data: Buffer) -> None:
+        piece = to_bytes(data)
+        if self._out.end is End.FINISH:
             raise RuntimeError("cannot write after write_eof()")
-        if self._lost or self._closing or not data:
+        if self._lost or self.write_error is not None:
             return
-        self._waiting.append(bytes(data))
-        self._size += len(data)
+        if self._out.put(piece):
+            self._empty.clear()
         self._changed.set()
-        if self._size > self._high and not self._paused:
+        if self._out.is_full() and not self._paused:
             self._paused = True
             self._protocol.pause_writing()
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[typing.Any]]) -> None:
-        self.write(b"".join(list_of_data))
+    def writelines(self, list_of_data: Iterable[Buffer]) -> None:
+        self.write(b"".join(to_bytes(data) for data in list_of_data))
 
     def can_write_eof(self) -> bool:
         return True
 
     def write_eof(self) -> None:
-        self._eof = True
+        """Marks the data as complete, after what was written."""
+        self._out.finish()
         self._changed.set()
 
+    async def flush(self) -> None:
+        """Waits until everything that was written was taken, or cannot be any more."""
+        await self._empty.wait()
+
+    async def complete(self) -> None:
+        """Marks the data as complete, unless it was reset, and waits until all of it was taken. Raises the error of
+        writing."""
+        self.write_eof()
+        if not self._written.done():
+            await asyncio.wait([self._written])
+        if self.write_error is not None:
+            raise self.write_error
+
     def get_write_buffer_size(self) -> int:
-        return self._size
+        return self._out.size
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        return self._low, self._high
+        return self._out.low, self._out.high
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._high = (_HIGH if low is None else 4 * low) if high is None else high
-        self._low = self._high // 4 if low is None else low
+        self._out.set_limits(high, low)
 
     async def _write(self) -> None:
         try:
-            while True:
-                while self._waiting:
-                    data = self._waiting.popleft()
-                    await self._stream.write(data)
-                    self._size -= len(data)
-                    if self._paused and self._size <= self._low:
-                        self._paused = False
-                        self._protocol.resume_writing()
-                if self._eof or self._closing:
-                    await self._stream.finish()
-                if self._closing:
-                    return self._end(None)
-                self._changed.clear()
-                await self._changed.wait()
-        except OSError as error:
-            self._end(error)
+            await self._write_to_the_end()
+        except Exception as error:
+            # The peer may have stopped reading, and still send its answer: reading goes on.
+            self.write_error = error
+            self._out.drop()
+            self._resume()
+        self._settle()
+        # After `write_eof`, or an error, the program still closes.
+        while not self.is_closing():
+            self._changed.clear()
+            await self._changed.wait()
+        self._end(self.write_error)
+
+    async def _write_to_the_end(self) -> None:
+        while True:
+            while (data := self._out.next()) is not None:
+                await self.stream.write(data)
+                self._out.took()
+                self._resume()
+            self._empty.set()
+            match self._out.end:
+                case End.FINISH | End.CLOSE:
+                    return await self.stream._finish()
+                case End.RESET:
+                    return
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _resume(self) -> None:
+        if self._paused and self._out.has_room():
+            self._paused = False
+            self._protocol.resume_writing()
+
+    def _settle(self) -> None:
+        self._empty.set()
+        if not self._written.done():
+            self._written.set_result(None)
 
     # The end
 
     def is_closing(self) -> bool:
-        return self._closing or self._lost
+        return self._lost or self._out.end in (End.CLOSE, End.RESET)
 
     def close(self) -> None:
-        """Writes the queued data, finishes, and closes."""
-        self._closing = True
+        """Writes the queued data, marks it as complete, and closes. While an exception is being handled, the data is
+        taken for incomplete, and is reset."""
+        handled = sys.exc_info()[1]
+        self._out.close(failing=handled is not None and handled is not self._handled_before)
         self._changed.set()
+        if self._out.end is End.RESET:
+            self._end(None)
 
     def abort(self) -> None:
-        """Closes at once. The peer reads an error."""
-        self._closing = True
+        """Closes at once. The peer reads an error, unless the data was complete already."""
+        self._out.abort()
         self._end(None)
+
+    def forget(self) -> None:
+        """The program has let go of the writer without closing it. Called by a finalizer, which may run in another
+        thread, or after the loop."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._forgotten)
+
+    def _forgotten(self) -> None:
+        if self._out.end is End.FINISH:
+            self._out.close(failing=False)
+            self._changed.set()
+        else:
+            self.abort()
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         return self._protocol
@@ -152,10 +244,12 @@ class _Transport(asyncio.Transport):
         if self._lost:
             return
         self._lost = True
-        self._waiting.clear()
-        self._size = 0
-        self._stream.close()
-        current = asyncio.current_task()
+        if not self._written.done():
+            self.write_error = error
+        self._out.drop()
+        self.stream._close()
+        self._settle()
+        current = asyncio.current_task(self._loop)
         for task in self._tasks:
             if task is not current:
                 task.cancel()

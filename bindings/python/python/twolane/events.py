@@ -1,4 +1,4 @@
-"""Events of an endpoint's peers, for use with `match`:
+"""Events of a node's peers, for use with `match`:
 
     async for event in node.events():
         match event:
@@ -10,81 +10,71 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 
-if typing.TYPE_CHECKING:
-    from ._native import PeerId
+from ._native import PeerId
+from ._record import Record, field
+from .info import PathKind
 
 __all__ = [
     "Connected",
+    "DelegationEnded",
     "DialFailed",
     "Disconnected",
     "Event",
     "Missed",
     "OtherEvent",
     "PathChanged",
-    "DelegationEnded",
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Record):
     """A peer that was not connected is connected now."""
 
-    peer: PeerId
+    peer: PeerId = field("The peer.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PathChanged:
+class PathChanged(Record):
     """The peer's data takes another path."""
 
-    peer: PeerId
-    path: str
-    """`direct` or `relay`."""
+    peer: PeerId = field("The peer.")
+    path: PathKind = field("`direct` or `relay`.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(Record):
     """A peer that was connected is no longer connected."""
 
-    peer: PeerId
-    cause: str
-    """The cause, for people."""
-    reason: str
-    """The cause, for programs; the same names as in `ConnectionLost.reason`."""
+    peer: PeerId = field("The peer.")
+    cause: str = field("The cause, for people.")
+    reason: str = field("The cause, for programs; the same names as in `ConnectionLost.reason`.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DelegationEnded:
+class DelegationEnded(Record):
     """The peer no longer acts for an owner: the delegation has expired or was revoked."""
 
-    peer: PeerId
-    owner: PeerId
-    cause: str
+    peer: PeerId = field("The peer.")
+    owner: PeerId = field("The key that the peer acted for.")
+    cause: str = field("The cause, for people.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DialFailed:
+class DialFailed(Record):
     """A dial failed."""
 
-    peer: PeerId
-    cause: str
-    retryable: bool
+    peer: PeerId = field("The peer.")
+    cause: str = field("The cause, for people.")
+    retryable: bool = field("Whether the same dial may succeed later.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Missed:
-    """The subscriber was too slow: `count` events were dropped at this point (`Limits.events`)."""
+class Missed(Record):
+    """The subscriber was too slow: events were dropped at this point (`Limits.events`)."""
 
-    count: int
+    count: int = field("The number of dropped events.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class OtherEvent:
+class OtherEvent(Record):
     """An event that this version has no class for."""
 
-    text: str
+    text: str = field("The event, for people.")
 
 
 Event: typing.TypeAlias = (

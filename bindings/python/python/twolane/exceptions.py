@@ -2,9 +2,9 @@
 
     TwolaneError
     ├── StreamError
-    │   ├── StreamFailed            ConnectionError         the peer failed the stream, with a reason
-    │   │   └── StreamAborted       ConnectionAbortedError  likewise, and unread data is discarded
-    │   ├── StreamFailedIncomplete  ConnectionError         likewise, and bytes that it wrote before did not arrive
+    │   ├── StreamFailed                                    the peer's program failed the stream, with a reason
+    │   │   └── StreamAborted                               likewise, and unread data is discarded
+    │   ├── StreamFailedIncomplete                          likewise, and bytes that it wrote before did not arrive
     │   ├── StreamReset             ConnectionResetError    the peer dropped the stream before its data was complete
     │   ├── StreamStopped           BrokenPipeError         the peer stopped reading
     │   ├── StreamTimedOut          TimeoutError            nothing could be sent for too long
@@ -22,8 +22,8 @@
     ├── RequestTimeout              TimeoutError            there was no response in time
     ├── TooLarge                    ValueError              a limit on a size; nothing was taken
     ├── ProtocolViolation           ConnectionError         the peer does not follow the wire format
-    ├── EndpointClosed              ConnectionError         this endpoint is closed, or is closing
-    ├── NotStarted                  RuntimeError            this endpoint is not bound yet
+    ├── NodeClosed                  ConnectionError         this node is closed, or is closing
+    ├── NotStarted                  RuntimeError            this node is not bound yet
     ├── BindError                   OSError                 no socket could be bound
     ├── KeyFileError                OSError                 a key file cannot be used
     │   ├── KeyFileNotFound         FileNotFoundError
@@ -33,18 +33,27 @@
     ├── InvalidSignature            ValueError              not a signature by that key over that message
     ├── InvalidTicket               ValueError              not a ticket
     ├── InvalidProtocol             ValueError              not a protocol name, or not a pattern of names
-    ├── InvalidOption               ValueError              not an address or a relay
+    ├── InvalidOption               ValueError              not an address, a relay or another option
     ├── DelegationError             ValueError              a certificate that is not valid, or cannot be made
     ├── AlreadyServed               ValueError              the protocol has a handler
     ├── ConcurrentUse               RuntimeError            two tasks wait for the same thing
-    ├── ForkError                   RuntimeError            used in a forked child
-    └── StreamFailure                                       raised by handlers, to tell the peer
+    ├── ForkError                   RuntimeError            made before a fork, and used in the child
+    ├── Fail                                                raised by handlers: fails the stream or the request
+    └── Refuse                                              raised by rules and hooks: the reason for the peer
+
+What the peer's program said (`StreamFailed` and its kin) is no `ConnectionError`: a loop that connects again after those
+does not repeat what the other program has refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import typing
+
+from . import _native
+from ._buffer import Buffer, to_bytes
+from ._text import harmless
 
 if typing.TYPE_CHECKING:
     from ._native import PeerId
@@ -58,7 +67,7 @@ __all__ = [
     "DelegationError",
     "DialError",
     "DialTimeout",
-    "EndpointClosed",
+    "Fail",
     "Forbidden",
     "ForkError",
     "IncompleteReadError",
@@ -71,9 +80,11 @@ __all__ = [
     "KeyFileExists",
     "KeyFileNotFound",
     "KeyFilePermission",
+    "NodeClosed",
     "NotStarted",
     "OpenTimeout",
     "ProtocolViolation",
+    "Refuse",
     "Rejected",
     "RequestTimeout",
     "StreamAborted",
@@ -81,7 +92,6 @@ __all__ = [
     "StreamError",
     "StreamFailed",
     "StreamFailedIncomplete",
-    "StreamFailure",
     "StreamReset",
     "StreamStopped",
     "StreamTimedOut",
@@ -91,38 +101,16 @@ __all__ = [
     "UnknownProtocol",
 ]
 
+Phase: typing.TypeAlias = typing.Literal["dial", "open", "send", "answer", "response", "read", "write"]
+Fault: typing.TypeAlias = typing.Literal["caller", "peer", "network", "local"]
+
 
 class TwolaneError(Exception):
     """The base class of all exceptions.
 
     `str()` is for people: what happened, with the causes, and what to do. It shows the text from a peer as it
-    is, but escapes characters that a terminal would obey. Programs use the class and the attributes:
+    is, but escapes characters that a terminal would obey. Programs use the class and the attributes.
     """
-
-    code: int | None
-    """The application's code, for errors that the peer sent; the code on the wire, for a reset."""
-    text: str | None
-    """The text from the peer."""
-    details: bytes
-    """The details that the peer sent for programs, at most 60 KiB."""
-    offset: int | None
-    """The number of bytes of data that the peer had written on the stream before the error. For
-    `StreamFailed`, all of them were read; for `StreamAborted` and `StreamFailedIncomplete`, not all."""
-    missing: int | None
-    """For `StreamFailedIncomplete`: the number of bytes before `offset` that did not arrive."""
-    peer: PeerId | None
-    """The peer of the operation, if it has one."""
-    phase: str | None
-    """The phase that the operation had reached: `dial`, `open`, `send`, `answer`, `response`, `read` or
-    `write`."""
-    fault: str | None
-    """The side at fault: `caller`, `peer`, `network` or `local`."""
-    reason: str | None
-    """The kind of error, if the class has several, such as `busy` or `peer_restarted`."""
-    retryable: bool
-    """Whether the same operation may succeed later without any change."""
-    may_have_been_handled: bool | None
-    """For a request: whether the peer's program may have seen it. If not, it is safe to send it again."""
 
     def __init__(
         self,
@@ -134,25 +122,81 @@ class TwolaneError(Exception):
         offset: int | None = None,
         missing: int | None = None,
         peer: PeerId | None = None,
-        phase: str | None = None,
-        fault: str | None = None,
+        phase: Phase | None = None,
+        fault: Fault | None = None,
         reason: str | None = None,
         retryable: bool = False,
         may_have_been_handled: bool | None = None,
     ) -> None:
         # Constructors of some builtin exceptions take other arguments, and none of them needs to be called.
-        self.args = (_harmless(message),)
-        self.code = code
-        self.text = text
-        self.details = details
-        self.offset = offset
-        self.missing = missing
-        self.peer = peer
-        self.phase = phase
-        self.fault = fault
-        self.reason = reason
-        self.retryable = retryable
-        self.may_have_been_handled = may_have_been_handled
+        self.args = (harmless(message),)
+        self._code = code
+        self._text = text
+        self._details = details
+        self._offset = offset
+        self._missing = missing
+        self._peer = peer
+        self._phase = phase
+        self._fault = fault
+        self._reason = reason
+        self._retryable = retryable
+        self._may_have_been_handled = may_have_been_handled
+
+    @property
+    def code(self) -> int | None:
+        """The application's code, for errors that the peer sent; the code on the wire, for a reset."""
+        return self._code
+
+    @property
+    def text(self) -> str | None:
+        """The text from the peer. Show it as a quotation."""
+        return self._text
+
+    @property
+    def details(self) -> bytes:
+        """The details that the peer sent for programs, at most 60 KiB."""
+        return self._details
+
+    @property
+    def offset(self) -> int | None:
+        """The number of bytes of data that the peer had written on the stream before the error. For
+        `StreamFailed`, all of them were read; for `StreamAborted` and `StreamFailedIncomplete`, not all."""
+        return self._offset
+
+    @property
+    def missing(self) -> int | None:
+        """For `StreamFailedIncomplete`: the number of bytes before `offset` that did not arrive."""
+        return self._missing
+
+    @property
+    def peer(self) -> PeerId | None:
+        """The peer of the operation, if it has one."""
+        return self._peer
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase that the operation had reached."""
+        return self._phase
+
+    @property
+    def fault(self) -> Fault | None:
+        """The side at fault."""
+        return self._fault
+
+    @property
+    def reason(self) -> str | None:
+        """The kind of error, if the class has several, such as `busy` or `peer_restarted`."""
+        return self._reason
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same operation may succeed later without any change."""
+        return self._retryable
+
+    @property
+    def may_have_been_handled(self) -> bool | None:
+        """For a request: whether the peer's program may have seen it. If not, it is safe to send it again."""
+        return self._may_have_been_handled
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
@@ -162,19 +206,43 @@ class StreamError(TwolaneError):
     """A stream did not end successfully."""
 
 
-class StreamFailed(StreamError, ConnectionError):
-    """The peer failed the stream, with `code`, `text`, `details` and `offset`. Every byte before `offset` was
-    read."""
+class _Told(StreamError):
+    """The peer's program has ended the stream and said why."""
+
+    @property
+    def code(self) -> int:
+        """The code that the peer's program gave."""
+        return self._code or 0
+
+    @property
+    def text(self) -> str:
+        """The text that the peer's program gave. Show it as a quotation."""
+        return self._text or ""
+
+    @property
+    def offset(self) -> int:
+        """The number of bytes of data that the peer had written on the stream before the error."""
+        return self._offset or 0
 
 
-class StreamAborted(StreamFailed, ConnectionAbortedError):
-    """The peer aborted the stream: unread data is discarded."""
+class StreamFailed(_Told):
+    """The peer's program failed the stream, with `code`, `text`, `details` and `offset`. Every byte before
+    `offset` was read. Of a request: its handler raised `Fail`."""
 
 
-class StreamFailedIncomplete(StreamError, ConnectionError):
-    """The peer failed the stream (`code`, `text`, `details`), and its data ended before `offset`: the last
-    `missing` bytes did not arrive. This is not a subclass of `StreamFailed`, whose `offset` is the number of
-    bytes that were read."""
+class StreamAborted(StreamFailed):
+    """The peer's program aborted the stream: unread data is discarded."""
+
+
+class StreamFailedIncomplete(_Told):
+    """The peer's program failed the stream (`code`, `text`, `details`), and its data ended before `offset`: the
+    last `missing` bytes did not arrive. This is not a subclass of `StreamFailed`, whose `offset` is the number
+    of bytes that were read."""
+
+    @property
+    def missing(self) -> int:
+        """The number of bytes before `offset` that did not arrive."""
+        return self._missing or 0
 
 
 class StreamReset(StreamError, ConnectionResetError):
@@ -195,7 +263,7 @@ class StreamEnded(StreamError, ConnectionError):
 
 class IncompleteReadError(StreamError, asyncio.IncompleteReadError):
     """The data ended, in order, before there was enough: `partial` are the received bytes, `expected` their
-    expected number."""
+    expected number (None if it is not known)."""
 
     def __init__(
         self, message: str = "", *, partial: bytes = b"", expected: int | None = None, **attributes: typing.Any
@@ -258,19 +326,40 @@ class ProtocolViolation(TwolaneError, ConnectionError):
     """The peer does not follow the wire format."""
 
 
-class EndpointClosed(TwolaneError, ConnectionError):
-    """This endpoint is closed, or is closing."""
+class NodeClosed(TwolaneError, ConnectionError):
+    """This node is closed, or is closing."""
 
 
 class NotStarted(TwolaneError, RuntimeError):
-    """This endpoint is not bound yet: use `async with`, or `await endpoint.start()`."""
+    """This node is not bound yet: use `async with`, or `await node.start()`."""
 
 
-class BindError(TwolaneError, OSError):
+class _OfTheSystem(TwolaneError, OSError):
+    """An error with the attributes of an `OSError`."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        errno: int | None = None,
+        filename: str | None = None,
+        **attributes: typing.Any,
+    ) -> None:
+        super().__init__(message, **attributes)
+        self.errno = errno
+        self.strerror = None if errno is None else os.strerror(errno)
+        self.filename = filename
+
+    def __reduce__(self) -> tuple[typing.Any, ...]:
+        of_the_system = {name: getattr(self, name) for name in ("errno", "strerror", "filename")}
+        return _again, (type(self), self.args, self.__dict__ | of_the_system)
+
+
+class BindError(_OfTheSystem):
     """No socket could be bound."""
 
 
-class KeyFileError(TwolaneError, OSError):
+class KeyFileError(_OfTheSystem):
     """A key file cannot be read or created."""
 
 
@@ -303,7 +392,7 @@ class InvalidProtocol(TwolaneError, ValueError):
 
 
 class InvalidOption(TwolaneError, ValueError):
-    """An option of an endpoint is not valid."""
+    """An option of a node is not valid."""
 
 
 class DelegationError(TwolaneError, ValueError):
@@ -311,7 +400,7 @@ class DelegationError(TwolaneError, ValueError):
 
 
 class AlreadyServed(TwolaneError, ValueError):
-    """The protocol already has a handler: stop serving it first."""
+    """The protocol already has a handler: stop serving it first, or give `replace=True`."""
 
 
 class ConcurrentUse(TwolaneError, RuntimeError):
@@ -319,34 +408,76 @@ class ConcurrentUse(TwolaneError, RuntimeError):
 
 
 class ForkError(TwolaneError, RuntimeError):
-    """twolane cannot be used in a forked child."""
+    """A node, a stream or another object was made before a fork, and is used in the child."""
 
 
-class StreamFailure(TwolaneError):
-    """Raised by handlers: fails the stream, or the request, with this code and text for the peer.
+class Fail(TwolaneError):
+    """Raised by handlers: fails the stream, or the request, with this code, text and details for the peer, where
+    it is a `StreamFailed`.
 
-    >>> raise StreamFailure(28, "the disk is full", details=b"/srv/mail")
+    `code` is the application's own code (0 to 2**62 - 1), `text` is for people (at most 4 KiB, longer text is
+    cut), `details` are for programs.
+
+    Raises `TypeError` and `ValueError` if one of them cannot be sent, and `TooLarge` for details of more than 60
+    KiB.
+
+    >>> raise Fail(28, "the disk is full", details=b"/srv/mail")
     """
 
-    def __init__(self, code: int, text: str = "", details: bytes = b"") -> None:
-        super().__init__(f"{text} (code {code})" if text else f"code {code}", code=code, text=text, details=details)
+    def __init__(self, code: int, text: str = "", details: Buffer = b"") -> None:
+        if isinstance(code, bool) or not isinstance(code, int):
+            raise TypeError(f"a code is a number, and not {type(code).__name__}")
+        if not 0 <= code < 2**62:
+            raise ValueError(f"a code is a number from 0 to 2**62 - 1, and not {code}")
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a str, and not {type(text).__name__}: use str(..)")
+        # A surrogate has no form in UTF-8: this raises a ValueError.
+        text.encode()
+        known = to_bytes(details)
+        if len(known) > _native.MAX_DETAILS:
+            raise TooLarge(f"the details have {len(known)} bytes, and the limit is {_native.MAX_DETAILS}: send them as data")
+        super().__init__(f"{text} (code {code})" if text else f"code {code}", code=code, text=text, details=known)
+
+    @property
+    def code(self) -> int:
+        """The code for the peer."""
+        return self._code or 0
+
+    @property
+    def text(self) -> str:
+        """The text for the peer."""
+        return self._text or ""
 
     def __reduce__(self) -> tuple[typing.Any, ...]:
         return type(self), (self.code, self.text, self.details)
+
+
+class Refuse(TwolaneError):
+    """Raised by access rules and by hooks: refuses, with this reason, which the peer reads (at most 1,000
+    bytes).
+
+    >>> raise Refuse("only on Mondays")
+    """
+
+    def __init__(self, reason: str) -> None:
+        if not isinstance(reason, str):
+            raise TypeError(f"a reason is a str, and not {type(reason).__name__}")
+        reason.encode()
+        super().__init__(reason, text=reason)
+
+    @property
+    def text(self) -> str:
+        """The reason for the peer."""
+        return self._text or ""
+
+    def __reduce__(self) -> tuple[typing.Any, ...]:
+        return type(self), (self.text,)
 
 
 def _again(
     cls: type[TwolaneError], args: tuple[typing.Any, ...], attributes: dict[str, typing.Any]
 ) -> TwolaneError:
     error = cls(*args)
-    error.__dict__.update(attributes)
+    for name, value in attributes.items():
+        setattr(error, name, value)
     return error
-
-
-def _harmless(message: str) -> str:
-    """Escapes characters that a terminal would obey, because the message may contain text from a peer."""
-    if message.isprintable():
-        return message
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in message
-    )

@@ -1,4 +1,4 @@
-"""The objects of an endpoint to iterate over, to hold, or to enter."""
+"""What a node gives to iterate over, or to enter."""
 
 from __future__ import annotations
 
@@ -9,65 +9,47 @@ from collections.abc import AsyncIterator, Coroutine, Generator
 from . import _native, _wait, events
 from .stream import XStream
 
-__all__ = ["Events", "Keep", "Streams"]
+__all__ = ["Events", "Opening", "Streams"]
 
 
 class Events(AsyncIterator[events.Event]):
-    """The events of an endpoint's peers; see `Endpoint.events`. Cancel-safe: an event is taken only when it
-    is returned."""
+    """The events of a node's peers; see `Node.events`. They end when the node is closed and all of them were taken.
+    Cancel-safe: an event is taken only when it is returned."""
 
     def __init__(self, source: _native.Source) -> None:
+        """Not for programs: `Node.events` makes it."""
         self._source = source
 
     async def __anext__(self) -> events.Event:
         return events.from_native(await _wait.following(self._source))
 
+    def close(self) -> None:
+        """Ends the iteration, also for a task that waits in it."""
+        self._source.close()
+
+    async def aclose(self) -> None:
+        """Works like `close`, for `contextlib.aclosing`."""
+        self._source.close()
+
 
 class Streams(AsyncIterator[XStream]):
-    """Streams that peers open; see `Endpoint.accept`. Cancel-safe: a stream is taken only when it is
-    returned. Once this is closed or dropped, the streams go to any other caller that accepts the protocol."""
+    """Streams that peers open; see `Node.accept`. Cancel-safe: a stream is taken only when it is returned. Once this
+    is closed or dropped, the streams go to any other caller that accepts the protocol."""
 
     def __init__(self, source: _native.Source) -> None:
+        """Not for programs: `Node.accept` makes it."""
         self._source = source
 
     async def __anext__(self) -> XStream:
         return XStream(await _wait.following(self._source))
 
     def close(self) -> None:
-        """Stops accepting streams here."""
+        """Stops accepting streams here. A task that waits for the next one gets the end of the iteration."""
         self._source.close()
 
-
-class Keep:
-    """A peer that is kept connected; see `Endpoint.keep`."""
-
-    def __init__(self, native: _native.Keep) -> None:
-        self._native = native
-
-    @property
-    def state(self) -> str:
-        """`dialling`, `connected`, `waiting` (for the next dial), `given_up` or `ended`."""
-        return self._native.state()[0]
-
-    @property
-    def failures(self) -> int:
-        """The number of dials in a row that failed."""
-        return self._native.state()[1]
-
-    @property
-    def last_error(self) -> str | None:
-        """The last error, unless the peer is connected."""
-        return self._native.state()[2]
-
-    def close(self) -> None:
-        """Stops keeping the peer connected. An existing connection stays open."""
-        self._native.close()
-
-    def __enter__(self) -> Keep:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    async def aclose(self) -> None:
+        """Works like `close`, for `contextlib.aclosing`."""
+        self._source.close()
 
 
 class Opening(Coroutine[typing.Any, typing.Any, XStream]):
@@ -76,6 +58,7 @@ class Opening(Coroutine[typing.Any, typing.Any, XStream]):
     __slots__ = ("_coroutine", "_stream")
 
     def __init__(self, coroutine: Coroutine[typing.Any, typing.Any, XStream]) -> None:
+        """Not for programs: `Node.open_stream` makes it."""
         self._coroutine = coroutine
         self._stream: XStream | None = None
 

@@ -1,30 +1,19 @@
-//! The sending direction.
-//!
-//! The caller's own call writes the data that flow control takes at once. The rest waits in a queue of whole
-//! writes, which a task of tokio processes in order, so a large write costs the event loop one wake-up. A cancelled
-//! write leaves the queue at once, and the bytes of it that were taken are counted.
+//! The state of the sending direction: the stream, and a queue of whole writes, which one task processes in order.
 
 use std::{
     collections::VecDeque,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
-use pyo3::{prelude::*, types::PyBytes};
 use twolane::{SendStream, WriteError};
 
-use super::{Inner, Stream, ended};
-use crate::{
-    data,
-    error::Problem,
-    runtime::{self, Local},
-    wait::{Slot, Turn},
-};
-
-/// Below this length in bytes, a write is copied directly from Python's memory into noq's buffers.
-const SMALL: usize = 16 * 1024;
+use crate::wait::Slot;
 
 /// The stream, and the queue of writes.
 pub(super) struct SendSide {
@@ -39,216 +28,32 @@ pub(super) struct SendSide {
     next: u64,
 }
 
-struct Job {
+pub(super) struct Job {
     id: u64,
     what: What,
-    outcome: Arc<Outcome>,
+    pub(super) outcome: Arc<Outcome>,
 }
 
-enum What {
-    Data(Bytes),
+pub(super) enum What {
+    Data(Data),
     Finish,
+}
+
+/// The bytes of a write that are still to be written.
+pub(super) struct Data {
+    pub(super) rest: Bytes,
+    /// Whether a part of it is worse than nothing: a message is written to its end once it has begun, whoever waits for
+    /// it.
+    pub(super) whole: bool,
 }
 
 /// The result of a job, for the waiting caller.
 #[derive(Default)]
-struct Outcome {
+pub(super) struct Outcome {
     result: Mutex<Option<Result<(), WriteError>>>,
-    slot: Arc<Slot>,
-}
-
-/// A write, or a finish, that waits for flow control.
-#[pyclass(frozen, module = "twolane._native")]
-pub(crate) struct Write {
-    inner: Local<Arc<Inner>>,
-    outcome: Arc<Outcome>,
-    waker: Waker,
-    id: u64,
-}
-
-#[pymethods]
-impl Stream {
-    /// Writes data. Returns None if flow control took all of it at once.
-    fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Option<Write>> {
-        let guard = runtime::handle()?.enter();
-        if let Ok(bytes) = data.cast::<PyBytes>()
-            && bytes.as_bytes().len() < SMALL
-        {
-            let slice = bytes.as_bytes();
-            let taken = self.inner.write_now(slice.len(), |stream, at, cx| pin!(stream.write(&slice[at..])).poll(cx));
-            let taken = taken.map_err(Problem::from)?;
-            if taken == slice.len() {
-                return Ok(None);
-            }
-            let rest = Bytes::copy_from_slice(&slice[taken..]);
-            drop(guard);
-            return self.enqueue(py, What::Data(rest)).map(Some);
-        }
-        let mut bytes = data::from_python(data)?;
-        let len = bytes.len();
-        let taken = self.inner.write_now(len, |stream, _, cx| pin!(stream.write_from(&mut bytes)).poll(cx));
-        if taken.map_err(Problem::from)? == len {
-            return Ok(None);
-        }
-        drop(guard);
-        self.enqueue(py, What::Data(bytes)).map(Some)
-    }
-
-    /// Finishes the data. Returns None if that is done, or a `Write` that completes after the queued writes.
-    fn finish(&self, py: Python<'_>) -> PyResult<Option<Write>> {
-        let guard = runtime::handle()?.enter();
-        let finished = {
-            let mut send = self.inner.send();
-            if send.queue.is_empty() { Some(send.finish()) } else { None }
-        };
-        drop(guard);
-        match finished {
-            Some(finished) => {
-                finished.map_err(Problem::from)?;
-                Ok(None)
-            }
-            None => self.enqueue(py, What::Finish).map(Some),
-        }
-    }
-}
-
-impl Stream {
-    fn enqueue(&self, _: Python<'_>, what: What) -> PyResult<Write> {
-        let outcome = Arc::new(Outcome::default());
-        let id = Inner::enqueue(&self.inner, what, Arc::clone(&outcome))?;
-        let waker = outcome.slot.waker();
-        Ok(Write { inner: Local::new(Arc::clone(&*self.inner)), outcome, waker, id })
-    }
-}
-
-#[pymethods]
-impl Write {
-    /// Returns a future after which to poll again, or None once the write is done.
-    fn poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let turn = self.outcome.slot.turn(py, &self.waker, |_| {
-            match self.outcome.result.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-                Some(result) => Poll::Ready(result),
-                None => Poll::Pending,
-            }
-        })?;
-        match turn {
-            Turn::Wait(future) => Ok(Some(future)),
-            Turn::Ready(result) => {
-                result.map_err(Problem::from)?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// Cancels the write. No more of it is written.
-    fn cancel(&self) {
-        if !runtime::is_forked() {
-            self.inner.cancel(self.id);
-        }
-    }
-}
-
-impl Drop for Write {
-    fn drop(&mut self) {
-        self.cancel();
-    }
-}
-
-impl Inner {
-    /// Writes until flow control takes no more, unless other writes already wait. Returns the number of bytes that
-    /// were taken.
-    fn write_now(
-        &self,
-        len: usize,
-        mut write: impl FnMut(&mut SendStream, usize, &mut Context<'_>) -> Poll<Result<usize, WriteError>>,
-    ) -> Result<usize, WriteError> {
-        let mut send = self.send();
-        let waits = !send.queue.is_empty();
-        let send = &mut *send;
-        let Some(stream) = send.stream.as_mut() else {
-            return Err(send.gone.clone());
-        };
-        let mut at = 0;
-        // No waker is needed, because the task that writes the rest polls again.
-        let mut cx = Context::from_waker(Waker::noop());
-        while at < len && !waits {
-            match write(stream, at, &mut cx) {
-                Poll::Ready(Ok(taken)) => {
-                    at += taken;
-                    self.written.fetch_add(taken as u64, Relaxed);
-                }
-                Poll::Ready(Err(error)) => {
-                    send.finished = true;
-                    return Err(error);
-                }
-                Poll::Pending => break,
-            }
-        }
-        Ok(at)
-    }
-
-    fn enqueue(self: &Arc<Self>, what: What, outcome: Arc<Outcome>) -> PyResult<u64> {
-        let handle = runtime::handle()?;
-        let mut send = self.send();
-        if send.stream.is_none() {
-            drop(send);
-            return Err(ended());
-        }
-        let id = send.next;
-        send.next += 1;
-        send.queue.push_back(Job { id, what, outcome });
-        let driving = std::mem::replace(&mut send.driving, true);
-        drop(send);
-        if !driving {
-            let inner = Arc::clone(self);
-            handle.spawn(std::future::poll_fn(move |cx| inner.poll_queue(cx)));
-        }
-        Ok(id)
-    }
-
-    /// Processes the queue.
-    fn poll_queue(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut ended = Vec::new();
-        let polled = self.send().poll_queue(cx, &self.written, &mut ended);
-        for (outcome, result) in ended {
-            outcome.set(result);
-        }
-        polled
-    }
-
-    /// Removes a job from the queue.
-    fn cancel(&self, id: u64) {
-        let mut send = self.send();
-        let before = send.queue.len();
-        // The job is dropped outside the lock, like everything that holds a Python object.
-        let (job, queue): (VecDeque<Job>, VecDeque<Job>) =
-            std::mem::take(&mut send.queue).into_iter().partition(|job| job.id == id);
-        send.queue = queue;
-        // The task may wait for room that is no longer needed.
-        let waker = if send.queue.len() < before { send.waker.take() } else { None };
-        drop(send);
-        drop(job);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Takes the stream out. Queued writes are not written any more.
-    pub(super) fn end_send(&self) -> Option<SendStream> {
-        let mut send = self.send();
-        send.finished = true;
-        let stream = send.stream.take();
-        let jobs = std::mem::take(&mut send.queue);
-        let waker = send.waker.take();
-        drop(send);
-        for job in jobs {
-            job.outcome.set(Err(WriteError::EndedHere));
-        }
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        stream
-    }
+    /// The number of bytes of the write that flow control has taken.
+    pub(super) taken: AtomicU64,
+    pub(super) slot: Arc<Slot>,
 }
 
 impl SendSide {
@@ -282,16 +87,79 @@ impl SendSide {
         }
     }
 
+    /// Writes until flow control takes no more, unless other writes already wait. Returns the number of bytes that
+    /// were taken, and adds it to `written`.
+    pub(super) fn write_now(
+        &mut self,
+        len: usize,
+        written: &AtomicU64,
+        mut write: impl FnMut(&mut SendStream, usize, &mut Context<'_>) -> Poll<Result<usize, WriteError>>,
+    ) -> Result<usize, WriteError> {
+        let waits = !self.queue.is_empty();
+        let Some(stream) = self.stream.as_mut() else {
+            return Err(self.gone.clone());
+        };
+        let mut at = 0;
+        // No waker is needed, because the task that writes the rest polls again.
+        let mut cx = Context::from_waker(Waker::noop());
+        while at < len && !waits {
+            match write(stream, at, &mut cx) {
+                Poll::Ready(Ok(taken)) => {
+                    at += taken;
+                    written.fetch_add(taken as u64, Relaxed);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.finished = true;
+                    return Err(error);
+                }
+                Poll::Pending => break,
+            }
+        }
+        Ok(at)
+    }
+
+    /// Finishes the data, if no write waits. None if one does.
+    pub(super) fn finish_now(&mut self) -> Option<Result<(), WriteError>> {
+        self.queue.is_empty().then(|| self.finish())
+    }
+
     fn finish(&mut self) -> Result<(), WriteError> {
         let Some(stream) = &mut self.stream else { return Err(self.gone.clone()) };
         self.finished = true;
         stream.finish()
     }
 
-    fn poll_queue(
+    /// Adds a job. Returns its number, and whether a task has to be started for the queue.
+    pub(super) fn push(&mut self, what: What, outcome: Arc<Outcome>) -> Result<(u64, bool), WriteError> {
+        if self.stream.is_none() {
+            return Err(self.gone.clone());
+        }
+        let id = self.next;
+        self.next += 1;
+        self.queue.push_back(Job { id, what, outcome });
+        Ok((id, !std::mem::replace(&mut self.driving, true)))
+    }
+
+    /// Removes a job for which no caller waits any more, unless it is the begun part of a message. Returns the job, and
+    /// the waker of the task, which may wait for room that is no longer needed.
+    pub(super) fn withdraw(&mut self, id: u64) -> (Option<Job>, Option<Waker>) {
+        let Some(at) = self.queue.iter().position(|job| job.id == id && !job.is_begun()) else {
+            return (None, None);
+        };
+        (self.queue.remove(at), self.waker.take())
+    }
+
+    /// Takes everything out: the stream, the jobs that are not done, and the waker of the task.
+    pub(super) fn end(&mut self) -> (Option<SendStream>, VecDeque<Job>, Option<Waker>) {
+        self.finished = true;
+        (self.stream.take(), std::mem::take(&mut self.queue), self.waker.take())
+    }
+
+    /// Processes the queue. Adds what has ended to `ended`, for the caller to tell without the lock.
+    pub(super) fn poll_queue(
         &mut self,
         cx: &mut Context<'_>,
-        written: &std::sync::atomic::AtomicU64,
+        written: &AtomicU64,
         ended: &mut Vec<(Arc<Outcome>, Result<(), WriteError>)>,
     ) -> Poll<()> {
         loop {
@@ -301,7 +169,7 @@ impl SendSide {
             };
             let result = match &mut job.what {
                 What::Finish => self.finish(),
-                What::Data(data) => match self.poll_write(cx, data, written) {
+                What::Data(data) => match self.poll_write(cx, &mut data.rest, &job.outcome.taken, written) {
                     Poll::Ready(result) => result,
                     Poll::Pending => {
                         self.queue.push_front(job);
@@ -321,23 +189,37 @@ impl SendSide {
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        data: &mut Bytes,
-        written: &std::sync::atomic::AtomicU64,
+        rest: &mut Bytes,
+        taken: &AtomicU64,
+        written: &AtomicU64,
     ) -> Poll<Result<(), WriteError>> {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(Err(self.gone.clone()));
         };
-        while !data.is_empty() {
-            let taken = ready!(pin!(stream.write_from(data)).poll(cx))?;
-            written.fetch_add(taken as u64, Relaxed);
+        while !rest.is_empty() {
+            let len = ready!(pin!(stream.write_from(rest)).poll(cx))? as u64;
+            taken.fetch_add(len, Relaxed);
+            written.fetch_add(len, Relaxed);
         }
         Poll::Ready(Ok(()))
     }
 }
 
+impl Job {
+    /// Returns whether this is a message of which a part was written.
+    fn is_begun(&self) -> bool {
+        matches!(&self.what, What::Data(Data { whole: true, .. })) && self.outcome.taken.load(Relaxed) > 0
+    }
+}
+
 impl Outcome {
-    fn set(&self, result: Result<(), WriteError>) {
+    pub(super) fn set(&self, result: Result<(), WriteError>) {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         std::task::Wake::wake_by_ref(&self.slot);
+    }
+
+    pub(super) fn get(&self) -> Poll<Result<(), WriteError>> {
+        let result = self.result.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        result.map_or(Poll::Pending, Poll::Ready)
     }
 }
