@@ -61,12 +61,12 @@ links() {
     program lab links ${TWOLANE_LINKS:---all} --json || [ $? -eq 1 ]
 }
 
-# In a virtual environment, with the package installed as users install it.
+# In a virtual environment, with the package as users install it, and the work of twolane in Rust besides.
 python() {
     local venv=target/figures/venv
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet ./bindings/python
-    "$venv/bin/python" -m twolane.bench --json --rounds "$rounds"
+    MATURIN_PEP517_ARGS="--features bench" "$venv/bin/pip" install --quiet --force-reinstall ./bindings/python
+    "$venv/bin/python" bindings/python/bench --json --rounds "$rounds"
 }
 
 if [ "${1:-}" = --try ]; then

@@ -1,4 +1,4 @@
-"""Benchmark on this machine: `python -m twolane.bench`.
+"""Benchmark on this machine: `python bindings/python/bench`.
 
 twolane in Python is compared with the Rust library without Python, with asyncio's TCP streams, and with PyPI
 `iroh` if it is installed, between two processes on this machine. All sides are measured in turns, for the
@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import datetime
 import importlib.metadata
-import importlib.util
 import json
 import os
 import pathlib
@@ -26,8 +25,11 @@ import time
 import typing
 from collections.abc import Sequence
 
-from . import __version__, _native
-from ._bench import BODY, PIECE, SIDES, Done, Times, Worthless, check
+import twolane
+from sides import BODY, PIECE, SIDES, Done, Times, Worthless, available, check
+from twolane import _native
+
+HERE: typing.Final = pathlib.Path(__file__).resolve().parent
 
 OURS: typing.Final = "twolane"
 FEWEST: typing.Final = 5
@@ -37,9 +39,9 @@ SCHEMA: typing.Final = 1
 
 EXAMPLES: typing.Final = """\
 examples:
-  python -m twolane.bench
-  python -m twolane.bench --json --only bulk
-  python -m twolane.bench --rounds 15 --seconds 3
+  python bindings/python/bench
+  python bindings/python/bench --json --only bulk
+  python bindings/python/bench --rounds 15 --seconds 3
 """
 
 
@@ -102,7 +104,7 @@ def in_turn(sides: Sequence[str], turn: int) -> list[str]:
 
 def measure(work: Work, who: str, times: Times) -> float:
     """Measures one side in one turn, with a server in its own process. Returns the units per second."""
-    command = [sys.executable, "-W", "ignore", "-m", "twolane.bench", "--serve", who]
+    command = [sys.executable, "-W", "ignore", str(HERE), "--serve", who]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None and server.stdout is not None
         try:
@@ -127,8 +129,8 @@ def rate(work: Work, done: Done) -> float:
 
 def conditions(who: Sequence[str], times: Times) -> dict[str, object]:
     """Returns the conditions of a run. The fields are those of the other measuring programs."""
-    rustc, profile = _native.bench_built()
-    versions = {OURS: __version__, "python": platform.python_version()}
+    rustc, profile = built() if (built := getattr(_native, "bench_built", None)) else (None, None)
+    versions = {OURS: twolane.__version__, "python": platform.python_version()}
     if "iroh" in who:
         versions["PyPI iroh"] = importlib.metadata.version("iroh")
     settings = {SIDES[side].title: SIDES[side].settings for side in who}
@@ -138,7 +140,7 @@ def conditions(who: Sequence[str], times: Times) -> dict[str, object]:
     )
     changed = git("status", "--porcelain", "--", ":/", ":(top,exclude)*.md", ":(top,exclude)net-test/figures")
     return {
-        "program": "python -m twolane.bench",
+        "program": "python bindings/python/bench",
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": git("rev-parse", "HEAD"),
         "dirty": None if changed is None else changed != "",
@@ -177,7 +179,7 @@ def processor() -> str | None:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the program."""
     parser = argparse.ArgumentParser(
-        prog="python -m twolane.bench",
+        prog="python bindings/python/bench",
         description="Measures twolane in Python beside the Rust library, TCP, and PyPI iroh where it is installed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -201,12 +203,13 @@ def main(arguments: list[str] | None = None) -> int:
     if not works:
         parser.error(f"no work has {options.only!r} in its name: {', '.join(work.name for work in WORKS)}")
 
-    who = [side for side in SIDES if side != "iroh" or importlib.util.find_spec("iroh")]
+    who = [side for side in SIDES if available(side) is None]
     say = Speaker(options.json)
     times = Times(options.seconds / 2, options.seconds)
     say.conditions(conditions(who, times))
-    if "iroh" not in who:
-        say.note(SIDES["iroh"].title, "not measured, since it is not installed (pip install iroh)")
+    for side in SIDES:
+        if (missing := available(side)) is not None:
+            say.note(SIDES[side].title, f"not measured, since {missing}")
     seen: dict[tuple[str, str], list[float]] = {(work.name, side): [] for work in works for side in who}
     for turn in range(options.rounds):
         for work in works:
@@ -242,7 +245,8 @@ class Speaker:
         if self._json:
             self._emit("conditions", **found)
             return
-        versions = ", ".join(f"{name} {version}" for name, version in typing.cast(dict[str, str], found["versions"]).items())
+        known = typing.cast("dict[str, str]", found["versions"])
+        versions = ", ".join(f"{name} {version}" for name, version in known.items())
         print(f"{found['date']}, {found['processor']}, {found['cores']} cores, {found['system']}: {versions}")
         for side, settings in typing.cast(dict[str, str], found["settings"]).items():
             print(f"{side}: {settings}")
@@ -277,7 +281,3 @@ class Speaker:
     def _emit(self, event: str, **fields: object) -> None:
         line = {"event": event, **fields, "ts": time.time_ns() // 1_000_000, "schema": SCHEMA}
         print(json.dumps(line), flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The sides that `twolane.bench` compares: the server and the client of each side.
+"""The sides that the benchmark compares: the server and the client of each side.
 
 A client does each task twice, for one duration each: to warm up, and to be measured.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import sys
 import time
@@ -14,7 +15,7 @@ import typing
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 
-from . import Node, XStream, _native
+from twolane import Node, Request, XStream, _native
 
 BULK: typing.Final = "bench-bulk/1"
 ECHO: typing.Final = "bench-echo/1"
@@ -103,7 +104,7 @@ async def serve_twolane() -> None:
             await stream.write(b"%d\n" % count)
 
         @node.serve_requests(ECHO)
-        async def echo(request: _native.Request) -> bytes:
+        async def echo(request: Request) -> bytes:
             return request.body
 
         await ready(str(node.ticket))
@@ -134,16 +135,20 @@ async def ask_twolane(ticket: str, times: Times, in_flight: int) -> Done:
 # The Rust library
 
 
+# Only a module that was built with the feature `bench` has it.
+NATIVE: typing.Final[typing.Any] = _native
+
+
 async def serve_rust() -> None:
-    await ready(_native.bench_serve())
+    await ready(NATIVE.bench_serve())
 
 
 async def bulk_rust(ticket: str, times: Times) -> Done:
-    return Done(*await asyncio.to_thread(_native.bench_run, ticket, "bulk", 1, *times))
+    return Done(*await asyncio.to_thread(NATIVE.bench_run, ticket, "bulk", 1, *times))
 
 
 async def ask_rust(ticket: str, times: Times, in_flight: int) -> Done:
-    return Done(*await asyncio.to_thread(_native.bench_run, ticket, "ask", in_flight, *times))
+    return Done(*await asyncio.to_thread(NATIVE.bench_run, ticket, "ask", in_flight, *times))
 
 
 # asyncio's TCP streams
@@ -299,6 +304,15 @@ async def ready(where: str) -> None:
     """Prints the address of the server, and returns when the client no longer needs the server."""
     print(where, flush=True)
     await asyncio.to_thread(sys.stdin.read)
+
+
+def available(side: str) -> str | None:
+    """Returns why a side cannot be measured. None if it can."""
+    if side == "rust" and not hasattr(_native, "bench_run"):
+        return "the module was built without the feature `bench`"
+    if side == "iroh" and importlib.util.find_spec("iroh") is None:
+        return "it is not installed (pip install iroh)"
+    return None
 
 
 class Worthless(Exception):
