@@ -18,7 +18,18 @@ from ._tasks import Tasks
 from .exceptions import TwolaneError
 from .stream import XStream
 
-__all__ = ["HANDLER_FAILED", "RequestHandler", "Rule", "Served", "StreamHandler", "answer", "ask", "checked", "decide", "take"]
+__all__ = [
+    "HANDLER_FAILED",
+    "RequestHandler",
+    "Rule",
+    "Served",
+    "StreamHandler",
+    "answer",
+    "ask",
+    "checked",
+    "decide",
+    "take",
+]
 
 logger: typing.Final = logging.getLogger("twolane")
 

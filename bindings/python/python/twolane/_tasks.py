@@ -37,7 +37,8 @@ class Tasks:
         task: asyncio.Task[None]
         if _EAGER and loop.get_task_factory() is None:
             # Most answers need no turn of the event loop.
-            task = asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+            eager: typing.Any = asyncio.Task
+            task = eager(coroutine, loop=loop, context=context, eager_start=True)
             if task.done():
                 return task
         else:

@@ -41,8 +41,8 @@
     ├── Fail                                                raised by handlers: fails the stream or the request
     └── Refuse                                              raised by rules and hooks: the reason for the peer
 
-What the peer's program said (`StreamFailed` and its kin) is no `ConnectionError`: a loop that connects again after those
-does not repeat what the other program has refused.
+What the peer's program said (`StreamFailed` and its kin) is no `ConnectionError`: a loop that connects again after
+those does not repeat what the other program has refused.
 """
 
 from __future__ import annotations
@@ -435,7 +435,9 @@ class Fail(TwolaneError):
         text.encode()
         known = to_bytes(details)
         if len(known) > _native.MAX_DETAILS:
-            raise TooLarge(f"the details have {len(known)} bytes, and the limit is {_native.MAX_DETAILS}: send them as data")
+            raise TooLarge(
+                f"the details have {len(known)} bytes, and the limit is {_native.MAX_DETAILS}: send them as data"
+            )
         super().__init__(f"{text} (code {code})" if text else f"code {code}", code=code, text=text, details=known)
 
     @property
