@@ -13,11 +13,11 @@ import sys
 
 import terminal
 
-from twolane import Node, StreamFailure, TwolaneError, XStream
+from twolane import Fail, Node, TooLarge, XStream
 
 PROTOCOL = "chat-room/1"
 LINE = 4096
-"""The longest line that is passed on, in bytes."""
+"""The longest line that is passed on as one, in bytes. A longer one arrives in parts."""
 
 
 class Room:
@@ -30,21 +30,27 @@ class Room:
     async def __call__(self, stream: XStream) -> None:
         name = stream.metadata.decode(errors="replace")
         if not name.isprintable() or not name:
-            raise StreamFailure(1, "a name is needed")
+            raise Fail(1, "a name is needed")
         if name in self.guests:
-            raise StreamFailure(2, f"{name} is here already")
+            raise Fail(2, f"{name} is here already")
         lines: asyncio.Queue[str] = asyncio.Queue(100)
         self.guests[name] = lines
         self.tell(f"* {name} is here")
         try:
             async with asyncio.TaskGroup() as tasks:
                 passing = tasks.create_task(self.pass_on(stream, lines))
-                while line := await stream.readline(limit=LINE):
+                while line := await self.next_line(stream):
                     self.tell(f"{name}: {line.decode(errors='replace').rstrip()}")
                 passing.cancel()
         finally:
             del self.guests[name]
             self.tell(f"* {name} has left")
+
+    async def next_line(self, stream: XStream) -> bytes:
+        try:
+            return await stream.readline(limit=LINE)
+        except TooLarge:
+            return await stream.read(LINE)
 
     def tell(self, line: str) -> None:
         for lines in self.guests.values():
@@ -58,24 +64,20 @@ class Room:
 
 
 async def join(node: Node, ticket: str, name: str) -> int:
-    try:
-        async with node.open_stream(ticket, PROTOCOL, metadata=name.encode()) as stream:
+    async with node.open_stream(ticket, PROTOCOL, metadata=name.encode()) as stream:
 
-            async def say() -> None:
-                async for line in terminal.lines():
-                    await stream.write(line.encode())
-                await stream.finish()
+        async def say() -> None:
+            async for line in terminal.lines():
+                await stream.write(line.encode())
+            await stream.finish()
 
-            saying = asyncio.create_task(say())
-            try:
-                while line := await stream.readline():
-                    print(line.decode(errors="replace").rstrip(), flush=True)
-            finally:
-                saying.cancel()
-                await asyncio.gather(saying, return_exceptions=True)
-    except TwolaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        saying = asyncio.create_task(say())
+        try:
+            while line := await stream.readline():
+                print(terminal.shown(line.decode(errors="replace").rstrip()), flush=True)
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
     return 0
 
 
@@ -93,13 +95,10 @@ async def main() -> int:
         if options.command == "room":
             node.serve(PROTOCOL, Room())
             print(node.ticket, flush=True)
-            await asyncio.Event().wait()
+            await node.serve_forever()
             return 0
         return await join(node, options.ticket, options.name)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main()))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(terminal.run(main))

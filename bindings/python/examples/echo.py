@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 
-from twolane import Node, StreamFailed, StreamFailure, XStream
+import terminal
+
+from twolane import Fail, Node, StreamFailed, XStream
 
 
 async def echo(stream: XStream) -> None:
@@ -21,13 +22,13 @@ async def echo(stream: XStream) -> None:
         await stream.write(chunk)
         if b"fail" in chunk:
             # The caller reads the data that was echoed so far, and then this error.
-            raise StreamFailure(42, "you asked for it")
+            raise Fail(42, "you asked for it")
 
 
 async def serve(node: Node) -> None:
     node.serve("echo/1", echo)
     print(node.ticket, flush=True)
-    await asyncio.Event().wait()
+    await node.serve_forever()
 
 
 async def ask(node: Node, ticket: str, text: str) -> int:
@@ -36,9 +37,10 @@ async def ask(node: Node, ticket: str, text: str) -> int:
         await stream.finish()
         try:
             async for chunk in stream:
-                print(chunk.decode(), flush=True)
+                print(terminal.shown(chunk.decode(errors="replace")), flush=True)
         except StreamFailed as error:
-            print(f"the server failed after {error.offset} bytes: {error.text} (code {error.code})", file=sys.stderr)
+            words = terminal.shown(error.text)
+            print(f"the server failed after {error.offset} bytes: {words} (code {error.code})", file=sys.stderr)
             return 1
     return 0
 
@@ -63,7 +65,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main()))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(terminal.run(main))

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import pathlib
+import re
+import secrets
 import sys
-import tempfile
 import time
 import typing
 
 import blake3
-from twolane import Node, StreamFailed, StreamFailure, TwolaneError, XStream
+import terminal
+
+from twolane import Fail, Node, StreamFailed, TwolaneError, XStream
 
 PROTOCOL = "file/1"
 CHUNK = 512 * 1024
@@ -66,38 +68,64 @@ class Progress:
 
 async def send(node: Node, ticket: str, path: pathlib.Path, name: str) -> dict[str, typing.Any]:
     """Sends a file, and returns the receipt once the receiver has stored it."""
-    size = path.stat().st_size
-    progress = Progress(name, size)
-    offer = json.dumps({"name": name, "size": size}).encode()
-    stream = await node.open_stream(ticket, PROTOCOL, metadata=offer)
-    async with stream:
-        digest = blake3.blake3()
+    # A folder, or a file that cannot be read, is no offer.
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        progress = Progress(name, size)
+        offer = json.dumps({"name": name, "size": size}).encode()
+        async with node.open_stream(ticket, PROTOCOL, metadata=offer) as stream:
+            digest = blake3.blake3()
 
-        async def pump() -> None:
-            with path.open("rb") as file:
+            async def pump() -> None:
                 while chunk := await asyncio.to_thread(file.read, CHUNK):
                     digest.update(chunk)
                     await stream.write(chunk)
                     progress.add(len(chunk))
-            await stream.write(digest.digest())
-            await stream.finish()
+                await stream.write(digest.digest())
+                await stream.finish()
 
-        pumping = asyncio.create_task(pump())
-        try:
+            async def answer() -> dict[str, typing.Any]:
+                found = await stream.read_json(limit=4096)
+                await stream.read()
+                return typing.cast("dict[str, typing.Any]", found)
+
             # The answer is read from the start, because a refusal has to arrive while the data lane is full.
-            receipt = await stream.read_json(limit=4096)
-            await stream.read()
-            await pumping
-        finally:
-            pumping.cancel()
-            await asyncio.gather(pumping, return_exceptions=True)
+            pumping, answering = asyncio.ensure_future(pump()), asyncio.ensure_future(answer())
+            try:
+                await asyncio.wait([pumping, answering], return_when=asyncio.FIRST_EXCEPTION)
+                error = pumping.exception() if pumping.done() else None
+                if error is not None and not isinstance(error, TwolaneError):
+                    # The file cannot be read, and nobody will answer.
+                    raise error
+                # The receiver's reason says more than a write that it has stopped.
+                receipt = await answering
+                await pumping
+            finally:
+                for task in (pumping, answering):
+                    task.cancel()
+                await asyncio.gather(pumping, answering, return_exceptions=True)
     progress.end()
     if receipt["blake3"] != digest.hexdigest() or receipt["bytes"] != size:
         raise ValueError(f"the receiver stored something else: {receipt}")
-    return typing.cast("dict[str, typing.Any]", receipt)
+    return receipt
 
 
 # Receiving
+
+
+def is_name(name: str) -> bool:
+    """Returns whether a stranger may choose this name. It stays in the folder on every system, and is none that a
+    program obeys when it is there: no `.bashrc`, no option."""
+    stem = name.split(".")[0].upper()
+    reserved = stem in ("CON", "PRN", "AUX", "NUL") or re.fullmatch(r"(COM|LPT)\d", stem)
+    return (
+        name.isprintable()
+        and 0 < len(name.encode()) <= 255
+        and not set(name) & set('/\\<>:"|?*')
+        and not name.startswith((".", "-"))
+        and not name.endswith((".", " "))
+        and not reserved
+    )
 
 
 async def receive(stream: XStream, directory: pathlib.Path) -> None:
@@ -107,17 +135,33 @@ async def receive(stream: XStream, directory: pathlib.Path) -> None:
         offer = json.loads(stream.metadata)
         name, size = str(offer["name"]), offer.get("size")
     except (ValueError, KeyError, TypeError):
-        raise StreamFailure(BAD_OFFER, "the offer cannot be read") from None
-    if not name.isprintable() or name in ("", ".", "..") or set(name) & set("/\\\0") or len(name.encode()) > 255:
-        raise StreamFailure(BAD_NAME, "the file cannot have this name")
+        raise Fail(BAD_OFFER, "the offer cannot be read") from None
+    if not is_name(name):
+        raise Fail(BAD_NAME, "the file cannot have this name")
     target = directory / name
     if target.exists():
-        raise StreamFailure(EXISTS, "there is a file of this name")
+        raise Fail(EXISTS, "there is a file of this name")
     progress = Progress(name, size)
-    digest = blake3.blake3()
-    descriptor, part = await asyncio.to_thread(tempfile.mkstemp, ".part", ".", directory)
     try:
-        with open(descriptor, "wb") as file:
+        digest = await store(stream, target, size, progress)
+    except OSError as error:
+        # Of the peer and its connection, or of the disk. The path is nothing for strangers.
+        if isinstance(error, TwolaneError):
+            raise
+        raise Fail(STORAGE, error.strerror or "it cannot be stored") from error
+    progress.end()
+    await stream.write_json({"stored": name, "bytes": progress.done, "blake3": digest})
+    await stream.finish()
+    await stream.delivered()
+    print(json.dumps({"event": "received", "name": name, "bytes": progress.done}), flush=True)
+
+
+async def store(stream: XStream, target: pathlib.Path, size: int | None, progress: Progress) -> str:
+    """Stores what arrives, and returns its hash."""
+    digest = blake3.blake3()
+    part = target.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        with part.open("xb") as file:
             # The last 32 bytes are the hash, so that number of bytes is always held back.
             held = bytearray()
             buffer = bytearray(CHUNK)
@@ -129,28 +173,26 @@ async def receive(stream: XStream, directory: pathlib.Path) -> None:
                 await asyncio.to_thread(file.write, data)
                 progress.add(len(data))
                 if size is not None and progress.done > size:
-                    raise StreamFailure(WRONG_SIZE, f"{size} bytes were offered, and more arrived")
-        if size is not None and progress.done != size:
-            raise StreamFailure(WRONG_SIZE, f"{size} bytes were offered, and {progress.done} arrived")
-        if bytes(held) != digest.digest():
-            raise StreamFailure(WRONG_HASH, "what arrived is not what was sent")
+                    raise Fail(WRONG_SIZE, f"{size} bytes were offered, and more arrived")
+            if size is not None and progress.done != size:
+                raise Fail(WRONG_SIZE, f"{size} bytes were offered, and {progress.done} arrived")
+            if bytes(held) != digest.digest():
+                raise Fail(WRONG_HASH, "what arrived is not what was sent")
+            await asyncio.to_thread(settle, file)
         try:
             # Unlike a rename, this does not overwrite a file that was created in the meantime.
             os.link(part, target)
         except FileExistsError:
-            raise StreamFailure(EXISTS, "there is a file of this name") from None
-    except OSError as error:
-        if isinstance(error, TwolaneError):
-            raise
-        raise StreamFailure(STORAGE, error.strerror or "it cannot be stored") from error
+            raise Fail(EXISTS, "there is a file of this name") from None
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-    progress.end()
-    await stream.write_json({"stored": name, "bytes": progress.done, "blake3": digest.hexdigest()})
-    await stream.finish()
-    await stream.delivered()
-    print(json.dumps({"event": "received", "name": name, "bytes": progress.done}), flush=True)
+        part.unlink(missing_ok=True)
+    return str(digest.hexdigest())
+
+
+def settle(file: typing.BinaryIO) -> None:
+    """Waits until the file is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 async def main() -> int:
@@ -161,23 +203,25 @@ async def main() -> int:
     sending.add_argument("file", type=pathlib.Path)
     sending.add_argument("--name", help="what the receiver is told that it is called")
     receiving = commands.add_parser("receive", help="print a ticket, and take files until it is interrupted")
-    receiving.add_argument("--dir", type=pathlib.Path, default=pathlib.Path())
+    receiving.add_argument("--dir", type=pathlib.Path, default="received", help="where they go (default: received)")
     for command in commands.choices.values():
         command.add_argument("--offline", action="store_true", help="no relay and no lookup: on this machine only")
     options = parser.parse_args()
     async with Node(offline=options.offline) as node:
         if options.command == "receive":
+            options.dir.mkdir(exist_ok=True)
             node.serve(PROTOCOL, lambda stream: receive(stream, options.dir))
             if not options.offline:
                 await node.online()
             print(node.ticket, flush=True)
-            await asyncio.Event().wait()
+            await node.serve_forever()
+            return 0
         try:
             receipt = await send(node, options.ticket, options.file, options.name or options.file.name)
         except StreamFailed as error:
             print(f"the receiver did not take it: {error.text!r} (code {error.code})", file=sys.stderr)
             return 4
-        except (TwolaneError, ValueError) as error:
+        except (OSError, TwolaneError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         print(json.dumps(receipt))
@@ -185,7 +229,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main()))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(terminal.run(main))

@@ -53,7 +53,8 @@ class Shell:
 
     def __init__(self, node: Node, say: Callable[[str], None]) -> None:
         self.node = node
-        self.say = say
+        # A peer may have written a part of it.
+        self.say = lambda text: say("\n".join(terminal.shown(line) for line in text.split("\n")))
         self.streams: dict[int, XStream] = {}
         self.current = 0
         self.tasks: set[asyncio.Task[None]] = set()
@@ -172,7 +173,7 @@ class Shell:
         self.say(f"connected to {await self.node.connect(ticket)}")
 
     async def disconnect(self, peer: str, reason: str = "") -> None:
-        self.say("disconnected" if await self.node.disconnect(peer, reason) else "that peer is not connected")
+        self.say("disconnected" if self.node.disconnect(peer, reason) else "that peer is not connected")
 
     async def peers(self) -> None:
         for peer in self.node.peers():
@@ -183,6 +184,9 @@ class Shell:
 
     async def status(self) -> None:
         status = self.node.status()
+        self.say(f"reach: {status.reach}")
+        for obstacle in status.obstacles:
+            self.say(obstacle.text)
         self.say(f"sockets {', '.join(status.sockets)}; reachable at {', '.join(status.addrs) or 'nothing known yet'}")
         for relay in status.relays:
             self.say(f"relay {relay.url}: {'connected' if relay.connected else relay.last_error or 'not connected'}")
@@ -284,7 +288,7 @@ async def self_test() -> None:
     print("the self-test held")
 
 
-async def main() -> None:
+async def main() -> int:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").split("\n")[0],
         epilog="example: interactive_node.py --offline --key-file me.key",
@@ -295,14 +299,12 @@ async def main() -> None:
     options = parser.parse_args()
     if options.self_test:
         await self_test()
-        return
+        return 0
     key = KeyPair.from_file(options.key_file, create=True) if options.key_file else None
     async with Node(key, offline=options.offline) as node:
         await interact(node)
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        asyncio.run(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(terminal.run(main))

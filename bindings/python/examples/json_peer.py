@@ -14,6 +14,8 @@ import sys
 import typing
 from collections.abc import Awaitable, Callable
 
+import terminal
+
 from twolane import Node, Peer, PeerId, Ticket, TwolaneError, XStream
 
 PROTOCOL = "json/1"
@@ -79,7 +81,7 @@ async def serve(node: Node) -> None:
 
     JsonPeer(node, answer)
     print(node.ticket, flush=True)
-    await asyncio.Event().wait()
+    await node.serve_forever()
 
 
 async def talk(node: Node, ticket: str, message: object) -> int:
@@ -117,7 +119,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main()))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(terminal.run(main))

@@ -8,14 +8,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 import typing
 from collections.abc import Awaitable, Callable
 
-import twolane
-from twolane import Node, Peer, Request, StreamFailure
+import terminal
+
+from twolane import Fail, Node, Peer, Request, StreamFailed
 
 PROTOCOL = "json-rpc/1"
 NO_SUCH_FUNCTION, WRONG_ARGUMENTS = 1, 2
@@ -37,13 +37,13 @@ class Server:
             name, arguments = json.loads(request.body)
             function = self.functions[name]
         except KeyError:
-            raise StreamFailure(NO_SUCH_FUNCTION, f"there is no function {name}") from None
+            raise Fail(NO_SUCH_FUNCTION, f"there is no function {name}") from None
         except (ValueError, TypeError):
-            raise StreamFailure(WRONG_ARGUMENTS, "this is no call") from None
+            raise Fail(WRONG_ARGUMENTS, "this is no call") from None
         try:
             return json.dumps(await function(*arguments)).encode()
         except (TypeError, ValueError, ArithmeticError) as error:
-            raise StreamFailure(WRONG_ARGUMENTS, str(error)) from error
+            raise Fail(WRONG_ARGUMENTS, str(error)) from error
 
 
 async def call(node: Node, peer: Peer, name: str, *arguments: object, timeout: float = 10) -> typing.Any:
@@ -82,18 +82,15 @@ async def main() -> int:
         if options.command == "serve":
             serve(node)
             print(node.ticket, flush=True)
-            await asyncio.Event().wait()
+            await node.serve_forever()
             return 0
         try:
             print(await call(node, options.ticket, options.name, *options.arguments))
-        except twolane.StreamFailed as error:
-            print(f"the server says: {error.text} (code {error.code})", file=sys.stderr)
+        except StreamFailed as error:
+            print(f"the server says: {terminal.shown(error.text)} (code {error.code})", file=sys.stderr)
             return 1
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(asyncio.run(main()))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(terminal.run(main))

@@ -1,4 +1,4 @@
-"""User input for the interactive examples."""
+"""What the examples have in common: their end, the words of peers on a terminal, and the input of a user."""
 
 from __future__ import annotations
 
@@ -6,10 +6,29 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
+import typing
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+from twolane import TwolaneError
 
 _AHEAD = 100
 """The number of lines that are read in advance."""
+
+
+def run(main: Callable[[], Coroutine[typing.Any, typing.Any, int]]) -> int:
+    """Runs a program. What went wrong with a peer is a sentence, and no traceback. Returns the exit code."""
+    try:
+        return asyncio.run(main())
+    except KeyboardInterrupt:
+        return 130
+    except TwolaneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def shown(text: str) -> str:
+    """Escapes what a terminal would obey, because a peer has written the text."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 async def lines() -> AsyncIterator[str]:

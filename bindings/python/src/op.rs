@@ -104,6 +104,7 @@ fn spawn<T: Send + 'static>(
 /// Starts an operation that panics, for the test of what its caller is told.
 #[cfg(feature = "gate")]
 #[pyfunction]
+#[pyo3(name = "_panics")]
 #[expect(clippy::panic, reason = "it is asked for")]
 pub(crate) fn panics(py: Python<'_>) -> PyResult<Op> {
     Op::start(py, async { panic!("this panic is part of the test") }, |py, ()| Ok(py.None()))

@@ -1,4 +1,4 @@
-"""Shared parts of the tests: endpoints on loopback."""
+"""Shared parts of the tests: nodes on loopback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Pair(typing.NamedTuple):
 
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
-    """Two bound endpoints."""
+    """Two nodes that are started."""
     async with node() as server, node() as client:
         yield Pair(server, client)
 

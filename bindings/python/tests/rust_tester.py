@@ -14,7 +14,7 @@ import typing
 import blake3
 
 import twolane
-from twolane import Limits, Node, Request, StreamFailure, XStream
+from twolane import Fail, Limits, Node, Request, XStream
 
 PROTOCOL, REQUESTS, NOBODY = "stream-tester/1", "stream-tester-request/1", "stream-tester-nobody/1"
 TAKES = 1024 * 1024
@@ -64,7 +64,7 @@ def hashed(data: bytes) -> dict[str, object]:
     return {"bytes": len(data), "blake3": blake3.blake3(data).hexdigest()}
 
 
-def told(said: twolane.StreamFailed | twolane.Report) -> dict[str, object]:
+def told(said: twolane.StreamFailed | twolane.StreamFailedIncomplete | twolane.Report) -> dict[str, object]:
     return {"code": said.code, "text": said.text, "details": hashed(said.details), "offset": said.offset}
 
 
@@ -343,7 +343,7 @@ class Acceptor:
             if any(step.get("write", {}).get("piece") == 0 for step in steps if isinstance(step, dict)):
                 raise ValueError("a step of the role is over its bounds")
         except (ValueError, KeyError, StopIteration) as error:
-            raise StreamFailure(NO_ROLE, f"the role cannot be read: {error!r}") from None
+            raise Fail(NO_ROLE, f"the role cannot be read: {error!r}") from None
         if kind == "report":
             await self.report(stream, part["id"])
             return
@@ -357,7 +357,7 @@ class Acceptor:
             async with asyncio.timeout(30), self.news:
                 await self.news.wait_for(lambda: self.seen[key])
         except TimeoutError:
-            raise StreamFailure(NO_REPORT, f"stream {number} has not ended in time") from None
+            raise Fail(NO_REPORT, f"stream {number} has not ended in time") from None
         await stream.write_json(self.seen[key].pop(0))
 
     async def keep(self, peer: twolane.PeerId, number: int, seen: dict[str, object]) -> None:
@@ -371,7 +371,7 @@ class Acceptor:
             case "echo":
                 return body
             case {"fail": parts}:
-                raise StreamFailure(*words(parts))
+                raise Fail(*words(parts))
             case {"size": length}:
                 # One byte more than the limit is enough to be refused.
                 return pattern(0, min(length, TAKES + 1))
@@ -383,4 +383,4 @@ class Acceptor:
                     await asyncio.Event().wait()
                 finally:
                     await self.keep(request.peer, number, seen | {"finished": True})
-        raise StreamFailure(NO_ROLE, "this is not what stream-tester asks for")
+        raise Fail(NO_ROLE, "this is not what stream-tester asks for")

@@ -35,7 +35,8 @@ def test_the_code_in_the_documents_uses_what_exists(name: str) -> None:
     assert seen
     for block in seen:
         # In a sketch, `..` stands for omitted code.
-        tree = ast.parse("async def sketch():\n" + textwrap.indent(re.sub(r"(?<!\.)\.\.(?!\.)", "...", block), "    "))
+        code = re.sub(r"(?<!\.)\.\.(?!\.)", "...", block)
+        tree = ast.parse("async def sketch():\n" + textwrap.indent(code, "    "))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "twolane":
                 for imported in node.names:
@@ -55,18 +56,21 @@ def test_the_example_of_the_package_gives_what_it_says() -> None:
 
 
 def test_everything_public_has_a_docstring() -> None:
+    """Also what a class inherits within the package, and the members of native classes."""
     for name in twolane.__all__:
         value = getattr(twolane, name)
-        if not inspect.isclass(value):
+        if not inspect.isclass(value) or not value.__module__.startswith("twolane"):
             continue
         assert inspect.getdoc(value), name
-        if value.__module__.startswith("twolane"):
-            for member, what in vars(value).items():
-                if not member.startswith("_") and (inspect.isfunction(what) or isinstance(what, property)):
-                    assert inspect.getdoc(what), f"{name}.{member}"
+        for base in value.__mro__:
+            if base.__module__.startswith("twolane"):
+                for member, what in vars(base).items():
+                    if not member.startswith("_") and (callable(what) or inspect.isdatadescriptor(what)):
+                        assert inspect.getdoc(what), f"{name}.{member}"
 
 
 def test_the_package_carries_both_licences() -> None:
-    licences = {path.name: path.read_text() for path in importlib.metadata.files("twolane") or [] if "licenses" in path.parts}
+    files = importlib.metadata.files("twolane") or []
+    licences = {path.name: path.read_text() for path in files if "licenses" in path.parts}
     for name in ["LICENSE-APACHE", "LICENSE-MIT"]:
         assert licences[name] == (HERE / name).read_text(encoding="utf-8")

@@ -1,9 +1,8 @@
-"""The functions of an endpoint: handlers, requests, peers, events, rules."""
+"""The functions of a node: handlers, requests, peers, events, rules."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import pathlib
 import pickle
 import time
@@ -12,7 +11,7 @@ import pytest
 from conftest import LIMITS, Pair, node
 
 import twolane
-from twolane import Connected, Disconnected, Node, XStream
+from twolane import Connected, Disconnected, XStream
 
 
 async def test_a_handler_serves_every_stream(pair: Pair) -> None:
@@ -66,7 +65,7 @@ async def test_a_handler_that_raises_costs_its_own_stream(pair: Pair, caplog: py
     @pair.server.serve("says/1")
     async def says(stream: XStream) -> None:
         await stream.write(b"some")
-        raise twolane.StreamFailure(28, "the disk is full", b"/srv")
+        raise twolane.Fail(28, "the disk is full", b"/srv")
 
     async with pair.client.open_stream(pair.server.ticket, "broken/1") as stream:
         await stream.write(b"x")
@@ -89,7 +88,7 @@ async def test_requests_and_their_errors(pair: Pair, caplog: pytest.LogCaptureFi
         assert request.peer == pair.client.id and request.protocol == "rpc/1" and request.owner is None
         await asyncio.sleep(0)
         if request.body == b"no":
-            raise twolane.StreamFailure(4, "not that one", b"why")
+            raise twolane.Fail(4, "not that one", b"why")
         if request.body == b"bug":
             raise KeyError("bug")
         return request.body * 2
@@ -146,7 +145,7 @@ async def test_accepting_one_by_one_until_the_end(pair: Pair) -> None:
             await stream.write(protocol.encode())
             await stream.finish()
             await stream.read()
-    await pair.server.shutdown(5)
+    await pair.server.close(5)
     await serving
     assert seen == [("a/1", b"a/1"), ("b/1", b"b/1"), ("a/1", b"a/1")]
 
@@ -160,8 +159,8 @@ async def test_peers_connect_and_disconnect(pair: Pair) -> None:
     assert peer.id == pair.server.id and peer.connections == 1 and peer.owner is None
     again = pair.client.peer(str(pair.server.id))
     assert again is not None and again.id == peer.id
-    assert await pair.client.disconnect(pair.server.id, "enough")
-    assert not await pair.client.disconnect(twolane.KeyPair().peer_id)
+    assert pair.client.disconnect(pair.server.id, "enough")
+    assert not pair.client.disconnect(twolane.KeyPair().peer_id)
     async for event in events:
         if isinstance(event, Disconnected):
             break
@@ -173,7 +172,7 @@ async def test_a_peer_is_kept(pair: Pair) -> None:
     events = pair.server.events()
     with pair.client.keep(pair.server.ticket) as keep:
         assert await anext(events) == Connected(pair.client.id)
-        await pair.server.disconnect(pair.client.id)
+        pair.server.disconnect(pair.client.id)
         async for event in events:
             if event == Connected(pair.client.id):
                 break
@@ -182,7 +181,7 @@ async def test_a_peer_is_kept(pair: Pair) -> None:
 
 
 async def test_rules_are_changed_while_it_runs() -> None:
-    access = twolane.AccessList(nobody=True)
+    access = twolane.AccessList.deny_by_default()
     async with node(access=access) as server, node() as client:
         server.serve_requests("test/1", lambda request: b"yes")
         server.serve_requests("admin/1", lambda request: b"yes")
@@ -209,7 +208,7 @@ async def test_a_function_is_asked_who_may(caplog: pytest.LogCaptureFixture) -> 
     def rule(question: twolane.Question) -> bool:
         asked.append((question.peer, question.protocol, question.metadata))
         if question.protocol == "admin/1":
-            raise PermissionError("only on Mondays")
+            raise twolane.Refuse("only on Mondays")
         if question.protocol == "bug/1":
             raise ZeroDivisionError
         assert question.owner is None
@@ -243,7 +242,7 @@ async def test_a_rule_that_takes_its_time_holds_up_nothing_else() -> None:
             await decided.wait()
         return question.protocol != "never/1" or await asyncio.Event().wait()
 
-    limits = dataclasses.replace(LIMITS, access_timeout=0.5)
+    limits = LIMITS.replace(access_timeout=0.5)
     async with node(access=rule, limits=limits) as server, node() as client:
         for protocol in ("slow/1", "test/1", "never/1"):
             server.serve_requests(protocol, lambda request: b"yes")
@@ -265,7 +264,7 @@ async def test_acting_for_somebody_else() -> None:
     assert twolane.Delegation(str(delegation)) == delegation == twolane.Delegation(bytes(delegation))
     assert (delegation.owner, delegation.node, delegation.scope) == (owner.peer_id, machine.peer_id, ["mail/*"])
     assert delegation.permits("mail/1") and not delegation.permits("chat/1")
-    access = twolane.AccessList(nobody=True)
+    access = twolane.AccessList.deny_by_default()
     access.allow(owner.peer_id)
     async with node(access=access) as server, node(key=machine, delegations=[delegation]) as client:
         server.serve_requests("mail/1", lambda request: bytes(request.owner or b""))
@@ -276,7 +275,7 @@ async def test_acting_for_somebody_else() -> None:
     with pytest.raises(ValueError):
         twolane.Delegation("delegation0nonsense")
     with pytest.raises(twolane.DelegationError):
-        await node(delegations=[delegation])
+        await node(delegations=[delegation]).start()
 
 
 async def test_status_limits_and_metrics(pair: Pair) -> None:
@@ -298,7 +297,7 @@ async def test_a_shutdown_lets_streams_end_and_cuts_those_that_do_not(pair: Pair
 
     stream = await pair.client.open_stream(pair.server.ticket, "slow/1")
     assert await stream.readexactly(5) == b"begun"
-    report = await pair.server.shutdown(0.2)
+    report = await pair.server.close(0.2)
     assert (report.cut, report.streams_cut) == (1, 1)
     with pytest.raises(ConnectionError):
         await stream.read()
@@ -340,11 +339,10 @@ def test_keys_and_tickets(tmp_path: pathlib.Path) -> None:
             twolane.PeerId(wrong)
 
 
-async def test_an_endpoint_is_a_node_however_it_is_made() -> None:
-    assert Node is twolane.Endpoint
-    endpoint = await twolane.Endpoint.bind(offline=True)
-    assert endpoint.ticket.peer == endpoint.id == twolane.PeerId(endpoint.id52)
-    await endpoint.close()
-    async with twolane.Endpoint.bind(offline=True) as other:
-        assert not other.closed
-    assert other.closed
+async def test_a_node_is_made_and_ended_in_one_way() -> None:
+    async with node() as one:
+        assert one.ticket.peer == one.id == twolane.PeerId(one.id52)
+        assert await one.start() is one
+    assert one.closed and await one.close() == await one.close()
+    other = await node().start()
+    assert (await other.close()).cut == 0 and other.closed

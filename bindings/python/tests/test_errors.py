@@ -20,12 +20,13 @@ async def test_a_failure_comes_after_exactly_the_bytes_before_it(pair: Pair) -> 
         await a.write(b"one two thr")
         await a.fail(7, "cannot count further", b"details")
         data = b""
-        with pytest.raises(ConnectionError) as caught:
+        with pytest.raises(twolane.StreamFailed) as caught:
             while True:
                 data += await b.read(4)
         assert data == b"one two thr"
         error = caught.value
-        assert isinstance(error, twolane.StreamFailed)
+        # What the peer's program says is no fault of the connection: a loop that connects again does not repeat it.
+        assert not isinstance(error, OSError)
         assert (error.code, error.text, error.details, error.offset) == (7, "cannot count further", b"details", 11)
         assert error.fault == "peer" and error.phase == "read" and not error.retryable
         assert "cannot count further" in str(error) and "Arc" not in str(error)
@@ -61,7 +62,7 @@ async def test_an_abort_discards_what_was_not_read(pair: Pair) -> None:
         with pytest.raises(twolane.StreamAborted) as caught:
             while await b.read(10_000):
                 pass
-        assert isinstance(caught.value, ConnectionAbortedError)
+        assert not isinstance(caught.value, OSError)
 
 
 async def test_warnings_arrive_and_the_stream_goes_on(pair: Pair) -> None:
@@ -171,16 +172,16 @@ async def test_an_endpoint_that_is_not_bound_or_closed_says_so() -> None:
         _ = endpoint.ticket
     async with endpoint:
         pass
-    with pytest.raises(twolane.EndpointClosed):
+    with pytest.raises(twolane.NodeClosed):
         await endpoint.start()
     with pytest.raises(ConnectionError):
         await endpoint.open_stream(twolane.KeyPair().peer_id, "test/1")
     with pytest.raises(OSError):
-        await node(bind=["192.0.2.1:1"])
+        await node(bind="192.0.2.1:1").start()
     with pytest.raises(ValueError):
-        await node(bind=["nonsense"])
+        await node(bind=["nonsense"]).start()
     with pytest.raises(twolane.InvalidOption, match="adaptive, cubic, bbr3 or background"):
-        await node(congestion="reno")
+        await node(congestion="reno").start()
 
 
 def test_the_tree_in_the_documentation_is_the_tree() -> None:
@@ -205,8 +206,10 @@ def test_the_tree_in_the_documentation_is_the_tree() -> None:
 def test_exceptions_can_be_pickled_and_shown() -> None:
     for name in exceptions.__all__:
         cls = getattr(exceptions, name)
-        if cls is exceptions.StreamFailure:
+        if cls is exceptions.Fail:
             error = cls(28, "full", b"x")
+        elif cls is exceptions.Refuse:
+            error = cls("only on Mondays")
         else:
             error = cls("what happened\x1b[2J", code=7, peer=twolane.KeyPair().peer_id, retryable=True)
             assert str(error) == "what happened\\x1b[2J"

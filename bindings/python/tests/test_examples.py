@@ -27,7 +27,7 @@ def program(name: str) -> str:
         # If the variable is set, the programs must exist.
         if os.environ.get("TWOLANE_BINARIES"):
             pytest.fail(f"{path} is not there")
-        pytest.skip(f"{path} is not there: cargo build --release -p twolane-test")
+        pytest.skip(f"{path} is not there: cargo build --release -p twolane-test -p twolane-cli")
     return str(path)
 
 
@@ -168,6 +168,51 @@ def test_a_file_from_python_to_python(tmp_path: pathlib.Path, photo: pathlib.Pat
         assert outside.returncode == 4 and "code 2" in outside.stderr
     assert (incoming / "photo.bin").read_bytes() == photo.read_bytes()
     assert [path.name for path in incoming.iterdir()] == ["photo.bin"]
+
+
+def test_what_is_no_file_ends_the_sender_and_leaves_nothing_behind(tmp_path: pathlib.Path) -> None:
+    transfer = str(EXAMPLES / "file_transfer.py")
+    incoming = tmp_path / "incoming"
+    with serving(*PYTHON, transfer, "receive", "--dir", str(incoming), "--offline") as (_, ticket):
+        for path in (tmp_path, tmp_path / "none"):
+            done = ask(transfer, "send", ticket, str(path), "--offline")
+            assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done
+    assert list(incoming.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".bash_profile", "-rf", "a/b", "C:evil.exe", "CON", "nul.txt", "name.", "a\u202eb", ""])
+def test_a_stranger_chooses_no_name_that_leaves_the_folder_or_is_obeyed_there(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import file_transfer
+
+    assert not file_transfer.is_name(name)
+    assert file_transfer.is_name("photo (1).jpg") and file_transfer.is_name("Grüße.txt")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["echo.py", "ask", "TICKET", "hello"],
+        ["chat.py", "join", "TICKET", "ann"],
+        ["rpc.py", "call", "TICKET", "add", "1", "2"],
+        ["json_peer.py", "talk", "TICKET", "{}"],
+        ["file_transfer.py", "send", "TICKET", __file__],
+    ],
+)
+def test_a_wrong_ticket_is_a_sentence(arguments: list[str]) -> None:
+    words = ["endpointnonsense" if word == "TICKET" else word for word in arguments[1:]]
+    done = ask(str(EXAMPLES / arguments[0]), *words, "--offline")
+    assert done.returncode == 1 and done.stderr.startswith("error: the ticket"), done
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_line_of_a_guest_that_is_too_long_arrives_in_parts() -> None:
+    chat = str(EXAMPLES / "chat.py")
+    with serving(*PYTHON, chat, "room", "--offline") as (_, ticket):
+        done = ask(chat, "join", ticket, "ann", "--offline", stdin="x" * 10_000 + "\nend\n")
+        assert done.returncode == 0 and done.stderr == "", done
 
 
 def test_a_file_from_python_to_rust(tmp_path: pathlib.Path, photo: pathlib.Path) -> None:

@@ -68,7 +68,7 @@ def test_two_loops_take_turns_in_one_thread() -> None:
     if before:
         assert len(os.listdir("/proc/self/fd")) < before + 30
     for loop, endpoint in zip(loops, (first, second), strict=True):
-        loop.run_until_complete(endpoint.shutdown(0))
+        loop.run_until_complete(endpoint.close(0))
         loop.close()
 
 
@@ -88,7 +88,7 @@ def test_an_endpoint_of_one_loop_is_used_by_another_thread() -> None:
 
 def test_an_endpoint_is_shut_down_by_another_thread() -> None:
     async def main() -> None:
-        server = await node()
+        server = await node().start()
         begun, cancelled = asyncio.Event(), threading.Event()
 
         @server.serve("slow/1")
@@ -104,7 +104,7 @@ def test_an_endpoint_is_shut_down_by_another_thread() -> None:
         async with node() as client:
             stream = await client.open_stream(server.ticket, "slow/1")
             await begun.wait()
-            report = await asyncio.to_thread(lambda: asyncio.run(server.shutdown(0.1)))
+            report = await asyncio.to_thread(lambda: asyncio.run(server.close(0.1)))
             # The handler has ended in its own thread when the call returns.
             assert cancelled.is_set() and report.streams_cut == 1
             with pytest.raises(ConnectionError):
@@ -116,7 +116,7 @@ def test_an_endpoint_is_shut_down_by_another_thread() -> None:
 
 def test_an_endpoint_is_shut_down_when_the_loop_of_its_handlers_is_closed() -> None:
     async def begin() -> tuple[twolane.Node, twolane.XStream]:
-        server, client = await node(), await node()
+        server, client = await node().start(), await node().start()
         begun = asyncio.Event()
 
         @server.serve("slow/1")
@@ -127,11 +127,11 @@ def test_an_endpoint_is_shut_down_when_the_loop_of_its_handlers_is_closed() -> N
         stream = await client.open_stream(server.ticket, "slow/1")
         await begun.wait()
         stream.close()
-        await client.shutdown(0)
+        await client.close(0)
         return server, stream
 
     server, _ = asyncio.run(begin())
-    asyncio.run(server.shutdown(60))
+    asyncio.run(server.close(60))
     assert server.closed
 
 
@@ -243,8 +243,8 @@ def test_an_exit_with_everything_open_is_silent() -> None:
         keep = []
 
         async def main():
-            server = await twolane.Node(offline=True)
-            client = await twolane.Node(offline=True)
+            server = await twolane.Node(offline=True).start()
+            client = await twolane.Node(offline=True).start()
             streams = server.accept("test/1")
             stream = await client.open_stream(server.ticket, "test/1")
             reading = asyncio.create_task(stream.read())
@@ -273,7 +273,7 @@ def test_peers_are_told_of_an_exit_at_once(tmp_path: pathlib.Path) -> None:
 
                 async def main():
                     global client
-                    client = await twolane.Node(offline=True)
+                    client = await twolane.Node(offline=True).start()
                     # A server that has answered has admitted its client: it tells of a connection, and of its end.
                     await client.request("{server.ticket}", "echo/1", b"", timeout=60)
 
@@ -334,7 +334,7 @@ def test_what_is_not_closed_is_told() -> None:
             with pytest.raises(ConnectionResetError):
                 await accepted.read()
             accepted.close()
-        forgotten = await node()
+        forgotten = await node().start()
         forgotten.serve_requests("test/1", lambda request: b"")
         with pytest.warns(ResourceWarning, match="was not closed"):
             del forgotten

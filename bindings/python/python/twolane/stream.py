@@ -10,7 +10,7 @@ import warnings
 from ._buffer import Buffer
 from ._framed import Framed
 from .adaptors import to_asyncio
-from .exceptions import TwolaneError
+from .exceptions import Fail, TwolaneError
 from .reports import Reports
 
 if typing.TYPE_CHECKING:
@@ -101,17 +101,19 @@ class XStream(Framed):
         `code` is the application's own code (62 bits), `text` is for people (at most 4 KiB, longer text is
         cut), `details` are for programs (at most 60 KiB). Reading and writing end here at once.
 
-        Raises `StreamEnded` if the stream was already failed, and the exceptions of `write`. If the call is
-        cancelled, the error is sent nevertheless.
+        Raises `StreamEnded` if the stream was already failed, the exceptions of `write`, and those of `Fail` for what
+        cannot be sent. If the call is cancelled, the error is sent nevertheless.
         """
+        told = Fail(code, text, details)
         if self._transport is not None:
             await self._transport.flush()
-        await self._operate(lambda: self._native.fail(code, text, details, False), detached=True)
+        await self._operate(lambda: self._native.fail(told.code, told.text, told.details, False), detached=True)
 
     async def abort(self, code: int, text: str = "", details: Buffer = b"") -> None:
         """Works like `fail`, but at once: data that the peer has not read yet, in either direction, is
         discarded."""
-        await self._operate(lambda: self._native.fail(code, text, details, True), detached=True)
+        told = Fail(code, text, details)
+        await self._operate(lambda: self._native.fail(told.code, told.text, told.details, True), detached=True)
 
     async def warn(self, code: int, text: str = "", details: Buffer = b"") -> None:
         """Sends a warning, which the peer's `errors` returns; the stream continues. Also possible after
@@ -119,7 +121,8 @@ class XStream(Framed):
 
         Raises the exceptions of `write`. If the call is cancelled, the warning is sent nevertheless.
         """
-        await self._operate(lambda: self._native.warn(code, text, details), detached=True)
+        told = Fail(code, text, details)
+        await self._operate(lambda: self._native.warn(told.code, told.text, told.details), detached=True)
 
     def errors(self) -> Reports:
         """Returns the peer's reports on the error lane, unread or future ones: warnings, and the fatal error.
