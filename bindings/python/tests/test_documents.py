@@ -26,7 +26,7 @@ def blocks(path: pathlib.Path) -> list[str]:
     return fenced + [block for block in code if not re.match(r"(pip|python|bash) ", block)]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/how-to.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/how-to.md", "docs/tutorial.md"])
 def test_the_code_in_the_documents_uses_what_exists(name: str) -> None:
     path = HERE / name
     if not path.exists():
