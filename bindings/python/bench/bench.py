@@ -129,7 +129,7 @@ def rate(work: Work, done: Done) -> float:
 
 def conditions(who: Sequence[str], times: Times) -> dict[str, object]:
     """Returns the conditions of a run. The fields are those of the other measuring programs."""
-    rustc, profile = built() if (built := getattr(_native, "bench_built", None)) else (None, None)
+    rustc, profile = built() if (built := getattr(_native, "_bench_built", None)) else (None, None)
     versions = {OURS: twolane.__version__, "python": platform.python_version()}
     if "iroh" in who:
         versions["PyPI iroh"] = importlib.metadata.version("iroh")

@@ -140,15 +140,15 @@ NATIVE: typing.Final[typing.Any] = _native
 
 
 async def serve_rust() -> None:
-    await ready(NATIVE.bench_serve())
+    await ready(NATIVE._bench_serve())
 
 
 async def bulk_rust(ticket: str, times: Times) -> Done:
-    return Done(*await asyncio.to_thread(NATIVE.bench_run, ticket, "bulk", 1, *times))
+    return Done(*await asyncio.to_thread(NATIVE._bench_run, ticket, "bulk", 1, *times))
 
 
 async def ask_rust(ticket: str, times: Times, in_flight: int) -> Done:
-    return Done(*await asyncio.to_thread(NATIVE.bench_run, ticket, "ask", in_flight, *times))
+    return Done(*await asyncio.to_thread(NATIVE._bench_run, ticket, "ask", in_flight, *times))
 
 
 # asyncio's TCP streams
@@ -308,7 +308,7 @@ async def ready(where: str) -> None:
 
 def available(side: str) -> str | None:
     """Returns why a side cannot be measured. None if it can."""
-    if side == "rust" and not hasattr(_native, "bench_run"):
+    if side == "rust" and not hasattr(_native, "_bench_run"):
         return "the module was built without the feature `bench`"
     if side == "iroh" and importlib.util.find_spec("iroh") is None:
         return "it is not installed (pip install iroh)"

@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Binds an endpoint that serves both protocols until the process ends. Returns its ticket.
 #[pyfunction]
+#[pyo3(name = "_bench_serve")]
 pub(crate) fn bench_serve(py: Python<'_>) -> PyResult<String> {
     let handle = runtime::handle()?;
     py.detach(|| handle.block_on(serve())).map_err(failed)
@@ -26,6 +27,7 @@ pub(crate) fn bench_serve(py: Python<'_>) -> PyResult<String> {
 /// Measures for `seconds`, after a warm-up of `warm_up` seconds. Returns the number of pieces or requests, and the
 /// seconds that they took.
 #[pyfunction]
+#[pyo3(name = "_bench_run")]
 pub(crate) fn bench_run(
     py: Python<'_>,
     peer: &Bound<'_, PyAny>,
@@ -56,6 +58,7 @@ pub(crate) fn bench_run(
 
 /// Returns the version of the compiler that built this module, and the build profile.
 #[pyfunction]
+#[pyo3(name = "_bench_built")]
 pub(crate) fn bench_built() -> (&'static str, &'static str) {
     (env!("TWOLANE_RUSTC"), env!("TWOLANE_PROFILE"))
 }

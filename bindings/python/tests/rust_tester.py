@@ -330,7 +330,8 @@ class Acceptor:
     def __init__(self, node: Node) -> None:
         self.seen: dict[tuple[object, int], list[dict[str, object]]] = collections.defaultdict(list)
         self.news = asyncio.Condition()
-        node.serve(PROTOCOL, self.take)
+        # A script is played to its end, whoever leaves.
+        node.serve(PROTOCOL, self.take, cancel=False)
         node.serve_requests(REQUESTS, self.answer)
         # The protocol is known from now on, but its streams are not accepted.
         node.accept(NOBODY).close()
