@@ -175,6 +175,27 @@ async def test_data_that_was_finished_is_handled_to_the_end_whoever_leaves(pair:
     assert await stored.get() == b"a letter"
 
 
+async def test_a_handler_that_has_closed_its_stream_goes_on(pair: Pair) -> None:
+    done = asyncio.Queue[str]()
+    closed = asyncio.Event()
+
+    @pair.server.serve("late/1")
+    async def late(stream: XStream) -> None:
+        await stream.write(b"thanks")
+        await stream.finish()
+        stream.close()
+        closed.set()
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        await done.put("and more work")
+
+    stream = await pair.client.open_stream(pair.server.ticket, "late/1")
+    assert await stream.read() == b"thanks"
+    stream.close()
+    await closed.wait()
+    assert await done.get() == "and more work"
+
+
 async def test_a_handler_can_wait_for_its_peer_to_leave(pair: Pair) -> None:
     left = asyncio.Queue[str]()
 

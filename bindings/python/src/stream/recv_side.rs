@@ -60,7 +60,7 @@ pub(super) enum Got {
 pub(super) enum Prospect {
     /// The data goes on, or its end is behind unread data.
     Open,
-    /// The peer has finished its data, and all of it was read.
+    /// The peer has finished its data, and all of it was read; or this side has let go of it.
     Complete,
     /// The data was cut off.
     Cut,
@@ -94,7 +94,8 @@ impl RecvSide {
 
     /// Looks for the end of the peer's data, without taking data. `waker` is woken when the answer may be another one.
     pub(super) fn prospect(&mut self, waker: &Waker) -> Prospect {
-        let Some(stream) = &mut self.stream else { return Prospect::Cut };
+        // What this side wants no more of is not cut off.
+        let Some(stream) = &mut self.stream else { return Prospect::Complete };
         let mut cx = Context::from_waker(waker);
         let mut want = 1;
         loop {
