@@ -1,8 +1,7 @@
 //! The command line programs of twolane: [`sender`](cli::sender), [`receiver`](cli::receiver),
 //! [`doctor`](cli::doctor) and the [`demo`].
 //!
-//! - [`transfer`]: the protocols `file/1` and `file/2`, which send one file over one stream or over several
-//!   streams;
+//! - [`transfer`]: the transfer of files, from crate [`twolane_files`];
 //! - [`cli`]: the shared parts of the programs, and the sender, the receiver and the doctor;
 //! - [`demo`]: a sender and a receiver on one machine, over a relay that the demo starts;
 //! - [`output`], [`progress`]: the output for programs and for people;
@@ -16,4 +15,5 @@ pub mod exit;
 pub mod output;
 pub mod progress;
 pub mod signals;
-pub mod transfer;
+
+pub use twolane_files::single as transfer;
