@@ -1,14 +1,13 @@
-//! The error codes on the error lane of `file/1` and `file/2`.
+//! The error codes on the error lane, and in the frames that refuse an item or give it up.
 
-/// The reason why one side fails a transfer.
+/// The reason why one side fails a transfer, or an item of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Reason {
-    /// The offer, or the data after the file, violates the protocol.
+    /// What the other side sent violates the protocol.
     Protocol,
-    /// The name cannot be the name of a file.
+    /// Nothing can have the name.
     Name,
-    /// A file of this name exists, and nothing is overwritten.
+    /// Something else of this name exists, and nothing is overwritten.
     Exists,
     /// The receiver's disk, quota or file size limit is reached.
     StorageFull,
@@ -16,32 +15,38 @@ pub enum Reason {
     Storage,
     /// The received bytes are not the bytes that were sent.
     Hash,
-    /// The sender sent more or fewer bytes than offered.
-    Size,
-    /// The sender cannot read the rest of its file.
+    /// The file changed while it was sent, or has another length than offered.
+    Changed,
+    /// The sender cannot read its file.
     Source,
     /// The program was interrupted.
     Interrupted,
     /// The other side did nothing for too long.
     Silent,
-    /// The sender has reached the limit of concurrent transfers from one peer at the receiver.
+    /// The receiver has no place for another transfer at the moment, from this sender or from anybody.
     Busy,
+    /// The receiver's user does not take anything from this sender, or does not want this transfer.
+    NotAllowed,
+    /// The transfer is larger than the receiver takes.
+    TooLarge,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Protocol,
         Self::Name,
         Self::Exists,
         Self::StorageFull,
         Self::Storage,
         Self::Hash,
-        Self::Size,
+        Self::Changed,
         Self::Source,
         Self::Interrupted,
         Self::Silent,
         Self::Busy,
+        Self::NotAllowed,
+        Self::TooLarge,
     ];
 
     /// Returns the code on the wire.
@@ -53,11 +58,13 @@ impl Reason {
             Self::StorageFull => 4,
             Self::Storage => 5,
             Self::Hash => 6,
-            Self::Size => 7,
+            Self::Changed => 7,
             Self::Source => 8,
             Self::Interrupted => 9,
             Self::Silent => 10,
             Self::Busy => 11,
+            Self::NotAllowed => 12,
+            Self::TooLarge => 13,
         }
     }
 
@@ -72,13 +79,15 @@ impl Reason {
         match self {
             Self::Protocol => "use programs of the same version on both sides",
             Self::Name | Self::Exists => "send it under another name with --name",
-            Self::StorageFull => "make room there, or receive into another directory",
-            Self::Storage => "look at the receiver's directory",
+            Self::StorageFull => "make room there, or receive into another folder",
+            Self::Storage => "look at the receiver's folder",
             Self::Hash => "send it again",
-            Self::Size => "send it again once nothing changes the file any more",
+            Self::Changed => "send it again once nothing changes the file any more",
             Self::Source | Self::Silent => "try again",
-            Self::Busy => "send it again once the others have arrived",
-            Self::Interrupted => "start the receiver again",
+            Self::Busy => "send it again later, or once the others have arrived",
+            Self::Interrupted => "start the receiver again, and send it again: what has arrived is not sent twice",
+            Self::NotAllowed => "the receiver's user decides who may send: --from, or an answer to the question there",
+            Self::TooLarge => "the receiver's --max-size is in the way",
         }
     }
 }
