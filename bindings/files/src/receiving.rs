@@ -210,11 +210,9 @@ impl Receiving {
                 Ok(self.perhaps_publish(item))
             }
             FromSender::GiveUp { item, code, text } => {
+                // Entries that were on their way may follow. They are ignored, up to the end of the item.
                 if item >= self.begun {
                     return Err(Violation::NoItem);
-                }
-                if self.current == Some(item) {
-                    self.current = None;
                 }
                 Ok(if self.refuse(item) { vec![Step::GivenUp { item, code, text }] } else { Vec::new() })
             }

@@ -12,7 +12,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-pub(crate) use self::read::{Job, Piece, Read as Reading, start};
+pub(crate) use self::read::{Job, Piece, Read as Reading, What, start};
 use crate::wire::Attributes;
 
 /// Something that a user has named.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::{Input, stamp::Stamp};
 use crate::{
     piece::{self, PIECE, PIECE_LEN, PieceHash, Tree},
+    reason::Reason,
     store::disk::read_full,
 };
 
@@ -78,6 +79,16 @@ pub(crate) enum ReadFileError {
     Io(#[from] io::Error),
     #[error("it changed while it was sent")]
     Changed,
+}
+
+impl ReadFileError {
+    /// Returns the reason, and the words for the receiver, which name no path of this machine.
+    pub(crate) fn words(&self) -> (Reason, String) {
+        match self {
+            Self::Io(error) => (Reason::Source, format!("{self}: {}", error.kind())),
+            Self::Changed => (Reason::Changed, self.to_string()),
+        }
+    }
 }
 
 /// The reason why a job ends early.

@@ -5,10 +5,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{
-    read::{ReadFileError, What},
-    *,
-};
+use super::{read::ReadFileError, *};
 use crate::piece::{self, PIECE, PIECE_LEN};
 
 fn bytes(len: usize) -> Vec<u8> {

@@ -137,6 +137,13 @@ fn an_item_that_its_sender_gives_up_is_over() {
     );
     assert_eq!(transfer.frame(give_up), Ok(vec![]));
     assert!(transfer.is_settled());
+
+    let mut transfer = Receiving::new(1, None);
+    transfer.frame(folder("a")).unwrap();
+    transfer.frame(FromSender::GiveUp { item: 0, code: 8, text: String::new() }).unwrap();
+    for late in [file("a/b", 4), folder("a/c"), FromSender::EndItem { item: 0 }] {
+        assert_eq!(transfer.frame(late), Ok(vec![]));
+    }
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, TransferId};
-
 /// The offer that the sender makes in the metadata of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
@@ -11,19 +9,6 @@ pub struct Offer {
     pub name: String,
     /// The length of the file in bytes, if it is known.
     pub size: Option<u64>,
-    /// How the file is spread over several streams, if it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spread: Option<Spread>,
-}
-
-/// The spread of a file over several streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spread {
-    /// The id that the streams of the transfer share.
-    pub id: TransferId,
-    /// The assignment of the blocks of the file to the streams.
-    #[serde(flatten)]
-    pub plan: Plan,
 }
 
 /// The receiver's confirmation that the file is stored.
@@ -35,13 +20,6 @@ pub struct Receipt {
     pub bytes: u64,
     /// The BLAKE3 hash of the file, in hexadecimal digits.
     pub blake3: String,
-}
-
-/// The details of the receiver's errors, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusalDetails {
-    /// The number of bytes of the file that the receiver had taken.
-    pub received: u64,
 }
 
 impl Offer {
@@ -59,6 +37,12 @@ impl Offer {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
+
+    /// Returns the last component of the name: the folder of the file at the sender does not matter. The sender's system
+    /// may use a backslash.
+    pub(super) fn file_name(&self) -> &str {
+        self.name.rsplit(['/', '\\']).next().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -69,7 +53,7 @@ mod tests {
 
     #[test]
     fn an_offer_is_one_json_object() {
-        let offer = Offer { name: "photo.jpg".into(), size: None, spread: None };
+        let offer = Offer { name: "photo.jpg".into(), size: None };
         assert_eq!(offer.to_bytes(), br#"{"name":"photo.jpg","size":null}"#);
         assert!(Offer::from_bytes(br#"{"name":"x","size":7,"later":true}"#).is_ok());
         assert!(Offer::from_bytes(br#"{"name":"x"}"#).is_ok());
@@ -93,11 +77,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_the_last_component_of_a_name_counts() {
+        for name in ["photo.jpg", "../photo.jpg", "/etc/photo.jpg", "C:\\Users\\me\\photo.jpg", "a\0b/photo.jpg"] {
+            assert_eq!(Offer { name: name.into(), size: None }.file_name(), "photo.jpg", "{name:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_offer_arrives_as_it_was_made(name in ".{0,300}", size in any::<Option<u64>>()) {
-            let spread = Plan::of(size).map(|plan| Spread { id: TransferId::random(), plan });
-            let offer = Offer { name, size, spread };
+            let offer = Offer { name, size };
             prop_assert_eq!(Offer::from_bytes(&offer.to_bytes()).unwrap(), offer);
         }
 

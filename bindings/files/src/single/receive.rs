@@ -1,106 +1,25 @@
-//! The receiver's side of a transfer.
+//! The receiver's side.
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, path::Path};
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
-use twolane::{ConnectionLost, ReadError, StreamError, WriteError, XStream};
+use twolane::{WriteError, XStream};
 
-use super::{
-    CHUNK, Expected, FileName, Inbox, Meter, NameError, Offer, PATIENCE, QUEUE, Reason, Receipt, RefusalDetails,
-    StoreError,
-    store::Part,
-    stripes::{Stripes, Ungathered},
+use super::{CHUNK, Offer, QUEUE, Receipt};
+use crate::{
+    error::{ReceiveError, Unconfirmed, broken},
+    meter::Meter,
+    names::StoredName,
+    policy::{CONFIRM, PATIENCE, Policy, Rehearsal},
+    store::{Found, Inbox, Item, Staged, StoreError},
+    wire::Attributes,
 };
 
 /// The length of a BLAKE3 hash in bytes.
 const HASH: usize = blake3::OUT_LEN;
 
-/// Maximum time for a sender to read the receipt. The receipt has about 200 bytes, and a dead connection is
-/// detected within 20 s. Without this limit, a live sender that does not read the receipt would keep its place at
-/// the receiver for ever.
-const CONFIRM: Duration = Duration::from_secs(30);
-
-/// A refusal half-way through the file, to try out the error lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rehearsal {
-    /// The number of bytes of the file that are taken before the refusal.
-    pub after: u64,
-    /// The error code that the sender is told.
-    pub code: u64,
-    /// The time for which nothing is read before the refusal, so that the data lane fills up.
-    pub stall: Duration,
-}
-
-/// The reason why a file was not received.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReceiveError {
-    /// The offer cannot be read.
-    #[error("the offer cannot be read")]
-    Offer(#[source] serde_json::Error),
-    /// The part streams are missing, or are not those of the offer.
-    #[error("the streams that the file is spread over are not those of the offer")]
-    Spread,
-    /// The data is too short for a hash.
-    #[error("the data ended without a hash")]
-    NoHash,
-    /// The name cannot be the name of a file.
-    #[error("the file cannot have this name: {0}")]
-    Name(#[from] NameError),
-    /// The file cannot be stored.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// More or fewer bytes than offered arrived.
-    #[error("{offered} bytes were offered, and {} arrived", if *.more { "more" } else { "less" })]
-    Size {
-        /// The offered length in bytes.
-        offered: u64,
-        /// Whether more bytes arrived.
-        more: bool,
-    },
-    /// The receiver was configured to refuse the file.
-    #[error("refused after {after} bytes, as the receiver was told to")]
-    Rehearsed {
-        /// The number of bytes that were taken.
-        after: u64,
-        /// The error code.
-        code: u64,
-    },
-    /// The sender failed the transfer.
-    #[error("the sender gave up: {:?}", .0.text())]
-    Failed(std::sync::Arc<StreamError>),
-    /// The sender ended the stream without a reason.
-    #[error("the sender dropped the transfer before the file was complete")]
-    Dropped,
-    /// The connection was lost.
-    #[error("the connection was lost before the file was complete")]
-    Lost(#[from] ConnectionLost),
-    /// The sender is connected, but sends nothing.
-    #[error("the sender sent nothing for {0:?}")]
-    Silent(Duration),
-    /// The receiver was asked to stop.
-    #[error("the receiver was stopped")]
-    Stopped,
-    /// The stream cannot be read for another reason.
-    #[error("the stream cannot be read")]
-    Read(#[source] ReadError),
-}
-
-/// The reason why a sender may not know that its file is stored.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unconfirmed {
-    /// The stream or the connection has ended.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The sender is connected, but does not read the receipt.
-    #[error("the sender did not take the receipt within {0:?}")]
-    Silent(Duration),
-}
-
-/// Receives a file from a stream and from the `expected` part streams, and stores it. Stops if `stop` resolves
-/// before the whole file has arrived.
+/// Receives a file from a stream, and stores it. Stops if `stop` resolves before the whole file has arrived.
 ///
 /// The inner `Result` tells whether the sender could be told that the file is stored. The file is stored in both
 /// cases.
@@ -113,22 +32,25 @@ pub enum Unconfirmed {
 /// [`to_stream_error`](ReceiveError::to_stream_error), unless that returns `None`.
 pub async fn receive(
     stream: &mut XStream,
-    expected: Option<Expected>,
     inbox: &Inbox,
-    rehearsal: Option<Rehearsal>,
+    policy: &Policy,
     meter: &Meter,
     stop: impl Future<Output = ()>,
 ) -> Result<(Receipt, Result<(), Unconfirmed>), ReceiveError> {
-    let offer = Offer::from_bytes(stream.metadata()).map_err(ReceiveError::Offer)?;
-    let name = FileName::from_offer(&offer.name)?;
-    let inbox = inbox.clone();
-    let part = tokio::task::spawn_blocking(move || inbox.begin(name)).await.map_err(broken)??;
-
-    let mut disk = Disk::start(part);
+    let offer = Offer::from_bytes(stream.metadata()).map_err(|_| ReceiveError::Offer)?;
+    let name = StoredName::of(offer.file_name())?;
+    if let (Some(size), Some(max)) = (offer.size, policy.max_bytes)
+        && size > max
+    {
+        return Err(ReceiveError::TooLarge { max });
+    }
+    let (inbox, sender, existing, size) = (inbox.clone(), stream.peer(), policy.existing, offer.size);
+    let place = tokio::task::spawn_blocking(move || Place::prepare(&inbox, sender, name, existing, size));
+    let mut disk = Disk::start(place.await.map_err(broken)??);
     let received = tokio::select! {
         biased;
         () = stop => Err(ReceiveError::Stopped),
-        received = gather_and_take(stream, expected, &offer, rehearsal, &mut disk, meter) => received,
+        received = take(stream, &offer, policy, &mut disk, meter) => received,
     };
     let receipt = match received {
         Ok(hash) => disk.store(hash).await?,
@@ -141,89 +63,25 @@ pub async fn receive(
     Ok((receipt, told))
 }
 
-impl ReceiveError {
-    /// Returns the error for the sender. Returns `None` if the sender has failed the transfer itself, or is gone.
-    pub fn to_stream_error(&self, received: u64) -> Option<StreamError> {
-        let code = match self {
-            Self::Rehearsed { code, .. } => *code,
-            _ => self.reason()?.code(),
-        };
-        Some(refusal(code, &self.words(), received))
-    }
-
-    /// Returns the kind of error, if the sender is to be told.
-    pub fn reason(&self) -> Option<Reason> {
-        match self {
-            Self::Offer(_) | Self::Spread | Self::NoHash => Some(Reason::Protocol),
-            Self::Name(_) => Some(Reason::Name),
-            Self::Store(error) => Some(error.reason()),
-            Self::Size { .. } => Some(Reason::Size),
-            Self::Silent(_) => Some(Reason::Silent),
-            Self::Stopped => Some(Reason::Interrupted),
-            Self::Rehearsed { .. } | Self::Failed(_) | Self::Dropped | Self::Lost(_) | Self::Read(_) => None,
-        }
-    }
-
-    /// Returns the text with the causes. Only the system's errors about missing room are included for the sender,
-    /// because other errors may name paths.
-    fn words(&self) -> String {
-        match self {
-            Self::Store(StoreError::Full(source)) => format!("{self}: {source}"),
-            _ => self.to_string(),
-        }
-    }
-}
-
-/// Makes an error for the sender, with the number of bytes that the receiver had taken.
-fn refusal(code: u64, text: &str, received: u64) -> StreamError {
-    let error = StreamError::new(code, text);
-    let details = serde_json::to_vec(&RefusalDetails { received }).unwrap_or_default();
-    match error.clone().with_details(details) {
-        Ok(detailed) => detailed,
-        Err(_) => error,
-    }
-}
-
-/// Receives the file from all its streams. Returns the hash that follows the file.
-async fn gather_and_take(
-    stream: &mut XStream,
-    expected: Option<Expected>,
-    offer: &Offer,
-    rehearsal: Option<Rehearsal>,
-    disk: &mut Disk,
-    meter: &Meter,
-) -> Result<blake3::Hash, ReceiveError> {
-    let gathered = Stripes::gather(stream, expected, offer.size.unwrap_or_default()).await;
-    let mut stripes = gathered.map_err(|ungathered| match ungathered {
-        Ungathered::TimedOut | Ungathered::Wrong => ReceiveError::Spread,
-        Ungathered::Read(error) => error.into(),
-    })?;
-    let hash = take(&mut stripes, offer, rehearsal, disk, meter).await?;
-    let ended = timeout(PATIENCE, stripes.have_ended()).await.map_err(|_| ReceiveError::Silent(PATIENCE))??;
-    match offer.size {
-        Some(offered) if !ended => Err(ReceiveError::Size { offered, more: true }),
-        _ => Ok(hash),
-    }
-}
-
 /// Receives the file. Returns the hash that follows it.
 async fn take(
-    stream: &mut Stripes<'_>,
+    stream: &mut XStream,
     offer: &Offer,
-    rehearsal: Option<Rehearsal>,
+    policy: &Policy,
     disk: &mut Disk,
     meter: &Meter,
 ) -> Result<blake3::Hash, ReceiveError> {
+    let rehearsal = policy.rehearsal;
     let mut chunk = vec![0; CHUNK];
     let mut filled = 0;
     // The number of bytes that were read. The last 32 of them may be the hash.
     let mut total: u64 = 0;
     loop {
-        if let Some(rehearsal) = rehearsal
-            && meter.bytes() >= rehearsal.after
+        if let Some(Rehearsal { after, code, stall }) = rehearsal
+            && meter.bytes() >= after
         {
-            tokio::time::sleep(rehearsal.stall).await;
-            return Err(ReceiveError::Rehearsed { after: meter.bytes(), code: rehearsal.code });
+            tokio::time::sleep(stall).await;
+            return Err(ReceiveError::Rehearsed { after: meter.bytes(), code });
         }
         let mut room = chunk.len() - filled;
         if let Some(rehearsal) = rehearsal {
@@ -245,6 +103,9 @@ async fn take(
         {
             return Err(ReceiveError::Size { offered, more: true });
         }
+        if let Some(max) = policy.max_bytes.filter(|max| taken > *max) {
+            return Err(ReceiveError::TooLarge { max });
+        }
         if len > 0 && filled < chunk.len() {
             continue;
         }
@@ -255,7 +116,7 @@ async fn take(
             return Err(ReceiveError::Size { offered, more: false });
         }
         let Some(end) = filled.checked_sub(HASH) else {
-            return Err(ReceiveError::NoHash);
+            return Err(ReceiveError::protocol("the data ended without a hash"));
         };
         let mut hash = [0; HASH];
         hash.copy_from_slice(&chunk[end..filled]);
@@ -284,6 +145,62 @@ async fn in_time(confirming: impl Future<Output = Result<(), WriteError>>) -> Re
     Ok(timeout(CONFIRM, confirming).await.map_err(|_| Unconfirmed::Silent(CONFIRM))??)
 }
 
+/// Where the file is put.
+struct Place {
+    item: Item,
+    /// `None` if a file of this name and length is there, which may be the same.
+    staged: Option<Staged>,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Place {
+    fn prepare(
+        inbox: &Inbox,
+        sender: twolane::PublicKey,
+        name: StoredName,
+        existing: crate::Existing,
+        size: Option<u64>,
+    ) -> Result<Self, StoreError> {
+        let item = inbox.begin(sender, name, false, Attributes::default(), existing)?;
+        let staged = match item.look(Path::new(""), size)? {
+            Found::Whole if existing == crate::Existing::Refuse => None,
+            Found::Whole | Found::Left { .. } => {
+                // The data comes before the hash, so it cannot be known whether it is the same.
+                item.replaces();
+                // What another protocol has left is of no use here.
+                item.discard();
+                Some(item.stage(Path::new(""), Attributes::default(), 0))
+            }
+        };
+        Ok(Self { item, staged, hasher: blake3::Hasher::new(), bytes: 0 })
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<(), StoreError> {
+        self.hasher.update(data);
+        if let Some(staged) = &self.staged {
+            staged.write_at(self.bytes, data).map_err(StoreError::from_io)?;
+        }
+        self.bytes += data.len() as u64;
+        Ok(())
+    }
+
+    fn store(&self, expected: blake3::Hash) -> Result<Receipt, StoreError> {
+        let found = self.hasher.finalize();
+        if found != expected {
+            return Err(StoreError::Hash);
+        }
+        match &self.staged {
+            Some(staged) => staged.close(self.bytes).map_err(StoreError::from_io)?,
+            None => {
+                self.item.compare(Path::new(""), found)?;
+            }
+        }
+        let published = self.item.publish()?;
+        Ok(Receipt { stored: published.name, bytes: self.bytes, blake3: found.to_hex().to_string() })
+    }
+}
+
 /// A thread that hashes and writes the file, a few chunks behind the network.
 struct Disk {
     /// `None` once there is nothing more to write.
@@ -297,16 +214,23 @@ enum Job {
 }
 
 impl Disk {
-    fn start(mut part: Part) -> Self {
+    fn start(mut place: Place) -> Self {
         let (jobs, mut queue) = mpsc::channel(QUEUE);
         let worker = tokio::task::spawn_blocking(move || {
-            while let Some(job) = queue.blocking_recv() {
-                match job {
-                    Job::Write(data) => part.write(&data)?,
-                    Job::Store(hash) => return part.store(hash).map(Some),
+            let mut work = || -> Result<Option<Receipt>, StoreError> {
+                while let Some(job) = queue.blocking_recv() {
+                    match job {
+                        Job::Write(data) => place.write(&data)?,
+                        Job::Store(hash) => return place.store(hash).map(Some),
+                    }
                 }
+                Ok(None)
+            };
+            let done = work();
+            if !matches!(done, Ok(Some(_))) {
+                place.item.discard();
             }
-            Ok(None)
+            done
         });
         Self { jobs: Some(jobs), worker }
     }
@@ -348,23 +272,6 @@ impl Disk {
         }
         // The worker ends before its queue only if it has failed.
         Err(self.failed().await)
-    }
-}
-
-fn broken(error: tokio::task::JoinError) -> StoreError {
-    StoreError::Io(io::Error::other(error))
-}
-
-impl From<ReadError> for ReceiveError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Failed(error) | ReadError::FailedIncomplete { error, .. } | ReadError::Aborted(error) => {
-                Self::Failed(error)
-            }
-            ReadError::Reset { .. } => Self::Dropped,
-            ReadError::Lost(lost) => Self::Lost(lost),
-            other => Self::Read(other),
-        }
     }
 }
 

@@ -3,23 +3,14 @@
 use std::{
     fs::File,
     io::{self, Read},
-    path::{Path, PathBuf},
     thread,
 };
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{CHUNK, Offer, QUEUE, Spread};
-
-/// The source of the bytes of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// A file or a named pipe.
-    Path(PathBuf),
-    /// Standard input.
-    Stdin,
-}
+use super::{CHUNK, Offer, QUEUE};
+use crate::outgoing::Input;
 
 /// A file that a separate thread reads and hashes, a few chunks ahead of the network.
 ///
@@ -37,48 +28,13 @@ pub(super) enum Item {
     End(blake3::Hash),
 }
 
-impl Input {
-    /// Checks a file without waiting for it.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the file does not exist, cannot be read, or is a directory.
-    pub fn check(&self) -> io::Result<()> {
-        let Self::Path(path) = self else {
-            return Ok(());
-        };
-        let metadata = path.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        if metadata.is_file() {
-            // Opening a named pipe would block until it has a writer.
-            File::open(path)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the name that is sent to the receiver. Returns `None` if the file name is not text.
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Path(path) => path.file_name().and_then(|name| name.to_str()),
-            Self::Stdin => Some("stdin"),
-        }
-    }
-}
-
 impl Source {
-    /// Starts to read the file.
+    /// Starts to read a file of `size` bytes, if that is known.
     ///
     /// # Errors
     ///
-    /// Returns an error if the metadata of the file cannot be read, or if no thread can be started. Later errors
-    /// are returned by `next`.
-    pub fn start(input: &Input, name: String) -> io::Result<Self> {
-        let size = match input {
-            Input::Path(path) => regular_size(path)?,
-            Input::Stdin => None,
-        };
+    /// Returns an error if no thread can be started. Other errors are those of [`send`](super::send).
+    pub fn start(input: &Input, name: String, size: Option<u64>) -> io::Result<Self> {
         let (chunks, items) = mpsc::channel(QUEUE);
         let input = input.clone();
         thread::Builder::new().name("source".into()).spawn(move || {
@@ -91,17 +47,12 @@ impl Source {
                 let _ = chunks.blocking_send(Err(error));
             }
         })?;
-        Ok(Self { offer: Offer { name, size, spread: None }, items })
+        Ok(Self { offer: Offer { name, size }, items })
     }
 
     /// Returns the offer for the receiver.
     pub fn offer(&self) -> &Offer {
         &self.offer
-    }
-
-    /// Spreads the file over several streams, or uses one stream if `spread` is `None`.
-    pub fn spread(&mut self, spread: Option<Spread>) {
-        self.offer.spread = spread;
     }
 
     /// Returns the next item, or `None` after the end or an error.
@@ -110,16 +61,6 @@ impl Source {
     pub(super) async fn next(&mut self) -> Option<io::Result<Item>> {
         self.items.recv().await
     }
-}
-
-/// Returns the length of a file, if it is known. Files that the system generates while they are read, such as those
-/// below `/proc`, report a length of 0.
-fn regular_size(path: &Path) -> io::Result<Option<u64>> {
-    let metadata = path.metadata()?;
-    if !metadata.is_file() || (metadata.len() == 0 && File::open(path)?.read(&mut [0])? > 0) {
-        return Ok(None);
-    }
-    Ok(Some(metadata.len()))
 }
 
 fn read(input: &mut impl Read, chunks: &mpsc::Sender<io::Result<Item>>) -> io::Result<()> {

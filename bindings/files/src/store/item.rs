@@ -202,6 +202,11 @@ impl Item {
         Staged::new(self.staged_of(path), attributes, left)
     }
 
+    /// Notes that the item is another one than what is there, or may be.
+    pub(crate) fn replaces(&self) {
+        self.lock().differs = true;
+    }
+
     /// Notes that a file is closed. It may be the same as another one, under two names.
     pub(crate) fn closed(&self, path: &Path) -> Result<(), StoreError> {
         let metadata = self.staged_of(path).symlink_metadata().map_err(StoreError::from_io)?;

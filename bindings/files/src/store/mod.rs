@@ -22,7 +22,7 @@ use std::{
 use twolane::PublicKey;
 
 pub(crate) use self::{
-    item::{Found, Item, Published},
+    item::{Found, Item},
     staged::Staged,
 };
 use crate::reason::Reason;

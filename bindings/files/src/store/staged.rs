@@ -32,7 +32,12 @@ impl Staged {
 
     /// Writes a piece. Blocks.
     pub(crate) fn write(&self, index: u64, data: &[u8]) -> io::Result<()> {
-        disk::write_at(&*self.file()?, data, index * PIECE)
+        self.write_at(index * PIECE, data)
+    }
+
+    /// Writes some bytes. Blocks.
+    pub(crate) fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        disk::write_at(&*self.file()?, data, offset)
     }
 
     /// Writes a piece of `len` zeros. Where nothing was written before, a hole does as well. Blocks.

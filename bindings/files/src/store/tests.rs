@@ -1,6 +1,6 @@
 use twolane::SecretKey;
 
-use super::*;
+use super::{item::Published, *};
 use crate::{names::StoredName, wire::Attributes};
 
 fn sender(number: u8) -> PublicKey {

@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
     /// whether it knows the id.
     pub(super) fn parameters(
         mut self,
-        mut known: impl FnMut(u64, &mut Fields<'a>) -> Result<bool, Malformed>,
+        mut known: impl FnMut(u64, &mut Self) -> Result<bool, Malformed>,
     ) -> Result<(), Malformed> {
         let mut last = None;
         while !self.0.is_empty() {
@@ -129,7 +129,7 @@ impl<'a> Fields<'a> {
                 return Err(Malformed::Order);
             }
             last = Some(id);
-            let mut value = Fields(self.block("a parameter", MAX_NUMBER)?);
+            let mut value = Self(self.block("a parameter", MAX_NUMBER)?);
             if known(id, &mut value)? {
                 value.end()?;
             } else if id % 2 == 1 {

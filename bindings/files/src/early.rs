@@ -1,4 +1,4 @@
-//! Part streams that arrive before the offer to which they belong. This module does no I/O.
+//! Data streams that arrive before the offer to which they belong. This module does no I/O.
 
 use std::{
     collections::VecDeque,
@@ -7,8 +7,6 @@ use std::{
 
 use twolane::PublicKey;
 
-use super::TransferId;
-
 /// Maximum time for which a stream waits for its offer. The offer should arrive within one round trip.
 pub(super) const GATHER: Duration = Duration::from_secs(30);
 /// Maximum number of waiting streams of all senders together.
@@ -16,11 +14,8 @@ const MAX: usize = 64;
 /// Maximum number of waiting streams of one sender: those of two transfers.
 const MAX_OF_ONE: usize = 16;
 
-/// The sender, and the transfer.
-pub(super) type Key = (PublicKey, TransferId);
-
-/// A stream of a transfer, and its part number.
-pub(super) type Part<S> = (usize, S);
+/// The sender, and the id of the transfer.
+pub(super) type Key = (PublicKey, [u8; 16]);
 
 /// The streams without an offer, the oldest first.
 #[derive(Debug)]
@@ -29,7 +24,7 @@ pub(super) struct Early<S>(VecDeque<Waiting<S>>);
 #[derive(Debug)]
 struct Waiting<S> {
     key: Key,
-    part: Part<S>,
+    stream: S,
     until: Instant,
 }
 
@@ -41,7 +36,7 @@ impl<S> Default for Early<S> {
 
 impl<S> Early<S> {
     /// Adds a stream. If there is no room, the oldest stream of the sender with the most streams is dropped.
-    pub(super) fn add(&mut self, key: Key, part: Part<S>, now: Instant) {
+    pub(super) fn add(&mut self, key: Key, stream: S, now: Instant) {
         if self.of(key.0) == MAX_OF_ONE {
             self.drop_oldest_of(key.0);
         } else if self.0.len() == MAX
@@ -49,15 +44,15 @@ impl<S> Early<S> {
         {
             self.drop_oldest_of(most);
         }
-        self.0.push_back(Waiting { key, part, until: now + GATHER });
+        self.0.push_back(Waiting { key, stream, until: now + GATHER });
     }
 
     /// Removes and returns the streams of a transfer whose offer has arrived.
-    pub(super) fn take(&mut self, key: Key) -> Vec<Part<S>> {
+    pub(super) fn take(&mut self, key: Key) -> Vec<S> {
         let (here, others): (VecDeque<_>, _) =
             std::mem::take(&mut self.0).into_iter().partition(|waiting| waiting.key == key);
         self.0 = others;
-        here.into_iter().map(|waiting| waiting.part).collect()
+        here.into_iter().map(|waiting| waiting.stream).collect()
     }
 
     /// Drops the streams that have waited too long.
@@ -93,29 +88,29 @@ mod tests {
 
     #[test]
     fn a_stream_is_kept_for_its_own_offer_until_its_time_is_over() {
-        let (mut early, now, id) = (Early::default(), Instant::now(), TransferId::random());
-        early.add((peer(1), id), (1, "one"), now);
-        early.add((peer(1), id), (2, "two"), now + Duration::from_secs(1));
-        early.add((peer(2), id), (1, "another's"), now + Duration::from_secs(1));
+        let (mut early, now, id) = (Early::default(), Instant::now(), [1; 16]);
+        early.add((peer(1), id), "one", now);
+        early.add((peer(1), id), "two", now + Duration::from_secs(1));
+        early.add((peer(2), id), "another's", now + Duration::from_secs(1));
         early.expire(now + GATHER - Duration::from_nanos(1));
         assert_eq!(early.next_expiry(), Some(now + GATHER));
         early.expire(now + GATHER);
-        assert_eq!(early.take((peer(1), id)), [(2, "two")]);
-        assert_eq!(early.take((peer(1), id)), []);
-        assert_eq!(early.take((peer(2), id)), [(1, "another's")]);
+        assert_eq!(early.take((peer(1), id)), ["two"]);
+        assert!(early.take((peer(1), id)).is_empty());
+        assert_eq!(early.take((peer(2), id)), ["another's"]);
         assert_eq!(early.next_expiry(), None);
     }
 
     #[test]
     fn a_stranger_that_opens_very_many_pushes_out_its_own() {
         let (mut early, now) = (Early::default(), Instant::now());
-        let honest = (peer(1), TransferId::random());
-        for part in 1..8 {
-            early.add(honest, (part, ()), now);
+        let honest = (peer(1), [1; 16]);
+        for _ in 1..8 {
+            early.add(honest, (), now);
         }
         for stranger in 2..9 {
-            for part in 0..100 {
-                early.add((peer(stranger), TransferId::random()), (part, ()), now);
+            for number in 0..100 {
+                early.add((peer(stranger), [number; 16]), (), now);
             }
             assert!(early.of(peer(stranger)) <= MAX_OF_ONE && early.0.len() <= MAX);
         }

@@ -16,7 +16,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Returns the number of bytes of the file that were written to the stream, or read from it.
+    /// Returns the number of bytes of files that were written to the streams or read from them, or that need not be.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
@@ -27,7 +27,11 @@ impl Meter {
     }
 
     pub(super) fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes as u64, Relaxed);
+        self.add_bytes(bytes as u64);
+    }
+
+    pub(super) fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn start_write(&self) {
