@@ -12,6 +12,7 @@ use std::{
 #[derive(Debug, Default)]
 pub struct Meter {
     bytes: AtomicU64,
+    moved: AtomicU64,
     waiting: Mutex<Option<Instant>>,
 }
 
@@ -19,6 +20,12 @@ impl Meter {
     /// Returns the number of bytes of files that were written to the streams or read from them, or that need not be.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// Returns the number of bytes of files that really travelled: without what was there already, and without zeros.
+    /// Counted for [`send`](crate::send()) and [`receive`](crate::receive()).
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Relaxed)
     }
 
     /// Returns how long the current write has been waiting. Returns `None` if no write is in progress.
@@ -32,6 +39,10 @@ impl Meter {
 
     pub(super) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    pub(super) fn add_moved(&self, bytes: u64) {
+        self.moved.fetch_add(bytes, Relaxed);
     }
 
     pub(super) fn start_write(&self) {

@@ -145,6 +145,7 @@ impl Desk {
     ) -> Result<(), ReceiveError> {
         self.rehearse().await?;
         let len = data.len() as u64;
+        self.meter.add_moved(len);
         let Some(open) = self.admitted(file, index, last, len).await? else { return Ok(()) };
         let writing = {
             let open = open.clone();

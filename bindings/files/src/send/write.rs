@@ -99,6 +99,7 @@ async fn write_piece(tx: &mut SendStream, piece: Piece, meter: &Meter) -> Result
     let len = data.len() as u64;
     write(tx, piece_header(file, index, last, &hash, data.len()).into(), meter).await?;
     write(tx, data, meter).await?;
+    meter.add_moved(len);
     meter.add_bytes(len);
     Ok(())
 }

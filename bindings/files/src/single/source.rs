@@ -33,7 +33,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// Returns an error if no thread can be started. Other errors are those of [`send`](super::send).
+    /// Returns an error if no thread can be started. Other errors are those of [`send`](super::send()).
     pub fn start(input: &Input, name: String, size: Option<u64>) -> io::Result<Self> {
         let (chunks, items) = mpsc::channel(QUEUE);
         let input = input.clone();
