@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     sync::{Notify, mpsc},
-    time::sleep,
+    time::{Instant, sleep, timeout_at},
 };
 use twolane::PublicKey;
 
@@ -21,12 +21,17 @@ use super::{Progress, Received};
 use crate::{
     error::{ReceiveError, broken},
     meter::Meter,
+    names::StoredName,
     piece::{self, PIECE_LEN, PieceHash},
     policy::Policy,
     receiving::{Place, Receiving, Step},
     store::{Found, Inbox, Item, Staged, StoreError},
     wire::{Attributes, FromReceiver, FromSender},
 };
+
+/// Maximum time to wait until an earlier transfer of the same item has ended. A connection is given up 20 s after the last
+/// packet of a peer that was killed.
+const TAKE_OVER: Duration = Duration::from_secs(25);
 
 /// A transfer at the receiver. Its methods may be called by several tasks at a time.
 pub(super) struct Desk {
@@ -308,8 +313,7 @@ impl Desk {
         match step {
             Step::Begin { item, name, is_folder, attributes } => {
                 let begun = Progress::Begun { item, name: name.to_string(), size: None };
-                let (inbox, sender, existing) = (self.inbox.clone(), self.sender, self.policy.existing);
-                match blocking(move || inbox.begin(sender, name, is_folder, attributes, existing)).await? {
+                match self.begin(&name, is_folder, attributes).await? {
                     Ok(place) => {
                         self.lock().items.insert(item, Arc::new(place));
                         (self.tell)(&begun);
@@ -415,6 +419,26 @@ impl Desk {
             Step::GivenUp { item, code, text } => self.forget(item, Received::GivenUp { code, text }).await?,
         }
         Ok(Vec::new())
+    }
+
+    /// Prepares the place of an item. If the same item is arriving in another transfer of the same sender, waits for the
+    /// end of that one: a sender that was killed and is back has a new connection before the old one is given up.
+    async fn begin(
+        &self,
+        name: &StoredName,
+        is_folder: bool,
+        attributes: Attributes,
+    ) -> Result<Result<Item, StoreError>, ReceiveError> {
+        let deadline = Instant::now() + TAKE_OVER;
+        loop {
+            let released = self.inbox.released().notified();
+            let (inbox, name) = (self.inbox.clone(), name.clone());
+            let (sender, existing) = (self.sender, self.policy.existing);
+            let begun = blocking(move || inbox.begin(sender, name, is_folder, attributes, existing)).await?;
+            if !matches!(begun, Err(StoreError::Arriving)) || timeout_at(deadline, released).await.is_err() {
+                return Ok(begun);
+            }
+        }
     }
 
     /// Takes a file of which `left` bytes are there, or others in their place.

@@ -19,6 +19,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::sync::Notify;
 use twolane::PublicKey;
 
 pub(crate) use self::{
@@ -37,6 +38,8 @@ const LEFT: usize = 16;
 pub struct Inbox {
     dir: Arc<Path>,
     arriving: Arc<Mutex<HashMap<PublicKey, Arriving>>>,
+    /// The right to put an item together was given back.
+    released: Arc<Notify>,
 }
 
 /// What is arriving from one sender.
@@ -144,7 +147,7 @@ impl Inbox {
         })?;
         // Better here than when the first sender is there.
         tempfile::Builder::new().prefix(".twolane-").suffix(".part").tempfile_in(&dir)?.close()?;
-        Ok(Self { dir: dir.into(), arriving: Arc::default() })
+        Ok(Self { dir: dir.into(), arriving: Arc::default(), released: Arc::default() })
     }
 
     /// Returns the folder.
@@ -182,6 +185,11 @@ impl Inbox {
         Ok(())
     }
 
+    /// Returns what is notified when the right to put an item together is given back.
+    pub(crate) fn released(&self) -> &Notify {
+        &self.released
+    }
+
     fn staging_of(&self, sender: PublicKey) -> PathBuf {
         self.dir.join(STAGING).join(sender.to_string())
     }
@@ -208,6 +216,13 @@ impl Inbox {
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        self.release();
+        self.inbox.released.notify_waiters();
+    }
+}
+
+impl Hold {
+    fn release(&self) {
         let mut arriving = self.inbox.lock();
         let Some(sender) = arriving.get_mut(&self.sender) else { return };
         sender.items.remove(&self.name);

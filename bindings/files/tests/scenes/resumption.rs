@@ -1,6 +1,6 @@
 //! Transfers that were cut, and go on.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use twolane::SecretKey;
 use twolane_files::{Fate, PIECE, ReceiveError, Reason, SendError};
@@ -86,19 +86,17 @@ async fn a_sender_that_is_gone_leaves_what_has_arrived_for_the_next_try() {
     let key = SecretKey::generate();
     let first = twolane::Endpoint::builder().offline().secret_key(key.clone()).bind().await.unwrap();
     let setup = Setup { sender: first.clone(), ..setup };
-    let cut = {
-        let gone = async {
-            setup.transfer_items(&[setup.item("long")], |meter| async move {
-                while meter.moved() < 8 << 20 {
-                    tokio::task::yield_now().await;
-                }
-                // The endpoint is dropped without a word to the receiver.
-                drop(first.shutdown(std::time::Duration::ZERO).await);
-                std::future::pending::<()>().await;
-            })
-        };
-        gone.await.await
-    };
+    let items = [setup.item("long")];
+    let cut = setup
+        .transfer_items(&items, |meter| async move {
+            while meter.moved() < 8 << 20 {
+                tokio::task::yield_now().await;
+            }
+            // It cuts its streams, and says no word about the transfer.
+            first.shutdown(Duration::ZERO).await;
+            std::future::pending().await
+        })
+        .await;
     assert!(matches!(cut.report, Err(ReceiveError::Lost(_) | ReceiveError::Dropped)), "{:?}", cut.report);
     let again = twolane::Endpoint::builder().offline().secret_key(key).bind().await.unwrap();
     let setup = Setup { sender: again, ..setup };

@@ -96,9 +96,11 @@ async fn answer(mut stream: XStream) -> Answer {
     let (mut kinds, mut rest) = (Vec::new(), &data[..]);
     while let [kind, len, after @ ..] = rest {
         // The answers here are short.
-        assert!(*kind < 0x40 && *len < 0x40 || *len & 0xc0 == 0x40, "{rest:?}");
-        let (len, before) =
-            if *len < 0x40 { (usize::from(*len), 0) } else { (usize::from(*len & 0x3f) << 8 | usize::from(after[0]), 1) };
+        assert!(*kind < 0x40 && *len < 0x80, "{rest:?}");
+        let (len, before) = match len {
+            0..=0x3f => (usize::from(*len), 0),
+            _ => ((usize::from(*len & 0x3f) << 8) + usize::from(after[0]), 1),
+        };
         kinds.push(u64::from(*kind));
         rest = &after[before + len..];
     }
@@ -133,7 +135,7 @@ async fn a_sender_that_does_not_keep_to_the_specification_is_told_so_and_stores_
         ("no item", vec![file("name/a", 4)]),
         ("an end without items", vec![]),
         ("an item that is not closed", vec![file("name", 4), piece(0, 0, true, &hash, b"data")]),
-        ("two items for one", vec![folder("name"), end_item(0), folder("other")]),
+        ("an item inside another one", vec![folder("name"), folder("other")]),
         ("a piece of no file", vec![folder("name"), piece(0, 0, true, &hash, b"data")]),
         ("a short piece", vec![file("name", 4), piece(0, 0, true, &hash, b"dat")]),
         ("a piece twice", vec![file("name", 4), piece(0, 0, true, &hash, b"data"), piece(0, 0, true, &hash, b"data")]),

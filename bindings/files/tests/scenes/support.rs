@@ -24,6 +24,7 @@ pub(crate) struct Setup {
     pub(crate) receiver: Endpoint,
     pub(crate) outbox: TempDir,
     pub(crate) inbox: TempDir,
+    pub(crate) store: Inbox,
     pub(crate) policy: Policy,
 }
 
@@ -37,11 +38,14 @@ pub(crate) struct Ended {
 
 impl Setup {
     pub(crate) async fn new() -> Self {
+        let inbox = tempfile::tempdir().unwrap();
+        let store = Inbox::open(inbox.path()).unwrap();
         Self {
             sender: Endpoint::builder().offline().bind().await.unwrap(),
             receiver: Endpoint::builder().offline().bind().await.unwrap(),
             outbox: tempfile::tempdir().unwrap(),
-            inbox: tempfile::tempdir().unwrap(),
+            inbox,
+            store,
             policy: Policy::default(),
         }
     }
@@ -85,13 +89,13 @@ impl Setup {
         stop: impl FnOnce(Arc<Meter>) -> F,
     ) -> Ended {
         let (sent, got) = (Meter::default(), Arc::new(Meter::default()));
-        let (inbox, gathering) = (Inbox::open(self.inbox.path()).unwrap(), Gathering::default());
+        let gathering = Gathering::default();
         let made = offer(items);
         let receiving = async {
             let (_, stream) = self.receiver.accept_bi(&[CONTROL_PROTOCOL]).await.unwrap();
             let offer = Offer::from_bytes(stream.metadata()).unwrap();
             assert_eq!(offer, made);
-            let place = Place { inbox: &inbox, gathering: &gathering, policy: &self.policy };
+            let place = Place { inbox: &self.store, gathering: &gathering, policy: &self.policy };
             Box::pin(receive(stream, &offer, place, &got, |_| {}, stop(got.clone()))).await
         };
         let sending = async {
