@@ -54,6 +54,9 @@ pub enum SendError {
     /// The receiver is connected, but does nothing.
     #[error("the receiver did nothing for {0:?}")]
     Silent(Duration),
+    /// The sender was asked to stop.
+    #[error("the sender was stopped")]
+    Stopped,
 }
 
 /// The reason why a transfer was not received.
@@ -148,6 +151,7 @@ impl SendError {
             Self::Answer(_) | Self::Protocol(_) => (Reason::Protocol, self.to_string()),
             Self::Silent(_) => (Reason::Silent, self.to_string()),
             Self::Open(_) => (Reason::Interrupted, "a stream cannot be opened".into()),
+            Self::Stopped => (Reason::Interrupted, "the sender was interrupted".into()),
             Self::Refused(_) | Self::Dropped { .. } | Self::Lost(_) | Self::Mismatch { .. } => return None,
         };
         Some(StreamError::new(reason.code(), text))

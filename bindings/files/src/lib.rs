@@ -51,7 +51,8 @@
 //! let items = [OutgoingItem::scan(&Input::Path(outbox), None)?];
 //! let offer = twolane_files::offer(&items);
 //! let stream = twolane_files::open(&sender, ticket, &offer, Duration::from_secs(15)).await?;
-//! let outcome = twolane_files::send(stream, &sender, &items, &offer, &Meter::default(), |_, _| {}).await;
+//! let (meter, never) = (Meter::default(), std::future::pending());
+//! let outcome = twolane_files::send(stream, &sender, &items, &offer, &meter, |_, _| {}, never).await;
 //! assert!(outcome.error.is_none());
 //! assert_eq!(receiving.await?, "hello");
 //! # Ok(())

@@ -12,7 +12,7 @@
 mod book;
 mod write;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use n0_future::try_join_all;
 use tokio::{
@@ -124,10 +124,11 @@ pub async fn open(
 }
 
 /// Sends items over a stream that was [opened](open) with their offer, and waits until the receiver has said what became
-/// of each. `tell` is called with the number of an item, counted from 0, and its fate, as soon as that is known.
+/// of each. `tell` is called with the number of an item, counted from 0, and its fate, as soon as that is known. Stops if
+/// `stop` resolves before, and tells the receiver.
 ///
-/// If the future is dropped half-way, the receiver sees that the transfer was cut. What has arrived is not sent again by
-/// the next transfer of the same items.
+/// If the future is dropped half-way, the receiver sees that the transfer was cut. In any case, what has arrived is not
+/// sent again by the next transfer of the same items.
 pub async fn send(
     stream: XStream,
     endpoint: &Endpoint,
@@ -135,12 +136,18 @@ pub async fn send(
     offer: &Offer,
     meter: &Meter,
     tell: impl Fn(usize, &Fate) + Send + Sync,
+    stop: impl Future<Output = ()>,
 ) -> Outcome {
     let peer = stream.peer();
     let (mut tx, mut rx) = stream.split();
     let book = Book::new(items, &tell);
     let sending = Sending { items, offer, meter, book: &book };
-    let error = match sending.run(endpoint, peer.into(), &mut tx, &mut rx).await {
+    let ended = tokio::select! {
+        biased;
+        () = stop => Err(SendError::Stopped),
+        ended = sending.run(endpoint, peer.into(), &mut tx, &mut rx) => ended,
+    };
+    let error = match ended {
         Ok(()) => {
             // The receiver takes the end for a sign that its confirmations have arrived.
             let _ = timeout(CONFIRM, tx.delivered()).await;

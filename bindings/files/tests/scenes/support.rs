@@ -100,7 +100,8 @@ impl Setup {
         };
         let sending = async {
             let stream = open(&self.sender, self.receiver.ticket(), &made, PATIENCE).await.unwrap();
-            Box::pin(send(stream, &self.sender, items, &made, &sent, |_, _| {})).await
+            let never = std::future::pending();
+            Box::pin(send(stream, &self.sender, items, &made, &sent, |_, _| {}, never)).await
         };
         let gathers = async {
             loop {
