@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use twolane::{BindError, ConnectionLost, DialError, Fault, GetStreamError};
 
-use crate::transfer::{Reason, ReceiveError, SendError, StoreError};
+use crate::transfer::{Fate, Reason, ReceiveError, Received, SendError};
 
 /// The outcome of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +21,8 @@ pub enum Exit {
     Refused,
     /// The file is not stored completely: it was damaged or cut, or there is no room for it.
     Incomplete,
+    /// The peer has no place at the moment, or is shutting down.
+    Busy,
     /// The program received SIGINT.
     Interrupted,
     /// The program received SIGTERM.
@@ -30,14 +32,15 @@ pub enum Exit {
 /// The description of the exit codes, for the help of each program.
 pub const HELP: &str = "\
 Exit codes:
-    0  done: every byte is stored, and the hash is confirmed
+    0  done: every byte is stored, or was there already, and the hash is confirmed
     1  something failed on this side
     2  the command line: a wrong ticket, a file that cannot be read, a key that cannot be used
     3  the peer was not found, did not answer in time, or was lost
-    4  the peer refused: the name, a file of that name, one too many at a time, the protocol,
+    4  the peer refused: the sender, the name, another file of that name, the size, the protocol,
        or because it was told to
-    5  the file is not stored whole: damaged, changed meanwhile, no room, or the disk failed
-  130  interrupted (SIGINT); 143 terminated (SIGTERM)";
+    5  not stored whole: damaged, changed meanwhile, no room, or the disk failed
+    6  the peer is busy or shutting down: try again later
+  130  interrupted (SIGINT); 143 terminated (SIGTERM, SIGHUP, SIGQUIT)";
 
 impl Exit {
     /// Returns the exit code.
@@ -49,6 +52,7 @@ impl Exit {
             Self::Unreachable => 3,
             Self::Refused => 4,
             Self::Incomplete => 5,
+            Self::Busy => 6,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -63,6 +67,7 @@ impl Exit {
             Self::Unreachable => "unreachable",
             Self::Refused => "refused",
             Self::Incomplete => "incomplete",
+            Self::Busy => "busy",
             Self::Interrupted => "interrupted",
             Self::Terminated => "terminated",
         }
@@ -78,23 +83,53 @@ impl From<Exit> for ExitCode {
 impl From<Reason> for Exit {
     fn from(reason: Reason) -> Self {
         match reason {
-            Reason::Protocol | Reason::Name | Reason::Exists | Reason::Busy => Self::Refused,
-            Reason::StorageFull | Reason::Storage | Reason::Hash | Reason::Size | Reason::Source => Self::Incomplete,
+            Reason::Protocol | Reason::Name | Reason::Exists | Reason::NotAllowed | Reason::TooLarge => Self::Refused,
+            Reason::StorageFull | Reason::Storage | Reason::Hash | Reason::Changed | Reason::Source => {
+                Self::Incomplete
+            }
             Reason::Interrupted | Reason::Silent => Self::Unreachable,
+            Reason::Busy => Self::Busy,
         }
     }
+}
+
+/// Returns the exit status for a code from the peer. A code outside the protocol is the receiver's own code. It counts as
+/// a refusal, whatever it means.
+fn from_code(code: u64) -> Exit {
+    Reason::from_code(code).map_or(Exit::Refused, Exit::from)
 }
 
 impl From<&SendError> for Exit {
     fn from(error: &SendError) -> Self {
         match error {
             SendError::Open(error) => error.into(),
-            // A code outside the protocol is the receiver's own code. It counts as a refusal, whatever it means.
-            SendError::Refused(error) => Reason::from_code(error.code()).map_or(Self::Refused, Self::from),
+            SendError::Refused(error) => from_code(error.code()),
             SendError::Dropped { .. } | SendError::Silent(_) => Self::Unreachable,
             SendError::Lost(lost) => lost.into(),
             SendError::Changed { .. } | SendError::Mismatch { .. } => Self::Incomplete,
-            SendError::Source(_) | SendError::Answer(_) | SendError::Early => Self::Failure,
+            SendError::Source(_) | SendError::Answer(_) | SendError::Protocol(_) => Self::Failure,
+            SendError::Stopped => Self::Interrupted,
+        }
+    }
+}
+
+impl From<&Fate> for Exit {
+    fn from(fate: &Fate) -> Self {
+        match fate {
+            Fate::Stored { .. } => Self::Done,
+            Fate::Refused { code, .. } => from_code(*code),
+            Fate::Failed { .. } => Self::Incomplete,
+            Fate::Unknown | Fate::Unsent => Self::Unreachable,
+        }
+    }
+}
+
+impl From<&Received> for Exit {
+    fn from(received: &Received) -> Self {
+        match received {
+            Received::Stored { .. } => Self::Done,
+            Received::Refused { reason, .. } => (*reason).into(),
+            Received::GivenUp { .. } => Self::Incomplete,
         }
     }
 }
@@ -102,15 +137,13 @@ impl From<&SendError> for Exit {
 impl From<&ReceiveError> for Exit {
     fn from(error: &ReceiveError) -> Self {
         match error {
-            ReceiveError::Offer(_)
-            | ReceiveError::Spread
-            | ReceiveError::NoHash
+            ReceiveError::Offer
+            | ReceiveError::Protocol(_)
             | ReceiveError::Name(_)
-            | ReceiveError::Rehearsed { .. }
-            | ReceiveError::Store(StoreError::Exists(_)) => Self::Refused,
-            ReceiveError::Store(_) | ReceiveError::Size { .. } | ReceiveError::Failed(_) | ReceiveError::Dropped => {
-                Self::Incomplete
-            }
+            | ReceiveError::TooLarge { .. }
+            | ReceiveError::Rehearsed { .. } => Self::Refused,
+            ReceiveError::Store(error) => error.reason().into(),
+            ReceiveError::Size { .. } | ReceiveError::Failed(_) | ReceiveError::Dropped => Self::Incomplete,
             ReceiveError::Lost(lost) => lost.into(),
             ReceiveError::Silent(_) => Self::Unreachable,
             ReceiveError::Stopped => Self::Interrupted,
@@ -129,6 +162,7 @@ impl From<&GetStreamError> for Exit {
                 DialError::ShuttingDown => Self::Failure,
                 _ => Self::Unreachable,
             },
+            GetStreamError::Rejected { rejection, .. } if rejection.reason.is_retryable() => Self::Busy,
             GetStreamError::Rejected { .. } => Self::Refused,
             GetStreamError::TimedOut { .. } => Self::Unreachable,
             GetStreamError::Lost(lost) => lost.into(),
@@ -164,6 +198,7 @@ mod tests {
     use twolane::{Rejection, SecretKey, StreamError};
 
     use super::*;
+    use crate::transfer::StoreError;
 
     fn refused(code: u64) -> Exit {
         (&SendError::Refused(Arc::new(StreamError::new(code, "no")))).into()
@@ -171,10 +206,10 @@ mod tests {
 
     #[test]
     fn a_refusal_is_4_and_a_file_that_is_not_whole_is_5() {
-        for reason in [Reason::Name, Reason::Exists, Reason::Protocol] {
+        for reason in [Reason::Name, Reason::Exists, Reason::Protocol, Reason::NotAllowed, Reason::TooLarge] {
             assert_eq!(refused(reason.code()), Exit::Refused);
         }
-        for reason in [Reason::StorageFull, Reason::Storage, Reason::Hash, Reason::Size] {
+        for reason in [Reason::StorageFull, Reason::Storage, Reason::Hash, Reason::Changed] {
             assert_eq!(refused(reason.code()), Exit::Incomplete);
         }
         assert_eq!(refused(4242), Exit::Refused);
@@ -208,6 +243,18 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_has_no_place_now_is_6_and_no_refusal() {
+        assert_eq!(refused(Reason::Busy.code()), Exit::Busy);
+        for reason in [twolane::Reason::Busy, twolane::Reason::ShuttingDown] {
+            let error = GetStreamError::Rejected {
+                protocol: "files/1".try_into().unwrap(),
+                rejection: Rejection::new(reason, ""),
+            };
+            assert_eq!(Exit::from(&SendError::Open(error)), Exit::Busy);
+        }
+    }
+
+    #[test]
     fn the_receiver_ends_as_its_sender_does() {
         let full = StoreError::Full(io::ErrorKind::StorageFull.into());
         assert_eq!(Exit::from(&ReceiveError::Store(full)), Exit::Incomplete);
@@ -224,6 +271,7 @@ mod tests {
             Exit::Unreachable,
             Exit::Refused,
             Exit::Incomplete,
+            Exit::Busy,
             Exit::Interrupted,
             Exit::Terminated,
         ] {

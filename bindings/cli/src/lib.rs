@@ -16,4 +16,4 @@ pub mod output;
 pub mod progress;
 pub mod signals;
 
-pub use twolane_files::single as transfer;
+pub use twolane_files as transfer;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{cli::doctor::Diagnosis, exit::Exit};
 
 /// The version of the events. It is raised when a field changes its meaning or is removed.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One line of the output with `--json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub enum Event {
         id52: String,
         /// The id52 of the receiver.
         peer: String,
-        /// The number of files to send.
+        /// The number of files to send, in all folders.
         files: u64,
     },
     /// The receiver can be reached.
@@ -81,55 +81,66 @@ pub enum Event {
         /// The round-trip time.
         rtt_ns: Option<u64>,
     },
-    /// The receiver has accepted a stream (sender).
+    /// The receiver has accepted the stream of a transfer (sender).
     Stream {
-        /// The sender's number for the transfer.
+        /// The sender's number for the transfer. There is one for all that is on the command line, unless the receiver
+        /// takes one file at a time.
         transfer: u64,
-        /// The name of the file that is sent on the stream.
+        /// The name of the first file or folder that is sent on the stream.
         name: String,
         /// The time that opening the stream took. For the first stream it includes finding the peer and connecting
         /// to it.
         open_ns: u64,
     },
-    /// A sender offers a file (receiver).
+    /// A sender offers files or folders (receiver).
     Offer {
         /// The number of the transfer.
         transfer: u64,
         /// The id52 of the sender.
         peer: String,
-        /// The name in the offer; `null` if the offer cannot be read.
+        /// The name of the first file or folder in the offer; `null` if the offer cannot be read.
         name: Option<String>,
-        /// The length of the file in bytes, if the sender knows it.
+        /// The number of files and folders that the sender's user has named.
+        items: u64,
+        /// The number of files in all of them, if the sender has counted them.
+        files: Option<u64>,
+        /// The number of bytes of all files, if the sender knows it.
         size: Option<u64>,
     },
     /// The progress of a transfer. Written a few times a second while bytes are transferred.
     Progress {
-        /// The program's number for the transfer. At the sender it is the position of the file on the command line,
-        /// counted from 1.
+        /// The program's number for the transfer, counted from 1.
         transfer: u64,
-        /// The number of bytes of the file that were transferred so far.
+        /// The number of bytes that were transferred so far, or were there already.
         bytes: u64,
-        /// The length of the file in bytes, if the sender knows it.
+        /// The number of bytes of all files, if the sender knows it.
         size: Option<u64>,
         /// The time since the start of the transfer.
         elapsed_ns: u64,
         /// The path, `direct` or `relay`.
         path: Option<String>,
     },
-    /// A file is stored, and the receiver has confirmed it.
+    /// A file or a folder is stored, and the receiver has confirmed it.
     Stored {
         /// The number of the transfer, as in `Progress`.
         transfer: u64,
-        /// The name of the file at the receiver.
+        /// The position of the file or folder in the transfer, counted from 1.
+        item: u64,
+        /// The name of the file or folder at the receiver.
         name: String,
-        /// The length of the file in bytes.
+        /// Whether all of it was there already.
+        already: bool,
+        /// The number of files.
+        files: u64,
+        /// The number of bytes of all files.
         bytes: u64,
-        /// The BLAKE3 hash of the file.
-        blake3: String,
+        /// The BLAKE3 hash of a file; `null` for a folder.
+        blake3: Option<String>,
         /// The time since the start of the transfer.
         elapsed_ns: u64,
     },
-    /// A file was not stored (receiver). The program continues, unless it was asked to receive one file only.
+    /// A transfer, or a file or folder of it, was not stored (receiver). The program continues, unless it was asked to
+    /// receive once only.
     Failed {
         /// The number of the transfer, as in `Progress`.
         transfer: u64,
@@ -139,7 +150,7 @@ pub enum Event {
         code: Option<u64>,
         /// The description of the failure.
         message: String,
-        /// The number of bytes of the file that had arrived.
+        /// The number of bytes of the transfer that had arrived.
         bytes: u64,
         /// The time of the failure, in nanoseconds since 1970. It is taken just before the sender is told.
         at_ns: u64,

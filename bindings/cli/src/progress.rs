@@ -42,6 +42,11 @@ impl Bar {
         }
     }
 
+    /// Shows what is happening, in place of the path.
+    pub fn note(&self, words: &str) {
+        self.0.set_message(words.to_owned());
+    }
+
     /// Prints a line above the bar.
     pub fn say(&self, output: &Output, line: &str) {
         self.0.suspend(|| output.say(format_args!("{line}")));

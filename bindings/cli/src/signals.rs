@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM. The first signal asks the program to stop, the second one ends it.
+//! Signals. The first one of Ctrl-C, SIGTERM, SIGHUP and SIGQUIT asks the program to stop, the second one ends it.
 
 use std::{
     io,
@@ -46,19 +46,36 @@ impl Signals {
 struct Source {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+    /// A file that is over the limit on the size of files. It is received so that it does not end the program: the write
+    /// fails, and both sides are told why.
+    _file_size: tokio::signal::unix::Signal,
 }
+
+/// SIGXFSZ, on every architecture of Linux, macOS and the BSDs but MIPS.
+#[cfg(unix)]
+const FILE_SIZE: i32 = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 31 } else { 25 };
 
 #[cfg(unix)]
 impl Source {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+            _file_size: signal(SignalKind::from_raw(FILE_SIZE))?,
+        })
     }
 
     async fn next(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,
             _ = self.terminate.recv() => Exit::Terminated,
+            _ = self.hang_up.recv() => Exit::Terminated,
+            _ = self.quit.recv() => Exit::Terminated,
         }
     }
 }

@@ -173,7 +173,7 @@ def test_a_file_from_python_to_python(tmp_path: pathlib.Path, photo: pathlib.Pat
 def test_a_file_from_python_to_rust(tmp_path: pathlib.Path, photo: pathlib.Path) -> None:
     transfer = str(EXAMPLES / "file_transfer.py")
     incoming = tmp_path / "incoming"
-    command = [program("receiver"), "--dir", str(incoming), "--offline", "--json"]
+    command = [program("receiver"), "--anyone", "--dir", str(incoming), "--offline", "--json"]
     with serving(*command) as (_, line):
         ticket = json.loads(line)["ticket"]
         done = ask(transfer, "send", ticket, str(photo), "--offline")

@@ -4,6 +4,8 @@ mod announce;
 mod args;
 mod arrival;
 pub mod doctor;
+mod door;
+mod home;
 pub mod receiver;
 pub mod sender;
 mod size;

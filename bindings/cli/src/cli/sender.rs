@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    future::Future,
     path::PathBuf,
     pin::pin,
     process::ExitCode,
@@ -11,7 +12,7 @@ use std::{
 use clap::Parser;
 use indicatif::DecimalBytes;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use twolane::{DialError, Endpoint, Events, GetStreamError, Limits, StreamError, StreamOptions, Ticket, XStream};
+use twolane::{DialError, Endpoint, Events, GetStreamError, Limits, StreamOptions, Ticket, XStream};
 
 use super::{Net, Problem, TICK, Tally, short};
 use crate::{
@@ -20,8 +21,7 @@ use crate::{
     progress::Bar,
     signals::Signals,
     transfer::{
-        Input, Meter, PROTOCOL, Parts, Plan, Reason, Receipt, RefusalDetails, SPREAD_PROTOCOL, SendError, Source,
-        Spread, TransferId, refusal, send,
+        self, Fate, Input, Meter, Offer, OutgoingItem, Outcome, Reason, RefusalDetails, SendError, shown, single,
     },
 };
 
@@ -29,21 +29,21 @@ use crate::{
 const SHUTDOWN: Duration = Duration::from_secs(3);
 /// Maximum time for the shutdown after a failure, when the peer may be gone.
 const SHUTDOWN_FAILED: Duration = Duration::from_secs(1);
-/// Maximum time for which an interrupted sender tries to tell the receiver.
-const FAREWELL: Duration = Duration::from_millis(500);
-
 const EXAMPLES: &str = "\
 Examples:
   sender 'endpointab…' photo.jpg
+  sender 'endpointab…' photos notes.txt
   tar cz photos | sender 'endpointab…' - --name photos.tgz
   sender --json --timeout 5 'endpointab…' a.bin b.bin
 
 The ticket is what the receiver prints; its id52 alone does if the two can find each other.
+A folder is sent with all that is in it, but for links. A transfer that was cut goes on where it was when it is sent
+again with the same key: use --key-file. What is there already is not sent.
 A key for the sender can also be in the environment variable SENDER_KEY (64 hexadecimal digits).
 RUST_LOG=twolane=debug shows what goes on inside.
 ";
 
-/// Send files to a receiver, and wait until it has confirmed the hash of each
+/// Send files and folders to a receiver, and wait until it has confirmed that it has them
 #[derive(Debug, Parser)]
 #[command(name = "sender", version, max_term_width = 100)]
 #[command(after_help = format!("{EXAMPLES}\n{}", exit::HELP))]
@@ -51,11 +51,11 @@ pub struct Args {
     /// The receiver's ticket, or its id52
     ticket: String,
 
-    /// Files to send, in order; `-` is standard input. The first failure ends the program
+    /// Files and folders to send; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Name of the file at the receiver; for one file only. Default: the file's name, or `stdin`
+    /// Name at the receiver; for one file or folder only. Default: its own name, or `stdin`
     #[arg(long)]
     name: Option<String>,
 
@@ -92,7 +92,18 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
         .ok()
         .filter(|bound| !bound.is_zero())
         .ok_or_else(|| Problem::new(Exit::Usage, "--timeout takes a number of seconds above 0"))?;
-    let files = files(&args)?;
+    let paths = inputs(&args)?;
+    let name = args.name.clone();
+    let scanning = tokio::task::spawn_blocking(move || {
+        paths.iter().map(|input| OutgoingItem::scan(input, name.as_deref())).collect::<Result<Vec<_>, _>>()
+    });
+    let items = scanning
+        .await
+        .map_err(|error| Problem::because(Exit::Failure, "the files cannot be listed", &error))?
+        .map_err(|error| Problem::because(Exit::Usage, "this cannot be sent", &error))?;
+    for skipped in items.iter().flat_map(OutgoingItem::skipped) {
+        output.warn(format!("{} is a link or no file, and is not sent", shown(&skipped.to_string_lossy())));
+    }
 
     let endpoint = args
         .net
@@ -101,7 +112,8 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
         .bind()
         .await
         .map_err(|error| Problem::because(Exit::from(&error), "no endpoint", &error))?;
-    output.event(Event::Start { id52: endpoint.id52(), peer: ticket.peer().to_string(), files: files.len() as u64 });
+    let files = items.iter().map(OutgoingItem::files).sum();
+    output.event(Event::Start { id52: endpoint.id52(), peer: ticket.peer().to_string(), files });
     let mut session = Session {
         events: endpoint.events(),
         endpoint,
@@ -112,55 +124,43 @@ async fn run(args: Args, output: Output, signals: Signals) -> Result<Tally, Prob
         signals,
         path: None,
     };
-    let mut tally = Tally::default();
-    let mut result = Ok(());
-    for (number, (input, name)) in (1..).zip(&files) {
-        match session.send(number, input, name).await {
-            Ok(receipt) => {
-                tally.files += 1;
-                tally.bytes += receipt.bytes;
-            }
-            Err(problem) => {
-                result = Err(problem);
-                break;
-            }
-        }
-    }
+    let result = session.send(&items, &paths_of(&args)).await;
     let deadline = if result.is_ok() { SHUTDOWN } else { SHUTDOWN_FAILED };
     // Closing the sockets of a peer that is gone would take 3 s more, while the user waits for the reason.
     let _ = timeout(deadline, session.endpoint.shutdown(deadline)).await;
-    result.map(|()| tally)
+    result
 }
 
-/// Returns the inputs and their names. All inputs are checked before the receiver is contacted.
-fn files(args: &Args) -> Result<Vec<(Input, String)>, Problem> {
+/// Returns what is to be sent, if it makes sense.
+fn inputs(args: &Args) -> Result<Vec<Input>, Problem> {
     if args.name.is_some() && args.files.len() > 1 {
         let message = "--name is for one file: send them one by one";
         return Err(Problem::new(Exit::Usage, message));
     }
-    if args.files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
+    // A folder's own names may be anything. What a person writes here is likely a mistake.
+    if let Some(name) = &args.name
+        && (name.is_empty() || name.len() > 255 || name.contains(['/', '\0']) || name == "." || name == "..")
+    {
+        let message = format!("--name takes a name of 1 to 255 bytes and no path, not {name:?}");
+        return Err(Problem::new(Exit::Usage, message));
+    }
+    let inputs = paths_of(args);
+    if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
         let message = "standard input can be sent once";
         return Err(Problem::new(Exit::Usage, message));
     }
-    args.files
-        .iter()
-        .map(|file| {
-            let input = if file.as_os_str() == "-" { Input::Stdin } else { Input::Path(file.clone()) };
-            input.check().map_err(|error| {
-                let what = format!("{} cannot be sent", file.display());
-                Problem::because(Exit::Usage, &what, &error)
-            })?;
-            let name = match (&args.name, input.name()) {
-                (Some(name), _) => name.clone(),
-                (None, Some(name)) => name.to_owned(),
-                (None, None) => {
-                    let message = format!("{} has a name that is not text: give it one with --name", file.display());
-                    return Err(Problem::new(Exit::Usage, message));
-                }
-            };
-            Ok((input, name))
-        })
-        .collect()
+    let mut names: Vec<_> = inputs.iter().filter_map(Input::name).collect();
+    names.sort();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        let message = format!("two of these have the name {}: send them one by one, with --name", shown(&twice[0]));
+        return Err(Problem::new(Exit::Usage, message));
+    }
+    Ok(inputs)
+}
+
+fn paths_of(args: &Args) -> Vec<Input> {
+    let input = |file: &PathBuf| if file.as_os_str() == "-" { Input::Stdin } else { Input::Path(file.clone()) };
+    args.files.iter().map(input).collect()
 }
 
 /// One connection, and the transfers over it.
@@ -175,96 +175,200 @@ struct Session {
     path: Option<String>,
 }
 
+/// The streams that a receiver takes.
+enum Opened {
+    Items(XStream),
+    /// The receiver knows `file/1` alone.
+    OneByOne,
+}
+
 impl Session {
-    async fn send(&mut self, number: u64, input: &Input, name: &str) -> Result<Receipt, Problem> {
-        let mut source = Source::start(input, name.to_owned())
-            .map_err(|error| Problem::because(Exit::Failure, &format!("{name} cannot be sent"), &error))?;
-        let bar = Bar::new(&self.output, name, source.offer().size);
-        let meter = Meter::default();
-        let result = match self.open(number, &mut source, name, &bar).await {
-            Ok((mut stream, mut parts)) => {
-                let started = Instant::now();
-                let sent = self.transfer(number, &mut stream, &mut parts, &mut source, &meter, &bar).await;
-                sent.map(|receipt| (receipt, started.elapsed()))
-            }
-            Err(stop) => Err(stop),
+    /// Sends everything.
+    async fn send(&mut self, items: &[OutgoingItem], inputs: &[Input]) -> Result<Tally, Problem> {
+        let offer = transfer::offer(items);
+        let bar = Bar::new(&self.output, &shown(&offer.name), offer.bytes);
+        let opened = self.open(&offer, &bar).await;
+        let sent = match opened {
+            Ok(Opened::Items(stream)) => self.send_items(stream, items, &offer, &bar).await,
+            Ok(Opened::OneByOne) => self.send_one_by_one(items, inputs, &bar).await,
+            Err(stop) => Err(self.problem(&name_of(items), stop, &Meter::default(), now_ns())),
         };
-        let at_ns = now_ns();
         bar.clear();
-        match result {
-            Ok((receipt, elapsed)) => {
-                self.stored(number, name, &receipt, elapsed);
-                Ok(receipt)
-            }
-            Err(stop) => Err(self.problem(name, stop, &meter, at_ns)),
-        }
+        sent
     }
 
-    async fn open(
-        &mut self,
-        number: u64,
-        source: &mut Source,
-        name: &str,
-        bar: &Bar,
-    ) -> Result<(XStream, Parts), Stop> {
+    /// Opens the stream of a transfer.
+    async fn open(&mut self, offer: &Offer, bar: &Bar) -> Result<Opened, Stop> {
+        let (endpoint, ticket, signals) = (self.endpoint.clone(), self.ticket.clone(), self.signals.clone());
+        // The timeout is slightly longer than the timeout of the dial, so that a dial that takes too long reports its
+        // own error.
+        let bound = self.bound + Duration::from_millis(100);
         let started = Instant::now();
-        let (endpoint, ticket, bound) = (self.endpoint.clone(), self.ticket.clone(), self.bound);
-        let signals = self.signals.clone();
-        let mut opening = pin!(open(&endpoint, &ticket, bound, source));
+        let mut opening = pin!(transfer::open(&endpoint, ticket, offer, bound));
         let opened = loop {
             tokio::select! {
                 biased;
                 exit = signals.asked() => return Err(Stop::Asked(exit)),
                 Some(event) = self.events.next() => self.on_event(&event, bar),
-                opened = &mut opening => break opened?,
+                opened = &mut opening => break opened,
             }
         };
-        self.output.event(Event::Stream { transfer: number, name: name.to_owned(), open_ns: nanos(started.elapsed()) });
-        Ok(opened)
+        match opened {
+            Ok(stream) => {
+                self.opened(1, &offer.name, started);
+                Ok(Opened::Items(stream))
+            }
+            Err(error) if error.rejection() == Some(twolane::Reason::UnknownProtocol) => Ok(Opened::OneByOne),
+            Err(error) => Err(Stop::Failed(error.into())),
+        }
     }
 
-    async fn transfer(
+    fn opened(&self, transfer: u64, name: &str, started: Instant) {
+        let open_ns = nanos(started.elapsed());
+        self.output.event(Event::Stream { transfer, name: name.to_owned(), open_ns });
+    }
+
+    async fn send_items(
+        &mut self,
+        stream: XStream,
+        items: &[OutgoingItem],
+        offer: &Offer,
+        bar: &Bar,
+    ) -> Result<Tally, Problem> {
+        let started = Instant::now();
+        let (endpoint, signals, output) = (self.endpoint.clone(), self.signals.clone(), self.output);
+        let meter = Meter::default();
+        let tell = |item: usize, fate: &Fate| told(output, bar, items, item, fate, started);
+        let stop = async {
+            signals.asked().await;
+        };
+        let outcome = {
+            let sending = Box::pin(transfer::send(stream, &endpoint, items, offer, &meter, tell, stop));
+            self.watched(1, sending, &meter, offer.bytes, bar).await
+        };
+        let at_ns = now_ns();
+        let tally = tally(&outcome);
+        match outcome.error {
+            Some(SendError::Stopped) => {
+                let exit = self.signals.asked().await;
+                Err(self.problem(&name_of(items), Stop::Asked(exit), &meter, at_ns))
+            }
+            Some(error) => {
+                let unknown = outcome.fates.contains(&Fate::Unknown);
+                Err(self.problem_of(&name_of(items), &error, &meter, at_ns, unknown))
+            }
+            None => match outcome.fates.iter().zip(items).find(|(fate, _)| !matches!(fate, Fate::Stored { .. })) {
+                Some((fate, item)) => Err(self.unstored(item.name(), fate, &meter, at_ns)),
+                None => Ok(tally),
+            },
+        }
+    }
+
+    /// Sends files to a receiver that takes one at a time.
+    async fn send_one_by_one(
+        &mut self,
+        items: &[OutgoingItem],
+        inputs: &[Input],
+        bar: &Bar,
+    ) -> Result<Tally, Problem> {
+        let mut tally = Tally::default();
+        for (number, (item, input)) in (1..).zip(items.iter().zip(inputs)) {
+            if !item.is_file() {
+                let message = format!("the receiver takes files alone, and {} is a folder", shown(item.name()));
+                return Err(Problem::new(Exit::Refused, message));
+            }
+            let meter = Meter::default();
+            match self.send_one(number, item, input, &meter, bar).await {
+                Ok((receipt, elapsed)) => {
+                    let fate = Fate::Stored {
+                        name: receipt.stored,
+                        already: false,
+                        files: 1,
+                        bytes: receipt.bytes,
+                        hash: blake3::Hash::from_hex(receipt.blake3).ok(),
+                    };
+                    let started = Instant::now().checked_sub(elapsed).unwrap_or_else(Instant::now);
+                    tally.files += 1;
+                    tally.bytes += receipt.bytes;
+                    told(self.output, bar, items, number as usize - 1, &fate, started);
+                }
+                Err(stop) => return Err(self.problem(item.name(), stop, &meter, now_ns())),
+            }
+        }
+        Ok(tally)
+    }
+
+    async fn send_one(
         &mut self,
         number: u64,
-        stream: &mut XStream,
-        parts: &mut Parts,
-        source: &mut Source,
+        item: &OutgoingItem,
+        input: &Input,
         meter: &Meter,
         bar: &Bar,
-    ) -> Result<Receipt, Stop> {
+    ) -> Result<(single::Receipt, Duration), Stop> {
         let started = Instant::now();
-        let size = source.offer().size;
+        let mut source = single::Source::start(input, item.name().to_owned(), item.bytes()).map_err(SendError::Source)?;
+        let options = StreamOptions {
+            metadata: source.offer().to_bytes().into(),
+            timeout: Some(self.bound),
+            ..StreamOptions::default()
+        };
         let signals = self.signals.clone();
+        let mut stream = tokio::select! {
+            exit = signals.asked() => return Err(Stop::Asked(exit)),
+            opened = self.endpoint.get_stream_with(self.ticket.clone(), single::PROTOCOL, options) => {
+                opened.map_err(SendError::Open)?
+            }
+        };
+        self.opened(number, item.name(), started);
+        let started = Instant::now();
+        let sending = async {
+            tokio::select! {
+                biased;
+                exit = signals.asked() => Err(Stop::Asked(exit)),
+                sent = single::send(&mut stream, &mut source, meter) => sent.map_err(Stop::Failed),
+            }
+        };
+        let receipt = self.watched(number, Box::pin(sending), meter, item.bytes(), bar).await?;
+        Ok((receipt, started.elapsed()))
+    }
+
+    /// Shows the progress of a transfer to its end.
+    async fn watched<T>(
+        &mut self,
+        transfer: u64,
+        mut sending: impl Future<Output = T> + Unpin,
+        meter: &Meter,
+        size: Option<u64>,
+        bar: &Bar,
+    ) -> T {
+        let started = Instant::now();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut shown = None;
-        let exit = {
-            let mut sending = pin!(send(stream, parts, source, meter));
-            loop {
-                tokio::select! {
-                    biased;
-                    exit = signals.asked() => break exit,
-                    Some(event) = self.events.next() => self.on_event(&event, bar),
-                    sent = &mut sending => return Ok(sent?),
-                    _ = tick.tick() => {
-                        let bytes = meter.bytes();
-                        bar.show(bytes, self.path.as_deref());
-                        if shown.replace(bytes) != Some(bytes) {
-                            self.output.event(Event::Progress {
-                                transfer: number,
-                                bytes,
-                                size,
-                                elapsed_ns: nanos(started.elapsed()),
-                                path: self.path.clone(),
-                            });
-                        }
+        let mut reported = None;
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = self.events.next() => self.on_event(&event, bar),
+                sent = &mut sending => return sent,
+                _ = tick.tick() => {
+                    let bytes = meter.bytes();
+                    bar.show(bytes, self.path.as_deref());
+                    if size == Some(bytes) {
+                        bar.note("the receiver stores it");
+                    }
+                    if reported.replace(bytes) != Some(bytes) {
+                        self.output.event(Event::Progress {
+                            transfer,
+                            bytes,
+                            size,
+                            elapsed_ns: nanos(started.elapsed()),
+                            path: self.path.clone(),
+                        });
                     }
                 }
             }
-        };
-        let farewell = StreamError::new(Reason::Interrupted.code(), "the sender was interrupted");
-        let _ = timeout(FAREWELL, stream.abort(farewell)).await;
-        Err(Stop::Asked(exit))
+        }
     }
 
     fn on_event(&mut self, event: &twolane::Event, bar: &Bar) {
@@ -291,37 +395,29 @@ impl Session {
         }
     }
 
-    fn stored(&self, number: u64, name: &str, receipt: &Receipt, elapsed: Duration) {
-        self.output.event(Event::Stored {
-            transfer: number,
-            name: receipt.stored.clone(),
-            bytes: receipt.bytes,
-            blake3: receipt.blake3.clone(),
-            elapsed_ns: nanos(elapsed),
-        });
-        let stored_as = if receipt.stored == name { String::new() } else { format!(" as {:?}", receipt.stored) };
-        let rate = receipt.bytes as f64 / elapsed.as_secs_f64().max(1e-6);
-        self.output.say(format_args!(
-            "{name}: {} in {:.1} s ({}/s{}), confirmed{stored_as}, BLAKE3 {}",
-            DecimalBytes(receipt.bytes),
-            elapsed.as_secs_f64(),
-            DecimalBytes(rate as u64),
-            self.path.as_ref().map(|path| format!(", {path}")).unwrap_or_default(),
-            receipt.blake3,
-        ));
+    fn problem(&self, name: &str, stop: Stop, meter: &Meter, at_ns: u64) -> Problem {
+        match stop {
+            Stop::Asked(exit) => {
+                Problem::new(exit, format!("{} was not sent to {}: {}", shown(name), self.peer, exit.kind()))
+            }
+            Stop::Failed(error) => self.problem_of(name, &error, meter, at_ns, false),
+        }
     }
 
-    fn problem(&self, name: &str, stop: Stop, meter: &Meter, at_ns: u64) -> Problem {
-        let what = format!("{name} was not sent to {}", self.peer);
-        let error = match stop {
-            Stop::Asked(exit) => {
-                return Problem::new(exit, format!("{what}: {}", exit.kind()));
-            }
-            Stop::Failed(error) => error,
+    /// Makes the problem of a transfer that has ended early. `unknown` says that everything was sent, and that the
+    /// receiver may have stored it.
+    fn problem_of(&self, name: &str, error: &SendError, meter: &Meter, at_ns: u64, unknown: bool) -> Problem {
+        let what = if unknown {
+            format!("{} was sent to {}, and whether it is stored there is not known", shown(name), self.peer)
+        } else {
+            format!("{} was not sent to {}", shown(name), self.peer)
         };
-        let advice = advice(&error);
-        let mut problem = Problem::new(Exit::from(&error), format!("{what}: {}{advice}", words(&error)));
-        if let SendError::Refused(error) = &error {
+        let advice = match advice(error) {
+            _ if unknown => "; send it again: what is there is not sent twice".to_owned(),
+            advice => advice,
+        };
+        let mut problem = Problem::new(Exit::from(error), format!("{what}: {}{advice}", words(error)));
+        if let SendError::Refused(error) = error {
             let details = serde_json::from_slice::<RefusalDetails>(error.details());
             problem.error_lane = Some(ErrorLane {
                 code: error.code(),
@@ -334,42 +430,84 @@ impl Session {
         }
         problem
     }
+
+    /// Makes the problem of an item that is not stored.
+    fn unstored(&self, name: &str, fate: &Fate, meter: &Meter, at_ns: u64) -> Problem {
+        let what = format!("{} was not sent to {}", shown(name), self.peer);
+        let because = match fate {
+            Fate::Refused { code, text } => {
+                let advice = Reason::from_code(*code).map(|reason| format!("; {}", reason.advice()));
+                format!("the receiver did not take it: {text:?} (code {code}){}", advice.unwrap_or_default())
+            }
+            Fate::Failed { reason, text } => format!("{}; {}", shown(text), reason.advice()),
+            Fate::Stored { .. } | Fate::Unknown | Fate::Unsent => "the transfer ended too early".to_owned(),
+        };
+        let mut problem = Problem::new(Exit::from(fate), format!("{what}: {because}"));
+        if let Fate::Refused { code, text } = fate {
+            problem.error_lane = Some(ErrorLane {
+                code: *code,
+                text: text.clone(),
+                offset: None,
+                sent: meter.bytes(),
+                blocked_ns: None,
+                at_ns,
+            });
+        }
+        problem
+    }
 }
 
-/// Opens the stream for a file, and the part streams if the file is long enough and the receiver supports them.
-async fn open(
-    endpoint: &Endpoint,
-    ticket: &Ticket,
-    bound: Duration,
-    source: &mut Source,
-) -> Result<(XStream, Parts), SendError> {
-    let first = async |source: &Source, protocol: &str| {
-        let options = StreamOptions {
-            metadata: source.offer().to_bytes().into(),
-            // The timeout is slightly longer than the timeout of the dial, so that a dial that takes too long
-            // reports its own error.
-            timeout: Some(bound + Duration::from_millis(100)),
-            ..StreamOptions::default()
-        };
-        endpoint.get_stream_with(ticket.clone(), protocol, options).await
+/// Says what became of an item.
+fn told(output: Output, bar: &Bar, items: &[OutgoingItem], item: usize, fate: &Fate, started: Instant) {
+    let Fate::Stored { name, already, files, bytes, hash } = fate else { return };
+    let (elapsed, sent_as) = (started.elapsed(), items.get(item).map(OutgoingItem::name).unwrap_or_default());
+    let hash = hash.map(|hash| hash.to_hex().to_string());
+    output.event(Event::Stored {
+        transfer: 1,
+        item: item as u64 + 1,
+        name: name.clone(),
+        already: *already,
+        files: *files,
+        bytes: *bytes,
+        blake3: hash.clone(),
+        elapsed_ns: nanos(elapsed),
+    });
+    let what = if hash.is_some() { String::new() } else { format!("{files} files, ") };
+    let stored_as = if name == sent_as { String::new() } else { format!(" as {}", shown(name)) };
+    let hash = hash.map(|hash| format!(", BLAKE3 {hash}")).unwrap_or_default();
+    let sent_as = shown(sent_as);
+    let line = if *already {
+        format!("{sent_as}: {what}{} were there already, confirmed{stored_as}{hash}", DecimalBytes(*bytes))
+    } else {
+        let rate = *bytes as f64 / elapsed.as_secs_f64().max(1e-6);
+        format!(
+            "{sent_as}: {what}{} in {:.1} s ({}/s), confirmed{stored_as}{hash}",
+            DecimalBytes(*bytes),
+            elapsed.as_secs_f64(),
+            DecimalBytes(rate as u64),
+        )
     };
-    if let Some(plan) = Plan::of(source.offer().size) {
-        let id = TransferId::random();
-        source.spread(Some(Spread { id, plan }));
-        match first(source, SPREAD_PROTOCOL).await {
-            Ok(stream) => {
-                return match Parts::open(endpoint, ticket.peer(), plan, id).await {
-                    Ok(parts) => Ok((stream, parts)),
-                    // A receiver that refuses the file rejects the part streams, and sends its reason on the first
-                    // stream.
-                    Err(error) => Err(refusal(stream).await.unwrap_or_else(|| error.into())),
-                };
-            }
-            Err(error) if error.rejection() == Some(twolane::Reason::UnknownProtocol) => source.spread(None),
-            Err(error) => return Err(error.into()),
+    bar.say(&output, &line);
+}
+
+fn tally(outcome: &Outcome) -> Tally {
+    let mut tally = Tally::default();
+    for fate in &outcome.fates {
+        if let Fate::Stored { files, bytes, .. } = fate {
+            tally.files += files;
+            tally.bytes += bytes;
         }
     }
-    Ok((first(source, PROTOCOL).await?, Parts::default()))
+    tally
+}
+
+/// Returns a name for all of the items.
+fn name_of(items: &[OutgoingItem]) -> String {
+    match items {
+        [only] => only.name().to_owned(),
+        [first, others @ ..] => format!("{} and {} more", first.name(), others.len()),
+        [] => String::new(),
+    }
 }
 
 /// The reason why a transfer ended early.
@@ -413,7 +551,7 @@ fn advice(error: &SendError) -> String {
             "it is ending (was it started with --once?): start it again"
         }
         SendError::Lost(_) | SendError::Dropped { .. } | SendError::Silent(_) => {
-            "is the receiver still running? Then send it again"
+            "is the receiver still running? Then send it again: what has arrived is not sent twice"
         }
         SendError::Mismatch { .. } => "remove it there, and send it again",
         _ => return String::new(),

@@ -35,7 +35,7 @@ pub(super) struct Sent {
 impl Setup {
     /// Sends a file to a receiver with the given options. Dropping the future kills both processes.
     pub(super) async fn run(&self, file: &Path, inbox: &Path, options: &[&str]) -> Result<Sent, Problem> {
-        let mut args: Vec<OsString> = vec!["--once".into(), "--dir".into(), inbox.into()];
+        let mut args: Vec<OsString> = vec!["--once".into(), "--anyone".into(), "--dir".into(), inbox.into()];
         args.extend(options.iter().map(OsString::from));
         let mut receiver = Child::start(child::RECEIVER, self.on_this_machine(args))?;
         let ticket = reachable(&mut receiver).await?.relay_only();

@@ -11,6 +11,8 @@ use twolane_cli::{output::Event, transfer::Reason};
 use crate::support::{Program, bytes, file, names, receiver, sender, sent};
 
 const HALF: usize = 1 << 20;
+/// Length of a piece in bytes. A piece of an input of unknown length is sent once the next one is there.
+const PIECE: usize = twolane_cli::transfer::PIECE as usize;
 /// Maximum time in these tests to detect a dead peer. A connection is given up 20 s after the last packet from or
 /// to its peer. Any other limit would end the wait after 10 minutes.
 const FOUND_DEAD: Duration = Duration::from_secs(120);
@@ -20,9 +22,8 @@ const FOUND_DEAD: Duration = Duration::from_secs(120);
 fn half_way(receiver: &mut Program, ticket: &str) -> (Program, std::process::ChildStdin) {
     let mut sender = sender(ticket, ["-", "--name", "data"]);
     let mut stdin = sender.stdin();
-    stdin.write_all(&bytes(HALF)).unwrap();
-    // The receiver holds back the last 32 bytes, because they might be the hash.
-    receiver.wait_for_bytes(HALF as u64 - 32);
+    stdin.write_all(&bytes(HALF + PIECE)).unwrap();
+    receiver.wait_for_bytes(HALF as u64);
     (sender, stdin)
 }
 
@@ -38,11 +39,8 @@ fn a_sender_that_waits_for_its_input_finds_out_that_the_receiver_was_killed() {
     let failure = ended.failed(3);
     assert!(failure.message.contains("killed"), "{}", failure.message);
 
-    // The partial file does not have the final name, and the next receiver removes it.
-    let left = names(inbox.path());
-    assert!(left.len() == 1 && left[0] != "data", "{left:?}");
-    let (_next, _) = receiver(inbox.path(), &[]);
-    assert!(names(inbox.path()).is_empty());
+    // What has arrived has no name of its own, and is there for the next try.
+    assert_eq!(names(inbox.path()), [".twolane"]);
 }
 
 #[test]
@@ -61,8 +59,8 @@ fn a_sender_whose_lane_is_full_finds_out_that_the_receiver_was_killed() {
 }
 
 #[test]
-fn an_interrupted_sender_leaves_nothing_at_the_receiver() {
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+fn an_interrupted_sender_tells_its_receiver_and_leaves_no_file_that_looks_whole() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 143), ("-QUIT", 143)] {
         let inbox = tempfile::tempdir().unwrap();
         let (mut receiver, ticket) = receiver(inbox.path(), &["--once"]);
         let (sender, _stdin) = half_way(&mut receiver, &ticket);
@@ -71,12 +69,12 @@ fn an_interrupted_sender_leaves_nothing_at_the_receiver() {
         let receiver = receiver.ended();
         let failure = receiver.failed(5);
         assert!(failure.message.contains("interrupted"), "{}", failure.message);
-        assert!(names(inbox.path()).is_empty());
+        assert_eq!(names(inbox.path()), [".twolane"]);
     }
 }
 
 #[test]
-fn an_interrupted_receiver_tells_its_sender_and_keeps_nothing() {
+fn an_interrupted_receiver_tells_its_sender_and_keeps_no_file_that_looks_whole() {
     let inbox = tempfile::tempdir().unwrap();
     let (mut receiver, ticket) = receiver(inbox.path(), &[]);
     let (sender, _stdin) = half_way(&mut receiver, &ticket);
@@ -85,11 +83,11 @@ fn an_interrupted_receiver_tells_its_sender_and_keeps_nothing() {
     let lane = sender.failed(3).error_lane.as_ref().unwrap();
     assert_eq!(lane.code, Reason::Interrupted.code());
     receiver.ended().failed(130);
-    assert!(names(inbox.path()).is_empty());
+    assert_eq!(names(inbox.path()), [".twolane"]);
 }
 
 #[test]
-fn a_sender_that_is_killed_leaves_nothing_at_the_receiver() {
+fn a_sender_that_is_killed_leaves_no_file_that_looks_whole() {
     let inbox = tempfile::tempdir().unwrap();
     let (mut receiver, ticket) = receiver(inbox.path(), &[]);
     let (sender, _stdin) = half_way(&mut receiver, &ticket);
@@ -99,7 +97,7 @@ fn a_sender_that_is_killed_leaves_nothing_at_the_receiver() {
         _ => None,
     });
     assert_eq!(code, None, "there is nobody to tell");
-    assert!(names(inbox.path()).is_empty());
+    assert_eq!(names(inbox.path()), [".twolane"]);
 }
 
 #[test]
@@ -116,6 +114,33 @@ fn a_peer_that_is_not_there_is_3_within_the_timeout() {
     let failure = sender.failed(3);
     assert!(failure.message.contains(&nobody.to_string()), "{}", failure.message);
     assert!(failure.message.contains("1s"), "{}", failure.message);
+}
+
+/// Waits until a receiver has taken `bytes` of a file that is sent, kills one of the two, and returns both.
+fn killed(receiver: &mut Program, sender: &Program, bytes: u64, kills_receiver: bool) {
+    receiver.wait_for_bytes(bytes);
+    if kills_receiver { receiver.signal("-KILL") } else { sender.signal("-KILL") }
+}
+
+#[test]
+fn whichever_side_is_killed_the_next_try_goes_on_and_the_file_is_whole() {
+    let inbox = tempfile::tempdir().unwrap();
+    let (guard, path, data) = file("data", 64 << 20);
+    let key = |name: &str| guard.path().join(name).display().to_string();
+    let (ours, theirs) = (key("sender"), key("receiver"));
+    let options = ["--key-file", theirs.as_str()];
+    let args = [path.to_str().unwrap(), "--key-file", ours.as_str()];
+    for kills_receiver in [true, false, true] {
+        let (mut receiver, ticket) = receiver(inbox.path(), &options);
+        let sender = sender(&ticket, args);
+        killed(&mut receiver, &sender, 8 << 20, kills_receiver);
+        assert!(!names(inbox.path()).contains(&"data".to_owned()));
+    }
+    let (_receiver, ticket) = receiver(inbox.path(), &options);
+    let ended = sent(&ticket, args);
+    ended.done();
+    assert!(std::fs::read(inbox.path().join("data")).unwrap() == data);
+    assert_eq!(names(inbox.path()), ["data"]);
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use twolane::{Endpoint, GetStreamError, NextError, ReadError, StreamOptions, Ticket, XStream};
-use twolane_cli::transfer::{PART_PROTOCOL, PROTOCOL, Reason, Receipt, SPREAD_PROTOCOL};
+use twolane_cli::transfer::{
+    DATA_PROTOCOL, Reason,
+    single::{PROTOCOL, Receipt},
+};
 
 use crate::support::{file, names, receiver, sender, sent};
 
@@ -12,22 +15,12 @@ async fn endpoint() -> Endpoint {
 }
 
 async fn open(endpoint: &Endpoint, ticket: &str, offer: &str) -> XStream {
-    open_for(endpoint, ticket, PROTOCOL, offer).await
+    open_for(endpoint, ticket, PROTOCOL, offer.as_bytes()).await
 }
 
-async fn open_for(endpoint: &Endpoint, ticket: &str, protocol: &str, metadata: &str) -> XStream {
-    let options = StreamOptions { metadata: metadata.as_bytes().to_vec().into(), ..StreamOptions::default() };
+async fn open_for(endpoint: &Endpoint, ticket: &str, protocol: &str, metadata: &[u8]) -> XStream {
+    let options = StreamOptions { metadata: metadata.to_vec().into(), ..StreamOptions::default() };
     endpoint.get_stream_with(ticket.parse::<Ticket>().unwrap(), protocol, options).await.unwrap()
-}
-
-/// Opens a stream that the receiver may drop as soon as it has accepted it.
-async fn open_in_vain(endpoint: &Endpoint, ticket: &str, metadata: &str) -> Option<XStream> {
-    let options = StreamOptions { metadata: metadata.as_bytes().to_vec().into(), ..StreamOptions::default() };
-    match endpoint.get_stream_with(ticket.parse::<Ticket>().unwrap(), PART_PROTOCOL, options).await {
-        Ok(stream) => Some(stream),
-        Err(GetStreamError::Reset { .. }) => None,
-        Err(error) => panic!("{error}"),
-    }
 }
 
 /// Returns the code with which the receiver fails a transfer.
@@ -59,10 +52,10 @@ async fn a_file_that_is_not_what_its_offer_or_hash_says_is_not_stored() {
     for (offer, data, hash, reason) in [
         (r#"{"name":"a","size":4}"#, &b"data"[..], &damaged.as_bytes()[..], Reason::Hash),
         (r#"{"name":"a","size":null}"#, b"data", damaged.as_bytes(), Reason::Hash),
-        (r#"{"name":"a","size":3}"#, b"data", hash.as_bytes(), Reason::Size),
-        (r#"{"name":"a","size":5}"#, b"data", hash.as_bytes(), Reason::Size),
+        (r#"{"name":"a","size":3}"#, b"data", hash.as_bytes(), Reason::Changed),
+        (r#"{"name":"a","size":5}"#, b"data", hash.as_bytes(), Reason::Changed),
         (r#"{"name":"a","size":4}"#, b"", &hash.as_bytes()[..31], Reason::Protocol),
-        (r#"{"name":"a","size":4}"#, b"", b"", Reason::Size),
+        (r#"{"name":"a","size":4}"#, b"", b"", Reason::Changed),
         (r#"{"name":"\u0000"}"#, b"data", hash.as_bytes(), Reason::Name),
         (r#"{"name":7}"#, b"data", hash.as_bytes(), Reason::Protocol),
         ("", b"data", hash.as_bytes(), Reason::Protocol),
@@ -113,7 +106,7 @@ async fn a_stream_that_no_offer_follows_is_dropped_though_nothing_else_happens()
     let inbox = tempfile::tempdir().unwrap();
     let (_receiver, ticket) = receiver(inbox.path(), &[]);
     let peer = endpoint().await;
-    let mut stray = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":9,"part":1}"#).await;
+    let mut stray = open_for(&peer, &ticket, DATA_PROTOCOL, &[9; 16]).await;
     let ended = tokio::time::timeout(LATE, stray.read(&mut [0])).await;
     assert!(matches!(ended, Ok(Err(ReadError::Reset { .. }))), "{ended:?}");
     peer.shutdown(Duration::from_secs(5)).await;
@@ -175,67 +168,7 @@ async fn a_peer_that_is_no_receiver_is_4() {
 }
 
 #[tokio::test]
-async fn a_spread_file_that_does_not_keep_to_its_plan_is_not_stored() {
-    let inbox = tempfile::tempdir().unwrap();
-    let (_receiver, ticket) = receiver(inbox.path(), &[]);
-    let peer = endpoint().await;
-    for spread in ["", r#","spread":{"id":1,"streams":1,"block":4}"#, r#","spread":{"id":1,"streams":17,"block":4}"#] {
-        let stream = open_for(&peer, &ticket, SPREAD_PROTOCOL, &format!(r#"{{"name":"a","size":10{spread}}}"#)).await;
-        assert_eq!(code(stream).await, Reason::Protocol.code(), "{spread}");
-    }
-    let offer = r#"{"name":"a","size":10,"spread":{"id":1,"streams":2,"block":4}}"#;
-    let hash = blake3::hash(b"0123456789");
-    for (part, reason) in [(&b"456"[..], Reason::Size), (b"4567more", Reason::Size), (b"4-67", Reason::Hash)] {
-        let mut first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
-        let mut second = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":1,"part":1}"#).await;
-        second.write_all(part).await.unwrap();
-        second.finish().unwrap();
-        let _ = first.write_all(b"012389").await;
-        let _ = first.write_all(hash.as_bytes()).await;
-        let _ = first.finish();
-        assert_eq!(code(first).await, reason.code(), "{part:?}");
-    }
-    // Part numbers that are not in the plan.
-    for parts in [&[2][..], &[0], &[7]] {
-        let first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
-        for part in parts {
-            drop(open_in_vain(&peer, &ticket, &format!(r#"{{"id":1,"part":{part}}}"#)).await);
-        }
-        assert_eq!(code(first).await, Reason::Protocol.code(), "{parts:?}");
-    }
-    assert!(names(inbox.path()).is_empty());
-
-    let mut first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
-    let mut second = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":1,"part":1}"#).await;
-    // A stream with an unknown id, and a stream without an id, have no effect.
-    let stray = open_in_vain(&peer, &ticket, r#"{"id":2,"part":1}"#).await;
-    let garbage = open_in_vain(&peer, &ticket, "hello").await;
-    second.write_all(b"4567").await.unwrap();
-    second.finish().unwrap();
-    first.write_all(b"012389").await.unwrap();
-    first.write_all(hash.as_bytes()).await.unwrap();
-    first.finish().unwrap();
-    let receipt = first.next_string().await.unwrap();
-    assert!(receipt.contains(hash.to_hex().as_str()), "{receipt}");
-    assert_eq!(std::fs::read(inbox.path().join("a")).unwrap(), b"0123456789");
-    drop((stray, garbage));
-
-    // An offer and its part stream take different ways through the endpoint, so the part stream may arrive first.
-    let offer = r#"{"name":"b","size":10,"spread":{"id":5,"streams":2,"block":4}}"#;
-    let mut second = open_for(&peer, &ticket, PART_PROTOCOL, r#"{"id":5,"part":1}"#).await;
-    let mut first = open_for(&peer, &ticket, SPREAD_PROTOCOL, offer).await;
-    second.write_all(b"4567").await.unwrap();
-    second.finish().unwrap();
-    first.write_all(b"012389").await.unwrap();
-    first.write_all(hash.as_bytes()).await.unwrap();
-    first.finish().unwrap();
-    let receipt = first.next_string().await.unwrap();
-    assert!(receipt.contains(hash.to_hex().as_str()), "{receipt}");
-    peer.shutdown(Duration::from_secs(5)).await;
-}
-
-#[tokio::test]
-async fn a_receiver_that_knows_one_stream_only_gets_long_files_over_one() {
+async fn a_receiver_that_knows_one_stream_only_gets_files_one_at_a_time() {
     let (_guard, path, data) = file("data", 1 << 24);
     let older = endpoint().await;
     let ticket = older.ticket().to_string();

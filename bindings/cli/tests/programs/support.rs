@@ -169,6 +169,10 @@ pub(crate) fn sent(ticket: &str, args: impl IntoIterator<Item = impl AsRef<OsStr
 
 pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
+    // Without a terminal, a receiver has to be told who may send.
+    if program == RECEIVER {
+        command.arg("--anyone");
+    }
     command.arg("--json").args(args);
     command.env_remove("SENDER_KEY").env_remove("RECEIVER_KEY").env_remove("RUST_LOG");
     // A receiver that cargo starts prints a command for cargo.

@@ -122,6 +122,11 @@ impl OutgoingItem {
         &self.name
     }
 
+    /// Returns whether this is one file, and no folder.
+    pub fn is_file(&self) -> bool {
+        matches!(&self.entries[..], [Entry { kind: Kind::File { .. }, .. }])
+    }
+
     /// Returns the number of files.
     pub fn files(&self) -> u64 {
         self.files

@@ -39,7 +39,7 @@ impl Sent {
         let inbox = self.dir.path().join("inbox");
         let (file, dir) = (self.dir.path().join("data.bin").display().to_string(), inbox.display().to_string());
         let bind = |machine: &Machine| machine.addr().map(|addr| format!("{addr}:0"));
-        let args = [parts::RECEIVER, "--offline", "--once", "--json", "--bind", &bind(b)?, "--dir", &dir];
+        let args = [parts::RECEIVER, "--offline", "--once", "--anyone", "--json", "--bind", &bind(b)?, "--dir", &dir];
         let mut receiver = process::spawn(&b.netns, parts::RECEIVER, &args)?;
         let ticket = until(&mut receiver, |event| match event {
             Event::Ready { ticket, .. } => Some(ticket),
