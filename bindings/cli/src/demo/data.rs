@@ -52,9 +52,13 @@ pub(super) async fn only_file(dir: PathBuf) -> Result<Option<PathBuf>, Problem> 
     .await
 }
 
-/// Returns the number of files in a directory, including hidden files.
+/// Returns the number of files in a directory. What has arrived of an item that is not whole has no name of its own.
 pub(super) async fn count(dir: PathBuf) -> Result<usize, Problem> {
-    blocking("what was refused cannot be looked at", move || Ok(fs::read_dir(dir)?.count())).await
+    blocking("what was refused cannot be looked at", move || {
+        let names: Vec<_> = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+        Ok(names.iter().filter(|name| *name != ".twolane").count())
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -116,12 +116,6 @@ fn a_peer_that_is_not_there_is_3_within_the_timeout() {
     assert!(failure.message.contains("1s"), "{}", failure.message);
 }
 
-/// Waits until a receiver has taken `bytes` of a file that is sent, kills one of the two, and returns both.
-fn killed(receiver: &mut Program, sender: &Program, bytes: u64, kills_receiver: bool) {
-    receiver.wait_for_bytes(bytes);
-    if kills_receiver { receiver.signal("-KILL") } else { sender.signal("-KILL") }
-}
-
 #[test]
 fn whichever_side_is_killed_the_next_try_goes_on_and_the_file_is_whole() {
     let inbox = tempfile::tempdir().unwrap();
@@ -130,11 +124,15 @@ fn whichever_side_is_killed_the_next_try_goes_on_and_the_file_is_whole() {
     let (ours, theirs) = (key("sender"), key("receiver"));
     let options = ["--key-file", theirs.as_str()];
     let args = [path.to_str().unwrap(), "--key-file", ours.as_str()];
-    for kills_receiver in [true, false, true] {
-        let (mut receiver, ticket) = receiver(inbox.path(), &options);
+    for (mebibytes, kills_receiver) in [(8, true), (24, false), (40, true)] {
+        // The receiver stands still there, so that neither side is at the end before it is killed.
+        let after = format!("{mebibytes}MiB");
+        let stalls = ["--refuse-after", after.as_str(), "--refuse-stall", "600000"];
+        let (mut receiver, ticket) = receiver(inbox.path(), &[&options[..], &stalls].concat());
         let sender = sender(&ticket, args);
-        killed(&mut receiver, &sender, 8 << 20, kills_receiver);
-        assert!(!names(inbox.path()).contains(&"data".to_owned()));
+        receiver.wait_for_bytes(mebibytes << 20);
+        if kills_receiver { receiver.signal("-KILL") } else { sender.signal("-KILL") }
+        assert_eq!(names(inbox.path()), [".twolane"]);
     }
     let (_receiver, ticket) = receiver(inbox.path(), &options);
     let ended = sent(&ticket, args);
