@@ -104,4 +104,20 @@ mod tests {
         assert_eq!(Reason::from_code(0), None);
         assert_eq!(Reason::from_code(4242), None);
     }
+
+    #[test]
+    fn the_specification_lists_every_code() {
+        let specification = include_str!("../FILES.md");
+        for reason in Reason::ALL {
+            let mut name = String::new();
+            for character in format!("{reason:?}").chars() {
+                if character.is_uppercase() && !name.is_empty() {
+                    name.push('_');
+                }
+                name.push(character.to_ascii_uppercase());
+            }
+            let row = format!("| {} | {name} |", reason.code());
+            assert!(specification.contains(&row), "{row}");
+        }
+    }
 }

@@ -3,7 +3,9 @@
 use std::{
     collections::HashMap,
     ffi::OsString,
-    path::PathBuf,
+    fs::{self, File},
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
     pin::pin,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
@@ -47,6 +49,7 @@ Examples:
   receiver
   receiver --from ha4e7nbk17opbvaircmjpeiteb56e2dv3ma146vjei403d0fdte0 --dir ~/incoming
   receiver --anyone --once --json
+  receiver --once --out - | tar xz
 
 The last line that it prints is the command for the other machine. A ticket says nothing secret. Whoever has it
 can ask to send: without --from and --anyone you are asked for each, with its name and size. The answer \"always\"
@@ -92,6 +95,14 @@ pub struct Args {
     #[arg(long)]
     once: bool,
 
+    /// Write the file to standard output once all of it has arrived, and store nothing (with --once; `-` alone)
+    #[arg(long, value_name = "-", requires = "once", conflicts_with_all = ["json", "ticket"])]
+    out: Option<PathBuf>,
+
+    /// Print the ticket, alone, to standard output: what also happens if that is no terminal
+    #[arg(long, conflicts_with = "json")]
+    ticket: bool,
+
     /// Print one JSON object a line to standard output
     #[arg(long)]
     json: bool,
@@ -132,8 +143,16 @@ async fn run(mut args: Args, output: Output, signals: Signals) -> Result<Tally, 
         let message = "say who may send: --from ID52 (may be repeated), or --anyone";
         return Err(Problem::new(Exit::Usage, message));
     };
-    let what = format!("{} cannot be received into", args.dir.display());
-    let dir = args.dir.clone();
+    let out = match &args.out {
+        None => None,
+        Some(out) if out.as_os_str() == "-" => {
+            let made = tempfile::tempdir();
+            Some(made.map_err(|error| Problem::because(Exit::Failure, "no temporary directory", &error))?)
+        }
+        Some(_) => return Err(Problem::new(Exit::Usage, "--out takes `-`, which is standard output")),
+    };
+    let dir = out.as_ref().map_or_else(|| args.dir.clone(), |out| out.path().to_owned());
+    let what = format!("{} cannot be received into", dir.display());
     let opened = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
         let inbox = Inbox::open(dir)?;
         let cleaned = inbox.clean(LEFT);
@@ -173,7 +192,29 @@ async fn run(mut args: Args, output: Output, signals: Signals) -> Result<Tally, 
     };
     let result = Receiver { shared, args }.serve().await;
     endpoint.shutdown(SHUTDOWN).await;
-    result
+    let tally = result?;
+    if let Some(out) = out {
+        let written = tokio::task::spawn_blocking(move || pour(out.path()));
+        written
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+            .map_err(|error| Problem::because(Exit::Failure, "standard output cannot be written", &error))?;
+    }
+    Ok(tally)
+}
+
+/// Writes the only file in a folder to standard output.
+fn pour(dir: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_file() {
+            return Err(std::io::Error::new(std::io::ErrorKind::IsADirectory, "it is a folder"));
+        }
+        let mut out = std::io::stdout().lock();
+        std::io::copy(&mut File::open(entry.path())?, &mut out)?;
+        out.flush()?;
+    }
+    Ok(())
 }
 
 /// Chooses the key that a receiver has if its user names none. The result is held while the receiver runs.
@@ -282,6 +323,12 @@ impl Receiver {
             output.say(format_args!("a relay was found; from anywhere, run:"));
         }
         output.say(format_args!("{command}"));
+        let is_asked_for = self.args.ticket || !std::io::stdout().is_terminal();
+        if first && is_asked_for && !self.args.json && self.args.out.is_none() {
+            // The program goes on even if nobody reads it.
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{ticket}").and_then(|()| out.flush());
+        }
         output.event(if first {
             Event::Ready { id52, ticket, command, dir }
         } else {

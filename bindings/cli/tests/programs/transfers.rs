@@ -224,3 +224,49 @@ fn the_command_that_a_receiver_prints_works_in_a_shell() {
     receiver.ended().done();
     assert_eq!(fs::read(inbox.path().join("data")).unwrap(), data);
 }
+
+#[test]
+fn a_file_can_go_to_standard_output_once_it_is_whole() {
+    let (_guard, path, data) = file("data", 700_000);
+    let mut receiver = Command::new(RECEIVER)
+        .args(["--anyone", "--offline", "--once", "--out", "-"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(receiver.stderr.take().unwrap());
+    let ticket = loop {
+        let mut line = String::new();
+        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "it has ended");
+        if let Some(ticket) = line.split('\'').find(|word| word.starts_with("endpoint")) {
+            break ticket.to_owned();
+        }
+    };
+    // What is said has to be read on, or the receiver would wait.
+    let reader = std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    let sender = sender(&ticket, [&path]);
+    let output = receiver.wait_with_output().unwrap();
+    sender.ended().done();
+    reader.join().unwrap().unwrap();
+    assert!(output.status.success());
+    assert!(output.stdout == data);
+}
+
+#[test]
+fn the_ticket_is_on_standard_output_if_that_is_no_terminal() {
+    let inbox = tempfile::tempdir().unwrap();
+    let mut receiver = Command::new(RECEIVER)
+        .args(["--anyone", "--offline", "--dir"])
+        .arg(inbox.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let read = std::io::BufRead::read_line(&mut std::io::BufReader::new(receiver.stdout.take().unwrap()), &mut line);
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
+    assert!(read.unwrap() > 0 && line.trim().parse::<twolane::Ticket>().is_ok(), "{line:?}");
+}

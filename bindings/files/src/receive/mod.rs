@@ -197,7 +197,7 @@ async fn read_parts(desk: &Arc<Desk>, mut expected: Expected) -> ReceiveError {
     loop {
         tokio::select! {
             stream = expected.next() => {
-                parts.spawn(read_part(desk.clone(), stream.split().1));
+                parts.spawn(read_part(desk.clone(), stream));
             }
             Some(done) = parts.join_next() => match done {
                 Ok(Ok(())) => {}
@@ -213,8 +213,10 @@ async fn read_parts(desk: &Arc<Desk>, mut expected: Expected) -> ReceiveError {
     }
 }
 
-async fn read_part(desk: Arc<Desk>, mut rx: RecvStream) -> Result<(), ReceiveError> {
-    while let Some((kind, body)) = next_frame(&mut rx).await? {
+async fn read_part(desk: Arc<Desk>, mut stream: XStream) -> Result<(), ReceiveError> {
+    // Nothing goes back on it.
+    let (_, rx) = stream.halves();
+    while let Some((kind, body)) = next_frame(rx).await? {
         read_frame(&desk, kind, &body, false).await?;
     }
     Ok(())

@@ -191,9 +191,13 @@ impl Sending<'_> {
         let (data, pieces) = mpsc::channel(1);
         let pieces = Mutex::new(pieces);
         let permits = Semaphore::new(files.clamp(1, FILES) as usize);
-        let data = if parts.is_empty() { control.clone() } else { data };
+        let is_spread = !parts.is_empty();
+        let data = if is_spread { data } else { control.clone() };
         let spreading = async {
-            let writing = parts.iter_mut().map(|part| write_part(part, &pieces, self.meter));
+            if !is_spread {
+                return std::future::pending().await;
+            }
+            let writing = parts.iter_mut().map(|part| write_part(part.halves().0, &pieces, self.meter));
             match try_join_all(writing).await {
                 Ok(_) => std::future::pending().await,
                 Err(error) => error,
@@ -229,16 +233,17 @@ impl Sending<'_> {
         endpoint: &Endpoint,
         peer: &Ticket,
         streams: u64,
-    ) -> Result<Vec<SendStream>, SendError> {
+    ) -> Result<Vec<XStream>, SendError> {
+        if streams == 0 {
+            return Ok(Vec::new());
+        }
         let opening = (0..streams).map(|_| {
             let metadata = PartOffer { id: self.offer.id }.to_bytes();
             let options =
                 StreamOptions { metadata: metadata.into(), timeout: Some(OPEN), ..StreamOptions::default() };
             endpoint.get_stream_with(peer.clone(), DATA_PROTOCOL, options)
         });
-        let opened = try_join_all(opening).await?;
-        // Nothing comes back on them.
-        Ok(opened.into_iter().map(|stream| stream.split().0).collect())
+        Ok(try_join_all(opening).await?)
     }
 
     /// Announces every entry, in order.
@@ -355,6 +360,8 @@ impl Sending<'_> {
             FromReceiver::Refused { item, code, text } => {
                 let item = self.item(item)?;
                 self.book.decide(item, Fate::Refused { code, text }, permits);
+                // The thread may be waiting for the next hash, and none comes any more.
+                told.retain(|file, _| self.book.item_of(*file) != Some(item));
                 Ok(())
             }
         }

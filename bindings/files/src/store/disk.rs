@@ -174,6 +174,19 @@ pub(crate) fn restrict(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(permissions)
 }
 
+/// Gives this side the right to write a file back.
+pub(crate) fn unrestrict(path: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        permissions.set_mode(permissions.mode() | 0o600);
+    }
+    #[cfg(not(unix))]
+    permissions.set_readonly(false);
+    fs::set_permissions(path, permissions)
+}
+
 /// Makes a folder whose permission bits are `mode`, as far as the user's umask allows. This side can always use it.
 pub(crate) fn make_folder(path: &Path, mode: Option<u32>) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();

@@ -94,7 +94,15 @@ impl Staged {
         if let Some(file) = &*open {
             return Ok(file.clone());
         }
-        let file = disk::options(self.attributes.mode).create(true).truncate(false).open(&self.path)?;
+        let opened = || disk::options(self.attributes.mode).create(true).truncate(false).open(&self.path);
+        let file = match opened() {
+            // An earlier transfer has closed it, and its sender has no right to write it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                disk::unrestrict(&self.path)?;
+                opened()?
+            }
+            opened => opened?,
+        };
         let file = Arc::new(file);
         *open = Some(file.clone());
         Ok(file)

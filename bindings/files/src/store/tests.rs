@@ -221,6 +221,23 @@ fn modes_and_times_arrive_and_a_file_that_nobody_may_write_can_be_stored() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_nobody_may_write_is_gone_on_with() {
+    let (dir, inbox) = inbox();
+    let attributes = Attributes { mode: Some(0o444), modified: None };
+    let put = |data: &[u8], left| {
+        let item = inbox.begin(sender(1), name("a"), false, attributes, Existing::Refuse).unwrap();
+        let staged = item.stage(Path::new(""), attributes, left);
+        staged.write(0, data).unwrap();
+        staged.close(data.len() as u64).unwrap();
+        item
+    };
+    drop(put(b"half", 0));
+    put(b"whole", 4).publish().unwrap();
+    assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"whole");
+}
+
 #[test]
 fn zeros_that_were_never_written_are_there_and_those_over_older_bytes_too() {
     let (dir, inbox) = inbox();
