@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod endings;
 mod hostile;
+mod ports;
 mod refusals;
 mod support;
 mod transfers;
